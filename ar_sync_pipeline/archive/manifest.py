@@ -1,0 +1,257 @@
+"""The manifest: the first member of every archive, which says all that the rest must be.
+
+Everything here arrives from another machine. The models reject unknown fields, wrong types and
+impossible numbers; `ar_sync_pipeline.archive.reader` holds the bytes against them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Annotated, Self
+from uuid import UUID  # noqa: TC003  pydantic resolves it when the model is built
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    StringConstraints,
+    model_validator,
+)
+
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+
+FORMAT = 1
+MANIFEST_MEMBER = "manifest.json"
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
+MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+ByteCount = Annotated[int, Field(ge=0, le=2**50)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SenderIdentity(_Strict):
+    """Which database an archive comes from.
+
+    Attributes:
+        system_identifier: of the PostgreSQL cluster, from ``pg_control_system()``.
+        database: the database's name.
+        name: the stable name that the operator gave the sender.
+    """
+
+    system_identifier: str
+    database: str
+    name: str
+
+
+class Window(_Strict):
+    """A half-open interval ``[start, end)`` of ``changed_at`` time, aware UTC."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.start >= self.end:
+            raise ValueError("a window must end after it starts")
+        return self
+
+
+class Watermark(_Strict):
+    """A point in the sender's history, by which spans of archives join.
+
+    Attributes:
+        archive_id: of the archive whose snapshot this is; None before it is known.
+        snapshot_at: when the snapshot was taken.
+        snapshot: PostgreSQL's own text of it, ``xmin:xmax:xip,...``.
+        system_identifier: the cluster to which the transaction ids belong.
+        timeline: the cluster's timeline, which changes with a failover.
+    """
+
+    archive_id: UUID | None = None
+    snapshot_at: AwareDatetime
+    snapshot: Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$")]
+    system_identifier: str
+    timeline: NonNegativeInt
+
+
+class Column(_Strict):
+    """A column that travels: its name, PostgreSQL's ``format_type`` of it, nullability."""
+
+    name: Identifier
+    type: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    nullable: bool
+
+
+class KeyRange(_Strict):
+    """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
+
+    low: int
+    high: int
+
+
+class Chunk(_Strict):
+    """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
+
+    Attributes:
+        member: the member's name in the archive.
+        key_range: which keys the chunk speaks for; None: the whole table.
+        row_count: rows in the member.
+        size_bytes: of the member as stored.
+        raw_bytes: of the COPY stream after decompression.
+        sha256: of the member as stored.
+        digest: order-independent digest of the rows' content, as decimal text.
+    """
+
+    member: MemberName
+    key_range: KeyRange | None
+    row_count: NonNegativeInt
+    size_bytes: ByteCount
+    raw_bytes: ByteCount
+    sha256: Sha256
+    digest: Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,40}$")]
+
+
+class SequenceValue(_Strict):
+    """The last value that a sequence behind ``column`` has given out."""
+
+    column: Identifier
+    last_value: int
+
+
+class TableManifest(_Strict):
+    """One table's part of an archive.
+
+    In a complete archive the chunks are all of the table; in a partial they are the rows that
+    the window, the watermark and the reference closure brought.
+    """
+
+    name: Identifier
+    columns: tuple[Column, ...] = Field(min_length=1)
+    primary_key: tuple[Identifier, ...] = Field(min_length=1)
+    row_count: NonNegativeInt
+    chunks: tuple[Chunk, ...]
+    sequences: tuple[SequenceValue, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if sum(chunk.row_count for chunk in self.chunks) != self.row_count:
+            raise ValueError(f"table {self.name}: the chunks' rows do not add up")
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
+            raise ValueError(f"table {self.name}: repeated column or a key that is no column")
+        return self
+
+
+class MediaEntry(_Strict):
+    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``."""
+
+    path: MemberName
+    size_bytes: ByteCount
+    sha256: Sha256
+    modified_at: AwareDatetime
+
+    @property
+    def member(self) -> str:
+        """The member's name in the archive."""
+        return f"media/{self.path}"
+
+
+class MigrationFile(_Strict):
+    """A migration's source, shipped for people to read, under ``migrations/<name>.py``."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,200}$")]
+    size_bytes: ByteCount
+    sha256: Sha256
+
+    @property
+    def member(self) -> str:
+        """The member's name in the archive."""
+        return f"migrations/{self.name}.py"
+
+
+class Manifest(_Strict):
+    """All that an archive says of itself (design, section 4).
+
+    Attributes:
+        window: what a partial was asked for; None in a complete.
+        since: the point from which a partial carries every change; None in a complete, or when
+            the window alone counted.
+        watermark: the archive's own snapshot, the point up to which it carries every change.
+        digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
+            function agrees with the sender's.
+        hmac: HMAC-SHA256 over the canonical manifest without this field, when signed.
+    """
+
+    format: Annotated[int, Field(ge=1)] = FORMAT
+    archive_id: UUID
+    kind: ArchiveKind
+    sender: SenderIdentity
+    product_version: str
+    window: Window | None = None
+    since: Watermark | None = None
+    watermark: Watermark
+    snapshot_at: AwareDatetime
+    digest_probe: str
+    tables: tuple[TableManifest, ...]
+    media: tuple[MediaEntry, ...] = ()
+    migrations: tuple[str, ...] = ()
+    migration_files: tuple[MigrationFile, ...] = ()
+    schema_fingerprint: str
+    hmac: Sha256 | None = None
+
+    @model_validator(mode="after")
+    def _members_unique(self) -> Self:
+        members = [name for name, _, _ in self.members()]
+        if len(set(members)) != len(members):
+            raise ValueError("a member is listed twice")
+        if (self.kind is ArchiveKind.PARTIAL) != (self.window is not None):
+            raise ValueError("a partial has a window and a complete has none")
+        return self
+
+    @property
+    def name(self) -> ArchiveName:
+        """The archive's name, which its kind and snapshot determine."""
+        return ArchiveName(self.kind, self.snapshot_at)
+
+    @property
+    def row_count(self) -> int:
+        """Rows of all tables."""
+        return sum(table.row_count for table in self.tables)
+
+    def members(self) -> list[tuple[str, int, str]]:
+        """Every member behind the manifest as (name, size in bytes, sha256), in archive order."""
+        chunks = [
+            (chunk.member, chunk.size_bytes, chunk.sha256)
+            for table in self.tables
+            for chunk in table.chunks
+        ]
+        files = [(f.member, f.size_bytes, f.sha256) for f in self.migration_files]
+        media = [(entry.member, entry.size_bytes, entry.sha256) for entry in self.media]
+        return chunks + files + media
+
+    def to_json(self) -> bytes:
+        """Canonical JSON: sorted keys, no blanks, UTF-8."""
+        return _canonical(self.model_dump(mode="json"))
+
+    def signature(self, key: bytes) -> str:
+        """HMAC-SHA256 of the manifest without its ``hmac`` field."""
+        content = self.model_dump(mode="json", exclude={"hmac"})
+        return hmac.new(key, _canonical(content), hashlib.sha256).hexdigest()
+
+    def signed(self, key: bytes) -> Self:
+        """A copy that carries its signature."""
+        return self.model_copy(update={"hmac": self.signature(key)})
+
+
+def _canonical(content: object) -> bytes:
+    return json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()

@@ -1,0 +1,62 @@
+"""The errors of the product: each says what is wrong, where, and what to do about it.
+
+The class of an error is its retry policy, so that no caller has to read messages::
+
+    ArSyncError
+    ├── TransientError   try again now, it may pass by itself (a cut connection)
+    ├── ParkedError      try again when something changes (a missing migration, a full disk)
+    └── TerminalError    a person has to act (a corrupt archive, a wrong key)
+
+Rooms derive their own small classes from these three. A message is one sentence that
+names the thing, followed by the remedy; it never holds a secret.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RetryPolicy(StrEnum):
+    """What a caller should do with a failed operation."""
+
+    RETRY = "retry"
+    WAIT = "wait"
+    GIVE_UP = "give up"
+
+
+class ArSyncError(Exception):
+    """A failure that an operator can understand: ``problem`` and ``remedy``, no traceback.
+
+    Args:
+        problem: what is wrong and where, without a final full stop.
+        remedy: what to do, without a final full stop.
+    """
+
+    policy: RetryPolicy = RetryPolicy.GIVE_UP
+
+    def __init__(self, problem: str, *, remedy: str) -> None:
+        super().__init__(problem, remedy)
+        self.problem = problem
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """One sentence for people: the problem, then the remedy."""
+        return f"{self.problem}: {self.remedy}."
+
+
+class TransientError(ArSyncError):
+    """May pass by itself within minutes: retry now, with backoff."""
+
+    policy = RetryPolicy.RETRY
+
+
+class ParkedError(ArSyncError):
+    """Cannot succeed until something changes: keep the work, try again after the change."""
+
+    policy = RetryPolicy.WAIT
+
+
+class TerminalError(ArSyncError):
+    """Can never succeed as it is: keep the evidence, tell a person."""
+
+    policy = RetryPolicy.GIVE_UP
