@@ -1,0 +1,1 @@
+"""Which tables travel, and how each one changes."""

@@ -1,0 +1,1 @@
+"""Two servers in one folder."""

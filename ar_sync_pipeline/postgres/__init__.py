@@ -1,0 +1,1 @@
+"""The two databases: snapshot, selection, digests, staging and merge, ledger."""

@@ -1,0 +1,1 @@
+"""The code location of the visualization server."""

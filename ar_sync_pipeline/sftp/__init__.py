@@ -1,0 +1,1 @@
+"""The way between the servers: session, publishing, probe."""

@@ -1,0 +1,1 @@
+"""Postprocessing after a load."""

@@ -1,0 +1,101 @@
+"""Connections whose text forms, time zone and time-outs do not depend on the server's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Digests and staging depend on one text form per value, whatever the role's defaults are
+# (PostgreSQL manual, 19.11 "Client Connection Defaults").
+_SESSION = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "postgres",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "search_path": "pg_catalog",
+    "statement_timeout": "0",
+    "max_parallel_workers_per_gather": "0",
+}
+_TRANSPORT = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+_REFUSED = re.compile(
+    r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
+    r"|permission denied|is not permitted"
+)
+
+
+def database_label(url: str) -> str:
+    """The database as people may see it: ``host:port/name``, never a password."""
+    parts = conninfo_to_dict(url)
+    host = parts.get("host") or "local socket"
+    return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or parts.get('user') or ''}"
+
+
+@contextmanager
+def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[Connection]:
+    """Open a connection for the length of a block.
+
+    Args:
+        url: libpq URL or keyword string.
+        application: shown in ``pg_stat_activity``.
+        autocommit: whether statements outside ``connection.transaction()`` commit by themselves.
+
+    Raises:
+        DatabaseUnreachableError: no server there, or the connection broke inside the block.
+        DatabaseRefusedError: the server refused the role, password or database.
+    """
+    connection = _open(url, application, autocommit)
+    try:
+        with connection:
+            yield connection
+    except psycopg.OperationalError as error:
+        if not connection.closed and not connection.broken:
+            raise
+        raise DatabaseUnreachableError(
+            f"the connection to the database {database_label(url)} broke ({_first_line(error)})",
+            remedy="it is tried again; look at the server's log if it repeats",
+        ) from error
+
+
+def _open(url: str, application: str, autocommit: bool) -> Connection:
+    options = " ".join(
+        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SESSION.items()
+    )
+    given = conninfo_to_dict(url)
+    merged = {**_TRANSPORT, **{k: v for k, v in given.items() if v is not None}}
+    merged["options"] = f"{given.get('options') or ''} {options}".strip()
+    merged["application_name"] = f"ar_sync {application}"
+    merged["client_encoding"] = "UTF8"
+    try:
+        return psycopg.connect(**merged, autocommit=autocommit)  # type: ignore[arg-type]
+    except psycopg.OperationalError as error:
+        label = database_label(url)
+        if _REFUSED.search(str(error)):
+            raise DatabaseRefusedError(
+                f"the database {label} refused the connection ({_first_line(error)})",
+                remedy="check the role, password and database name in the URL",
+            ) from error
+        raise DatabaseUnreachableError(
+            f"the database {label} cannot be reached ({_first_line(error)})",
+            remedy="check that the server runs and that host and port are right",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("connection failed: ") if lines else type(error).__name__

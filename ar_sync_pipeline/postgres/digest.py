@@ -1,0 +1,91 @@
+"""Digests of rows: order-independent, equal exactly when the rows are the same to the bit.
+
+A row's digest is ``hash_record_extended`` over its columns; a set's is the sum, with the count
+beside it. Where equal values can differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks of
+``char(n)``), a text or wire form is hashed instead of the value. PostgreSQL does not promise that
+its hash functions agree between versions: `probe_digest` tells whether two servers' do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import Column
+from ar_sync_pipeline.postgres.connect import Connection
+
+CHUNK_KEY_BITS = 16
+"""A chunk holds the rows whose integer key has the same ``key >> 16`` (floor, so also below 0)."""
+
+_HASHED_AS_THEY_ARE = re.compile(
+    r"(smallint|integer|bigint|boolean|text|character varying(\(\d+\))?|uuid|bytea|date"
+    r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
+)
+_WIRE_FORMS = {"real": "float4send", "double precision": "float8send"}
+_INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
+
+
+@dataclass(frozen=True)
+class ChunkDigest:
+    """What a database holds of a chunk: number of rows and the digest of their content."""
+
+    row_count: int
+    digest: str
+
+
+def is_chunked(columns: Sequence[Column], primary_key: Sequence[str]) -> bool:
+    """Whether a table is cut into chunks: it has one integer key column."""
+    types = {column.name: column.type for column in columns}
+    return len(primary_key) == 1 and types[primary_key[0]] in _INTEGER_TYPES
+
+
+def chunk_index(key: sql.Composable) -> sql.Composed:
+    """The number of the chunk that an integer key belongs to."""
+    return sql.SQL("({}::bigint >> {})").format(key, sql.Literal(CHUNK_KEY_BITS))
+
+
+def digest_of(
+    columns: Sequence[Column], value_of: dict[str, sql.Composable] | None = None, *, alias: str
+) -> sql.Composed:
+    """The aggregate expression for the digest of the rows of ``alias``.
+
+    Args:
+        columns: the shared columns; their order does not depend on the table's.
+        value_of: expressions to read instead of the column, by column name.
+        alias: of the relation in the query.
+    """
+    fields = [
+        _hashable(column, (value_of or {}).get(column.name, sql.Identifier(alias, column.name)))
+        for column in sorted(columns, key=lambda column: column.name)
+    ]
+    row = sql.SQL(", ").join(fields)
+    return sql.SQL("coalesce(sum(hash_record_extended(ROW({}), 0)), 0)::numeric(40)").format(row)
+
+
+def probe_digest(connection: Connection) -> str:
+    """The digest of one fixed row of every type that is hashed directly."""
+    row = connection.execute(_PROBE).fetchone()
+    if row is None:  # a SELECT without FROM always has a row
+        raise AssertionError
+    return str(row[0])
+
+
+def _hashable(column: Column, value: sql.Composable) -> sql.Composable:
+    if _HASHED_AS_THEY_ARE.match(column.type):
+        return value
+    if column.type in _WIRE_FORMS:
+        return sql.SQL("{}({})").format(sql.SQL(_WIRE_FORMS[column.type]), value)
+    return sql.SQL("{}::text").format(value)
+
+
+_PROBE = """
+SELECT hash_record_extended(ROW(
+    (-7)::smallint, 70000::integer, (-5000000000)::bigint, true, 'ñandú 🚌'::text,
+    'v'::character varying, 'c0ffee00-0000-4000-8000-000000000001'::uuid, '\\x00ff'::bytea,
+    '2024-02-29'::date, '2017-05-14 03:59:59.999999+00'::timestamptz,
+    '2017-05-14 03:59:59.999999'::timestamp, '23:59:59.999999'::time,
+    float8send(-33.45), float4send(0.1), NULL::integer), 0)
+"""

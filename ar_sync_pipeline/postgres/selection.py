@@ -1,0 +1,187 @@
+"""Which rows a partial carries: what changed, what belongs to it, and all that it refers to.
+
+The keys of the chosen rows are collected in temporary tables of the dump's session, one a table,
+by set-based statements under the archive's snapshot (temporary tables may be written in a
+read-only transaction, but not made; hence `prepare_keys` before it starts).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import Watermark, Window
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.shipped_table import column_list
+
+_MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The rows that a partial was asked for.
+
+    Attributes:
+        changed_at: rows stamped in this half-open interval, whoever wrote them when.
+        since: rows that this earlier snapshot could not see; None: the interval alone counts.
+    """
+
+    changed_at: Window
+    since: Watermark | None
+
+
+def prepare_keys(
+    connection: Connection, schema: str, tables: Mapping[str, TableFacts]
+) -> dict[str, sql.Identifier]:
+    """Make an empty temporary table of keys for each table; before the snapshot is taken."""
+    relations = {
+        name: sql.Identifier("pg_temp", f"ar_sync_keys_{number}")
+        for number, name in enumerate(sorted(tables))
+    }
+    for name, relation in relations.items():
+        key = column_list(tables[name].primary_key)
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+                relation, key, sql.Identifier(schema, name)
+            )
+        )
+        connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
+    return relations
+
+
+def select_rows(
+    connection: Connection,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    keys: Mapping[str, sql.Identifier],
+    selection: Selection,
+) -> None:
+    """Fill the key tables: changed rows, their children, then everything that they refer to.
+
+    Raises:
+        SchemaError: the catalog names a ``changed_at`` column that the table lacks.
+    """
+    collector = _KeyCollector(connection, catalog.schema_name, tables, keys)
+    references = [
+        key
+        for facts in tables.values()
+        for key in facts.foreign_keys
+        if key.referenced_table in tables
+    ]
+    for facts in tables.values():
+        condition = _changed(catalog, facts, selection)
+        if condition is not None:
+            collector.choose(facts, condition)
+    for key in references:
+        if key.table in catalog.rules(key.referenced_table).children:
+            collector.add_children(key)
+    pending = {key.table for key in references}
+    while pending:
+        pending = {
+            key.referenced_table
+            for key in references
+            if key.table in pending and collector.add_parents(key)
+        }
+
+
+@dataclass(frozen=True)
+class _KeyCollector:
+    connection: Connection
+    schema: str
+    tables: Mapping[str, TableFacts]
+    keys: Mapping[str, sql.Identifier]
+
+    def choose(self, facts: TableFacts, condition: sql.Composable) -> None:
+        """Add the rows of a table that meet a condition on ``t``."""
+        self.connection.execute(
+            sql.SQL("INSERT INTO {} SELECT {} FROM {} AS t WHERE {}").format(
+                self.keys[facts.name],
+                column_list(facts.primary_key, "t"),
+                sql.Identifier(self.schema, facts.name),
+                condition,
+            )
+        )
+
+    def add_children(self, key: ForeignKey) -> int:
+        """Add the rows that refer to chosen rows; returns how many were new."""
+        return self._follow(key, known=key.referenced_table, wanted=key.table)
+
+    def add_parents(self, key: ForeignKey) -> int:
+        """Add the rows that chosen rows refer to; returns how many were new."""
+        return self._follow(key, known=key.table, wanted=key.referenced_table)
+
+    def _follow(self, key: ForeignKey, *, known: str, wanted: str) -> int:
+        child_side = known == key.table
+        known_columns, wanted_columns = (
+            (key.columns, key.referenced_columns)
+            if child_side
+            else (key.referenced_columns, key.columns)
+        )
+        statement = sql.SQL(
+            "INSERT INTO {target} SELECT DISTINCT {columns} FROM {held} AS held"
+            " JOIN {known} AS known ON {held_is_known} JOIN {wanted} AS wanted ON {refers}"
+            " ON CONFLICT DO NOTHING"
+        ).format(
+            target=self.keys[wanted],
+            columns=column_list(self.tables[wanted].primary_key, "wanted"),
+            held=self.keys[known],
+            known=sql.Identifier(self.schema, known),
+            wanted=sql.Identifier(self.schema, wanted),
+            held_is_known=_equal("held", "known", self.tables[known].primary_key),
+            refers=_equal("known", "wanted", known_columns, wanted_columns),
+        )
+        return self.connection.execute(statement).rowcount
+
+
+def _equal(
+    left: str, right: str, columns: Sequence[str], right_columns: Sequence[str] | None = None
+) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier(left, a), sql.Identifier(right, b))
+        for a, b in zip(columns, right_columns or columns, strict=True)
+    )
+
+
+def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.Composable | None:
+    rules = catalog.rules(facts.name)
+    conditions: list[sql.Composable] = []
+    if rules.changed_at is not None:
+        if facts.column(rules.changed_at) is None:
+            raise SchemaError(
+                f"table {facts.name} has no column {rules.changed_at}",
+                remedy="mend `changed_at` in the catalog",
+            )
+        conditions.append(
+            sql.SQL("({column} >= {start} AND {column} < {end})").format(
+                column=sql.Identifier("t", rules.changed_at),
+                start=sql.Literal(selection.changed_at.start),
+                end=sql.Literal(selection.changed_at.end),
+            )
+        )
+    if selection.since is not None and _reads_watermark(catalog, facts):
+        conditions.append(_unseen_by(selection.since))
+    return sql.SQL(" OR ").join(conditions) if conditions else None
+
+
+def _reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
+    chosen = catalog.rules(facts.name).watermark
+    return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
+
+
+def _unseen_by(since: Watermark) -> sql.Composed:
+    """Rows written by transactions from the earlier snapshot's ``xmin`` on, modulo 2^32.
+
+    The low end is used rather than membership in the snapshot: rows written in savepoints carry
+    ids of subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``,
+    whose distance is large, and so do the permanent ids below 3.
+    """
+    lowest = int(since.snapshot.split(":")[0])
+    return sql.SQL(
+        "((pg_snapshot_xmax(pg_current_snapshot())::text::bigint - t.xmin::text::bigint)"
+        " & 4294967295) <= pg_snapshot_xmax(pg_current_snapshot())::text::bigint - {}"
+    ).format(sql.Literal(lowest))

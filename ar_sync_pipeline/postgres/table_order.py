@@ -1,0 +1,29 @@
+"""The order in which tables must be written: parents before the rows that refer to them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+
+
+def parents_first(tables: Mapping[str, TableFacts]) -> list[str]:
+    """Table names, each after the tables that it refers to; cycles are cut at the later name.
+
+    Deferrable constraints make the place of a cut irrelevant.
+    """
+    ordered: list[str] = []
+    seen: set[str] = set()
+
+    def visit(name: str) -> None:
+        if name in seen:
+            return
+        seen.add(name)
+        for parent in sorted({key.referenced_table for key in tables[name].foreign_keys}):
+            if parent in tables:
+                visit(parent)
+        ordered.append(name)
+
+    for name in sorted(tables):
+        visit(name)
+    return ordered
