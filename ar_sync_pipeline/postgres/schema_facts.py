@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ class ColumnFacts:
     type: str
     nullable: bool
     generated: bool
+    has_default: bool = False
     sequence: tuple[str, str] | None = None
 
 
@@ -66,27 +67,30 @@ class TableFacts:
 def read_tables(
     connection: Connection, schema: str, wanted: Callable[[str], bool]
 ) -> dict[str, TableFacts]:
-    """Describe the ordinary tables of a schema whose names are wanted, by name.
-
-    Raises:
-        SchemaError: a wanted table has no primary key.
-    """
+    """Describe the ordinary tables of a schema whose names are wanted, by name."""
     with connection.cursor(row_factory=dict_row) as cursor:
         tables = cursor.execute(_TABLES, {"schema": schema}).fetchall()
         columns = cursor.execute(_COLUMNS, {"schema": schema}).fetchall()
     foreign_keys = read_foreign_keys(connection, schema)
-    facts = {
+    return {
         row["name"]: _table_facts(row, columns, foreign_keys)
         for row in tables
         if wanted(row["name"])
     }
-    without_key = sorted(name for name, table in facts.items() if not table.primary_key)
+
+
+def require_primary_keys(tables: Mapping[str, TableFacts]) -> None:
+    """Refuse tables whose rows cannot be told apart.
+
+    Raises:
+        SchemaError: a table has no primary key.
+    """
+    without_key = sorted(name for name, table in tables.items() if not table.primary_key)
     if without_key:
         raise SchemaError(
             f"these tables have no primary key: {', '.join(without_key)}",
             remedy="give them one, or exclude them in the catalog",
         )
-    return facts
 
 
 def read_foreign_keys(connection: Connection, schema: str) -> tuple[ForeignKey, ...]:
@@ -109,7 +113,7 @@ def read_migrations(connection: Connection, schema: str, app: str | None) -> tup
     return tuple(name for (name,) in connection.execute(query.encode(), [app]))
 
 
-def schema_fingerprint(tables: dict[str, TableFacts]) -> str:
+def schema_fingerprint(tables: Mapping[str, TableFacts]) -> str:
     """sha256 over names, columns, types and keys; equal for equal shapes."""
     shape = {
         name: [
@@ -132,6 +136,7 @@ def _table_facts(
                 c["type"],
                 c["nullable"],
                 c["generated"],
+                c["has_default"],
                 (c["sequence_schema"], c["sequence_name"]) if c["sequence_name"] else None,
             )
             for c in columns
@@ -190,6 +195,7 @@ SELECT c.relname AS table,
        format_type(a.atttypid, a.atttypmod) AS type,
        NOT a.attnotnull AS nullable,
        a.attgenerated <> '' AS generated,
+       d.oid IS NOT NULL OR a.attidentity <> '' AS has_default,
        sn.nspname AS sequence_schema,
        s.relname AS sequence_name
   FROM pg_class c

@@ -1,0 +1,162 @@
+"""What a staged table changes: rows to add, to change, to set aside for a moment, to delete.
+
+Computed first, as keys in temporary tables: it is the plan that operators see, and the merge
+touches nothing else. Rows are compared to the bit; an unchanged row is never locked or written
+(an upsert of everything writes forty times the WAL).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.digest import chunk_index, is_chunked
+from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.staging import StagedTable
+from ar_sync_pipeline.postgres.target_table import equal_keys, row_of
+
+ADD, CHANGE, SET_ASIDE = "a", "c", "s"
+
+
+@dataclass(frozen=True)
+class TableDifference:
+    """The rows of one staged table that differ from the receiver's.
+
+    Attributes:
+        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`.
+            A row is set aside (deleted and inserted again, its own columns kept) when its value
+            under a unique key changes: two rows may have exchanged theirs.
+        aside: name of the temporary table for rows that are set aside.
+    """
+
+    staged: StagedTable
+    relation: sql.Identifier
+    aside: sql.Identifier
+    added: int
+    changed: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is to be written."""
+        return self.added == 0 and self.changed == 0
+
+
+def find_differences(connection: Connection, staged: StagedTable, prefix: str) -> TableDifference:
+    """Compare a staging table with its target; inside the merge's transaction.
+
+    Args:
+        prefix: of the names of the temporary tables, unique within the transaction.
+    """
+    relation = sql.Identifier("pg_temp", f"{prefix}_diff")
+    aside = sql.Identifier("pg_temp", f"{prefix}_aside")
+    target = staged.target
+    source, current = _current_values(staged)
+    connection.execute(
+        sql.SQL(
+            "CREATE TEMP TABLE {relation} ON COMMIT DROP AS"
+            " SELECT {key}, CASE WHEN {missing} THEN {add} WHEN {moves} THEN {aside}"
+            ' ELSE {change} END::"char" AS action FROM {stage} AS n LEFT JOIN {source} ON {same}'
+            " WHERE {missing} OR {new} *<> {current}"
+        ).format(
+            relation=relation,
+            key=column_list(target.primary_key, "n"),
+            missing=sql.SQL("{} IS NULL").format(sql.Identifier("t", target.primary_key[0])),
+            moves=_moves(staged),
+            add=sql.Literal(ADD),
+            aside=sql.Literal(SET_ASIDE),
+            change=sql.Literal(CHANGE),
+            stage=staged.relation,
+            source=source,
+            same=equal_keys("t", "n", target.primary_key),
+            new=row_of(target.shared, "n"),
+            current=current,
+        )
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+            relation, column_list(target.primary_key)
+        )
+    )
+    connection.execute(sql.SQL("ANALYZE {}").format(relation))
+    row = connection.execute(
+        sql.SQL("SELECT count(*) FILTER (WHERE action = {add}), count(*) FROM {relation}").format(
+            add=sql.Literal(ADD), relation=relation
+        )
+    ).fetchone()
+    added, total = row or (0, 0)
+    return TableDifference(staged, relation, aside, added, total - added)
+
+
+def absent_rows(staged: StagedTable) -> sql.Composed:
+    """Keys of the target's rows that a complete archive no longer has."""
+    target = staged.target
+    condition = sql.SQL("{} IS NULL").format(sql.Identifier("n", target.primary_key[0]))
+    settled = staged.settled_indexes()
+    if settled and is_chunked(target.columns, target.primary_key):
+        condition = sql.SQL("{} AND {} <> ALL ({}::bigint[])").format(
+            condition, chunk_index(sql.Identifier("t", target.primary_key[0])), sql.Literal(settled)
+        )
+    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {}").format(
+        column_list(target.primary_key, "t"),
+        target.relation,
+        staged.relation,
+        equal_keys("t", "n", target.primary_key),
+        condition,
+    )
+
+
+def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
+    """Keys of rows that hold a unique value which an incoming row has at the sender.
+
+    Such a row is not in the archive; at the sender it has changed or is gone. One query for each
+    unique key.
+    """
+    target = difference.staged.target
+    return [
+        sql.SQL(
+            "SELECT {pk} FROM {table} AS t JOIN {stage} AS n ON {same_value} JOIN {rows} AS d"
+            " ON {is_written} WHERE NOT EXISTS (SELECT FROM {stage} AS o WHERE {is_staged})"
+        ).format(
+            pk=column_list(target.primary_key, "t"),
+            table=target.relation,
+            stage=difference.staged.relation,
+            same_value=equal_keys("t", "n", unique_key),
+            rows=difference.relation,
+            is_written=equal_keys("d", "n", target.primary_key),
+            is_staged=equal_keys("o", "t", target.primary_key),
+        )
+        for unique_key in target.unique_keys()
+    ]
+
+
+def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
+    """The receiver's rows as ``t``, and their shared columns as the sender last wrote them."""
+    target = staged.target
+    source = sql.SQL("{} AS t").format(target.relation)
+    if not target.rewritten:
+        return source, row_of(target.shared, "t")
+    joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
+        source, target.source_values, equal_keys("t", "s", target.primary_key)
+    )
+    values = [
+        sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
+            known=sql.Identifier("s", target.primary_key[0]),
+            held=sql.Identifier("t", name),
+            sent=sql.Identifier("s", name),
+        )
+        if name in target.rewritten
+        else sql.Identifier("t", name)
+        for name in target.shared
+    ]
+    return joined, sql.SQL("ROW({})").format(sql.SQL(", ").join(values))
+
+
+def _moves(staged: StagedTable) -> sql.Composable:
+    target = staged.target
+    changes = [
+        sql.SQL("{} *<> {}").format(row_of(key, "n"), row_of(key, "t"))
+        for key in target.unique_keys()
+    ]
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(changes)) if changes else sql.SQL("false")

@@ -1,0 +1,145 @@
+"""The ledger: what the receiver has applied, written in the transaction that applies it.
+
+It lives in schema ``ar_sync`` of the receiver's database, so that rows and ledger can never
+disagree: a crash between commit and the renaming of a file is healed from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadInProgressError
+
+LEDGER_SCHEMA = "ar_sync"
+_LOAD_LOCK = 7_017_250_917_033_000
+
+
+@dataclass(frozen=True)
+class AppliedArchive:
+    """One line of the ledger.
+
+    Attributes:
+        superseded: the archive was older than the newest complete and nothing of it was loaded.
+        since_at: from when a partial carries every change; None: its window alone counted.
+    """
+
+    archive_id: UUID
+    name: str
+    kind: ArchiveKind
+    snapshot_at: datetime
+    since_at: datetime | None
+    superseded: bool
+    applied_at: datetime
+
+
+def ensure_ledger(connection: Connection) -> None:
+    """Make the schema and its tables where they are missing."""
+    exists = connection.execute("SELECT to_regclass('ar_sync.applied_archive')").fetchone()
+    if exists is None or exists[0] is None:
+        with connection.transaction():
+            connection.execute(_DDL)
+
+
+def acquire_load_lock(connection: Connection) -> None:
+    """Keep every other load out until this session ends; a killed session frees it by itself.
+
+    Raises:
+        LoadInProgressError: another load holds it.
+    """
+    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOAD_LOCK]).fetchone()
+    if row is None or not row[0]:
+        raise LoadInProgressError(
+            "another load is working on this receiver",
+            remedy="wait for it, or end its run; it is tried again",
+        )
+
+
+def read_ledger(connection: Connection) -> list[AppliedArchive]:
+    """Every line, oldest snapshot first."""
+    with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
+        rows = cursor.execute(
+            "SELECT archive_id, name, kind, snapshot_at, since_at, superseded, applied_at"
+            " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
+        ).fetchall()
+    return [_typed(row) for row in rows]
+
+
+def read_sender(connection: Connection) -> SenderIdentity | None:
+    """The sender whose archives this receiver loads; None before the first load."""
+    row = connection.execute(
+        "SELECT sender FROM ar_sync.applied_archive WHERE NOT superseded"
+        " ORDER BY applied_at DESC LIMIT 1"
+    ).fetchone()
+    return SenderIdentity.model_validate(row[0]) if row else None
+
+
+def record(
+    connection: Connection,
+    manifest: Manifest,
+    applied_at: datetime,
+    *,
+    superseded: bool,
+    plan: Sequence[dict[str, Any]],
+) -> None:
+    """Write an archive's line; an archive that is applied once more keeps one line."""
+    connection.execute(
+        _RECORD,
+        {
+            "archive_id": manifest.archive_id,
+            "name": manifest.name.applied,
+            "kind": manifest.kind,
+            "snapshot_at": manifest.snapshot_at,
+            "window_start": manifest.window.start if manifest.window else None,
+            "window_end": manifest.window.end if manifest.window else None,
+            "since_at": manifest.since.snapshot_at if manifest.since else None,
+            "watermark": Jsonb(manifest.watermark.model_dump(mode="json")),
+            "sender": Jsonb(manifest.sender.model_dump(mode="json")),
+            "superseded": superseded,
+            "applied_at": applied_at,
+            "plan": Jsonb(list(plan)),
+        },
+    )
+
+
+def _typed(row: AppliedArchive) -> AppliedArchive:
+    return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
+
+
+_DDL = """
+CREATE SCHEMA IF NOT EXISTS ar_sync;
+CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
+    archive_id   uuid PRIMARY KEY,
+    name         text NOT NULL,
+    kind         text NOT NULL CHECK (kind IN ('complete', 'partial')),
+    snapshot_at  timestamptz NOT NULL,
+    window_start timestamptz,
+    window_end   timestamptz,
+    since_at     timestamptz,
+    watermark    jsonb NOT NULL,
+    sender       jsonb NOT NULL,
+    superseded   boolean NOT NULL,
+    applied_at   timestamptz NOT NULL,
+    plan         jsonb NOT NULL
+);
+CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);
+COMMENT ON TABLE ar_sync.applied_archive IS
+    'Archives that this receiver has applied, written in the same transaction as their rows';
+"""
+
+_RECORD = """
+INSERT INTO ar_sync.applied_archive VALUES (
+    %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
+    %(since_at)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s)
+ON CONFLICT (archive_id) DO UPDATE SET
+    superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan
+"""

@@ -1,0 +1,139 @@
+"""Merging a staged archive into the receiver's tables, inside one transaction.
+
+Order: find the differences, delete with all that depends, set aside rows whose unique values
+move, then write parents before children. Unchanged rows are never touched, the receiver's own
+columns keep their values, and the result is compared with the archive's digests before commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psycopg
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.deletion import DoomedRows
+from ar_sync_pipeline.postgres.differences import (
+    TableDifference,
+    absent_rows,
+    displaced_rows,
+    find_differences,
+)
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.row_writing import set_rows_aside, write_rows
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.staging import StagedTable
+from ar_sync_pipeline.postgres.target_table import TargetTable
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """What a merge does to one table, in rows.
+
+    Attributes:
+        shipped: whether the archive brings the table; False for tables that only lose rows that
+            depended on deleted ones.
+    """
+
+    table: str
+    shipped: bool
+    added: int
+    changed: int
+    deleted: int
+    row_count: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain values, for the ledger and for metadata."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Merge:
+    """A computed merge, not yet carried out."""
+
+    connection: Connection
+    differences: Sequence[TableDifference]
+    doomed: DoomedRows
+
+    def plan(self) -> list[TablePlan]:
+        """Rows to add, change and delete, by table."""
+        plans = [
+            TablePlan(
+                difference.staged.target.name,
+                shipped=True,
+                added=difference.added,
+                changed=difference.changed,
+                deleted=self.doomed.counts.get(difference.staged.target.name, 0),
+                row_count=difference.staged.manifest.row_count,
+            )
+            for difference in self.differences
+        ]
+        named = {plan.table for plan in plans}
+        return plans + [
+            TablePlan(table, shipped=False, added=0, changed=0, deleted=count, row_count=0)
+            for table, count in sorted(self.doomed.counts.items())
+            if count and table not in named
+        ]
+
+    def carry_out(self) -> None:
+        """Write the differences.
+
+        Raises:
+            LoadRefusedError: a constraint of the receiver refuses the rows.
+        """
+        try:
+            self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            self.doomed.delete()
+            for difference in self.differences:
+                set_rows_aside(self.connection, difference)
+            for difference in self.differences:
+                write_rows(self.connection, difference)
+            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.IntegrityError as error:
+            raise LoadRefusedError(
+                f"the receiver refuses the archive's rows ({error.diag.message_primary};"
+                f" {error.diag.message_detail or 'no detail'})",
+                remedy="wait for the next complete archive, or look for a constraint that only"
+                " the receiver has",
+            ) from error
+
+
+def compute_merge(
+    connection: Connection,
+    schema: str,
+    tables: Mapping[str, TableFacts],
+    targets: Mapping[str, TargetTable],
+    staged: Sequence[StagedTable],
+    prefix: str,
+) -> Merge:
+    """Find out what staged tables change; writes nothing but temporary tables.
+
+    Args:
+        tables: every table of the receiver's schema.
+        targets: the travelling tables.
+        staged: parents before children.
+        prefix: of the temporary tables' names, unique within the transaction.
+    """
+    differences = [
+        find_differences(connection, table, f"{prefix}_{number}")
+        for number, table in enumerate(staged)
+    ]
+    doomed = DoomedRows(
+        connection,
+        schema,
+        tables,
+        targets,
+        {table.target.name: table for table in staged},
+        f"{prefix}_doomed",
+    )
+    for difference in differences:
+        table = difference.staged
+        if table.complete:
+            doomed.doom(table.target.name, absent_rows(table))
+        if not difference.empty:
+            for query in displaced_rows(difference):
+                doomed.doom(table.target.name, query)
+    doomed.cascade()
+    return Merge(connection, differences, doomed)

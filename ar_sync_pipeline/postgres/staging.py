@@ -1,0 +1,174 @@
+"""Staging: an archive's rows in temporary tables of the load's session.
+
+Only the chunks whose content differs from what the receiver holds are staged. Temporary tables
+write no WAL and disappear with the session, so a killed load leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.copy_stream import copy_in
+from ar_sync_pipeline.postgres.digest import (
+    CHUNK_KEY_BITS,
+    ChunkDigest,
+    chunk_index,
+    digest_of,
+    is_chunked,
+)
+from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """One table's rows of one archive, ready to be merged.
+
+    Attributes:
+        target: the receiver's table.
+        manifest: what the archive says of the table.
+        relation: the temporary table.
+        complete: whether the archive speaks for all rows of the table.
+        settled: members of chunks that the receiver already holds; they are not staged.
+    """
+
+    target: TargetTable
+    manifest: TableManifest
+    relation: sql.Identifier
+    complete: bool
+    settled: frozenset[str]
+
+    @property
+    def differing(self) -> tuple[Chunk, ...]:
+        """The chunks to be staged."""
+        return tuple(c for c in self.manifest.chunks if c.member not in self.settled)
+
+    def settled_indexes(self) -> list[int]:
+        """Numbers of the settled chunks of a table that is cut by key."""
+        return [
+            chunk.key_range.low >> CHUNK_KEY_BITS
+            for chunk in self.manifest.chunks
+            if chunk.member in self.settled and chunk.key_range is not None
+        ]
+
+
+def settled_chunks(
+    connection: Connection, target: TargetTable, manifest: TableManifest
+) -> frozenset[str]:
+    """Members of the chunks whose rows the receiver already holds, to the bit."""
+    if not manifest.chunks:
+        return frozenset()
+    held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
+    return frozenset(
+        chunk.member
+        for chunk in manifest.chunks
+        if held.get(_index(chunk)) == ChunkDigest(chunk.row_count, chunk.digest)
+    )
+
+
+def create_staging(connection: Connection, staged: StagedTable) -> None:
+    """Make the empty temporary table, with every column that the archive brings.
+
+    Raises:
+        SchemaMismatchError: the archive has a column of a type that the receiver does not know.
+    """
+    definitions = sql.SQL(", ").join(
+        sql.SQL("{} {}").format(
+            sql.Identifier(column.name), _type_name(connection, staged.target, column)
+        )
+        for column in staged.manifest.columns
+    )
+    connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(staged.relation, definitions))
+
+
+def _type_name(connection: Connection, target: TargetTable, column: Column) -> sql.SQL:
+    """The type as the receiver itself writes it: text from an archive never becomes SQL."""
+    known = target.facts.column(column.name)
+    if known is not None:
+        return sql.SQL(known.type)  # the receiver's own catalog text
+    row = connection.execute("SELECT to_regtype(%s)::text", [column.type]).fetchone()
+    if row is None or row[0] is None:
+        raise SchemaMismatchError(
+            f"column {column.name} of {target.name} has the type {column.type},"
+            " which the receiver does not know",
+            remedy="create the type at the receiver, or migrate it",
+        )
+    return sql.SQL(row[0])
+
+
+def stage_chunk(
+    connection: Connection, staged: StagedTable, chunk: Chunk, data: Iterable[bytes]
+) -> None:
+    """Copy one chunk's binary COPY stream into the staging table.
+
+    Raises:
+        SchemaError: the bytes are no rows of the shape and number that the manifest declares.
+    """
+    columns = column_list(column.name for column in staged.manifest.columns)
+    try:
+        rows = copy_in(connection, staged.relation, columns, data)
+    except psycopg.DataError as error:
+        raise SchemaError(
+            f"{chunk.member} does not hold rows of {staged.target.name}"
+            f" ({error.diag.message_primary})",
+            remedy="run ar-sync verify on the archive and look at the sender's version",
+        ) from error
+    if rows != chunk.row_count:
+        raise SchemaError(
+            f"{chunk.member} holds {rows} rows instead of {chunk.row_count}",
+            remedy="run ar-sync verify on the archive and look at the sender's version",
+        )
+
+
+def finish_staging(connection: Connection, staged: StagedTable) -> None:
+    """Index and analyze a filled staging table, for the joins of the merge."""
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+            staged.relation, column_list(staged.target.primary_key)
+        )
+    )
+    connection.execute(sql.SQL("ANALYZE {}").format(staged.relation))
+
+
+def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql.Composable]]:
+    """The relation to digest at the receiver, as ``t``, and what to read for rewritten columns.
+
+    A row whose source values are not known yet is left out, so that its chunk counts as
+    different and the load learns them.
+    """
+    source = sql.SQL("{} AS t").format(target.relation)
+    if not target.rewritten:
+        return source, {}
+    joined = sql.SQL("{} JOIN {} AS s ON {}").format(
+        source, target.source_values, equal_keys("t", "s", target.primary_key)
+    )
+    return joined, {name: sql.Identifier("s", name) for name in target.rewritten}
+
+
+def _held_digests(
+    connection: Connection, target: TargetTable, *, by_key: bool
+) -> dict[int | None, ChunkDigest]:
+    source, values = held_digest_source(target)
+    digest = digest_of(target.columns, values, alias="t")
+    if not (by_key and is_chunked(target.columns, target.primary_key)):
+        row = connection.execute(
+            sql.SQL("SELECT count(*), {} FROM {}").format(digest, source)
+        ).fetchone()
+        return {None: ChunkDigest(row[0], str(row[1]))} if row else {}
+    rows = connection.execute(
+        sql.SQL("SELECT {}, count(*), {} FROM {} GROUP BY 1").format(
+            chunk_index(sql.Identifier("t", target.primary_key[0])), digest, source
+        )
+    )
+    return {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}
+
+
+def _index(chunk: Chunk) -> int | None:
+    return None if chunk.key_range is None else chunk.key_range.low >> CHUNK_KEY_BITS
