@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime
 from typing import Annotated, Self
-from uuid import UUID  # noqa: TC003  pydantic resolves it when the model is built
+from uuid import UUID
 
 from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
     StringConstraints,
     model_validator,
 )
@@ -31,6 +31,13 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
+RowCount = Annotated[int, Field(ge=0, lt=2**63)]
+BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+# Years at the ends of the calendar overflow as soon as they are converted to another zone.
+Instant = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
+]
 
 
 class _Strict(BaseModel):
@@ -54,8 +61,8 @@ class SenderIdentity(_Strict):
 class Window(_Strict):
     """A half-open interval ``[start, end)`` of ``changed_at`` time, aware UTC."""
 
-    start: AwareDatetime
-    end: AwareDatetime
+    start: Instant
+    end: Instant
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -76,10 +83,10 @@ class Watermark(_Strict):
     """
 
     archive_id: UUID | None = None
-    snapshot_at: AwareDatetime
+    snapshot_at: Instant
     snapshot: Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$")]
     system_identifier: str
-    timeline: NonNegativeInt
+    timeline: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class Column(_Strict):
@@ -93,8 +100,14 @@ class Column(_Strict):
 class KeyRange(_Strict):
     """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
 
-    low: int
-    high: int
+    low: BigInt
+    high: Annotated[int, Field(ge=-(2**63), le=2**63)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("a key range must not end before it starts")
+        return self
 
 
 class Chunk(_Strict):
@@ -112,7 +125,7 @@ class Chunk(_Strict):
 
     member: MemberName
     key_range: KeyRange | None
-    row_count: NonNegativeInt
+    row_count: RowCount
     size_bytes: ByteCount
     raw_bytes: ByteCount
     sha256: Sha256
@@ -123,7 +136,7 @@ class SequenceValue(_Strict):
     """The last value that a sequence behind ``column`` has given out."""
 
     column: Identifier
-    last_value: int
+    last_value: BigInt
 
 
 class TableManifest(_Strict):
@@ -136,7 +149,7 @@ class TableManifest(_Strict):
     name: Identifier
     columns: tuple[Column, ...] = Field(min_length=1)
     primary_key: tuple[Identifier, ...] = Field(min_length=1)
-    row_count: NonNegativeInt
+    row_count: RowCount
     chunks: tuple[Chunk, ...]
     sequences: tuple[SequenceValue, ...] = ()
 
@@ -156,7 +169,7 @@ class MediaEntry(_Strict):
     path: MemberName
     size_bytes: ByteCount
     sha256: Sha256
-    modified_at: AwareDatetime
+    modified_at: Instant
 
     @property
     def member(self) -> str:
@@ -198,7 +211,7 @@ class Manifest(_Strict):
     window: Window | None = None
     since: Watermark | None = None
     watermark: Watermark
-    snapshot_at: AwareDatetime
+    snapshot_at: Instant
     digest_probe: str
     tables: tuple[TableManifest, ...]
     media: tuple[MediaEntry, ...] = ()
@@ -239,19 +252,30 @@ class Manifest(_Strict):
 
     def to_json(self) -> bytes:
         """Canonical JSON: sorted keys, no blanks, UTF-8."""
-        return _canonical(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json"))
 
     def signature(self, key: bytes) -> str:
         """HMAC-SHA256 of the manifest without its ``hmac`` field."""
-        content = self.model_dump(mode="json", exclude={"hmac"})
-        return hmac.new(key, _canonical(content), hashlib.sha256).hexdigest()
+        return signature_of(self.to_json(), key)
 
     def signed(self, key: bytes) -> Self:
         """A copy that carries its signature."""
         return self.model_copy(update={"hmac": self.signature(key)})
 
 
-def _canonical(content: object) -> bytes:
+def signature_of(manifest_json: bytes, key: bytes) -> str:
+    """HMAC-SHA256 of a manifest's JSON without its ``hmac`` field.
+
+    It is taken from the JSON as it arrived, not from the model, so that a product whose model
+    has grown an optional field still finds the signature of an older sender right.
+    """
+    content = json.loads(manifest_json)
+    content.pop("hmac", None)
+    return hmac.new(key, canonical_json(content), hashlib.sha256).hexdigest()
+
+
+def canonical_json(content: object) -> bytes:
+    """JSON with one spelling only: sorted keys, no blanks, UTF-8, finite numbers."""
     return json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()

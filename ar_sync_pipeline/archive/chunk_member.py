@@ -1,0 +1,159 @@
+"""A table's chunk as a member: binary COPY, compressed with zstd on its way to and from disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol, Self
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
+from ar_sync_pipeline.archive.member_names import table_member_path
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# Level 1 is faster than the disk and the network; higher levels save little on COPY data.
+_LEVEL = 1
+# A row at a time would pay for a call of the compressor per row.
+_BATCH_BYTES = 256 * 1024
+_PIECE_BYTES = 256 * 1024
+# Level 1 looks back 512 KiB; a frame that asks for more than 8 MiB of memory is not ours.
+_WINDOW_LOG_MAX = 23
+
+
+class ReadableStream(Protocol):
+    """Anything that a member's bytes can be read from."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Up to ``size`` bytes; empty at the end."""
+
+
+class ChunkWriter:
+    """A sink for the bytes of one COPY, which become one member of an archive.
+
+    Used as a context manager it removes its file again unless `finish` was reached::
+
+        with ChunkWriter(folder, "AndroidRequests_bus", 0) as writer:
+            rows = copy_out(connection, query, writer)
+            chunk = writer.finish(row_count=rows, digest=digest, key_range=None)
+
+    Args:
+        folder: where the compressed file is made; it must not hold that chunk yet.
+        table: the table's name.
+        index: which chunk of the table this is, from 0.
+    """
+
+    def __init__(self, folder: Path, table: str, index: int) -> None:
+        self.member = table_member_path(table, index)
+        self.path = folder / self.member.rpartition("/")[2]
+        self.raw_bytes = 0
+        self.size_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._compressor = zstd.ZstdCompressor(level=_LEVEL)
+        self._batch = bytearray()
+        self._file = self.path.open("xb")
+        self._finished = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Take the next bytes of the COPY stream; returns how many, which is all of them."""
+        self._batch += data
+        if len(self._batch) >= _BATCH_BYTES:
+            self._compress_batch()
+        return len(data)
+
+    def finish(self, *, row_count: int, digest: str, key_range: KeyRange | None) -> Chunk:
+        """Complete the file on disk and describe it.
+
+        Args:
+            row_count: rows that were written.
+            digest: content digest of these rows, as decimal text.
+            key_range: the keys for which the chunk speaks; None: the whole table.
+
+        Returns:
+            The manifest's line for this member.
+        """
+        self._compress_batch()
+        self._store(self._compressor.flush())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        chunk = Chunk(
+            member=self.member,
+            key_range=key_range,
+            row_count=row_count,
+            size_bytes=self.size_bytes,
+            raw_bytes=self.raw_bytes,
+            sha256=self._sha256.hexdigest(),
+            digest=digest,
+        )
+        self._finished = True
+        return chunk
+
+    def __enter__(self) -> Self:
+        """The writer itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove an unfinished file."""
+        if not self._finished:
+            self._file.close()
+            self.path.unlink(missing_ok=True)
+
+    def _compress_batch(self) -> None:
+        self.raw_bytes += len(self._batch)
+        self._store(self._compressor.compress(self._batch))
+        self._batch = bytearray()
+
+    def _store(self, data: bytes) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+        self.size_bytes += len(data)
+
+
+def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
+    """Yield the COPY bytes of a member, never more than its chunk declares.
+
+    The stream is read to its end, so that a stream which checks itself there has done so when
+    this iterator is exhausted. Memory is bounded by the size of a piece and a zstd window.
+
+    Raises:
+        CorruptArchiveError: not one zstd frame of exactly ``chunk.raw_bytes``; raised before
+            the first byte that would exceed them is yielded.
+    """
+    decompressor = zstd.ZstdDecompressor(
+        options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
+    )
+    produced = 0
+    while not decompressor.eof:
+        data = b""
+        if decompressor.needs_input:
+            data = stream.read(_PIECE_BYTES) or b""
+            if not data:
+                raise CorruptArchiveError("ends inside its zstd frame", member=chunk.member)
+        try:
+            piece = decompressor.decompress(data, min(_PIECE_BYTES, chunk.raw_bytes - produced + 1))
+        except zstd.ZstdError as error:
+            raise CorruptArchiveError(
+                f"cannot be decompressed ({error})", member=chunk.member
+            ) from error
+        produced += len(piece)
+        if produced > chunk.raw_bytes:
+            raise CorruptArchiveError(
+                f"holds more than the {chunk.raw_bytes} bytes it declares", member=chunk.member
+            )
+        if piece:
+            yield piece
+    if decompressor.unused_data or stream.read(1):
+        raise CorruptArchiveError("has bytes behind its zstd frame", member=chunk.member)
+    if produced != chunk.raw_bytes:
+        raise CorruptArchiveError(
+            f"holds {produced} bytes where it declares {chunk.raw_bytes}", member=chunk.member
+        )

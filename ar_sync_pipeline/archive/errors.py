@@ -1,0 +1,100 @@
+"""What can be wrong with an archive, as errors with a policy.
+
+::
+
+    CorruptArchiveError (terminal)     the bytes are not what the archive's manifest promises
+    ├── NewerFormatError               another version of the product made it
+    └── UnsignedArchiveError           a signature is demanded and missing or wrong
+    UnreadableArchiveError (parked)    the file cannot be opened or read at all
+    MemberChangedError (transient)     a file changed on disk while its archive was being read
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_LONGEST_QUOTE = 200
+
+
+def printable(text: str) -> str:
+    """Text from an archive, made fit for a one-line message: no control characters, not long."""
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+    return shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…"
+
+
+class CorruptArchiveError(TerminalError):
+    """An archive that can never be applied: one sentence says where it breaks its promise.
+
+    Args:
+        fault: what is wrong, as a clause without a full stop.
+        archive: the archive's file name, where it is known.
+        member: the member in which the fault lies, if in one.
+        offset: the byte of the archive at which the fault was seen.
+        remedy: what to do, when it is not the usual.
+    """
+
+    def __init__(
+        self,
+        fault: str,
+        *,
+        archive: str = "",
+        member: str | None = None,
+        offset: int | None = None,
+        remedy: str = "keep it for inspection, the next complete archive repairs what it held",
+    ) -> None:
+        place = [f"archive {printable(archive)}" if archive else "the archive"]
+        if member is not None:
+            place.append(f"member {printable(member)}")
+        if offset is not None:
+            place.append(f"byte {offset}")
+        super().__init__(f"{', '.join(place)}: {fault}", remedy=remedy)
+        self.member = member
+        self.offset = offset
+
+
+class NewerFormatError(CorruptArchiveError):
+    """An archive whose format number this version does not know."""
+
+    def __init__(self, found: int, known: int, *, archive: str = "") -> None:
+        super().__init__(
+            f"made by a newer version, in format {printable(str(found))} where this one reads"
+            f" up to {known}",
+            archive=archive,
+            remedy="bring this side to the sender's version of ar_sync_pipeline",
+        )
+
+
+class UnsignedArchiveError(CorruptArchiveError):
+    """A signing key is set here, and the archive does not carry that key's signature."""
+
+    def __init__(self, fault: str, *, archive: str = "") -> None:
+        super().__init__(
+            fault, archive=archive, remedy="set the same AR_SYNC_SIGNING_KEY on both sides"
+        )
+
+
+class UnreadableArchiveError(ParkedError):
+    """The file that should hold an archive cannot be opened or read."""
+
+    def __init__(self, path: Path, cause: OSError) -> None:
+        super().__init__(
+            f"archive {printable(str(path))} cannot be read ({cause.strerror or cause})",
+            remedy="check the path, its permissions and the disk",
+        )
+
+
+class MemberChangedError(TransientError):
+    """A file that an archive declares is no longer what it was when it was hashed."""
+
+    def __init__(self, member: str, path: Path, change: str) -> None:
+        super().__init__(
+            f"{printable(str(path))} ({printable(member)}) changed while it was being"
+            f" archived: {change}",
+            remedy="build the archive again from the files as they are now",
+        )
+        self.member = member

@@ -1,0 +1,114 @@
+"""From the bytes of a manifest, which may be anything, to a `Manifest` or one sentence."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatError, printable
+from ar_sync_pipeline.archive.manifest import FORMAT, Manifest, canonical_json
+from ar_sync_pipeline.archive.member_names import manifest_names_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_STRUCTURE = re.compile(rb"[\[{,]")
+# Each value of JSON becomes an object of some 60 bytes and more: this many are the 400,000
+# files that a manifest of 64 MiB can list, and no more than some 300 MB of memory.
+_MAX_JSON_VALUES = 4_000_000
+
+
+@dataclass(frozen=True)
+class ReadLimits:
+    """What a reader accepts, far above what a sender makes and below what hurts a receiver.
+
+    Attributes:
+        manifest_bytes: size of ``manifest.json``.
+        member_count: members behind the manifest.
+        archive_bytes: size of the whole file.
+        compression_ratio: bytes of a chunk's COPY stream per stored byte.
+        free_raw_bytes: COPY bytes of a chunk to which the ratio does not apply, because a small
+            chunk of equal rows compresses beyond any ratio.
+    """
+
+    manifest_bytes: int = 64 * 1024**2
+    member_count: int = 1_000_000
+    archive_bytes: int = 1024**4
+    compression_ratio: int = 1000
+    free_raw_bytes: int = 16 * 1024**2
+
+
+def parse_manifest(content: bytes, limits: ReadLimits, *, archive: str = "") -> Manifest:
+    """Read a manifest's JSON strictly: right types, canonical spelling, safe names, limits.
+
+    Args:
+        content: the bytes of ``manifest.json``.
+        limits: what to accept.
+        archive: the archive's file name, for messages.
+
+    Raises:
+        NewerFormatError: the format number is one that only a newer version knows.
+        CorruptArchiveError: anything else that is not as it must be.
+    """
+    _check_format(_load_json(content, archive), archive)
+    try:
+        manifest = Manifest.model_validate_json(content, strict=True)
+    except ValidationError as error:
+        raise CorruptArchiveError(_first_mistake(error), archive=archive) from error
+    for problem in (manifest_names_problem(manifest), *_beyond_limits(manifest, limits)):
+        if problem is not None:
+            raise CorruptArchiveError(
+                f"the manifest is wrong, {printable(problem)}", archive=archive
+            )
+    return manifest
+
+
+def _load_json(content: bytes, archive: str) -> dict[str, Any]:
+    if sum(1 for _ in _STRUCTURE.finditer(content)) > _MAX_JSON_VALUES:
+        raise CorruptArchiveError("the manifest has too many values", archive=archive)
+    try:
+        # Keys given twice, blanks and other spellings are where two parsers can disagree.
+        loaded = json.loads(content.decode())
+        canonical = canonical_json(loaded) == content
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise CorruptArchiveError("the manifest is not JSON", archive=archive) from error
+    if not isinstance(loaded, dict) or not canonical:
+        raise CorruptArchiveError(
+            "the manifest is not canonical JSON of an object", archive=archive
+        )
+    return loaded
+
+
+def _check_format(loaded: dict[str, Any], archive: str) -> None:
+    found = loaded.get("format")
+    if type(found) is not int or found < 1:
+        raise CorruptArchiveError("the manifest has no format number", archive=archive)
+    if found > FORMAT:
+        raise NewerFormatError(found, FORMAT, archive=archive)
+
+
+def _first_mistake(error: ValidationError) -> str:
+    first, *others = error.errors(include_url=False, include_context=False, include_input=False)
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(others)} more mistakes)" if others else ""
+    at = f" at {printable(place)}" if place else ""
+    return f"the manifest is wrong{at}, {printable(message)}{more}"
+
+
+def _beyond_limits(manifest: Manifest, limits: ReadLimits) -> Iterator[str]:
+    count = len(manifest.members())
+    if count > limits.member_count:
+        yield f"it lists {count} members, more than {limits.member_count}"
+    for table in manifest.tables:
+        for chunk in table.chunks:
+            allowed = limits.free_raw_bytes + chunk.size_bytes * limits.compression_ratio
+            if chunk.raw_bytes > allowed:
+                yield (
+                    f"{chunk.member} would grow from {chunk.size_bytes} to {chunk.raw_bytes}"
+                    f" bytes, more than {limits.compression_ratio} times"
+                )

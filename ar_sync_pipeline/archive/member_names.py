@@ -1,0 +1,88 @@
+"""Names of members: which ones are safe, and which ones a manifest must give to its chunks.
+
+A member's name comes from a picture folder, from the database or from another machine, and
+becomes a path on the receiver. The rule is one for all three (old system, D17, D18, D19): any
+text that is a plain relative path, whatever letters it has, and nothing else.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.archive.manifest import Manifest
+
+MAX_NAME_CHARS = 1024
+MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system that PostgreSQL or Django runs on
+# Control characters and line separators (a name with a newline is two names to a reader of
+# lists), and lone surrogates (what Python makes of a name that is not UTF-8).
+_REFUSED_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Cs"})
+
+
+def name_problem(name: str) -> str | None:
+    """Why a relative name is refused as a member or as a path below a folder; None if it is not.
+
+    >>> name_problem("2017/ñandú grande.jpeg")
+    >>> name_problem("../secret.jpeg")
+    "it has a '..' component"
+    """
+    if not name or name.startswith("/"):
+        return "it is empty or absolute"
+    if len(name) > MAX_NAME_CHARS:
+        return f"it is longer than {MAX_NAME_CHARS} characters"
+    refused = _refused_character(name)
+    if refused is not None:
+        return f"it has the character U+{ord(refused):04X}"
+    for component in name.split("/"):
+        if component in {"", ".", ".."}:
+            return f"it has a {component!r} component"
+        if len(component.encode()) > MAX_COMPONENT_BYTES:
+            return f"a component is longer than {MAX_COMPONENT_BYTES} bytes"
+    return None
+
+
+def _refused_character(name: str) -> str | None:
+    if name.isprintable():
+        return None
+    return next((c for c in name if unicodedata.category(c) in _REFUSED_CATEGORIES), None)
+
+
+def table_member_path(table: str, index: int) -> str:
+    """The member of a table's chunk number ``index``: ``tables/<table>.00000.copy.zst``.
+
+    Raises:
+        ValueError: the table's name cannot be a file name.
+    """
+    name = f"tables/{table}.{index:05d}.copy.zst"
+    problem = "it has a '/'" if "/" in table else name_problem(name)
+    if problem is not None:
+        raise ValueError(f"table {table!r} cannot name a member: {problem}")
+    return name
+
+
+def manifest_names_problem(manifest: Manifest) -> str | None:
+    """What is wrong with the names that a manifest gives to its members; None if nothing is.
+
+    Chunks must be named after their table and place, no name may leave the archive, and no
+    file may stand where another name needs a folder.
+    """
+    for table in manifest.tables:
+        for index, chunk in enumerate(table.chunks):
+            try:
+                expected = table_member_path(table.name, index)
+            except ValueError as error:
+                return str(error)
+            if chunk.member != expected:
+                return f"table {table.name}: chunk {index} is {chunk.member!r}, not {expected!r}"
+    paths = {entry.path for entry in manifest.media}
+    for path in paths:
+        problem = name_problem(path)
+        if problem is not None:
+            return f"media name {path!r}: {problem}"
+        parent = path.rpartition("/")[0]
+        while parent:
+            if parent in paths:
+                return f"media name {parent!r} is a file and the folder of {path!r}"
+            parent = parent.rpartition("/")[0]
+    return None

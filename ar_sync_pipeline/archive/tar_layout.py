@@ -1,0 +1,162 @@
+"""The bytes of an archive's tar that are not members' content, as a function of the manifest.
+
+Format 1 leaves no choice in them: headers are POSIX ustar with pax records where a name or a
+size needs them (POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"), owner,
+mode and time are constant, two zero blocks end the file. So the writer can say where each byte
+will be before it reads a member, and the reader demands these bytes exactly, instead of
+interpreting whatever a hostile header says. They are made here and not by `tarfile` because
+both sides must agree on them across versions of Python.
+
+The manifest's own header carries its sha256 in a pax ``comment`` record, which every tar
+ignores in silence: a flipped bit in the manifest is seen although nothing else vouches for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+BLOCK = 512
+END_OF_ARCHIVE = bytes(2 * BLOCK)
+MANIFEST_HEADER_BYTES = 3 * BLOCK
+
+_NAME_BYTES = 100
+_OCTAL_SIZE_LIMIT = 8**11
+# GNU tar warns of "an implausibly old time stamp" at 0; 1980-01-01 is what zip uses.
+_MTIME = 315_532_800
+_REGULAR, _EXTENDED = b"0", b"x"
+_SIZE_FIELD = slice(2 * BLOCK + 124, 2 * BLOCK + 135)
+_DIGEST_LABEL = b" comment=sha256:"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A member's place in the archive.
+
+    Attributes:
+        header_at: offset of its header in bytes.
+        data_at: offset of its content.
+    """
+
+    name: str
+    size_bytes: int
+    sha256: str
+    header_at: int
+    data_at: int
+
+    @property
+    def data_end(self) -> int:
+        """Offset just behind its content."""
+        return self.data_at + self.size_bytes
+
+    @property
+    def end(self) -> int:
+        """Offset just behind its padding, where the next header stands."""
+        return self.data_end + padding_bytes(self.size_bytes)
+
+    def header(self) -> bytes:
+        """All blocks that stand before the content."""
+        if self.header_at == 0:
+            return manifest_header(self.size_bytes, self.sha256)
+        return member_header(self.name, self.size_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Every member's place, the manifest's first, and the size of the whole archive."""
+
+    slots: tuple[Slot, ...]
+
+    @classmethod
+    def of(
+        cls, manifest_bytes: int, manifest_sha256: str, members: Iterable[tuple[str, int, str]]
+    ) -> Layout:
+        """Lay out the manifest and (name, size in bytes, sha256) of each member behind it."""
+        slot = Slot(MANIFEST_MEMBER, manifest_bytes, manifest_sha256, 0, MANIFEST_HEADER_BYTES)
+        slots = [slot]
+        position = slot.end
+        for name, size_bytes, sha256 in members:
+            data_at = position + len(member_header(name, size_bytes))
+            slot = Slot(name, size_bytes, sha256, position, data_at)
+            slots.append(slot)
+            position = slot.end
+        return cls(tuple(slots))
+
+    @property
+    def content_end(self) -> int:
+        """Offset of the two zero blocks that end the archive."""
+        return self.slots[-1].end
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the archive."""
+        return self.content_end + len(END_OF_ARCHIVE)
+
+
+def padding_bytes(size_bytes: int) -> int:
+    """How many zero bytes follow content of this size up to the next block."""
+    return -size_bytes % BLOCK
+
+
+def member_header(name: str, size_bytes: int) -> bytes:
+    """The header of a regular file, preceded by a pax header where ustar has no room."""
+    records = b""
+    if len(name) > _NAME_BYTES or not name.isascii():
+        records += _record(b"path", name.encode())
+    if size_bytes >= _OCTAL_SIZE_LIMIT:
+        records += _record(b"size", b"%d" % size_bytes)
+    stored_size = size_bytes if size_bytes < _OCTAL_SIZE_LIMIT else 0
+    header = _ustar(name.encode("ascii", "replace")[:_NAME_BYTES], stored_size, _REGULAR)
+    return _pax(records) + header if records else header
+
+
+def manifest_header(size_bytes: int, sha256: str) -> bytes:
+    """The manifest's header, `MANIFEST_HEADER_BYTES` long, with the manifest's sha256."""
+    records = _record(b"comment", b"sha256:" + sha256.encode())
+    return _pax(records) + _ustar(MANIFEST_MEMBER.encode(), size_bytes, _REGULAR)
+
+
+def read_manifest_header(header: bytes) -> tuple[int, str] | None:
+    """Size in bytes and sha256 of the manifest; None for anything but exactly such a header."""
+    size_field, comment = header[_SIZE_FIELD], header[BLOCK : 2 * BLOCK]
+    _, label, rest = comment.partition(_DIGEST_LABEL)
+    digest = rest[:64]
+    if not label or not set(digest) <= set(b"0123456789abcdef"):
+        return None
+    if len(size_field) != _SIZE_FIELD.stop - _SIZE_FIELD.start:
+        return None
+    if not set(size_field) <= set(b"01234567"):
+        return None
+    size_bytes, sha256 = int(size_field, 8), digest.decode()
+    return (size_bytes, sha256) if header == manifest_header(size_bytes, sha256) else None
+
+
+def _record(keyword: bytes, value: bytes) -> bytes:
+    # The length counts its own digits, so it may grow by one when they are added.
+    body = b" " + keyword + b"=" + value + b"\n"
+    length = len(body) + len(str(len(body)))
+    length = len(body) + len(str(length))
+    return b"%d" % length + body
+
+
+def _pax(records: bytes) -> bytes:
+    header = _ustar(b"././@PaxHeader", len(records), _EXTENDED)
+    return header + records + bytes(padding_bytes(len(records)))
+
+
+def _ustar(name: bytes, size_bytes: int, kind: bytes) -> bytes:
+    before = (
+        name.ljust(_NAME_BYTES, b"\0")
+        + b"0000644\0"  # mode
+        + b"0000000\0" * 2  # owner and group
+        + b"%011o\0" % size_bytes
+        + b"%011o\0" % _MTIME
+    )
+    after = (kind + bytes(100) + b"ustar\x0000").ljust(BLOCK - len(before) - 8, b"\0")
+    checksum = sum(before) + sum(after) + 8 * ord(" ")
+    return before + b"%06o\0 " % checksum + after

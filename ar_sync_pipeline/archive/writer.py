@@ -1,0 +1,274 @@
+"""An archive that exists only while it is read: a virtual tar over its manifest and members.
+
+The members already lie on disk (chunks in the scratch folder, pictures where they are), so a
+second copy of them all would cost as much disk as production has pictures. Every byte's place
+is known from the manifest (`tar_layout`), so the stream can be read from any offset, which is
+what the resumption of a cut upload needs.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import io
+import os
+import secrets
+import stat
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO
+
+from ar_sync_pipeline.archive.errors import MemberChangedError
+from ar_sync_pipeline.archive.member_names import manifest_names_problem
+from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from typing_extensions import Buffer
+
+    from ar_sync_pipeline.archive.manifest import Manifest
+
+_PIECE_BYTES = 1024 * 1024
+
+
+class ArchiveSource:
+    """An archive ready to be streamed to where it goes.
+
+    Args:
+        manifest: what the archive says of itself; signed already, if it is to be.
+        members: for each member that the manifest lists, the file that holds it.
+        sha256: of the whole archive, when it is known already.
+
+    Raises:
+        ValueError: the members are not exactly those of the manifest, or misnamed.
+    """
+
+    def __init__(
+        self, manifest: Manifest, members: Mapping[str, Path], *, sha256: str | None = None
+    ) -> None:
+        problem = manifest_names_problem(manifest)
+        if problem is not None:
+            raise ValueError(problem)
+        listed = manifest.members()
+        if members.keys() != {name for name, _, _ in listed}:
+            raise ValueError("the members given are not those that the manifest lists")
+        self.manifest = manifest
+        self._members = members
+        self._manifest_json = manifest.to_json()
+        digest = hashlib.sha256(self._manifest_json).hexdigest()
+        self._layout = Layout.of(len(self._manifest_json), digest, listed)
+        if sha256 is not None:
+            self.sha256 = sha256
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the whole archive."""
+        return self._layout.size_bytes
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hex sha256 of the whole archive; reads all of it once unless it was given.
+
+        Raises:
+            MemberChangedError: see `open`.
+        """
+        digest = hashlib.sha256()
+        for piece in self._pieces():
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def open(self) -> BinaryIO:
+        """A seekable stream of the archive's bytes; memory and open files do not grow with it.
+
+        Reading from the stream raises `MemberChangedError` before the last byte of a member
+        that is no longer as declared, so no archive is ever complete with wrong content. The
+        stream is of no further use after that.
+        """
+        tar = _VirtualTar(self._layout, self._manifest_json, self._members)
+        return io.BufferedReader(tar, buffer_size=_PIECE_BYTES)
+
+    def write_to(self, path: Path) -> None:
+        """Write the archive to a file, which appears whole under its name or not at all.
+
+        Raises:
+            MemberChangedError: see `open`.
+        """
+        partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+        digest = hashlib.sha256()
+        try:
+            with partial.open("xb") as file:
+                for piece in self._pieces():
+                    file.write(piece)
+                    digest.update(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+        self.sha256 = digest.hexdigest()
+
+    def _pieces(self) -> Iterator[bytes]:
+        with self.open() as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                yield piece
+
+
+class _VirtualTar(io.RawIOBase):
+    """The raw stream behind `ArchiveSource.open`."""
+
+    def __init__(self, layout: Layout, manifest_json: bytes, members: Mapping[str, Path]) -> None:
+        self._layout = layout
+        self._manifest_json = manifest_json
+        self._members = members
+        self._starts = [slot.header_at for slot in layout.slots]
+        self._position = 0
+        self._index = 0
+        self._member: _CheckedMember | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        bases = {
+            os.SEEK_SET: 0,
+            os.SEEK_CUR: self._position,
+            os.SEEK_END: self._layout.size_bytes,
+        }
+        position = bases[whence] + offset
+        if position < 0:
+            raise ValueError(f"cannot seek to {position}")
+        self._position = position
+        self._index = bisect.bisect_right(self._starts, position) - 1
+        return position
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        filled = 0
+        while filled < len(view) and self._position < self._layout.size_bytes:
+            count = self._read_piece(view[filled:])
+            filled += count
+            self._position += count
+        return filled
+
+    def close(self) -> None:
+        self._leave_member()
+        super().close()
+
+    def _read_piece(self, view: memoryview) -> int:
+        """Fill the view from the one stretch of the archive in which the position lies."""
+        if self._position >= self._layout.content_end:
+            return _copy(END_OF_ARCHIVE, self._position - self._layout.content_end, view)
+        slot = self._layout.slots[self._index]
+        if self._position >= slot.end:
+            self._index += 1
+            slot = self._layout.slots[self._index]
+        if self._position < slot.data_at:
+            if slot.size_bytes == 0:
+                self._enter_member(slot)
+            return _copy(slot.header(), self._position - slot.header_at, view)
+        if self._position >= slot.data_end:
+            padding = bytes(padding_bytes(slot.size_bytes))
+            return _copy(padding, self._position - slot.data_end, view)
+        if self._index == 0:
+            return _copy(self._manifest_json, self._position - slot.data_at, view)
+        return self._enter_member(slot).read_into(self._position - slot.data_at, view)
+
+    def _enter_member(self, slot: Slot) -> _CheckedMember:
+        if self._member is None or self._member.slot is not slot:
+            self._leave_member()
+            self._member = _CheckedMember(slot, self._members[slot.name])
+        return self._member
+
+    def _leave_member(self) -> None:
+        if self._member is not None:
+            self._member.close()
+            self._member = None
+
+
+class _CheckedMember:
+    """A member's file, whose content is hashed as it is read.
+
+    Wherever reading starts, everything before it is hashed first, so that the check at the
+    member's end always speaks for all of it.
+    """
+
+    def __init__(self, slot: Slot, path: Path) -> None:
+        self.slot = slot
+        self._path = path
+        self._digest = hashlib.sha256()
+        self._hashed_bytes = 0
+        # O_NONBLOCK: a named pipe put in the file's place must not hang the sender.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            self._fd = os.open(path, flags)
+        except OSError as error:
+            raise self._changed(f"it cannot be opened ({error.strerror})") from error
+        try:
+            self._check_file()
+        except BaseException:
+            self.close()
+            raise
+
+    def read_into(self, offset: int, view: memoryview) -> int:
+        """Fill the view from ``offset`` of the member, as far as the member goes."""
+        if offset != self._hashed_bytes:
+            self._hash_up_to(offset)
+        return self._read(view[: self.slot.size_bytes - offset])
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def _check_file(self) -> None:
+        facts = os.fstat(self._fd)
+        if not stat.S_ISREG(facts.st_mode):
+            raise self._changed("it is no longer a regular file")
+        if facts.st_size != self.slot.size_bytes:
+            raise self._changed(
+                f"it has {facts.st_size} bytes where {self.slot.size_bytes} were declared"
+            )
+        if self.slot.size_bytes == 0 and self._digest.hexdigest() != self.slot.sha256:
+            raise self._changed("it is empty and was declared otherwise")
+
+    def _hash_up_to(self, offset: int) -> None:
+        if offset < self._hashed_bytes:
+            self._digest = hashlib.sha256()
+            self._hashed_bytes = os.lseek(self._fd, 0, os.SEEK_SET)
+        scratch = memoryview(bytearray(min(_PIECE_BYTES, offset)))
+        while self._hashed_bytes < offset:
+            self._read(scratch[: offset - self._hashed_bytes])
+
+    def _read(self, view: memoryview) -> int:
+        count = os.readv(self._fd, [view])
+        if count == 0:
+            raise self._changed(f"it ends after {self._hashed_bytes} bytes")
+        self._digest.update(view[:count])
+        self._hashed_bytes += count
+        complete = self._hashed_bytes == self.slot.size_bytes
+        if complete and self._digest.hexdigest() != self.slot.sha256:
+            raise self._changed("its sha256 is another one")
+        return count
+
+    def _changed(self, change: str) -> MemberChangedError:
+        return MemberChangedError(self.slot.name, self._path, change)
+
+
+def _copy(source: bytes, start: int, view: memoryview) -> int:
+    piece = source[start : start + len(view)]
+    view[: len(piece)] = piece
+    return len(piece)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

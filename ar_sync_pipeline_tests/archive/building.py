@@ -1,0 +1,100 @@
+"""Archives for tests: real ones, from the product's own writer, over files in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter
+from ar_sync_pipeline.archive.manifest import (
+    Column,
+    Manifest,
+    MediaEntry,
+    SenderIdentity,
+    TableManifest,
+    Watermark,
+)
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.writer import ArchiveSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+SNAPSHOT_AT = datetime(2026, 11, 23, 15, 30, 0, 123456, tzinfo=UTC)
+
+
+def make_source(
+    folder: Path,
+    *,
+    media: Mapping[str, bytes] | None = None,
+    tables: Mapping[str, Sequence[bytes]] | None = None,
+    key: bytes | None = None,
+    **fields: Any,  # noqa: ANN401  any of the model's fields
+) -> ArchiveSource:
+    """An archive of these pictures and these tables' chunks, whose files lie in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    members: dict[str, Path] = {}
+    table_manifests = []
+    for table, chunks in (tables or {}).items():
+        written = []
+        for index, raw in enumerate(chunks):
+            with ChunkWriter(folder, table, index) as writer:
+                writer.write(raw)
+                written.append(writer.finish(row_count=1, digest="0", key_range=None))
+            members[writer.member] = writer.path
+        table_manifests.append(make_table(table, chunks=tuple(written), row_count=len(written)))
+    entries = []
+    for index, (path, content) in enumerate((media or {}).items()):
+        file = folder / f"picture{index}"
+        file.write_bytes(content)
+        entry = make_entry(path, content)
+        entries.append(entry)
+        members[entry.member] = file
+    manifest = make_manifest(tables=tuple(table_manifests), media=tuple(entries), **fields)
+    return ArchiveSource(manifest if key is None else manifest.signed(key), members)
+
+
+def make_entry(path: str, content: bytes) -> MediaEntry:
+    return MediaEntry(
+        path=path,
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        modified_at=SNAPSHOT_AT,
+    )
+
+
+def make_table(name: str, **fields: Any) -> TableManifest:  # noqa: ANN401  as above
+    defaults: dict[str, Any] = {
+        "columns": (Column(name="id", type="integer", nullable=False),),
+        "primary_key": ("id",),
+        "row_count": 0,
+        "chunks": (),
+    }
+    return TableManifest(name=name, **(defaults | fields))
+
+
+def make_manifest(**fields: Any) -> Manifest:  # noqa: ANN401  as above
+    defaults: dict[str, Any] = {
+        "archive_id": UUID("00000000-0000-4000-8000-000000000001"),
+        "kind": ArchiveKind.COMPLETE,
+        "sender": SenderIdentity(system_identifier="7", database="transapp", name="sender"),
+        "product_version": "0.1.0",
+        "watermark": Watermark(
+            snapshot_at=SNAPSHOT_AT, snapshot="10:20:", system_identifier="7", timeline=1
+        ),
+        "snapshot_at": SNAPSHOT_AT,
+        "digest_probe": "1",
+        "tables": (),
+        "schema_fingerprint": "f",
+    }
+    return Manifest(**(defaults | fields))
+
+
+def write_archive(folder: Path, source: ArchiveSource) -> Path:
+    """The archive as a file under its waiting name."""
+    path = folder / source.manifest.name.waiting
+    source.write_to(path)
+    return path
