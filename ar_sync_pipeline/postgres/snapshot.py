@@ -39,29 +39,22 @@ class Snapshot:
 
 
 @contextmanager
-def open_snapshot(
-    url: str, clock: Clock, *, prepare: Callable[[Connection], None] | None = None
-) -> Iterator[Snapshot]:
+def take_snapshot(connection: Connection, clock: Clock) -> Iterator[Snapshot]:
     """Take a snapshot and keep it open for the length of the block.
 
     Args:
-        url: of the sender's database.
         clock: gives ``snapshot_at``; asked right after the snapshot was taken.
-        prepare: runs before the transaction starts, where temporary tables can still be made.
     """
-    with connect(url, application="dump") as connection:
-        if prepare is not None:
-            prepare(connection)
-        _begin(connection)
-        with connection.transaction():
-            facts = _one(connection, _FACTS)
-            watermark = Watermark(
-                snapshot_at=clock(),
-                snapshot=facts[1],
-                system_identifier=facts[2],
-                timeline=facts[3],
-            )
-            yield Snapshot(connection, facts[0], watermark, facts[4])
+    _begin(connection)
+    with connection.transaction():
+        facts = _one(connection, _FACTS)
+        watermark = Watermark(
+            snapshot_at=clock(),
+            snapshot=facts[1],
+            system_identifier=facts[2],
+            timeline=facts[3],
+        )
+        yield Snapshot(connection, facts[0], watermark, facts[4])
 
 
 @contextmanager

@@ -1,0 +1,37 @@
+"""Names of media files in the rows that travel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.model import TableRules
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+
+
+def media_references(
+    connection: Connection,
+    table: ShippedTable,
+    rules: TableRules,
+    keys: sql.Identifier | None = None,
+) -> Iterator[str]:
+    """The distinct names in a table's media columns, streamed; inside a transaction.
+
+    Args:
+        keys: relation of the chosen rows' keys; None: all rows.
+    """
+    source = sql.SQL("{} AS t").format(table.relation)
+    if keys is not None:
+        source = sql.SQL("{} JOIN {} AS k USING ({})").format(
+            source, keys, column_list(table.primary_key)
+        )
+    for column in rules.media_columns:
+        query = sql.SQL("SELECT DISTINCT {0} FROM {1} WHERE {0} <> ALL ({2}::text[])").format(
+            sql.Identifier("t", column), source, sql.Literal(list(rules.no_media_values))
+        )
+        with connection.cursor(name="ar_sync_media") as cursor:
+            cursor.itersize = 5_000
+            for (name,) in cursor.execute(query):
+                yield name

@@ -1,0 +1,262 @@
+"""The first step of a dump: every table's rows, from one snapshot, into members of an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from queue import SimpleQueue
+
+from pydantic import BaseModel, ConfigDict
+
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter
+from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark, Window
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.media_references import media_references
+from ar_sync_pipeline.postgres.schema_facts import (
+    TableFacts,
+    read_migrations,
+    read_tables,
+    require_primary_keys,
+    schema_fingerprint,
+)
+from ar_sync_pipeline.postgres.selection import Selection, prepare_keys, select_rows
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
+from ar_sync_pipeline.postgres.snapshot import Clock, Snapshot, join_snapshot, take_snapshot
+from ar_sync_pipeline.postgres.table_export import (
+    ChunkQuery,
+    chunk_selected_rows,
+    chunk_whole_table,
+)
+from ar_sync_pipeline.sync.build_folder import BuildFolder, clean_members
+
+_HALF_OF_ALL_IDS = 2**31
+
+
+@dataclass(frozen=True)
+class PartialRequest:
+    """What a partial is asked for.
+
+    Attributes:
+        window: the window, or the range of missed windows, that the archive answers.
+        look_back: TIME: how far before the window's end rows count as changed.
+        since: the newest point that the receiver is known to have; None: the window alone counts.
+    """
+
+    window: Window
+    look_back: timedelta
+    since: Watermark | None
+
+    @property
+    def changed_at(self) -> Window:
+        """The interval of ``changed_at`` that is read: never less than the window."""
+        start = min(self.window.start, self.window.end - self.look_back)
+        return Window(start=start, end=self.window.end)
+
+
+class TableDump(BaseModel):
+    """What the first step of a dump found: all of a manifest but the media.
+
+    Attributes:
+        window: of a partial; None in a complete.
+        since: the point behind which a partial carries every change.
+        media_references: names of media files in the dumped rows of a partial.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    window: Window | None
+    since: Watermark | None
+    watermark: Watermark
+    database: str
+    digest_probe: str
+    migrations: tuple[str, ...]
+    schema_fingerprint: str
+    tables: tuple[TableManifest, ...]
+    media_references: tuple[str, ...] = ()
+
+
+def dump_complete(url: str, catalog: Catalog, build: BuildFolder, clock: Clock) -> TableDump:
+    """Write every row of every table of the catalog.
+
+    Two connections read the same snapshot side by side, the largest tables first.
+
+    Raises:
+        DatabaseUnreachableError: the database is not there.
+        DatabaseRefusedError: it refuses the connection.
+        SchemaError: a table cannot be copied.
+    """
+    clean_members(build)
+    with connect(url, application="dump") as connection:
+        tables = travelling_tables(connection, catalog)
+        with take_snapshot(connection, clock) as snapshot:
+            manifests = _export_in_parallel(url, snapshot, catalog, tables, build)
+            return _finish(snapshot, catalog, tables, build, manifests)
+
+
+def dump_partial(
+    url: str, catalog: Catalog, build: BuildFolder, clock: Clock, request: PartialRequest
+) -> TableDump:
+    """Write what changed in a window or since a watermark, and all that it refers to.
+
+    Raises:
+        DatabaseUnreachableError: the database is not there.
+        DatabaseRefusedError: it refuses the connection.
+        SchemaError: a table cannot be copied, or the catalog names a column that is not there.
+    """
+    clean_members(build)
+    with connect(url, application="dump") as connection:
+        tables = travelling_tables(connection, catalog)
+        keys = prepare_keys(connection, catalog.schema_name, tables)
+        with take_snapshot(connection, clock) as snapshot:
+            since = comparable(request.since, snapshot.watermark)
+            select_rows(connection, catalog, tables, keys, Selection(request.changed_at, since))
+            manifests, references = [], set[str]()
+            for name, facts in tables.items():
+                table = _shipped(catalog, facts)
+                chunks = chunk_selected_rows(connection, table, keys[name])
+                if chunks:
+                    written = [_write(connection, build, table, n, c) for n, c in enumerate(chunks)]
+                    manifests.append(_manifest(connection, facts, table, written))
+                    rules = catalog.rules(name)
+                    references.update(media_references(connection, table, rules, keys[name]))
+            dump = _finish(snapshot, catalog, tables, build, manifests)
+    dump = dump.model_copy(
+        update={
+            "window": request.window,
+            "since": since,
+            "media_references": tuple(sorted(references)),
+        }
+    )
+    build.save(dump)
+    return dump
+
+
+def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
+    """The sender's tables that the catalog lets travel, by name.
+
+    Raises:
+        SchemaError: there are none, or one has no primary key.
+    """
+    tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    require_primary_keys(tables)
+    if not tables:
+        raise SchemaError(
+            f"the database has no table that matches {', '.join(catalog.tables)}"
+            f" in schema {catalog.schema_name}",
+            remedy="check the database's name and AR_SYNC_CATALOG",
+        )
+    return tables
+
+
+def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
+    """The watermark, unless it belongs to another history or is too far back to compare.
+
+    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32.
+    """
+    if since is None or (since.system_identifier, since.timeline) != (
+        now.system_identifier,
+        now.timeline,
+    ):
+        return None
+    distance = int(now.snapshot.split(":")[1]) - int(since.snapshot.split(":")[0])
+    return since if 0 <= distance < _HALF_OF_ALL_IDS else None
+
+
+def _export_in_parallel(
+    url: str,
+    snapshot: Snapshot,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    build: BuildFolder,
+) -> list[TableManifest]:
+    shipped = {name: _shipped(catalog, facts) for name, facts in tables.items()}
+    largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
+    with (
+        join_snapshot(url, snapshot.exported) as helper,
+        ThreadPoolExecutor(max_workers=2, thread_name_prefix="dump") as pool,
+    ):
+        idle: SimpleQueue[Connection] = SimpleQueue()
+        for connection in (snapshot.connection, helper):
+            idle.put(connection)
+
+        def cut(name: str) -> list[ChunkQuery]:
+            with _borrow(idle) as connection:
+                return chunk_whole_table(connection, shipped[name])
+
+        def write(work: tuple[str, int, ChunkQuery]) -> Chunk:
+            name, number, chunk = work
+            with _borrow(idle) as connection:
+                return _write(connection, build, shipped[name], number, chunk)
+
+        cuts = dict(zip(largest_first, pool.map(cut, largest_first), strict=True))
+        work = [(name, n, chunk) for name, chunks in cuts.items() for n, chunk in enumerate(chunks)]
+        written: dict[str, list[Chunk]] = {name: [] for name in tables}
+        for (name, _, _), chunk in zip(work, pool.map(write, work), strict=True):
+            written[name].append(chunk)
+    return [
+        _manifest(snapshot.connection, facts, shipped[name], written[name])
+        for name, facts in tables.items()
+    ]
+
+
+@contextmanager
+def _borrow(idle: SimpleQueue[Connection]) -> Iterator[Connection]:
+    connection = idle.get()
+    try:
+        yield connection
+    finally:
+        idle.put(connection)
+
+
+def _shipped(catalog: Catalog, facts: TableFacts) -> ShippedTable:
+    return ship(catalog.schema_name, facts, catalog.rules(facts.name).receiver_columns)
+
+
+def _write(
+    connection: Connection, build: BuildFolder, table: ShippedTable, number: int, chunk: ChunkQuery
+) -> Chunk:
+    with ChunkWriter(build.members, table.name, number) as writer:
+        rows = copy_out(connection, chunk.query, writer)
+        return writer.finish(row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range)
+
+
+def _manifest(
+    connection: Connection, facts: TableFacts, table: ShippedTable, chunks: Sequence[Chunk]
+) -> TableManifest:
+    return TableManifest(
+        name=table.name,
+        columns=table.columns,
+        primary_key=table.primary_key,
+        row_count=sum(chunk.row_count for chunk in chunks),
+        chunks=tuple(chunks),
+        sequences=read_sequences(connection, facts),
+    )
+
+
+def _finish(
+    snapshot: Snapshot,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    build: BuildFolder,
+    manifests: Sequence[TableManifest],
+) -> TableDump:
+    connection = snapshot.connection
+    dump = TableDump(
+        window=None,
+        since=None,
+        watermark=snapshot.watermark,
+        database=snapshot.database,
+        digest_probe=probe_digest(connection),
+        migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
+        schema_fingerprint=schema_fingerprint(tables),
+        tables=tuple(manifests),
+    )
+    build.save(dump)
+    return dump
