@@ -213,6 +213,8 @@ class MemberStream(io.RawIOBase):
         Raises:
             CorruptArchiveError: with the last byte read the content's sha256 is another one.
         """
+        if self.closed:
+            raise ValueError("a member's stream ends when the next member is asked for")
         view = memoryview(buffer).cast("B")[: self._remaining_bytes]
         if not view:
             return 0

@@ -122,6 +122,7 @@ class _VirtualTar(io.RawIOBase):
         self._layout = layout
         self._manifest_json = manifest_json
         self._members = members
+        self._content_end = layout.content_end
         self._starts = [slot.header_at for slot in layout.slots]
         self._position = 0
         self._index = 0
@@ -164,8 +165,8 @@ class _VirtualTar(io.RawIOBase):
 
     def _read_piece(self, view: memoryview) -> int:
         """Fill the view from the one stretch of the archive in which the position lies."""
-        if self._position >= self._layout.content_end:
-            return _copy(END_OF_ARCHIVE, self._position - self._layout.content_end, view)
+        if self._position >= self._content_end:
+            return _copy(END_OF_ARCHIVE, self._position - self._content_end, view)
         slot = self._layout.slots[self._index]
         if self._position >= slot.end:
             self._index += 1

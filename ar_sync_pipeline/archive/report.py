@@ -1,0 +1,85 @@
+"""What a manifest says, for people and programs: plain values, no terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ar_sync_pipeline.archive.errors import printable
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.archive.manifest import Manifest
+
+
+class TableRow(NamedTuple):
+    """One line of an archive's table of tables."""
+
+    table: str
+    row_count: int
+    chunk_count: int
+    stored_bytes: int
+    raw_bytes: int
+
+
+def table_rows(manifest: Manifest) -> list[TableRow]:
+    """Rows, chunks and bytes of each table, in the manifest's order."""
+    return [
+        TableRow(
+            printable(table.name),
+            table.row_count,
+            len(table.chunks),
+            sum(chunk.size_bytes for chunk in table.chunks),
+            sum(chunk.raw_bytes for chunk in table.chunks),
+        )
+        for table in manifest.tables
+    ]
+
+
+def facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """What there is to say of an archive beside its tables, as (label, text)."""
+    window, since = manifest.window, manifest.since
+    lines = [
+        ("archive", f"{manifest.name.applied} ({manifest.archive_id})"),
+        ("kind", str(manifest.kind)),
+        ("sender", f"{manifest.sender.name} {manifest.sender.database}".strip()),
+        ("cluster", manifest.sender.system_identifier),
+        ("made by", f"ar_sync_pipeline {manifest.product_version}, format {manifest.format}"),
+        ("snapshot", f"{manifest.snapshot_at:%Y-%m-%d %H:%M:%S.%f %Z}"),
+        ("window", f"{window.start.isoformat()} to {window.end.isoformat()}" if window else "all"),
+        ("changes since", since.snapshot_at.isoformat() if since else "-"),
+        ("watermark", manifest.watermark.snapshot),
+        ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
+        ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} shipped"),
+        ("signed", "yes" if manifest.hmac else "no"),
+    ]
+    return [(label, printable(text)) for label, text in lines]
+
+
+def summary(manifest: Manifest) -> dict[str, Any]:
+    """The same for programs: the stable shape of ``ar-sync inspect --json``."""
+    dumped = manifest.model_dump(
+        mode="json",
+        include={
+            "archive_id",
+            "format",
+            "kind",
+            "migrations",
+            "product_version",
+            "schema_fingerprint",
+            "sender",
+            "since",
+            "snapshot_at",
+            "watermark",
+            "window",
+        },
+    )
+    return dumped | {
+        "name": manifest.name.applied,
+        "signed": manifest.hmac is not None,
+        "row_count": manifest.row_count,
+        "tables": [row._asdict() for row in table_rows(manifest)],
+        "media": {"file_count": len(manifest.media), "size_bytes": _media_bytes(manifest)},
+    }
+
+
+def _media_bytes(manifest: Manifest) -> int:
+    return sum(entry.size_bytes for entry in manifest.media)

@@ -1,0 +1,71 @@
+"""COPY bytes that go into a member come out of it, described exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter, decompress_chunk
+from ar_sync_pipeline.archive.manifest import KeyRange
+from ar_sync_pipeline.archive.member_names import name_problem, table_member_path
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@given(pieces=st.lists(st.binary(max_size=2000), max_size=20), factor=st.sampled_from([1, 300]))
+def test_what_is_written_comes_back(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], factor: int
+) -> None:
+    pieces = [piece * factor for piece in pieces]
+    folder = tmp_path_factory.mktemp("chunks")
+    with ChunkWriter(folder, "AndroidRequests_bus", 3) as writer:
+        for piece in pieces:
+            assert writer.write(memoryview(piece)) == len(piece)
+        chunk = writer.finish(row_count=7, digest="-12", key_range=KeyRange(low=1, high=9))
+    stored = writer.path.read_bytes()
+
+    assert chunk.member == "tables/AndroidRequests_bus.00003.copy.zst"
+    assert (chunk.size_bytes, chunk.raw_bytes) == (len(stored), sum(map(len, pieces)))
+    assert chunk.sha256 == hashlib.sha256(stored).hexdigest()
+    assert b"".join(decompress_chunk(io.BytesIO(stored), chunk)) == b"".join(pieces)
+
+
+def test_an_unfinished_chunk_leaves_no_file(tmp_path: Path) -> None:
+    with ChunkWriter(tmp_path, "t", 0) as writer:
+        writer.write(b"rows")
+        assert writer.path.exists()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chunk_is_never_written_over_another(tmp_path: Path) -> None:
+    (tmp_path / "t.00000.copy.zst").write_bytes(b"earlier")
+
+    with pytest.raises(FileExistsError):
+        ChunkWriter(tmp_path, "t", 0)
+
+    assert (tmp_path / "t.00000.copy.zst").read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize("table", ["a/b", "..", "a\nb", "x" * 250, "\ud800"])
+def test_a_table_whose_name_cannot_be_a_file_has_no_member(table: str) -> None:
+    if table == "..":
+        assert table_member_path(table, 0) == "tables/...00000.copy.zst"  # three dots: harmless
+    else:
+        with pytest.raises(ValueError, match="cannot name a member"):
+            table_member_path(table, 0)
+
+
+@given(st.text())
+def test_an_accepted_name_stays_below_its_folder(name: str) -> None:
+    if name_problem(name) is None:
+        assert not name.startswith("/")
+        assert not {"", ".", ".."} & set(name.split("/"))
+        assert not set(name) & {"\0", "\n", "\r", "\x1b"}
+        assert name.encode()

@@ -1,0 +1,192 @@
+"""A media file is installed whole and checked, or everything stays as it was."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.media.errors import (
+    MediaContentError,
+    MediaFolderError,
+    MediaNameError,
+    MediaSpaceError,
+)
+from ar_sync_pipeline.media.install import Outcome, clean_leftovers, install_media
+from ar_sync_pipeline.media.inventory import hash_media, scan_media
+from ar_sync_pipeline_tests.archive.building import make_entry, make_source, write_archive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "media"
+    path.mkdir()
+    return path
+
+
+def install(folder: Path, name: str, content: bytes) -> Outcome:
+    return install_media(io.BytesIO(content), make_entry(name, content), folder)
+
+
+def test_a_file_arrives_with_its_content_and_time(folder: Path) -> None:
+    assert install(folder, "2017/11/ñandú 1.jpeg", b"picture") is Outcome.INSTALLED
+
+    (entry,) = hash_media(scan_media(folder, ["*"]))
+    assert entry == make_entry("2017/11/ñandú 1.jpeg", b"picture")
+    assert [path.name for path in (folder / "2017" / "11").iterdir()] == ["ñandú 1.jpeg"]
+
+
+def test_an_equal_file_is_left_alone_and_the_stream_unread(folder: Path) -> None:
+    install(folder, "a.jpeg", b"picture")
+    before = (folder / "a.jpeg").stat()
+    stream = io.BytesIO(b"picture")
+
+    assert install_media(stream, make_entry("a.jpeg", b"picture"), folder) is Outcome.UNCHANGED
+    assert stream.tell() == 0
+    assert (folder / "a.jpeg").stat().st_ino == before.st_ino
+
+
+@pytest.mark.parametrize("earlier", [b"pictur", b"PICTURE", b""])
+def test_d38_a_changed_picture_is_replaced(folder: Path, earlier: bytes) -> None:
+    (folder / "a.jpeg").write_bytes(earlier)
+
+    assert install(folder, "a.jpeg", b"picture") is Outcome.REPLACED
+    assert (folder / "a.jpeg").read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize("sent", [b"", b"pict", b"PICTURE", b"picture and more"])
+def test_d12_a_truncated_or_damaged_picture_is_never_installed(folder: Path, sent: bytes) -> None:
+    (folder / "a.jpeg").write_bytes(b"earlier")
+
+    for name in ("a.jpeg", "new.jpeg"):
+        with pytest.raises(MediaContentError, match=name):
+            install_media(io.BytesIO(sent), make_entry(name, b"picture"), folder)
+
+    assert [(path.name, path.read_bytes()) for path in folder.iterdir()] == [("a.jpeg", b"earlier")]
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "a/../../x", "a\0", "a\nb", ".ar-sync-0123456789abcdef", "a//b", ".."]
+)
+def test_d19_a_name_that_leaves_the_folder_is_refused(folder: Path, name: str) -> None:
+    with pytest.raises(MediaNameError):
+        install(folder, name, b"x")
+
+    assert [path.name for path in folder.parent.iterdir()] == ["media"]
+    assert list(folder.iterdir()) == []
+
+
+@given(name=st.text(min_size=1, max_size=20) | st.text("./ax", min_size=1, max_size=12))
+def test_no_name_makes_a_file_outside_the_folder(
+    tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    folder = tmp_path_factory.mktemp("outer") / "media"
+    folder.mkdir()
+    try:
+        install(folder, name, b"x")
+    except MediaNameError:
+        assert not name.isalnum()
+        assert list(folder.iterdir()) == []
+    else:
+        assert (folder / name).read_bytes() == b"x"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_linked_subfolder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "outside")
+
+    with pytest.raises(MediaFolderError, match="stands in its way"):
+        install(folder, "linked/a.jpeg", b"x")
+
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_link_under_the_files_name_is_replaced_not_written_through(
+    folder: Path, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"keep")
+    (folder / "a.jpeg").symlink_to(outside)
+
+    install(folder, "a.jpeg", b"keep")
+
+    assert not (folder / "a.jpeg").is_symlink()
+    assert outside.read_bytes() == b"keep"
+
+
+def test_a_file_or_folder_in_the_way_is_one_sentence(folder: Path) -> None:
+    (folder / "file").write_bytes(b"x")
+    (folder / "folder" / "sub").mkdir(parents=True)
+
+    for name in ("file/a.jpeg", "folder"):
+        with pytest.raises(MediaFolderError, match="stands in its way"):
+            install(folder, name, b"y")
+    with pytest.raises(MediaFolderError, match="No such file"):
+        install(folder / "absent", "a.jpeg", b"y")
+    assert list((folder / "folder").iterdir()) == [folder / "folder" / "sub"]
+
+
+def test_a_file_larger_than_the_free_space_is_not_begun(folder: Path) -> None:
+    entry = make_entry("a.jpeg", b"").model_copy(update={"size_bytes": 2**50})
+
+    with pytest.raises(MediaSpaceError, match="needs 1125899906842624 bytes"):
+        install_media(io.BytesIO(b"x"), entry, folder)
+
+    assert list(folder.iterdir()) == []
+
+
+class _FailingStream:
+    def read(self, size: int = -1, /) -> NoReturn:
+        raise KeyboardInterrupt(size)
+
+
+def test_an_interrupted_install_leaves_nothing(folder: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        install_media(_FailingStream(), make_entry("a.jpeg", b"x"), folder)
+
+    assert list(folder.iterdir()) == []
+
+
+def test_only_the_installers_own_leftovers_are_cleaned(folder: Path, tmp_path: Path) -> None:
+    leftover = ".ar-sync-0123456789abcdef"
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / leftover).write_bytes(b"x")
+    (folder / "sub").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "outside")
+    (folder / "sub" / ".ar-sync-fedcba9876543210").symlink_to(tmp_path / "outside" / leftover)
+    for name in (leftover, f"sub/{leftover}", ".ar-sync-notes", "a.jpeg", f"{leftover}0"):
+        (folder / name).write_bytes(b"x")
+
+    assert clean_leftovers(folder) == 2
+
+    assert sorted(os.listdir(folder)) == [  # noqa: PTH208  names are what is compared
+        f"{leftover}0",
+        ".ar-sync-notes",
+        "a.jpeg",
+        "linked",
+        "sub",
+    ]
+    assert (tmp_path / "outside" / leftover).exists()
+    assert clean_leftovers(folder) == 0
+
+
+def test_pictures_go_from_folder_to_archive_to_folder(folder: Path, tmp_path: Path) -> None:
+    pictures = {"-rf.jpeg": b"1", "2017/ñ.jpeg": b"2" * 5000, "empty.jpeg": b""}
+    path = write_archive(tmp_path, make_source(tmp_path / "files", media=pictures))
+
+    for expected in (Outcome.INSTALLED, Outcome.UNCHANGED):
+        with open_archive(path) as reader:
+            entries = {entry.member: entry for entry in reader.manifest.media}
+            outcomes = [install_media(s, entries[name], folder) for name, s in reader.members()]
+        assert outcomes == [expected] * 3
+
+    assert {f.path: f.location.read_bytes() for f in scan_media(folder, ["*"])} == pictures

@@ -1,0 +1,182 @@
+"""Which files travel, and which names are refused."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
+from ar_sync_pipeline.media.inventory import (
+    MediaFile,
+    RefusedName,
+    hash_media,
+    resolve_references,
+    scan_media,
+)
+
+NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+
+def put(folder: Path, name: str, content: bytes = b"x", at: datetime = NOON) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (at.timestamp(), at.timestamp()))
+
+
+def names(folder: Path, *patterns: str) -> list[str]:
+    return [file.path for file in scan_media(folder, patterns or ("*",))]
+
+
+def test_files_come_sorted_by_their_whole_path(tmp_path: Path) -> None:
+    for name in ("b.jpeg", "a/z.jpeg", "a.jpeg", "a-b/1.jpeg", "a/b/c.jpeg", "ñ.jpeg"):
+        put(tmp_path, name)
+
+    assert names(tmp_path) == sorted(names(tmp_path))
+    assert len(names(tmp_path)) == 6
+
+
+def test_patterns_keep_case_and_may_name_subfolders(tmp_path: Path) -> None:
+    for name in ("a.jpeg", "b.JPEG", "c.png", "2017/d.jpeg", "2018/e.jpeg"):
+        put(tmp_path, name)
+
+    assert names(tmp_path, "*.jpeg") == ["2017/d.jpeg", "2018/e.jpeg", "a.jpeg"]
+    assert names(tmp_path, "2017/*", "*.png") == ["2017/d.jpeg", "c.png"]
+
+
+def test_d17_d18_d36_any_spelling_of_a_file_name_is_found(tmp_path: Path) -> None:
+    spellings = [
+        "-rf.jpeg",
+        "--help.jpeg",
+        "ñandú-foto-grande.jpeg",
+        "a b.jpeg",
+        "$(reboot)'\".jpeg",
+    ]
+    for name in spellings:
+        put(tmp_path, name, name.encode())
+
+    entries = list(hash_media(scan_media(tmp_path, ["*.jpeg"])))
+
+    assert [entry.path for entry in entries] == sorted(spellings)
+    assert all(e.sha256 == hashlib.sha256(e.path.encode()).hexdigest() for e in entries)
+
+
+def test_links_hidden_files_and_unfinished_files_are_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    put(folder, "real.jpeg")
+    put(folder, ".hidden.jpeg")
+    put(folder, ".hidden/x.jpeg")
+    put(folder, ".ar-sync-0123456789abcdef")
+    put(tmp_path, "outside/secret.jpeg")
+    (folder / "link.jpeg").symlink_to(tmp_path / "outside" / "secret.jpeg")
+    (folder / "linked").symlink_to(tmp_path / "outside")
+    os.mkfifo(folder / "pipe.jpeg")
+
+    assert names(folder) == ["real.jpeg"]
+
+
+def test_a_name_that_cannot_travel_is_reported_not_fatal(tmp_path: Path) -> None:
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xf1and\xfa.jpeg")).write_bytes(b"latin-1")
+    put(tmp_path, "two\nlines.jpeg")
+    put(tmp_path, "good.jpeg")
+    refused: list[RefusedName] = []
+
+    found = list(scan_media(tmp_path, ["*"], on_refused=refused.append))
+
+    assert [file.path for file in found] == ["good.jpeg"]
+    assert len(refused) == 2
+    assert all(name.name.isprintable() for name in refused)
+
+
+def test_the_interval_of_changes_is_half_open(tmp_path: Path) -> None:
+    minute = timedelta(minutes=1)
+    for index in range(4):
+        put(tmp_path, f"{index}.jpeg", at=NOON + index * minute)
+
+    found = scan_media(tmp_path, ["*"], modified_within=(NOON + minute, NOON + 3 * minute))
+
+    assert [file.path for file in found] == ["1.jpeg", "2.jpeg"]
+
+
+def test_a_missing_media_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MediaFolderError, match="cannot be read"):
+        names(tmp_path / "absent")
+    with pytest.raises(MediaFolderError, match="cannot be read"):
+        resolve_references(tmp_path / "absent", [])
+
+
+def test_d19_a_name_from_the_database_is_data_not_a_path(tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    put(folder, "a.jpeg")
+    put(tmp_path, "ssh/secret.jpeg")
+    (folder / "link.jpeg").symlink_to(tmp_path / "ssh" / "secret.jpeg")
+    (folder / "linked").symlink_to(tmp_path / "ssh")
+    (folder / "folder.jpeg").mkdir()
+    hostile = [
+        *("../ssh/secret.jpeg", str(tmp_path / "ssh" / "secret.jpeg"), "link.jpeg"),
+        *(
+            "linked/secret.jpeg",
+            "x/../a.jpeg",
+            "a.jpeg\0",
+            "a.jpeg\nb.jpeg",
+            "",
+            ".",
+            "folder.jpeg",
+        ),
+        *("./a.jpeg", "\udcf1.jpeg", ".ar-sync-0123456789abcdef", "x" * 300, "linked/absent.jpeg"),
+    ]
+
+    result = resolve_references(folder, [*hostile, "a.jpeg"])
+
+    assert [file.path for file in result.found] == ["a.jpeg"]
+    assert result.missing == ()
+    assert len(result.refused) == len(hostile)
+
+
+def test_d19_short_hidden_and_other_names_are_found_when_rows_name_them(tmp_path: Path) -> None:
+    named = ["1.jpeg", ".x.jpeg", "photo.png", "photo.JPEG", "sub/photo.jpg"]
+    for name in named:
+        put(tmp_path, name)
+
+    result = resolve_references(tmp_path, [*named, *named, "gone.jpeg", "a/gone.jpeg"])
+
+    assert [file.path for file in result.found] == sorted(named)
+    assert result.missing == ("a/gone.jpeg", "gone.jpeg")
+    assert result.refused == ()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(wanted=st.sets(st.text(max_size=30)))
+def test_every_name_is_found_missing_or_refused(tmp_path: Path, wanted: set[str]) -> None:
+    (tmp_path / "0").touch()
+
+    result = resolve_references(tmp_path, wanted)
+
+    assert len(result.found) + len(result.missing) + len(result.refused) == len(wanted)
+    assert {file.path for file in result.found} == wanted & {"0"}
+
+
+def test_microseconds_of_a_files_time_are_kept(tmp_path: Path) -> None:
+    put(tmp_path, "a.jpeg", b"12345")
+    os.utime(tmp_path / "a.jpeg", ns=(0, 1_700_000_000_123_456_789))
+
+    (entry,) = hash_media(scan_media(tmp_path, ["*"]))
+
+    assert entry.modified_at == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
+    assert entry.size_bytes == 5
+
+
+def test_a_file_that_goes_away_before_it_is_hashed_is_tried_again(tmp_path: Path) -> None:
+    gone = MediaFile("gone.jpeg", tmp_path, 1, NOON)
+    (tmp_path / "linked.jpeg").symlink_to("/etc/passwd")
+    replaced = MediaFile("linked.jpeg", tmp_path, 1, NOON)
+
+    for file in (gone, replaced):
+        with pytest.raises(MediaChangedError, match=file.path):
+            list(hash_media([file]))

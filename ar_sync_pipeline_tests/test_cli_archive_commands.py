@@ -1,0 +1,128 @@
+"""``ar-sync inspect`` and ``ar-sync verify``: what operators and scripts see."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline_tests.archive.building import make_source, write_archive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    source = make_source(
+        tmp_path / "files",
+        media={"a.jpeg": b"picture"},
+        tables={"AndroidRequests_bus": [b"rows", b"rows"]},
+        key=b"secret",
+    )
+    return write_archive(tmp_path, source)
+
+
+def run(*arguments: object, key: str | None = None) -> Result:
+    words = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(main, words, env={"AR_SYNC_SIGNING_KEY": key})
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def damage(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"picture")] ^= 1
+    path.write_bytes(content)
+
+
+def test_inspect_shows_tables_rows_and_media(archive: Path) -> None:
+    result = run("inspect", archive)
+
+    assert result.exit_code == 0
+    assert "AndroidRequests_bus" in result.stdout
+    assert "1 files, 7 bytes" in result.stdout
+    assert "2026-11-23 15:30:00.123456 UTC" in result.stdout
+
+
+def test_inspect_json_has_a_stable_shape(archive: Path) -> None:
+    shown = json.loads(run("inspect", archive, "--json").stdout)
+
+    assert sorted(shown) == [
+        *("archive_id", "format", "kind", "media", "migrations", "name", "ok", "product_version"),
+        *("row_count", "schema_fingerprint", "sender", "signed", "since", "size_bytes"),
+        *("snapshot_at", "tables", "watermark", "window"),
+    ]
+    (table,) = shown["tables"]
+    assert table["table"] == "AndroidRequests_bus"
+    assert (table["row_count"], table["chunk_count"], table["raw_bytes"]) == (2, 2, 8)
+    assert shown["media"] == {"file_count": 1, "size_bytes": 7}
+    assert shown["size_bytes"] == archive.stat().st_size
+
+
+def test_verify_reads_what_inspect_does_not(archive: Path) -> None:
+    assert run("verify", archive).exit_code == 0
+    damage(archive)
+
+    assert run("inspect", archive).exit_code == 0
+    result = run("verify", archive)
+    assert result.exit_code == 1
+    assert "media/a.jpeg" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_verify_json_tells_success_and_failure_apart(archive: Path) -> None:
+    good = json.loads(run("verify", archive, "--json").stdout)
+    damage(archive)
+    bad = run("verify", archive, "--json")
+
+    assert good == {
+        "ok": True,
+        "name": "backup_complete_20261123T153000.123456Z.tar",
+        "signature": "not checked",
+    }
+    assert bad.exit_code == 1
+    assert sorted(json.loads(bad.stdout)) == ["ok", "problem", "remedy"]
+
+
+def test_verify_checks_the_signature_when_a_key_is_set(archive: Path) -> None:
+    assert "signature is right" in run("verify", archive, key="secret").stdout
+    refused = run("verify", archive, key="another secret")
+
+    assert refused.exit_code == 1
+    assert "AR_SYNC_SIGNING_KEY" in refused.stderr
+    assert "another secret" not in refused.output
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_a_mistake_in_the_call_is_exit_code_2(command: str, tmp_path: Path) -> None:
+    missing = run(command, tmp_path / "absent.tar")
+
+    assert missing.exit_code == 2
+    assert "absent.tar cannot be read" in missing.stderr
+    assert missing.stderr.count("\n") == 1
+    assert run(command).exit_code == 2
+    assert run(command, "a", "--jso").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_the_help_of_each_command_documents_its_exit_codes(command: str) -> None:
+    text = " ".join(run(command, "--help").stdout.split())
+
+    assert "0 fine; 1 the archive is bad; 2 a mistake" in text
+
+
+def test_the_command_line_starts_without_the_heavy_imports() -> None:
+    code = "import sys, ar_sync_pipeline.cli; print(sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True
+    ).stdout
+
+    for module in ("dagster", "psycopg", "paramiko", "pandas", "pydantic", "rich"):
+        assert f"'{module}'" not in loaded
