@@ -1,0 +1,347 @@
+"""The settings of the two sides, read from environment variables (design, section 3).
+
+``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is checked at load, and every mistake
+is reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call
+``get_secret_value()`` where they are used.
+
+What a variable means stands beside its field; ``docs/settings.md`` and the two example files are
+written for people, and a test holds them against this module.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from ar_sync_pipeline.settings_loading import (
+    DescribedVariable,
+    Mistake,
+    SettingsError,
+    Variable,
+    load,
+    variables,
+)
+from ar_sync_pipeline.settings_values import (
+    address,
+    addresses,
+    cron_line,
+    database_label,
+    divisor_of_hour,
+    folder,
+    host_name,
+    libpq_string,
+    mistake,
+    one_of,
+    plain_word,
+    readable_file,
+    secret_of_at_least,
+    sftp_path,
+    time_zone,
+    transform_choice,
+    whole_number,
+    word_list,
+    yes_or_no,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DescribedVariable",
+    "Mistake",
+    "ReceiverSettings",
+    "SchemaDrift",
+    "SenderSettings",
+    "SettingsError",
+    "Variable",
+    "database_label",
+    "load_receiver_settings",
+    "load_sender_settings",
+    "variables",
+]
+
+_DAYS_OF_A_YEAR: Final = 365
+
+_Database = Annotated[SecretStr, BeforeValidator(libpq_string)]
+_Flag = Annotated[bool, BeforeValidator(yes_or_no)]
+_Folder = Annotated[Path, folder(writable=False)]
+_WritableFolder = Annotated[Path, folder(writable=True)]
+_File = Annotated[Path, BeforeValidator(readable_file)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
+_Host = Annotated[str, BeforeValidator(host_name)]
+_Port = Annotated[int, whole_number(1, 65535)]
+
+
+class SchemaDrift(StrEnum):
+    """What to do with an archive whose columns the receiver does not have alike."""
+
+    PARK = "park"
+    IGNORE = "ignore"
+
+
+class _Settings(BaseModel):
+    """What both sides have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    sender_name: Annotated[
+        str,
+        BeforeValidator(plain_word),
+        Variable(
+            "Stable name of the sender in every archive's identity; where the receiver sets it, "
+            "only archives of that name are accepted, and the database cluster behind the name "
+            "may change.",
+            "production",
+        ),
+    ] = ""
+    catalog: Annotated[
+        _File | None, Variable("Catalog of the tables that travel.", "/etc/ar_sync/catalog.toml")
+    ] = None
+    partial_interval: Annotated[
+        int,
+        BeforeValidator(divisor_of_hour),
+        Variable("Minutes of a window; windows are aligned to the clock.", "5"),
+    ] = 5
+    time: Annotated[
+        int,
+        whole_number(2, _DAYS_OF_A_YEAR * 24 * 60, "minutes"),
+        Variable(
+            "Minutes that a partial looks back from its window's end; at least twice "
+            "AR_SYNC_PARTIAL_INTERVAL.",
+            "15",
+        ),
+    ] = 15
+    partitions_start: Annotated[
+        int,
+        whole_number(1, _DAYS_OF_A_YEAR, "days"),
+        Variable("Days back from today that the grid of windows in Dagster reaches.", "30"),
+    ] = 30
+    timezone: Annotated[
+        str,
+        BeforeValidator(time_zone),
+        Variable("Time zone of the schedule and of the city's clock.", "America/Santiago"),
+    ] = "America/Santiago"
+    free_space_floor: Annotated[
+        int,
+        whole_number(0, 90, "percent"),
+        Variable("Percent of free disk space under which an incident is raised.", "10"),
+    ] = 10
+    signing_key: Annotated[
+        Annotated[SecretStr, secret_of_at_least(16)] | None,
+        Variable(
+            "Secret that both sides share; archives and receipts carry an HMAC made with it, and "
+            "a receiver that has one quarantines what is not signed with it.",
+            "",
+        ),
+    ] = None
+    admins: Annotated[
+        tuple[str, ...],
+        BeforeValidator(addresses),
+        Variable("Mail addresses that are told of incidents.", "ops@example.org"),
+    ] = ()
+    email_host: Annotated[
+        _Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
+    ] = "localhost"
+    email_port: Annotated[_Port, Variable("Its port.", "587")] = 25
+    email_host_user: Annotated[str, Variable("User at the mail server.", "ar_sync")] = ""
+    email_host_password: Annotated[SecretStr, Variable("Password at the mail server.", "")] = (
+        SecretStr("")
+    )
+    email_use_tls: Annotated[
+        _Flag, Variable("Whether to use STARTTLS with the mail server.", "true")
+    ] = False
+    server_email: Annotated[
+        str,
+        BeforeValidator(address),
+        Variable("Address that alerts are sent from.", "ar_sync@example.org"),
+    ] = "root@localhost"
+
+    @field_validator("time")
+    @classmethod
+    def _windows_overlap(cls, time: int, info: ValidationInfo) -> int:
+        interval = info.data.get("partial_interval")
+        if interval is not None and time < 2 * interval:
+            raise mistake(
+                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
+                f"set at least {2 * interval}, so that a change is sent by two windows",
+            )
+        return time
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but unwise, one sentence each, for the boundary to report."""
+        found = []
+        if not self.admins:
+            found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
+        if self.email_host_user and not self.email_use_tls and self.email_host != "localhost":
+            found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")
+        return tuple(found)
+
+
+class SenderSettings(_Settings):
+    """The settings of the production side. Build it with `load_sender_settings`."""
+
+    sender_database_url: Annotated[
+        _Database,
+        Variable(
+            "Production database, as a libpq URL or keyword string; PGPASSFILE works.",
+            "postgresql://ar_sync@db.internal:5432/transapp",
+        ),
+    ]
+    sender_media_fldr: Annotated[
+        _Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
+    ]
+    media_patterns: Annotated[
+        _Words, Variable("Which files of it travel, comma separated.", "*.jpeg,*.jpg,*.png")
+    ] = ("*.jpeg",)
+    tmp_bkp_fldr: Annotated[
+        _WritableFolder,
+        Variable("Scratch folder in which archives are built.", "/var/tmp/ar_sync"),  # noqa: S108  an example for people
+    ]
+    complete_cron: Annotated[
+        str,
+        BeforeValidator(cron_line),
+        Variable("When to send a complete, in AR_SYNC_TIMEZONE.", "30 3 * * *"),
+    ] = "30 3 * * *"
+    remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
+    remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
+    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync")]
+    private_key: Annotated[
+        _File | None,
+        Variable(
+            "Private key of that account; without it the SSH agent is asked.",
+            "/etc/ar_sync/id_ed25519",
+        ),
+    ] = None
+    private_key_passphrase: Annotated[
+        SecretStr | None, Variable("Passphrase of the private key.", "")
+    ] = None
+    known_hosts: Annotated[
+        _File,
+        Variable("File in which the SFTP server's host key is pinned.", "/etc/ar_sync/known_hosts"),
+    ]
+    remote_bkp_fldr: Annotated[
+        PurePosixPath,
+        BeforeValidator(sftp_path),
+        Variable("The spool, as this account sees it over SFTP.", "/spool"),
+    ]
+
+    @field_validator("tmp_bkp_fldr")
+    @classmethod
+    def _scratch_apart_from_media(cls, path: Path, info: ValidationInfo) -> Path:
+        return _apart(path, info.data.get("sender_media_fldr"), "AR_SYNC_SENDER_MEDIA_FLDR")
+
+
+class ReceiverSettings(_Settings):
+    """The settings of the visualization side. Build it with `load_receiver_settings`."""
+
+    receiver_database_url: Annotated[
+        _Database,
+        Variable(
+            "Visualization database, as a libpq URL or keyword string; PGPASSFILE works.",
+            "postgresql://ar_sync@localhost:5432/transapp_viz",
+        ),
+    ]
+    receiver_media_fldr: Annotated[
+        _WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
+    ]
+    remote_bkp_fldr: Annotated[
+        _WritableFolder, Variable("The spool, as a local folder.", "/srv/ar_sync/spool")
+    ]
+    bkps_lifetime: Annotated[
+        int,
+        whole_number(1, 10 * _DAYS_OF_A_YEAR, "days"),
+        Variable("Days to keep applied complete archives; applied partials stay a day.", "4"),
+    ] = 4
+    schema_drift: Annotated[
+        SchemaDrift,
+        one_of(*SchemaDrift),
+        Variable(
+            "What to do with an archive whose columns differ: park it, or ignore the columns "
+            "that the receiver does not have.",
+            "park",
+        ),
+    ] = SchemaDrift.PARK
+    delete_guard: Annotated[
+        int,
+        whole_number(0, 100, "percent"),
+        Variable(
+            "Percent of a large table that a complete may delete before it is parked until an "
+            "operator allows it; 100 switches the guard off.",
+            "5",
+        ),
+    ] = 5
+    media_delete: Annotated[
+        _Flag, Variable("Whether a complete removes media that the sender no longer has.", "false")
+    ] = False
+    transform: Annotated[
+        str,
+        BeforeValidator(transform_choice),
+        Variable(
+            "What follows a load: builtin:transapp, none, or command:<words> with {archive} "
+            "{minutes} {window_start} {window_end}.",
+            "builtin:transapp",
+        ),
+    ] = "builtin:transapp"
+    transform_timeout: Annotated[
+        int,
+        whole_number(1, 24 * 60, "minutes"),
+        Variable("Minutes after which a transform is stopped.", "60"),
+    ] = 60
+
+    @field_validator("remote_bkp_fldr")
+    @classmethod
+    def _spool_apart_from_media(cls, path: Path, info: ValidationInfo) -> Path:
+        return _apart(path, info.data.get("receiver_media_fldr"), "AR_SYNC_RECEIVER_MEDIA_FLDR")
+
+
+def _apart(path: Path, other: Path | None, variable: str) -> Path:
+    """Neither folder in the other: what fills or empties one must not touch the other."""
+    if other is not None:
+        one, two = path.resolve(), other.resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise mistake(f"overlaps with {variable}", "use two folders, neither in the other")
+    return path
+
+
+def load_sender_settings(environ: Mapping[str, str]) -> SenderSettings:
+    """Read the sender's settings from an environment.
+
+    Raises:
+        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+    """
+    return load(
+        SenderSettings,
+        side="sender",
+        other=ReceiverSettings,
+        environ=environ,
+        found_before=_login_mistakes(environ),
+    )
+
+
+def load_receiver_settings(environ: Mapping[str, str]) -> ReceiverSettings:
+    """Read the receiver's settings from an environment.
+
+    Raises:
+        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+    """
+    return load(ReceiverSettings, side="receiver", other=SenderSettings, environ=environ)
+
+
+def _login_mistakes(environ: Mapping[str, str]) -> list[Mistake]:
+    """Neither a key nor an agent: no login can succeed, which is better said at load."""
+    if environ.get("AR_SYNC_PRIVATE_KEY", "").strip() or environ.get("SSH_AUTH_SOCK"):
+        return []
+    name = "AR_SYNC_PRIVATE_KEY"
+    remedy = "name the private key's file, or start an SSH agent (SSH_AUTH_SOCK)"
+    return [Mistake(name, name, "is not set and no SSH agent runs", remedy)]
