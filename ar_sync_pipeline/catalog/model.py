@@ -82,6 +82,11 @@ class Catalog(_Strict):
         """The rules of a table; the defaults where the catalog says nothing."""
         return self.table.get(table, _DEFAULT_RULES)
 
+    def named_tables(self) -> tuple[str, ...]:
+        """The travelling tables that the file names, sorted; a pattern alone names none."""
+        literal = (name for name in self.tables if not set(name) & set("*?["))
+        return tuple(sorted({name for name in (*self.table, *literal) if self.travels(name)}))
+
     def tracked(self) -> tuple[str, ...]:
         """The tables with a ``changed_at`` column, sorted by name."""
         return tuple(sorted(name for name, rules in self.table.items() if rules.changed_at))

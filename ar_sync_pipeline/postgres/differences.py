@@ -89,6 +89,24 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     return TableDifference(staged, relation, aside, added, total - added)
 
 
+def count_differences(connection: Connection, staged: StagedTable) -> int:
+    """How many staged rows the target lacks or holds otherwise."""
+    target = staged.target
+    source, current = _current_values(staged)
+    query = sql.SQL(
+        "SELECT count(*) FROM {} AS n LEFT JOIN {} ON {} WHERE {} IS NULL OR {} *<> {}"
+    ).format(
+        staged.relation,
+        source,
+        equal_keys("t", "n", target.primary_key),
+        sql.Identifier("t", target.primary_key[0]),
+        row_of(target.shared, "n"),
+        current,
+    )
+    row = connection.execute(query).fetchone()
+    return row[0] if row else 0
+
+
 def absent_rows(staged: StagedTable) -> sql.Composed:
     """Keys of the target's rows that a complete archive no longer has."""
     target = staged.target
@@ -150,7 +168,7 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
         else sql.Identifier("t", name)
         for name in target.shared
     ]
-    return joined, sql.SQL("ROW({})").format(sql.SQL(", ").join(values))
+    return joined, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
 
 
 def _moves(staged: StagedTable) -> sql.Composable:

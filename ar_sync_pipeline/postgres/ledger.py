@@ -6,12 +6,14 @@ disagree: a crash between commit and the renaming of a file is healed from here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -22,6 +24,7 @@ from ar_sync_pipeline.postgres.errors import LoadInProgressError
 
 LEDGER_SCHEMA = "ar_sync"
 _LOAD_LOCK = 7_017_250_917_033_000
+_LOCK_WAIT = "10s"
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,19 @@ class AppliedArchive:
     """One line of the ledger.
 
     Attributes:
+        window_start, window_end: of a partial; None in a complete.
         superseded: the archive was older than the newest complete and nothing of it was loaded.
-        since_at: from when a partial carries every change; None: its window alone counted.
+        covers_from: from when a partial carries every change: its watermark, or the start of
+            its window where the window alone counted.
     """
 
     archive_id: UUID
     name: str
     kind: ArchiveKind
     snapshot_at: datetime
-    since_at: datetime | None
+    covers_from: datetime | None
+    window_start: datetime | None
+    window_end: datetime | None
     superseded: bool
     applied_at: datetime
 
@@ -50,25 +57,37 @@ def ensure_ledger(connection: Connection) -> None:
             connection.execute(_DDL)
 
 
-def acquire_load_lock(connection: Connection) -> None:
-    """Keep every other load out until this session ends; a killed session frees it by itself.
+@contextmanager
+def load_lock(connection: Connection) -> Iterator[None]:
+    """Keep every other load out for the length of the block; a killed session frees it too.
+
+    Waits a few seconds, since the server may still be ending the session of a killed load.
 
     Raises:
         LoadInProgressError: another load holds it.
     """
-    row = connection.execute("SELECT pg_try_advisory_lock(%s)", [_LOAD_LOCK]).fetchone()
-    if row is None or not row[0]:
+    try:
+        with connection.transaction():
+            connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
+            connection.execute("SELECT pg_advisory_lock(%s)", [_LOAD_LOCK])
+    except psycopg.errors.LockNotAvailable as error:
         raise LoadInProgressError(
             "another load is working on this receiver",
             remedy="wait for it, or end its run; it is tried again",
-        )
+        ) from error
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", [_LOAD_LOCK])
 
 
 def read_ledger(connection: Connection) -> list[AppliedArchive]:
     """Every line, oldest snapshot first."""
     with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
         rows = cursor.execute(
-            "SELECT archive_id, name, kind, snapshot_at, since_at, superseded, applied_at"
+            "SELECT archive_id, name, kind, snapshot_at, covers_from, window_start,"
+            " window_end, superseded, applied_at"
             " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
         ).fetchall()
     return [_typed(row) for row in rows]
@@ -101,7 +120,7 @@ def record(
             "snapshot_at": manifest.snapshot_at,
             "window_start": manifest.window.start if manifest.window else None,
             "window_end": manifest.window.end if manifest.window else None,
-            "since_at": manifest.since.snapshot_at if manifest.since else None,
+            "covers_from": _covers_from(manifest),
             "watermark": Jsonb(manifest.watermark.model_dump(mode="json")),
             "sender": Jsonb(manifest.sender.model_dump(mode="json")),
             "superseded": superseded,
@@ -109,6 +128,12 @@ def record(
             "plan": Jsonb(list(plan)),
         },
     )
+
+
+def _covers_from(manifest: Manifest) -> datetime | None:
+    if manifest.since is not None:
+        return manifest.since.snapshot_at
+    return manifest.window.start if manifest.window else None
 
 
 def _typed(row: AppliedArchive) -> AppliedArchive:
@@ -124,7 +149,7 @@ CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     snapshot_at  timestamptz NOT NULL,
     window_start timestamptz,
     window_end   timestamptz,
-    since_at     timestamptz,
+    covers_from  timestamptz,
     watermark    jsonb NOT NULL,
     sender       jsonb NOT NULL,
     superseded   boolean NOT NULL,
@@ -139,7 +164,7 @@ COMMENT ON TABLE ar_sync.applied_archive IS
 _RECORD = """
 INSERT INTO ar_sync.applied_archive VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
-    %(since_at)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s)
+    %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s)
 ON CONFLICT (archive_id) DO UPDATE SET
     superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan
 """

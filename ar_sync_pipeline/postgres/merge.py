@@ -130,7 +130,7 @@ def compute_merge(
     )
     for difference in differences:
         table = difference.staged
-        if table.complete:
+        if table.complete and not table.wholly_settled:
             doomed.doom(table.target.name, absent_rows(table))
         if not difference.empty:
             for query in displaced_rows(difference):

@@ -50,6 +50,14 @@ class StagedTable:
         """The chunks to be staged."""
         return tuple(c for c in self.manifest.chunks if c.member not in self.settled)
 
+    @property
+    def wholly_settled(self) -> bool:
+        """Whether the table travels as one chunk and the receiver already holds it."""
+        return any(
+            chunk.key_range is None and chunk.member in self.settled
+            for chunk in self.manifest.chunks
+        )
+
     def settled_indexes(self) -> list[int]:
         """Numbers of the settled chunks of a table that is cut by key."""
         return [

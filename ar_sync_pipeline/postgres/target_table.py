@@ -109,5 +109,8 @@ def equal_keys(left: str, right: str, key: Sequence[str]) -> sql.Composed:
 
 
 def row_of(names: Sequence[str], alias: str) -> sql.Composed:
-    """``ROW(alias.a, ...)``, for comparison to the bit with ``*<>`` (manual, 9.25.6)."""
-    return sql.SQL("ROW({})").format(column_list(names, alias))
+    """The columns as one record, for comparison to the bit with ``*<>`` (manual, 9.25.6).
+
+    Without the cast PostgreSQL would compare column by column.
+    """
+    return sql.SQL("ROW({})::record").format(column_list(names, alias))

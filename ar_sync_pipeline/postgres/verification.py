@@ -1,4 +1,4 @@
-"""After a merge: the receiver's rows must have the digests that the archive declares."""
+"""After a merge: the receiver's rows must be the archive's, before the transaction commits."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.differences import count_differences
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.postgres.staging import StagedTable, held_digest_source
 from ar_sync_pipeline.postgres.target_table import equal_keys
 
 
-def verify_merged(connection: Connection, staged: StagedTable) -> None:
+def verify_digests(connection: Connection, staged: StagedTable) -> None:
     """Compare the rows of every chunk that was staged with the archive, inside the transaction.
 
     Raises:
@@ -27,6 +28,37 @@ def verify_merged(connection: Connection, staged: StagedTable) -> None:
                 remedy="nothing was changed; look for a trigger or rule on"
                 f" {staged.target.name} that alters what is written",
             )
+
+
+def verify_row_count(connection: Connection, staged: StagedTable) -> None:
+    """After a complete, a table has as many rows as the sender's; settled chunks included.
+
+    Raises:
+        DigestMismatchError: it has not; the caller's transaction must not commit.
+    """
+    query = sql.SQL("SELECT count(*) FROM {}").format(staged.target.relation)
+    row = connection.execute(query).fetchone()
+    if staged.complete and row is not None and row[0] != staged.manifest.row_count:
+        raise DigestMismatchError(
+            f"after the load {staged.target.name} has {row[0]} rows instead of"
+            f" {staged.manifest.row_count}",
+            remedy="nothing was changed; look for whoever else writes to the table",
+        )
+
+
+def verify_rows(connection: Connection, staged: StagedTable) -> None:
+    """Compare row by row with what was staged, where the two servers' digests do not agree.
+
+    Raises:
+        DigestMismatchError: they differ; the caller's transaction must not commit.
+    """
+    different = count_differences(connection, staged)
+    if different:
+        raise DigestMismatchError(
+            f"after the load {different} rows of {staged.target.name} are not the archive's",
+            remedy="nothing was changed; look for a trigger or rule on the table that alters"
+            " what is written",
+        )
 
 
 def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:

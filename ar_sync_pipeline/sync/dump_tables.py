@@ -119,7 +119,7 @@ def dump_partial(
             select_rows(connection, catalog, tables, keys, Selection(request.changed_at, since))
             manifests, references = [], set[str]()
             for name, facts in tables.items():
-                table = _shipped(catalog, facts)
+                table = shipped_table(catalog, facts)
                 chunks = chunk_selected_rows(connection, table, keys[name])
                 if chunks:
                     written = [_write(connection, build, table, n, c) for n, c in enumerate(chunks)]
@@ -176,7 +176,7 @@ def _export_in_parallel(
     tables: Mapping[str, TableFacts],
     build: BuildFolder,
 ) -> list[TableManifest]:
-    shipped = {name: _shipped(catalog, facts) for name, facts in tables.items()}
+    shipped = {name: shipped_table(catalog, facts) for name, facts in tables.items()}
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
     with (
         join_snapshot(url, snapshot.exported) as helper,
@@ -215,7 +215,8 @@ def _borrow(idle: SimpleQueue[Connection]) -> Iterator[Connection]:
         idle.put(connection)
 
 
-def _shipped(catalog: Catalog, facts: TableFacts) -> ShippedTable:
+def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
+    """A sender's table without the columns that the catalog gives to the receiver."""
     return ship(catalog.schema_name, facts, catalog.rules(facts.name).receiver_columns)
 
 

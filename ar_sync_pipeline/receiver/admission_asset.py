@@ -1,0 +1,108 @@
+"""The archives that a load run may use: sound to the last byte, and fitting the receiver."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import admitted_key, archive_key
+from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
+from ar_sync_pipeline.sync.admit import Admission, admit_archives
+
+GROUP = "receiver_load"
+
+
+class Intake(dg.Config):
+    """Which archives a run looks at.
+
+    Attributes:
+        kinds: ``partial``, or both kinds.
+    """
+
+    kinds: list[str] = Field(default_factory=lambda: [str(kind) for kind in ArchiveKind])
+
+
+def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
+    """The first step of both load jobs."""
+    key = admitted_key()
+    sound = dg.AssetCheckSpec(
+        "archives_sound",
+        asset=key,
+        description="Every archive was whole, and made by this receiver's sender. If not: it is"
+        " in the spool's quarantine folder with the reason beside it; the next archive carries"
+        " its rows.",
+    )
+    fitting = dg.AssetCheckSpec(
+        "archives_fit_schema",
+        asset=key,
+        description="Every archive fits the receiver's tables. If not: it is parked with the"
+        " reason beside it; migrate the receiver, and it is loaded by itself.",
+    )
+
+    @dg.asset(
+        key=key,
+        deps=[archive_key(ArchiveKind.COMPLETE), archive_key(ArchiveKind.PARTIAL)],
+        group_name=GROUP,
+        description="Archives that wait in the spool, read to their last byte and held against"
+        " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked.",
+        kinds={"tar"},
+        owners=OWNERS,
+        pool=POOL,
+        check_specs=[sound, fitting],
+    )
+    def admitted_archives(
+        context: dg.AssetExecutionContext, config: Intake
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[list[str]]]:
+        kinds = frozenset(ArchiveKind(kind) for kind in config.kinds)
+        with operator_errors():
+            admission = admit_archives(site.settings, site.catalog, site.clock, kinds)
+        for warning in admission.warnings:
+            context.log.warning(warning)
+        yield from _checks(admission)
+        if not admission.admitted:
+            _fail_on_refusals(admission)
+        yield dg.MaterializeResult(
+            asset_key=key, value=list(admission.names), metadata=_metadata(admission)
+        )
+
+    return admitted_archives
+
+
+def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
+    for name, refusals in (
+        ("archives_sound", admission.quarantined),
+        ("archives_fit_schema", admission.parked),
+    ):
+        yield dg.AssetCheckResult(
+            asset_key=admitted_key(),
+            check_name=name,
+            passed=not refusals,
+            description=" ".join(str(refusal.error) for refusal in refusals) or None,
+            metadata={"archives": len(refusals)},
+        )
+
+
+def _fail_on_refusals(admission: Admission) -> None:
+    """A run that finds nothing but unusable archives fails, with the first reason."""
+    refusals = [*admission.quarantined, *admission.parked]
+    if refusals:
+        raise dg.Failure(
+            description=" ".join(str(refusal.error) for refusal in refusals),
+            metadata={refusal.name: refusal.error.remedy for refusal in refusals},
+            allow_retries=False,
+        )
+
+
+def _metadata(admission: Admission) -> dict[str, Any]:
+    return {
+        "archives": len(admission.admitted),
+        "parked": len(admission.parked),
+        "quarantined": len(admission.quarantined),
+        "rows": sum(manifest.row_count for manifest in admission.admitted),
+        "names": dg.MetadataValue.json(list(admission.names)),
+    }

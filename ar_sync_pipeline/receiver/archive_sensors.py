@@ -1,0 +1,78 @@
+"""Sensors that see new archives in the spool and ask for a load."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.run_state import unfinished_run
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.spool.states import list_parked, list_waiting
+
+ARCHIVES_TAG = "ar_sync/archives"
+INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}
+_FIRST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(minutes=30)
+
+
+def archive_sensor(
+    site: ReceiverSite, kind: ArchiveKind, job: dg.UnresolvedAssetJobDefinition
+) -> dg.SensorDefinition:
+    """One run for all archives that wait; after a failure again, with growing pauses.
+
+    The spool is the queue and the ledger the truth, so the sensor keeps no state of its own: a
+    lost cursor or a repeated tick loses nothing and loads nothing twice.
+    """
+
+    @dg.sensor(
+        name=f"new_{kind}_archives",
+        job=job,
+        minimum_interval_seconds=INTERVAL_SECONDS[kind],
+        description=f"Looks for {kind} archives in the spool, and asks for one load of all.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def new_archives(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        spool = site.settings.remote_bkp_fldr
+        found = [a for a in (*list_waiting(spool), *list_parked(spool)) if a.name.kind is kind]
+        if not found:
+            return dg.SkipReason("No archive waits.")
+        running = unfinished_run(context.instance, job.name)
+        if running is not None:
+            return dg.SkipReason(f"Run {running} is at work; the next tick looks again.")
+        names = sorted(archive.name.applied for archive in found)
+        group = _group(names)
+        attempts = _attempts(context.instance, job.name, group)
+        wait_until = _wait_until(attempts)
+        if wait_until > site.clock():
+            return dg.SkipReason(
+                f"{len(attempts)} runs could not load these archives; again at"
+                f" {wait_until:%H:%M:%S} UTC."
+            )
+        return dg.RunRequest(
+            run_key=f"{group}_{len(attempts)}",
+            tags={ARCHIVES_TAG: group, "ar_sync/newest_archive": names[-1]},
+        )
+
+    return new_archives
+
+
+def _group(names: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+
+
+def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[datetime]:
+    """When runs for exactly these archives were made."""
+    filters = dg.RunsFilter(job_name=job_name, tags={ARCHIVES_TAG: group})
+    records = instance.get_run_records(filters, limit=100)
+    return [record.create_timestamp.astimezone(UTC) for record in records]
+
+
+def _wait_until(attempts: Sequence[datetime]) -> datetime:
+    if not attempts:
+        return datetime.min.replace(tzinfo=UTC)
+    pause = min(_FIRST_PAUSE * 2 ** min(len(attempts) - 1, 10), _LONGEST_PAUSE)
+    return max(attempts) + pause

@@ -1,0 +1,47 @@
+"""The receiver's code location: reads the settings, names assets, jobs and sensors."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.receiver.admission_asset import admission_asset
+from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
+from ar_sync_pipeline.receiver.load_assets import load_assets
+from ar_sync_pipeline.receiver.postprocess_asset import postprocess_assets
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+
+
+def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
+    """Everything that a receiver with these settings does.
+
+    Raises:
+        CatalogError: the catalog file is wrong.
+        TransformError: AR_SYNC_TRANSFORM is wrong.
+    """
+    site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
+    complete, partial = complete_loaddata(), partial_loaddata()
+    return dg.Definitions(
+        assets=[admission_asset(site), load_assets(site), *postprocess_assets(site)],
+        jobs=[complete, partial],
+        sensors=[
+            archive_sensor(site, ArchiveKind.COMPLETE, complete),
+            archive_sensor(site, ArchiveKind.PARTIAL, partial),
+        ],
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: the settings come from the environment, wrong ones are all named."""
+    return receiver_definitions(load_receiver_settings(os.environ))

@@ -1,0 +1,40 @@
+"""The receiver's jobs, under the names that they had in the old system."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.asset_keys import admitted_key
+from ar_sync_pipeline.receiver.admission_asset import GROUP
+
+_LONGEST_SECONDS = 6 * 3600
+
+
+def _load_job(name: str, kinds: list[str], description: str) -> dg.UnresolvedAssetJobDefinition:
+    admitted = admitted_key().to_python_identifier()
+    return dg.define_asset_job(
+        name,
+        selection=dg.AssetSelection.groups(GROUP),
+        description=description,
+        config={"ops": {admitted: {"config": {"kinds": kinds}}}},
+        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": "receiver"},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def complete_loaddata() -> dg.UnresolvedAssetJobDefinition:
+    """Load waiting completes, and the partials that belong behind them."""
+    return _load_job(
+        "complete_loaddata",
+        ["complete", "partial"],
+        "Verify and load the newest complete archive and every later partial, then postprocess.",
+    )
+
+
+def partial_loaddata() -> dg.UnresolvedAssetJobDefinition:
+    """Load every waiting partial."""
+    return _load_job(
+        "partial_loaddata",
+        ["partial"],
+        "Verify and load every waiting partial archive, oldest first, then postprocess.",
+    )

@@ -1,0 +1,77 @@
+"""The receiver's tables and media folder: what a load brings up to date, all or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.asset_keys import (
+    admitted_key,
+    receiver_media_key,
+    receiver_table_key,
+)
+from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.load_metadata import (
+    load_metadata,
+    media_metadata,
+    rows_by_table,
+    table_metadata,
+)
+from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
+from ar_sync_pipeline.sync.load import load_archives
+
+
+def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
+    """The second step of both load jobs: one transaction for the rows, pictures before it."""
+    catalog = site.catalog
+    keys = {table: receiver_table_key(catalog, table) for table in catalog.named_tables()}
+
+    @dg.multi_asset(
+        name="load",
+        ins={"names": dg.AssetIn(admitted_key(), dagster_type=list)},
+        outs={
+            "media": dg.AssetOut(
+                key=receiver_media_key(),
+                description="The receiver's media folder. A picture is there before the row that"
+                " names it becomes visible.",
+                kinds={"files"},
+                owners=OWNERS,
+                group_name=GROUP,
+                dagster_type=dg.Nothing,
+                is_required=False,
+            ),
+            **{
+                _output(key): dg.AssetOut(
+                    key=key,
+                    description=f"`{table}` at the receiver: equal to the sender's in every shared"
+                    " column, as of the newest applied archive. The receiver's own columns keep"
+                    " their values.",
+                    kinds={"postgres"},
+                    owners=OWNERS,
+                    group_name=GROUP,
+                    dagster_type=dg.Nothing,
+                    is_required=False,
+                    metadata={"dagster/table_name": f"{catalog.schema_name}.{table}"},
+                )
+                for table, key in keys.items()
+            },
+        },
+        pool=POOL,
+        can_subset=False,
+    )
+    def load(names: list[str]) -> Iterator[dg.Output[None]]:
+        with operator_errors():
+            report = load_archives(site.settings, catalog, names, site.clock)
+        summary = media_metadata(report) | load_metadata(report, site.clock())
+        yield dg.Output(None, "media", metadata=summary)
+        for table, plans in rows_by_table(report).items():
+            if table in keys:
+                yield dg.Output(None, _output(keys[table]), metadata=table_metadata(plans))
+
+    return load
+
+
+def _output(key: dg.AssetKey) -> str:
+    return "table_" + key.path[-1]

@@ -1,0 +1,86 @@
+"""An operator's own transform command, run as an external process through Dagster Pipes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+
+import dagster as dg
+
+from ar_sync_pipeline.errors import TerminalError
+
+_GRACE_SECONDS = 10
+
+
+class CommandFailedError(TerminalError):
+    """The transform command ended badly, took too long, or could not be started."""
+
+
+def run_command(
+    context: dg.AssetExecutionContext, words: Sequence[str], *, timeout_seconds: float
+) -> dg.MaterializeResult:
+    """Run a command to its end; its output stands in the run's logs.
+
+    The command may report metadata by Dagster Pipes (``dagster_pipes.open_dagster_pipes()``).
+
+    Raises:
+        CommandFailedError: it could not start, exited with another status than 0, or was ended
+            because it ran longer than the timeout.
+    """
+    started = time.monotonic()
+    with dg.open_pipes_session(
+        context=context,
+        context_injector=dg.PipesTempFileContextInjector(),
+        message_reader=dg.PipesTempFileMessageReader(),
+    ) as session:
+        environment = {**os.environ, **session.get_bootstrap_env_vars()}
+        status = _wait(_start(words, environment), timeout_seconds)
+    seconds = time.monotonic() - started
+    if status != 0:
+        raise CommandFailedError(
+            f"the transform command {words[0]} ended with exit status {status}",
+            remedy="read its output in this run's logs, then materialize this asset again",
+        )
+    metadata = {"seconds": round(seconds, 3), "exit_status": status, "command": words[0]}
+    reported = session.get_custom_messages()
+    if reported:
+        metadata["messages"] = dg.MetadataValue.json(list(reported))
+    return dg.MaterializeResult(metadata=metadata)
+
+
+def _start(words: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(words, env=environment, start_new_session=True)
+    except OSError as error:
+        raise CommandFailedError(
+            f"the transform command {words[0]} cannot be started ({error.strerror})",
+            remedy="correct AR_SYNC_TRANSFORM, then materialize this asset again",
+        ) from error
+
+
+def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
+    try:
+        return process.wait(timeout=timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        _end(process)
+        raise CommandFailedError(
+            f"the transform command ran longer than {timeout_seconds / 60:.0f} minutes and was"
+            " ended",
+            remedy="mend it, or raise AR_SYNC_TRANSFORM_TIMEOUT",
+        ) from error
+    except BaseException:
+        _end(process)
+        raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the command and all that it started."""
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(timeout=_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

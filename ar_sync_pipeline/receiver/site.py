@@ -1,0 +1,27 @@
+"""What every asset of the receiver works with: its settings, its catalog and a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.settings import ReceiverSettings
+
+POOL = "receiver_load"
+OWNERS = ["team:operators"]
+
+
+@dataclass(frozen=True)
+class ReceiverSite:
+    """The receiver, as one run sees it."""
+
+    settings: ReceiverSettings
+    catalog: Catalog
+    clock: Callable[[], datetime]
+
+    @property
+    def url(self) -> str:
+        """Of the receiver's database; holds the password."""
+        return self.settings.receiver_database_url.get_secret_value()

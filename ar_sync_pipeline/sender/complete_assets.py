@@ -1,0 +1,65 @@
+"""Assets of a complete: every table under one snapshot, all media, the archive in the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import media_bundle_key, snapshot_key
+from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.sender.archive_assets import archive_asset, media_asset
+from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
+from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
+from ar_sync_pipeline.sync.dump_tables import dump_complete
+
+KIND = ArchiveKind.COMPLETE
+GROUP = "complete_dump"
+
+
+def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
+    """The assets of job ``complete_dump``."""
+    tables = _table_snapshots(site)
+    media = media_asset(site, KIND, GROUP, list(tables.keys))
+    archive = archive_asset(site, KIND, GROUP, [*tables.keys, media_bundle_key(KIND)])
+    return [tables, media, archive]
+
+
+def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
+    catalog = site.catalog
+    keys = {table: snapshot_key(catalog, KIND, table) for table in catalog.named_tables()}
+
+    @dg.multi_asset(
+        name="complete_tables",
+        specs=[
+            dg.AssetSpec(
+                key,
+                description=f"All rows of `{table}` at the sender, as of the snapshot that the"
+                " newest complete archive was made from.",
+                kinds={"postgres"},
+                owners=OWNERS,
+                group_name=GROUP,
+                metadata={"dagster/table_name": f"{catalog.schema_name}.{table}"},
+            )
+            for table, key in keys.items()
+        ],
+        pool=POOL,
+    )
+    def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        with operator_errors():
+            dump = dump_complete(site.url, catalog, site.build(context), site.clock)
+        found = {table.name: table for table in dump.tables}
+        for table, key in keys.items():
+            if table in found:
+                yield dg.MaterializeResult(
+                    asset_key=key, metadata=table_metadata(found[table], catalog.schema_name)
+                )
+            else:
+                context.log.warning("The sender has no table %s.", table)
+                yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": 0})
+        strangers = sorted(set(found) - set(keys))
+        if strangers:
+            context.log.info("Also in the archive: %s.", ", ".join(strangers))
+
+    return complete_tables

@@ -1,0 +1,50 @@
+"""The sender's code location: reads the settings, names assets, jobs and schedules."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.operations.windows import window_partitions
+from ar_sync_pipeline.sender.complete_assets import complete_assets
+from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump
+from ar_sync_pipeline.sender.partial_assets import partial_assets
+from ar_sync_pipeline.sender.schedules import complete_schedule, partial_schedule
+from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
+
+
+def sender_definitions(settings: SenderSettings) -> dg.Definitions:
+    """Everything that a sender with these settings does.
+
+    Raises:
+        CatalogError: the catalog file is wrong.
+    """
+    site = SenderSite(settings, load_catalog(settings.catalog), _now)
+    windows = window_partitions(
+        _now(),
+        days_back=settings.partitions_start,
+        interval_minutes=settings.partial_interval,
+    )
+    complete, partial = complete_dump(), partial_dump(windows)
+    return dg.Definitions(
+        assets=[*complete_assets(site), *partial_assets(site, windows)],
+        jobs=[complete, partial],
+        schedules=[
+            complete_schedule(settings, complete),
+            partial_schedule(partial, windows),
+        ],
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads: the settings come from the environment, wrong ones are all named."""
+    return sender_definitions(load_sender_settings(os.environ))

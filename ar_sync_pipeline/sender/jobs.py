@@ -1,0 +1,34 @@
+"""The sender's jobs, under the names that they had in the old system."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
+from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
+
+_LONGEST_COMPLETE_SECONDS = 6 * 3600
+_LONGEST_PARTIAL_SECONDS = 3600
+
+
+def complete_dump() -> dg.UnresolvedAssetJobDefinition:
+    """Everything, once a day."""
+    return dg.define_asset_job(
+        "complete_dump",
+        selection=dg.AssetSelection.groups(COMPLETE_GROUP),
+        description="Dump every table and all media under one snapshot and send the archive.",
+        tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), "ar_sync/side": "sender"},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def partial_dump(windows: dg.TimeWindowPartitionsDefinition) -> dg.UnresolvedAssetJobDefinition:
+    """What changed, every few minutes."""
+    return dg.define_asset_job(
+        "partial_dump",
+        selection=dg.AssetSelection.groups(PARTIAL_GROUP),
+        description="Dump what changed in a window, or in a range of missed ones, and send it.",
+        partitions_def=windows,
+        tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
+        executor_def=dg.in_process_executor,
+    )

@@ -1,0 +1,166 @@
+"""The first step of a load: which of the waiting archives may be loaded.
+
+Every archive is read to its last byte before anything is changed. One that can never be applied
+goes to quarantine, one that does not fit yet is parked, both with their reason beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import open_archive, verify_archive
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.gate import missing_migrations, schema_mismatches
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_sender
+from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_parked,
+    list_waiting,
+    park,
+    quarantine,
+    unpark,
+)
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An archive that was not admitted, and the sentence that says why."""
+
+    name: str
+    error: ArSyncError
+
+
+@dataclass(frozen=True)
+class Admission:
+    """What became of the archives that were looked at.
+
+    Attributes:
+        admitted: sound archives that fit, oldest snapshot first.
+        warnings: what the operator should know of admitted ones.
+    """
+
+    admitted: tuple[Manifest, ...]
+    parked: tuple[Refusal, ...]
+    quarantined: tuple[Refusal, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The admitted archives' names."""
+        return tuple(manifest.name.applied for manifest in self.admitted)
+
+
+@dataclass(frozen=True)
+class _Receiver:
+    """What archives are held against."""
+
+    catalog: Catalog
+    tables: dict[str, TableFacts]
+    migrations: tuple[str, ...]
+    sender: SenderIdentity | None
+    sender_name: str
+    ignores_drift: bool
+
+
+def admit_archives(
+    settings: ReceiverSettings,
+    catalog: Catalog,
+    clock: Clock,
+    kinds: Collection[ArchiveKind] = tuple(ArchiveKind),
+) -> Admission:
+    """Look at every waiting and parked archive; move those that cannot be loaded out of the way.
+
+    Args:
+        kinds: which archives to look at.
+
+    Raises:
+        DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
+    """
+    receiver = _describe_receiver(settings, catalog)
+    admitted: list[Manifest] = []
+    parked: list[Refusal] = []
+    quarantined: list[Refusal] = []
+    warnings: list[str] = []
+    spool = settings.remote_bkp_fldr
+    for archive in _oldest_first([*list_waiting(spool), *list_parked(spool)]):
+        if archive.name.kind not in kinds:
+            continue
+        try:
+            manifest = _examine(archive.path, settings, receiver, warnings)
+        except TerminalError as error:
+            quarantine(spool, archive, error, at=clock())
+            quarantined.append(Refusal(archive.path.name, error))
+        except ParkedError as error:
+            park(spool, archive, error, at=clock())
+            parked.append(Refusal(archive.path.name, error))
+        else:
+            unpark(spool, archive)
+            admitted.append(manifest)
+    return Admission(tuple(admitted), tuple(parked), tuple(quarantined), tuple(warnings))
+
+
+def _describe_receiver(settings: ReceiverSettings, catalog: Catalog) -> _Receiver:
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="admit") as connection:
+        ensure_ledger(connection)
+        return _Receiver(
+            catalog,
+            read_tables(connection, catalog.schema_name, catalog.travels),
+            read_migrations(connection, catalog.schema_name, catalog.django_app),
+            read_sender(connection),
+            settings.sender_name,
+            settings.schema_drift is SchemaDrift.IGNORE,
+        )
+
+
+def _examine(
+    path: Path, settings: ReceiverSettings, receiver: _Receiver, warnings: list[str]
+) -> Manifest:
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    with open_archive(path) as reader:
+        if key is not None:
+            reader.check_signature(key)
+        manifest = reader.manifest
+    _check_identity(manifest, receiver)
+    warnings += _check_schema(manifest, receiver)
+    return verify_archive(path, signing_key=key)
+
+
+def _check_identity(manifest: Manifest, receiver: _Receiver) -> None:
+    sender = manifest.sender
+    if receiver.sender_name:
+        known = sender.name == receiver.sender_name
+    else:
+        known = receiver.sender is None or sender == receiver.sender
+    if not known:
+        raise ForeignArchiveError(
+            f"{manifest.name.applied} comes from another sender"
+            f" (cluster {sender.system_identifier}, database {sender.database},"
+            f" name {sender.name or 'not set'})",
+            remedy="if the sender really moved, give both sides the same AR_SYNC_SENDER_NAME",
+        )
+
+
+def _check_schema(manifest: Manifest, receiver: _Receiver) -> Sequence[str]:
+    mismatches = missing_migrations(manifest, receiver.migrations)
+    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables)
+    if mismatches and not receiver.ignores_drift:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
+            remedy="migrate the receiver; the archive is then loaded by itself",
+        )
+    return mismatches
+
+
+def _oldest_first(archives: Sequence[SpooledArchive]) -> list[SpooledArchive]:
+    return sorted(archives, key=lambda archive: archive.name.snapshot_at)
