@@ -1,0 +1,351 @@
+"""A real PostgreSQL server in a folder: ready in about a second, as root too, gone when stopped.
+
+Only initdb and postgres are run, both as an unprivileged account if we are root (see
+``server_account``). The server listens on loopback alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING, Self
+from urllib.parse import quote
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.demo.errors import EmbeddedPostgresError
+from ar_sync_pipeline.demo.postgres_binaries import PostgresBinaries, find_postgres_binaries
+from ar_sync_pipeline.demo.server_account import (
+    reachable_folder,
+    reachable_programs,
+    server_account,
+)
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_HOST = "127.0.0.1"
+_SUPERUSER = "postgres"
+_START_SECONDS = 30.0
+_STOP_SECONDS = 10.0
+_POLL_SECONDS = 0.02
+_START_ATTEMPTS = 3
+
+_SETTINGS = {
+    "listen_addresses": _HOST,
+    # No socket files: their path would have to be short, and would survive a killed server.
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "max_connections": "100",
+    "shared_buffers": "64MB",
+    "max_wal_size": "512MB",
+}
+# Nothing here survives a power cut, and nothing has to (manual, 14.5 "Non-Durable Settings").
+_FAST_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+}
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: subprocess.Popen[bytes]
+    port: int
+
+
+class EmbeddedPostgres:
+    """One PostgreSQL server whose cluster lives in ``folder``; a context manager.
+
+    Starting an existing folder again keeps its databases. A server that an earlier, killed run
+    left on the same folder is stopped first.
+
+    Args:
+        folder: where the cluster goes. If the server's account cannot reach it (root's home),
+            a stand-in under a temporary folder is used: see ``folder`` afterwards.
+        binaries: the programs to use, found by ``find_postgres_binaries()`` by default.
+        durable: True keeps PostgreSQL's own crash safety; False is faster and for throw-away data.
+        password: if given, connections need it (SCRAM) and ``url()`` carries it. It counts from
+            the start that makes the cluster. Without one, loopback is trusted.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        binaries: PostgresBinaries | None = None,
+        durable: bool = False,
+        password: str | None = None,
+    ) -> None:
+        self._binaries = binaries or find_postgres_binaries()
+        self._account = server_account()
+        self._durable = durable
+        self._password = password
+        self._running: _Running | None = None
+        self.folder = reachable_folder(folder, self._account)
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop the server; its folder stays."""
+        self.stop()
+
+    @property
+    def binaries(self) -> PostgresBinaries:
+        """The programs in use; clients such as ``psql`` are beside them."""
+        return self._binaries
+
+    @property
+    def log_file(self) -> Path:
+        """What the server says."""
+        return self.folder / "server.log"
+
+    @property
+    def port(self) -> int:
+        """The loopback port of the running server."""
+        return self._require_running().port
+
+    @property
+    def process_id(self) -> int:
+        """The process id of the running server's postmaster."""
+        return self._require_running().process.pid
+
+    def start(self) -> None:
+        """Make the cluster if there is none, start the server, return when it answers.
+
+        Raises:
+            EmbeddedPostgresError: initdb failed, or the server did not come up; the end of its
+                log is in the message.
+        """
+        if self._running is not None:
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._account.make_folder(self.folder)
+        self._stop_leftover()
+        if not (self._data_folder / "PG_VERSION").exists():
+            self._initialize()
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            port = _free_port()
+            process = self._launch(port)
+            if self._answers(process, port):
+                self._running = _Running(process, port)
+                return
+            # Another program may have taken the port between our look and the server's bind.
+            if attempt == _START_ATTEMPTS or "could not bind" not in self._log_tail():
+                raise EmbeddedPostgresError(
+                    f"PostgreSQL in {self.folder} did not start: {self._log_tail()}",
+                    remedy=f"see {self.log_file}",
+                )
+
+    def stop(self) -> None:
+        """Stop the server, breaking its connections; nothing happens if it does not run."""
+        running, self._running = self._running, None
+        if running is None:
+            return
+        for asked in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):
+            running.process.send_signal(asked)
+            try:
+                running.process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+
+    def destroy(self) -> None:
+        """Stop the server, a leftover one too, and remove the folder."""
+        self.stop()
+        self._stop_leftover()
+        rmtree(self.folder, ignore_errors=True)
+
+    def url(self, database: str = "postgres") -> str:
+        """The libpq URL of a database of the running server."""
+        secret = f":{quote(self._password, safe='')}" if self._password else ""
+        return f"postgresql://{_SUPERUSER}{secret}@{_HOST}:{self.port}/{quote(database, safe='')}"
+
+    def create_database(self, name: str, template: str | None = None) -> str:
+        """Create a database, as a copy of ``template`` if given, and return its URL.
+
+        Nobody may be connected to the template meanwhile (manual, 22.3 "Template Databases").
+        """
+        statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+            sql.Identifier(name), sql.Identifier(template or "template0")
+        )
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database if it exists, breaking connections to it."""
+        statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(statement)
+
+    @property
+    def _data_folder(self) -> Path:
+        return self.folder / "data"
+
+    def _require_running(self) -> _Running:
+        if self._running is None:
+            raise EmbeddedPostgresError(
+                f"PostgreSQL in {self.folder} is not running", remedy="start() it first"
+            )
+        return self._running
+
+    def _program(self, name: str) -> Path:
+        programs = reachable_programs(
+            self._binaries.folder, self.folder / "programs", self._account
+        )
+        return programs / name
+
+    def _initialize(self) -> None:
+        # An interrupted initdb leaves a folder without PG_VERSION, which initdb would refuse.
+        rmtree(self._data_folder, ignore_errors=True)
+        command: list[str | Path] = [
+            self._program("initdb"),
+            f"--pgdata={self._data_folder}",
+            f"--username={_SUPERUSER}",
+            "--encoding=UTF8",
+            "--locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        if not self._durable:
+            command.append("--no-sync")
+        password_file = self.folder / "password"
+        if self._password:
+            # A file of the account, gone afterwards: an argument would show the password to all.
+            self._account.write_private_file(password_file, self._password)
+            command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
+        else:
+            command.append("--auth=trust")
+        try:
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=self.folder,
+                env=_server_environment(),
+                **self._account.popen_identity,
+            )
+        finally:
+            password_file.unlink(missing_ok=True)
+        if done.returncode != 0:
+            rmtree(self._data_folder, ignore_errors=True)
+            raise EmbeddedPostgresError(
+                f"initdb failed in {self.folder}: {done.stderr.strip()[-500:]}",
+                remedy="check the folder's free space and permissions",
+            )
+
+    def _launch(self, port: int) -> subprocess.Popen[bytes]:
+        settings = _SETTINGS | ({} if self._durable else _FAST_SETTINGS) | {"port": str(port)}
+        arguments = [f"--{name}={value}" for name, value in settings.items()]
+        with self.log_file.open("wb") as log:
+            return subprocess.Popen(
+                [self._program("postgres"), "-D", self._data_folder, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.folder,
+                env=_server_environment(),
+                # A terminal's Ctrl-C must reach only us: the server is stopped by stop().
+                start_new_session=True,
+                **self._account.popen_identity,
+            )
+
+    def _answers(self, process: subprocess.Popen[bytes], port: int) -> bool:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            try:
+                psycopg.connect(
+                    host=_HOST,
+                    port=port,
+                    user=_SUPERUSER,
+                    password=self._password,
+                    dbname="postgres",
+                    connect_timeout=5,
+                ).close()
+            except psycopg.OperationalError:
+                time.sleep(_POLL_SECONDS)
+            else:
+                # The port answered, but only our own process counts: another server may have it.
+                return process.poll() is None
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        return False
+
+    def _stop_leftover(self) -> None:
+        process_id = _postmaster_of(self._data_folder)
+        if process_id is None:
+            return
+        for asked in (signal.SIGQUIT, signal.SIGKILL):
+            os.kill(process_id, asked)
+            deadline = time.monotonic() + _STOP_SECONDS
+            while time.monotonic() < deadline:
+                if _postmaster_of(self._data_folder) is None:
+                    return
+                time.sleep(_POLL_SECONDS)
+        raise EmbeddedPostgresError(
+            f"process {process_id} of an earlier run still serves {self.folder}",
+            remedy=f"stop it with: kill {process_id}",
+        )
+
+    def _log_tail(self) -> str:
+        lines = self.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+        return " / ".join(lines[-5:])
+
+
+def _server_environment() -> dict[str, str]:
+    """Our environment without what would steer the server or its clients elsewhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    # Messages are searched for words, so they must be English whatever the machine speaks.
+    return kept | {"LC_ALL": "C.UTF-8"}
+
+
+def _free_port() -> int:
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _postmaster_of(data_folder: Path) -> int | None:
+    """The living postmaster of a cluster; a stale lock file whose number was reused is no one."""
+    try:
+        first_line = (data_folder / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0]
+        process_id = int(first_line)
+        os.kill(process_id, 0)
+    except (OSError, ValueError):
+        return None
+    # A postmaster works in its data folder; /proc says so, elsewhere ps shows it as -D.
+    try:
+        at_home = Path(f"/proc/{process_id}/cwd").resolve(strict=True) == data_folder.resolve()
+    except FileNotFoundError:
+        at_home = not Path("/proc/self").exists() and str(data_folder) in _command_of(process_id)
+    except PermissionError:
+        at_home = False
+    return process_id if at_home else None
+
+
+def _command_of(process_id: int) -> str:
+    answer = subprocess.run(
+        ["ps", "-o", "args=", "-p", str(process_id)], capture_output=True, text=True, check=False
+    )
+    return answer.stdout

@@ -1,0 +1,34 @@
+"""The two databases of the demo, empty: the sender's 24 tables, and the receiver's 28."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import psycopg
+
+if TYPE_CHECKING:
+    from psycopg.rows import TupleRow
+
+_SENDER = "sender_schema.sql"
+_RECEIVER = "receiver_schema.sql"
+
+
+def create_sender_schema(connection: psycopg.Connection[TupleRow]) -> None:
+    """Create the sender's tables in an empty database; the caller commits."""
+    _run(connection, _SENDER)
+
+
+def create_receiver_schema(connection: psycopg.Connection[TupleRow]) -> None:
+    """Create the receiver's tables in an empty database; the caller commits.
+
+    As on a real receiver, its own migrations come on top of the sender's.
+    """
+    _run(connection, _SENDER)
+    _run(connection, _RECEIVER)
+
+
+def _run(connection: psycopg.Connection[TupleRow], name: str) -> None:
+    script = files("ar_sync_pipeline.demo").joinpath(name).read_bytes()
+    # Bytes without parameters go out as they are, several statements at once.
+    connection.execute(script)

@@ -1,0 +1,147 @@
+"""The system account that an embedded server runs as, and where that account can go.
+
+PostgreSQL refuses to run as root (manual, 18.1 "The PostgreSQL User Account"), and containers
+and CI often are root: then the server runs as ``postgres`` or ``nobody``, in a folder of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import stat
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import gettempdir
+from typing import TypedDict
+
+from ar_sync_pipeline.demo.errors import EmbeddedPostgresError
+
+_UNPRIVILEGED = ("postgres", "nobody")
+
+
+class ProcessIdentity(TypedDict, total=False):
+    """The arguments of ``subprocess.Popen`` that change whose process it is."""
+
+    user: int
+    group: int
+    extra_groups: list[int]
+
+
+@dataclass(frozen=True)
+class ServerAccount:
+    """Whose process the server is.
+
+    Attributes:
+        uid: numeric user id of the server process.
+        gid: numeric group id of the server process.
+        switched: True if we are root and the server's processes must change to this account.
+    """
+
+    uid: int
+    gid: int
+    switched: bool
+
+    @property
+    def popen_identity(self) -> ProcessIdentity:
+        """Arguments for ``subprocess.Popen``; empty if nothing has to change."""
+        if not self.switched:
+            return {}
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def can_enter(self, folder: Path) -> bool:
+        """Whether the account may pass through ``folder`` and all folders above it."""
+        return all(self._may_search(level) for level in (folder, *folder.parents))
+
+    def make_folder(self, folder: Path) -> None:
+        """Make ``folder`` a private folder of the account.
+
+        Raises:
+            EmbeddedPostgresError: something else has that name, or it belongs to someone else.
+        """
+        folder.mkdir(mode=0o700, exist_ok=True)
+        facts = folder.lstat()
+        if not stat.S_ISDIR(facts.st_mode) or facts.st_uid not in {os.geteuid(), self.uid}:
+            raise EmbeddedPostgresError(
+                f"{folder} is not a folder of this user", remedy="remove it or choose another one"
+            )
+        if self.switched:
+            os.chown(folder, self.uid, self.gid)
+
+    def write_private_file(self, path: Path, text: str) -> None:
+        """Write a new file that only the account can read."""
+        path.unlink(missing_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode=0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            if self.switched:
+                os.fchown(file.fileno(), self.uid, self.gid)
+
+    def _may_search(self, folder: Path) -> bool:
+        if not self.switched:
+            return os.access(folder, os.X_OK) if folder.exists() else True
+        try:
+            facts = folder.stat()
+        except FileNotFoundError:
+            return True
+        if facts.st_uid == self.uid:
+            return bool(facts.st_mode & stat.S_IXUSR)
+        if facts.st_gid == self.gid:
+            return bool(facts.st_mode & stat.S_IXGRP)
+        return bool(facts.st_mode & stat.S_IXOTH)
+
+
+def server_account() -> ServerAccount:
+    """The account for an embedded server: ourselves, or an unprivileged one if we are root."""
+    if os.geteuid() != 0:
+        return ServerAccount(os.geteuid(), os.getegid(), switched=False)
+    for name in _UNPRIVILEGED:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return ServerAccount(entry.pw_uid, entry.pw_gid, switched=True)
+    raise EmbeddedPostgresError(
+        f"root may not run PostgreSQL and there is no account {' or '.join(_UNPRIVILEGED)}",
+        remedy="add one of them or run as a normal user",
+    )
+
+
+def reachable_folder(wanted: Path, account: ServerAccount) -> Path:
+    """``wanted``, or a stand-in for it under a temporary folder that the account can reach.
+
+    Root's home and pytest's temporary folders are closed to others; their modes are not ours to
+    change. The stand-in's name is derived from ``wanted``, so the same folder finds it again.
+    """
+    wanted = wanted.absolute()
+    if account.can_enter(wanted.parent):
+        return wanted
+    token = sha256(os.fsencode(wanted)).hexdigest()[:16]
+    for parent in map(Path, dict.fromkeys((gettempdir(), "/var/tmp", "/tmp"))):  # noqa: S108 make_folder() refuses a folder that someone else has put there
+        if parent.is_dir() and account.can_enter(parent):
+            return parent / f"ar-sync-postgres-{token}"
+    raise EmbeddedPostgresError(
+        f"the server's account cannot reach {wanted} nor a temporary folder",
+        remedy="choose a folder whose parents others may enter",
+    )
+
+
+def reachable_programs(bin_folder: Path, copy_folder: Path, account: ServerAccount) -> Path:
+    """``bin_folder``, or its copy if the account cannot reach it (a wheel in root's home)."""
+    if account.can_enter(bin_folder):
+        return bin_folder
+    if not copy_folder.exists():
+        # A server finds its share and lib folders relative to its program: copy all three.
+        unfinished = copy_folder.with_name(f"{copy_folder.name}.{os.getpid()}")
+        shutil.copytree(bin_folder.parent, unfinished, symlinks=True, copy_function=_link_or_copy)
+        unfinished.chmod(0o755)
+        unfinished.rename(copy_folder)
+    return copy_folder / bin_folder.name
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)

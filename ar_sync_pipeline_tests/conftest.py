@@ -1,0 +1,5 @@
+"""Fixtures by concern, shared by all rooms."""
+
+from __future__ import annotations
+
+pytest_plugins = ["ar_sync_pipeline_tests.fix_postgres"]
