@@ -1,0 +1,142 @@
+"""What ``AR_SYNC_TRANSFORM`` asks for: the built-in rules, a command, or nothing.
+
+    builtin:transapp
+    command:/opt/viz/transform.py {archive} {minutes}
+    none
+
+A command's words are split as a shell splits them (:mod:`shlex`), but no shell runs: each
+placeholder is replaced inside its own word, so a value never becomes two words or an operator
+(old system, D36).
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ar_sync_pipeline.transform.errors import TransformSpecificationError
+
+PLACEHOLDERS = ("archive", "minutes", "window_start", "window_end")
+
+_BUILTINS = ("transapp",)
+_BRACES = re.compile(r"\{(?P<name>[^{}]*)\}")
+_EXAMPLE = "use `builtin:transapp`, `command:<words>` or `none`"
+
+
+@dataclass(frozen=True)
+class BuiltinTransform:
+    """Run the rules that the product ships.
+
+    Attributes:
+        name: which rules; ``transapp`` is the only one.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class CommandTransform:
+    """Run a program of the operator's.
+
+    Attributes:
+        words: program and arguments, placeholders not yet replaced.
+    """
+
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoTransform:
+    """Leave the loaded rows as they are."""
+
+
+TransformSpecification = BuiltinTransform | CommandTransform | NoTransform
+
+
+def parse_transform(text: str) -> TransformSpecification:
+    """Read the setting.
+
+    Raises:
+        TransformSpecificationError: none of the three forms, an unknown built-in, an unclosed
+            quote, no program, or a placeholder that does not exist.
+    """
+    kind, colon, rest = text.strip().partition(":")
+    if kind == "none" and not colon:
+        return NoTransform()
+    if kind == "builtin" and colon:
+        return _parse_builtin(rest)
+    if kind == "command" and colon:
+        return _parse_command(rest)
+    raise TransformSpecificationError(f"`{text}` is not a transform", remedy=_EXAMPLE)
+
+
+def command_line(
+    specification: CommandTransform,
+    *,
+    archive: str,
+    minutes: int,
+    window_start: datetime,
+    window_end: datetime,
+) -> list[str]:
+    """The command to execute, one list element per word.
+
+    Args:
+        specification: what to run.
+        archive: file name of the archive that was loaded.
+        minutes: how far the archive looks back from its window's end.
+        window_start: aware; written as ISO 8601 in UTC.
+        window_end: aware; written as ISO 8601 in UTC.
+
+    Raises:
+        TransformSpecificationError: a word names an unknown placeholder.
+    """
+    values = {
+        "archive": archive,
+        "minutes": str(minutes),
+        "window_start": window_start.astimezone(UTC).isoformat(),
+        "window_end": window_end.astimezone(UTC).isoformat(),
+    }
+    _refuse_unknown_placeholders(specification.words)
+    return [_BRACES.sub(lambda match: values[match["name"]], word) for word in specification.words]
+
+
+def _parse_builtin(name: str) -> BuiltinTransform:
+    if name not in _BUILTINS:
+        raise TransformSpecificationError(
+            f"there is no built-in transform `{name}`", remedy="use `builtin:transapp`"
+        )
+    return BuiltinTransform(name)
+
+
+def _parse_command(text: str) -> CommandTransform:
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise TransformSpecificationError(
+            f"the transform command `{text}` cannot be split into words ({error})",
+            remedy="close the quote, or escape it with a backslash",
+        ) from error
+    if not words or not words[0]:
+        raise TransformSpecificationError(
+            "the transform command names no program",
+            remedy="write the program's path after `command:`",
+        )
+    _refuse_unknown_placeholders(words)
+    return CommandTransform(words)
+
+
+def _refuse_unknown_placeholders(words: tuple[str, ...]) -> None:
+    unknown = {
+        match["name"]
+        for word in words
+        for match in _BRACES.finditer(word)
+        if match["name"] not in PLACEHOLDERS
+    }
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        raise TransformSpecificationError(
+            f"the transform command holds the unknown placeholder {{{min(unknown)}}}",
+            remedy=f"the placeholders are {known}",
+        )

@@ -1,0 +1,154 @@
+"""Handle a stage's rows in batches of bounded size, each in one transaction, past any bad row.
+
+A batch that the database refuses is halved until the row that it refuses is alone; that row is
+recorded as rejected and the others go on (old system, D27 and D28).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.transform.errors import TransformRefusedError
+from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
+from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+MAX_REFUSED_ROWS: Final = 100
+"""More rows refused by the database in one run are not bad rows: something else is wrong."""
+
+# What a single row can cause; a missing privilege or a lost connection is never its fault.
+_CAUSED_BY_A_ROW = (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError)
+
+
+@dataclass
+class Progress:
+    """What a run has come to so far.
+
+    Attributes:
+        clock: the present instant, aware.
+        timer: seconds per step.
+        handled: rows per table.
+        rows: rows per result.
+        rejected: rows per step, severity and reason.
+        batches: transactions committed.
+        refused: rows that the database refused.
+    """
+
+    clock: Callable[[], datetime]
+    timer: StepTimer
+    handled: Counter[str] = field(default_factory=Counter)
+    rows: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[tuple[str, Severity, str]] = field(default_factory=Counter)
+    batches: int = 0
+    refused: int = 0
+
+
+def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_rows: int) -> None:
+    """Handle all pending rows of a stage.
+
+    Args:
+        connection: in autocommit mode.
+        stage: which rows and what to do with them.
+        progress: is added to, batch by batch.
+        batch_rows: upper limit of a batch.
+
+    Raises:
+        TransformRefusedError: the database refused more than ``MAX_REFUSED_ROWS`` rows.
+    """
+    for ids in _pending(connection, stage, progress.timer, batch_rows):
+        _handle(connection, stage, ids, progress)
+
+
+def _pending(
+    connection: Connection, stage: Stage, timer: StepTimer, batch_rows: int
+) -> Iterator[list[int]]:
+    """The ids, found by one scan that the server keeps across the batches' transactions."""
+    with timer.step("find rows"):
+        cursor = psycopg.ServerCursor(connection, "ar_sync_pending", withhold=True)
+        cursor.execute(stage.pending)
+    with cursor:
+        while rows := cursor.fetchmany(batch_rows):
+            yield [row[0] for row in rows]
+
+
+def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Progress) -> None:
+    try:
+        with connection.transaction():
+            locked = _lock(connection, stage.table, ids)
+            outcome = stage.handle(connection, locked, progress.timer)
+            _finish(connection, stage, locked, outcome, progress)
+    except _CAUSED_BY_A_ROW as error:
+        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+            raise
+        if len(ids) == 1:
+            _reject(connection, stage, ids[0], error, progress)
+            return
+    else:
+        _count(progress, stage, len(locked), outcome)
+        return
+    middle = len(ids) // 2
+    _handle(connection, stage, ids[:middle], progress)
+    _handle(connection, stage, ids[middle:], progress)
+
+
+def _lock(connection: Connection, table: str, ids: list[int]) -> list[int]:
+    """Keep a load from changing the rows while their results are computed."""
+    query = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE")
+    rows = connection.execute(query.format(sql.Identifier(table)), (ids,)).fetchall()
+    return [row[0] for row in rows]
+
+
+def _finish(
+    connection: Connection,
+    stage: Stage,
+    locked: list[int],
+    outcome: BatchOutcome,
+    progress: Progress,
+) -> None:
+    with progress.timer.step("rejected rows"):
+        record_rejections(connection, stage.table, locked, outcome.rejections, now=progress.clock())
+    # Deferred checks belong to the batch: a row that breaks one must fail here, not at commit.
+    with progress.timer.step("constraints"):
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+
+def _reject(
+    connection: Connection, stage: Stage, row: int, error: psycopg.Error, progress: Progress
+) -> None:
+    progress.refused += 1
+    if progress.refused > MAX_REFUSED_ROWS:
+        raise TransformRefusedError(
+            f"the database refused more than {MAX_REFUSED_ROWS} rows of the transform, "
+            f"the last one of {stage.table} with SQLSTATE {error.sqlstate}",
+            remedy="look at the triggers and constraints of that table; "
+            "ar_sync.rejected_row lists the rows",
+        ) from error
+    reason = f"the database refuses the row's results (SQLSTATE {error.sqlstate})"
+    rejection = Rejection(str(row), "write", Severity.ERROR, reason)
+    try:
+        with connection.transaction():
+            connection.execute(stage.give_up, {"id": row})
+            record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
+            connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    except _CAUSED_BY_A_ROW:
+        # Not even the mark can be written: the row stays as it is, the entry says why.
+        with connection.transaction():
+            record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
+    _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+
+
+def _count(progress: Progress, stage: Stage, handled: int, outcome: BatchOutcome) -> None:
+    progress.batches += 1
+    progress.handled[stage.table] += handled
+    progress.rows.update(outcome.rows)
+    progress.rejected.update(
+        (one.step, one.severity, one.reason) for one in set(outcome.rejections)
+    )

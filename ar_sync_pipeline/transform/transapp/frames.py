@@ -1,0 +1,46 @@
+"""Between PostgreSQL and pandas: a batch's rows in, a batch's results out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+def read_frame(
+    connection: Connection,
+    query: sql.Composed,
+    parameters: Sequence[Any],
+    *,
+    columns: Sequence[str],
+) -> pd.DataFrame:
+    """Run a query; its first column becomes the index.
+
+    Values stay Python objects (NULL is None), so that ids never pass through floats.
+    """
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(query, parameters).fetchall()
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
+    return frame.set_index(columns[0])
+
+
+def copy_frame(connection: Connection, table: str, frame: pd.DataFrame) -> None:
+    """Append a frame to a temporary table by COPY.
+
+    Args:
+        connection: inside a transaction.
+        table: created before, with the frame's columns.
+        frame: columns named as the table's; None, NaN and NaT are written as NULL.
+    """
+    plain = frame.astype(object).where(frame.notna(), None)
+    query = sql.SQL("COPY pg_temp.{} ({}) FROM STDIN").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    )
+    with connection.cursor().copy(query) as copy:
+        for row in zip(*(plain[column].tolist() for column in plain.columns), strict=True):
+            copy.write_row(row)

@@ -1,0 +1,59 @@
+"""Rule 2: the plates of buses, rewritten in place.
+
+On the receiver this shared column differs from the sender by design; the catalog declares it
+``rewritten_by_transform``. All buses are handled before reports look buses up by plate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.transform.transapp.receiver_tables import BUS
+from ar_sync_pipeline.transform.transapp.report_info import NO_PLATE
+from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+PLATES: Final = "plates"
+
+# Under COLLATE "C" the case functions touch ASCII only, whatever the database's locale: a plate is
+# ASCII letters and digits, and the Turkish upper case of `i` is not `I`.
+_FORMATTED = sql.SQL(
+    """CASE
+      WHEN lower("registrationPlate" COLLATE "C") = 'dummylpt' THEN {no_plate}
+      WHEN "registrationPlate" COLLATE "C"
+        ~ '^([A-Za-z]{{4}}[0-9]{{2}}|[A-Za-z]{{2}}[0-9]{{4}})$'
+      THEN upper(concat_ws(' ', substr("registrationPlate", 1, 2),
+        substr("registrationPlate", 3, 2), substr("registrationPlate", 5, 2)) COLLATE "C")
+      ELSE "registrationPlate"
+    END"""
+).format(no_plate=sql.Literal(NO_PLATE))
+_FORMAT = sql.SQL(
+    """UPDATE {bus} SET "registrationPlate" = {formatted}, transformed = true
+    WHERE id = ANY (%s) AND {formatted} <> "registrationPlate" """
+).format(bus=sql.Identifier(BUS), formatted=_FORMATTED)
+_MARK = sql.SQL(
+    "UPDATE {} SET transformed = true WHERE id = ANY (%s) AND transformed IS NOT TRUE"
+).format(sql.Identifier(BUS))
+
+
+def bus_stage() -> Stage:
+    """All buses whose plate has not been looked at."""
+    return Stage(
+        table=BUS,
+        pending=untransformed(BUS),
+        handle=_format_plates,
+        give_up=sql.SQL("UPDATE {} SET transformed = true WHERE id = %(id)s").format(
+            sql.Identifier(BUS)
+        ),
+    )
+
+
+def _format_plates(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
+    with timer.step(PLATES):
+        changed = connection.execute(_FORMAT, (ids,)).rowcount
+        connection.execute(_MARK, (ids,))
+    return BatchOutcome({PLATES: changed})

@@ -1,0 +1,52 @@
+"""Where an event happened: the position of its statistic with the latest ``timeStamp``.
+
+Rules 5 and 7 share it. Ties go to the highest id; an event without statistics has no position
+(old system, D29).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.transform.transapp.frames import read_frame
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_POSITIONS = """
+SELECT asked.id, latest.longitude, latest.latitude
+FROM unnest(%s::int[]) AS asked (id)
+CROSS JOIN LATERAL (
+  SELECT statistic.longitude, statistic.latitude
+  FROM {statistics} statistic
+  WHERE statistic."reportOfEvent_id" = asked.id
+  ORDER BY statistic."timeStamp" DESC, statistic.id DESC LIMIT 1
+) latest
+"""
+
+
+def latest_positions(connection: Connection, statistics: str, ids: Sequence[int]) -> pd.DataFrame:
+    """Degrees as they are stored, also those that lie nowhere on Earth.
+
+    Args:
+        connection: to the receiver.
+        statistics: table of the statistics.
+        ids: which events.
+
+    Returns:
+        ``longitude`` and ``latitude`` (float), indexed by event id; events without statistics
+        are absent.
+    """
+    query = sql.SQL(_POSITIONS).format(statistics=sql.Identifier(statistics))
+    columns = ("id", "longitude", "latitude")
+    return read_frame(connection, query, (list(ids),), columns=columns).astype(float)
+
+
+def on_earth(positions: pd.DataFrame) -> pd.DataFrame:
+    """Those with a longitude in [-180, 180] and a latitude in [-90, 90]."""
+    is_valid = positions["longitude"].between(-180, 180) & positions["latitude"].between(-90, 90)
+    return positions[is_valid]

@@ -1,0 +1,138 @@
+"""The receiver's tables that the rules read and write, and a check that they are there.
+
+Table names are written without a schema: the session's ``search_path`` finds them, as it does
+for the web application.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.transform.errors import TransformTablesMissingError
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+BUS: Final = "AndroidRequests_busv2"
+BUS_EVENT: Final = "AndroidRequests_eventforbusv2"
+BUS_STATISTIC: Final = "AndroidRequests_stadisticdatafromregistrationbus"
+BUS_STOP: Final = "AndroidRequests_busstop"
+GTFS: Final = "AndroidRequests_gtfs"
+HALF_HOUR: Final = "AndroidRequests_halfhourperiod"
+POSE: Final = "AndroidRequests_poseintrajectoryoftoken"
+REPORT: Final = "AndroidRequests_report"
+REPORT_INFO: Final = "AndroidRequests_reportinfo"
+STOP_EVENT: Final = "AndroidRequests_eventforbusstop"
+STOP_STATISTIC: Final = "AndroidRequests_stadisticdatafromregistrationbusstop"
+TIME_PERIOD: Final = "AndroidRequests_timeperiod"
+TOKEN: Final = "AndroidRequests_token"  # noqa: S105 - a table, not a secret
+ZONE: Final = "AndroidRequests_zonificationtransantiago"
+
+_EVENT = "id timeCreation timePeriod_id halfHourPeriod_id zonification_id transformed"
+_STATISTIC = "id longitude latitude timeStamp reportOfEvent_id"
+_PERIOD = "id initial_time end_time"
+_COLUMNS: Final = {
+    BUS: "id registrationPlate uuid transformed",
+    BUS_EVENT: f"{_EVENT} timeStamp phoneId busStop1 busStop2 direction",
+    BUS_STATISTIC: _STATISTIC,
+    BUS_STOP: "id code longitude latitude gtfs_id point transformed",
+    GTFS: "id timeCreation",
+    HALF_HOUR: _PERIOD,
+    POSE: "id timeStamp token_id",
+    REPORT: "id timeStamp phoneId reportInfo transformed",
+    REPORT_INFO: "id report_id reportType busUUID service registrationPlate stopCode longitude "
+    "latitude userLongitude userLatitude zonification_id direction transformed",
+    STOP_EVENT: _EVENT,
+    STOP_STATISTIC: _STATISTIC,
+    TIME_PERIOD: f"{_PERIOD} day_type",
+    TOKEN: "id phoneId direction",
+    ZONE: "id geom",
+}
+
+_MISSING = """
+SELECT wanted.table_name, wanted.column_name, to_regclass(quote_ident(wanted.table_name)) IS NULL
+FROM unnest(%s::text[], %s::text[]) AS wanted (table_name, column_name)
+LEFT JOIN pg_attribute a
+  ON a.attrelid = to_regclass(quote_ident(wanted.table_name))
+  AND a.attname = wanted.column_name AND NOT a.attisdropped
+WHERE a.attrelid IS NULL
+ORDER BY 1, 2
+"""
+_GEOMETRY = """
+SELECT t.typname, n.nspname, a.atttypmod
+FROM pg_attribute a
+JOIN pg_type t ON t.oid = a.atttypid
+JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE a.attrelid = to_regclass(quote_ident(%s)) AND a.attname = %s AND NOT a.attisdropped
+"""
+
+
+@dataclass(frozen=True)
+class GeometryColumn:
+    """A column with a geometry: PostGIS's type, or WKB in ``bytea`` where there is no PostGIS.
+
+    Attributes:
+        column: its name.
+        postgis_schema: where PostGIS and its functions live; None for ``bytea``.
+        srid: declared for the column; 0 if none is.
+    """
+
+    column: str
+    postgis_schema: str | None
+    srid: int = 0
+
+    @property
+    def as_wkb(self) -> sql.Composable:
+        """The column's value as WKB."""
+        column = sql.Identifier(self.column)
+        if self.postgis_schema is None:
+            return column
+        return sql.SQL("{}({})").format(sql.Identifier(self.postgis_schema, "st_asbinary"), column)
+
+    def from_wkb(self, wkb: sql.Composable) -> sql.Composable:
+        """A value for the column, made from a WKB expression."""
+        if self.postgis_schema is None:
+            return wkb
+        function = sql.Identifier(self.postgis_schema, "st_geomfromwkb")
+        return sql.SQL("{}({}, {})").format(function, wkb, sql.Literal(self.srid))
+
+
+def require_tables(connection: Connection) -> None:
+    """Refuse a database that lacks any table or column of the rules.
+
+    Raises:
+        TransformTablesMissingError: names what is missing.
+    """
+    wanted = [(table, name) for table, names in _COLUMNS.items() for name in names.split()]
+    rows = connection.execute(
+        _MISSING, ([table for table, _ in wanted], [name for _, name in wanted])
+    ).fetchall()
+    if not rows:
+        return
+    missing = dict.fromkeys(table if absent else f"{table}.{name}" for table, name, absent in rows)
+    raise TransformTablesMissingError(
+        f"the receiver's database lacks {', '.join(missing)}",
+        remedy="apply TranSappViz's migrations (0900 to 0920) there, "
+        "or set AR_SYNC_TRANSFORM to `none` or to a command of your own",
+    )
+
+
+def geometry_column(connection: Connection, table: str, column: str) -> GeometryColumn:
+    """How a geometry column is stored on this server."""
+    row = connection.execute(_GEOMETRY, (table, column)).fetchone()
+    if row is None:
+        raise TransformTablesMissingError(
+            f"the receiver's database lacks {table}.{column}",
+            remedy="apply TranSappViz's migrations there",
+        )
+    type_name, schema, type_modifier = row
+    if type_name != "geometry":
+        return GeometryColumn(column, None)
+    function = sql.Identifier(schema, "postgis_typmod_srid")
+    srid = connection.execute(
+        sql.SQL("SELECT {}({})").format(function, sql.Literal(type_modifier))
+    ).fetchone()
+    return GeometryColumn(column, schema, srid[0] if srid else 0)

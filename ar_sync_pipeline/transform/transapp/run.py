@@ -1,0 +1,171 @@
+"""Run the built-in rules over everything that is untransformed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import psycopg
+
+from ar_sync_pipeline.transform.errors import (
+    TransformInterruptedError,
+    TransformNotAllowedError,
+    TransformRunningError,
+)
+from ar_sync_pipeline.transform.rejected_rows import (
+    Rejection,
+    Severity,
+    prepare_rejected_rows,
+    record_rejections,
+)
+from ar_sync_pipeline.transform.transapp import receiver_tables as tables
+from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
+from ar_sync_pipeline.transform.transapp.events import (
+    BUS_EVENTS,
+    STOP_EVENTS,
+    ZONE,
+    event_stage,
+)
+from ar_sync_pipeline.transform.transapp.plates import bus_stage
+from ar_sync_pipeline.transform.transapp.reports import report_stage
+from ar_sync_pipeline.transform.transapp.stage import StepTimer
+from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
+from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+DEFAULT_BATCH_ROWS: Final = 20_000
+
+_SESSION: Final = {
+    "TimeZone": "UTC",
+    # Short statements over bounded batches: compiling them costs more than it saves.
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "work_mem": "64MB",
+    # Every wait has an end: a load that holds the rows is waited for, not for ever.
+    "lock_timeout": "5min",
+}
+_TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
+
+
+@dataclass(frozen=True)
+class TransformReport:
+    """What a run did.
+
+    Attributes:
+        handled: rows per table.
+        rows: rows that got a result, per result.
+        rejected: rows per step, severity and reason.
+        seconds: per step.
+        batches: transactions committed.
+    """
+
+    handled: Mapping[str, int]
+    rows: Mapping[str, int]
+    rejected: Mapping[tuple[str, Severity, str], int]
+    seconds: Mapping[str, float]
+    batches: int
+
+
+def run_transapp(
+    connection_url: str,
+    *,
+    clock: Callable[[], datetime],
+    batch_rows: int = DEFAULT_BATCH_ROWS,
+    stopwatch: Callable[[], float] = time.perf_counter,
+) -> TransformReport:
+    """Compute the seven results for every row whose ``transformed`` is false or NULL.
+
+    Each batch is one transaction: a reader sees a row with all of its results or with none.
+    Running again, also after a failure, takes what is left; running twice changes nothing.
+
+    Args:
+        connection_url: libpq URL or keyword string of the receiver.
+        clock: the present instant, aware; stamps rejected rows.
+        batch_rows: upper limit of a batch; bounds memory.
+        stopwatch: seconds from any start, for the report.
+
+    Raises:
+        TransformTablesMissingError: the database lacks TranSapp's tables or columns.
+        TransformNotAllowedError: the role may not read or write them.
+        TransformRunningError: another transform is at work.
+        TransformInterruptedError: the connection broke or a lock was not to be had.
+        TransformRefusedError: the database refuses rows for a reason that is not in them.
+    """
+    progress = Progress(clock, StepTimer(stopwatch))
+    with _receiver(connection_url) as connection:
+        tables.require_tables(connection)
+        _lock_out_other_transforms(connection)
+        prepare_rejected_rows(connection)
+        zones = read_zones(connection)
+        _record_unreadable_zones(connection, zones, progress)
+        # Stops before the events that look for them, buses before the reports that name them.
+        for stage in (
+            stop_stage(connection),
+            bus_stage(),
+            event_stage(STOP_EVENTS, zones),
+            event_stage(BUS_EVENTS, zones),
+            report_stage(zones),
+        ):
+            run_stage(connection, stage, progress, batch_rows)
+    return TransformReport(
+        handled=dict(progress.handled),
+        rows=dict(progress.rows),
+        rejected=dict(progress.rejected),
+        seconds=dict(progress.timer.seconds),
+        batches=progress.batches,
+    )
+
+
+@contextmanager
+def _receiver(url: str) -> Iterator[Connection]:
+    """A connection whose failures are words of this room."""
+    try:
+        with psycopg.connect(
+            url, autocommit=True, application_name="ar_sync transform", client_encoding="UTF8"
+        ) as connection:
+            for name, value in _SESSION.items():
+                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            yield connection
+    except psycopg.OperationalError as error:
+        raise TransformInterruptedError(
+            f"the transform lost the receiver's database or its locks ({_first_line(error)})",
+            remedy="it is tried again and goes on where it stopped",
+        ) from error
+    except (
+        psycopg.errors.InsufficientPrivilege,
+        psycopg.errors.ReadOnlySqlTransaction,
+    ) as error:
+        raise TransformNotAllowedError(
+            f"the receiver's role may not do what the transform needs ({_first_line(error)})",
+            remedy="let it read and update the AndroidRequests tables, write reportinfo, and "
+            "create the schema ar_sync",
+        ) from error
+
+
+def _lock_out_other_transforms(connection: Connection) -> None:
+    row = connection.execute(_TRY_LOCK).fetchone()
+    if not row or not row[0]:
+        raise TransformRunningError(
+            "another transform works on the receiver's database",
+            remedy="wait for it to end; this one is tried again",
+        )
+
+
+def _record_unreadable_zones(connection: Connection, zones: Zones, progress: Progress) -> None:
+    rejections = [
+        Rejection(str(key), ZONE, Severity.ERROR, "the zone's geometry cannot be read")
+        for key in zones.unreadable
+    ]
+    keys = [*zones.ids.tolist(), *zones.unreadable]
+    with connection.transaction():
+        record_rejections(connection, tables.ZONE, keys, rejections, now=progress.clock())
+    progress.rejected.update((one.step, one.severity, one.reason) for one in rejections)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

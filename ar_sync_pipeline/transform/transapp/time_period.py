@@ -1,0 +1,49 @@
+"""Rule 1: the period of the day, by day type, in which an event was first reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.transform.transapp.frames import read_frame
+from ar_sync_pipeline.transform.transapp.local_time import LOCAL_CREATION
+from ar_sync_pipeline.transform.transapp.receiver_tables import TIME_PERIOD
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# Isolated weekdays: 6 is Saturday, 7 Sunday (PostgreSQL manual, 9.9.1, isodow).
+_TIME_PERIODS = """
+SELECT event.id, (
+  SELECT period.id FROM {time_period} period
+  WHERE period.day_type = CASE extract(isodow FROM local.creation)
+      WHEN 6 THEN 'Sábado' WHEN 7 THEN 'Domingo' ELSE 'Laboral' END
+    AND local.creation::time BETWEEN period.initial_time AND period.end_time
+  ORDER BY period.id LIMIT 1
+)
+FROM {events} event
+CROSS JOIN LATERAL (SELECT {local_creation} AS creation OFFSET 0) local
+WHERE event.id = ANY (%s)
+"""
+
+
+def time_periods(connection: Connection, events: str, ids: Sequence[int]) -> pd.Series[Any]:
+    """The ``timeperiod.id`` of each event, None where no period holds it.
+
+    Args:
+        connection: to the receiver.
+        events: table of the events.
+        ids: which events.
+
+    Returns:
+        Indexed by event id.
+    """
+    query = sql.SQL(_TIME_PERIODS).format(
+        time_period=sql.Identifier(TIME_PERIOD),
+        events=sql.Identifier(events),
+        local_creation=LOCAL_CREATION,
+    )
+    return read_frame(connection, query, (list(ids),), columns=("id", "period"))["period"]

@@ -1,0 +1,70 @@
+"""Rule 5: the zone that holds a position, border included; of several the lowest id."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+import shapely
+from psycopg import sql
+
+from ar_sync_pipeline.transform.transapp.receiver_tables import ZONE, geometry_column
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@dataclass(frozen=True)
+class Zones:
+    """All zones, ready to be asked.
+
+    Attributes:
+        ids: of the readable zones, ascending.
+        shapes: their geometries, degrees WGS84, in the same order.
+        unreadable: ids of the zones whose geometry is not valid WKB.
+    """
+
+    ids: np.ndarray[Any, np.dtype[np.int64]]
+    shapes: np.ndarray[Any, np.dtype[np.object_]]
+    unreadable: tuple[int, ...] = ()
+
+
+def read_zones(connection: Connection) -> Zones:
+    """Read the table, from PostGIS geometries or from WKB in ``bytea``."""
+    geometry = geometry_column(connection, ZONE, "geom")
+    query = sql.SQL("SELECT id, {} FROM {} ORDER BY id").format(
+        geometry.as_wkb, sql.Identifier(ZONE)
+    )
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(query).fetchall()
+    ids = np.array([row[0] for row in rows], dtype=np.int64)
+    shapes = shapely.from_wkb(
+        np.array([bytes(row[1]) for row in rows], dtype=object), on_invalid="ignore"
+    )
+    is_readable = ~shapely.is_missing(shapes)
+    return Zones(
+        ids=ids[is_readable],
+        shapes=shapes[is_readable],
+        unreadable=tuple(int(one) for one in ids[~is_readable]),
+    )
+
+
+def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
+    """The zone of each position.
+
+    The positions are indexed, not the zones: so each zone is prepared once for all its
+    candidates, and a zone far from every position costs one look at the tree.
+
+    Args:
+        positions: ``longitude`` and ``latitude``, on Earth.
+        zones: where to look.
+
+    Returns:
+        Zone ids, indexed as ``positions``; positions outside of every zone are absent.
+    """
+    points = shapely.points(positions["longitude"].to_numpy(), positions["latitude"].to_numpy())
+    zone, point = shapely.STRtree(points).query(zones.shapes, predicate="intersects")
+    found = pd.DataFrame({"zone": zones.ids[zone], "key": positions.index.to_numpy()[point]})
+    return found.groupby("key")["zone"].min()
