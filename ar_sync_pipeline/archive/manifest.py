@@ -1,7 +1,9 @@
 """The manifest: the first member of every archive, which says all that the rest must be.
 
 Everything here arrives from another machine. The models reject unknown fields, wrong types and
-impossible numbers; `ar_sync_pipeline.archive.reader` holds the bytes against them.
+impossible numbers; `ar_sync_pipeline.archive.reader` holds the bytes against them. Lists stop
+at their first mistake (`FailFast`): a report of each of a million wrong items costs gigabytes.
+The limits of columns are PostgreSQL's own (manual, appendix "PostgreSQL Limits").
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    FailFast,
     Field,
     StringConstraints,
     model_validator,
@@ -147,11 +150,11 @@ class TableManifest(_Strict):
     """
 
     name: Identifier
-    columns: tuple[Column, ...] = Field(min_length=1)
-    primary_key: tuple[Identifier, ...] = Field(min_length=1)
+    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
+    primary_key: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=32), FailFast()]
     row_count: RowCount
-    chunks: tuple[Chunk, ...]
-    sequences: tuple[SequenceValue, ...] = ()
+    chunks: Annotated[tuple[Chunk, ...], FailFast()]
+    sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -213,10 +216,10 @@ class Manifest(_Strict):
     watermark: Watermark
     snapshot_at: Instant
     digest_probe: str
-    tables: tuple[TableManifest, ...]
-    media: tuple[MediaEntry, ...] = ()
-    migrations: tuple[str, ...] = ()
-    migration_files: tuple[MigrationFile, ...] = ()
+    tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
+    media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
+    migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
+    migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
     schema_fingerprint: str
     hmac: Sha256 | None = None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,13 @@ from ar_sync_pipeline.archive.member_names import manifest_names_problem
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_STRUCTURE = re.compile(rb"[\[{,]")
-# Each value of JSON becomes an object of some 60 bytes and more: this many are the 400,000
-# files that a manifest of 64 MiB can list, and no more than some 300 MB of memory.
-_MAX_JSON_VALUES = 4_000_000
+# Parsers pay some 100 bytes for a value and 1 KB for a list or object, however short its text:
+# a few megabytes of "[],[]," would cost gigabytes. An honest manifest spells a file in 154
+# bytes, with one object and five commas and braces, and a few commas in the file's own name.
+_FREE_CONTAINERS, _BYTES_PER_CONTAINER = 50_000, 100
+_FREE_VALUES, _BYTES_PER_VALUE = 200_000, 16
+# No object has more than 20; pydantic writes a report of some KB for each that it forbids.
+_MAX_KEYS = 64
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,16 @@ def parse_manifest(content: bytes, limits: ReadLimits, *, archive: str = "") -> 
 
 
 def _load_json(content: bytes, archive: str) -> dict[str, Any]:
-    if sum(1 for _ in _STRUCTURE.finditer(content)) > _MAX_JSON_VALUES:
+    containers = content.count(b"[") + content.count(b"{")
+    values = containers + content.count(b",")
+    if (
+        containers > _FREE_CONTAINERS + len(content) // _BYTES_PER_CONTAINER
+        or values > _FREE_VALUES + len(content) // _BYTES_PER_VALUE
+    ):
         raise CorruptArchiveError("the manifest has too many values", archive=archive)
     try:
         # Keys given twice, blanks and other spellings are where two parsers can disagree.
-        loaded = json.loads(content.decode())
+        loaded = json.loads(content.decode(), object_pairs_hook=_small_object)
         canonical = canonical_json(loaded) == content
     except (ValueError, RecursionError, MemoryError) as error:
         raise CorruptArchiveError("the manifest is not JSON", archive=archive) from error
@@ -81,6 +88,12 @@ def _load_json(content: bytes, archive: str) -> dict[str, Any]:
             "the manifest is not canonical JSON of an object", archive=archive
         )
     return loaded
+
+
+def _small_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MAX_KEYS:
+        raise ValueError(f"an object of {len(pairs)} keys")
+    return dict(pairs)
 
 
 def _check_format(loaded: dict[str, Any], archive: str) -> None:

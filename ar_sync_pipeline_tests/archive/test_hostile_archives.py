@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import tarfile
 import tracemalloc
 from typing import TYPE_CHECKING, Any
@@ -219,6 +221,39 @@ def _chunk(**fields: Any) -> Chunk:  # noqa: ANN401  any of the model's fields
 )
 def test_a_bad_manifest_is_refused_in_one_sentence(tmp_path: Path, content: bytes) -> None:
     assert "manifest" in str(refusal(forge(tmp_path, content)))
+
+
+FILLED = {
+    "empty lists in a key that does not exist": b'{"format":1,"x":[%s]}'
+    % b",".join([b"[]"] * 10**6),
+    "empty objects for tables": b'{"format":1,"tables":[%s]}' % b",".join([b"{}"] * 10**6),
+    "few objects for media": b'{"format":1,"media":[%s]}' % b",".join([b"{}"] * 40_000),
+    "wrong texts for migrations": b'{"format":1,"migrations":[%s]}' % b",".join([b"1"] * 10**5),
+    "keys that do not exist": b"{%s}" % b",".join(b'"a%d":0' % n for n in range(10**5)),
+    "nothing but commas": b'{"format":1%s}' % (b"," * 10**7),
+}
+MEASURE = """
+import resource, sys
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
+content = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    parse_manifest(content, ReadLimits())
+except CorruptArchiveError:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.parametrize("filling", FILLED)
+def test_a_small_manifest_never_costs_much_memory(filling: str) -> None:
+    # In a process of its own: the parser's memory is not Python's, tracemalloc does not see it.
+    measured = subprocess.run(
+        [sys.executable, "-c", MEASURE], input=FILLED[filling], capture_output=True, check=True
+    )
+
+    grown_kib = int(measured.stdout)
+    assert grown_kib < 100 * 1024
 
 
 def test_a_later_format_was_made_by_a_newer_version(tmp_path: Path) -> None:
