@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _PIECE_BYTES = 1024 * 1024
 
 
@@ -153,9 +156,10 @@ def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
     """
     for file in files:
         try:
-            yield _hash_file(file)
+            entry = _hash_file(file)
         except OSError as error:
             raise _changed(file, str(error.strerror)) from error
+        yield entry
 
 
 def _hash_file(file: MediaFile) -> MediaEntry:
@@ -238,8 +242,10 @@ def _changed(file: MediaFile, change: str) -> MediaChangedError:
 
 
 def _modified_at(facts: os.stat_result) -> datetime:
-    # From nanoseconds, because a float of seconds no longer holds microseconds.
-    return _EPOCH + timedelta(microseconds=facts.st_mtime_ns // 1000)
+    # From nanoseconds, because a float of seconds no longer holds microseconds. Cameras without
+    # a clock and 64-bit file systems have times that no calendar has.
+    microseconds = min(max(facts.st_mtime_ns // 1000, _EARLIEST), _LATEST)
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _printable(name: str) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
 from ar_sync_pipeline.media.inventory import (
     MediaFile,
@@ -170,6 +171,16 @@ def test_microseconds_of_a_files_time_are_kept(tmp_path: Path) -> None:
 
     assert entry.modified_at == datetime(2023, 11, 14, 22, 13, 20, 123456, tzinfo=UTC)
     assert entry.size_bytes == 5
+
+
+@pytest.mark.parametrize("seconds", [-(2**62) // 10**9, -(2**31), 0, 2**33, 2**62 // 10**9])
+def test_a_file_from_another_age_travels_all_the_same(tmp_path: Path, seconds: int) -> None:
+    (tmp_path / "a.jpeg").touch()
+    os.utime(tmp_path / "a.jpeg", (seconds, seconds))
+
+    (entry,) = hash_media(scan_media(tmp_path, ["*"]))
+
+    assert MediaEntry.model_validate_json(entry.model_dump_json(), strict=True) == entry
 
 
 def test_a_file_that_goes_away_before_it_is_hashed_is_tried_again(tmp_path: Path) -> None:
