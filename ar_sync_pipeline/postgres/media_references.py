@@ -28,9 +28,9 @@ def media_references(
             source, keys, column_list(table.primary_key)
         )
     for column in rules.media_columns:
-        query = sql.SQL("SELECT DISTINCT {0} FROM {1} WHERE {0} <> ALL ({2}::text[])").format(
-            sql.Identifier("t", column), source, sql.Literal(list(rules.no_media_values))
-        )
+        query = sql.SQL(
+            "SELECT DISTINCT {0} FROM {1} WHERE {0} IS NOT NULL AND {0} <> ALL ({2}::text[])"
+        ).format(sql.Identifier("t", column), source, sql.Literal(list(rules.no_media_values)))
         with connection.cursor(name="ar_sync_media") as cursor:
             cursor.itersize = 5_000
             for (name,) in cursor.execute(query):

@@ -21,6 +21,7 @@ from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_sender
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     list_parked,
@@ -92,6 +93,7 @@ def admit_archives(
     quarantined: list[Refusal] = []
     warnings: list[str] = []
     spool = settings.remote_bkp_fldr
+    prepare_spool(spool)
     for archive in _oldest_first([*list_waiting(spool), *list_parked(spool)]):
         if archive.name.kind not in kinds:
             continue

@@ -1,0 +1,240 @@
+"""The states of an archive in the spool, and the one rename between each two (design, section 6).
+
+::
+
+    waiting ──► applied                 complete/NEW_backup_… ──► complete/backup_…
+       │ ▲
+       ▼ │
+     parked                             parked/NEW_backup_…      with its reason beside it
+       │
+       ▼
+    quarantined                         quarantine/NEW_backup_…  with its reason beside it
+
+The ledger in the receiver's database, not a name, says what was applied; a run that is killed
+between commit and rename is healed by the next one, which finds every step here repeatable.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.spool.durable_files import TEMPORARY_PREFIX, move
+from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
+from ar_sync_pipeline.spool.layout import INCOMING, PARKED, QUARANTINE, require_spool
+from ar_sync_pipeline.spool.reasons import REASON_SUFFIX, reason_path, write_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from ar_sync_pipeline.errors import ArSyncError
+
+_NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
+
+
+class SpoolState(StrEnum):
+    """Where an archive stands."""
+
+    WAITING = "waiting"
+    APPLIED = "applied"
+    PARKED = "parked"
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True)
+class SpooledArchive:
+    """An archive file in the spool.
+
+    Attributes:
+        name: what its file name says of it.
+        path: of the file.
+        state: by folder and name; the ledger may know better.
+        size_bytes: of the file.
+    """
+
+    name: ArchiveName
+    path: Path
+    state: SpoolState
+    size_bytes: int
+
+
+def list_waiting(spool: Path) -> list[SpooledArchive]:
+    """Archives that wait to be applied, oldest snapshot first; never one still uploading (D10)."""
+    return [a for a in _queue(spool) if a.state is SpoolState.WAITING]
+
+
+def list_applied(spool: Path) -> list[SpooledArchive]:
+    """Applied archives that are still kept, oldest snapshot first."""
+    return [a for a in _queue(spool) if a.state is SpoolState.APPLIED]
+
+
+def list_parked(spool: Path) -> list[SpooledArchive]:
+    """Archives that cannot be applied yet, oldest snapshot first."""
+    return _sorted(_archives(spool, PARKED, SpoolState.PARKED))
+
+
+def list_quarantined(spool: Path) -> list[SpooledArchive]:
+    """Archives that can never be applied, oldest snapshot first."""
+    return _sorted(_archives(spool, QUARANTINE, SpoolState.QUARANTINED))
+
+
+def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
+    """Take ``NEW_`` off an archive that the ledger holds; to be called after the commit (D11).
+
+    Raises:
+        ArchiveGoneError: the file is under neither name.
+        SpoolAccessError: the operating system refuses.
+    """
+    target = spool / archive.name.kind / archive.name.applied
+    _move(spool, archive.path, target)
+    reason_path(archive.path).unlink(missing_ok=True)
+    return SpooledArchive(archive.name, target, SpoolState.APPLIED, archive.size_bytes)
+
+
+def park(
+    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime
+) -> SpooledArchive:
+    """Put an archive aside until something changes; one that is parked keeps its first instant.
+
+    Args:
+        error: why; its problem and remedy are written beside the archive.
+        at: now, aware UTC.
+
+    Raises:
+        ArchiveGoneError: the file is in neither place.
+        SpoolAccessError: the operating system refuses.
+    """
+    target = spool / PARKED / archive.name.waiting
+    with access_to(target):
+        write_reason(target, error, at)
+    _move(spool, archive.path, target)
+    return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
+
+
+def unpark(spool: Path, archive: SpooledArchive) -> SpooledArchive:
+    """Let an archive wait again; one that waits already only loses a forgotten reason.
+
+    Raises:
+        ArchiveGoneError: the file is in neither place.
+        SpoolAccessError: the operating system refuses.
+    """
+    target = spool / archive.name.kind / archive.name.waiting
+    _move(spool, archive.path, target)
+    with access_to(target):
+        reason_path(spool / PARKED / archive.name.waiting).unlink(missing_ok=True)
+    return SpooledArchive(archive.name, target, SpoolState.WAITING, archive.size_bytes)
+
+
+def quarantine(
+    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime
+) -> SpooledArchive:
+    """Keep an archive that can never be applied for a person to look at.
+
+    A second one of the same name gets a number behind it, so the first is never lost.
+
+    Raises:
+        ArchiveGoneError: the file vanished.
+        SpoolAccessError: the operating system refuses.
+    """
+    if archive.path.parent == spool / QUARANTINE and archive.path.exists():
+        target = archive.path
+    else:
+        target = _free_name(spool / QUARANTINE / archive.name.waiting, archive.path)
+    with access_to(target):
+        write_reason(target, error, at)
+    _rename(archive.path, target)
+    with access_to(target):
+        if archive.path != target:
+            reason_path(archive.path).unlink(missing_ok=True)
+    return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
+
+
+def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
+    """Delete what cut uploads and killed writers left behind and nobody has touched since.
+
+    Args:
+        older_than: aware UTC; an upload that goes on or may be resumed must be younger.
+
+    Returns:
+        The deleted files.
+    """
+    deleted = []
+    for folder, ours in ((INCOMING, ""), (PARKED, TEMPORARY_PREFIX), (QUARANTINE, TEMPORARY_PREFIX)):
+        for entry in _entries(spool, folder):
+            with access_to(spool / folder):
+                stale = entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp()
+                if stale and entry.name.startswith(ours):
+                    deleted.append(spool / folder / entry.name)
+                    deleted[-1].unlink(missing_ok=True)
+    return deleted
+
+
+def _queue(spool: Path) -> list[SpooledArchive]:
+    """Waiting and applied archives, each in the folder of its kind."""
+    found = []
+    for kind in ArchiveKind:
+        for archive in _archives(spool, kind, SpoolState.WAITING):
+            if archive.name.kind is not kind:
+                continue
+            if archive.path.name.startswith(WAITING_PREFIX):
+                found.append(archive)
+            else:
+                found.append(
+                    SpooledArchive(
+                        archive.name, archive.path, SpoolState.APPLIED, archive.size_bytes
+                    )
+                )
+    return _sorted(found)
+
+
+def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledArchive]:
+    for entry in _entries(spool, folder):
+        match = _NUMBERED.fullmatch(entry.name)
+        numbered = match is not None and match["name"] != entry.name
+        if match is None or (numbered and state is not SpoolState.QUARANTINED):
+            continue
+        name = ArchiveName.parse(match["name"])
+        if name is None:
+            continue
+        try:
+            size_bytes = entry.stat(follow_symlinks=False).st_size
+        except FileNotFoundError:  # renamed by a load while we look
+            continue
+        yield SpooledArchive(name, spool / folder / entry.name, state, size_bytes)
+
+
+def _entries(spool: Path, folder: str) -> list[os.DirEntry[str]]:
+    """Regular files of a folder; symbolic links, pipes and devices are not files to us."""
+    require_spool(spool)
+    with access_to(spool / folder):
+        try:
+            with os.scandir(spool / folder) as entries:
+                return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+
+
+def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[SpooledArchive]:
+    return sorted(archives, key=lambda archive: (archive.name.snapshot_at, archive.path))
+
+
+def _move(spool: Path, source: Path, target: Path) -> None:
+    """Rename, done or not done before; whatever else lies at the target is kept.
+
+    Two files of one name hold the same snapshot, so they differ only if one of them was damaged
+    or made up. Nothing is overwritten unless it has the same size.
+    """
+    if source != target and source.exists() and target.exists():
+        displaced = SpooledArchive(
+            ArchiveName.parse(target.name),  # type: ignore[arg-type]
+            target,
+            SpoolState.WAITING,
+            target.stat().st_size,
+        )

@@ -1,0 +1,194 @@
+"""A sender and a receiver without Dagster and without SFTP between them: the engine alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark, Window
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.writer import ArchiveSource
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.sync.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.build_folder import open_build
+from ar_sync_pipeline.sync.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.dump_tables import (
+    PartialRequest,
+    TableDump,
+    dump_complete,
+    dump_partial,
+)
+from ar_sync_pipeline.sync.load import LoadReport, load_archives
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+
+
+@dataclass
+class TwoSites:
+    """What a test does to two servers."""
+
+    sender: str
+    receiver: str
+    catalog: Catalog
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    sender_name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("sender_media", "receiver_media", "scratch", "spool"):
+            (self.folder / name).mkdir(exist_ok=True)
+        prepare_spool(self.spool)
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def sender_media(self) -> Path:
+        return self.folder / "sender_media"
+
+    @property
+    def receiver_media(self) -> Path:
+        return self.folder / "receiver_media"
+
+    @property
+    def settings(self) -> ReceiverSettings:
+        return load_receiver_settings(
+            {
+                "AR_SYNC_RECEIVER_DATABASE_URL": self.receiver,
+                "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
+                "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
+                "AR_SYNC_TRANSFORM": "none",
+                **self.environ,
+            }
+        )
+
+    def complete(self) -> Path:
+        """Dump a complete straight into the spool; returns the waiting file."""
+        build = open_build(self.folder / "scratch", uuid4().hex)
+        dump_complete(self.sender, self.catalog, build, self.clock)
+        return self._seal(build.path.name)
+
+    def partial(
+        self, window: Window, *, minutes: int = 15, since: Watermark | None = None
+    ) -> Path:
+        """Dump a partial straight into the spool; returns the waiting file."""
+        build = open_build(self.folder / "scratch", uuid4().hex)
+        request = PartialRequest(window, timedelta(minutes=minutes), since)
+        dump_partial(self.sender, self.catalog, build, self.clock, request)
+        return self._seal(build.path.name)
+
+    def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:
+        """Admit what waits and load it."""
+        return load_archives(self.settings, self.catalog, self.admit(kinds).names, self.clock)
+
+    def admit(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> Admission:
+        return admit_archives(self.settings, self.catalog, self.clock, kinds)
+
+    def at_sender(self, *statements: str) -> None:
+        execute(self.sender, *statements)
+
+    def at_receiver(self, *statements: str) -> None:
+        execute(self.receiver, *statements)
+
+    def _seal(self, build_name: str) -> Path:
+        build = open_build(self.folder / "scratch", build_name.removeprefix("ar_sync_build_"))
+        bundle_media(build, self.catalog, self.sender, self.sender_media, ["*.jpeg"])
+        dump, media = build.read(TableDump), build.read(MediaBundle)
+        archive_id = uuid4()
+        manifest = Manifest(
+            archive_id=archive_id,
+            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+            sender=SenderIdentity(
+                system_identifier=dump.watermark.system_identifier,
+                database=dump.database,
+                name=self.sender_name,
+            ),
+            product_version="test",
+            window=dump.window,
+            since=dump.since,
+            watermark=dump.watermark.model_copy(update={"archive_id": archive_id}),
+            snapshot_at=dump.watermark.snapshot_at,
+            digest_probe=dump.digest_probe,
+            tables=dump.tables,
+            media=media.entries,
+            migrations=dump.migrations,
+            schema_fingerprint=dump.schema_fingerprint,
+        )
+        members = {
+            chunk.member: build.members / chunk.member.rpartition("/")[2]
+            for table in manifest.tables
+            for chunk in table.chunks
+        }
+        members |= {entry.member: self.sender_media / entry.path for entry in media.entries}
+        target = self.spool / str(manifest.kind) / manifest.name.waiting
+        ArchiveSource(manifest, members).write_to(target)
+        build.remove()
+        return target
+
+
+def execute(url: str, *statements: str) -> None:
+    """Run statements, each in a transaction of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement.encode())
+
+
+def rows(url: str, query: str) -> list[tuple[object, ...]]:
+    """All rows of a small query."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        return connection.execute(query.encode()).fetchall()
+
+
+@pytest.fixture
+def small_catalog() -> Catalog:
+    """Two tables of an invented application, parents and children, all features used."""
+    return Catalog.model_validate(
+        {
+            "name": "small",
+            "tables": ["app_*"],
+            "receiver_tables": ["app_note"],
+            "table": {
+                "app_parent": {
+                    "receiver_columns": ["seen", "transformed"],
+                    "reset_on_change": {"transformed": False},
+                    "rewritten_by_transform": ["label"],
+                },
+                "app_child": {"changed_at": "changed", "media_columns": ["picture"]},
+            },
+        }
+    )
+
+
+SMALL_SENDER = (
+    "CREATE TABLE app_parent (id serial PRIMARY KEY, code text UNIQUE, label text)",
+    "CREATE TABLE app_child (id serial PRIMARY KEY, parent_id integer NOT NULL"
+    " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, changed timestamptz NOT NULL"
+    " DEFAULT clock_timestamp(), amount double precision, picture text)",
+)
+SMALL_RECEIVER = (
+    *SMALL_SENDER,
+    "ALTER TABLE app_parent ADD seen boolean, ADD transformed boolean",
+    "CREATE TABLE app_note (id serial PRIMARY KEY, parent_id integer NOT NULL"
+    " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, maybe_id integer"
+    " REFERENCES app_child DEFERRABLE INITIALLY DEFERRED, text text)",
+)
+
+
+@pytest.fixture
+def small_sites(
+    database_factory: DatabaseFactory, small_catalog: Catalog, tmp_path: Path
+) -> TwoSites:
+    """Two servers of the small application, both empty."""
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, *SMALL_SENDER)
+    execute(receiver, *SMALL_RECEIVER)
+    return TwoSites(sender, receiver, small_catalog, tmp_path)

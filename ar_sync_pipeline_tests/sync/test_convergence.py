@@ -1,0 +1,274 @@
+"""The promise, on a small application: the receiver ends equal to the sender."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Watermark, Window
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadInProgressError
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock
+from ar_sync_pipeline_tests.fix_sites import TwoSites, rows
+
+PARENTS = "SELECT id, code, label FROM app_parent ORDER BY id"
+CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
+
+
+def window(minutes_back: float = 5) -> Window:
+    end = datetime.now(UTC) + timedelta(seconds=5)
+    return Window(start=end - timedelta(minutes=minutes_back), end=end)
+
+
+def equal(sites: TwoSites, query: str = CHILDREN) -> bool:
+    return rows(sites.sender, query) == rows(sites.receiver, query)
+
+
+def watermark_of(path: Path) -> Watermark:
+    return verify_archive(path).watermark
+
+
+@pytest.fixture
+def filled(small_sites: TwoSites) -> TwoSites:
+    small_sites.at_sender(
+        "INSERT INTO app_parent (code, label) SELECT 'c' || n, 'label ' || n"
+        " FROM generate_series(1, 50) n",
+        "INSERT INTO app_child (parent_id, amount, changed)"
+        " SELECT 1 + n % 50, n / 3.0, now() - interval '1 day' FROM generate_series(1, 2000) n",
+    )
+    return small_sites
+
+
+def test_d6_second_complete_brings_changed_new_and_deleted_rows(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_sender(
+        "UPDATE app_child SET amount = -0.0 WHERE id % 7 = 0",
+        "DELETE FROM app_child WHERE id BETWEEN 100 AND 200",
+        "INSERT INTO app_child (parent_id, amount) SELECT 5, n FROM generate_series(1, 30) n",
+        "DELETE FROM app_child WHERE parent_id = 50",
+        "DELETE FROM app_parent WHERE id = 50",
+    )
+    filled.complete()
+    report = filled.load()
+    assert equal(filled)
+    assert equal(filled, PARENTS)
+    plans = {plan.table: plan for plan in report.loaded[0].tables}
+    assert plans["app_parent"].deleted == 1
+    assert plans["app_child"].added == 30
+
+
+def test_d7_children_are_loaded_into_empty_tables_behind_their_parents(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    assert equal(filled)
+    assert equal(filled, PARENTS)
+
+
+def test_same_archive_again_changes_nothing(filled: TwoSites) -> None:
+    path = filled.complete()
+    filled.load()
+    copy = path.with_name(path.name.removeprefix("NEW_"))
+    before = rows(filled.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id")
+    for _ in range(3):
+        path.write_bytes(copy.read_bytes())
+        copy.unlink()
+        report = filled.load()
+        assert (report.loaded, len(report.healed)) == ((), 1)
+    assert rows(filled.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id") == before
+
+
+def test_unchanged_rows_are_not_written(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    before = rows(filled.receiver, "SELECT xmin::text, id FROM app_child WHERE id <> 7 ORDER BY id")
+    filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 7")
+    filled.complete()
+    filled.load()
+    after = rows(filled.receiver, "SELECT xmin::text, id FROM app_child WHERE id <> 7 ORDER BY id")
+    assert (before, equal(filled)) == (after, True)
+
+
+def test_partial_brings_what_changed_and_all_that_it_refers_to(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_sender(
+        "INSERT INTO app_parent (id, code) VALUES (900, 'new')",
+        "INSERT INTO app_child (parent_id, amount) VALUES (900, 1.5)",
+    )
+    filled.partial(window())
+    filled.load()
+    assert equal(filled)
+    assert equal(filled, PARENTS)
+
+
+def test_d31_change_without_a_time_stamp_arrives_by_the_watermark(filled: TwoSites) -> None:
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender(
+        "UPDATE app_child SET amount = 42 WHERE id = 3",
+        "UPDATE app_parent SET label = 'renamed' WHERE id = 9",
+    )
+    filled.partial(window(), since=base)
+    report = filled.load()
+    assert equal(filled)
+    assert equal(filled, PARENTS)
+    assert sum(plan.row_count for plan in report.loaded[0].tables) < 10
+
+
+def test_row_that_commits_after_the_dump_of_its_window_arrives_with_the_next(
+    filled: TwoSites,
+) -> None:
+    with connect(filled.sender, application="late", autocommit=False) as late:
+        late.execute("INSERT INTO public.app_child (parent_id, amount) VALUES (3, 77)")
+        base = watermark_of(filled.complete())
+        late.commit()
+    filled.load()
+    assert not equal(filled)
+    far = datetime.now(UTC) + timedelta(hours=2)
+    filled.partial(Window(start=far, end=far + timedelta(minutes=5)), minutes=1, since=base)
+    filled.load()
+    assert equal(filled)
+
+
+def test_watermark_of_another_cluster_is_not_compared(filled: TwoSites) -> None:
+    base = watermark_of(filled.complete()).model_copy(update={"system_identifier": "1"})
+    filled.at_sender("UPDATE app_child SET amount = 42 WHERE id = 3")
+    path = filled.partial(window(), since=base)
+    assert verify_archive(path).since is None
+
+
+def test_d21_receivers_own_columns_survive_and_changed_rows_are_reset(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET seen = true, transformed = true")
+    filled.at_sender("UPDATE app_parent SET code = 'changed' WHERE id = 4")
+    filled.complete()
+    filled.load()
+    own = rows(filled.receiver, "SELECT id, transformed FROM app_parent WHERE seen ORDER BY id")
+    assert len(own) == 50
+    assert [row for row in own if not row[1]] == [(4, False)]
+
+
+def test_column_that_the_transform_rewrote_is_not_undone(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET label = upper(label)")
+    filled.at_sender("UPDATE app_parent SET label = 'plain' WHERE id = 4")
+    filled.complete()
+    report = filled.load()
+    plans = {plan.table: plan for plan in report.loaded[0].tables}
+    assert plans["app_parent"].changed == 1
+    labels = rows(filled.receiver, "SELECT label FROM app_parent WHERE id IN (3, 4) ORDER BY id")
+    assert labels == [("LABEL 3",), ("plain",)]
+
+
+def test_two_rows_may_exchange_their_unique_values(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET seen = true")
+    filled.at_sender(
+        "BEGIN; UPDATE app_parent SET code = 'x' WHERE id = 1;"
+        " UPDATE app_parent SET code = 'c1' WHERE id = 2;"
+        " UPDATE app_parent SET code = 'c2' WHERE id = 1; COMMIT"
+    )
+    filled.complete()
+    filled.load()
+    assert equal(filled, PARENTS)
+    assert rows(filled.receiver, "SELECT count(*) FROM app_parent WHERE seen") == [(50,)]
+
+
+def test_unique_value_of_a_deleted_row_may_be_used_again(filled: TwoSites) -> None:
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender(
+        "DELETE FROM app_child WHERE parent_id = 7",
+        "DELETE FROM app_parent WHERE id = 7",
+        "INSERT INTO app_parent (id, code) VALUES (700, 'c7')",
+    )
+    filled.partial(window(), since=base)
+    filled.load()
+    assert equal(filled, PARENTS)
+    assert equal(filled)
+
+
+def test_rows_of_the_receiver_go_with_the_row_that_they_depend_on(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(
+        "INSERT INTO app_note (parent_id, maybe_id, text) VALUES (8, 1, 'goes'), (9, 7, 'stays')"
+    )
+    filled.at_sender(
+        "DELETE FROM app_child WHERE parent_id = 8 OR id = 7", "DELETE FROM app_parent WHERE id = 8"
+    )
+    filled.complete()
+    filled.load()
+    assert rows(filled.receiver, "SELECT text, maybe_id FROM app_note") == [("stays", None)]
+    assert equal(filled)
+
+
+def test_sequences_follow_the_senders(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    next_id = "SELECT nextval('app_child_id_seq')"
+    assert rows(filled.receiver, next_id) == rows(filled.sender, next_id)
+
+
+def test_load_that_a_trigger_alters_is_rolled_back(filled: TwoSites) -> None:
+    filled.at_receiver(
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN NEW.amount := 0; RETURN NEW; END$$",
+        "CREATE TRIGGER meddle BEFORE INSERT ON app_child"
+        " FOR EACH ROW EXECUTE FUNCTION public.meddle()",
+    )
+    path = filled.complete()
+    with pytest.raises(DigestMismatchError, match="trigger"):
+        filled.load()
+    assert rows(filled.receiver, "SELECT count(*) FROM app_parent") == [(0,)]
+    assert path.exists()
+
+
+def test_d13_second_load_waits_for_the_first(filled: TwoSites) -> None:
+    filled.complete()
+    with connect(filled.receiver, application="other") as other:
+        ensure_ledger(other)
+        with load_lock(other), pytest.raises(LoadInProgressError):
+            filled.load()
+    assert filled.load().loaded
+
+
+def test_tables_without_integer_key_travel_as_one_chunk(small_sites: TwoSites) -> None:
+    table = "CREATE TABLE app_text (name text, part text, value numeric, PRIMARY KEY (name, part))"
+    small_sites.at_sender(table, "INSERT INTO app_text VALUES ('a', 'b', 1.0), ('ñ', E'\\n', 2)")
+    small_sites.at_receiver(table)
+    small_sites.complete()
+    small_sites.load()
+    small_sites.at_sender("UPDATE app_text SET value = 1.00 WHERE name = 'a'")
+    small_sites.complete()
+    small_sites.load()
+    query = "SELECT name, part, value::text FROM app_text ORDER BY name"
+    assert equal(small_sites, query)
+
+
+def test_emptied_table_is_emptied_at_the_receiver(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_sender("TRUNCATE app_child")
+    filled.complete()
+    filled.load()
+    assert rows(filled.receiver, "SELECT count(*) FROM app_child") == [(0,)]
+
+
+def test_pictures_are_installed_and_replaced(filled: TwoSites) -> None:
+    (filled.sender_media / "a b ñ.jpeg").write_bytes(b"first")
+    filled.at_sender("UPDATE app_child SET picture = 'a b ñ.jpeg', changed = now() WHERE id = 1")
+    filled.complete()
+    filled.load()
+    assert (filled.receiver_media / "a b ñ.jpeg").read_bytes() == b"first"
+    (filled.sender_media / "a b ñ.jpeg").write_bytes(b"second")
+    filled.partial(window())
+    filled.load()
+    assert (filled.receiver_media / "a b ñ.jpeg").read_bytes() == b"second"
