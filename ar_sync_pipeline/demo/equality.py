@@ -1,0 +1,265 @@
+"""Proof that two servers hold the same, by a way that shares nothing with the product's digests.
+
+Every row is reduced to the md5 of its text by the server that has it, and both sides' lists,
+ordered by primary key, are walked side by side: memory does not grow with a table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, LiteralString
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from psycopg.rows import TupleRow
+
+# What the text of a value depends on (manual, 20.11 "Client Connection Defaults"); both sides
+# must write alike, and floats with every digit.
+_TEXT_SETTINGS: LiteralString = """
+    SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres';
+    SET extra_float_digits = 1; SET bytea_output = 'hex'; SET client_encoding = 'UTF8';
+    SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"""
+_NO_MORE = ("", "")
+
+
+@dataclass(frozen=True)
+class TableComparison:
+    """What one table holds on the two servers.
+
+    Attributes:
+        table: its name.
+        sender_rows: rows on the sender.
+        receiver_rows: rows on the receiver.
+        missing_rows: rows that only the sender has.
+        extra_rows: rows that only the receiver has.
+        changed_rows: rows of the same key that differ in a compared column.
+        columns: the columns compared.
+        excluded_columns: shared columns left out because the caller said they are rewritten.
+        unlike_columns: sender columns that the receiver lacks or has with another type.
+        first_difference: the key of the first row that differs, as text.
+    """
+
+    table: str
+    sender_rows: int
+    receiver_rows: int
+    missing_rows: int
+    extra_rows: int
+    changed_rows: int
+    columns: tuple[str, ...]
+    excluded_columns: tuple[str, ...]
+    unlike_columns: tuple[str, ...]
+    first_difference: str | None
+
+    @property
+    def differing_rows(self) -> int:
+        """Rows missing, extra or changed."""
+        return self.missing_rows + self.extra_rows + self.changed_rows
+
+    @property
+    def equal(self) -> bool:
+        """Whether the receiver has exactly the sender's rows and columns."""
+        return self.differing_rows == 0 and not self.unlike_columns
+
+
+@dataclass(frozen=True)
+class MediaComparison:
+    """What two media folders hold.
+
+    Attributes:
+        sender_files: files of the sender.
+        receiver_files: files of the receiver.
+        size_bytes: bytes of the sender's files.
+        missing: names that only the sender has.
+        extra: names that only the receiver has; no fault, media are not removed by default.
+        changed: names of files whose contents differ.
+    """
+
+    sender_files: int
+    receiver_files: int
+    size_bytes: int
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    changed: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether the receiver has every file of the sender, byte by byte."""
+        return not self.missing and not self.changed
+
+
+def compare_databases(
+    sender_url: str,
+    receiver_url: str,
+    tables: Sequence[str] | None = None,
+    *,
+    rewritten: Mapping[str, Collection[str]] | None = None,
+) -> list[TableComparison]:
+    """Compare the sender's tables with the receiver's, each side under one snapshot.
+
+    Args:
+        sender_url: libpq URL of the sender; its columns are those compared.
+        receiver_url: libpq URL of the receiver.
+        tables: which tables; by default every AndroidRequests table of the sender.
+        rewritten: per table the columns that the receiver rewrites by design, left out.
+    """
+    rewritten = rewritten or {}
+    with _reading(sender_url) as sender, _reading(receiver_url) as receiver:
+        names = _shared_tables(sender) if tables is None else tables
+        return [
+            _compare_table(sender, receiver, table, frozenset(rewritten.get(table, ())))
+            for table in names
+        ]
+
+
+def compare_media(
+    sender_folder: Path, receiver_folder: Path, patterns: Sequence[str] = ("*",)
+) -> MediaComparison:
+    """Compare the contents of two media folders, subfolders included.
+
+    Args:
+        sender_folder: the folder that is right.
+        receiver_folder: the folder that should hold the same.
+        patterns: case-sensitive patterns of the file names that count.
+    """
+    sender = _media_files(sender_folder, patterns)
+    receiver = _media_files(receiver_folder, patterns)
+    shared = sorted(sender.keys() & receiver.keys())
+    return MediaComparison(
+        sender_files=len(sender),
+        receiver_files=len(receiver),
+        size_bytes=sum(path.stat().st_size for path in sender.values()),
+        missing=tuple(sorted(sender.keys() - receiver.keys())),
+        extra=tuple(sorted(receiver.keys() - sender.keys())),
+        changed=tuple(n for n in shared if _content(sender[n]) != _content(receiver[n])),
+    )
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[psycopg.Connection[TupleRow]]:
+    with psycopg.connect(url) as connection:
+        connection.execute(_TEXT_SETTINGS)
+        yield connection
+        connection.rollback()
+
+
+def _shared_tables(connection: psycopg.Connection[TupleRow]) -> list[str]:
+    rows = connection.execute(
+        "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
+        " AND tablename LIKE 'AndroidRequests\\_%' ORDER BY 1"
+    )
+    return [table for (table,) in rows]
+
+
+def _compare_table(
+    sender: psycopg.Connection[TupleRow],
+    receiver: psycopg.Connection[TupleRow],
+    table: str,
+    rewritten: frozenset[str],
+) -> TableComparison:
+    sent, received = _columns(sender, table), _columns(receiver, table)
+    unlike = tuple(name for name, kind in sent.items() if received.get(name) != kind)
+    excluded = tuple(name for name in sent if name in rewritten)
+    columns = tuple(name for name in sent if name not in unlike and name not in rewritten)
+    query = _row_digests(table, columns, _primary_key(sender, table))
+    counts = {"sender": 0, "receiver": 0, "missing": 0, "extra": 0, "changed": 0}
+    first: str | None = None
+    # A table that the receiver lacks has no rows there to read.
+    received_rows = _stream(receiver, query) if received else iter(())
+    for finding, key in _walk(_stream(sender, query), received_rows):
+        counts["sender"] += finding != "extra"
+        counts["receiver"] += finding != "missing"
+        if finding != "same":
+            counts[finding] += 1
+            first = first or key
+    return TableComparison(
+        table=table,
+        sender_rows=counts["sender"],
+        receiver_rows=counts["receiver"],
+        missing_rows=counts["missing"],
+        extra_rows=counts["extra"],
+        changed_rows=counts["changed"],
+        columns=columns,
+        excluded_columns=excluded,
+        unlike_columns=unlike,
+        first_difference=first,
+    )
+
+
+def _walk(
+    sender: Iterator[tuple[str, str]], receiver: Iterator[tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Merge two lists of (key, digest) in key order into (same|missing|extra|changed, key)."""
+    ours, theirs = next(sender, _NO_MORE), next(receiver, _NO_MORE)
+    while ours is not _NO_MORE or theirs is not _NO_MORE:
+        if theirs is _NO_MORE or (ours is not _NO_MORE and ours[0] < theirs[0]):
+            yield "missing", ours[0]
+            ours = next(sender, _NO_MORE)
+        elif ours is _NO_MORE or theirs[0] < ours[0]:
+            yield "extra", theirs[0]
+            theirs = next(receiver, _NO_MORE)
+        else:
+            yield ("same" if ours[1] == theirs[1] else "changed"), ours[0]
+            ours, theirs = next(sender, _NO_MORE), next(receiver, _NO_MORE)
+
+
+def _columns(connection: psycopg.Connection[TupleRow], table: str) -> dict[str, str]:
+    rows = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+        " WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped"
+        " ORDER BY attnum",
+        [table],
+    )
+    return {name: kind for name, kind in rows}
+
+
+def _primary_key(connection: psycopg.Connection[TupleRow], table: str) -> tuple[str, ...]:
+    rows = connection.execute(
+        "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid"
+        " AND attnum = ANY(indkey) WHERE indisprimary"
+        " AND indrelid = to_regclass(quote_ident(%s)) ORDER BY attnum",
+        [table],
+    )
+    return tuple(name for (name,) in rows)
+
+
+def _row_digests(table: str, columns: Sequence[str], key: Sequence[str]) -> sql.Composed:
+    # The C collation orders by bytes, as Python orders text; a row without a key is its own.
+    return sql.SQL(
+        'COPY (SELECT ROW({key})::text COLLATE "C", md5(ROW({columns})::text)'
+        " FROM {table} ORDER BY 1, 2) TO STDOUT"
+    ).format(
+        key=sql.SQL(", ").join(map(sql.Identifier, key or columns)),
+        columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
+        table=sql.Identifier(table),
+    )
+
+
+def _stream(
+    connection: psycopg.Connection[TupleRow], query: sql.Composed
+) -> Iterator[tuple[str, str]]:
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for key, digest in copy.rows():
+            yield key, digest
+
+
+def _media_files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:
+    return {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.is_file()
+        and not path.is_symlink()
+        and any(fnmatchcase(path.name, pattern) for pattern in patterns)
+    }
+
+
+def _content(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
