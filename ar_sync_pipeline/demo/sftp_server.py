@@ -1,0 +1,159 @@
+"""A real SFTP server on loopback for the demo and the tests: one folder, one user, fresh keys."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Self
+
+import asyncssh
+
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    SftpFactory = Callable[[asyncssh.SSHServerChannel[bytes]], asyncssh.SFTPServer]
+
+HOST = "127.0.0.1"
+_START_SECONDS = 20
+
+# Connections that clients drop are everyday here; asyncssh would tell each on stderr.
+logging.getLogger("asyncssh").addHandler(logging.NullHandler())
+
+
+class LoopbackSftpServer:
+    """An asyncssh server in a thread; the account sees ``root`` as ``/``.
+
+    Use it as a context manager; the port is free for the next one on return.
+
+    Args:
+        root: what the account sees as its whole world.
+        keys_folder: gets ``host_key``, ``client_key`` (Ed25519, mode 0600) and ``known_hosts``;
+            keys that are there already are kept, so that a restarted demo is still trusted.
+        user: the only user that may log in.
+        port: 0 for a free one.
+        sftp_factory: makes the server side of one session; for faults in tests.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        keys_folder: Path,
+        *,
+        user: str = "backup",
+        port: int = 0,
+        sftp_factory: SftpFactory | None = None,
+    ) -> None:
+        self.root = root
+        self.user = user
+        self.host = HOST
+        self.port = port
+        self.private_key = keys_folder / "client_key"
+        self.known_hosts = keys_folder / "known_hosts"
+        self._host_key_path = keys_folder / "host_key"
+        self._factory = sftp_factory or self._chrooted
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._ready = threading.Event()
+        self._failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="loopback-sftp", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Make the keys and start; the server accepts connections on return."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        self._host_key = _key(self._host_key_path)
+        self._client_key = _key(self.private_key)
+        self._thread.start()
+        if not self._ready.wait(_START_SECONDS):
+            raise TimeoutError(f"the SFTP server did not start within {_START_SECONDS} s")
+        if self._failure is not None:
+            raise self._failure
+        public = self._host_key.export_public_key().decode().split()[:2]
+        self.known_hosts.write_text(f"[{HOST}]:{self.port} {' '.join(public)}\n")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """Stop: connections are closed, the thread is gone on return."""
+        if self._loop is not None and self._stop is not None:
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def endpoint(self) -> SftpEndpoint:
+        """How a client reaches this server."""
+        return SftpEndpoint(
+            host=self.host,
+            port=self.port,
+            user=self.user,
+            private_key=self.private_key,
+            known_hosts=self.known_hosts,
+        )
+
+    def remote_path(self, path: Path) -> PurePosixPath:
+        """A local path under ``root`` as the account sees it."""
+        return PurePosixPath("/") / path.relative_to(self.root).as_posix()
+
+    def _chrooted(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
+        return asyncssh.SFTPServer(channel, chroot=os.fsencode(self.root))
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception as error:  # noqa: BLE001  handed to the thread that waits in __enter__
+            self._failure = error
+            self._ready.set()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        acceptor = await asyncssh.listen(
+            HOST,
+            self.port,
+            server_factory=lambda: _OneUser(self.user, self._client_key),
+            server_host_keys=[self._host_key],
+            sftp_factory=self._factory,
+            allow_pty=False,
+        )
+        self.port = acceptor.get_port()
+        self._ready.set()
+        try:
+            await self._stop.wait()
+        finally:
+            acceptor.close()
+            await acceptor.wait_closed()
+
+
+class _OneUser(asyncssh.SSHServer):
+    """Lets one user in with one key."""
+
+    def __init__(self, user: str, key: asyncssh.SSHKey) -> None:
+        self._user = user
+        self._public_data = key.public_data
+
+    def begin_auth(self, username: str) -> bool:
+        del username
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return username == self._user and key.public_data == self._public_data
+
+
+def _key(path: Path) -> asyncssh.SSHKey:
+    if path.exists():
+        return asyncssh.read_private_key(path)
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    key.write_private_key(path)
+    return key

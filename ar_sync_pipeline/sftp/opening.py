@@ -1,0 +1,274 @@
+"""The steps from a host's name to an SFTP channel, each with its own error.
+
+Every step is short and bounded by a socket time-out or by the session's watchdog; `session` runs
+them, `probe` times them. The order of authentication is the project's own rather than that of
+``paramiko.SSHClient``, which cannot be told to prefer all pinned key types.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import paramiko
+from paramiko.ssh_exception import IncompatiblePeer
+
+from ar_sync_pipeline.sftp.errors import (
+    ChangedHostKeyError,
+    ConnectionLostError,
+    IncompatibleServerError,
+    LoginRefusedError,
+    UnknownHostKeyError,
+    UnreachableHostError,
+    UnresolvableHostError,
+)
+from ar_sync_pipeline.sftp.known_hosts import host_label
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+    from ar_sync_pipeline.sftp.known_hosts import KnownHosts
+
+# GCM first: a third less processor time than AES-CTR with HMAC, which paramiko would prefer.
+_CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
+_MACS = (
+    "hmac-sha2-256-etm@openssh.com",
+    "hmac-sha2-512-etm@openssh.com",
+    "hmac-sha2-256",
+    "hmac-sha2-512",
+)
+_RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
+
+# The kernel gives up on a silent peer after 10 + 4 x 5 s when idle, after 60 s with data under
+# way; without these a socket can stay open for ever.
+_TCP_OPTIONS = {
+    "TCP_NODELAY": 1,
+    "TCP_KEEPIDLE": 10,
+    "TCP_KEEPINTVL": 5,
+    "TCP_KEEPCNT": 4,
+    "TCP_USER_TIMEOUT": 60_000,
+}
+_KEEPALIVE_SECONDS = 15
+# Waits inside paramiko; the watchdog's limit for the whole opening is the one that counts.
+_STEP_SECONDS = 30
+
+Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+
+# Errors reach the caller as exceptions; without this the logging module's last resort would
+# print paramiko's tracebacks to stderr as well.
+logging.getLogger("paramiko").addHandler(logging.NullHandler())
+
+
+def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
+    """All addresses of a host.
+
+    The C library's resolver cannot be interrupted, so it runs in a thread that is abandoned when
+    the time is over.
+
+    Raises:
+        UnresolvableHostError: if there is none, or no answer in time.
+    """
+    answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            answers.put(error)
+        else:
+            answers.put([(family, address) for family, _, _, _, address in found])  # type: ignore[misc]
+
+    threading.Thread(target=ask, name="sftp-resolve", daemon=True).start()
+    try:
+        answer = answers.get(timeout=seconds)
+    except queue.Empty:
+        answer = TimeoutError(f"no answer within {seconds:g} s")
+    if isinstance(answer, list):
+        return answer
+    reason = getattr(answer, "strerror", None) or str(answer)
+    raise UnresolvableHostError(
+        f"the host name {host!r} has no address ({reason})",
+        remedy="check AR_SYNC_REMOTE_HOST and this machine's name resolution",
+    ) from answer
+
+
+def connect(
+    endpoint: SftpEndpoint, addresses: Sequence[Address], *, seconds: float
+) -> socket.socket:
+    """Open a TCP connection to the first address that answers, in ``seconds`` for all of them.
+
+    Raises:
+        UnreachableHostError: if none answers.
+    """
+    end = time.monotonic() + seconds
+    reason: OSError = TimeoutError("timed out")
+    for family, address in addresses:
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            connection.settimeout(max(end - time.monotonic(), 0.1))
+            connection.connect(address)
+        except OSError as error:
+            connection.close()
+            reason = error
+            continue
+        _set_options(connection)
+        return connection
+    raise UnreachableHostError(
+        f"{endpoint.host} port {endpoint.port} does not answer ({reason.strerror or reason})",
+        remedy="check that the receiver's SSH server runs and that no firewall is in between",
+    ) from reason
+
+
+def _set_options(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _TCP_OPTIONS.items():
+        # Not every system has every one of them.
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def new_transport(
+    connection: socket.socket, preferred: Sequence[paramiko.PKey]
+) -> paramiko.Transport:
+    """A transport that is not started yet, preferring the host key types that are pinned."""
+    transport = paramiko.Transport(connection)
+    transport.banner_timeout = transport.handshake_timeout = _STEP_SECONDS
+    transport.auth_timeout = transport.channel_timeout = _STEP_SECONDS
+    options = transport.get_security_options()
+    options.ciphers, options.digests = _CIPHERS, _MACS
+    wanted: list[str] = []
+    for key in preferred:
+        name = key.get_name()
+        wanted.extend(_RSA_SIGNATURES if name == "ssh-rsa" else (name,))
+    first = [name for name in dict.fromkeys(wanted) if name in options.key_types]
+    options.key_types = (*first, *(name for name in options.key_types if name not in first))
+    return transport
+
+
+def handshake(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko.PKey:
+    """Agree on algorithms and keys; returns the host key that the server proved to have.
+
+    Raises:
+        IncompatibleServerError: if the two sides share no algorithm.
+    """
+    try:
+        transport.start_client(timeout=_STEP_SECONDS)
+        if not transport.initial_kex_done:
+            raise _silent(endpoint, "key exchange")
+    except IncompatiblePeer as error:
+        raise IncompatibleServerError(
+            f"{endpoint.host} port {endpoint.port} shares no algorithm with this client ({error})",
+            remedy="allow an AES cipher, a SHA-2 MAC and curve25519-sha256@libssh.org or"
+            " ecdh-sha2-nistp256 in the receiver's sshd_config",
+        ) from error
+    transport.set_keepalive(_KEEPALIVE_SECONDS)
+    return transport.get_remote_server_key()
+
+
+def check_host_key(endpoint: SftpEndpoint, known: KnownHosts, offered: paramiko.PKey) -> None:
+    """Hold the offered host key against the pinned ones.
+
+    Raises:
+        UnknownHostKeyError: if none is pinned for this server.
+        ChangedHostKeyError: if only others are, or this one is revoked.
+    """
+    where, kind = host_label(endpoint.host, endpoint.port), offered.get_name()
+    if known.is_revoked(endpoint.host, endpoint.port, offered):
+        raise ChangedHostKeyError(
+            f"{where} shows the {kind} host key {offered.fingerprint}, which {endpoint.known_hosts}"
+            " marks as revoked",
+            remedy="do not connect; ask the receiver's administrator for the server's new key",
+        )
+    pinned = known.pinned_keys(endpoint.host, endpoint.port)
+    if offered in pinned:
+        return
+    if not pinned:
+        raise UnknownHostKeyError(
+            f"no host key of {where} is pinned in {endpoint.known_hosts}; the server shows the"
+            f" {kind} key {offered.fingerprint}",
+            remedy="compare this fingerprint with ssh-keygen -lf of the host's public key on the"
+            f" receiver, then add the line '{where} {kind} {offered.get_base64()}'",
+        )
+    expected = ", ".join(f"{key.get_name()} {key.fingerprint}" for key in pinned)
+    raise ChangedHostKeyError(
+        f"{where} shows the {kind} host key {offered.fingerprint} instead of the pinned {expected}",
+        remedy="find out from the receiver's administrator whether the key was replaced; if not,"
+        f" somebody is in between; if so, replace the line in {endpoint.known_hosts}",
+    )
+
+
+def log_in(
+    endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramiko.PKey | None
+) -> None:
+    """Log in with the private key, then with the agent's keys where that is allowed.
+
+    Raises:
+        LoginRefusedError: if the server accepts none of them.
+        ConnectionLostError: if the server hung up or kept silent.
+    """
+    keys: list[paramiko.PKey] = [key] if key is not None else []
+    agent = paramiko.Agent() if endpoint.agent else None
+    try:
+        keys += agent.get_keys() if agent is not None else ()
+        for candidate in keys:
+            if _accepts(endpoint, transport, candidate):
+                return
+    finally:
+        if agent is not None:
+            agent.close()
+    shown = ", ".join(k.fingerprint for k in keys) or "none: the agent has no key"
+    raise LoginRefusedError(
+        f"{endpoint.host} port {endpoint.port} refused the user {endpoint.user!r}"
+        f" with the key {shown}",
+        remedy="put the public key into that account's authorized_keys at the receiver, and see"
+        " the receiver's sshd log if it is there already",
+    )
+
+
+def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramiko.PKey) -> bool:
+    try:
+        further = transport.auth_publickey(endpoint.user, key)
+    except paramiko.AuthenticationException as error:
+        # The same class tells a refusal, a silent server and one that hung up.
+        if not transport.is_active() or "timeout" in str(error):
+            raise _silent(endpoint, "login") from error
+        return False
+    if further:
+        raise LoginRefusedError(
+            f"{endpoint.host} accepted the key of {endpoint.user!r} and wants"
+            f" {', '.join(further)} in addition",
+            remedy="set AuthenticationMethods publickey for this account in its sshd_config",
+        )
+    return True
+
+
+def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko.SFTPClient:
+    """Open the SFTP subsystem.
+
+    Raises:
+        IncompatibleServerError: if the account has none.
+    """
+    channel = transport.open_session(timeout=_STEP_SECONDS)
+    try:
+        channel.invoke_subsystem("sftp")
+    except paramiko.SSHException as error:
+        if not transport.is_active():
+            raise
+        raise IncompatibleServerError(
+            f"{endpoint.label} was let in but offers no SFTP",
+            remedy="configure Subsystem sftp internal-sftp in the receiver's sshd_config",
+        ) from error
+    return paramiko.SFTPClient(channel)
+
+
+def _silent(endpoint: SftpEndpoint, step: str) -> ConnectionLostError:
+    return ConnectionLostError(
+        f"{endpoint.host} port {endpoint.port} hung up or kept silent during {step}",
+        remedy="nothing if it passes; else see the receiver's sshd log (a chroot folder must"
+        " belong to root, MaxStartups limits connections)",
+    )

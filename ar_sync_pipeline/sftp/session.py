@@ -1,0 +1,356 @@
+"""A session with the receiver in which every call ends and every failure is one of our errors."""
+
+from __future__ import annotations
+
+import re
+import socket
+import stat
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import paramiko
+from paramiko.sftp import SFTPError
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp import opening, protocol
+from ar_sync_pipeline.sftp.errors import (
+    ConnectionLostError,
+    ReceiverDiskFullError,
+    RefusedByServerError,
+    RemoteFileMissingError,
+    SpoolNotWritableError,
+)
+from ar_sync_pipeline.sftp.known_hosts import load_known_hosts
+from ar_sync_pipeline.sftp.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import PurePosixPath
+
+    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+
+# All that paramiko raises on purpose; an undecodable text of the server is a UnicodeError.
+_FAILURES = (OSError, EOFError, SFTPError, paramiko.SSHException, UnicodeError)
+_DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
+_UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)
+# Less free space than what one sender has under way: a bare "Failure" then means a full disk.
+_FULL_BELOW_BYTES = protocol.WRITE_BLOCK_BYTES * protocol.WRITE_WINDOW
+
+
+class OpeningStep(StrEnum):
+    """The steps of opening a session, in their order, as a person reads them."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    HOST_KEY = "host key"
+    LOGIN = "login"
+    SFTP = "sftp"
+
+
+@dataclass(frozen=True)
+class SessionLimits:
+    """How long each part of a session may take.
+
+    Attributes:
+        resolve_seconds: for the host's address.
+        connect_seconds: for a TCP connection, all addresses together.
+        opening_seconds: from the first byte to an open SFTP channel.
+        silence_seconds: for any later call without progress; the kernel's own limit for a dead
+            network is 60 s, this one also covers a server that is alive but frozen.
+        disk_bytes_per_second: slowest disk for which the server's fsync is waited.
+    """
+
+    resolve_seconds: float = 20
+    connect_seconds: float = 15
+    opening_seconds: float = 60
+    silence_seconds: float = 90
+    disk_bytes_per_second: float = 5_000_000
+
+
+class SftpSession:
+    """An open SFTP session; every method ends within the limits and raises `ArSyncError` only.
+
+    One session is for one thread. Paths are those that the account sees.
+    """
+
+    def __init__(
+        self,
+        endpoint: SftpEndpoint,
+        limits: SessionLimits,
+        transport: paramiko.Transport,
+        client: paramiko.SFTPClient,
+        watchdog: Watchdog,
+    ) -> None:
+        self.endpoint = endpoint
+        self.limits = limits
+        self.transport = transport
+        self.client = client
+        self._watchdog = watchdog
+
+    def progress(self) -> None:
+        """Tell the watchdog that the current call moved on."""
+        self._watchdog.progress()
+
+    @contextmanager
+    def calling(
+        self, doing: str, path: PurePosixPath, *, allowed_seconds: float | None = None
+    ) -> Iterator[None]:
+        """Bound whatever runs inside, and translate its failure.
+
+        Args:
+            doing: the deed as a gerund with its preposition, "writing to".
+            path: to what it is done.
+            allowed_seconds: without progress; the session's limit by default.
+        """
+        silence = max(self.limits.silence_seconds, allowed_seconds or 0)
+        try:
+            with self._watchdog.watching(silence_seconds=silence, total_seconds=None):
+                yield
+        except ArSyncError:
+            raise
+        except _FAILURES as error:
+            raise self._translate(error, doing, path) from error
+
+    def size_bytes(self, path: PurePosixPath) -> int | None:
+        """Size of a regular file; None if there is nothing.
+
+        Raises:
+            RefusedByServerError: if it is something else than a regular file.
+        """
+        found = self._attributes(path)
+        if found is None:
+            return None
+        if not stat.S_ISREG(found.st_mode or stat.S_IFREG):
+            raise RefusedByServerError(
+                f"{path} at {self.endpoint.host} is not a regular file",
+                remedy="look at it at the receiver and move it away",
+            )
+        return found.st_size or 0
+
+    def is_folder(self, path: PurePosixPath) -> bool | None:
+        """Whether there is a folder; None if there is nothing at all."""
+        found = self._attributes(path, follow=True)
+        return None if found is None else stat.S_ISDIR(found.st_mode or stat.S_IFDIR)
+
+    def modified_at_seconds(self, path: PurePosixPath) -> int | None:
+        """When a file was last written, by the receiver's clock, seconds since 1970."""
+        found = self._attributes(path)
+        return None if found is None else found.st_mtime
+
+    def free_bytes(self, path: PurePosixPath) -> int | None:
+        """Bytes that can still be written at ``path``; None if the server cannot tell."""
+        with self.calling("asking for the free space of", path):
+            return self._free_bytes(path)
+
+    def file_names(self, folder: PurePosixPath) -> list[str]:
+        """Names of the regular files of a folder, as the server tells them, not validated."""
+        with self.calling("listing", folder):
+            found = protocol.list_folder(self.client, str(folder))
+        return [name for name, mode in found if stat.S_ISREG(mode or stat.S_IFREG)]
+
+    def make_folder(self, path: PurePosixPath) -> None:
+        """Make a folder inside an existing one; one that is there already is fine."""
+        try:
+            with self.calling("making the folder", path):
+                self.client.mkdir(str(path))
+        except RefusedByServerError:
+            # Also what SFTP version 3 answers when somebody else was faster.
+            if not self.is_folder(path):
+                raise
+
+    def remove(self, path: PurePosixPath) -> None:
+        """Remove a file; one that is gone already is fine."""
+        with suppress(RemoteFileMissingError), self.calling("removing", path):
+            self.client.remove(str(path))
+
+    def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
+        """Rename atomically; ``target`` must not exist, which the caller has to have checked.
+
+        ``posix-rename@openssh.com`` where it is offered: SFTP version 3's own rename is a link
+        and an unlink in OpenSSH, so for an instant the file has both names.
+        """
+        with self.calling("renaming to", target):
+            try:
+                self.client.posix_rename(str(source), str(target))
+            except OSError as error:
+                if not _is_unsupported(error):
+                    raise
+                self.client.rename(str(source), str(target))
+
+    def sync(self, handle: bytes, path: PurePosixPath, size_bytes: int) -> bool:
+        """Have the server flush a file to its disk; False if it does not offer that."""
+        allowed = size_bytes / self.limits.disk_bytes_per_second
+        with self.calling("flushing", path, allowed_seconds=allowed):
+            try:
+                protocol.sync_handle(self.client, handle)
+            except OSError as error:
+                if not _is_unsupported(error):
+                    raise
+                return False
+        return True
+
+    @contextmanager
+    def handle(self, path: PurePosixPath, flags: int) -> Iterator[bytes]:
+        """An open file at the server, closed with its status checked unless something failed."""
+        with self.calling("opening", path):
+            handle = protocol.open_handle(self.client, str(path), flags)
+        try:
+            yield handle
+        except BaseException:
+            with suppress(ArSyncError), self.calling("closing", path):
+                protocol.close_handle(self.client, handle)
+            raise
+        with self.calling("closing", path):
+            protocol.close_handle(self.client, handle)
+
+    def _attributes(
+        self, path: PurePosixPath, *, follow: bool = False
+    ) -> paramiko.SFTPAttributes | None:
+        try:
+            with self.calling("looking at", path):
+                return (self.client.stat if follow else self.client.lstat)(str(path))
+        except RemoteFileMissingError:
+            return None
+
+    def _free_bytes(self, path: PurePosixPath) -> int | None:
+        try:
+            return protocol.free_bytes(self.client, str(path))
+        except OSError as error:
+            if not _is_unsupported(error):
+                raise
+            return None
+
+    def _is_dead(self, error: Exception) -> bool:
+        channel = self.client.get_channel()
+        return (
+            self._watchdog.reason is not None
+            or isinstance(error, (EOFError, TimeoutError, ConnectionError, paramiko.SSHException))
+            or channel is None
+            or channel.closed
+            or not self.transport.is_active()
+        )
+
+    def _translate(self, error: Exception, doing: str, path: PurePosixPath) -> ArSyncError:
+        if self._is_dead(error):
+            return connection_lost(self.endpoint, self._watchdog, f"while {doing} {path}")
+        where = f"{doing} {path} at {self.endpoint.host}"
+        if isinstance(error, FileNotFoundError):
+            return RemoteFileMissingError(
+                f"{where} failed: there is no such file or folder",
+                remedy="check AR_SYNC_REMOTE_BKP_FLDR as the SFTP account sees it",
+            )
+        if isinstance(error, PermissionError):
+            return SpoolNotWritableError(
+                f"{where} is not permitted to {self.endpoint.user!r}",
+                remedy="give this account the right to read and write the spool at the receiver",
+            )
+        if (full := self._disk_full(error, path, where)) is not None:
+            return full
+        return RefusedByServerError(
+            f"{where} was refused ({error})",
+            remedy="see the receiver's sshd or sftp-server log for the reason",
+        )
+
+    def _disk_full(
+        self, error: Exception, path: PurePosixPath, where: str
+    ) -> ReceiverDiskFullError | None:
+        free: int | None = None
+        with suppress(*_FAILURES), self._bounded():
+            free = self._free_bytes(path.parent)
+        if _DISK_FULL_TEXT.search(str(error)) is None and (
+            free is None or free >= _FULL_BELOW_BYTES
+        ):
+            return None
+        left = "no space is left" if free is None else f"only {free:,} bytes are free"
+        return ReceiverDiskFullError(
+            f"{where} failed: {left}", remedy="free space in the spool at the receiver"
+        )
+
+    def _bounded(self) -> AbstractContextManager[None]:
+        return self._watchdog.watching(
+            silence_seconds=self.limits.silence_seconds, total_seconds=None
+        )
+
+
+def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> ConnectionLostError:
+    """The one error for every way in which paramiko tells that a connection is gone."""
+    reason = watchdog.reason or "closed by the other side or by the network"
+    return ConnectionLostError(
+        f"the connection to {endpoint.host} port {endpoint.port} was lost {moment} ({reason})",
+        remedy="nothing if a retry succeeds; else check the network and the receiver's SSH server",
+    )
+
+
+def _is_unsupported(error: OSError) -> bool:
+    # paramiko turns SSH_FX_OP_UNSUPPORTED into an OSError with nothing but the server's text.
+    return error.errno is None and _UNSUPPORTED_TEXT.search(str(error)) is not None
+
+
+def _observe_nothing(_step: OpeningStep) -> AbstractContextManager[object]:
+    return nullcontext()
+
+
+@contextmanager
+def open_session(
+    endpoint: SftpEndpoint,
+    limits: SessionLimits | None = None,
+    *,
+    observe: Callable[[OpeningStep], AbstractContextManager[object]] = _observe_nothing,
+) -> Iterator[SftpSession]:
+    """Connect, check the host key, log in; close everything at the end, whatever happened.
+
+    Args:
+        endpoint: where to.
+        limits: how long each part may take.
+        observe: entered round each step, for the connectivity check.
+
+    Raises:
+        ArSyncError: one of `ar_sync_pipeline.sftp.errors`, for every way in which it can fail.
+    """
+    limits = limits or SessionLimits()
+    key, known = endpoint.load_private_key(), load_known_hosts(endpoint.known_hosts)
+    with observe(OpeningStep.RESOLVE):
+        addresses = opening.resolve(endpoint.host, endpoint.port, seconds=limits.resolve_seconds)
+    with observe(OpeningStep.CONNECT):
+        connection = opening.connect(endpoint, addresses, seconds=limits.connect_seconds)
+    pinned = known.pinned_keys(endpoint.host, endpoint.port)
+    transport = opening.new_transport(connection, pinned)
+    try:
+        with Watchdog(lambda: _cut(connection, transport)) as watchdog:
+            with _watched_opening(endpoint, limits, watchdog):
+                with observe(OpeningStep.HOST_KEY):
+                    offered = opening.handshake(endpoint, transport)
+                    opening.check_host_key(endpoint, known, offered)
+                with observe(OpeningStep.LOGIN):
+                    opening.log_in(endpoint, transport, key)
+                with observe(OpeningStep.SFTP):
+                    client = opening.open_sftp(endpoint, transport)
+            yield SftpSession(endpoint, limits, transport, client, watchdog)
+    finally:
+        # Not the client's own close(), which sends a message and could block on a dead line.
+        _cut(connection, transport)
+
+
+@contextmanager
+def _watched_opening(
+    endpoint: SftpEndpoint, limits: SessionLimits, watchdog: Watchdog
+) -> Iterator[None]:
+    seconds = limits.opening_seconds
+    try:
+        with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
+            yield
+    except ArSyncError as error:
+        if watchdog.reason is None or isinstance(error, ConnectionLostError):
+            raise
+        raise connection_lost(endpoint, watchdog, "while it was being opened") from error
+    except _FAILURES as error:
+        raise connection_lost(endpoint, watchdog, "while it was being opened") from error
+
+
+def _cut(connection: socket.socket, transport: paramiko.Transport) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    transport.close()
+    connection.close()

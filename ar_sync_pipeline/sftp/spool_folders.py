@@ -1,0 +1,102 @@
+"""The spool as the sender sees it over SFTP: its folders, and which names may be used in it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.names import WAITING_PREFIX
+from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError, RemoteNameError, SpoolMissingError
+from ar_sync_pipeline.sftp.protocol import READ, read_range
+
+if TYPE_CHECKING:
+    from pathlib import PurePosixPath
+
+    from ar_sync_pipeline.sftp.session import SftpSession
+
+INCOMING = ".incoming"
+ARCHIVE_FOLDERS = ("complete", "partial")
+RECEIPTS = "receipts"
+SPOOL_FOLDERS = (INCOMING, *ARCHIVE_FOLDERS, RECEIPTS)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}", re.ASCII)
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a file name can do no harm: one component, plain letters, no leading dot or dash."""
+    return _NAME.fullmatch(name) is not None
+
+
+def safe_child(folder: PurePosixPath, name: str) -> PurePosixPath:
+    """``folder/name``.
+
+    Raises:
+        RemoteNameError: if the name is not safe.
+    """
+    if not is_safe_name(name):
+        raise RemoteNameError(
+            f"{name!r} is not allowed as a file name in {folder}",
+            remedy="use letters, digits and . _ + = @ - only, at most 200 of them",
+        )
+    return folder / name
+
+
+def applied_name(filename: str) -> str:
+    """The name that an archive bears once the receiver has applied it."""
+    return filename.removeprefix(WAITING_PREFIX)
+
+
+def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
+    """Make sure that the spool itself is there; it is never made, for a typing error would be too.
+
+    Raises:
+        SpoolMissingError: if it is not there, or is no folder.
+    """
+    found = session.is_folder(spool)
+    if found:
+        return
+    what = "does not exist" if found is None else "is not a folder"
+    raise SpoolMissingError(
+        f"the spool {spool} at {session.endpoint.host} {what}",
+        remedy=f"make it at the receiver for the account {session.endpoint.user!r}, or correct"
+        " AR_SYNC_REMOTE_BKP_FLDR (a chrooted account sees another path)",
+    )
+
+
+def prepare_spool(session: SftpSession, spool: PurePosixPath) -> None:
+    """Make the missing subfolders of an existing spool.
+
+    Raises:
+        SpoolMissingError: if the spool is not there.
+        SpoolNotWritableError: if the account may not make a folder.
+    """
+    check_spool(session, spool)
+    for name in SPOOL_FOLDERS:
+        if session.is_folder(spool / name) is None:
+            session.make_folder(spool / name)
+
+
+def list_names(session: SftpSession, folder: PurePosixPath) -> list[str]:
+    """Names of the regular files of a folder, sorted; hidden and dangerous names are left out.
+
+    Raises:
+        RemoteFileMissingError: if the folder is not there.
+    """
+    return sorted(name for name in session.file_names(folder) if is_safe_name(name))
+
+
+def read_small_file(session: SftpSession, path: PurePosixPath, max_bytes: int) -> bytes:
+    """Read a whole file, such as a receipt, which must not be larger than ``max_bytes``.
+
+    Raises:
+        RemoteFileMissingError: if it is not there.
+        RemoteFileTooLargeError: if it is larger.
+    """
+    with session.handle(path, READ) as handle, session.calling("reading", path):
+        data = read_range(session.client, handle, 0, max_bytes + 1)
+    if len(data) > max_bytes:
+        raise RemoteFileTooLargeError(
+            f"{path} at {session.endpoint.host} is larger than {max_bytes:,} bytes",
+            remedy="look at it at the receiver; a receipt is a small JSON file",
+        )
+    return data
