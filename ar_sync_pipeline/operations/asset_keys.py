@@ -1,7 +1,5 @@
 """Keys of all assets, the same whether one Dagster instance or two run the code locations."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind

@@ -1,7 +1,5 @@
 """Where the engine's errors become what Dagster and its operators understand."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Which runs of a job are under way."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 UNFINISHED = [

@@ -1,7 +1,5 @@
 """The windows of partial archives, as Dagster's partitions."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import dagster as dg

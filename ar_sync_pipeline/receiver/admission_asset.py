@@ -1,7 +1,5 @@
 """The archives that a load run may use: sound to the last byte, and fitting the receiver."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Sensors that see new archives in the spool and ask for a load."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.run_state import unfinished_run
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import list_parked, list_waiting
@@ -19,9 +18,7 @@ _FIRST_PAUSE = timedelta(minutes=1)
 _LONGEST_PAUSE = timedelta(minutes=30)
 
 
-def archive_sensor(
-    site: ReceiverSite, kind: ArchiveKind, job: dg.UnresolvedAssetJobDefinition
-) -> dg.SensorDefinition:
+def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
     """One run for all archives that wait; after a failure again, with growing pauses.
 
     The spool is the queue and the ledger the truth, so the sensor keeps no state of its own: a

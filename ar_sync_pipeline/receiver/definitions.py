@@ -1,7 +1,5 @@
 """The receiver's code location: reads the settings, names assets, jobs and sensors."""
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime
 

@@ -1,16 +1,15 @@
 """The receiver's jobs, under the names that they had in the old system."""
 
-from __future__ import annotations
-
 import dagster as dg
 
+from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import admitted_key
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 
 _LONGEST_SECONDS = 6 * 3600
 
 
-def _load_job(name: str, kinds: list[str], description: str) -> dg.UnresolvedAssetJobDefinition:
+def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
     admitted = admitted_key().to_python_identifier()
     return dg.define_asset_job(
         name,
@@ -22,7 +21,7 @@ def _load_job(name: str, kinds: list[str], description: str) -> dg.UnresolvedAss
     )
 
 
-def complete_loaddata() -> dg.UnresolvedAssetJobDefinition:
+def complete_loaddata() -> AssetJob:
     """Load waiting completes, and the partials that belong behind them."""
     return _load_job(
         "complete_loaddata",
@@ -31,7 +30,7 @@ def complete_loaddata() -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def partial_loaddata() -> dg.UnresolvedAssetJobDefinition:
+def partial_loaddata() -> AssetJob:
     """Load every waiting partial."""
     return _load_job(
         "partial_loaddata",

@@ -1,7 +1,5 @@
 """The receiver's tables and media folder: what a load brings up to date, all or nothing."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

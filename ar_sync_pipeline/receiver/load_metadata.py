@@ -1,7 +1,5 @@
 """What operators see of a load: rows by table, chunks, media, and how far behind it is."""
 
-from __future__ import annotations
-
 from datetime import datetime
 from typing import Any
 

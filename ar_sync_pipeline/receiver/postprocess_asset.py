@@ -4,8 +4,6 @@ It has a state of its own (rows marked untransformed), so it can fail and be run
 touching the load.
 """
 
-from __future__ import annotations
-
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key, receiver_table_key

@@ -1,7 +1,5 @@
 """An operator's own transform command, run as an external process through Dagster Pipes."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

@@ -1,7 +1,5 @@
 """What every asset of the receiver works with: its settings, its catalog and a clock."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,7 +1,5 @@
 """The two assets behind the tables of either kind: the media bundle and the archive."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import dagster as dg

@@ -1,7 +1,5 @@
 """Assets of a complete: every table under one snapshot, all media, the archive in the spool."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import dagster as dg

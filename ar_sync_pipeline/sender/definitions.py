@@ -1,7 +1,5 @@
 """The sender's code location: reads the settings, names assets, jobs and schedules."""
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime
 

@@ -1,9 +1,8 @@
 """The sender's jobs, under the names that they had in the old system."""
 
-from __future__ import annotations
-
 import dagster as dg
 
+from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
 
@@ -11,7 +10,7 @@ _LONGEST_COMPLETE_SECONDS = 6 * 3600
 _LONGEST_PARTIAL_SECONDS = 3600
 
 
-def complete_dump() -> dg.UnresolvedAssetJobDefinition:
+def complete_dump() -> AssetJob:
     """Everything, once a day."""
     return dg.define_asset_job(
         "complete_dump",
@@ -22,7 +21,7 @@ def complete_dump() -> dg.UnresolvedAssetJobDefinition:
     )
 
 
-def partial_dump(windows: dg.TimeWindowPartitionsDefinition) -> dg.UnresolvedAssetJobDefinition:
+def partial_dump(windows: dg.TimeWindowPartitionsDefinition) -> AssetJob:
     """What changed, every few minutes."""
     return dg.define_asset_job(
         "partial_dump",

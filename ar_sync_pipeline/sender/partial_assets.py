@@ -1,7 +1,5 @@
 """Assets of a partial, partitioned by window: changed rows, their media, the archive."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any

@@ -1,13 +1,12 @@
 """When dumps run: the complete once a day, partials for every window that is missing."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 
 import dagster as dg
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.run_state import unfinished_run
 from ar_sync_pipeline.settings import SenderSettings
@@ -16,9 +15,7 @@ _HORIZON = timedelta(hours=6)
 _MATERIALIZED = AssetPartitionStatus.MATERIALIZED
 
 
-def complete_schedule(
-    settings: SenderSettings, job: dg.UnresolvedAssetJobDefinition
-) -> dg.ScheduleDefinition:
+def complete_schedule(settings: SenderSettings, job: AssetJob) -> dg.ScheduleDefinition:
     """Every night in local time; daylight saving does not skip or repeat it."""
     return dg.ScheduleDefinition(
         name="complete_dump_schedule",
@@ -31,7 +28,7 @@ def complete_schedule(
 
 
 def partial_schedule(
-    job: dg.UnresolvedAssetJobDefinition, windows: dg.TimeWindowPartitionsDefinition
+    job: AssetJob, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.ScheduleDefinition:
     """At the end of every window: one run over all windows that are missing in the last hours.
 

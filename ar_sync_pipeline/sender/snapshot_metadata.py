@@ -1,7 +1,5 @@
 """What operators see of a dump: rows, bytes, columns, media, transfer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,8 +76,8 @@ def archive_metadata(archive: PublishedArchive) -> dict[str, Any]:
         "media_files": len(manifest.media),
         "snapshot_at": manifest.snapshot_at.isoformat(),
         "upload_seconds": round(transfer.seconds, 3),
-        "upload_mb_per_second": round(transfer.bytes_sent / 1e6 / seconds, 1),
-        "bytes_resumed": transfer.bytes_resumed,
+        "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),
+        "resumed_bytes": transfer.resumed_bytes,
         "attempts": transfer.attempts,
         "already_there": transfer.already_there,
     }

@@ -40,7 +40,7 @@ def builtin_metadata(report: TransformReport) -> dict[str, Any]:
     """Rows per result, rejected rows by reason, seconds per step."""
     return {
         **{f"rows_{name}": count for name, count in report.rows.items()},
-        **{f"rejected_{reason}": count for reason, count in report.rejected.items()},
+        **{f"rejected_{reason}": count for reason, count in _by_reason(report).items()},
         **{f"seconds_{step}": round(seconds, 3) for step, seconds in report.seconds.items()},
         "batches": report.batches,
     }
@@ -56,3 +56,10 @@ def _newest_applied(url: str) -> AppliedArchive:
             remedy="run complete_loaddata first",
         )
     return applied[-1]
+
+
+def _by_reason(report: TransformReport) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (_, _, reason), count in report.rejected.items():
+        counts[reason] = counts.get(reason, 0) + count
+    return counts
