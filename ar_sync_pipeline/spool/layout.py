@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,8 @@ def prepare_spool(spool: Path) -> None:
     for name in FOLDERS:
         folder = spool / name
         with access_to(folder):
-            if not folder.is_symlink():
-                folder.mkdir(exist_ok=True) if not folder.exists() else None
+            if not os.path.lexists(folder):
+                folder.mkdir(exist_ok=True)
             found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode):
             raise SpoolLayoutError(

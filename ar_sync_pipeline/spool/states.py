@@ -16,9 +16,11 @@ between commit and rename is healed by the next one, which finds every step here
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -27,11 +29,10 @@ from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.spool.durable_files import TEMPORARY_PREFIX, move
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import INCOMING, PARKED, QUARANTINE, require_spool
-from ar_sync_pipeline.spool.reasons import REASON_SUFFIX, reason_path, write_reason
+from ar_sync_pipeline.spool.reasons import reason_path, write_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
     from pathlib import Path
 
     from ar_sync_pipeline.errors import ArSyncError
@@ -94,7 +95,8 @@ def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
     """
     target = spool / archive.name.kind / archive.name.applied
     _move(spool, archive.path, target)
-    reason_path(archive.path).unlink(missing_ok=True)
+    with access_to(target):
+        reason_path(spool / PARKED / archive.name.waiting).unlink(missing_ok=True)
     return SpooledArchive(archive.name, target, SpoolState.APPLIED, archive.size_bytes)
 
 
@@ -143,15 +145,16 @@ def quarantine(
         ArchiveGoneError: the file vanished.
         SpoolAccessError: the operating system refuses.
     """
-    if archive.path.parent == spool / QUARANTINE and archive.path.exists():
+    if not archive.path.exists():
+        return _quarantined_before(spool, archive)
+    if archive.path.parent == spool / QUARANTINE:
         target = archive.path
     else:
-        target = _free_name(spool / QUARANTINE / archive.name.waiting, archive.path)
+        target = _free_name(spool / QUARANTINE / archive.name.waiting)
     with access_to(target):
         write_reason(target, error, at)
-    _rename(archive.path, target)
-    with access_to(target):
         if archive.path != target:
+            _rename(archive.path, target)
             reason_path(archive.path).unlink(missing_ok=True)
     return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
 
@@ -166,7 +169,11 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
         The deleted files.
     """
     deleted = []
-    for folder, ours in ((INCOMING, ""), (PARKED, TEMPORARY_PREFIX), (QUARANTINE, TEMPORARY_PREFIX)):
+    for folder, ours in (
+        (INCOMING, ""),
+        (PARKED, TEMPORARY_PREFIX),
+        (QUARANTINE, TEMPORARY_PREFIX),
+    ):
         for entry in _entries(spool, folder):
             with access_to(spool / folder):
                 stale = entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp()
@@ -176,6 +183,14 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
     return deleted
 
 
+def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
+    """What an earlier call made of an archive that is no longer where it was."""
+    for found in reversed(list_quarantined(spool)):
+        if found.name == archive.name and found.size_bytes == archive.size_bytes:
+            return found
+    raise ArchiveGoneError(archive.path)
+
+
 def _queue(spool: Path) -> list[SpooledArchive]:
     """Waiting and applied archives, each in the folder of its kind."""
     found = []
@@ -183,14 +198,8 @@ def _queue(spool: Path) -> list[SpooledArchive]:
         for archive in _archives(spool, kind, SpoolState.WAITING):
             if archive.name.kind is not kind:
                 continue
-            if archive.path.name.startswith(WAITING_PREFIX):
-                found.append(archive)
-            else:
-                found.append(
-                    SpooledArchive(
-                        archive.name, archive.path, SpoolState.APPLIED, archive.size_bytes
-                    )
-                )
+            waiting = archive.path.name.startswith(WAITING_PREFIX)
+            found.append(archive if waiting else replace(archive, state=SpoolState.APPLIED))
     return _sorted(found)
 
 
@@ -226,15 +235,48 @@ def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[S
 
 
 def _move(spool: Path, source: Path, target: Path) -> None:
-    """Rename, done or not done before; whatever else lies at the target is kept.
+    """Rename to a name that belongs to this archive; done before counts as done.
 
-    Two files of one name hold the same snapshot, so they differ only if one of them was damaged
-    or made up. Nothing is overwritten unless it has the same size.
+    A file of that name holds the same snapshot. If it has another size, one of the two was
+    damaged or made up, so it is kept in quarantine instead of being overwritten.
     """
-    if source != target and source.exists() and target.exists():
-        displaced = SpooledArchive(
-            ArchiveName.parse(target.name),  # type: ignore[arg-type]
-            target,
-            SpoolState.WAITING,
-            target.stat().st_size,
-        )
+    if source == target:
+        if not target.exists():
+            raise ArchiveGoneError(target)
+        return
+    with access_to(target):
+        if source.exists() and target.exists():
+            there = target.stat()
+            if there.st_size != source.stat().st_size:
+                _set_aside(spool, target, datetime.fromtimestamp(there.st_mtime, UTC))
+    _rename(source, target)
+
+
+def _set_aside(spool: Path, displaced: Path, written_at: datetime) -> None:
+    aside = _free_name(spool / QUARANTINE / displaced.name)
+    error = TerminalError(
+        f"another file named {displaced.name} with a different size took its place",
+        remedy="compare the two; a snapshot has one archive only",
+    )
+    write_reason(aside, error, written_at)
+    move(displaced, aside)
+
+
+def _rename(source: Path, target: Path) -> None:
+    with access_to(target):
+        try:
+            move(source, target)
+        except FileNotFoundError:
+            if source.parent.is_dir() and target.parent.is_dir() and not target.exists():
+                raise ArchiveGoneError(source) from None
+            if not target.exists():
+                raise
+
+
+def _free_name(target: Path) -> Path:
+    """The name itself, or with the first number behind it that no archive has."""
+    numbers = itertools.count(2)
+    name = target
+    while name.exists():
+        name = target.with_name(f"{target.name}.{next(numbers)}")
+    return name

@@ -1,0 +1,133 @@
+"""Which archives may be deleted: a pure function of spool, ledger, policy and clock.
+
+The old system deleted by a file's ctime, loaded or not (D32). Here age counts from the instant
+at which the ledger says that an archive was applied, and what it does not know is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.spool.durable_files import fsync_folder
+from ar_sync_pipeline.spool.errors import access_to
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """How long applied archives stay.
+
+    Attributes:
+        complete_lifetime: of completes, ``AR_SYNC_BKPS_LIFETIME`` days.
+        partial_lifetime: of partials.
+    """
+
+    complete_lifetime: timedelta = timedelta(days=4)
+    partial_lifetime: timedelta = timedelta(days=1)
+
+    def lifetime(self, kind: ArchiveKind) -> timedelta:
+        """How long an archive of this kind stays after it was applied."""
+        return self.complete_lifetime if kind is ArchiveKind.COMPLETE else self.partial_lifetime
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to keep one archive, and why, in words for an operator."""
+
+    archive: SpooledArchive
+    keep: bool
+    reason: str
+
+
+def plan_retention(
+    archives: Iterable[SpooledArchive],
+    ledger: Mapping[ArchiveName, datetime],
+    policy: RetentionPolicy,
+    now: datetime,
+) -> list[Decision]:
+    """Decide for every archive, in the given order.
+
+    Never deleted: an archive that is not applied; the newest applied complete in the spool; a
+    partial whose snapshot is later than that complete's (design, section 6). With these the
+    receiver can always be built anew.
+
+    Args:
+        archives: of any state.
+        ledger: when each applied archive was applied; superseded ones count as applied.
+        now: aware UTC.
+    """
+    found = list(archives)
+    base_at = max(
+        (
+            archive.name.snapshot_at
+            for archive in found
+            if archive.name.kind is ArchiveKind.COMPLETE and _is_applied(archive, ledger)
+        ),
+        default=None,
+    )
+    return [_decide(archive, ledger, policy, base_at, now) for archive in found]
+
+
+def _decide(
+    archive: SpooledArchive,
+    ledger: Mapping[ArchiveName, datetime],
+    policy: RetentionPolicy,
+    base_at: datetime | None,
+    now: datetime,
+) -> Decision:
+    if not _is_applied(archive, ledger):
+        if archive.state is SpoolState.APPLIED:
+            return Decision(archive, True, "the ledger does not know it as applied")
+        return Decision(archive, True, f"it is {archive.state}, not applied")
+    name = archive.name
+    if name.kind is ArchiveKind.COMPLETE and name.snapshot_at == base_at:
+        return Decision(archive, True, "it is the newest applied complete")
+    if name.kind is ArchiveKind.PARTIAL and (base_at is None or name.snapshot_at > base_at):
+        return Decision(archive, True, "it is later than the newest applied complete")
+    age = now - ledger[name]
+    lifetime = policy.lifetime(name.kind)
+    if age <= lifetime:
+        return Decision(archive, True, f"it was applied less than {_days(lifetime)} ago")
+    return Decision(archive, False, f"it was applied more than {_days(lifetime)} ago")
+
+
+def apply_retention(decisions: Sequence[Decision]) -> int:
+    """Delete what was decided, and only files that still bear an applied archive's name.
+
+    Returns:
+        Bytes freed.
+
+    Raises:
+        SpoolAccessError: the operating system refuses.
+    """
+    freed_bytes = 0
+    folders = set()
+    for decision in decisions:
+        archive = decision.archive
+        if decision.keep or archive.path.name != archive.name.applied:
+            continue
+        with access_to(archive.path):
+            try:
+                archive.path.unlink()
+            except FileNotFoundError:
+                continue
+        freed_bytes += archive.size_bytes
+        folders.add(archive.path.parent)
+    for folder in folders:
+        with access_to(folder):
+            fsync_folder(folder)
+    return freed_bytes
+
+
+def _is_applied(archive: SpooledArchive, ledger: Mapping[ArchiveName, datetime]) -> bool:
+    return archive.state is SpoolState.APPLIED and archive.name in ledger
+
+
+def _days(lifetime: timedelta) -> str:
+    return "1 day" if lifetime.days == 1 else f"{lifetime.days} days"
