@@ -71,5 +71,5 @@ def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[d
 def _wait_until(attempts: Sequence[datetime]) -> datetime:
     if not attempts:
         return datetime.min.replace(tzinfo=UTC)
-    pause = min(_FIRST_PAUSE * 2 ** min(len(attempts) - 1, 10), _LONGEST_PAUSE)
-    return max(attempts) + pause
+    doublings: int = min(len(attempts) - 1, 10)
+    return max(attempts) + min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)

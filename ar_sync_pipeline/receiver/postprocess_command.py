@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -42,7 +43,11 @@ def run_command(
             f"the transform command {words[0]} ended with exit status {status}",
             remedy="read its output in this run's logs, then materialize this asset again",
         )
-    metadata = {"seconds": round(seconds, 3), "exit_status": status, "command": words[0]}
+    metadata: dict[str, Any] = {
+        "seconds": round(seconds, 3),
+        "exit_status": status,
+        "command": words[0],
+    }
     reported = session.get_custom_messages()
     if reported:
         metadata["messages"] = dg.MetadataValue.json(list(reported))

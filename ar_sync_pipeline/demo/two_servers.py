@@ -1,0 +1,151 @@
+"""A sender and a receiver in one folder: two databases, two media folders, SFTP between them."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+
+from ar_sync_pipeline.demo.city import fill_city
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.pictures import make_pictures
+from ar_sync_pipeline.demo.receiver_city import fill_receiver
+from ar_sync_pipeline.demo.schema import create_receiver_schema, create_sender_schema
+from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
+from ar_sync_pipeline.spool.layout import prepare_spool
+
+_MARKER = ".ar_sync_demo"
+
+
+@dataclass(frozen=True)
+class TwoServers:
+    """The running servers of a demo.
+
+    Attributes:
+        folder: of all that they keep.
+        sender_url, receiver_url: their databases.
+        sftp: the only way between them.
+        interval_minutes: length of a window.
+    """
+
+    folder: Path
+    sender_url: str
+    receiver_url: str
+    sftp: LoopbackSftpServer
+    interval_minutes: int
+
+    @property
+    def dagster_home(self) -> Path:
+        """Of the Dagster instance that watches both."""
+        return self.folder / "dagster_home"
+
+    @property
+    def sender_media(self) -> Path:
+        """The sender's media folder."""
+        return self.folder / "sender" / "media"
+
+    @property
+    def receiver_media(self) -> Path:
+        """The receiver's media folder."""
+        return self.folder / "receiver" / "media"
+
+    @property
+    def spool(self) -> Path:
+        """The spool, as the receiver sees it."""
+        return self.folder / "receiver" / "sftp" / "spool"
+
+    def sender_environment(self) -> dict[str, str]:
+        """The sender's settings."""
+        return self._shared() | {
+            "AR_SYNC_SENDER_DATABASE_URL": self.sender_url,
+            "AR_SYNC_SENDER_MEDIA_FLDR": str(self.sender_media),
+            "AR_SYNC_MEDIA_PATTERNS": "*.jpeg",
+            "AR_SYNC_TMP_BKP_FLDR": str(self.folder / "sender" / "tmp"),
+            "AR_SYNC_REMOTE_HOST": self.sftp.host,
+            "AR_SYNC_REMOTE_PORT": str(self.sftp.port),
+            "AR_SYNC_REMOTE_USER": self.sftp.user,
+            "AR_SYNC_PRIVATE_KEY": str(self.sftp.private_key),
+            "AR_SYNC_KNOWN_HOSTS": str(self.sftp.known_hosts),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(self.sftp.remote_path(self.spool)),
+        }
+
+    def receiver_environment(self) -> dict[str, str]:
+        """The receiver's settings."""
+        return self._shared() | {
+            "AR_SYNC_RECEIVER_DATABASE_URL": self.receiver_url,
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
+            "AR_SYNC_TRANSFORM": "builtin:transapp",
+        }
+
+    def _shared(self) -> dict[str, str]:
+        return {
+            "AR_SYNC_PARTIAL_INTERVAL": str(self.interval_minutes),
+            "AR_SYNC_TIME": str(3 * self.interval_minutes),
+            "AR_SYNC_ADMINS": "operator@example.org",
+        }
+
+
+def default_folder() -> Path:
+    """Where a demo keeps its servers unless told otherwise.
+
+    Not below the project: a database started by root runs as another account, which must be able
+    to reach its files.
+    """
+    return Path(tempfile.gettempdir()) / "ar-sync-demo"
+
+
+@contextmanager
+def two_servers(folder: Path, *, interval_minutes: int) -> Iterator[TwoServers]:
+    """Start both servers, the sender with a city's data, the receiver with its own tables only.
+
+    A folder that an earlier demo left is cleared first; any other that is not empty is refused.
+
+    Raises:
+        FileExistsError: the folder holds something that no demo made.
+    """
+    _clear(folder)
+    for name in ("sender/media", "sender/tmp", "receiver/media", "receiver/sftp/spool"):
+        (folder / name).mkdir(parents=True)
+    (folder / "dagster_home").mkdir()
+    with ExitStack() as running:
+        postgres = running.enter_context(EmbeddedPostgres(folder / "postgres"))
+        keys = folder / "keys"
+        root = folder / "receiver" / "sftp"
+        sftp = running.enter_context(LoopbackSftpServer(root, keys))
+        servers = TwoServers(
+            folder,
+            postgres.create_database("production"),
+            postgres.create_database("visualization"),
+            sftp,
+            interval_minutes,
+        )
+        prepare_spool(servers.spool)
+        _fill(servers)
+        yield servers
+
+
+def _fill(servers: TwoServers) -> None:
+    with psycopg.connect(servers.sender_url) as sender:
+        create_sender_schema(sender)
+        fill_city(sender, now=datetime.now(UTC))
+        make_pictures(sender, servers.sender_media)
+    with psycopg.connect(servers.receiver_url) as receiver:
+        create_receiver_schema(receiver)
+        fill_receiver(receiver)
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        if not (folder / _MARKER).is_file() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} holds something that no demo made; name another one")
+        EmbeddedPostgres(folder / "postgres").destroy()
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    (folder / _MARKER).touch()

@@ -1,0 +1,63 @@
+"""Running jobs in this process, recorded in a Dagster instance: for the demo and for tests."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import dagster as dg
+
+Definitions = dg.Definitions
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        failures: what the failed steps said, one sentence each.
+    """
+
+    run_id: str
+    succeeded: bool
+    failures: tuple[str, ...]
+
+
+class LocalRuns:
+    """Runs jobs in this process, recorded in the Dagster instance of a folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def __enter__(self) -> Self:
+        """Open the instance."""
+        self._instance = dg.DagsterInstance.from_config(str(self._home))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self._instance.dispose()
+
+    def run(self, definitions: dg.Definitions, name: str, *, windowed: bool = False) -> RunOutcome:
+        """Run a job to its end.
+
+        Args:
+            windowed: whether the job is partitioned by window; the newest closed one is taken.
+        """
+        job = definitions.resolve_job_def(name)
+        windows = job.partitions_def
+        window = windows.get_last_partition_key() if windowed and windows else None
+        result = job.execute_in_process(
+            instance=self._instance, raise_on_error=False, partition_key=window
+        )
+        return RunOutcome(result.run_id, result.success, tuple(_failures(result)))
+
+
+def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:
+    for event in result.all_events:
+        if event.is_step_failure:
+            data = event.step_failure_data
+            if data.user_failure_data is not None and data.user_failure_data.description:
+                yield data.user_failure_data.description
+            elif data.error is not None:
+                yield data.error.to_string()
