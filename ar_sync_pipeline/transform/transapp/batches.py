@@ -17,6 +17,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.transform.errors import TransformRefusedError
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
+from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -101,8 +102,8 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
 
 def _lock(connection: Connection, table: str, ids: list[int]) -> list[int]:
     """Keep a load from changing the rows while their results are computed."""
-    query = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s) ORDER BY id FOR NO KEY UPDATE")
-    rows = connection.execute(query.format(sql.Identifier(table)), (ids,)).fetchall()
+    query = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s::int[]) ORDER BY id FOR NO KEY UPDATE")
+    rows = connection.execute(query.format(sql.Identifier(table)), (id_array(ids),)).fetchall()
     return [row[0] for row in rows]
 
 

@@ -9,21 +9,21 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.transapp.frames import read_frame
+from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 from ar_sync_pipeline.transform.transapp.local_time import LOCAL_CREATION
 from ar_sync_pipeline.transform.transapp.receiver_tables import HALF_HOUR
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+# OFFSET 0 keeps the planner from computing the time anew for each half hour compared.
 _HALF_HOURS = """
-SELECT event.id, (
-  SELECT half.id FROM {half_hour} half
-  WHERE local.creation::time BETWEEN half.initial_time AND half.end_time
-  ORDER BY half.id LIMIT 1
+SELECT local.id, (
+  SELECT min(half.id) FROM {half_hour} half
+  WHERE local.time BETWEEN half.initial_time AND half.end_time
 )
-FROM {events} event
-CROSS JOIN LATERAL (SELECT {local_creation} AS creation OFFSET 0) local
-WHERE event.id = ANY (%s)
+FROM (
+  SELECT id, {local_creation}::time AS time FROM {events} event WHERE id = ANY (%s::int[]) OFFSET 0
+) local
 """
 
 
@@ -34,4 +34,4 @@ def half_hours(connection: Connection, events: str, ids: Sequence[int]) -> pd.Se
         events=sql.Identifier(events),
         local_creation=LOCAL_CREATION,
     )
-    return read_frame(connection, query, (list(ids),), columns=("id", "half_hour"))["half_hour"]
+    return read_frame(connection, query, (id_array(ids),), columns=("id", "half_hour"))["half_hour"]

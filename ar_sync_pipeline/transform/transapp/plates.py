@@ -11,6 +11,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS
 from ar_sync_pipeline.transform.transapp.report_info import NO_PLATE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
@@ -33,10 +34,10 @@ _FORMATTED = sql.SQL(
 ).format(no_plate=sql.Literal(NO_PLATE))
 _FORMAT = sql.SQL(
     """UPDATE {bus} SET "registrationPlate" = {formatted}, transformed = true
-    WHERE id = ANY (%s) AND {formatted} <> "registrationPlate" """
+    WHERE id = ANY (%s::int[]) AND {formatted} <> "registrationPlate" """
 ).format(bus=sql.Identifier(BUS), formatted=_FORMATTED)
 _MARK = sql.SQL(
-    "UPDATE {} SET transformed = true WHERE id = ANY (%s) AND transformed IS NOT TRUE"
+    "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
 ).format(sql.Identifier(BUS))
 
 
@@ -54,6 +55,6 @@ def bus_stage() -> Stage:
 
 def _format_plates(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
     with timer.step(PLATES):
-        changed = connection.execute(_FORMAT, (ids,)).rowcount
-        connection.execute(_MARK, (ids,))
+        changed = connection.execute(_FORMAT, (id_array(ids),)).rowcount
+        connection.execute(_MARK, (id_array(ids),))
     return BatchOutcome({PLATES: changed})

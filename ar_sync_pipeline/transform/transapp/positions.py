@@ -13,7 +13,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.transapp.frames import read_frame
+from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -43,7 +43,7 @@ def latest_positions(connection: Connection, statistics: str, ids: Sequence[int]
     """
     query = sql.SQL(_POSITIONS).format(statistics=sql.Identifier(statistics))
     columns = ("id", "longitude", "latitude")
-    return read_frame(connection, query, (list(ids),), columns=columns).astype(float)
+    return read_frame(connection, query, (id_array(ids),), columns=columns).astype(float)
 
 
 def on_earth(positions: pd.DataFrame) -> pd.DataFrame:

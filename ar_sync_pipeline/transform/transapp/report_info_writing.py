@@ -8,7 +8,7 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.transapp.frames import copy_frame
+from ar_sync_pipeline.transform.transapp.frames import copy_frame, id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS, REPORT_INFO
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -51,7 +51,7 @@ _RESOLVE = sql.SQL(
 ).format(bus=sql.Identifier(BUS))
 _DELETE = sql.SQL(
     """DELETE FROM {info} old
-    WHERE old.report_id = ANY (%s) AND (
+    WHERE old.report_id = ANY (%s::int[]) AND (
       NOT EXISTS (SELECT FROM pg_temp.new_report_info new WHERE new.report_id = old.report_id)
       OR EXISTS (SELECT FROM {info} kept
                  WHERE kept.report_id = old.report_id AND kept.id < old.id))"""
@@ -101,7 +101,7 @@ def write_report_info(connection: Connection, ids: list[int], read: pd.DataFrame
     )
     copy_frame(connection, "read_report", read)
     connection.execute(_RESOLVE)
-    connection.execute(_DELETE, (ids,))
+    connection.execute(_DELETE, (id_array(ids),))
     connection.execute(_UPDATE)
     connection.execute(_INSERT)
     return [row[0] for row in connection.execute(_UNKNOWN).fetchall()]

@@ -18,6 +18,7 @@ from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import report_info_writing as writing
 from ar_sync_pipeline.transform.transapp.direction import directions
 from ar_sync_pipeline.transform.transapp.events import DIRECTION, ZONE
+from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import REPORT, REPORT_INFO
 from ar_sync_pipeline.transform.transapp.report_info import (
     BUS,
@@ -45,10 +46,10 @@ _PENDING = sql.SQL(
 _TEXTS = sql.SQL(
     """SELECT id, octet_length("reportInfo") > {limit},
       CASE WHEN octet_length("reportInfo") <= {limit} THEN "reportInfo" END
-    FROM {report} WHERE id = ANY (%s)"""
+    FROM {report} WHERE id = ANY (%s::int[])"""
 ).format(report=sql.Identifier(REPORT), limit=sql.Literal(MAX_TEXT_BYTES))
 _MARK = sql.SQL(
-    "UPDATE {} SET transformed = true WHERE id = ANY (%s) AND transformed IS NOT TRUE"
+    "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
 ).format(sql.Identifier(REPORT))
 _GIVE_UP = sql.SQL(
     """WITH gone AS (DELETE FROM {info} WHERE report_id = %(id)s)
@@ -82,7 +83,7 @@ def report_stage(zones: Zones) -> Stage:
             frame["direction"] = _bus_directions(connection, frame)
         with timer.step(REPORT_INFO_STEP):
             unknown = writing.write_report_info(connection, ids, frame)
-            connection.execute(_MARK, (ids,))
+            connection.execute(_MARK, (id_array(ids),))
         rows = {
             REPORT_INFO_STEP: len(frame),
             ZONE: int(frame["zonification_id"].notna().sum()),
@@ -108,7 +109,7 @@ def _read_reports(connection: Connection, ids: list[int]) -> _ReadReports:
 def _parsed_reports(connection: Connection, ids: list[int]) -> Iterator[tuple[int, ParsedReport]]:
     with psycopg.ServerCursor(connection, "ar_sync_texts") as cursor:
         cursor.itersize = _TEXTS_AT_ONCE
-        cursor.execute(_TEXTS, (ids,))
+        cursor.execute(_TEXTS, (id_array(ids),))
         for key, is_too_long, text in cursor:
             yield key, _TOO_LONG if is_too_long else parse_report_info(text)
 

@@ -12,6 +12,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
+from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS_STOP, geometry_column
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
@@ -29,7 +30,7 @@ _PENDING = sql.SQL(
 _GIVE_UP = sql.SQL("UPDATE {} SET point = NULL, transformed = true WHERE id = %(id)s").format(
     sql.Identifier(BUS_STOP)
 )
-_LOST = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s) AND point IS NULL").format(
+_LOST = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s::int[]) AND point IS NULL").format(
     sql.Identifier(BUS_STOP)
 )
 
@@ -39,13 +40,13 @@ def stop_stage(connection: Connection) -> Stage:
     point = geometry_column(connection, BUS_STOP, "point")
     update = sql.SQL(
         """UPDATE {stop} SET point = CASE WHEN {is_on_earth} THEN {point} END, transformed = true
-        WHERE id = ANY (%s)"""
+        WHERE id = ANY (%s::int[])"""
     ).format(stop=sql.Identifier(BUS_STOP), is_on_earth=_IS_ON_EARTH, point=point.from_wkb(_WKB))
 
     def place_stops(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         with timer.step(STOP_POINTS):
-            connection.execute(update, (ids,))
-            lost = connection.execute(_LOST, (ids,)).fetchall()
+            connection.execute(update, (id_array(ids),))
+            lost = connection.execute(_LOST, (id_array(ids),)).fetchall()
         rejections = tuple(
             Rejection(str(row[0]), STOP_POINTS, Severity.ERROR, "the stop is nowhere on Earth")
             for row in lost

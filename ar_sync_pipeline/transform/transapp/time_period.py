@@ -9,24 +9,27 @@ import pandas as pd
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.transapp.frames import read_frame
+from ar_sync_pipeline.transform.transapp.frames import id_array, read_frame
 from ar_sync_pipeline.transform.transapp.local_time import LOCAL_CREATION
 from ar_sync_pipeline.transform.transapp.receiver_tables import TIME_PERIOD
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Isolated weekdays: 6 is Saturday, 7 Sunday (PostgreSQL manual, 9.9.1, isodow).
+# The ISO day of the week: 6 is Saturday, 7 Sunday (PostgreSQL manual, 9.9.1, isodow).
+# OFFSET 0 keeps the planner from computing day and time anew for each period compared.
 _TIME_PERIODS = """
-SELECT event.id, (
-  SELECT period.id FROM {time_period} period
-  WHERE period.day_type = CASE extract(isodow FROM local.creation)
-      WHEN 6 THEN 'Sábado' WHEN 7 THEN 'Domingo' ELSE 'Laboral' END
-    AND local.creation::time BETWEEN period.initial_time AND period.end_time
-  ORDER BY period.id LIMIT 1
+SELECT local.id, (
+  SELECT min(period.id) FROM {time_period} period
+  WHERE period.day_type = local.day_type
+    AND local.time BETWEEN period.initial_time AND period.end_time
 )
-FROM {events} event
-CROSS JOIN LATERAL (SELECT {local_creation} AS creation OFFSET 0) local
-WHERE event.id = ANY (%s)
+FROM (
+  SELECT id, creation::time AS time,
+    CASE extract(isodow FROM creation)
+      WHEN 6 THEN 'Sábado' WHEN 7 THEN 'Domingo' ELSE 'Laboral' END AS day_type
+  FROM (SELECT id, {local_creation} AS creation FROM {events} event WHERE id = ANY (%s::int[])) created
+  OFFSET 0
+) local
 """
 
 
@@ -46,4 +49,4 @@ def time_periods(connection: Connection, events: str, ids: Sequence[int]) -> pd.
         events=sql.Identifier(events),
         local_creation=LOCAL_CREATION,
     )
-    return read_frame(connection, query, (list(ids),), columns=("id", "period"))["period"]
+    return read_frame(connection, query, (id_array(ids),), columns=("id", "period"))["period"]

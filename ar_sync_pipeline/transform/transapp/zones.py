@@ -67,4 +67,5 @@ def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
     points = shapely.points(positions["longitude"].to_numpy(), positions["latitude"].to_numpy())
     zone, point = shapely.STRtree(points).query(zones.shapes, predicate="intersects")
     found = pd.DataFrame({"zone": zones.ids[zone], "key": positions.index.to_numpy()[point]})
-    return found.groupby("key")["zone"].min()
+    # As objects: ids must not become floats where a row without a zone joins them.
+    return found.groupby("key")["zone"].min().astype(object)
