@@ -141,7 +141,9 @@ class EmbeddedPostgres:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         self._account.make_folder(self.folder)
         self._stop_leftover()
-        if not (self._data_folder / "PG_VERSION").exists():
+        if (self._data_folder / "PG_VERSION").exists():
+            self._check_version()
+        else:
             self._initialize()
         for attempt in range(1, _START_ATTEMPTS + 1):
             port = _free_port()
@@ -210,10 +212,17 @@ class EmbeddedPostgres:
         return self._running
 
     def _program(self, name: str) -> Path:
-        programs = reachable_programs(
-            self._binaries.folder, self.folder / "programs", self._account
-        )
-        return programs / name
+        copy_folder = self.folder / f"programs-{self._binaries.major}"
+        return reachable_programs(self._binaries.folder, copy_folder, self._account) / name
+
+    def _check_version(self) -> None:
+        made_by = (self._data_folder / "PG_VERSION").read_text(encoding="ascii").strip()
+        if made_by != str(self._binaries.major):
+            raise EmbeddedPostgresError(
+                f"{self.folder} was made by PostgreSQL {made_by},"
+                f" and {self._binaries.folder} is {self._binaries.major}",
+                remedy="remove the folder, or choose programs of its version",
+            )
 
     def _initialize(self) -> None:
         # An interrupted initdb leaves a folder without PG_VERSION, which initdb would refuse.

@@ -168,17 +168,19 @@ def _compare_table(
     unlike = tuple(name for name, kind in sent.items() if received.get(name) != kind)
     excluded = tuple(name for name in sent if name in rewritten)
     columns = tuple(name for name in sent if name not in unlike and name not in rewritten)
-    query = _row_digests(table, columns, _primary_key(sender, table))
+    key = _primary_key(sender, table)
+    query = _row_digests(table, columns, key)
     counts = {"sender": 0, "receiver": 0, "missing": 0, "extra": 0, "changed": 0}
     first: str | None = None
-    # A table that the receiver lacks has no rows there to read.
-    received_rows = _stream(receiver, query) if received else iter(())
-    for finding, key in _walk(_stream(sender, query), received_rows):
+    # Without the table, or without its key, the receiver has no rows that could be told apart.
+    readable = bool(received) and received.keys() >= set(key)
+    received_rows = _stream(receiver, query) if readable else iter(())
+    for finding, row_key in _walk(_stream(sender, query), received_rows):
         counts["sender"] += finding != "extra"
         counts["receiver"] += finding != "missing"
         if finding != "same":
             counts[finding] += 1
-            first = first or key
+            first = first or row_key
     return TableComparison(
         table=table,
         sender_rows=counts["sender"],
@@ -217,7 +219,7 @@ def _columns(connection: psycopg.Connection[TupleRow], table: str) -> dict[str, 
         " ORDER BY attnum",
         [table],
     )
-    return {name: kind for name, kind in rows}
+    return dict(rows.fetchall())
 
 
 def _primary_key(connection: psycopg.Connection[TupleRow], table: str) -> tuple[str, ...]:
@@ -246,8 +248,7 @@ def _stream(
     connection: psycopg.Connection[TupleRow], query: sql.Composed
 ) -> Iterator[tuple[str, str]]:
     with connection.cursor() as cursor, cursor.copy(query) as copy:
-        for key, digest in copy.rows():
-            yield key, digest
+        yield from copy.rows()
 
 
 def _media_files(folder: Path, patterns: Sequence[str]) -> dict[str, Path]:

@@ -131,17 +131,40 @@ def reachable_programs(bin_folder: Path, copy_folder: Path, account: ServerAccou
     """``bin_folder``, or its copy if the account cannot reach it (a wheel in root's home)."""
     if account.can_enter(bin_folder):
         return bin_folder
+    prefix = bin_folder.parent
+    package = prefix.parent
     if not copy_folder.exists():
-        # A server finds its share and lib folders relative to its program: copy all three.
         unfinished = copy_folder.with_name(f"{copy_folder.name}.{os.getpid()}")
-        shutil.copytree(bin_folder.parent, unfinished, symlinks=True, copy_function=_link_or_copy)
-        unfinished.chmod(0o755)
+        # A server finds its share and lib folders relative to its program, and one from a wheel
+        # its shared libraries in <package>.libs beside the package (auditwheel's convention).
+        _copy_tree(prefix, unfinished / package.name / prefix.name)
+        libraries = package.with_name(f"{package.name}.libs")
+        if libraries.is_dir():
+            _copy_tree(libraries, unfinished / libraries.name)
+        _open_to_all(unfinished)
         unfinished.rename(copy_folder)
-    return copy_folder / bin_folder.name
+    return copy_folder / package.name / prefix.name / bin_folder.name
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    shutil.copytree(source, target, symlinks=True, copy_function=_link_or_copy)
+
+
+def _open_to_all(top: Path) -> None:
+    """Let others pass through folders; files keep their modes, which linked ones share."""
+    for folder, _, _ in os.walk(top):
+        Path(folder).chmod(0o755)
 
 
 def _link_or_copy(source: str, target: str) -> None:
+    mode = stat.S_IMODE(os.lstat(source).st_mode)
     try:
-        os.link(source, target, follow_symlinks=False)
+        # A link shares its mode with the original, which is not ours to change.
+        if mode & stat.S_IROTH:
+            os.link(source, target, follow_symlinks=False)
+            return
     except OSError:
-        shutil.copy2(source, target, follow_symlinks=False)
+        pass
+    shutil.copy2(source, target, follow_symlinks=False)
+    # Whoever runs a program needs to read it too: give others what the owner may do.
+    Path(target).chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))
