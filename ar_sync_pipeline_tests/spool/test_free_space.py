@@ -1,0 +1,29 @@
+"""Free space, counted as an operator's ``df`` counts it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.errors import ParkedError
+from ar_sync_pipeline.spool.free_space import FreeSpace, measure_free_space
+
+
+def test_floor_is_crossed_below_it_and_not_at_it() -> None:
+    assert not FreeSpace(free_bytes=10, usable_bytes=100).is_below(10)
+    assert FreeSpace(free_bytes=9, usable_bytes=100).is_below(10)
+    assert FreeSpace(free_bytes=0, usable_bytes=0).is_below(10)
+    assert not FreeSpace(free_bytes=0, usable_bytes=100).is_below(0)
+
+
+def test_real_disk_is_measured(tmp_path: Path) -> None:
+    space = measure_free_space(tmp_path)
+    assert space.free_bytes == pytest.approx(shutil.disk_usage(tmp_path).free, rel=0.05)
+    assert 0 <= space.free_percent <= 100
+
+
+def test_missing_disk_is_one_sentence() -> None:
+    with pytest.raises(ParkedError, match="cannot be used"):
+        measure_free_space(Path("/no/such/disk"))

@@ -1,0 +1,151 @@
+"""Receipts: what the receiver says of an archive, and what the sender believes of it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.spool.errors import ReceiptError, SpoolMissingError
+from ar_sync_pipeline.spool.receipts import (
+    MAX_RECEIPT_BYTES,
+    Receipt,
+    ReceiptState,
+    clean_receipts,
+    list_receipts,
+    parse_receipt,
+    read_receipt,
+    write_receipt,
+)
+from ar_sync_pipeline_tests.spool.conftest import NOON
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = b"shared by both sides"
+NAME = ArchiveName(ArchiveKind.PARTIAL, NOON)
+
+
+def receipt(name: ArchiveName = NAME, state: ReceiptState = ReceiptState.APPLIED) -> Receipt:
+    return Receipt(
+        archive=name.applied,
+        archive_id=UUID(int=7),
+        state=state,
+        at=NOON + timedelta(minutes=1),
+        data_until=NOON,
+        watermark=Watermark(
+            archive_id=UUID(int=7),
+            snapshot_at=NOON,
+            snapshot="100:120:105,110",
+            system_identifier="7000000000000000001",
+            timeline=1,
+        ),
+    )
+
+
+@pytest.mark.parametrize("key", [None, KEY])
+def test_receipt_comes_back_as_it_was_written(spool: Path, key: bytes | None) -> None:
+    write_receipt(spool, receipt(), signing_key=key)
+    found = read_receipt(spool, NAME, signing_key=key)
+    assert found is not None
+    assert found.model_copy(update={"hmac": None}) == receipt()
+    assert (found.hmac is None) == (key is None)
+    assert list_receipts(spool) == [NAME]
+
+
+def test_last_state_wins(spool: Path) -> None:
+    write_receipt(spool, receipt(state=ReceiptState.PARKED))
+    write_receipt(spool, receipt(state=ReceiptState.APPLIED))
+    found = read_receipt(spool, NAME)
+    assert found is not None
+    assert found.state is ReceiptState.APPLIED
+    assert len(list((spool / "receipts").iterdir())) == 1
+
+
+def test_archive_without_receipt_has_none(spool: Path) -> None:
+    assert read_receipt(spool, NAME) is None
+
+
+def test_missing_spool_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SpoolMissingError):
+        write_receipt(tmp_path / "missing", receipt())
+
+
+@pytest.mark.parametrize("key", [None, b"another key"])
+def test_receipt_that_is_not_signed_with_the_shared_key_is_refused(
+    spool: Path, key: bytes | None
+) -> None:
+    write_receipt(spool, receipt(), signing_key=key)
+    with pytest.raises(ReceiptError, match="not signed with the shared key"):
+        read_receipt(spool, NAME, signing_key=KEY)
+
+
+def test_changed_receipt_is_refused(spool: Path) -> None:
+    path = write_receipt(spool, receipt(state=ReceiptState.PARKED), signing_key=KEY)
+    forged = path.read_bytes().replace(b'"parked"', b'"applied"')
+    with pytest.raises(ReceiptError, match="not signed"):
+        parse_receipt(forged, signing_key=KEY)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"archive": "../../etc/passwd"},
+        {"archive": NAME.waiting},
+        {"state": "lost"},
+        {"at": "2026-11-23T12:00:00"},
+        {"format": 2},
+        {"surprise": 1},
+        {"watermark": {"snapshot": "1; DROP TABLE"}},
+        {"reason": "x" * 5000},
+    ],
+)
+def test_receipt_with_a_wrong_field_is_one_sentence(change: dict[str, object]) -> None:
+    content = json.dumps(json.loads(receipt().model_dump_json()) | change).encode()
+    with pytest.raises(ReceiptError, match="cannot be read"):
+        parse_receipt(content)
+
+
+@given(st.binary(max_size=200))
+def test_no_bytes_break_the_reading_of_a_receipt(content: bytes) -> None:
+    with pytest.raises(ReceiptError):
+        parse_receipt(content)
+
+
+def test_huge_receipt_is_refused_unread(spool: Path) -> None:
+    path = write_receipt(spool, receipt())
+    path.write_bytes(b" " * (MAX_RECEIPT_BYTES + 1))
+    with pytest.raises(ReceiptError, match="bytes"):
+        read_receipt(spool, NAME)
+
+
+def test_other_files_among_receipts_are_ignored(spool: Path) -> None:
+    (spool / "receipts" / "README.json").write_bytes(b"{}")
+    (spool / "receipts" / NAME.applied).write_bytes(b"{}")
+    assert list_receipts(spool) == []
+
+
+def test_old_receipts_go_but_the_newest_applied_one_stays(spool: Path) -> None:
+    names = [
+        ArchiveName(ArchiveKind.PARTIAL, NOON + timedelta(minutes=5 * number))
+        for number in range(4)
+    ]
+    for name in names[:2]:
+        write_receipt(spool, receipt(name))
+    for name in names[2:]:
+        write_receipt(spool, receipt(name, ReceiptState.PARKED))
+
+    assert clean_receipts(spool, older_than=NOON + timedelta(days=60)) == [
+        names[0],
+        names[2],
+        names[3],
+    ]
+    assert list_receipts(spool) == [names[1]]
+    assert clean_receipts(spool, older_than=NOON) == []
