@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.errors import ArSyncError
 
 ARCHIVE_BAD, USAGE_MISTAKE = 1, 2
+DIFFERENT = 1
 
 _archive_argument = click.argument("archive", type=click.Path(path_type=Path))
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -23,6 +24,33 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print one J
 @click.version_option(package_name="ar-sync-pipeline")
 def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
+
+
+@main.command()
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the two servers live.")
+@click.option("--ui", is_flag=True, help="Keep running, with live traffic and the Dagster UI.")
+@click.option("--port", default=3000, show_default=True, help="Of the Dagster UI.")
+def demo(folder: Path | None, ui: bool, port: int) -> None:
+    """Run a sender and a receiver in one folder, and prove that they end equal.
+
+    Exit codes: 0 equal; 1 not equal, or a job failed; 2 a mistake in the call.
+    """
+    from rich.console import Console  # noqa: PLC0415  lazily, see above
+
+    from ar_sync_pipeline.demo.live import run_live  # noqa: PLC0415
+    from ar_sync_pipeline.demo.story import tell_story  # noqa: PLC0415
+    from ar_sync_pipeline.demo.two_servers import default_folder  # noqa: PLC0415
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+
+    console = Console(soft_wrap=True)
+    try:
+        if ui:
+            run_live(folder or default_folder(), port, console)
+        elif not tell_story(folder or default_folder(), console):
+            raise SystemExit(DIFFERENT)
+    except ArSyncError as error:
+        click.echo(str(error), err=True)
+        raise SystemExit(DIFFERENT) from None
 
 
 @main.command()

@@ -14,7 +14,7 @@ import asyncssh
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     SftpFactory = Callable[[asyncssh.SSHServerChannel[bytes]], asyncssh.SFTPServer]
@@ -38,6 +38,7 @@ class LoopbackSftpServer:
         user: the only user that may log in.
         port: 0 for a free one.
         sftp_factory: makes the server side of one session; for faults in tests.
+        encryption_algs: ciphers that it offers; asyncssh's own list by default.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LoopbackSftpServer:
         user: str = "backup",
         port: int = 0,
         sftp_factory: SftpFactory | None = None,
+        encryption_algs: Sequence[str] | None = None,
     ) -> None:
         self.root = root
         self.user = user
@@ -57,6 +59,7 @@ class LoopbackSftpServer:
         self.known_hosts = keys_folder / "known_hosts"
         self._host_key_path = keys_folder / "host_key"
         self._factory = sftp_factory or self._chrooted
+        self._encryption_algs = encryption_algs
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._ready = threading.Event()
@@ -121,6 +124,7 @@ class LoopbackSftpServer:
             server_host_keys=[self._host_key],
             sftp_factory=self._factory,
             allow_pty=False,
+            encryption_algs=self._encryption_algs or (),
         )
         self.port = acceptor.get_port()
         self._ready.set()

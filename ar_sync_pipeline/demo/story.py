@@ -58,15 +58,23 @@ class _Demo:
             up_to_date = True
             for number in ("first", "second"):
                 self.console.rule(f"Production goes on; the {number} partial")
-                self.console.print(f"  {traffic.burst(datetime.now(UTC))}")
+                self._let_production_go_on(traffic)
                 self._run(sender, "partial_dump", windowed=True)
                 self._run(receiver, "partial_loaddata")
                 up_to_date &= self._partial_is_complete()
             self.console.rule("Production goes on; another complete")
-            self.console.print(f"  {traffic.burst(datetime.now(UTC))}")
+            self._let_production_go_on(traffic)
         self._run(sender, "complete_dump")
         self._run(receiver, "complete_loaddata")
         return self._is_equal() and up_to_date
+
+    def _let_production_go_on(self, traffic: Traffic) -> None:
+        burst = traffic.burst(datetime.now(UTC))
+        self.console.print(
+            f"  rows: {sum(burst.inserted.values())} inserted, {sum(burst.updated.values())}"
+            f" updated, {sum(burst.deleted.values())} deleted; pictures:"
+            f" {len(burst.new_pictures)} new, {len(burst.changed_pictures)} changed"
+        )
 
     def _run(self, definitions: Definitions, job: str, *, windowed: bool = False) -> None:
         started = time.monotonic()

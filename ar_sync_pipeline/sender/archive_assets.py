@@ -1,4 +1,4 @@
-"""The two assets behind the tables of either kind: the media bundle and the archive."""
+"""What both kinds of dump say of their media bundle and their archive."""
 
 from collections.abc import Sequence
 
@@ -6,9 +6,9 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key, media_bundle_key
-from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, media_metadata
+from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.bundle_media import bundle_media
 from ar_sync_pipeline.sync.publish import publish_archive
 
@@ -24,79 +24,64 @@ _ARCHIVE = {
 }
 
 
-def media_asset(
-    site: SenderSite,
-    kind: ArchiveKind,
-    group: str,
-    deps: Sequence[dg.AssetKey],
-    windows: dg.PartitionsDefinition[str] | None = None,
-) -> dg.AssetsDefinition:
+def media_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
     """The media bundle of a kind."""
-    key = media_bundle_key(kind)
-    check = dg.AssetCheckSpec(
+    return dg.AssetSpec(
+        media_bundle_key(kind),
+        deps=tables,
+        group_name=f"{kind}_dump",
+        description=_MEDIA[kind],
+        kinds={"files"},
+        owners=OWNERS,
+    )
+
+
+def archive_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+    """The archive of a kind."""
+    return dg.AssetSpec(
+        archive_key(kind),
+        deps=[*tables, media_bundle_key(kind)],
+        group_name=f"{kind}_dump",
+        description=_ARCHIVE[kind],
+        kinds={"sftp", "tar"},
+        owners=OWNERS,
+    )
+
+
+def references_check(kind: ArchiveKind) -> dg.AssetCheckSpec:
+    """Whether every media file that a row names exists."""
+    return dg.AssetCheckSpec(
         "references_resolved",
-        asset=key,
+        asset=media_bundle_key(kind),
         description="Every file that a row names exists at the sender. If not: the names are in"
         " the metadata; restore the files, or correct the rows.",
     )
 
-    @dg.asset(
-        key=key,
-        deps=deps,
-        group_name=group,
-        description=_MEDIA[kind],
-        kinds={"files"},
-        owners=OWNERS,
-        pool=POOL,
-        check_specs=[check],
-        partitions_def=windows,
-        backfill_policy=dg.BackfillPolicy.single_run() if windows else None,
+
+def materialize_media(
+    site: SenderSite, kind: ArchiveKind, build: BuildFolder
+) -> dg.MaterializeResult:
+    """Bundle the media, and report names without a file."""
+    settings = site.settings
+    bundle = bundle_media(
+        build, site.catalog, site.url, settings.sender_media_fldr, settings.media_patterns
     )
-    def media_bundle(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        settings = site.settings
-        with operator_errors():
-            bundle = bundle_media(
-                site.build(context),
-                site.catalog,
-                site.url,
-                settings.sender_media_fldr,
-                settings.media_patterns,
-            )
-        lost = len(bundle.missing) + len(bundle.refused)
-        result = dg.AssetCheckResult(
-            passed=lost == 0,
-            check_name=check.name,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"names_without_file": lost},
-        )
-        return dg.MaterializeResult(metadata=media_metadata(bundle), check_results=[result])
-
-    return media_bundle
-
-
-def archive_asset(
-    site: SenderSite,
-    kind: ArchiveKind,
-    group: str,
-    deps: Sequence[dg.AssetKey],
-    windows: dg.PartitionsDefinition[str] | None = None,
-) -> dg.AssetsDefinition:
-    """The archive of a kind."""
-
-    @dg.asset(
-        key=archive_key(kind),
-        deps=deps,
-        group_name=group,
-        description=_ARCHIVE[kind],
-        kinds={"sftp", "tar"},
-        owners=OWNERS,
-        pool=POOL,
-        partitions_def=windows,
-        backfill_policy=dg.BackfillPolicy.single_run() if windows else None,
+    lost = len(bundle.missing) + len(bundle.refused)
+    check = dg.AssetCheckResult(
+        passed=lost == 0,
+        asset_key=media_bundle_key(kind),
+        check_name=references_check(kind).name,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"names_without_file": lost},
     )
-    def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with operator_errors():
-            published = publish_archive(site.settings, site.build(context))
-        return dg.MaterializeResult(metadata=archive_metadata(published))
+    return dg.MaterializeResult(
+        asset_key=media_bundle_key(kind), metadata=media_metadata(bundle), check_results=[check]
+    )
 
-    return archive
+
+def materialize_archive(
+    site: SenderSite, kind: ArchiveKind, build: BuildFolder
+) -> dg.MaterializeResult:
+    """Send the archive."""
+    published = publish_archive(site.settings, build)
+    return dg.MaterializeResult(asset_key=archive_key(kind), metadata=archive_metadata(published))

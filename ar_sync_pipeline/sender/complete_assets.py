@@ -5,9 +5,15 @@ from collections.abc import Iterator
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import media_bundle_key, snapshot_key
+from ar_sync_pipeline.operations.asset_keys import snapshot_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.sender.archive_assets import archive_asset, media_asset
+from ar_sync_pipeline.sender.archive_assets import (
+    archive_spec,
+    materialize_archive,
+    materialize_media,
+    media_spec,
+    references_check,
+)
 from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
 from ar_sync_pipeline.sync.dump_tables import dump_complete
@@ -17,11 +23,26 @@ GROUP = "complete_dump"
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
-    """The assets of job ``complete_dump``."""
+    """The assets of job ``complete_dump``: three steps, each of which can be tried again alone."""
     tables = _table_snapshots(site)
-    media = media_asset(site, KIND, GROUP, list(tables.keys))
-    archive = archive_asset(site, KIND, GROUP, [*tables.keys, media_bundle_key(KIND)])
-    return [tables, media, archive]
+    keys = list(tables.keys)
+
+    @dg.multi_asset(
+        name="complete_media_bundle",
+        specs=[media_spec(KIND, keys)],
+        check_specs=[references_check(KIND)],
+        pool=POOL,
+    )
+    def media_bundle(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with operator_errors():
+            return materialize_media(site, KIND, site.build(context))
+
+    @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=POOL)
+    def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        with operator_errors():
+            return materialize_archive(site, KIND, site.build(context))
+
+    return [tables, media_bundle, archive]
 
 
 def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:

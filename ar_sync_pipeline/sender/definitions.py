@@ -27,7 +27,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         days_back=settings.partitions_start,
         interval_minutes=settings.partial_interval,
     )
-    complete, partial = complete_dump(), partial_dump(windows)
+    complete, partial = complete_dump(), partial_dump()
     return dg.Definitions(
         assets=[*complete_assets(site), *partial_assets(site, windows)],
         jobs=[complete, partial],

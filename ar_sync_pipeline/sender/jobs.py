@@ -21,13 +21,12 @@ def complete_dump() -> AssetJob:
     )
 
 
-def partial_dump(windows: dg.TimeWindowPartitionsDefinition) -> AssetJob:
+def partial_dump() -> AssetJob:
     """What changed, every few minutes."""
     return dg.define_asset_job(
         "partial_dump",
         selection=dg.AssetSelection.groups(PARTIAL_GROUP),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
-        partitions_def=windows,
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
         executor_def=dg.in_process_executor,
     )

@@ -8,15 +8,18 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import (
-    media_bundle_key,
-    referenced_rows_key,
-    snapshot_key,
-)
+from ar_sync_pipeline.operations.asset_keys import referenced_rows_key, snapshot_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.sender.archive_assets import archive_asset, media_asset
+from ar_sync_pipeline.sender.archive_assets import (
+    archive_spec,
+    materialize_archive,
+    materialize_media,
+    media_spec,
+    references_check,
+)
 from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
+from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.watermark import newest_known_watermark
 
@@ -27,42 +30,45 @@ GROUP = "partial_dump"
 def partial_assets(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
-    """The assets of job ``partial_dump``; a range of windows is one run and one archive."""
-    tables = _changed_rows(site, windows)
-    media = media_asset(site, KIND, GROUP, list(tables.keys), windows)
-    archive = archive_asset(site, KIND, GROUP, [*tables.keys, media_bundle_key(KIND)], windows)
-    return [tables, media, archive]
+    """The assets of job ``partial_dump``; a range of windows is one run and one archive.
 
-
-def _changed_rows(
-    site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
-) -> dg.AssetsDefinition:
+    All of them are one step: it runs every few minutes, and what it makes is small.
+    """
     catalog = site.catalog
     keys = {table: snapshot_key(catalog, KIND, table) for table in catalog.tracked()}
+    tables = [*keys.values(), referenced_rows_key()]
 
     @dg.multi_asset(
-        name="partial_tables",
-        specs=_specs(site, keys),
+        name="partial_archive",
+        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
+        check_specs=[references_check(KIND)],
         pool=POOL,
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def partial_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def partial_archive(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
-            dump = _dump(site, context)
-        found = {table.name: table for table in dump.tables}
-        for table, key in keys.items():
-            metadata: dict[str, Any] = {"dagster/partition_row_count": 0}
-            if table in found:
-                metadata = table_metadata(found[table], catalog.schema_name)
-                metadata["dagster/partition_row_count"] = metadata.pop("dagster/row_count")
-            yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-        others = [table for name, table in sorted(found.items()) if name not in keys]
-        yield dg.MaterializeResult(
-            asset_key=referenced_rows_key(), metadata=dump_summary(others, dump)
-        )
+            build = site.build(context)
+            dump = _dump(site, context, build, windows)
+            yield from _tables(dump, keys, catalog.schema_name)
+            yield materialize_media(site, KIND, build)
+            yield materialize_archive(site, KIND, build)
 
-    return partial_tables
+    return [partial_archive]
+
+
+def _tables(
+    dump: TableDump, keys: dict[str, dg.AssetKey], schema: str
+) -> Iterator[dg.MaterializeResult]:
+    found = {table.name: table for table in dump.tables}
+    for table, key in keys.items():
+        metadata: dict[str, Any] = {"dagster/partition_row_count": 0}
+        if table in found:
+            metadata = table_metadata(found[table], schema)
+            metadata["dagster/partition_row_count"] = metadata.pop("dagster/row_count")
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
+    others = [table for name, table in sorted(found.items()) if name not in keys]
+    yield dg.MaterializeResult(asset_key=referenced_rows_key(), metadata=dump_summary(others, dump))
 
 
 def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]:
@@ -91,11 +97,29 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
     return [*tracked, referenced]
 
 
-def _dump(site: SenderSite, context: dg.AssetExecutionContext) -> TableDump:
-    start, end = context.partition_time_window
+def _dump(
+    site: SenderSite,
+    context: dg.AssetExecutionContext,
+    build: BuildFolder,
+    windows: dg.TimeWindowPartitionsDefinition,
+) -> TableDump:
     request = PartialRequest(
-        window=Window(start=start, end=end),
+        window=_window(context, windows),
         look_back=timedelta(minutes=site.settings.time),
         since=newest_known_watermark(site.settings),
     )
-    return dump_partial(site.url, site.catalog, site.build(context), site.clock, request)
+    return dump_partial(site.url, site.catalog, build, site.clock, request)
+
+
+def _window(
+    context: dg.AssetExecutionContext, windows: dg.TimeWindowPartitionsDefinition
+) -> Window:
+    """The run's window or range of windows; the newest closed one for a run without any."""
+    if context.has_partition_key or context.has_partition_key_range:
+        start, end = context.partition_time_window
+        return Window(start=start, end=end)
+    newest = windows.get_last_partition_window()
+    if newest is None:
+        raise dg.Failure("There is no closed window yet; the first one ends within the hour.")
+    context.log.warning("No window was asked for; taking the newest closed one.")
+    return Window(start=newest.start, end=newest.end)

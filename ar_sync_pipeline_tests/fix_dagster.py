@@ -1,0 +1,143 @@
+"""Both code locations with real servers behind them: databases, SFTP, media folders, instance."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
+from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline.receiver.definitions import receiver_definitions
+from ar_sync_pipeline.sender.definitions import sender_definitions
+from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import SMALL_RECEIVER, SMALL_SENDER, execute
+
+SMALL_CATALOG = """
+name = "small"
+tables = ["app_*"]
+receiver_tables = ["app_note"]
+
+[table.app_parent]
+receiver_columns = ["seen", "transformed"]
+reset_on_change = { transformed = false }
+
+[table.app_child]
+changed_at = "changed"
+media_columns = ["picture"]
+"""
+
+
+@dataclass
+class Deployment:
+    """A small application's sender and receiver, and the Dagster instance that runs both."""
+
+    folder: Path
+    sender_url: str
+    receiver_url: str
+    sftp: LoopbackSftpServer
+    sender_changes: dict[str, str] = field(default_factory=dict)
+    receiver_changes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "receiver" / "spool"
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    def sender_environment(self) -> dict[str, str]:
+        return self._shared() | {
+            "AR_SYNC_SENDER_DATABASE_URL": self.sender_url,
+            "AR_SYNC_SENDER_MEDIA_FLDR": str(self.folder / "sender_media"),
+            "AR_SYNC_TMP_BKP_FLDR": str(self.folder / "scratch"),
+            "AR_SYNC_REMOTE_HOST": self.sftp.host,
+            "AR_SYNC_REMOTE_PORT": str(self.sftp.port),
+            "AR_SYNC_REMOTE_USER": self.sftp.user,
+            "AR_SYNC_PRIVATE_KEY": str(self.sftp.private_key),
+            "AR_SYNC_KNOWN_HOSTS": str(self.sftp.known_hosts),
+            "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+            **self.sender_changes,
+        }
+
+    def receiver_environment(self) -> dict[str, str]:
+        return self._shared() | {
+            "AR_SYNC_RECEIVER_DATABASE_URL": self.receiver_url,
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.folder / "receiver_media"),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
+            "AR_SYNC_TRANSFORM": "none",
+            **self.receiver_changes,
+        }
+
+    def sender_definitions(self) -> dg.Definitions:
+        return sender_definitions(load_sender_settings(self.sender_environment()))
+
+    def receiver_definitions(self) -> dg.Definitions:
+        return receiver_definitions(load_receiver_settings(self.receiver_environment()))
+
+    def run(self, job: str) -> RunOutcome:
+        """Run a job of either side in this process, recorded in the instance."""
+        definitions = (
+            self.sender_definitions() if job.endswith("_dump") else self.receiver_definitions()
+        )
+        with LocalRuns(self.home) as runs:
+            return runs.run(definitions, job, windowed=job == "partial_dump")
+
+    def succeed(self, job: str) -> RunOutcome:
+        """Run a job that must not fail."""
+        outcome = self.run(job)
+        assert outcome.succeeded, outcome.failures
+        return outcome
+
+    def _shared(self) -> dict[str, str]:
+        return {
+            "AR_SYNC_CATALOG": str(self.folder / "catalog.toml"),
+            "AR_SYNC_ADMINS": "operator@example.org",
+        }
+
+
+@pytest.fixture
+def deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[Deployment]:
+    """Two small servers, the sender with some rows and a picture."""
+    sender, receiver = database_factory(), database_factory()
+    execute(
+        sender,
+        *SMALL_SENDER,
+        "INSERT INTO app_parent (code, label) SELECT 'c' || n, 'l' FROM generate_series(1, 20) n",
+        "INSERT INTO app_child (parent_id, amount) SELECT 1 + n % 20, n"
+        " FROM generate_series(1, 300) n",
+        "UPDATE app_child SET picture = 'bus.jpeg' WHERE id = 5",
+    )
+    execute(receiver, *SMALL_RECEIVER)
+    for name in ("sender_media", "receiver_media", "scratch", "home", "receiver/spool"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "sender_media" / "bus.jpeg").write_bytes(b"picture")
+    (tmp_path / "catalog.toml").write_text(SMALL_CATALOG)
+    prepare_spool(tmp_path / "receiver" / "spool")
+    with LoopbackSftpServer(tmp_path / "receiver", tmp_path / "keys") as sftp:
+        yield Deployment(tmp_path, sender, receiver, sftp)
+
+
+def dagster_command(
+    *words: str, environment: Mapping[str, str], home: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run a Dagster command line as an operator would, with nothing but variables set."""
+    program = Path(sys.executable).with_name(words[0])
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("AR_SYNC_", "DAGSTER_"))}
+    return subprocess.run(
+        [program, *words[1:]],
+        env={**clean, **environment, "DAGSTER_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
