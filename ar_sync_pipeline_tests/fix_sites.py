@@ -77,9 +77,7 @@ class TwoSites:
         dump_complete(self.sender, self.catalog, build, self.clock)
         return self._seal(build.path.name)
 
-    def partial(
-        self, window: Window, *, minutes: int = 15, since: Watermark | None = None
-    ) -> Path:
+    def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
@@ -170,16 +168,20 @@ def small_catalog() -> Catalog:
 
 SMALL_SENDER = (
     "CREATE TABLE app_parent (id serial PRIMARY KEY, code text UNIQUE, label text)",
-    "CREATE TABLE app_child (id serial PRIMARY KEY, parent_id integer NOT NULL"
-    " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, changed timestamptz NOT NULL"
-    " DEFAULT clock_timestamp(), amount double precision, picture text)",
+    (
+        "CREATE TABLE app_child (id serial PRIMARY KEY, parent_id integer NOT NULL"
+        " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, changed timestamptz NOT NULL"
+        " DEFAULT clock_timestamp(), amount double precision, picture text)"
+    ),
 )
 SMALL_RECEIVER = (
     *SMALL_SENDER,
     "ALTER TABLE app_parent ADD seen boolean, ADD transformed boolean",
-    "CREATE TABLE app_note (id serial PRIMARY KEY, parent_id integer NOT NULL"
-    " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, maybe_id integer"
-    " REFERENCES app_child DEFERRABLE INITIALLY DEFERRED, text text)",
+    (
+        "CREATE TABLE app_note (id serial PRIMARY KEY, parent_id integer NOT NULL"
+        " REFERENCES app_parent DEFERRABLE INITIALLY DEFERRED, maybe_id integer"
+        " REFERENCES app_child DEFERRABLE INITIALLY DEFERRED, text text)"
+    ),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -13,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
-import yaml
 from rich.console import Console
 
 from ar_sync_pipeline.demo.errors import DemoRunError
@@ -65,17 +65,17 @@ def write_instance(home: Path) -> None:
         "concurrency": {"pools": {"granularity": "run", "default_limit": 1}},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 30},
     }
-    (home / "dagster.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    (home / "dagster.yaml").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def write_workspace(servers: TwoServers, ports: Mapping[str, int]) -> Path:
-    """The workspace of one control plane over two code servers, as in production."""
+    """The workspace of one control plane over two code servers; JSON is YAML too."""
     path = servers.folder / "workspace.yaml"
     locations = [
         {"grpc_server": {"host": _HOST, "port": port, "location_name": name}}
         for name, port in ports.items()
     ]
-    path.write_text(yaml.safe_dump({"load_from": locations}), encoding="utf-8")
+    path.write_text(json.dumps({"load_from": locations}), encoding="utf-8")
     return path
 
 

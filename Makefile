@@ -1,0 +1,35 @@
+# Needs Python 3.11 or later; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+
+.PHONY: demo demo-ui test lint format clean
+
+demo: $(READY)  ## two servers in one folder, proved equal
+	$(VENV)/bin/ar-sync demo
+
+demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-C
+	$(VENV)/bin/ar-sync demo --ui
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+lint: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(READY)
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+clean:
+	rm -rf $(VENV)
+
+$(READY): pyproject.toml uv.lock
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --inexact --quiet
+	touch $@
