@@ -27,7 +27,9 @@ FROM (
   SELECT id, creation::time AS time,
     CASE extract(isodow FROM creation)
       WHEN 6 THEN 'Sábado' WHEN 7 THEN 'Domingo' ELSE 'Laboral' END AS day_type
-  FROM (SELECT id, {local_creation} AS creation FROM {events} event WHERE id = ANY (%s::int[])) created
+  FROM (
+    SELECT id, {local_creation} AS creation FROM {events} event WHERE id = ANY (%s::int[])
+  ) created
   OFFSET 0
 ) local
 """
