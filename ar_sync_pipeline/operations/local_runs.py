@@ -1,6 +1,7 @@
 """Running jobs in this process, recorded in a Dagster instance: for the demo and for tests."""
 
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -39,7 +40,7 @@ class LocalRuns:
         self._instance.dispose()
 
     def run(self, definitions: dg.Definitions, name: str, *, windowed: bool = False) -> RunOutcome:
-        """Run a job to its end.
+        """Run a job to its end; Dagster's own log goes to ``runs.log`` in the folder.
 
         Args:
             windowed: whether the job is partitioned by window; the newest closed one is taken.
@@ -47,9 +48,10 @@ class LocalRuns:
         job = definitions.resolve_job_def(name)
         windows = job.partitions_def
         window = windows.get_last_partition_key() if windowed and windows else None
-        result = job.execute_in_process(
-            instance=self._instance, raise_on_error=False, partition_key=window
-        )
+        with (self._home / "runs.log").open("a") as log, redirect_stderr(log):
+            result = job.execute_in_process(
+                instance=self._instance, raise_on_error=False, partition_key=window
+            )
         return RunOutcome(result.run_id, result.success, tuple(_failures(result)))
 
 

@@ -10,7 +10,12 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.errors import (
+    DatabaseFailedError,
+    DatabaseRefusedError,
+    DatabaseUnreachableError,
+)
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -57,19 +62,35 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
 
     Raises:
         DatabaseUnreachableError: no server there, or the connection broke inside the block.
-        DatabaseRefusedError: the server refused the role, password or database.
+        DatabaseFailedError: the server gave up a statement inside the block.
+        DatabaseRefusedError: the server refused the role, password or database, or the role
+            lacks a right that a statement inside the block needs.
     """
     connection = _open(url, application, autocommit)
-    try:
-        with connection:
+    with connection:
+        try:
             yield connection
-    except psycopg.OperationalError as error:
-        if not connection.closed and not connection.broken:
-            raise
-        raise DatabaseUnreachableError(
-            f"the connection to the database {database_label(url)} broke ({_first_line(error)})",
+        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+            # Looked at before the connection is closed: afterwards every error looks like a break.
+            raise _failure(error, connection, database_label(url)) from error
+
+
+def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSyncError:
+    if connection.closed or connection.broken:
+        return DatabaseUnreachableError(
+            f"the connection to the database {label} broke ({_first_line(error)})",
             remedy="it is tried again; look at the server's log if it repeats",
-        ) from error
+        )
+    message = error.diag.message_primary or _first_line(error)
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return DatabaseRefusedError(
+            f"the database {label} refused a statement ({message})",
+            remedy="grant the right to the role in the URL",
+        )
+    return DatabaseFailedError(
+        f"the database {label} gave up a statement ({message})",
+        remedy="it is tried again; look at the server's log if it repeats",
+    )
 
 
 def _open(url: str, application: str, autocommit: bool) -> Connection:

@@ -30,7 +30,9 @@ class ByteSink(Protocol):
 def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> int:
     """Stream ``COPY (query) TO STDOUT (FORMAT binary)`` into a sink; returns the number of rows.
 
-    Memory is bounded by one piece of half a megabyte plus the longest row.
+    Memory is bounded by one piece of half a megabyte plus the longest row. An error of the server
+    leaves the connection usable; one of the sink closes it, since the rest of the stream would
+    stand before the next statement's result.
     """
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     pgconn = connection.pgconn
@@ -40,7 +42,11 @@ def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> i
     if result.status != pq.ExecStatus.COPY_OUT:
         _drain(pgconn)
         raise psycopg.errors.error_from_result(result)
-    _receive(pgconn, sink)
+    try:
+        _receive(pgconn, sink)
+    except BaseException:
+        connection.close()
+        raise
     final = _next_result(pgconn)
     _drain(pgconn)
     if final.status != pq.ExecStatus.COMMAND_OK:
@@ -99,8 +105,8 @@ def _drain(pgconn: pq.abc.PGconn) -> None:
 
 
 def _wait(pgconn: pq.abc.PGconn, *, writing: bool) -> None:
-    socket = pgconn.socket
-    readers, writers = ([], [socket]) if writing else ([socket], [])
-    ready = select.select(readers, writers, [], _STALL_SECONDS)
-    if not (ready[0] or ready[1]):
+    # Not select(): it fails for descriptors from 1024 on, which a busy process has.
+    ready = select.poll()
+    ready.register(pgconn.socket, select.POLLOUT if writing else select.POLLIN)
+    if not ready.poll(_STALL_SECONDS * 1000):
         raise psycopg.OperationalError(f"the server was silent for {_STALL_SECONDS} s in a COPY")

@@ -3,8 +3,9 @@
 A row's digest is ``hash_record_extended`` over its columns, hashed once more; a set's is the sum,
 with the count beside it. The second hash is needed: a record's hash is a polynomial of its columns'
 hashes, so a plain sum would not change when two rows exchange the values of a column. It takes the
-first as ``float8`` because ``hashint8extended`` would fold it to 32 bits. Where equal values can differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks of
-``char(n)``), a text or wire form is hashed instead of the value. PostgreSQL does not promise that
+first as ``float8`` because ``hashint8extended`` would fold it to 32 bits. Where equal values can
+differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks at the end of ``bpchar``), a text or
+wire form is hashed instead of the value. PostgreSQL does not promise that
 its hash functions agree between versions: `probe_digest` tells whether two servers' do.
 """
 
@@ -26,7 +27,12 @@ _HASHED_AS_THEY_ARE = re.compile(
     r"(smallint|integer|bigint|boolean|text|character varying(\(\d+\))?|uuid|bytea|date"
     r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
 )
-_WIRE_FORMS = {"real": "float4send", "double precision": "float8send"}
+_WIRE_FORMS = {
+    "real": "float4send",
+    "double precision": "float8send",
+    "bpchar": "bpcharsend",
+    "money": "cash_send",
+}
 _INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
 
 

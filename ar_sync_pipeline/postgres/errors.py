@@ -10,7 +10,11 @@ class DatabaseUnreachableError(TransientError):
 
 
 class DatabaseRefusedError(TerminalError):
-    """The server answered no: wrong role, password or database name."""
+    """The server answered no: wrong role, password or database name, or a right is missing."""
+
+
+class DatabaseFailedError(TransientError):
+    """The server gave a statement up: a deadlock, a time-out, a full disk, a shutdown."""
 
 
 class SchemaError(TerminalError):

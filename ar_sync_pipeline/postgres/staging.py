@@ -122,7 +122,7 @@ def stage_chunk(
     columns = column_list(column.name for column in staged.manifest.columns)
     try:
         rows = copy_in(connection, staged.relation, columns, data)
-    except psycopg.DataError as error:
+    except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"
             f" ({error.diag.message_primary})",

@@ -105,12 +105,15 @@ def _parse_line(fields: list[str], where: str) -> PinnedKey | None:
         raise _bad_line(where, "has fewer than the three fields hosts, key type and key")
     hosts, key_type, encoded = fields[:3]
     try:
-        key = PKey.from_type_string(key_type, base64.b64decode(encoded, validate=True))
+        blob = base64.b64decode(encoded, validate=True)
+        key = PKey.from_type_string(key_type, blob)
     except UnknownKeyType:
         return None
     # A damaged key fails in many ways inside paramiko and cryptography, none of them documented.
     except (binascii.Error, SSHException, ValueError, IndexError, TypeError) as error:
         raise _bad_line(where, "holds a key that is damaged") from error
+    if key.asbytes() != blob:  # paramiko fills what a cut key lacks with zeros
+        raise _bad_line(where, "holds a key that is damaged")
     patterns = tuple(h if h.startswith(_HASHED) else h.lower() for h in hosts.split(","))
     return PinnedKey(patterns, key, revoked=marker == _REVOKED)
 

@@ -32,7 +32,7 @@ def make_source(
     media: Mapping[str, bytes] | None = None,
     tables: Mapping[str, Sequence[bytes]] | None = None,
     key: bytes | None = None,
-    **fields: Any,  # noqa: ANN401  any of the model's fields
+    **fields: Any,
 ) -> ArchiveSource:
     """An archive of these pictures and these tables' chunks, whose files lie in ``folder``."""
     folder.mkdir(exist_ok=True)
@@ -66,7 +66,7 @@ def make_entry(path: str, content: bytes) -> MediaEntry:
     )
 
 
-def make_table(name: str, **fields: Any) -> TableManifest:  # noqa: ANN401  as above
+def make_table(name: str, **fields: Any) -> TableManifest:
     defaults: dict[str, Any] = {
         "columns": (Column(name="id", type="integer", nullable=False),),
         "primary_key": ("id",),
@@ -76,7 +76,7 @@ def make_table(name: str, **fields: Any) -> TableManifest:  # noqa: ANN401  as a
     return TableManifest(name=name, **(defaults | fields))
 
 
-def make_manifest(**fields: Any) -> Manifest:  # noqa: ANN401  as above
+def make_manifest(**fields: Any) -> Manifest:
     defaults: dict[str, Any] = {
         "archive_id": UUID("00000000-0000-4000-8000-000000000001"),
         "kind": ArchiveKind.COMPLETE,

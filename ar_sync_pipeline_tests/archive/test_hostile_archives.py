@@ -77,7 +77,7 @@ def member(name: str, content: bytes) -> bytes:
     return member_header(name, len(content)) + content + bytes(padding_bytes(len(content)))
 
 
-def altered(change: Callable[[dict[str, Any]], object], **fields: Any) -> bytes:  # noqa: ANN401  any
+def altered(change: Callable[[dict[str, Any]], object], **fields: Any) -> bytes:
     """Canonical JSON of a manifest that was changed behind the models' back."""
     content = json.loads(make_manifest(**fields).to_json())
     change(content)
@@ -181,7 +181,7 @@ def test_a_manifest_with_any_value_of_any_type_is_read_or_refused(
     assert isinstance(parsed, Manifest)
 
 
-def _chunk(**fields: Any) -> Chunk:  # noqa: ANN401  any of the model's fields
+def _chunk(**fields: Any) -> Chunk:
     defaults: dict[str, Any] = {
         "member": "tables/t.00000.copy.zst",
         "key_range": None,
@@ -300,7 +300,7 @@ def test_a_chunk_is_named_after_its_table_and_place(tmp_path: Path, table: str, 
     refusal(forge(tmp_path, make_manifest(tables=tables).to_json()))
 
 
-def _tar_member(**fields: Any) -> bytes:  # noqa: ANN401  any of TarInfo's fields
+def _tar_member(**fields: Any) -> bytes:
     info = tarfile.TarInfo("media/a.jpeg")
     for field, value in fields.items():
         setattr(info, field, value)

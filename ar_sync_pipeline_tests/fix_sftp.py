@@ -1,0 +1,384 @@
+"""SFTP servers for tests: asyncssh in this process (with faults on demand), OpenSSH's sshd, and a
+TCP proxy that cuts or swallows.
+
+Fixtures: `sftp_server` (asyncssh), `openssh_server`, `cutting_proxy`. Each server has ``.root``
+(a folder on this disk), ``.endpoint()``, ``.remote_path(path)`` and ``.spool_path`` / ``.spool``
+(an existing, empty spool, here and as the account sees it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import getpass
+import io
+import os
+import pwd
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import asyncssh
+import pytest
+
+from ar_sync_pipeline.demo.sftp_server import HOST, LoopbackSftpServer
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SSHD = Path("/usr/sbin/sshd")
+_AS_ROOT = os.geteuid() == 0
+
+
+class SftpTestServer(Protocol):
+    """What a test needs of either server."""
+
+    @property
+    def root(self) -> Path: ...
+
+    @property
+    def spool_path(self) -> Path: ...
+
+    @property
+    def spool(self) -> PurePosixPath: ...
+
+    @property
+    def known_hosts(self) -> Path: ...
+
+    def endpoint(self) -> SftpEndpoint: ...
+
+    def remote_path(self, path: Path) -> PurePosixPath: ...
+
+    def make_unwritable(self) -> None: ...
+
+
+@dataclass
+class Faults:
+    """What the asyncssh server does wrong from now on.
+
+    Attributes:
+        unsupported: extensions that it does not offer: posix_rename, fsync, statvfs.
+        read_only: nobody may write.
+        free_bytes: what its disk still takes; None for the real one.
+        lose_next_rename_reply: rename, then drop the connection instead of answering.
+        cross_device: every folder is on a file system of its own.
+        freeze: answer no write any more.
+    """
+
+    unsupported: set[str] = field(default_factory=set)
+    read_only: bool = False
+    free_bytes: int | None = None
+    lose_next_rename_reply: bool = False
+    cross_device: bool = False
+    freeze: threading.Event = field(default_factory=threading.Event)
+
+
+class FaultySftp(asyncssh.SFTPServer):
+    """asyncssh's server with `Faults`."""
+
+    def __init__(
+        self, channel: asyncssh.SSHServerChannel[bytes], root: Path, faults: Faults
+    ) -> None:
+        super().__init__(channel, chroot=os.fsencode(root))
+        self._faults = faults
+
+    def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> Any:
+        if self._faults.read_only and pflags & asyncssh.FXF_WRITE:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
+        return super().open(path, pflags, attrs)
+
+    def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> Any:
+        if self._faults.read_only:
+            raise asyncssh.SFTPPermissionDenied("Permission denied")
+        return super().mkdir(path, attrs)
+
+    async def write(self, file_obj: object, offset: int, data: bytes) -> int:
+        if self._faults.freeze.is_set():
+            assert isinstance(file_obj, io.IOBase)
+            # asyncssh forgets the open file when the session's task is cancelled.
+            with file_obj:
+                await asyncio.Event().wait()
+        free = self._faults.free_bytes
+        if free is not None:
+            if free < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._faults.free_bytes = free - len(data)
+        written = super().write(file_obj, offset, data)
+        assert isinstance(written, int)
+        return written
+
+    def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:
+        self._offered("posix_rename")
+        if self._faults.cross_device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        result = super().posix_rename(oldpath, newpath)
+        if self._faults.lose_next_rename_reply:
+            self._faults.lose_next_rename_reply = False
+            self.connection.abort()
+        return result
+
+    def statvfs(self, path: bytes) -> Any:
+        self._offered("statvfs")
+        return super().statvfs(path)
+
+    def fsync(self, file_obj: object) -> Any:
+        self._offered("fsync")
+        return super().fsync(file_obj)
+
+    def _offered(self, name: str) -> None:
+        if name in self._faults.unsupported:
+            raise asyncssh.SFTPOpUnsupported("Operation unsupported")
+
+
+class AsyncsshTestServer(LoopbackSftpServer):
+    """The demo's server with a spool and faults."""
+
+    def __init__(self, folder: Path) -> None:
+        self.faults = Faults()
+        root = folder / "root"
+        self.spool_path = root / "spool"
+        self.spool_path.mkdir(parents=True)
+        super().__init__(
+            root,
+            folder / "keys",
+            sftp_factory=lambda channel: FaultySftp(channel, root, self.faults),
+        )
+
+    @property
+    def spool(self) -> PurePosixPath:
+        return self.remote_path(self.spool_path)
+
+    def make_unwritable(self) -> None:
+        # Permissions do not stop a server that runs as root.
+        self.faults.read_only = True
+
+
+class OpensshTestServer:
+    """OpenSSH's sshd with a configuration of its own, on a free port, for one account.
+
+    As root the account is ``nobody``, so that permissions count; else it is whoever runs the test.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "root"
+        self.spool_path = self.root
+        self.known_hosts = folder / "known_hosts"
+        self.user = "nobody" if _AS_ROOT else getpass.getuser()
+        self._folder = folder
+        self._port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        for name in ("host_key", "client_key"):
+            subprocess.run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self._folder / name],
+                check=True,
+            )
+        shutil.copy(self._folder / "client_key.pub", self._folder / "authorized_keys")
+        public = (self._folder / "host_key.pub").read_text().split()[:2]
+        self.known_hosts.write_text(f"[{HOST}]:{self._port} {' '.join(public)}\n")
+        self.root.mkdir()
+        if _AS_ROOT:
+            Path("/run/sshd").mkdir(exist_ok=True)
+        config = self._folder / "sshd_config"
+        config.write_text(self._configuration())
+        log = self._folder / "sshd.log"
+        self._process = subprocess.Popen([SSHD, "-D", "-f", config, "-E", log])
+        self._wait_until_it_listens(log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process is not None
+        self._process.terminate()
+        self._process.wait(10)
+
+    def endpoint(self) -> SftpEndpoint:
+        return SftpEndpoint(
+            HOST, self._port, self.user, self._folder / "client_key", self.known_hosts
+        )
+
+    @property
+    def spool(self) -> PurePosixPath:
+        return self.remote_path(self.spool_path)
+
+    def remote_path(self, path: Path) -> PurePosixPath:
+        return PurePosixPath(path)
+
+    def make_unwritable(self) -> None:
+        if _AS_ROOT:
+            os.chown(self.spool_path, 0, 0)
+        self.spool_path.chmod(0o555)
+
+    def renew_spool(self) -> None:
+        """Give the account a fresh, empty spool."""
+        self.spool_path = Path(tempfile.mkdtemp(prefix="spool-", dir=self.root))
+        if _AS_ROOT:
+            account = pwd.getpwnam(self.user)
+            os.chown(self.spool_path, account.pw_uid, account.pw_gid)
+
+    def _configuration(self) -> str:
+        return "\n".join(
+            (
+                f"ListenAddress {HOST}",
+                f"Port {self._port}",
+                f"HostKey {self._folder}/host_key",
+                f"AuthorizedKeysFile {self._folder}/authorized_keys",
+                "PidFile none",
+                "UsePAM no",
+                "StrictModes no",
+                "AuthenticationMethods publickey",
+                "Subsystem sftp internal-sftp",
+                "ForceCommand internal-sftp",
+                "",
+            )
+        )
+
+    def _wait_until_it_listens(self, log: Path) -> None:
+        assert self._process is not None
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self._port), 1):
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.02)
+        raise RuntimeError(f"sshd did not start: {log.read_text()}")
+
+
+class CuttingProxy:
+    """A TCP proxy that breaks the line from the client to the server after so many bytes.
+
+    Args:
+        port: of the server.
+        cut_after: for the first connections, one after the other: bytes of the client that pass
+            before both sides are closed; later connections are not touched.
+        swallow_after: bytes of the client, per connection, that pass before nothing passes any
+            more in either direction, with all sockets open.
+    """
+
+    def __init__(
+        self, port: int, *, cut_after: tuple[int, ...] = (), swallow_after: int | None = None
+    ) -> None:
+        self._server_port = port
+        self._cuts = list(cut_after)
+        self._swallow_after = swallow_after
+        self._stop = threading.Event()
+        self._listener = socket.create_server((HOST, 0))
+        self._listener.settimeout(0.05)
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self.port: int = self._listener.getsockname()[1]
+        self.connections = 0
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+        self._listener.close()
+
+    def endpoint(self, server: SftpTestServer, known_hosts: Path) -> SftpEndpoint:
+        """The server's account by way of this proxy; pins the server's key for its port."""
+        key = server.known_hosts.read_text().split(maxsplit=1)[1]
+        known_hosts.write_text(f"[{HOST}]:{self.port} {key}")
+        return replace(server.endpoint(), port=self.port, known_hosts=known_hosts)
+
+    def _accept(self) -> None:
+        while not self._stop.is_set():
+            try:
+                client, _ = self._listener.accept()
+            except TimeoutError:
+                continue
+            self.connections += 1
+            cut = self._cuts.pop(0) if self._cuts else None
+            relay = threading.Thread(target=self._relay, args=(client, cut), daemon=True)
+            self._threads.append(relay)
+            relay.start()
+
+    def _relay(self, client: socket.socket, cut_after: int | None) -> None:
+        passed = 0
+        with client, socket.create_connection((HOST, self._server_port)) as server:
+            peers = {client: server, server: client}
+            while not self._stop.is_set():
+                readable, _, _ = select.select(list(peers), [], [], 0.05)
+                for side in readable:
+                    try:
+                        data = side.recv(65536)
+                        peers[side].sendall(data)
+                    except OSError:
+                        return
+                    passed += len(data) if side is client else 0
+                    if not data or (cut_after is not None and passed >= cut_after):
+                        return
+                if self._swallow_after is not None and passed >= self._swallow_after:
+                    self._stop.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server((HOST, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def sftp_server(tmp_path: Path) -> Iterator[AsyncsshTestServer]:
+    with AsyncsshTestServer(tmp_path / "sftp") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def openssh_daemon() -> Iterator[OpensshTestServer]:
+    """One sshd for the whole session; each test gets a spool of its own."""
+    if not SSHD.exists():
+        pytest.skip("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
+    # Not under pytest's own folder, which only its owner may enter: the account is another one.
+    folder = Path(tempfile.mkdtemp(prefix="ar-sync-sshd-"))
+    folder.chmod(0o755)
+    try:
+        with OpensshTestServer(folder) as server:
+            yield server
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def openssh_server(openssh_daemon: OpensshTestServer) -> OpensshTestServer:
+    openssh_daemon.renew_spool()
+    return openssh_daemon
+
+
+@pytest.fixture(params=["sftp_server", "openssh_server"])
+def any_sftp_server(request: pytest.FixtureRequest) -> SftpTestServer:
+    """Both servers in turn: the contract suite runs against each."""
+    server: SftpTestServer = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture
+def cutting_proxy() -> Iterator[Callable[..., CuttingProxy]]:
+    """Starts proxies; all are stopped at the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(
+            server: SftpTestServer,
+            *,
+            cut_after: tuple[int, ...] = (),
+            swallow_after: int | None = None,
+        ) -> CuttingProxy:
+            proxy = CuttingProxy(
+                server.endpoint().port, cut_after=cut_after, swallow_after=swallow_after
+            )
+            return stack.enter_context(proxy)
+
+        yield start

@@ -1,0 +1,34 @@
+"""Archives in memory, for publishing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import random
+from dataclasses import dataclass
+from functools import cached_property
+from typing import BinaryIO
+
+NAME = "NEW_backup_partial_20261123T153000.123456Z.tar"
+APPLIED_NAME = "backup_partial_20261123T153000.123456Z.tar"
+MIB = 2**20
+
+
+@dataclass
+class MemorySource:
+    content: bytes
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content)
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    def open(self) -> BinaryIO:
+        return io.BytesIO(self.content)
+
+
+def some_archive(size_bytes: int = 3 * MIB + 17, seed: int = 1) -> MemorySource:
+    return MemorySource(random.Random(seed).randbytes(size_bytes))  # noqa: S311  not a secret

@@ -1,0 +1,92 @@
+"""The connectivity check names the step that fails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, SftpTestServer
+
+ALL_STEPS = [
+    "resolve",
+    "connect",
+    "host key",
+    "login",
+    "sftp",
+    "spool exists",
+    "spool writable",
+    "free space",
+    "clock difference",
+]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def check_failure(steps: list[ProbeStep], name: str) -> ProbeStep:
+    failed = steps[-1]
+    assert failed.name == name
+    assert failed.outcome is ProbeOutcome.FAILED
+    assert failed.remedy
+    assert all(step.ok for step in steps[:-1])
+    return failed
+
+
+def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTestServer) -> None:
+    steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
+    assert [step.name for step in steps] == ALL_STEPS
+    assert [s for s in steps if not s.ok] == []
+    assert "SHA256:" in steps[2].detail
+    assert "gcm" in steps[2].detail
+    assert all(step.seconds >= 0 and step.detail for step in steps)
+    files = [p for p in any_sftp_server.spool_path.rglob("*") if p.is_file()]
+    assert files == []
+
+
+def test_each_failing_step_is_the_last(sftp_server: AsyncsshTestServer, tmp_path: Path) -> None:
+    good, spool = sftp_server.endpoint(), sftp_server.spool
+    (tmp_path / "empty").touch()
+    wrong = {
+        "settings": replace(good, known_hosts=tmp_path / "absent"),
+        "resolve": replace(good, host="nowhere.invalid"),
+        "connect": replace(good, port=1),
+        "host key": replace(good, known_hosts=tmp_path / "empty"),
+        "login": replace(good, user="stranger"),
+    }
+    for name, endpoint in wrong.items():
+        check_failure(probe(endpoint, spool, clock=now), name)
+    check_failure(probe(good, spool / "absent", clock=now), "spool exists")
+    sftp_server.make_unwritable()
+    check_failure(probe(good, spool, clock=now), "spool writable")
+
+
+def test_folder_on_another_file_system_is_found_out(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.cross_device = True
+    failed = check_failure(
+        probe(sftp_server.endpoint(), sftp_server.spool, clock=now), "spool writable"
+    )
+    assert "renaming" in failed.detail
+    assert [p for p in sftp_server.spool_path.rglob("*") if p.is_file()] == []
+
+
+def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
+    steps = probe(
+        sftp_server.endpoint(), sftp_server.spool, clock=lambda: now() + timedelta(minutes=5)
+    )
+    assert steps[-1].name == "clock difference"
+    assert steps[-1].outcome is ProbeOutcome.WARNED
+    assert "-300 s" in steps[-1].detail or "-299 s" in steps[-1].detail
+
+
+def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.unsupported |= {"fsync", "statvfs", "posix_rename"}
+    steps = {s.name: s for s in probe(sftp_server.endpoint(), sftp_server.spool, clock=now)}
+    assert steps["spool writable"].outcome is ProbeOutcome.WARNED
+    assert steps["free space"].outcome is ProbeOutcome.WARNED

@@ -1,0 +1,264 @@
+"""What publishing promises, held against each server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ar_sync_pipeline.sftp.errors import (
+    ArchiveConflictError,
+    LoginRefusedError,
+    ReceiverDiskFullError,
+    RemoteFileMissingError,
+    RemoteFileTooLargeError,
+    RemoteNameError,
+    SpoolMissingError,
+    SpoolNotWritableError,
+)
+from ar_sync_pipeline.sftp.publish import Publication, publish
+from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.spool_folders import (
+    INCOMING,
+    SPOOL_FOLDERS,
+    list_names,
+    prepare_spool,
+    read_small_file,
+)
+from ar_sync_pipeline_tests.sftp.sources import (
+    APPLIED_NAME,
+    MIB,
+    NAME,
+    MemorySource,
+    some_archive,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from ar_sync_pipeline_tests.fix_sftp import SftpTestServer
+
+
+def publish_to(
+    server: SftpTestServer, session: SftpSession, source: MemorySource, **changes: str
+) -> Publication:
+    names = {"folder": "partial", "filename": NAME} | changes
+    return publish(
+        session, source, spool=server.spool, folder=names["folder"], filename=names["filename"]
+    )
+
+
+@pytest.fixture
+def session(any_sftp_server: SftpTestServer) -> Iterator[SftpSession]:
+    with open_session(any_sftp_server.endpoint()) as opened:
+        yield opened
+
+
+def test_archive_arrives_whole_and_leaves_no_part(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    source, seen = some_archive(), list[tuple[int, int]]()
+    result = publish(
+        session,
+        source,
+        spool=any_sftp_server.spool,
+        folder="partial",
+        filename=NAME,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    spool = any_sftp_server.spool_path
+    assert (spool / "partial" / NAME).read_bytes() == source.content
+    assert list((spool / INCOMING).iterdir()) == []
+    assert (result.sent_bytes, result.resumed_bytes) == (source.size_bytes, 0)
+    assert not result.already_there
+    assert seen[0] == (0, source.size_bytes)
+    assert seen[-1] == (source.size_bytes, source.size_bytes)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("size_bytes", [0, 1, 65379, 65380])
+def test_archives_of_any_size_arrive(
+    any_sftp_server: SftpTestServer, session: SftpSession, size_bytes: int
+) -> None:
+    source = some_archive(size_bytes)
+    result = publish_to(any_sftp_server, session, source)
+    assert (any_sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+    assert not result.already_there
+
+
+@pytest.mark.parametrize("name_there", [NAME, APPLIED_NAME])
+def test_same_archive_again_is_a_no_op(
+    any_sftp_server: SftpTestServer, session: SftpSession, name_there: str
+) -> None:
+    source = some_archive()
+    publish_to(any_sftp_server, session, source)
+    folder = any_sftp_server.spool_path / "partial"
+    (folder / NAME).rename(folder / name_there)
+    result = publish_to(any_sftp_server, session, source)
+    assert result.already_there
+    assert (result.sent_bytes, result.path.name) == (0, name_there)
+    assert [p.name for p in folder.iterdir()] == [name_there]
+
+
+@pytest.mark.parametrize("name_there", [NAME, APPLIED_NAME])
+def test_another_archive_of_the_same_name_is_never_overwritten(
+    any_sftp_server: SftpTestServer, session: SftpSession, name_there: str
+) -> None:
+    prepare_spool(session, any_sftp_server.spool)
+    other = any_sftp_server.spool_path / "partial" / name_there
+    other.write_bytes(b"other")
+    with pytest.raises(ArchiveConflictError, match="5 bytes instead of"):
+        publish_to(any_sftp_server, session, some_archive())
+    assert other.read_bytes() == b"other"
+
+
+def test_watcher_never_sees_a_partial_file_under_its_final_name(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    """Old system, D10: a receiver that looked during an upload took 6 of 37 MB."""
+    source, stop, sizes = some_archive(8 * MIB), threading.Event(), set[int]()
+    final = any_sftp_server.spool_path / "partial" / NAME
+
+    def watch() -> None:
+        while not stop.is_set():
+            if final.exists():
+                sizes.add(final.stat().st_size)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        publish_to(any_sftp_server, session, source)
+    finally:
+        stop.set()
+        watcher.join()
+    assert sizes <= {source.size_bytes}
+    assert final.stat().st_size == source.size_bytes
+
+
+def test_missing_subfolders_are_made_and_the_spool_itself_never(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    prepare_spool(session, any_sftp_server.spool)
+    prepare_spool(session, any_sftp_server.spool)
+    assert {p.name for p in any_sftp_server.spool_path.iterdir()} == set(SPOOL_FOLDERS)
+    with pytest.raises(SpoolMissingError, match="does not exist"):
+        prepare_spool(session, any_sftp_server.spool.with_name("spoool"))
+
+
+def test_a_file_in_place_of_the_spool_is_told_as_such(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    any_sftp_server.spool_path.rmdir()
+    any_sftp_server.spool_path.write_text("")
+    with pytest.raises(SpoolMissingError, match="is not a folder"):
+        publish_to(any_sftp_server, session, some_archive())
+
+
+def test_unwritable_spool_is_told_as_such(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    any_sftp_server.make_unwritable()
+    with pytest.raises(SpoolNotWritableError, match="not permitted"):
+        publish_to(any_sftp_server, session, some_archive())
+
+
+@pytest.mark.parametrize("filename", ["../x", "a/b", ".hidden", "-rf", "a\nb", "ñ", "x" * 201, ""])
+def test_dangerous_names_are_refused(
+    any_sftp_server: SftpTestServer, session: SftpSession, filename: str
+) -> None:
+    with pytest.raises(RemoteNameError):
+        publish_to(any_sftp_server, session, some_archive(1), filename=filename)
+    assert list(any_sftp_server.spool_path.iterdir()) == []
+
+
+def test_folders_outside_the_spool_are_refused(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    with pytest.raises(RemoteNameError):
+        publish_to(any_sftp_server, session, some_archive(1), folder="../elsewhere")
+
+
+def test_refused_login_names_user_and_key(any_sftp_server: SftpTestServer, tmp_path: Path) -> None:
+    stranger = tmp_path / "stranger"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
+    endpoint = replace(any_sftp_server.endpoint(), private_key=stranger)
+    with (
+        pytest.raises(LoginRefusedError, match=f"'{endpoint.user}' with the key SHA256:"),
+        open_session(endpoint),
+    ):
+        pass
+
+
+def test_receipts_are_listed_and_read(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    prepare_spool(session, any_sftp_server.spool)
+    receipts = any_sftp_server.spool_path / "receipts"
+    (receipts / "b.json").write_bytes(b"{}")
+    (receipts / "a.json").write_bytes(b"x" * 100_000)
+    for stray in (b".hidden", b"-rf", b"latin-\xf1", b"two\nlines"):
+        (receipts / os.fsdecode(stray)).touch()
+    (receipts / "folder").mkdir()
+    (receipts / "link").symlink_to("/etc/passwd")
+    remote = any_sftp_server.spool / "receipts"
+    assert list_names(session, remote) == ["a.json", "b.json"]
+    assert read_small_file(session, remote / "b.json", 2) == b"{}"
+    assert read_small_file(session, remote / "a.json", 100_000) == b"x" * 100_000
+    with pytest.raises(RemoteFileTooLargeError):
+        read_small_file(session, remote / "a.json", 99_999)
+    with pytest.raises(RemoteFileMissingError):
+        read_small_file(session, remote / "c.json", 10)
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
+    """A file system of its own at ``folder``, owned as the folder is."""
+    owner = folder.stat()
+    options = f"size={size_bytes},uid={owner.st_uid},gid={owner.st_gid},mode=0755"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("a small file system can be mounted as root only")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_full_disk_is_told_before_anything_is_sent(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    spool = any_sftp_server.spool_path
+    with small_disk(spool, 4 * MIB):
+        with pytest.raises(ReceiverDiskFullError, match="to be sent and only"):
+            publish_to(any_sftp_server, session, some_archive(4 * MIB))
+        assert list((spool / INCOMING).iterdir()) == []
+
+
+def test_disk_that_fills_during_the_upload_is_told_as_such(
+    any_sftp_server: SftpTestServer, session: SftpSession
+) -> None:
+    spool = any_sftp_server.spool_path
+    with small_disk(spool, 8 * MIB):
+        prepare_spool(session, any_sftp_server.spool)
+
+        def fill(_done: int, _total: int) -> None:
+            filler = spool / "filler"
+            if not filler.exists():
+                filler.write_bytes(bytes(5 * MIB))
+
+        with pytest.raises(ReceiverDiskFullError, match="writing"):
+            publish(
+                session,
+                some_archive(6 * MIB),
+                spool=any_sftp_server.spool,
+                folder="partial",
+                filename=NAME,
+                progress=fill,
+            )
+        assert not (spool / "partial" / NAME).exists()

@@ -1,0 +1,222 @@
+"""Cut, swallowed, frozen and lying: an upload resumes or ends with one clear error."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import pytest
+
+from ar_sync_pipeline.sftp.errors import (
+    ConnectionLostError,
+    ReceiverDiskFullError,
+    SourceChangedError,
+)
+from ar_sync_pipeline.sftp.publish import RetryPlan, publish, publish_with_retries
+from ar_sync_pipeline.sftp.session import SessionLimits, open_session
+from ar_sync_pipeline.sftp.spool_folders import INCOMING
+from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+    from ar_sync_pipeline.sftp.publish import Publication
+    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, CuttingProxy, SftpTestServer
+
+    StartProxy = Callable[..., CuttingProxy]
+
+IMPATIENT = SessionLimits(opening_seconds=2, silence_seconds=1)
+AT_ONCE = RetryPlan(attempts=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+
+
+def publish_hard(
+    endpoint: SftpEndpoint, server: SftpTestServer, source: MemorySource
+) -> Publication:
+    return publish_with_retries(
+        endpoint,
+        source,
+        spool=server.spool,
+        folder="partial",
+        filename=NAME,
+        limits=IMPATIENT,
+        plan=AT_ONCE,
+    )
+
+
+def final_bytes(server: SftpTestServer) -> bytes:
+    return (server.spool_path / "partial" / NAME).read_bytes()
+
+
+def leave_part(server: SftpTestServer, source: MemorySource, content: bytes) -> None:
+    folder = server.spool_path / INCOMING
+    folder.mkdir()
+    part = folder / f"{NAME}.{source.sha256[:16]}.part"
+    part.write_bytes(content)
+    part.chmod(0o666)
+
+
+def test_cut_upload_resumes_where_it_stopped(
+    any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
+) -> None:
+    source = some_archive(12 * MIB)
+    proxy = cutting_proxy(any_sftp_server, cut_after=(5 * MIB, 5 * MIB))
+    result = publish_hard(proxy.endpoint(any_sftp_server, tmp_path / "k"), any_sftp_server, source)
+    assert final_bytes(any_sftp_server) == source.content
+    assert (result.attempts, proxy.connections) == (3, 3)
+    assert result.resumed_bytes > 5 * MIB
+    # What was on the line when it was cut is sent again; the rest is not.
+    assert result.sent_bytes < source.size_bytes + 2 * MIB
+    assert not result.already_there
+
+
+def test_part_with_another_tail_is_sent_again_from_the_start(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    source = some_archive()
+    leave_part(sftp_server, source, source.content[: 2 * MIB - 1] + b"?")
+    result = publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert (result.sent_bytes, result.resumed_bytes) == (source.size_bytes, 0)
+    assert final_bytes(sftp_server) == source.content
+
+
+@pytest.mark.parametrize("present_bytes", [1, 2 * MIB + 5, 3 * MIB + 17])
+def test_part_with_the_right_tail_is_completed(
+    sftp_server: AsyncsshTestServer, present_bytes: int
+) -> None:
+    source = some_archive()
+    leave_part(sftp_server, source, source.content[:present_bytes])
+    result = publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert (result.resumed_bytes, result.sent_bytes) == (
+        present_bytes,
+        source.size_bytes - present_bytes,
+    )
+    assert final_bytes(sftp_server) == source.content
+
+
+def test_part_longer_than_the_source_is_sent_again(sftp_server: AsyncsshTestServer) -> None:
+    source = some_archive()
+    leave_part(sftp_server, source, source.content + b"more")
+    publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert final_bytes(sftp_server) == source.content
+
+
+def test_lost_answer_to_the_rename_is_healed(sftp_server: AsyncsshTestServer) -> None:
+    source = some_archive()
+    sftp_server.faults.lose_next_rename_reply = True
+    result = publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert (result.attempts, result.sent_bytes) == (2, source.size_bytes)
+    assert not result.already_there
+    assert final_bytes(sftp_server) == source.content
+
+
+def test_black_hole_ends_within_the_limit(
+    any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
+) -> None:
+    proxy = cutting_proxy(any_sftp_server, swallow_after=2 * MIB)
+    endpoint = proxy.endpoint(any_sftp_server, tmp_path / "k")
+    with (
+        open_session(endpoint, IMPATIENT) as session,
+        pytest.raises(ConnectionLostError, match="no progress for 1 s"),
+    ):
+        publish(
+            session,
+            some_archive(12 * MIB),
+            spool=any_sftp_server.spool,
+            folder="partial",
+            filename=NAME,
+        )
+
+
+@pytest.mark.parametrize("swallow_after", [0, 30, 1500, 2600])
+def test_black_hole_while_opening_ends_within_the_limit(
+    sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path, swallow_after: int
+) -> None:
+    proxy = cutting_proxy(sftp_server, swallow_after=swallow_after)
+    started = time.monotonic()
+    limits = SessionLimits(opening_seconds=1, silence_seconds=1)
+    with (
+        pytest.raises(ConnectionLostError),
+        open_session(proxy.endpoint(sftp_server, tmp_path / "k"), limits) as session,
+    ):
+        session.free_bytes(sftp_server.spool)
+    assert time.monotonic() - started < 4
+
+
+def test_frozen_server_ends_within_the_limit(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.freeze.set()
+    with (
+        open_session(sftp_server.endpoint(), IMPATIENT) as session,
+        pytest.raises(ConnectionLostError, match="no progress"),
+    ):
+        publish(session, some_archive(), spool=sftp_server.spool, folder="partial", filename=NAME)
+
+
+def test_caller_may_take_its_time_between_calls(sftp_server: AsyncsshTestServer) -> None:
+    limits = SessionLimits(silence_seconds=0.2)
+    with open_session(sftp_server.endpoint(), limits) as session:
+        time.sleep(0.6)
+        assert session.is_folder(sftp_server.spool)
+
+
+def test_retries_end_with_the_last_error(
+    sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
+) -> None:
+    proxy = cutting_proxy(sftp_server, cut_after=(MIB,) * 9)
+    with pytest.raises(ConnectionLostError):
+        publish_hard(
+            proxy.endpoint(sftp_server, tmp_path / "k"), sftp_server, some_archive(12 * MIB)
+        )
+    assert proxy.connections == AT_ONCE.attempts
+    assert not (sftp_server.spool_path / "partial" / NAME).exists()
+
+
+@pytest.mark.parametrize("missing", ["posix_rename", "fsync", "statvfs"])
+def test_servers_without_an_extension_do(sftp_server: AsyncsshTestServer, missing: str) -> None:
+    sftp_server.faults.unsupported.add(missing)
+    source = some_archive()
+    publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert final_bytes(sftp_server) == source.content
+
+
+def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.unsupported.add("statvfs")
+    sftp_server.faults.free_bytes = 2 * MIB
+    with pytest.raises(ReceiverDiskFullError, match="no space is left"):
+        publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
+
+
+def test_only_the_tail_failing_is_not_a_success(sftp_server: AsyncsshTestServer) -> None:
+    """paramiko's own pipelined file loses exactly these statuses."""
+    source = some_archive()
+    sftp_server.faults.free_bytes = source.size_bytes - 1
+    with pytest.raises(ReceiverDiskFullError):
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert not (sftp_server.spool_path / "partial" / NAME).exists()
+
+
+@dataclass
+class ChangingSource(MemorySource):
+    """Promises one content and delivers another."""
+
+    delivered: bytes = b""
+
+    def open(self) -> BinaryIO:
+        return MemorySource(self.delivered).open()
+
+
+@pytest.mark.parametrize("delivered", [b"abcdeX", b"abc", b"abcdefghi"])
+def test_source_that_changes_while_it_is_sent_is_never_revealed(
+    sftp_server: AsyncsshTestServer, delivered: bytes
+) -> None:
+    source = ChangingSource(b"abcdef", delivered=delivered)
+    if delivered.startswith(source.content):
+        # Longer is no harm: no byte beyond what was promised is sent.
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+        assert final_bytes(sftp_server) == source.content
+        return
+    with pytest.raises(SourceChangedError):
+        publish_hard(sftp_server.endpoint(), sftp_server, source)
+    assert list(sftp_server.spool_path.glob("**/*.tar*")) == []
