@@ -35,6 +35,8 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
+
 SSHD = Path("/usr/sbin/sshd")
 _AS_ROOT = os.geteuid() == 0
 

@@ -46,12 +46,14 @@ if TYPE_CHECKING:
 
 
 def publish_to(
-    server: SftpTestServer, session: SftpSession, source: MemorySource, **changes: str
+    server: SftpTestServer,
+    session: SftpSession,
+    source: MemorySource,
+    *,
+    folder: str = "partial",
+    filename: str = NAME,
 ) -> Publication:
-    names = {"folder": "partial", "filename": NAME} | changes
-    return publish(
-        session, source, spool=server.spool, folder=names["folder"], filename=names["filename"]
-    )
+    return publish(session, source, spool=server.spool, folder=folder, filename=filename)
 
 
 @pytest.fixture
@@ -227,7 +229,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", folder], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def test_full_disk_is_told_before_anything_is_sent(
