@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -42,7 +43,8 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
     from ar_sync_pipeline.demo.two_servers import default_folder  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
 
-    console = Console(soft_wrap=True)
+    # In a log file the equality table needs more than the 80 columns that rich assumes there.
+    console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         if ui:
             run_live(folder or default_folder(), port, console)

@@ -112,10 +112,8 @@ def _parse_line(fields: list[str], where: str) -> PinnedKey | None:
     # A damaged key fails in many ways inside paramiko and cryptography, none of them documented.
     except (binascii.Error, SSHException, ValueError, IndexError, TypeError) as error:
         raise _bad_line(where, "holds a key that is damaged") from error
-    if key.asbytes() != blob:  # paramiko fills what a cut key lacks with zeros
-        raise _bad_line(where, "holds a key that is damaged")
     # paramiko fills a key that is cut short with zeros; the comparison would then blame the server.
-    if key.asbytes() != data:
+    if key.asbytes() != blob:
         raise _bad_line(where, "holds a key that is cut short")
     patterns = tuple(h if h.startswith(_HASHED) else h.lower() for h in hosts.split(","))
     return PinnedKey(patterns, key, revoked=marker == _REVOKED)

@@ -41,6 +41,11 @@ class Receiver:
     def transform(self, *, batch_rows: int = 1000, now: datetime = NOW) -> TransformReport:
         return run_transapp(self.url, clock=lambda: now, batch_rows=batch_rows)
 
+    @staticmethod
+    def run_on(url: str) -> TransformReport:
+        """Transform the database at another URL: another server, another role."""
+        return run_transapp(url, clock=lambda: NOW)
+
     def insert(self, table: str, **values: object) -> int:
         values.setdefault("id", next(self._ids))
         query = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
@@ -75,8 +80,8 @@ class Receiver:
         for half in range(48):
             start = datetime(2000, 1, 1) + timedelta(minutes=30 * half)  # noqa: DTZ001 - a time of day
             end = start + timedelta(minutes=29, seconds=59)
-            times = {"initial_time": start.time(), "end_time": end.time()}
-            self.insert("halfhourperiod", id=half + 1, name=f"{start:%H:%M}", **times)
+            span = {"initial_time": start.time(), "end_time": end.time()}
+            self.insert("halfhourperiod", id=half + 1, name=f"{start:%H:%M}", **span)
         key = count(1)
         for day_type in ("Laboral", "Sábado", "Domingo"):
             for hour in range(0, 24, 2):

@@ -1,0 +1,199 @@
+"""Batches: all or nothing for a row, no bad row in the way of others, nothing done twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.transform.errors import (
+    TransformInterruptedError,
+    TransformNotAllowedError,
+    TransformRefusedError,
+    TransformRunningError,
+    TransformTablesMissingError,
+)
+from ar_sync_pipeline.transform.rejected_rows import Severity
+from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
+
+if TYPE_CHECKING:
+    from psycopg.rows import DictRow
+
+TABLES = ("busv2", "busstop", "eventforbusv2", "eventforbusstop", "report")
+
+_REFUSE = """
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF {condition} THEN RAISE EXCEPTION 'not this one'; END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
+FOR EACH ROW EXECUTE FUNCTION refuse();
+"""
+
+
+def _refuse_where(connection: psycopg.Connection[DictRow], condition: str) -> None:
+    connection.execute(_REFUSE.format(condition=condition).encode())
+
+
+def test_a_row_that_the_database_refuses_is_rejected_and_all_others_are_done(
+    receiver: Receiver,
+) -> None:
+    events = [receiver.bus_event() for _ in range(9)]
+    bad = events[4]
+    _refuse_where(receiver.connection, f'NEW."timePeriod_id" IS NOT NULL AND NEW.id = {bad}')
+    report = receiver.transform()
+    done = [row["id"] for row in receiver.rows("eventforbusv2") if row["timePeriod_id"]]
+    assert done == [key for key in events if key != bad]
+    assert receiver.row("eventforbusv2", bad)["transformed"]
+    assert [row["primary_key"] for row in receiver.rejected()] == [str(bad)]
+    assert list(report.rejected.values()) == [1]
+
+
+def test_a_row_that_cannot_even_be_marked_stays_and_is_counted_each_time(
+    receiver: Receiver,
+) -> None:
+    bad, good = receiver.bus_event(), receiver.bus_event()
+    _refuse_where(receiver.connection, f"NEW.id = {bad}")
+    receiver.transform()
+    receiver.transform(now=NOW + timedelta(hours=1))
+    assert receiver.row("eventforbusv2", good)["transformed"]
+    assert not receiver.row("eventforbusv2", bad)["transformed"]
+    (rejected,) = receiver.rejected()
+    assert rejected["times"] == 2
+    assert rejected["first_seen"] == NOW
+    assert rejected["last_seen"] == NOW + timedelta(hours=1)
+
+
+def test_a_database_that_refuses_everything_is_not_a_hundred_bad_rows(receiver: Receiver) -> None:
+    for _ in range(110):
+        receiver.bus_event()
+    _refuse_where(receiver.connection, "true")
+    with pytest.raises(TransformRefusedError, match="eventforbusv2 with SQLSTATE P0001"):
+        receiver.transform()
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 7, 1000])
+def test_results_do_not_depend_on_the_size_of_a_batch(receiver: Receiver, batch_rows: int) -> None:
+    version = receiver.gtfs()
+    for number in range(5):
+        receiver.stop(f"P{number}", (CENTRE[0] + number / 1000, CENTRE[1]), version)
+    events = [receiver.located_bus_event(CENTRE) for _ in range(15)]
+    report = receiver.transform(batch_rows=batch_rows)
+    rows = receiver.rows("eventforbusv2")
+    assert {(row["busStop1"], row["busStop2"], row["transformed"]) for row in rows} == {
+        ("P0", "P1", True)
+    }
+    counts = [5, len(events), len(events)]
+    assert report.batches == sum(-(-count // batch_rows) for count in counts)
+
+
+def test_running_twice_gives_the_same_tables(sample_receiver: Receiver) -> None:
+    sample_receiver.transform()
+    tables = (*TABLES, "reportinfo")
+    first = {table: sample_receiver.rows(table) for table in tables}
+    rejected = sample_receiver.rejected()
+
+    assert sample_receiver.transform().batches == 0
+    assert sample_receiver.rejected() == rejected
+
+    sample_receiver.reset(*tables)
+    again = sample_receiver.transform(now=NOW + timedelta(hours=1))
+    assert {table: sample_receiver.rows(table) for table in tables} == first
+    assert again.batches == 6 - 1  # five tables; reportinfo is done with its reports
+    assert [row["times"] for row in sample_receiver.rejected()] == [2] * len(rejected)
+
+
+def test_a_reader_never_sees_a_row_with_half_its_results(receiver: Receiver) -> None:
+    receiver.stop("PA1", CENTRE, receiver.gtfs())
+    receiver.located_bus_event(CENTRE)
+    # The constraint holds only if period, half hour, stop and mark arrive in one update.
+    receiver.connection.execute(
+        """ALTER TABLE "AndroidRequests_eventforbusv2" ADD CONSTRAINT whole CHECK (
+          num_nonnulls("timePeriod_id", "halfHourPeriod_id", "busStop1", transformed) IN (0, 4))"""
+    )
+    report = receiver.transform()
+    assert report.rejected == {}
+    assert report.rows["nearest stops"] == 1
+
+
+def test_what_people_set_on_the_receiver_stays(receiver: Receiver) -> None:
+    bus, stop = receiver.bus_event(fixed=True), receiver.stop_event(fixed=True)
+    receiver.transform()
+    assert receiver.row("eventforbusv2", bus)["fixed"]
+    assert receiver.row("eventforbusstop", stop)["fixed"]
+
+
+def test_two_transforms_do_not_work_on_one_database(receiver: Receiver) -> None:
+    receiver.connection.execute("SELECT pg_advisory_lock(hashtextextended('ar_sync.transform', 0))")
+    with pytest.raises(TransformRunningError, match="another transform"):
+        receiver.transform()
+
+
+def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Receiver) -> None:
+    for _ in range(3):
+        receiver.bus_event()
+    receiver.connection.execute(
+        """CREATE FUNCTION die() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+        CREATE TRIGGER die BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
+        FOR EACH ROW EXECUTE FUNCTION die()"""
+    )
+    with pytest.raises(TransformInterruptedError, match="tried again"):
+        receiver.transform()
+    assert all(row["transformed"] for row in receiver.rows("busv2"))
+    receiver.connection.execute('DROP TRIGGER die ON "AndroidRequests_eventforbusv2"')
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 3}
+
+
+def test_a_database_without_transapp_is_one_clear_sentence(empty_database: str) -> None:
+    receiver = Receiver(empty_database)
+    with pytest.raises(TransformTablesMissingError, match="lacks AndroidRequests_busstop, "):
+        receiver.transform()
+    receiver.close()
+
+
+def test_a_missing_receiver_column_is_named(receiver: Receiver) -> None:
+    receiver.connection.execute('ALTER TABLE "AndroidRequests_report" DROP COLUMN transformed')
+    with pytest.raises(
+        TransformTablesMissingError, match=r"lacks AndroidRequests_report\.transformed:"
+    ):
+        receiver.transform()
+
+
+def test_an_unreachable_server_is_tried_again() -> None:
+    with pytest.raises(TransformInterruptedError):
+        Receiver.run_on("postgresql://nobody@127.0.0.1:1/none")
+
+
+def test_a_role_without_privileges_is_told_what_it_lacks(receiver: Receiver) -> None:
+    receiver.connection.execute(
+        """DROP ROLE IF EXISTS transform_reader; CREATE ROLE transform_reader LOGIN;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO transform_reader"""
+    )
+    try:
+        with pytest.raises(TransformNotAllowedError, match="ar_sync"):
+            Receiver.run_on(f"{receiver.url}?user=transform_reader")
+    finally:
+        receiver.connection.execute("DROP OWNED BY transform_reader; DROP ROLE transform_reader")
+
+
+def test_a_role_that_is_no_superuser_and_owns_nothing_can_run_it(receiver: Receiver) -> None:
+    receiver.bus_event()
+    receiver.report("{}")
+    receiver.connection.execute(
+        """DROP ROLE IF EXISTS transform_writer; CREATE ROLE transform_writer LOGIN;
+        CREATE SCHEMA ar_sync AUTHORIZATION transform_writer;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO transform_writer;
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO transform_writer"""
+    )
+    try:
+        report = Receiver.run_on(f"{receiver.url}?user=transform_writer")
+        assert report.handled["AndroidRequests_eventforbusv2"] == 1
+        assert not any(severity is Severity.ERROR for _, severity, _ in report.rejected)
+    finally:
+        receiver.connection.execute(
+            "DROP OWNED BY transform_writer CASCADE; DROP ROLE transform_writer"
+        )

@@ -1,0 +1,159 @@
+"""Rules 2 and 4 on a receiver: plates of buses, and the row that each report gets."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID, uuid4
+
+import pytest
+import shapely
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.transform.transapp.report_info import MAX_TEXT_BYTES
+from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOON, Receiver, Row
+from ar_sync_pipeline_tests.transform.test_report_info import TEXTS
+
+HERE = {"latitude": CENTRE[1], "longitude": CENTRE[0]}
+MACHINE = UUID("c71200a1-6c4f-411d-81dc-bfcb4d51d383")
+
+
+def _bus_text(**values: object) -> str:
+    return json.dumps({"bus": {**HERE, "service": "507", **values}})
+
+
+def _info(receiver: Receiver, report: int) -> Row:
+    (row,) = (row for row in receiver.rows("reportinfo") if row["report_id"] == report)
+    return row
+
+
+@pytest.mark.parametrize(
+    ("plate", "formatted"),
+    [
+        ("bcdf12", "BC DF 12"),
+        ("BC1234", "BC 12 34"),
+        ("dummyLPT", "No Info."),
+        ("BC DF 12", "BC DF 12"),
+        ("BCDF123", "BCDF123"),
+        ("ñcdf12", "ñcdf12"),
+        ("BCDF1٢", "BCDF1٢"),
+        ("BCDF12\n", "BCDF12\n"),
+        ("BCD123", "BCD123"),
+        ("", ""),
+    ],
+)
+def test_a_plate_of_the_two_known_forms_is_written_with_blanks(
+    receiver: Receiver, plate: str, formatted: str
+) -> None:
+    bus = receiver.bus(plate)
+    report = receiver.transform()
+    row = receiver.row("busv2", bus)
+    assert (row["registrationPlate"], row["transformed"]) == (formatted, True)
+    assert report.rows["plates"] == (plate != formatted)
+
+
+def test_a_report_finds_its_bus_by_uuid_and_takes_its_present_plate(receiver: Receiver) -> None:
+    receiver.bus("bcdf12", uuid=MACHINE)
+    report = receiver.report(_bus_text(machineId=str(MACHINE), licensePlate="ZZZZ99"))
+    receiver.transform()
+    row = _info(receiver, report)
+    assert (row["busUUID"], row["registrationPlate"]) == (MACHINE, "BC DF 12")
+
+
+def test_a_report_without_machine_id_finds_the_only_bus_with_its_plate(receiver: Receiver) -> None:
+    receiver.bus("bcdf12", uuid=MACHINE)
+    receiver.bus("GHJK34")
+    receiver.bus("ghjk34")
+    one = receiver.report(_bus_text(licensePlate="BCDF12"))
+    two = receiver.report(_bus_text(licensePlate="ghjk34", machineId=""))
+    receiver.transform()
+    assert _info(receiver, one)["busUUID"] == MACHINE
+    assert _info(receiver, two)["busUUID"] is None
+    assert _info(receiver, two)["registrationPlate"] == "GH JK 34"
+    assert receiver.rejected() == []
+
+
+def test_an_unknown_bus_is_a_detail_that_goes_when_the_bus_arrives(receiver: Receiver) -> None:
+    report = receiver.report(_bus_text(machineId=str(MACHINE), licensePlate="BCDF12"))
+    receiver.transform()
+    before = _info(receiver, report)
+    assert (before["busUUID"], before["registrationPlate"]) == (None, "BC DF 12")
+    assert [row["severity"] for row in receiver.rejected()] == ["info"]
+
+    receiver.bus("GHJK34", uuid=MACHINE)
+    receiver.reset("report")
+    receiver.transform()
+    after = _info(receiver, report)
+    assert (after["busUUID"], after["registrationPlate"]) == (MACHINE, "GH JK 34")
+    assert after["id"] == before["id"]
+    assert receiver.rejected() == []
+
+
+def test_a_report_about_a_stop_names_the_stop_and_no_bus(receiver: Receiver) -> None:
+    receiver.zone(4, shapely.Point(CENTRE).buffer(0.1))
+    text = json.dumps({"locationUser": HERE, "busStop": {"id": "PA1", **HERE}})
+    report = receiver.report(text)
+    receiver.transform()
+    row = _info(receiver, report)
+    assert (row["reportType"], row["stopCode"], row["registrationPlate"]) == ("busStop", "PA1", "")
+    assert (row["zonification_id"], row["busUUID"], row["service"]) == (4, None, None)
+    assert row["transformed"]
+
+
+def test_a_report_whose_text_no_longer_speaks_of_a_bus_loses_its_row(receiver: Receiver) -> None:
+    report = receiver.report(_bus_text())
+    receiver.transform()
+    receiver.connection.execute(
+        """UPDATE "AndroidRequests_report" SET "reportInfo" = '{}', transformed = NULL"""
+    )
+    receiver.transform()
+    assert receiver.rows("reportinfo") == []
+    assert receiver.row("report", report)["transformed"]
+
+
+def test_a_text_of_megabytes_is_rejected_without_being_read(receiver: Receiver) -> None:
+    longest = _bus_text(note="")
+    longest = _bus_text(note="x" * (MAX_TEXT_BYTES - len(longest)))
+    fits, too_long = receiver.report(longest), receiver.report(longest + " ")
+    receiver.transform()
+    assert [row["report_id"] for row in receiver.rows("reportinfo")] == [fits]
+    assert [row["primary_key"] for row in receiver.rejected()] == [str(too_long)]
+
+
+def test_a_report_of_a_bus_gets_the_direction_of_its_phone(receiver: Receiver) -> None:
+    phone = uuid4()
+    receiver.pose(receiver.token(phone, "R"), NOON)
+    bus = receiver.report(_bus_text(), phone=phone)
+    stop = receiver.report(json.dumps({"bus_stop": HERE}), phone=phone)
+    receiver.transform()
+    assert _info(receiver, bus)["direction"] == "R"
+    assert _info(receiver, stop)["direction"] is None
+
+
+@settings(
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(TEXTS.filter(lambda text: "\0" not in text and text.isprintable()), min_size=20))
+def test_any_reports_are_all_transformed_with_a_row_or_an_error_and_twice_the_same(
+    receiver: Receiver, texts: list[str]
+) -> None:
+    for table in ("reportinfo", "report"):
+        receiver.connection.execute(f'DELETE FROM "AndroidRequests_{table}"'.encode())
+    receiver.bus("bcdf12", uuid=MACHINE)  # found by uuid and, once, by plate
+    reports = {receiver.report(text): text for text in texts}
+    done = receiver.transform()
+    first = receiver.rows("reportinfo")
+    errors = {
+        int(row["primary_key"])
+        for row in receiver.rejected()
+        if row["severity"] == "error" and int(row["primary_key"]) in reports
+    }
+    assert done.batches <= 2  # buses, reports: nothing had to be halved
+    assert all(row["transformed"] for row in receiver.rows("report"))
+    keys = [row["report_id"] for row in first]
+    assert len(keys) == len(set(keys))
+    assert not errors & set(keys)
+    receiver.reset("report")
+    receiver.transform()
+    assert receiver.rows("reportinfo") == first
+    receiver.connection.execute('DELETE FROM "AndroidRequests_busv2"')
