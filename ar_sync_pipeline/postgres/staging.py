@@ -51,6 +51,11 @@ class StagedTable:
         return tuple(c for c in self.manifest.chunks if c.member not in self.settled)
 
     @property
+    def has_every_column(self) -> bool:
+        """Whether the receiver has all of the archive's columns, so that digests can agree."""
+        return len(self.target.columns) == len(self.manifest.columns)
+
+    @property
     def wholly_settled(self) -> bool:
         """Whether the table travels as one chunk and the receiver already holds it."""
         return any(

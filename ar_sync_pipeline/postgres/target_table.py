@@ -86,9 +86,11 @@ class TargetTable:
 def target_tables(
     catalog: Catalog, tables: Mapping[str, TableFacts], shipped: Sequence[TableManifest]
 ) -> dict[str, TargetTable]:
-    """The receiver's side of shipped tables, restricted to the columns that both sides have."""
+    """The receiver's side of shipped tables, restricted to what both sides have."""
     targets = {}
     for table in shipped:
+        if table.name not in tables:
+            continue
         facts = tables[table.name]
         rules = catalog.rules(table.name)
         columns = tuple(

@@ -272,3 +272,19 @@ def test_pictures_are_installed_and_replaced(filled: TwoSites) -> None:
     filled.partial(window())
     filled.load()
     assert (filled.receiver_media / "a b ñ.jpeg").read_bytes() == b"second"
+
+
+def test_ignored_drift_loads_the_columns_and_tables_that_both_sides_have(
+    filled: TwoSites,
+) -> None:
+    filled.environ["AR_SYNC_SCHEMA_DRIFT"] = "ignore"
+    filled.at_sender("CREATE TABLE app_extra (id integer PRIMARY KEY)")
+    filled.at_receiver("ALTER TABLE app_child DROP amount")
+    filled.complete()
+    admission = filled.admit()
+    assert any("app_child.amount" in warning for warning in admission.warnings)
+    filled.load()
+    filled.at_sender("DELETE FROM app_child WHERE id < 9")
+    filled.complete()
+    filled.load()
+    assert equal(filled, "SELECT id, parent_id, changed, picture FROM app_child ORDER BY id")
