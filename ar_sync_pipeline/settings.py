@@ -105,7 +105,12 @@ class _Settings(BaseModel):
         ),
     ] = ""
     catalog: Annotated[
-        _File | None, Variable("Catalog of the tables that travel.", "/etc/ar_sync/catalog.toml")
+        _File | None,
+        Variable(
+            "Catalog of the tables that travel, in TOML; without it the AndroidRequests one that "
+            "ships with the product.",
+            "/etc/ar_sync/catalog.toml",
+        ),
     ] = None
     partial_interval: Annotated[
         int,
@@ -147,7 +152,7 @@ class _Settings(BaseModel):
     admins: Annotated[
         tuple[str, ...],
         BeforeValidator(addresses),
-        Variable("Mail addresses that are told of incidents.", "ops@example.org"),
+        Variable("Mail addresses that are told of incidents, comma separated.", "ops@example.org"),
     ] = ()
     email_host: Annotated[
         _Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
