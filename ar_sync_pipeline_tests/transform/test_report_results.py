@@ -131,7 +131,9 @@ def test_a_report_of_a_bus_gets_the_direction_of_its_phone(receiver: Receiver) -
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
 )
 @given(st.lists(TEXTS.filter(lambda text: "\0" not in text and text.isprintable()), min_size=20))
 def test_any_reports_are_all_transformed_with_a_row_or_an_error_and_twice_the_same(

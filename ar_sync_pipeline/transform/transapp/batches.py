@@ -26,7 +26,12 @@ MAX_REFUSED_ROWS: Final = 100
 """More rows refused by the database in one run are not bad rows: something else is wrong."""
 
 # What a single row can cause; a missing privilege or a lost connection is never its fault.
-_CAUSED_BY_A_ROW = (psycopg.DataError, psycopg.IntegrityError, psycopg.InternalError)
+_CAUSED_BY_A_ROW = (
+    psycopg.errors.RaiseException,
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.InternalError,
+)
 
 
 @dataclass
