@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -323,8 +324,9 @@ def as_nobody() -> Iterator[None]:
 def test_folder_without_permission_is_a_mistake(
     receiver_environ: Environ, tmp_path: Path, mode: int, problem: str
 ) -> None:
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    for parent in (tmp_path, *tmp_path.parents):
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            parent.chmod(0o755)
     (tmp_path / "viz_media").chmod(mode)
     (tmp_path / "spool").chmod(0o777)
     with as_nobody():

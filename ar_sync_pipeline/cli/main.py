@@ -1,0 +1,18 @@
+"""The group ``ar-sync``: every command by its name."""
+
+from __future__ import annotations
+
+import click
+
+from ar_sync_pipeline.cli.archive_commands import inspect, verify
+from ar_sync_pipeline.cli.demo_command import demo
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="ar-sync-pipeline")
+def main() -> None:
+    """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
+
+
+for command in (demo, inspect, verify):
+    main.add_command(command)

@@ -1,0 +1,24 @@
+"""How every command ends: one sentence or one JSON object, and a documented exit code."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.errors import ArSyncError
+
+FOUND_WRONG, USAGE_MISTAKE = 1, 2
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+
+
+def fail(error: ArSyncError, *, as_json: bool, exit_code: int) -> NoReturn:
+    """Say one sentence, as JSON too where that was asked for, and leave."""
+    if as_json:
+        result = {"ok": False, "problem": error.problem, "remedy": error.remedy}
+        click.echo(json.dumps(result))
+    click.echo(f"Error: {error}", err=True)
+    raise SystemExit(exit_code)
