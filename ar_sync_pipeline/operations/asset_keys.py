@@ -47,6 +47,11 @@ def receiver_table_key(catalog: Catalog, table: str) -> dg.AssetKey:
     return dg.AssetKey(["receiver", "tables", asset_name(catalog, table)])
 
 
+def applied_key() -> dg.AssetKey:
+    """What the receiver has applied: its ledger."""
+    return dg.AssetKey(["receiver", "applied_archives"])
+
+
 def postprocessed_key() -> dg.AssetKey:
     """What the transform computes from the loaded rows."""
     return dg.AssetKey(["receiver", "postprocessed_rows"])

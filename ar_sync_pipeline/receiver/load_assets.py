@@ -6,12 +6,14 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import (
     admitted_key,
+    applied_key,
     receiver_media_key,
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_metadata import (
+    applied_metadata,
     load_metadata,
     media_metadata,
     rows_by_table,
@@ -55,6 +57,20 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 )
                 for table, key in keys.items()
             },
+            "applied": dg.AssetOut(
+                key=applied_key(),
+                description="The ledger: what the receiver has applied. Up to date after every"
+                " load, also one that brings nothing for some of the tables.",
+                kinds={"postgres"},
+                owners=OWNERS,
+                group_name=GROUP,
+                dagster_type=dg.Nothing,
+            ),
+        },
+        # The ledger is written in the transaction of the tables, and behind the pictures.
+        internal_asset_deps={
+            **{name: {admitted_key()} for name in ("media", *map(_output, keys.values()))},
+            "applied": {receiver_media_key(), *keys.values()},
         },
         pool=POOL,
         can_subset=False,
@@ -67,6 +83,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         for table, plans in rows_by_table(report).items():
             if table in keys:
                 yield dg.Output(None, _output(keys[table]), metadata=table_metadata(plans))
+        yield dg.Output(None, "applied", metadata=applied_metadata(report))
 
     return load
 

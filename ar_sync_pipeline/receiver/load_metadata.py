@@ -36,6 +36,17 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
     }
 
 
+def applied_metadata(report: LoadReport) -> dict[str, Any]:
+    """Which archives a load has written into the ledger."""
+    until = report.data_until
+    return {
+        "archives_applied": len(report.loaded),
+        "archives_superseded": len(report.superseded),
+        "archives": dg.MetadataValue.json([one.manifest.name.applied for one in report.loaded]),
+        "data_until": until.isoformat() if until else "no complete archive yet",
+    }
+
+
 def load_metadata(report: LoadReport, now: datetime) -> dict[str, Any]:
     """The load as a whole."""
     until = report.data_until

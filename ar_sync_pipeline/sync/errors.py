@@ -11,7 +11,3 @@ class ForeignArchiveError(TerminalError):
 
 class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
-
-
-class NothingLoadedError(ParkedError):
-    """There is nothing to postprocess yet."""
