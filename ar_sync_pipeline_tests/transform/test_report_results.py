@@ -89,12 +89,12 @@ def test_an_unknown_bus_is_a_detail_that_goes_when_the_bus_arrives(receiver: Rec
     assert receiver.rejected() == []
 
 
-def test_a_report_about_a_stop_names_the_stop_and_no_bus(receiver: Receiver) -> None:
-    receiver.zone(4, shapely.Point(CENTRE).buffer(0.1))
+def test_a_report_about_a_stop_names_the_stop_and_no_bus(geometry_receiver: Receiver) -> None:
+    geometry_receiver.zone(4, shapely.Point(CENTRE).buffer(0.1))
     text = json.dumps({"locationUser": HERE, "busStop": {"id": "PA1", **HERE}})
-    report = receiver.report(text)
-    receiver.transform()
-    row = _info(receiver, report)
+    report = geometry_receiver.report(text)
+    geometry_receiver.transform()
+    row = _info(geometry_receiver, report)
     assert (row["reportType"], row["stopCode"], row["registrationPlate"]) == ("busStop", "PA1", "")
     assert (row["zonification_id"], row["busUUID"], row["service"]) == (4, None, None)
     assert row["transformed"]
