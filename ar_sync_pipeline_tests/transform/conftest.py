@@ -11,11 +11,8 @@ import pytest
 import shapely
 from psycopg import sql
 
+from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases, convert_to_postgis
 from ar_sync_pipeline_tests.transform.receiver import PREFIX, Receiver
-from ar_sync_pipeline_tests.transform.receiver_databases import (
-    ReceiverDatabases,
-    convert_to_postgis,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,27 +24,18 @@ if TYPE_CHECKING:
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
 
 
-@pytest.fixture(scope="session")
-def receiver_databases(
-    postgres_server: EmbeddedPostgres, receiver_template: str
-) -> Iterator[ReceiverDatabases]:
-    made = ReceiverDatabases(postgres_server, receiver_template)
-    yield made
-    made.drop()
-
-
 @pytest.fixture
-def receiver(receiver_databases: ReceiverDatabases) -> Iterator[Receiver]:
+def receiver(shared_databases: SharedDatabases) -> Iterator[Receiver]:
     """A receiver with periods and half hours and nothing else; its geometries are WKB."""
-    yield from _with_periods(receiver_databases.clean("wkb"))
+    yield from _with_periods(shared_databases.clean("receiver"))
 
 
-@pytest.fixture(params=["wkb", "postgis"])
+@pytest.fixture(params=["receiver", "postgis_receiver"], ids=["wkb", "postgis"])
 def geometry_receiver(
-    receiver_databases: ReceiverDatabases, request: pytest.FixtureRequest
+    shared_databases: SharedDatabases, request: pytest.FixtureRequest
 ) -> Iterator[Receiver]:
     """The same with either kind of geometry column."""
-    yield from _with_periods(receiver_databases.clean(request.param))
+    yield from _with_periods(shared_databases.clean(request.param))
 
 
 @pytest.fixture(scope="session")

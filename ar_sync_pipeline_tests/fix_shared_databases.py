@@ -1,4 +1,4 @@
-"""Receivers' databases that tests share: swept after each test, made anew when one was rebuilt.
+"""AndroidRequests databases that tests share: swept before each test, made anew when rebuilt.
 
 Making a database takes the disk a third of a second, emptying one a hundredth.
 """
@@ -53,38 +53,31 @@ SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
 """
 
 
-class ReceiverDatabases:
-    """At most one database per store of geometries, clean whenever it is asked for.
+class SharedDatabases:
+    """At most one database of a kind, clean whenever it is asked for.
 
     Args:
         server: of the test session.
-        template: with the receiver's empty tables.
+        templates: by kind: ``sender``, ``receiver`` and ``postgis_receiver``.
     """
 
-    def __init__(self, server: EmbeddedPostgres, template: str) -> None:
+    def __init__(self, server: EmbeddedPostgres, templates: dict[str, str]) -> None:
         self._server = server
-        self._template = template
+        self._templates = templates
         self._shapes: dict[str, str] = {}
 
-    def clean(self, store: str) -> str:
-        """URL of an empty receiver whose geometries are ``wkb`` or ``postgis``."""
-        url = self._server.url(self._name(store))
-        if store in self._shapes and self._sweep(url) == self._shapes[store]:
+    def clean(self, kind: str) -> str:
+        """URL of an empty database."""
+        name = f"shared_{kind}"
+        url = self._server.url(name)
+        if kind in self._shapes and self._sweep(url) == self._shapes[kind]:
             return url
-        self._server.drop_database(self._name(store))
-        self._server.create_database(self._name(store), self._template)
-        if store == "postgis":
+        self._server.drop_database(name)
+        self._server.create_database(name, self._templates[kind])
+        if kind == "postgis_receiver":
             convert_to_postgis(url)
-        self._shapes[store] = self._sweep(url)
+        self._shapes[kind] = self._sweep(url)
         return url
-
-    def drop(self) -> None:
-        for store in self._shapes:
-            self._server.drop_database(self._name(store))
-
-    @staticmethod
-    def _name(store: str) -> str:
-        return f"shared_receiver_{store}"
 
     @staticmethod
     def _sweep(url: str) -> str:
@@ -95,6 +88,20 @@ class ReceiverDatabases:
                 return str(error)
             ((shape,),) = connection.execute(_SHAPE).fetchall()
             return str(shape)
+
+
+@pytest.fixture(scope="session")
+def shared_databases(
+    postgres_server: EmbeddedPostgres, sender_template: str, receiver_template: str
+) -> SharedDatabases:
+    return SharedDatabases(
+        postgres_server,
+        {
+            "sender": sender_template,
+            "receiver": receiver_template,
+            "postgis_receiver": receiver_template,
+        },
+    )
 
 
 def convert_to_postgis(url: str) -> None:
