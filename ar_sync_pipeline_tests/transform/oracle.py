@@ -298,6 +298,18 @@ def report_info(text: str, buses: list[Row]) -> Row | None:
     }
 
 
+def says_nothing(text: str) -> bool:
+    """Whether a report gets no row although nothing is wrong with it."""
+    if not text.strip():
+        return True
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    keys = ("bus", "bus_stop", "busStop")
+    return isinstance(content, dict) and not any(isinstance(content.get(k), dict) for k in keys)
+
+
 def reported_plate(bus: dict[str, Any]) -> str:
     given = bus.get("licensePlate")
     if not isinstance(given, str) or isinstance(given, Number) or not _is_storable(given):
