@@ -42,7 +42,19 @@ def _is_error(parsed: ParsedReport) -> bool:
 
 
 @pytest.mark.parametrize(
-    "text", [r"\/-33.45", "/-33.45", "-33.45", "  -33.45", "-3.345e1", "//-33.45 ", r"\\\/-33.45"]
+    "text",
+    [
+        r"\/-33.45",
+        "/-33.45",
+        "-33.45",
+        "  -33.45",
+        "-3.345e1",
+        "//-33.45 ",
+        r"\\\/-33.45",
+        "/-\uff13\uff13.\uff14\uff15",
+        "-\u0663\u0663.\u0664\u0665",
+        " /\t-33.45\n",
+    ],
 )
 def test_d26_a_latitude_keeps_its_sign_and_digits_behind_any_slashes(text: str) -> None:
     assert _user(text) == Position(-33.45, -70.6)
@@ -50,8 +62,8 @@ def test_d26_a_latitude_keeps_its_sign_and_digits_behind_any_slashes(text: str) 
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "north", "33.4.5", "1-33", "-33,45", "\u221233.45", "90.1", "1e999", "-33.45N",
-     None, True, [1], {"a": 1}, 10**400, float("nan"), float("inf")],
+    ["", " ", "north", "33.4.5", "1-33", "-33,45", "\u221233.45", "\uff0d33.45", "\uff13\uff13\uff0e\uff14\uff15", "90.1",
+     "1e999", "-33.45N", None, True, [1], {"a": 1}, 10**400, float("nan"), float("inf")],
 )  # fmt: skip
 def test_d28_half_a_position_is_no_position(value: object) -> None:
     assert _user(value) is None
@@ -153,10 +165,10 @@ def test_a_stop_code_that_is_too_long_is_a_detail() -> None:
     assert [finding.severity for finding in parsed.findings] == [Severity.INFO]
 
 
-SCALARS = (
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-    | st.sampled_from(["DUMMYLPT", "bcdf12", MACHINE, "-33.45", r"\/-70.6", "PA1", 10**500])
-)  # fmt: skip
+WORDS = st.sampled_from(
+    ["DUMMYLPT", "bcdf12", MACHINE, "-33.45", "/-\uff13\uff13.\uff14", r"\/-70.6", "PA1", 10**500]
+)
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | WORDS
 VALUES = st.recursive(
     SCALARS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner),
