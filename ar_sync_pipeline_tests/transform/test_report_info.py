@@ -62,8 +62,9 @@ def test_d26_a_latitude_keeps_its_sign_and_digits_behind_any_slashes(text: str) 
 
 @pytest.mark.parametrize(
     "value",
-    ["", " ", "north", "33.4.5", "1-33", "-33,45", "\u221233.45", "\uff0d33.45", "\uff13\uff13\uff0e\uff14\uff15", "90.1",
-     "1e999", "-33.45N", None, True, [1], {"a": 1}, 10**400, float("nan"), float("inf")],
+    ["", " ", "north", "33.4.5", "1-33", "-33,45", "\u221233.45", "\uff0d33.45",
+     "\uff13\uff13\uff0e\uff14\uff15", "90.1", "1e999", "-33.45N",
+     None, True, [1], {"a": 1}, 10**400, float("nan"), float("inf")],
 )  # fmt: skip
 def test_d28_half_a_position_is_no_position(value: object) -> None:
     assert _user(value) is None
