@@ -11,18 +11,17 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark, Window
+from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.admit import Admission, admit_archives
-from ar_sync_pipeline.sync.build_folder import open_build
-from ar_sync_pipeline.sync.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.assemble import assemble
+from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump_tables import (
     PartialRequest,
-    TableDump,
     dump_complete,
     dump_partial,
 )
@@ -67,22 +66,24 @@ class TwoSites:
                 "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
                 "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
                 "AR_SYNC_TRANSFORM": "none",
+                # Tests delete freely; those of the guard set it.
+                "AR_SYNC_DELETE_GUARD": "100",
                 **self.environ,
             }
         )
 
-    def complete(self) -> Path:
+    def complete(self, since: Watermark | None = None) -> Path:
         """Dump a complete straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
-        dump_complete(self.sender, self.catalog, build, self.clock)
-        return self._seal(build.path.name)
+        dump_complete(self.sender, self.catalog, build, self.clock, since=since)
+        return self._seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
         dump_partial(self.sender, self.catalog, build, self.clock, request)
-        return self._seal(build.path.name)
+        return self._seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:
         """Admit what waits and load it."""
@@ -97,38 +98,12 @@ class TwoSites:
     def at_receiver(self, *statements: str) -> None:
         execute(self.receiver, *statements)
 
-    def _seal(self, build_name: str) -> Path:
-        build = open_build(self.folder / "scratch", build_name.removeprefix("ar_sync_build_"))
+    def _seal(self, build: BuildFolder) -> Path:
         bundle_media(build, self.catalog, self.sender, self.sender_media, ["*.jpeg"])
-        dump, media = build.read(TableDump), build.read(MediaBundle)
-        archive_id = uuid4()
-        manifest = Manifest(
-            archive_id=archive_id,
-            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
-            sender=SenderIdentity(
-                system_identifier=dump.watermark.system_identifier,
-                database=dump.database,
-                name=self.sender_name,
-            ),
-            product_version="test",
-            window=dump.window,
-            since=dump.since,
-            watermark=dump.watermark.model_copy(update={"archive_id": archive_id}),
-            snapshot_at=dump.watermark.snapshot_at,
-            digest_probe=dump.digest_probe,
-            tables=dump.tables,
-            media=media.entries,
-            migrations=dump.migrations,
-            schema_fingerprint=dump.schema_fingerprint,
-        )
-        members = {
-            chunk.member: build.members / chunk.member.rpartition("/")[2]
-            for table in manifest.tables
-            for chunk in table.chunks
-        }
-        members |= {entry.member: self.sender_media / entry.path for entry in media.entries}
+        source = assemble(build, self.sender_media, self.sender_name, None)
+        manifest = source.manifest
         target = self.spool / str(manifest.kind) / manifest.name.waiting
-        ArchiveSource(manifest, members).write_to(target)
+        source.write_to(target)
         build.remove()
         return target
 

@@ -37,6 +37,11 @@ def admitted_key() -> dg.AssetKey:
     return dg.AssetKey(["receiver", "admitted_archives"])
 
 
+def applied_archives_key() -> dg.AssetKey:
+    """The ledger: archives that the receiver has applied."""
+    return dg.AssetKey(["receiver", "applied_archives"])
+
+
 def receiver_media_key() -> dg.AssetKey:
     """The receiver's media folder."""
     return dg.AssetKey(["receiver", "media"])

@@ -17,6 +17,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
 from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
@@ -67,7 +68,15 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
     )
     def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
-            dump = dump_complete(site.url, catalog, site.build(context), site.clock)
+            start = starting_point(site.settings)
+            dump = dump_complete(
+                site.url,
+                catalog,
+                site.build(context),
+                site.clock,
+                since=start.acknowledged,
+                after=start.after,
+            )
         found = {table.name: table for table in dump.tables}
         for table, key in keys.items():
             if table in found:

@@ -21,7 +21,7 @@ from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.watermark import newest_known_watermark
+from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -103,12 +103,27 @@ def _dump(
     build: BuildFolder,
     windows: dg.TimeWindowPartitionsDefinition,
 ) -> TableDump:
+    start = starting_point(site.settings)
     request = PartialRequest(
         window=_window(context, windows),
         look_back=timedelta(minutes=site.settings.time),
-        since=newest_known_watermark(site.settings),
+        since=start.since,
+        after=start.after,
     )
-    return dump_partial(site.url, site.catalog, build, site.clock, request)
+    dump = dump_partial(site.url, site.catalog, build, site.clock, request)
+    if dump.since is None:
+        context.log.warning(
+            "No point is known from which to carry every change: the window alone counts, and the"
+            " next complete repairs what it misses."
+        )
+    if dump.blind_tables:
+        context.log.warning(
+            "Changes in these large tables may wait for the next complete: %s. Grant"
+            " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
+            " true in the catalog.",
+            ", ".join(dump.blind_tables),
+        )
+    return dump
 
 
 def _window(
