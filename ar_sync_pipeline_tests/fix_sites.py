@@ -13,6 +13,8 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import open_archive, verify_archive
+from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
@@ -108,6 +110,39 @@ class TwoSites:
         return target
 
 
+PARENTS = "SELECT id, code, label FROM app_parent ORDER BY id"
+CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
+
+
+def equal(sites: TwoSites, query: str = CHILDREN) -> bool:
+    """Whether both servers give the same answer."""
+    return rows(sites.sender, query) == rows(sites.receiver, query)
+
+
+def watermark_of(path: Path) -> Watermark:
+    """The snapshot of an archive."""
+    return verify_archive(path).watermark
+
+
+def remake(path: Path, folder: Path, **changes: object) -> None:
+    """Write an archive anew with a manifest that says something else."""
+    folder.mkdir()
+    members: dict[str, Path] = {}
+    with open_archive(path) as reader:
+        manifest = reader.manifest.model_copy(update=changes)
+        for number, (name, stream) in enumerate(reader.members()):
+            members[name] = folder / str(number)
+            members[name].write_bytes(stream.read() or b"")
+    path.unlink()
+    ArchiveSource(manifest, members).write_to(path)
+
+
+def recent_window(minutes_back: float = 5) -> Window:
+    """A window that ends in a moment, so that it holds what has just been written."""
+    end = datetime.now(UTC) + timedelta(seconds=5)
+    return Window(start=end - timedelta(minutes=minutes_back), end=end)
+
+
 def execute(url: str, *statements: str) -> None:
     """Run statements, each in a transaction of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
@@ -169,3 +204,15 @@ def small_sites(
     execute(sender, *SMALL_SENDER)
     execute(receiver, *SMALL_RECEIVER)
     return TwoSites(sender, receiver, small_catalog, tmp_path)
+
+
+@pytest.fixture
+def filled(small_sites: TwoSites) -> TwoSites:
+    """Two servers of the small application; the sender has 50 parents with 2,000 old children."""
+    small_sites.at_sender(
+        "INSERT INTO app_parent (code, label) SELECT 'c' || n, 'label ' || n"
+        " FROM generate_series(1, 50) n",
+        "INSERT INTO app_child (parent_id, amount, changed)"
+        " SELECT 1 + n % 50, n / 3.0, now() - interval '1 day' FROM generate_series(1, 2000) n",
+    )
+    return small_sites

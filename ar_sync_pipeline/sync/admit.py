@@ -66,7 +66,7 @@ class Admission:
 
 
 @dataclass(frozen=True)
-class _Receiver:
+class Receiver:
     """What archives are held against."""
 
     catalog: Catalog
@@ -111,7 +111,7 @@ def admit_archives(
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
         ensure_ledger(connection)
-        receiver = _describe_receiver(connection, settings, catalog)
+        receiver = describe_receiver(connection, settings, catalog)
         admission = _sort_out(settings, receiver, clock, kinds)
         acknowledge(settings, connection, clock)
     return admission
@@ -119,7 +119,7 @@ def admit_archives(
 
 def _sort_out(
     settings: ReceiverSettings,
-    receiver: _Receiver,
+    receiver: Receiver,
     clock: Clock,
     kinds: Collection[ArchiveKind],
 ) -> Admission:
@@ -132,7 +132,7 @@ def _sort_out(
         if archive.name.kind not in kinds:
             continue
         try:
-            manifest = _examine(archive.path, settings, receiver, warnings)
+            manifest = examine(archive.path, settings, receiver, warnings)
         except TerminalError as error:
             quarantine(spool, archive, error, at=clock())
             quarantined.append(Refusal(archive.path.name, error))
@@ -146,7 +146,7 @@ def _sort_out(
     return Admission(tuple(admitted), tuple(parked), tuple(quarantined), tuple(warnings))
 
 
-def _candidates(spool: Path, receiver: _Receiver) -> list[SpooledArchive]:
+def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
     known = {line.name for line in receiver.ledger}
     parked = [a for a in list_parked(spool) if not receiver.waits_for_a_person(a)]
     unknown = unknown_to(known, list_applied(spool))
@@ -155,10 +155,11 @@ def _candidates(spool: Path, receiver: _Receiver) -> list[SpooledArchive]:
     )
 
 
-def _describe_receiver(
+def describe_receiver(
     connection: Connection, settings: ReceiverSettings, catalog: Catalog
-) -> _Receiver:
-    return _Receiver(
+) -> Receiver:
+    """What of this receiver decides whether an archive may be loaded."""
+    return Receiver(
         catalog,
         read_tables(connection, catalog.schema_name, catalog.travels),
         read_migrations(connection, catalog.schema_name, catalog.django_app),
@@ -170,9 +171,19 @@ def _describe_receiver(
     )
 
 
-def _examine(
-    path: Path, settings: ReceiverSettings, receiver: _Receiver, warnings: list[str]
+def examine(
+    path: Path, settings: ReceiverSettings, receiver: Receiver, warnings: list[str]
 ) -> Manifest:
+    """Hold one archive against its own manifest and against the receiver.
+
+    Args:
+        warnings: where to add what an operator should know of an archive that may be loaded.
+
+    Raises:
+        CorruptArchiveError: a byte or the signature is wrong.
+        ForeignArchiveError: another sender made it.
+        ArchiveParkedError: it does not fit the receiver's schema yet.
+    """
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     with open_archive(path) as reader:
         if key is not None:
@@ -183,7 +194,7 @@ def _examine(
     return verify_archive(path, signing_key=key)
 
 
-def _check_identity(manifest: Manifest, receiver: _Receiver) -> None:
+def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
     if receiver.sender_name:
         known = sender.name == receiver.sender_name
@@ -198,7 +209,7 @@ def _check_identity(manifest: Manifest, receiver: _Receiver) -> None:
         )
 
 
-def _check_schema(manifest: Manifest, receiver: _Receiver) -> Sequence[str]:
+def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
     mismatches = missing_migrations(manifest, receiver.migrations)
     mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables)
     if mismatches and not receiver.ignores_drift:

@@ -22,6 +22,10 @@ class DeleteGuardError(ParkedError):
     """A load would delete suspiciously many rows; a person has to allow it."""
 
 
+class NoArchiveError(TerminalError):
+    """What an operator named is not an archive."""
+
+
 class HeldBackError(ParkedError):
     """An archive came so late that applying it would take readers back in time."""
 
