@@ -17,7 +17,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
-from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
@@ -42,7 +42,7 @@ def partial_assets(
         name="partial_archive",
         specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
         check_specs=[references_check(KIND)],
-        pool=POOL,
+        pool=pool(KIND),
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
