@@ -11,18 +11,19 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark, Window
+from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.admit import Admission, admit_archives
-from ar_sync_pipeline.sync.build_folder import open_build
-from ar_sync_pipeline.sync.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.assemble import assemble
+from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump_tables import (
     PartialRequest,
-    TableDump,
     dump_complete,
     dump_partial,
 )
@@ -67,22 +68,24 @@ class TwoSites:
                 "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
                 "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
                 "AR_SYNC_TRANSFORM": "none",
+                # Tests delete freely; those of the guard set it.
+                "AR_SYNC_DELETE_GUARD": "100",
                 **self.environ,
             }
         )
 
-    def complete(self) -> Path:
+    def complete(self, since: Watermark | None = None) -> Path:
         """Dump a complete straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
-        dump_complete(self.sender, self.catalog, build, self.clock)
-        return self._seal(build.path.name)
+        dump_complete(self.sender, self.catalog, build, self.clock, since=since)
+        return self._seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
         dump_partial(self.sender, self.catalog, build, self.clock, request)
-        return self._seal(build.path.name)
+        return self._seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:
         """Admit what waits and load it."""
@@ -97,40 +100,47 @@ class TwoSites:
     def at_receiver(self, *statements: str) -> None:
         execute(self.receiver, *statements)
 
-    def _seal(self, build_name: str) -> Path:
-        build = open_build(self.folder / "scratch", build_name.removeprefix("ar_sync_build_"))
+    def _seal(self, build: BuildFolder) -> Path:
         bundle_media(build, self.catalog, self.sender, self.sender_media, ["*.jpeg"])
-        dump, media = build.read(TableDump), build.read(MediaBundle)
-        archive_id = uuid4()
-        manifest = Manifest(
-            archive_id=archive_id,
-            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
-            sender=SenderIdentity(
-                system_identifier=dump.watermark.system_identifier,
-                database=dump.database,
-                name=self.sender_name,
-            ),
-            product_version="test",
-            window=dump.window,
-            since=dump.since,
-            watermark=dump.watermark.model_copy(update={"archive_id": archive_id}),
-            snapshot_at=dump.watermark.snapshot_at,
-            digest_probe=dump.digest_probe,
-            tables=dump.tables,
-            media=media.entries,
-            migrations=dump.migrations,
-            schema_fingerprint=dump.schema_fingerprint,
-        )
-        members = {
-            chunk.member: build.members / chunk.member.rpartition("/")[2]
-            for table in manifest.tables
-            for chunk in table.chunks
-        }
-        members |= {entry.member: self.sender_media / entry.path for entry in media.entries}
+        source = assemble(build, self.sender_media, self.sender_name, None)
+        manifest = source.manifest
         target = self.spool / str(manifest.kind) / manifest.name.waiting
-        ArchiveSource(manifest, members).write_to(target)
+        source.write_to(target)
         build.remove()
         return target
+
+
+PARENTS = "SELECT id, code, label FROM app_parent ORDER BY id"
+CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
+
+
+def equal(sites: TwoSites, query: str = CHILDREN) -> bool:
+    """Whether both servers give the same answer."""
+    return rows(sites.sender, query) == rows(sites.receiver, query)
+
+
+def watermark_of(path: Path) -> Watermark:
+    """The snapshot of an archive."""
+    return verify_archive(path).watermark
+
+
+def remake(path: Path, folder: Path, **changes: object) -> None:
+    """Write an archive anew with a manifest that says something else."""
+    folder.mkdir()
+    members: dict[str, Path] = {}
+    with open_archive(path) as reader:
+        manifest = reader.manifest.model_copy(update=changes)
+        for number, (name, stream) in enumerate(reader.members()):
+            members[name] = folder / str(number)
+            members[name].write_bytes(stream.read() or b"")
+    path.unlink()
+    ArchiveSource(manifest, members).write_to(path)
+
+
+def recent_window(minutes_back: float = 5) -> Window:
+    """A window that ends in a moment, so that it holds what has just been written."""
+    end = datetime.now(UTC) + timedelta(seconds=5)
+    return Window(start=end - timedelta(minutes=minutes_back), end=end)
 
 
 def execute(url: str, *statements: str) -> None:
@@ -194,3 +204,15 @@ def small_sites(
     execute(sender, *SMALL_SENDER)
     execute(receiver, *SMALL_RECEIVER)
     return TwoSites(sender, receiver, small_catalog, tmp_path)
+
+
+@pytest.fixture
+def filled(small_sites: TwoSites) -> TwoSites:
+    """Two servers of the small application; the sender has 50 parents with 2,000 old children."""
+    small_sites.at_sender(
+        "INSERT INTO app_parent (code, label) SELECT 'c' || n, 'label ' || n"
+        " FROM generate_series(1, 50) n",
+        "INSERT INTO app_child (parent_id, amount, changed)"
+        " SELECT 1 + n % 50, n / 3.0, now() - interval '1 day' FROM generate_series(1, 2000) n",
+    )
+    return small_sites

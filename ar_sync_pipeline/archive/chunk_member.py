@@ -48,10 +48,10 @@ class ChunkWriter:
     Args:
         folder: where the compressed file is made; it must not hold that chunk yet.
         table: the table's name.
-        index: which chunk of the table this is, from 0.
+        index: which chunk of the table this is, from 0; None: its changed keys.
     """
 
-    def __init__(self, folder: Path, table: str, index: int) -> None:
+    def __init__(self, folder: Path, table: str, index: int | None) -> None:
         self.member = table_member_path(table, index)
         self.path = folder / self.member.rpartition("/")[2]
         self.raw_bytes = 0

@@ -83,6 +83,9 @@ class Watermark(_Strict):
         snapshot: PostgreSQL's own text of it, ``xmin:xmax:xip,...``.
         system_identifier: the cluster to which the transaction ids belong.
         timeline: the cluster's timeline, which changes with a failover.
+        oldest_write_at: no transaction that the snapshot could not see had begun before this
+            instant of the database's clock; None: the sender's role may not see the others'
+            transactions (it is no member of ``pg_read_all_stats``).
     """
 
     archive_id: UUID | None = None
@@ -90,6 +93,7 @@ class Watermark(_Strict):
     snapshot: Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$")]
     system_identifier: str
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
+    oldest_write_at: Instant | None = None
 
 
 class Column(_Strict):
@@ -147,6 +151,11 @@ class TableManifest(_Strict):
 
     In a complete archive the chunks are all of the table; in a partial they are the rows that
     the window, the watermark and the reference closure brought.
+
+    Attributes:
+        changed_keys: in a complete, the primary keys of the rows that were written since the point
+            that the receiver was known to have (`Manifest.since`), as one more member; what a
+            complete changes beyond these, the partials should have brought.
     """
 
     name: Identifier
@@ -155,6 +164,12 @@ class TableManifest(_Strict):
     row_count: RowCount
     chunks: Annotated[tuple[Chunk, ...], FailFast()]
     sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
+    changed_keys: Chunk | None = None
+
+    @property
+    def copy_members(self) -> tuple[Chunk, ...]:
+        """The members that hold COPY streams: the rows, then the changed keys."""
+        return self.chunks + ((self.changed_keys,) if self.changed_keys else ())
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -198,8 +213,8 @@ class Manifest(_Strict):
 
     Attributes:
         window: what a partial was asked for; None in a complete.
-        since: the point from which a partial carries every change; None in a complete, or when
-            the window alone counted.
+        since: the point from which a partial carries every change, None when the window alone
+            counted; in a complete the point that the receiver was known to have.
         watermark: the archive's own snapshot, the point up to which it carries every change.
         digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
             function agrees with the sender's.
@@ -247,7 +262,7 @@ class Manifest(_Strict):
         chunks = [
             (chunk.member, chunk.size_bytes, chunk.sha256)
             for table in self.tables
-            for chunk in table.chunks
+            for chunk in table.copy_members
         ]
         files = [(f.member, f.size_bytes, f.sha256) for f in self.migration_files]
         media = [(entry.member, entry.size_bytes, entry.sha256) for entry in self.media]

@@ -118,7 +118,7 @@ def _beyond_limits(manifest: Manifest, limits: ReadLimits) -> Iterator[str]:
     if count > limits.member_count:
         yield f"it lists {count} members, more than {limits.member_count}"
     for table in manifest.tables:
-        for chunk in table.chunks:
+        for chunk in table.copy_members:
             allowed = limits.free_raw_bytes + chunk.size_bytes * limits.compression_ratio
             if chunk.raw_bytes > allowed:
                 yield (

@@ -11,7 +11,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.archive.manifest import Manifest
+    from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 
 MAX_NAME_CHARS = 1024
 MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system that PostgreSQL or Django runs on
@@ -48,13 +48,16 @@ def _refused_character(name: str) -> str | None:
     return next((c for c in name if unicodedata.category(c) in _REFUSED_CATEGORIES), None)
 
 
-def table_member_path(table: str, index: int) -> str:
+def table_member_path(table: str, index: int | None) -> str:
     """The member of a table's chunk number ``index``: ``tables/<table>.00000.copy.zst``.
+
+    Args:
+        index: None names the member of its changed keys, ``tables/<table>.keys.copy.zst``.
 
     Raises:
         ValueError: the table's name cannot be a file name.
     """
-    name = f"tables/{table}.{index:05d}.copy.zst"
+    name = f"tables/{table}.{'keys' if index is None else f'{index:05d}'}.copy.zst"
     problem = "it has a '/'" if "/" in table else name_problem(name)
     if problem is not None:
         raise ValueError(f"table {table!r} cannot name a member: {problem}")
@@ -68,13 +71,16 @@ def manifest_names_problem(manifest: Manifest) -> str | None:
     file may stand where another name needs a folder.
     """
     for table in manifest.tables:
-        for index, chunk in enumerate(table.chunks):
+        numbered: list[tuple[int | None, Chunk]] = list(enumerate(table.chunks))
+        if table.changed_keys is not None:
+            numbered.append((None, table.changed_keys))
+        for index, chunk in numbered:
             try:
                 expected = table_member_path(table.name, index)
             except ValueError as error:
                 return str(error)
             if chunk.member != expected:
-                return f"table {table.name}: chunk {index} is {chunk.member!r}, not {expected!r}"
+                return f"table {table.name}: a chunk is {chunk.member!r}, not {expected!r}"
     paths = {entry.path for entry in manifest.media}
     for path in paths:
         problem = name_problem(path)

@@ -81,7 +81,7 @@ def verify_archive(
     with open_archive(path, limits) as reader:
         if signing_key is not None:
             reader.check_signature(signing_key)
-        chunks = {chunk.member: chunk for table in reader.manifest.tables for chunk in table.chunks}
+        chunks = {c.member: c for table in reader.manifest.tables for c in table.copy_members}
         for name, stream in reader.members():
             if name in chunks:
                 for _ in decompress_chunk(stream, chunks[name]):

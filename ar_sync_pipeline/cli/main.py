@@ -6,6 +6,7 @@ import click
 
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
 from ar_sync_pipeline.cli.demo_command import demo
+from ar_sync_pipeline.cli.receiver_commands import allow, plan
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,5 +15,5 @@ def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
 
 
-for command in (demo, inspect, verify):
+for command in (demo, inspect, verify, plan, allow):
     main.add_command(command)

@@ -37,6 +37,11 @@ def admitted_key() -> dg.AssetKey:
     return dg.AssetKey(["receiver", "admitted_archives"])
 
 
+def applied_archives_key() -> dg.AssetKey:
+    """The ledger: archives that the receiver has applied."""
+    return dg.AssetKey(["receiver", "applied_archives"])
+
+
 def receiver_media_key() -> dg.AssetKey:
     """The receiver's media folder."""
     return dg.AssetKey(["receiver", "media"])
@@ -45,11 +50,6 @@ def receiver_media_key() -> dg.AssetKey:
 def receiver_table_key(catalog: Catalog, table: str) -> dg.AssetKey:
     """A table of the receiver's database."""
     return dg.AssetKey(["receiver", "tables", asset_name(catalog, table)])
-
-
-def applied_key() -> dg.AssetKey:
-    """What the receiver has applied: its ledger."""
-    return dg.AssetKey(["receiver", "applied_archives"])
 
 
 def postprocessed_key() -> dg.AssetKey:

@@ -39,12 +39,12 @@ class DoomedRows:
     staged: Mapping[str, StagedTable]
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
-    _keys: dict[str, sql.Identifier] = field(default_factory=dict)
+    _relations: dict[str, sql.Identifier] = field(default_factory=dict)
 
     def doom(self, table: str, keys: sql.Composed) -> int:
         """Mark the rows whose keys a query yields; returns how many were new."""
         statement = sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING")
-        count = self.connection.execute(statement.format(self._relation(table), keys)).rowcount
+        count = self.connection.execute(statement.format(self.keys(table), keys)).rowcount
         self.counts[table] = self.counts.get(table, 0) + count
         return count
 
@@ -60,13 +60,24 @@ class DoomedRows:
 
     def delete(self) -> None:
         """Delete the marked rows, children before parents."""
-        doomed = {table for table, count in self.counts.items() if count}
-        for key in self._dependencies(doomed):
-            if self._becomes_null(key):
-                self._clear(key)
+        for key in self.cleared():
+            self._clear(key)
+        doomed = self._doomed()
         for table in reversed(parents_first(self.tables)):
             if table in doomed:
                 self._delete_from(table)
+
+    def cleared(self) -> list[ForeignKey]:
+        """The references to marked rows that become NULL."""
+        return [key for key in self._dependencies(self._doomed()) if self._becomes_null(key)]
+
+    def references(self, key: ForeignKey) -> sql.Composed:
+        """The query for primary key and reference of the rows that refer to marked rows."""
+        names = (*self.tables[key.table].primary_key, *key.columns)
+        return sql.SQL("SELECT {} FROM {}").format(column_list(names, "c"), self._children(key))
+
+    def _doomed(self) -> set[str]:
+        return {table for table, count in self.counts.items() if count}
 
     def _dependencies(self, parents: set[str]) -> list[ForeignKey]:
         return [
@@ -107,7 +118,7 @@ class DoomedRows:
             sql.Identifier(self.schema, key.table),
             sql.Identifier(self.schema, key.referenced_table),
             refers,
-            self._relation(key.referenced_table),
+            self.keys(key.referenced_table),
             equal_keys("d", "p", parent.primary_key),
         )
 
@@ -133,14 +144,15 @@ class DoomedRows:
             self.connection.execute(
                 sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
                     relation,
-                    self._relation(table),
+                    self.keys(table),
                     equal_keys("t", "d", self.tables[table].primary_key),
                 )
             )
 
-    def _relation(self, table: str) -> sql.Identifier:
-        if table not in self._keys:
-            relation = sql.Identifier("pg_temp", f"{self.prefix}_{len(self._keys)}")
+    def keys(self, table: str) -> sql.Identifier:
+        """The temporary table of the keys of a table's marked rows."""
+        if table not in self._relations:
+            relation = sql.Identifier("pg_temp", f"{self.prefix}_{len(self._relations)}")
             key = column_list(self.tables[table].primary_key)
             self.connection.execute(
                 sql.SQL(
@@ -150,5 +162,5 @@ class DoomedRows:
             self.connection.execute(
                 sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key)
             )
-            self._keys[table] = relation
-        return self._keys[table]
+            self._relations[table] = relation
+        return self._relations[table]

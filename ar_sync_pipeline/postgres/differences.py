@@ -107,6 +107,25 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     return row[0] if row else 0
 
 
+def count_drift(connection: Connection, difference: TableDifference) -> int | None:
+    """Differing rows that partials should have brought long ago; None: the archive cannot tell.
+
+    To be asked before the rows are written.
+    """
+    staged = difference.staged
+    if staged.changed_keys is None:
+        return None
+    query = sql.SQL(
+        "SELECT count(*) FROM {} AS d WHERE NOT EXISTS (SELECT FROM {} AS k WHERE {})"
+    ).format(
+        difference.relation,
+        staged.changed_keys,
+        equal_keys("k", "d", staged.target.primary_key),
+    )
+    row = connection.execute(query).fetchone()
+    return row[0] if row else 0
+
+
 def absent_rows(staged: StagedTable) -> sql.Composed:
     """Keys of the target's rows that a complete archive no longer has."""
     target = staged.target

@@ -17,7 +17,7 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
@@ -34,8 +34,8 @@ class AppliedArchive:
     Attributes:
         window_start, window_end: of a partial; None in a complete.
         superseded: the archive was older than the newest complete and nothing of it was loaded.
-        covers_from: from when a partial carries every change: its watermark, or the start of
-            its window where the window alone counted.
+        covers_from: from when a partial carries every change: its watermark; None where the
+            window alone counted, and in a complete.
     """
 
     archive_id: UUID
@@ -51,7 +51,7 @@ class AppliedArchive:
 
 def ensure_ledger(connection: Connection) -> None:
     """Make the schema and its tables where they are missing."""
-    exists = connection.execute("SELECT to_regclass('ar_sync.applied_archive')").fetchone()
+    exists = connection.execute("SELECT to_regclass('ar_sync.allowed_archive')").fetchone()
     if exists is None or exists[0] is None:
         with connection.transaction():
             connection.execute(_DDL)
@@ -102,6 +102,28 @@ def read_sender(connection: Connection) -> SenderIdentity | None:
     return SenderIdentity.model_validate(row[0]) if row else None
 
 
+def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None:
+    """The watermark of an archive in the ledger."""
+    row = connection.execute(
+        "SELECT watermark FROM ar_sync.applied_archive WHERE archive_id = %s", [archive_id]
+    ).fetchone()
+    return Watermark.model_validate(row[0]) if row else None
+
+
+def read_allowed(connection: Connection) -> frozenset[str]:
+    """Names of the archives that an operator has let through the delete guard."""
+    rows = connection.execute("SELECT name FROM ar_sync.allowed_archive").fetchall()
+    return frozenset(name for (name,) in rows)
+
+
+def allow(connection: Connection, name: str, allowed_by: str, allowed_at: datetime) -> None:
+    """Let an archive through the delete guard, and keep who said so and when."""
+    connection.execute(
+        "INSERT INTO ar_sync.allowed_archive VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
+        [name, allowed_by, allowed_at],
+    )
+
+
 def record(
     connection: Connection,
     manifest: Manifest,
@@ -120,7 +142,7 @@ def record(
             "snapshot_at": manifest.snapshot_at,
             "window_start": manifest.window.start if manifest.window else None,
             "window_end": manifest.window.end if manifest.window else None,
-            "covers_from": _covers_from(manifest),
+            "covers_from": covers_from(manifest),
             "watermark": Jsonb(manifest.watermark.model_dump(mode="json")),
             "sender": Jsonb(manifest.sender.model_dump(mode="json")),
             "superseded": superseded,
@@ -130,10 +152,10 @@ def record(
     )
 
 
-def _covers_from(manifest: Manifest) -> datetime | None:
-    if manifest.since is not None:
-        return manifest.since.snapshot_at
-    return manifest.window.start if manifest.window else None
+def covers_from(manifest: Manifest) -> datetime | None:
+    """From when a partial carries every change; None: nobody knows, or it is a complete."""
+    partial = manifest.kind is ArchiveKind.PARTIAL
+    return manifest.since.snapshot_at if partial and manifest.since else None
 
 
 def _typed(row: AppliedArchive) -> AppliedArchive:
@@ -156,6 +178,13 @@ CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     applied_at   timestamptz NOT NULL,
     plan         jsonb NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ar_sync.allowed_archive (
+    name        text PRIMARY KEY,
+    allowed_by  text NOT NULL,
+    allowed_at  timestamptz NOT NULL
+);
+COMMENT ON TABLE ar_sync.allowed_archive IS
+    'Archives that an operator let through the delete guard, with who and when';
 CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);
 COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';

@@ -18,6 +18,7 @@ from ar_sync_pipeline.postgres.deletion import DoomedRows
 from ar_sync_pipeline.postgres.differences import (
     TableDifference,
     absent_rows,
+    count_drift,
     displaced_rows,
     find_differences,
 )
@@ -35,6 +36,9 @@ class TablePlan:
     Attributes:
         shipped: whether the archive brings the table; False for tables that only lose rows that
             depended on deleted ones.
+        drift: of the added and changed rows of a complete, those that had not been written since
+            the point that the receiver was known to have: what partials should have brought; None
+            in a partial, and where the complete cannot tell.
     """
 
     table: str
@@ -43,6 +47,7 @@ class TablePlan:
     changed: int
     deleted: int
     row_count: int
+    drift: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain values, for the ledger and for metadata."""
@@ -67,6 +72,7 @@ class Merge:
                 changed=difference.changed,
                 deleted=self.doomed.counts.get(difference.staged.target.name, 0),
                 row_count=difference.staged.manifest.row_count,
+                drift=count_drift(self.connection, difference),
             )
             for difference in self.differences
         ]

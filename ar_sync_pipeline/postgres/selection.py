@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from psycopg import sql
 
@@ -29,10 +30,13 @@ class Selection:
     Attributes:
         changed_at: rows stamped in this half-open interval, whoever wrote them when.
         since: rows that this earlier snapshot could not see; None: the interval alone counts.
+        look_back: how much older than their transaction's start rows may be stamped, in tables
+            that are too large to be read for the watermark.
     """
 
     changed_at: Window
     since: Watermark | None
+    look_back: timedelta
 
 
 def prepare_keys(
@@ -147,6 +151,23 @@ def _equal(
     )
 
 
+def blind_tables(
+    catalog: Catalog, tables: Mapping[str, TableFacts], since: Watermark | None
+) -> tuple[str, ...]:
+    """Tables of which a partial may miss changes that only the next complete brings.
+
+    They are too large to be read for the watermark, and either have no time stamp, or the role
+    may not see when the oldest writing transaction began.
+    """
+    unknown_start = since is not None and since.oldest_write_at is None
+    return tuple(
+        name
+        for name, facts in tables.items()
+        if not _reads_watermark(catalog, facts)
+        and (catalog.rules(name).changed_at is None or unknown_start)
+    )
+
+
 def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.Composable | None:
     rules = catalog.rules(facts.name)
     conditions: list[sql.Composable] = []
@@ -164,7 +185,14 @@ def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.C
             )
         )
     if selection.since is not None and _reads_watermark(catalog, facts):
-        conditions.append(_unseen_by(selection.since))
+        conditions.append(unseen_by(selection.since))
+    elif selection.since is not None and rules.changed_at is not None:
+        start = selection.since.oldest_write_at or selection.since.snapshot_at
+        conditions.append(
+            sql.SQL("{} >= {}").format(
+                sql.Identifier("t", rules.changed_at), sql.Literal(start - selection.look_back)
+            )
+        )
     return sql.SQL(" OR ").join(conditions) if conditions else None
 
 
@@ -173,12 +201,13 @@ def _reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
     return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
 
 
-def _unseen_by(since: Watermark) -> sql.Composed:
-    """Rows written by transactions from the earlier snapshot's ``xmin`` on, modulo 2^32.
+def unseen_by(since: Watermark) -> sql.Composed:
+    """The condition for rows ``t`` that the earlier snapshot could not see, or not yet.
 
-    The low end is used rather than membership in the snapshot: rows written in savepoints carry
-    ids of subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``,
-    whose distance is large, and so do the permanent ids below 3.
+    They were written by transactions from that snapshot's ``xmin`` on, compared modulo 2^32. The
+    low end is used rather than membership in the snapshot: rows written in savepoints carry ids of
+    subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``, whose
+    distance is large, and so do the permanent ids below 3.
     """
     lowest = int(since.snapshot.split(":")[0])
     return sql.SQL(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from psycopg import IsolationLevel, sql
@@ -19,6 +19,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import SchemaError
 
 Clock = Callable[[], datetime]
+_TICK = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,28 @@ class Snapshot:
 
 
 @contextmanager
-def take_snapshot(connection: Connection, clock: Clock) -> Iterator[Snapshot]:
+def take_snapshot(
+    connection: Connection, clock: Clock, *, after: datetime | None = None
+) -> Iterator[Snapshot]:
     """Take a snapshot and keep it open for the length of the block.
 
     Args:
         clock: gives ``snapshot_at``; asked right after the snapshot was taken.
+        after: of an earlier snapshot; this one's instant is later, also where the clock was set
+            back meanwhile, since archives are applied in the order of these instants.
     """
+    # Before the snapshot: whoever is no longer listed then has ended, and the snapshot sees it.
+    oldest_write_at = _one(connection, _OLDEST_WRITE)[0]
     _begin(connection)
     with connection.transaction():
         facts = _one(connection, _FACTS)
+        now = clock()
         watermark = Watermark(
-            snapshot_at=clock(),
+            snapshot_at=now if after is None else max(now, after + _TICK),
             snapshot=facts[1],
             system_identifier=facts[2],
             timeline=facts[3],
+            oldest_write_at=oldest_write_at,
         )
         yield Snapshot(connection, facts[0], watermark, facts[4])
 
@@ -80,10 +89,24 @@ def _one(connection: Connection, query: str) -> tuple[Any, ...]:
     return row
 
 
-# The timeline is that of the last checkpoint: after a failover a checkpoint makes it the new one
-# before the server accepts writes.
+# The timeline is that of the WAL being written: a promoted standby writes to a new one at once,
+# while its control file shows the old one until the next checkpoint.
 _FACTS = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
        (SELECT system_identifier::text FROM pg_control_system()),
-       (SELECT timeline_id FROM pg_control_checkpoint()), current_database()
+       CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+       current_database()
+"""
+
+# Sessions that have not written yet count too: their first statement may still stamp rows with
+# the time at which their transaction began. Other roles' sessions are shown to members of
+# pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity").
+_OLDEST_WRITE = """
+SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN least(
+         clock_timestamp(),
+         (SELECT min(xact_start) FROM pg_stat_activity
+           WHERE datname = current_database() AND backend_type = 'client backend'
+             AND pid <> pg_backend_pid()),
+         (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database())) END
 """

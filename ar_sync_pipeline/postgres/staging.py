@@ -37,6 +37,8 @@ class StagedTable:
         relation: the temporary table.
         complete: whether the archive speaks for all rows of the table.
         settled: members of chunks that the receiver already holds; they are not staged.
+        changed_keys: the temporary table of keys that a complete says were written since the point
+            that the receiver was known to have; None: it does not say.
     """
 
     target: TargetTable
@@ -44,6 +46,7 @@ class StagedTable:
     relation: sql.Identifier
     complete: bool
     settled: frozenset[str]
+    changed_keys: sql.Identifier | None = None
 
     @property
     def differing(self) -> tuple[Chunk, ...]:
@@ -99,6 +102,14 @@ def create_staging(connection: Connection, staged: StagedTable) -> None:
         for column in staged.manifest.columns
     )
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(staged.relation, definitions))
+    if staged.changed_keys is not None:
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+                staged.changed_keys,
+                column_list(staged.target.primary_key),
+                staged.target.relation,
+            )
+        )
 
 
 def _type_name(connection: Connection, target: TargetTable, column: Column) -> sql.SQL:
@@ -125,8 +136,32 @@ def stage_chunk(
         SchemaError: the bytes are no rows of the shape and number that the manifest declares.
     """
     columns = column_list(column.name for column in staged.manifest.columns)
+    _copy_member(connection, staged, chunk, staged.relation, columns, data)
+
+
+def stage_changed_keys(
+    connection: Connection, staged: StagedTable, chunk: Chunk, data: Iterable[bytes]
+) -> None:
+    """Copy the keys that a complete says were written lately into their temporary table.
+
+    Raises:
+        SchemaError: the bytes are no keys of the shape and number that the manifest declares.
+    """
+    if staged.changed_keys is not None:
+        columns = column_list(staged.target.primary_key)
+        _copy_member(connection, staged, chunk, staged.changed_keys, columns, data)
+
+
+def _copy_member(
+    connection: Connection,
+    staged: StagedTable,
+    chunk: Chunk,
+    relation: sql.Identifier,
+    columns: sql.Composed,
+    data: Iterable[bytes],
+) -> None:
     try:
-        rows = copy_in(connection, staged.relation, columns, data)
+        rows = copy_in(connection, relation, columns, data)
     except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"
@@ -148,6 +183,8 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
         )
     )
     connection.execute(sql.SQL("ANALYZE {}").format(staged.relation))
+    if staged.changed_keys is not None:
+        connection.execute(sql.SQL("ANALYZE {}").format(staged.changed_keys))
 
 
 def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql.Composable]]:

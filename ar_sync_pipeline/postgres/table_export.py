@@ -54,6 +54,13 @@ def chunk_selected_rows(
     return _single_chunk(connection, table, source)
 
 
+def changed_keys_query(table: ShippedTable, condition: sql.Composable) -> sql.Composed:
+    """The query for the primary keys of the rows ``t`` that meet a condition."""
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
+        column_list(table.primary_key, "t"), table.relation, condition
+    )
+
+
 def _single_chunk(
     connection: Connection, table: ShippedTable, source: sql.Composed
 ) -> list[ChunkQuery]:

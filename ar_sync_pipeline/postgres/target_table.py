@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
@@ -116,3 +117,10 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
     Without the cast PostgreSQL would compare column by column.
     """
     return sql.SQL("ROW({})::record").format(column_list(names, alias))
+
+
+def count_rows(connection: Connection, schema: str, table: str) -> int:
+    """How many rows a table has."""
+    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
+    row = connection.execute(query).fetchone()
+    return row[0] if row else 0

@@ -6,14 +6,14 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import (
     admitted_key,
-    applied_key,
+    applied_archives_key,
     receiver_media_key,
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
 from ar_sync_pipeline.receiver.load_metadata import (
-    applied_metadata,
     load_metadata,
     media_metadata,
     rows_by_table,
@@ -42,6 +42,18 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 dagster_type=dg.Nothing,
                 is_required=False,
             ),
+            "applied_archives": dg.AssetOut(
+                key=applied_archives_key(),
+                description="The ledger: which archives the receiver has applied, written in the"
+                " transaction that applies their rows; up to when its data is whole, and how far"
+                " behind that is.",
+                kinds={"postgres"},
+                owners=OWNERS,
+                group_name=GROUP,
+                dagster_type=dg.Nothing,
+                is_required=False,
+                metadata={"dagster/table_name": "ar_sync.applied_archive"},
+            ),
             **{
                 _output(key): dg.AssetOut(
                     key=key,
@@ -57,33 +69,32 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 )
                 for table, key in keys.items()
             },
-            "applied": dg.AssetOut(
-                key=applied_key(),
-                description="The ledger: what the receiver has applied. Up to date after every"
-                " load, also one that brings nothing for some of the tables.",
-                kinds={"postgres"},
-                owners=OWNERS,
-                group_name=GROUP,
-                dagster_type=dg.Nothing,
-            ),
         },
-        # The ledger is written in the transaction of the tables, and behind the pictures.
+        # The ledger is written in the transaction of the tables, and behind the pictures. Other
+        # than theirs its output is there after every load, so the transform hangs on it.
         internal_asset_deps={
             **{name: {admitted_key()} for name in ("media", *map(_output, keys.values()))},
-            "applied": {receiver_media_key(), *keys.values()},
+            "applied_archives": {receiver_media_key(), *keys.values()},
         },
+        check_specs=load_check_specs(),
         pool=POOL,
         can_subset=False,
     )
-    def load(names: list[str]) -> Iterator[dg.Output[None]]:
+    def load(names: list[str]) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
             report = load_archives(site.settings, catalog, names, site.clock)
-        summary = media_metadata(report) | load_metadata(report, site.clock())
-        yield dg.Output(None, "media", metadata=summary)
+        yield from load_check_results(report)
+        if report.refused and not report.loaded:
+            raise dg.Failure(
+                description=" ".join(str(refusal.error) for refusal in report.refused),
+                metadata={refusal.name: refusal.error.remedy for refusal in report.refused},
+                allow_retries=False,
+            )
+        yield dg.Output(None, "media", metadata=media_metadata(report))
         for table, plans in rows_by_table(report).items():
             if table in keys:
                 yield dg.Output(None, _output(keys[table]), metadata=table_metadata(plans))
-        yield dg.Output(None, "applied", metadata=applied_metadata(report))
+        yield dg.Output(None, "applied_archives", metadata=load_metadata(report, site.clock()))
 
     return load
 

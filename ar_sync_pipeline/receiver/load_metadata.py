@@ -25,6 +25,7 @@ def table_metadata(plans: list[TablePlan]) -> dict[str, Any]:
         "rows_added": sum(plan.added for plan in plans),
         "rows_changed": sum(plan.changed for plan in plans),
         "rows_deleted": sum(plan.deleted for plan in plans),
+        "drift_repaired": sum(plan.drift or 0 for plan in plans),
     }
 
 
@@ -36,32 +37,26 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
     }
 
 
-def applied_metadata(report: LoadReport) -> dict[str, Any]:
-    """Which archives a load has written into the ledger."""
-    until = report.data_until
-    return {
-        "archives_applied": len(report.loaded),
-        "archives_superseded": len(report.superseded),
-        "archives": dg.MetadataValue.json([one.manifest.name.applied for one in report.loaded]),
-        "data_until": until.isoformat() if until else "no complete archive yet",
-    }
-
-
 def load_metadata(report: LoadReport, now: datetime) -> dict[str, Any]:
     """The load as a whole."""
-    until = report.data_until
+    until = report.chain.until if report.chain else None
+    holes = report.chain.holes if report.chain else ()
     totals = {
         table: table_metadata(plans) for table, plans in sorted(rows_by_table(report).items())
     }
-    lines = ["| table | added | changed | deleted |", "|---|--:|--:|--:|"]
+    lines = ["| table | added | changed | deleted | drift repaired |", "|---|--:|--:|--:|--:|"]
     lines += [
-        f"| {table} | {t['rows_added']:,} | {t['rows_changed']:,} | {t['rows_deleted']:,} |"
+        f"| {table} | {t['rows_added']:,} | {t['rows_changed']:,} | {t['rows_deleted']:,}"
+        f" | {t['drift_repaired']:,} |"
         for table, t in totals.items()
         if t["rows_added"] or t["rows_changed"] or t["rows_deleted"]
     ]
     return {
         "archives_applied": len(report.loaded),
         "archives_superseded": len(report.superseded),
+        "archives_put_aside": len(report.refused),
+        "drift_repaired": sum(t["drift_repaired"] for t in totals.values()),
+        "holes": len(holes),
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
         "data_until": until.isoformat() if until else "no complete archive yet",

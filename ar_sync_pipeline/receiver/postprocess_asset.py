@@ -10,7 +10,7 @@ from contextlib import suppress
 import dagster as dg
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.operations.asset_keys import applied_key, postprocessed_key
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
@@ -24,7 +24,7 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
     @dg.asset(
         key=postprocessed_key(),
         # Not the tables themselves: a load that brings nothing for one of them would skip this.
-        deps=[applied_key()],
+        deps=[applied_archives_key()],
         group_name=GROUP,
         description="What the visualization derives from loaded rows"
         f" (`{site.settings.transform}`). Works on every row that is not marked transformed,"

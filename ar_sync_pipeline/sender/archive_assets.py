@@ -83,5 +83,5 @@ def materialize_archive(
     site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
     """Send the archive."""
-    published = publish_archive(site.settings, build)
+    published = publish_archive(site.settings, build, site.clock)
     return dg.MaterializeResult(asset_key=archive_key(kind), metadata=archive_metadata(published))

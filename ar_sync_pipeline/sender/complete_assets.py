@@ -14,9 +14,10 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
-from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
 from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
@@ -31,13 +32,13 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
         name="complete_media_bundle",
         specs=[media_spec(KIND, keys)],
         check_specs=[references_check(KIND)],
-        pool=POOL,
+        pool=pool(KIND),
     )
     def media_bundle(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with operator_errors():
             return materialize_media(site, KIND, site.build(context))
 
-    @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=POOL)
+    @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=pool(KIND))
     def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with operator_errors():
             return materialize_archive(site, KIND, site.build(context))
@@ -63,11 +64,19 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
             )
             for table, key in keys.items()
         ],
-        pool=POOL,
+        pool=pool(KIND),
     )
     def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
-            dump = dump_complete(site.url, catalog, site.build(context), site.clock)
+            start = starting_point(site.settings)
+            dump = dump_complete(
+                site.url,
+                catalog,
+                site.build(context),
+                site.clock,
+                since=start.acknowledged,
+                after=start.after,
+            )
         found = {table.name: table for table in dump.tables}
         for table, key in keys.items():
             if table in found:

@@ -17,11 +17,11 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
-from ar_sync_pipeline.sender.site import OWNERS, POOL, SenderSite
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.watermark import newest_known_watermark
+from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -42,7 +42,7 @@ def partial_assets(
         name="partial_archive",
         specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
         check_specs=[references_check(KIND)],
-        pool=POOL,
+        pool=pool(KIND),
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
@@ -103,12 +103,27 @@ def _dump(
     build: BuildFolder,
     windows: dg.TimeWindowPartitionsDefinition,
 ) -> TableDump:
+    start = starting_point(site.settings)
     request = PartialRequest(
         window=_window(context, windows),
         look_back=timedelta(minutes=site.settings.time),
-        since=newest_known_watermark(site.settings),
+        since=start.since,
+        after=start.after,
     )
-    return dump_partial(site.url, site.catalog, build, site.clock, request)
+    dump = dump_partial(site.url, site.catalog, build, site.clock, request)
+    if dump.since is None:
+        context.log.warning(
+            "No point is known from which to carry every change: the window alone counts, and the"
+            " next complete repairs what it misses."
+        )
+    if dump.blind_tables:
+        context.log.warning(
+            "Changes in these large tables may wait for the next complete: %s. Grant"
+            " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
+            " true in the catalog.",
+            ", ".join(dump.blind_tables),
+        )
+    return dump
 
 
 def _window(

@@ -6,12 +6,17 @@ from datetime import datetime
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
 
-POOL = "sender_dump"
 OWNERS = ["team:operators"]
+
+
+def pool(kind: ArchiveKind) -> str:
+    """The pool of a kind's dumps: one of each at a time, so a long complete delays no partial."""
+    return f"sender_{kind}_dump"
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
 from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.spool.chain import Span, newest
 
 
 @dataclass(frozen=True)
@@ -21,30 +21,16 @@ class Candidate:
     """An archive that could be applied.
 
     Attributes:
-        waiting: new in the spool; False: applied before and retained.
-    """
-
-    archive_id: UUID
-    kind: ArchiveKind
-    snapshot_at: datetime
-    waiting: bool = True
-
-
-@dataclass(frozen=True)
-class Span:
-    """An archive that the ledger holds as applied.
-
-    Attributes:
+        waiting: it bears the name of a waiting archive; False: that of an applied one, which the
+            ledger may know or not (a database that was restored from a backup).
         covers_from: from when a partial carries every change; None: nobody knows.
     """
 
     archive_id: UUID
     kind: ArchiveKind
     snapshot_at: datetime
+    waiting: bool = True
     covers_from: datetime | None = None
-
-
-_Archive = TypeVar("_Archive", Candidate, Span)
 
 
 @dataclass(frozen=True)
@@ -54,13 +40,16 @@ class LoadPlan:
     Attributes:
         apply: archives to apply one after the other in one transaction; may hold retained ones
             that must be applied once more behind an older archive that came late.
-        superseded: waiting archives that are older than the base and bring nothing.
+        superseded: archives that are older than the base and bring nothing.
         healed: waiting archives that the ledger already holds; only their names are to change.
+        held_back: archives that came late and would take readers back in time, because a later
+            one that was applied is no longer there to be applied behind them.
     """
 
     apply: tuple[Candidate, ...]
-    superseded: tuple[Candidate, ...]
-    healed: tuple[Candidate, ...]
+    superseded: tuple[Candidate, ...] = ()
+    healed: tuple[Candidate, ...] = ()
+    held_back: tuple[Candidate, ...] = ()
 
 
 def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPlan:
@@ -72,68 +61,65 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
     """
     known = {span.archive_id for span in ledger}
     healed = [c for c in candidates if c.waiting and c.archive_id in known]
-    new = [c for c in candidates if c.waiting and c.archive_id not in known]
     retained = [c for c in candidates if c.archive_id in known]
-    applied_base = _newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
-    new_base = _newest(c for c in new if c.kind is ArchiveKind.COMPLETE)
-    if new_base is not None and (
-        applied_base is None or new_base.snapshot_at > applied_base.snapshot_at
-    ):
-        return _from_base(new_base, new, retained, healed)
-    base_at = applied_base.snapshot_at if applied_base else None
-    return _from_deltas(base_at, new, retained, healed)
+    new = _by_snapshot(c for c in candidates if c.archive_id not in known)
+    held_back: list[Candidate] = []
+    while True:
+        plan = _restore(new, retained, ledger)
+        back = _goes_back(plan.apply, ledger)
+        if not back:
+            return LoadPlan(plan.apply, plan.superseded, tuple(healed), _by_snapshot(held_back))
+        late = next(c for c in plan.apply if c in new)
+        held_back.append(late)
+        new = tuple(c for c in new if c is not late)
 
 
-def data_until(ledger: Sequence[Span]) -> datetime | None:
-    """The end of the unbroken chain of snapshots from the base; None without a base."""
-    base = _newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
-    if base is None:
-        return None
-    until = base.snapshot_at
-    for span in sorted(ledger, key=lambda span: span.snapshot_at):
-        joins = span.covers_from is not None and span.covers_from <= until
-        if span.kind is ArchiveKind.PARTIAL and joins:
-            until = max(until, span.snapshot_at)
-    return until
-
-
-def _from_base(
-    base: Candidate,
-    new: Iterable[Candidate],
-    retained: Iterable[Candidate],
-    healed: Sequence[Candidate],
+def _restore(
+    new: Sequence[Candidate], retained: Sequence[Candidate], ledger: Sequence[Span]
 ) -> LoadPlan:
-    others = [candidate for candidate in new if candidate is not base]
-    later = [
-        c
-        for c in (*others, *retained)
-        if c.kind is ArchiveKind.PARTIAL and c.snapshot_at > base.snapshot_at
-    ]
-    superseded = [c for c in others if c not in later]
-    return LoadPlan((base, *_by_snapshot(later)), _by_snapshot(superseded), tuple(healed))
+    """The state that the new archives and the applied ones make together."""
+    base = newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
+    base_at = base.snapshot_at if base else None
+    new_base = max(
+        (c for c in new if c.kind is ArchiveKind.COMPLETE and _later(c, base_at)),
+        key=lambda c: c.snapshot_at,
+        default=None,
+    )
+    if new_base is not None:
+        base_at = new_base.snapshot_at
+    deltas = [c for c in new if c.kind is ArchiveKind.PARTIAL and _later(c, base_at)]
+    first = [new_base] if new_base else []
+    superseded = tuple(c for c in new if c not in first and c not in deltas)
+    start = min((c.snapshot_at for c in (*first, *deltas)), default=None)
+    if start is None:
+        return LoadPlan((), superseded)
+    again = [c for c in retained if c.kind is ArchiveKind.PARTIAL and c.snapshot_at > start]
+    return LoadPlan((*first, *_by_snapshot([*deltas, *again])), superseded)
 
 
-def _from_deltas(
-    base_at: datetime | None,
-    new: Sequence[Candidate],
-    retained: Iterable[Candidate],
-    healed: Sequence[Candidate],
-) -> LoadPlan:
-    deltas = [
-        c
-        for c in new
-        if c.kind is ArchiveKind.PARTIAL and (base_at is None or c.snapshot_at > base_at)
-    ]
-    superseded = _by_snapshot(c for c in new if c not in deltas)
-    if not deltas:
-        return LoadPlan((), superseded, tuple(healed))
-    oldest = min(c.snapshot_at for c in deltas)
-    again = [c for c in retained if c.kind is ArchiveKind.PARTIAL and c.snapshot_at > oldest]
-    return LoadPlan(_by_snapshot([*deltas, *again]), superseded, tuple(healed))
+def _goes_back(apply: Sequence[Candidate], ledger: Sequence[Span]) -> bool:
+    """Whether applying these leaves rows older than an applied archive had made them.
+
+    Everything behind the first one is written anew as far as the unbroken spans of the others
+    reach; an applied archive beyond that must be among them.
+    """
+    if not apply:
+        return False
+    at_hand = {candidate.archive_id for candidate in apply}
+    reached = apply[0].snapshot_at
+    for candidate in apply[1:]:
+        if candidate.covers_from is not None and candidate.covers_from <= reached:
+            reached = candidate.snapshot_at
+    return any(
+        span.kind is ArchiveKind.PARTIAL
+        and span.snapshot_at > reached
+        and span.archive_id not in at_hand
+        for span in ledger
+    )
 
 
-def _newest(archives: Iterable[_Archive]) -> _Archive | None:
-    return max(archives, key=lambda archive: archive.snapshot_at, default=None)
+def _later(candidate: Candidate, base_at: datetime | None) -> bool:
+    return base_at is None or candidate.snapshot_at > base_at
 
 
 def _by_snapshot(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:

@@ -14,31 +14,35 @@ from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.gate import missing_migrations, schema_mismatches
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_sender
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    ensure_ledger,
+    read_allowed,
+    read_ledger,
+    read_sender,
+)
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
+    SpoolState,
+    list_applied,
     list_parked,
     list_waiting,
     park,
     quarantine,
     unpark,
 )
+from ar_sync_pipeline.sync.acknowledge import acknowledge
+from ar_sync_pipeline.sync.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """An archive that was not admitted, and the sentence that says why."""
-
-    name: str
-    error: ArSyncError
+from ar_sync_pipeline.sync.load_plan import unknown_to
+from ar_sync_pipeline.sync.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Admission:
 
 
 @dataclass(frozen=True)
-class _Receiver:
+class Receiver:
     """What archives are held against."""
 
     catalog: Catalog
@@ -71,6 +75,18 @@ class _Receiver:
     sender: SenderIdentity | None
     sender_name: str
     ignores_drift: bool
+    ledger: Sequence[AppliedArchive]
+    allowed: frozenset[str]
+
+    def waits_for_a_person(self, archive: SpooledArchive) -> bool:
+        """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
+        overtaken = any(
+            line.kind is ArchiveKind.COMPLETE
+            and not line.superseded
+            and line.snapshot_at > archive.name.snapshot_at
+            for line in self.ledger
+        )
+        return kept_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
 
 
 def admit_archives(
@@ -81,24 +97,42 @@ def admit_archives(
 ) -> Admission:
     """Look at every waiting and parked archive; move those that cannot be loaded out of the way.
 
+    Also at archives that bear an applied name and that the ledger does not hold: the receiver's
+    database was restored from a backup. Those that the delete guard parked are left to an
+    operator's word.
+
     Args:
         kinds: which archives to look at.
 
     Raises:
         DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
     """
-    receiver = _describe_receiver(settings, catalog)
+    prepare_spool(settings.remote_bkp_fldr)
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="admit") as connection:
+        ensure_ledger(connection)
+        receiver = describe_receiver(connection, settings, catalog)
+        admission = _sort_out(settings, receiver, clock, kinds)
+        acknowledge(settings, connection, clock)
+    return admission
+
+
+def _sort_out(
+    settings: ReceiverSettings,
+    receiver: Receiver,
+    clock: Clock,
+    kinds: Collection[ArchiveKind],
+) -> Admission:
     admitted: list[Manifest] = []
     parked: list[Refusal] = []
     quarantined: list[Refusal] = []
     warnings: list[str] = []
     spool = settings.remote_bkp_fldr
-    prepare_spool(spool)
-    for archive in _oldest_first([*list_waiting(spool), *list_parked(spool)]):
+    for archive in _candidates(spool, receiver):
         if archive.name.kind not in kinds:
             continue
         try:
-            manifest = _examine(archive.path, settings, receiver, warnings)
+            manifest = examine(archive.path, settings, receiver, warnings)
         except TerminalError as error:
             quarantine(spool, archive, error, at=clock())
             quarantined.append(Refusal(archive.path.name, error))
@@ -106,28 +140,50 @@ def admit_archives(
             park(spool, archive, error, at=clock())
             parked.append(Refusal(archive.path.name, error))
         else:
-            unpark(spool, archive)
+            if archive.state is not SpoolState.APPLIED:
+                unpark(spool, archive)
             admitted.append(manifest)
     return Admission(tuple(admitted), tuple(parked), tuple(quarantined), tuple(warnings))
 
 
-def _describe_receiver(settings: ReceiverSettings, catalog: Catalog) -> _Receiver:
-    url = settings.receiver_database_url.get_secret_value()
-    with connect(url, application="admit") as connection:
-        ensure_ledger(connection)
-        return _Receiver(
-            catalog,
-            read_tables(connection, catalog.schema_name, catalog.travels),
-            read_migrations(connection, catalog.schema_name, catalog.django_app),
-            read_sender(connection),
-            settings.sender_name,
-            settings.schema_drift is SchemaDrift.IGNORE,
-        )
+def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
+    known = {line.name for line in receiver.ledger}
+    parked = [a for a in list_parked(spool) if not receiver.waits_for_a_person(a)]
+    unknown = unknown_to(known, list_applied(spool))
+    return sorted(
+        [*list_waiting(spool), *parked, *unknown], key=lambda archive: archive.name.snapshot_at
+    )
 
 
-def _examine(
-    path: Path, settings: ReceiverSettings, receiver: _Receiver, warnings: list[str]
+def describe_receiver(
+    connection: Connection, settings: ReceiverSettings, catalog: Catalog
+) -> Receiver:
+    """What of this receiver decides whether an archive may be loaded."""
+    return Receiver(
+        catalog,
+        read_tables(connection, catalog.schema_name, catalog.travels),
+        read_migrations(connection, catalog.schema_name, catalog.django_app),
+        read_sender(connection),
+        settings.sender_name,
+        settings.schema_drift is SchemaDrift.IGNORE,
+        read_ledger(connection),
+        read_allowed(connection),
+    )
+
+
+def examine(
+    path: Path, settings: ReceiverSettings, receiver: Receiver, warnings: list[str]
 ) -> Manifest:
+    """Hold one archive against its own manifest and against the receiver.
+
+    Args:
+        warnings: where to add what an operator should know of an archive that may be loaded.
+
+    Raises:
+        CorruptArchiveError: a byte or the signature is wrong.
+        ForeignArchiveError: another sender made it.
+        ArchiveParkedError: it does not fit the receiver's schema yet.
+    """
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     with open_archive(path) as reader:
         if key is not None:
@@ -138,7 +194,7 @@ def _examine(
     return verify_archive(path, signing_key=key)
 
 
-def _check_identity(manifest: Manifest, receiver: _Receiver) -> None:
+def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
     if receiver.sender_name:
         known = sender.name == receiver.sender_name
@@ -153,7 +209,7 @@ def _check_identity(manifest: Manifest, receiver: _Receiver) -> None:
         )
 
 
-def _check_schema(manifest: Manifest, receiver: _Receiver) -> Sequence[str]:
+def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
     mismatches = missing_migrations(manifest, receiver.migrations)
     mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables)
     if mismatches and not receiver.ignores_drift:
@@ -162,7 +218,3 @@ def _check_schema(manifest: Manifest, receiver: _Receiver) -> Sequence[str]:
             remedy="migrate the receiver; the archive is then loaded by itself",
         )
     return mismatches
-
-
-def _oldest_first(archives: Sequence[SpooledArchive]) -> list[SpooledArchive]:
-    return sorted(archives, key=lambda archive: archive.name.snapshot_at)

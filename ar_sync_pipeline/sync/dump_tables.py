@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from queue import SimpleQueue
 
 from pydantic import BaseModel, ConfigDict
@@ -26,11 +26,18 @@ from ar_sync_pipeline.postgres.schema_facts import (
     require_primary_keys,
     schema_fingerprint,
 )
-from ar_sync_pipeline.postgres.selection import Selection, prepare_keys, select_rows
+from ar_sync_pipeline.postgres.selection import (
+    Selection,
+    blind_tables,
+    prepare_keys,
+    select_rows,
+    unseen_by,
+)
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
 from ar_sync_pipeline.postgres.snapshot import Clock, Snapshot, join_snapshot, take_snapshot
 from ar_sync_pipeline.postgres.table_export import (
     ChunkQuery,
+    changed_keys_query,
     chunk_selected_rows,
     chunk_whole_table,
 )
@@ -47,11 +54,13 @@ class PartialRequest:
         window: the window, or the range of missed windows, that the archive answers.
         look_back: TIME: how far before the window's end rows count as changed.
         since: the newest point that the receiver is known to have; None: the window alone counts.
+        after: the newest snapshot that was taken before this one.
     """
 
     window: Window
     look_back: timedelta
     since: Watermark | None
+    after: datetime | None = None
 
     @property
     def changed_at(self) -> Window:
@@ -65,8 +74,10 @@ class TableDump(BaseModel):
 
     Attributes:
         window: of a partial; None in a complete.
-        since: the point behind which a partial carries every change.
+        since: the point behind which a partial carries every change; in a complete the point
+            that the receiver is known to have.
         media_references: names of media files in the dumped rows of a partial.
+        blind_tables: tables of which a partial may miss changes until the next complete.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -80,12 +91,26 @@ class TableDump(BaseModel):
     schema_fingerprint: str
     tables: tuple[TableManifest, ...]
     media_references: tuple[str, ...] = ()
+    blind_tables: tuple[str, ...] = ()
 
 
-def dump_complete(url: str, catalog: Catalog, build: BuildFolder, clock: Clock) -> TableDump:
+def dump_complete(
+    url: str,
+    catalog: Catalog,
+    build: BuildFolder,
+    clock: Clock,
+    *,
+    since: Watermark | None = None,
+    after: datetime | None = None,
+) -> TableDump:
     """Write every row of every table of the catalog.
 
     Two connections read the same snapshot side by side, the largest tables first.
+
+    Args:
+        since: a point that the receiver is known to have; the keys of the rows that were written
+            since then come along, so that it can tell what partials missed.
+        after: the newest snapshot that was taken before this one.
 
     Raises:
         DatabaseUnreachableError: the database is not there.
@@ -95,9 +120,13 @@ def dump_complete(url: str, catalog: Catalog, build: BuildFolder, clock: Clock) 
     clean_members(build)
     with connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
-        with take_snapshot(connection, clock) as snapshot:
-            manifests = _export_in_parallel(url, snapshot, catalog, tables, build)
-            return _finish(snapshot, catalog, tables, build, manifests)
+        with take_snapshot(connection, clock, after=after) as snapshot:
+            since = comparable(since, snapshot.watermark)
+            export = _Export(
+                build, {n: shipped_table(catalog, f) for n, f in tables.items()}, since
+            )
+            manifests = export.run(url, snapshot, tables)
+            return _finish(snapshot, catalog, tables, build, manifests, since)
 
 
 def dump_partial(
@@ -114,9 +143,10 @@ def dump_partial(
     with connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
         keys = prepare_keys(connection, catalog.schema_name, tables)
-        with take_snapshot(connection, clock) as snapshot:
+        with take_snapshot(connection, clock, after=request.after) as snapshot:
             since = comparable(request.since, snapshot.watermark)
-            select_rows(connection, catalog, tables, keys, Selection(request.changed_at, since))
+            selection = Selection(request.changed_at, since, request.look_back)
+            select_rows(connection, catalog, tables, keys, selection)
             manifests, references = [], set[str]()
             for name, facts in tables.items():
                 table = shipped_table(catalog, facts)
@@ -126,12 +156,12 @@ def dump_partial(
                     manifests.append(_manifest(connection, facts, table, written))
                     rules = catalog.rules(name)
                     references.update(media_references(connection, table, rules, keys[name]))
-            dump = _finish(snapshot, catalog, tables, build, manifests)
+            dump = _finish(snapshot, catalog, tables, build, manifests, since)
     dump = dump.model_copy(
         update={
             "window": request.window,
-            "since": since,
             "media_references": tuple(sorted(references)),
+            "blind_tables": blind_tables(catalog, tables, since),
         }
     )
     build.save(dump)
@@ -158,52 +188,78 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
 def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
     """The watermark, unless it belongs to another history or is too far back to compare.
 
-    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32.
+    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32. A
+    cluster that has seen fewer of them than the watermark was set back, as by a restored disk.
     """
     if since is None or (since.system_identifier, since.timeline) != (
         now.system_identifier,
         now.timeline,
     ):
         return None
-    distance = int(now.snapshot.split(":")[1]) - int(since.snapshot.split(":")[0])
-    return since if 0 <= distance < _HALF_OF_ALL_IDS else None
+    oldest, newest = _ends(since)
+    reached = _ends(now)[1]
+    return since if newest <= reached and reached - oldest < _HALF_OF_ALL_IDS else None
 
 
-def _export_in_parallel(
-    url: str,
-    snapshot: Snapshot,
-    catalog: Catalog,
-    tables: Mapping[str, TableFacts],
-    build: BuildFolder,
-) -> list[TableManifest]:
-    shipped = {name: shipped_table(catalog, facts) for name, facts in tables.items()}
-    largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
-    with (
-        join_snapshot(url, snapshot.exported) as helper,
-        ThreadPoolExecutor(max_workers=2, thread_name_prefix="dump") as pool,
-    ):
-        idle: SimpleQueue[Connection] = SimpleQueue()
-        for connection in (snapshot.connection, helper):
-            idle.put(connection)
+def _ends(watermark: Watermark) -> tuple[int, int]:
+    """A snapshot's ``xmin`` and ``xmax``."""
+    oldest, newest, _ = watermark.snapshot.split(":")
+    return int(oldest), int(newest)
 
-        def cut(name: str) -> list[ChunkQuery]:
-            with _borrow(idle) as connection:
-                return chunk_whole_table(connection, shipped[name])
 
-        def write(work: tuple[str, int, ChunkQuery]) -> Chunk:
-            name, number, chunk = work
-            with _borrow(idle) as connection:
-                return _write(connection, build, shipped[name], number, chunk)
+@dataclass(frozen=True)
+class _Export:
+    """Every row of some tables, written by two connections side by side."""
 
-        cuts = dict(zip(largest_first, pool.map(cut, largest_first), strict=True))
-        work = [(name, n, chunk) for name, chunks in cuts.items() for n, chunk in enumerate(chunks)]
-        written: dict[str, list[Chunk]] = {name: [] for name in tables}
-        for (name, _, _), chunk in zip(work, pool.map(write, work), strict=True):
-            written[name].append(chunk)
-    return [
-        _manifest(snapshot.connection, facts, shipped[name], written[name])
-        for name, facts in tables.items()
-    ]
+    build: BuildFolder
+    shipped: Mapping[str, ShippedTable]
+    since: Watermark | None
+
+    def run(
+        self, url: str, snapshot: Snapshot, tables: Mapping[str, TableFacts]
+    ) -> list[TableManifest]:
+        largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
+        with (
+            join_snapshot(url, snapshot.exported) as helper,
+            ThreadPoolExecutor(max_workers=2, thread_name_prefix="dump") as pool,
+        ):
+            idle: SimpleQueue[Connection] = SimpleQueue()
+            for connection in (snapshot.connection, helper):
+                idle.put(connection)
+
+            def cut(name: str) -> list[ChunkQuery]:
+                with _borrow(idle) as connection:
+                    return chunk_whole_table(connection, self.shipped[name])
+
+            def write(work: tuple[str, int, ChunkQuery]) -> Chunk:
+                name, number, chunk = work
+                with _borrow(idle) as connection:
+                    return _write(connection, self.build, self.shipped[name], number, chunk)
+
+            def write_keys(name: str) -> Chunk | None:
+                with _borrow(idle) as connection:
+                    return self._write_changed_keys(connection, name)
+
+            cuts = dict(zip(largest_first, pool.map(cut, largest_first), strict=True))
+            work = [
+                (name, n, chunk) for name, chunks in cuts.items() for n, chunk in enumerate(chunks)
+            ]
+            written: dict[str, list[Chunk]] = {name: [] for name in tables}
+            for (name, _, _), chunk in zip(work, pool.map(write, work), strict=True):
+                written[name].append(chunk)
+            keys = dict(zip(tables, pool.map(write_keys, tables), strict=True))
+        return [
+            _manifest(snapshot.connection, facts, self.shipped[name], written[name], keys[name])
+            for name, facts in tables.items()
+        ]
+
+    def _write_changed_keys(self, connection: Connection, name: str) -> Chunk | None:
+        if self.since is None:
+            return None
+        query = changed_keys_query(self.shipped[name], unseen_by(self.since))
+        with ChunkWriter(self.build.members, name, None) as writer:
+            rows = copy_out(connection, query, writer)
+            return writer.finish(row_count=rows, digest="0", key_range=None)
 
 
 @contextmanager
@@ -229,7 +285,11 @@ def _write(
 
 
 def _manifest(
-    connection: Connection, facts: TableFacts, table: ShippedTable, chunks: Sequence[Chunk]
+    connection: Connection,
+    facts: TableFacts,
+    table: ShippedTable,
+    chunks: Sequence[Chunk],
+    changed_keys: Chunk | None = None,
 ) -> TableManifest:
     return TableManifest(
         name=table.name,
@@ -238,6 +298,7 @@ def _manifest(
         row_count=sum(chunk.row_count for chunk in chunks),
         chunks=tuple(chunks),
         sequences=read_sequences(connection, facts),
+        changed_keys=changed_keys,
     )
 
 
@@ -247,11 +308,12 @@ def _finish(
     tables: Mapping[str, TableFacts],
     build: BuildFolder,
     manifests: Sequence[TableManifest],
+    since: Watermark | None,
 ) -> TableDump:
     connection = snapshot.connection
     dump = TableDump(
         window=None,
-        since=None,
+        since=since,
         watermark=snapshot.watermark,
         database=snapshot.database,
         digest_probe=probe_digest(connection),

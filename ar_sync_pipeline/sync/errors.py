@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.spool.states import SpooledArchive
 
 
 class ForeignArchiveError(TerminalError):
@@ -11,3 +12,24 @@ class ForeignArchiveError(TerminalError):
 
 class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
+
+
+class DeleteGuardError(ParkedError):
+    """A load would delete suspiciously many rows; a person has to allow it."""
+
+
+class NoArchiveError(TerminalError):
+    """What an operator named is not an archive."""
+
+
+class HeldBackError(ParkedError):
+    """An archive came so late that applying it would take readers back in time."""
+
+
+class ArchiveRefusedError(Exception):
+    """One archive of a load cannot be applied; raised inside `sync` only, where it is put aside."""
+
+    def __init__(self, archive: SpooledArchive, error: ArSyncError) -> None:
+        super().__init__(str(error))
+        self.archive = archive
+        self.error = error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -9,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.plan import Candidate, Span, data_until, plan_load
+from ar_sync_pipeline.spool.chain import Span
+from ar_sync_pipeline.spool.plan import Candidate, plan_load
 
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
 START = datetime(2026, 11, 23, tzinfo=UTC)
@@ -68,23 +70,34 @@ def test_partials_before_any_complete_are_applied() -> None:
     assert minutes(plan_load([archive(10), archive(5)], []).apply) == [5, 10]
 
 
-def test_data_until_ends_at_the_first_hole() -> None:
-    ledger = [applied(0, COMPLETE), applied(5, covers_from=0), applied(20, covers_from=10)]
-    assert data_until(ledger) == at(5)
+def test_database_that_was_restored_gets_its_applied_archives_again() -> None:
+    """The ledger, not the name, is the truth: a file may be named applied and be unknown."""
+    candidates = [archive(10, COMPLETE, waiting=False), archive(15, waiting=False), archive(20)]
+    plan = plan_load(candidates, [applied(5, COMPLETE)])
+    assert minutes(plan.apply) == [10, 15, 20]
 
 
-def test_hole_is_closed_by_the_archive_that_covers_it() -> None:
-    ledger = [
-        applied(0, COMPLETE),
-        applied(5, covers_from=0),
-        applied(20, covers_from=10),
-        applied(25, covers_from=5),
-    ]
-    assert data_until(ledger) == at(25)
+class TestReadersNeverGoBack:
+    """A late archive is held back where an applied later one cannot be applied behind it."""
 
+    def test_late_complete_is_held_back_when_a_later_partial_is_gone(self) -> None:
+        plan = plan_load([archive(10, COMPLETE)], [applied(5, COMPLETE), applied(15)])
+        assert (minutes(plan.apply), minutes(plan.held_back)) == ([], [10])
 
-def test_without_a_complete_nobody_knows_until_when_data_are_whole() -> None:
-    assert data_until([applied(5)]) is None
+    def test_late_partial_is_held_back_when_a_later_partial_is_gone(self) -> None:
+        plan = plan_load([archive(10), archive(20)], [applied(5, COMPLETE), applied(15)])
+        assert (minutes(plan.apply), minutes(plan.held_back)) == ([20], [10])
+
+    def test_gone_partial_is_no_loss_when_others_cover_what_it_brought(self) -> None:
+        covering = replace(archive(20, waiting=False), covers_from=at(10))
+        ledger = [applied(5, COMPLETE), applied(15), applied(20)]
+        plan = plan_load([archive(10, COMPLETE), covering], ledger)
+        assert (minutes(plan.apply), minutes(plan.held_back)) == ([10, 20], [])
+
+    def test_partials_behind_a_complete_that_is_held_back_are_applied(self) -> None:
+        candidates = [archive(10, COMPLETE), archive(20)]
+        plan = plan_load(candidates, [applied(5, COMPLETE), applied(15)])
+        assert (minutes(plan.apply), minutes(plan.held_back)) == ([20], [10])
 
 
 kinds = st.sampled_from([COMPLETE, PARTIAL, PARTIAL, PARTIAL])

@@ -1,0 +1,125 @@
+"""``ar-sync plan`` and ``ar-sync allow``: an operator's view and word at the receiver."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.preview import Preview
+
+
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path))
+@json_option
+def plan(archive: Path, as_json: bool) -> None:
+    """Show what loading ARCHIVE would do, without doing it.
+
+    The archive is read to its last byte, merged and rolled back, as if it were the only one that
+    waits: rows to add, change and delete by table, and whether the delete guard would keep it.
+    Readers see nothing of it; loads wait meanwhile.
+
+    Exit codes: 0 it would be applied, or brings nothing new; 1 it would be put aside; 2 a mistake
+    in the call or the settings, or the database cannot be used.
+    """
+    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
+    from ar_sync_pipeline.sync.preview import preview_load  # noqa: PLC0415
+
+    try:
+        settings = load_receiver_settings(operator_environment())
+        preview = preview_load(settings, load_catalog(settings.catalog), archive)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        click.echo(json.dumps(_as_dict(preview)))
+    else:
+        _show(preview)
+    if not preview.verdict.is_fine:
+        raise SystemExit(FOUND_WRONG)
+
+
+@click.command()
+@click.argument("archive")
+@json_option
+def allow(archive: str, as_json: bool) -> None:
+    """Let ARCHIVE through the delete guard; the next run of the sensor loads it.
+
+    ARCHIVE is the name or the path of an archive that is parked or waits. The ledger keeps who
+    allowed it and when.
+
+    Exit codes: 0 allowed; 2 no such archive, or a mistake in the call or the settings.
+    """
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
+    from ar_sync_pipeline.sync.allow import allow_archive  # noqa: PLC0415
+
+    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    try:
+        settings = load_receiver_settings(operator_environment())
+        name = allow_archive(
+            settings, Path(archive).name, allowed_by=who, clock=lambda: datetime.now(UTC)
+        )
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        click.echo(json.dumps({"ok": True, "name": name, "allowed_by": who}))
+    else:
+        click.echo(f"{name} is allowed by {who}; it waits in the spool and is loaded by itself.")
+
+
+def _as_dict(preview: Preview) -> dict[str, Any]:
+    return {
+        "ok": preview.verdict.is_fine,
+        "name": preview.name,
+        "verdict": str(preview.verdict),
+        "reason": preview.reason,
+        "warnings": list(preview.warnings),
+        "archives": [
+            {
+                "name": archive.manifest.name.applied,
+                "again": archive.again,
+                "chunks": archive.chunks,
+                "chunks_staged": archive.chunks_staged,
+                "tables": [table.as_dict() for table in archive.tables],
+            }
+            for archive in preview.loaded
+        ],
+    }
+
+
+def _show(preview: Preview) -> None:
+    from rich.console import Console  # noqa: PLC0415  only people need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    console.print(Text(f"{preview.name} would be {preview.verdict}."), soft_wrap=True)
+    for line in (preview.reason, *preview.warnings):
+        if line:
+            console.print(Text(line), soft_wrap=True)
+    for archive in preview.loaded:
+        title = archive.manifest.name.applied + (" (once more)" if archive.again else "")
+        table = Table("table", "rows", "add", "change", "delete", "drift", title=title)
+        for column in table.columns[1:]:
+            column.justify = "right"
+        for row in archive.tables:
+            if row.added or row.changed or row.deleted:
+                drift = "" if row.drift is None else f"{row.drift:,}"
+                numbers = (row.row_count, row.added, row.changed, row.deleted)
+                table.add_row(Text(row.table), *(f"{number:,}" for number in numbers), drift)
+        if table.row_count:
+            console.print(table)
+        else:
+            console.print(Text(f"{title}: every row is there already."), soft_wrap=True)

@@ -1,0 +1,92 @@
+"""How far the receiver's data reaches without a hole: a pure function of the ledger.
+
+Every partial covers the span from its watermark to its snapshot. Spans that join, starting at the
+base, form the chain; where one begins later than the chain has reached, there is a hole: known,
+named, and closed by the first archive that covers it (design, section 7, "Order").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+
+
+@dataclass(frozen=True)
+class Span:
+    """An archive that the ledger holds as applied.
+
+    Attributes:
+        covers_from: from when a partial carries every change; None: nobody knows, since the
+            sender had no watermark to start from (its first run, or a failover).
+    """
+
+    archive_id: UUID
+    kind: ArchiveKind
+    snapshot_at: datetime
+    covers_from: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A stretch of the sender's history of which no applied archive is known to carry everything.
+
+    Attributes:
+        start: the last instant before it up to which everything is there.
+        end: from when the next applied archive carries everything; None: nobody knows.
+        before: the archive that was applied behind the hole.
+    """
+
+    start: datetime
+    end: datetime | None
+    before: UUID
+
+    def __str__(self) -> str:
+        """The hole in words for an operator."""
+        end = f"{self.end:%Y-%m-%d %H:%M:%S}" if self.end else "an unknown instant"
+        return f"changes between {self.start:%Y-%m-%d %H:%M:%S} and {end} UTC may be missing"
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the receiver holds, as far as it is known to be whole.
+
+    Attributes:
+        until: the receiver holds the sender's state of this instant, deletions since the base
+            left out.
+        end: the archive whose snapshot that is.
+        holes: what is known to be missing behind it, oldest first.
+    """
+
+    until: datetime
+    end: UUID
+    holes: tuple[Hole, ...]
+
+
+def chain_of(ledger: Iterable[Span]) -> Chain | None:
+    """The unbroken chain of applied archives from the newest complete on; None without one.
+
+    Args:
+        ledger: what has been applied; superseded archives left out.
+    """
+    spans = list(ledger)
+    base = newest(span for span in spans if span.kind is ArchiveKind.COMPLETE)
+    if base is None:
+        return None
+    end, reached, holes = base, base.snapshot_at, list[Hole]()
+    later = (s for s in spans if s.kind is ArchiveKind.PARTIAL and s.snapshot_at > base.snapshot_at)
+    for span in sorted(later, key=lambda span: (span.snapshot_at, span.archive_id)):
+        if span.covers_from is not None and span.covers_from <= end.snapshot_at:
+            end, holes = span, []
+        elif span.covers_from is None or span.covers_from > reached:
+            holes.append(Hole(reached, span.covers_from, span.archive_id))
+        reached = span.snapshot_at
+    return Chain(end.snapshot_at, end.archive_id, tuple(holes))
+
+
+def newest(spans: Iterable[Span]) -> Span | None:
+    """The span with the latest snapshot."""
+    return max(spans, key=lambda span: span.snapshot_at, default=None)

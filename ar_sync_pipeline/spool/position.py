@@ -1,0 +1,73 @@
+"""The receiver's position: up to where it holds the sender's data, in one small file.
+
+It is the ledger's answer to the sender's question "from where must the next partial carry every
+change?", written into ``receipts/`` after each change of state and read over SFTP.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.spool.durable_files import write_atomically
+from ar_sync_pipeline.spool.errors import access_to
+from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
+from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
+
+POSITION_FILE = "position.json"
+
+
+class Position(SignedJson):
+    """Where the receiver stands.
+
+    Attributes:
+        at: when this was written.
+        watermark: the sender's snapshot that ends the unbroken chain of applied archives; None
+            while no complete has been applied.
+        holes: how many stretches behind it are known to be missing.
+    """
+
+    at: AwareDatetime
+    watermark: Watermark | None = None
+    holes: Annotated[int, Field(ge=0)] = 0
+
+
+def parse_position(content: bytes, *, signing_key: bytes | None = None) -> Position:
+    """Read a position from bytes of any origin.
+
+    Raises:
+        ReceiptError: it is not one, or, where a key is shared, not signed with it.
+    """
+    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", key=signing_key)
+
+
+def write_position(spool: Path, position: Position, *, signing_key: bytes | None = None) -> Path:
+    """Write or replace the position; a reader never sees a part of it.
+
+    Raises:
+        SpoolMissingError: the spool is not there.
+        SpoolAccessError: the operating system refuses.
+    """
+    require_spool(spool)
+    path = spool / RECEIPTS / POSITION_FILE
+    with access_to(path):
+        write_atomically(path, position.signed(signing_key).to_bytes())
+    return path
+
+
+def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position | None:
+    """The receiver's position; None if none was written yet.
+
+    Raises:
+        ReceiptError: the file is damaged or badly signed.
+    """
+    path = spool / RECEIPTS / POSITION_FILE
+    with access_to(path):
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+    return parse_position(content, signing_key=signing_key)

@@ -1,0 +1,44 @@
+"""An operator's word for an archive that the delete guard keeps from loading."""
+
+from __future__ import annotations
+
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.states import list_parked, list_waiting, unpark
+from ar_sync_pipeline.sync.errors import NoArchiveError
+
+
+def allow_archive(
+    settings: ReceiverSettings, filename: str, *, allowed_by: str, clock: Clock
+) -> str:
+    """Let an archive through the delete guard, and let it wait again; the sensor then loads it.
+
+    The ledger keeps who allowed it and when. Everything else about the archive is still checked.
+
+    Args:
+        filename: of the archive, with or without the prefix of waiting ones.
+
+    Returns:
+        The archive's name.
+
+    Raises:
+        NoArchiveError: no such archive waits or is parked.
+    """
+    name = ArchiveName.parse(filename)
+    spool = settings.remote_bkp_fldr
+    found = [a for a in (*list_parked(spool), *list_waiting(spool)) if a.name == name]
+    if name is None or not found:
+        raise NoArchiveError(
+            f"no archive {filename} waits or is parked in {spool}",
+            remedy="look into its folders parked/, complete/ and partial/ for the name",
+        )
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="allow") as connection:
+        ensure_ledger(connection)
+        allow(connection, name.applied, allowed_by, clock())
+    for archive in found:
+        unpark(spool, archive)
+    return name.applied

@@ -1,0 +1,60 @@
+"""One archive out of what the steps of a dump have left in the build folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import ar_sync_pipeline
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.writer import ArchiveSource
+from ar_sync_pipeline.sync.build_folder import BuildFolder
+from ar_sync_pipeline.sync.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump_tables import TableDump
+
+_ARCHIVE_IDS = UUID("0d1f9d0e-6f3c-4c2e-9d1b-7a6c2f0f5b11")
+
+
+def assemble(
+    build: BuildFolder, media_folder: Path, sender_name: str, signing_key: bytes | None
+) -> ArchiveSource:
+    """Describe the archive that a build folder holds; nothing is copied.
+
+    The archive's id follows from the snapshot, so a step that is tried again publishes the same
+    archive and not a second one.
+    """
+    dump, media = build.read(TableDump), build.read(MediaBundle)
+    mark = dump.watermark
+    archive_id = uuid5(
+        _ARCHIVE_IDS,
+        f"{mark.system_identifier} {mark.timeline} {mark.snapshot} {mark.snapshot_at.isoformat()}",
+    )
+    manifest = Manifest(
+        archive_id=archive_id,
+        kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+        sender=SenderIdentity(
+            system_identifier=mark.system_identifier,
+            database=dump.database,
+            name=sender_name,
+        ),
+        product_version=ar_sync_pipeline.__version__,
+        window=dump.window,
+        since=dump.since,
+        watermark=mark.model_copy(update={"archive_id": archive_id}),
+        snapshot_at=mark.snapshot_at,
+        digest_probe=dump.digest_probe,
+        tables=dump.tables,
+        media=media.entries,
+        migrations=dump.migrations,
+        schema_fingerprint=dump.schema_fingerprint,
+    )
+    if signing_key is not None:
+        manifest = manifest.signed(signing_key)
+    members = {
+        chunk.member: build.members / chunk.member.rpartition("/")[2]
+        for table in manifest.tables
+        for chunk in table.copy_members
+    }
+    members |= {e.member: media_folder / e.path for e in manifest.media}
+    return ArchiveSource(manifest, members)

@@ -1,0 +1,83 @@
+"""What the sender remembers of the archives it has sent: a small journal in its scratch folder.
+
+With the receiver's position and a look into the spool it tells from where the next partial must
+carry every change; it is a hint, so a lost journal only makes the next partial larger.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from ar_sync_pipeline.archive.manifest import Manifest, Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.spool.durable_files import write_atomically
+
+SENT_FILE = "ar_sync_sent.json"
+_REMEMBERED = timedelta(days=8)
+
+
+class SentArchive(BaseModel):
+    """An archive that was published.
+
+    Attributes:
+        name: without the prefix of waiting archives.
+        since: the point from which a partial carries every change; None: nobody knows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: ArchiveKind
+    size_bytes: int
+    since: Watermark | None
+    watermark: Watermark
+    sent_at: AwareDatetime
+
+
+class _Journal(BaseModel):
+    archives: tuple[SentArchive, ...] = ()
+
+
+def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
+    """Note an archive as published; what was sent long before it is forgotten."""
+    partial = manifest.kind is ArchiveKind.PARTIAL
+    sent = SentArchive(
+        name=manifest.name.applied,
+        kind=manifest.kind,
+        size_bytes=size_bytes,
+        since=manifest.since if partial else None,
+        watermark=manifest.watermark,
+        sent_at=sent_at,
+    )
+    with _locked(scratch):
+        known = {archive.name: archive for archive in read_sent(scratch)}
+        known[sent.name] = sent
+        kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
+        journal = _Journal(archives=tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at)))
+        write_atomically(scratch / SENT_FILE, journal.model_dump_json().encode())
+
+
+def read_sent(scratch: Path) -> tuple[SentArchive, ...]:
+    """The archives sent in the last days, oldest snapshot first; none on a new machine."""
+    try:
+        return _Journal.model_validate_json((scratch / SENT_FILE).read_bytes()).archives
+    except (FileNotFoundError, ValueError):
+        return ()
+
+
+@contextmanager
+def _locked(scratch: Path) -> Iterator[None]:
+    """A complete and a partial may be published at the same time."""
+    folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

@@ -1,0 +1,206 @@
+"""The delete guard: a sender that lost its rows does not empty the receiver without a person."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.delete_guard import Deletion, suspicious
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
+
+
+@pytest.mark.parametrize(
+    ("before", "deleted", "kept"),
+    [
+        (2000, 100, False),
+        (2000, 101, True),
+        (1000, 900, False),
+        (1001, 51, True),
+        (10, 10, True),
+        (0, 0, False),
+    ],
+)
+def test_guard_keeps_large_shares_of_large_tables_and_emptied_ones(
+    before: int, deleted: int, kept: bool
+) -> None:
+    deletion = Deletion("t", before, deleted, emptied=deleted == before)
+    assert bool(suspicious([deletion], 5)) is kept
+    assert suspicious([deletion], 100) == ()
+
+
+@pytest.fixture
+def guarded(filled: TwoSites) -> TwoSites:
+    filled.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    filled.complete()
+    filled.load()
+    return filled
+
+
+def run(sites: TwoSites, *words: object) -> Result:
+    variables = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": sites.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(sites.receiver_media),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(sites.spool),
+        "AR_SYNC_CATALOG": str(sites.folder / "catalog.toml"),
+        "AR_SYNC_DELETE_GUARD": "5",
+        "SUDO_USER": "maria",
+    }
+    (sites.folder / "catalog.toml").write_text(CATALOG)
+    result = CliRunner().invoke(main, [str(word) for word in words], env=variables)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.output
+    return result
+
+
+CATALOG = """
+name = "small"
+tables = ["app_*"]
+receiver_tables = ["app_note"]
+
+[table.app_parent]
+receiver_columns = ["seen", "transformed"]
+reset_on_change = { transformed = false }
+rewritten_by_transform = ["label"]
+
+[table.app_child]
+changed_at = "changed"
+media_columns = ["picture"]
+"""
+
+
+def parked(sites: TwoSites) -> Path:
+    (archive,) = list_parked(sites.spool)
+    return archive.path
+
+
+def test_complete_that_empties_a_table_is_parked_and_changes_nothing(guarded: TwoSites) -> None:
+    guarded.at_sender("TRUNCATE app_child")
+    guarded.complete()
+    report = guarded.load()
+    assert report.loaded == ()
+    assert "app_child would be emptied of its 2,000 rows" in str(report.refused[0].error)
+    assert "ar-sync allow" in report.refused[0].error.remedy
+    assert rows(guarded.receiver, "SELECT count(*) FROM app_child") == [(2000,)]
+
+
+def test_partials_go_on_while_a_complete_waits_for_a_person(guarded: TwoSites) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    complete = guarded.complete()
+    mark = watermark_of(complete)
+    guarded.load()
+    guarded.at_sender("UPDATE app_child SET amount = 5 WHERE id = 5")
+    guarded.partial(recent_window(), since=mark)
+    report = guarded.load()
+    assert len(report.loaded) == 1
+    assert rows(guarded.receiver, "SELECT amount FROM app_child WHERE id = 5") == [(5.0,)]
+    assert len(list_parked(guarded.spool)) == 1
+
+
+def test_allowed_archive_is_loaded_by_itself_and_the_ledger_remembers_who(
+    guarded: TwoSites,
+) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    guarded.complete()
+    guarded.load()
+    assert guarded.admit().names == ()
+    done = run(guarded, "allow", parked(guarded).name, "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["allowed_by"] == "maria"
+    report = guarded.load()
+    assert len(report.loaded) == 1
+    assert equal(guarded)
+    (line,) = rows(guarded.receiver, "SELECT allowed_by, name FROM ar_sync.allowed_archive")
+    assert line == ("maria", report.loaded[0].manifest.name.applied)
+
+
+def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: TwoSites) -> None:
+    guarded.at_sender("CREATE TABLE kept AS TABLE app_child", "TRUNCATE app_child")
+    guarded.complete()
+    guarded.load()
+    guarded.at_sender("INSERT INTO app_child TABLE kept")
+    guarded.complete()
+    guarded.load()
+    assert len(guarded.load().superseded) == 1
+    assert list_parked(guarded.spool) == []
+    assert equal(guarded)
+
+
+class TestPlanCommand:
+    def test_it_shows_rows_by_table_and_changes_nothing(self, guarded: TwoSites) -> None:
+        guarded.at_sender(
+            "UPDATE app_child SET amount = -1 WHERE id < 4",
+            "DELETE FROM app_child WHERE id = 9",
+            "INSERT INTO app_child (parent_id) VALUES (1), (2)",
+        )
+        path = guarded.complete()
+        before = rows(guarded.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id")
+        shown = run(guarded, "plan", path, "--json")
+        assert shown.exit_code == 0, shown.output
+        result = json.loads(shown.stdout)
+        assert (result["verdict"], result["ok"]) == ("applied", True)
+        tables = {table["table"]: table for table in result["archives"][0]["tables"]}
+        child = tables["app_child"]
+        assert (child["added"], child["changed"], child["deleted"]) == (2, 3, 1)
+        assert rows(guarded.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id") == before
+        assert path.exists()
+        text = run(guarded, "plan", path)
+        assert "app_child" in text.stdout
+        assert "would be applied" in text.stdout
+
+    def test_it_says_what_the_guard_would_keep(self, guarded: TwoSites) -> None:
+        guarded.at_sender("TRUNCATE app_child")
+        path = guarded.complete()
+        shown = run(guarded, "plan", path)
+        assert shown.exit_code == 1
+        assert "kept by the delete guard" in shown.stdout
+        assert "ar-sync allow" in shown.stdout
+
+    def test_it_says_why_an_archive_would_be_parked_or_quarantined(self, guarded: TwoSites) -> None:
+        guarded.at_receiver("ALTER TABLE app_child DROP amount")
+        path = guarded.complete()
+        shown = run(guarded, "plan", path)
+        assert (shown.exit_code, "would be parked" in shown.stdout) == (1, True)
+        guarded.at_receiver("ALTER TABLE app_child ADD amount double precision")
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        shown = run(guarded, "plan", path)
+        assert (shown.exit_code, "would be quarantined" in shown.stdout) == (1, True)
+
+    def test_applied_and_superseded_archives_bring_nothing(self, guarded: TwoSites) -> None:
+        (applied,) = (guarded.spool / "complete").iterdir()
+        shown = run(guarded, "plan", applied)
+        assert (shown.exit_code, "already applied" in shown.stdout) == (0, True)
+        partial = guarded.partial(recent_window())
+        guarded.complete()
+        guarded.load()
+        shown = run(guarded, "plan", partial.with_name(partial.name.removeprefix("NEW_")))
+        assert (shown.exit_code, "superseded" in shown.stdout) == (0, True)
+
+    @pytest.mark.parametrize("command", ["plan", "allow"])
+    def test_what_is_no_archive_is_a_mistake_in_one_sentence(
+        self, guarded: TwoSites, command: str
+    ) -> None:
+        shown = run(guarded, command, guarded.folder / "catalog.toml")
+        assert shown.exit_code == 2
+        assert shown.stderr.count("\n") == 1
+
+    def test_settings_are_also_read_from_a_file_as_dagster_does(
+        self, guarded: TwoSites, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (guarded.folder / "catalog.toml").write_text(CATALOG)
+        (guarded.folder / ".env").write_text(
+            f"AR_SYNC_RECEIVER_DATABASE_URL={guarded.receiver}\n"
+            f"AR_SYNC_CATALOG={guarded.folder / 'catalog.toml'}\n"
+        )
+        monkeypatch.chdir(guarded.folder)
+        monkeypatch.setenv("AR_SYNC_RECEIVER_MEDIA_FLDR", str(guarded.receiver_media))
+        monkeypatch.setenv("AR_SYNC_REMOTE_BKP_FLDR", str(guarded.spool))
+        monkeypatch.setenv("AR_SYNC_TRANSFORM", "none")
+        (archive,) = (guarded.spool / "complete").iterdir()
+        shown = CliRunner().invoke(main, ["plan", str(archive)])
+        assert shown.exit_code == 0, shown.output

@@ -1,0 +1,112 @@
+"""The gate: what does not fit waits and comes by itself; what is not ours never comes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import list_parked, list_quarantined
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake
+
+MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
+
+
+@pytest.mark.parametrize(
+    ("receiver_lacks", "said", "mended"),
+    [
+        (
+            "ALTER TABLE app_child DROP amount",
+            "the receiver lacks column app_child.amount",
+            "ALTER TABLE app_child ADD amount double precision",
+        ),
+        (
+            "ALTER TABLE app_child ALTER amount TYPE numeric",
+            "app_child.amount is double precision at the sender and numeric at the receiver",
+            "ALTER TABLE app_child ALTER amount TYPE double precision",
+        ),
+        (
+            "ALTER TABLE app_child ALTER amount SET NOT NULL",
+            "app_child.amount may be NULL at the sender, not at the receiver",
+            "ALTER TABLE app_child ALTER amount DROP NOT NULL",
+        ),
+        (
+            "ALTER TABLE app_child ADD score integer NOT NULL",
+            "app_child.score needs a value that the sender lacks",
+            "ALTER TABLE app_child ALTER score SET DEFAULT 0",
+        ),
+        (
+            "ALTER TABLE app_child RENAME TO other",
+            "the receiver has no table app_child",
+            "ALTER TABLE other RENAME TO app_child",
+        ),
+        (
+            "INSERT INTO django_migrations VALUES ('small', '0001'), ('other', '0002')",
+            "the sender has migration 0002, the receiver has not",
+            "INSERT INTO django_migrations VALUES ('small', '0002')",
+        ),
+    ],
+)
+def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
+    filled: TwoSites, receiver_lacks: str, said: str, mended: str
+) -> None:
+    filled.catalog = filled.catalog.model_copy(update={"django_app": "small"})
+    filled.at_sender(
+        MIGRATIONS, "INSERT INTO django_migrations VALUES ('small', '0001'), ('small', '0002')"
+    )
+    filled.at_receiver(MIGRATIONS, receiver_lacks)
+    filled.complete()
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    reason = read_reason(parked.path)
+    assert reason is not None
+    assert said in reason.reason
+    assert "migrate" in reason.remedy
+    filled.load()
+    kept = read_reason(parked.path)
+    assert kept is not None
+    assert (kept.since, kept.at > kept.since) == (reason.since, True)
+    filled.at_receiver(mended)
+    assert len(filled.load().loaded) == 1
+    assert list_parked(filled.spool) == []
+    assert equal(filled)
+
+
+class TestIdentity:
+    def test_archive_of_another_sender_is_quarantined(
+        self, filled: TwoSites, tmp_path: Path
+    ) -> None:
+        filled.complete()
+        filled.load()
+        path = filled.complete()
+        sender = verify_archive(path).sender.model_copy(update={"system_identifier": "1"})
+        remake(path, tmp_path / "remade", sender=sender)
+        filled.load()
+        (found,) = list_quarantined(filled.spool)
+        reason = read_reason(found.path)
+        assert reason is not None
+        assert "comes from another sender (cluster 1" in reason.reason
+        assert "AR_SYNC_SENDER_NAME" in reason.remedy
+
+    def test_named_sender_may_move_to_another_cluster(
+        self, filled: TwoSites, tmp_path: Path
+    ) -> None:
+        filled.sender_name = "production"
+        filled.environ["AR_SYNC_SENDER_NAME"] = "production"
+        filled.complete()
+        filled.load()
+        filled.at_sender("UPDATE app_child SET amount = 1.5 WHERE id = 1")
+        moved = SenderIdentity(system_identifier="1", database="moved", name="production")
+        remake(filled.complete(), tmp_path / "remade", sender=moved)
+        assert len(filled.load().loaded) == 1
+        assert equal(filled)
+
+    def test_archive_of_another_name_is_quarantined(self, filled: TwoSites) -> None:
+        filled.sender_name = "staging"
+        filled.environ["AR_SYNC_SENDER_NAME"] = "production"
+        filled.complete()
+        assert filled.load().loaded == ()
+        assert len(list_quarantined(filled.spool)) == 1

@@ -1,0 +1,263 @@
+"""Whatever the order of delivery: the newest state stays, holes are known, own data survives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ar_sync_pipeline.spool.position import Position, read_position
+from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_applied,
+    list_parked,
+    list_quarantined,
+)
+from ar_sync_pipeline_tests.fix_sites import (
+    CHILDREN,
+    TwoSites,
+    equal,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
+
+
+def position(sites: TwoSites) -> Position:
+    found = read_position(sites.spool)
+    assert found is not None
+    return found
+
+
+def receipt(sites: TwoSites, path: Path) -> Receipt:
+    name = next(a.name for a in archives(sites) if a.name.applied in path.name)
+    found = read_receipt(sites.spool, name)
+    assert found is not None
+    return found
+
+
+def archives(sites: TwoSites) -> list[SpooledArchive]:
+    return [*list_applied(sites.spool), *list_parked(sites.spool), *list_quarantined(sites.spool)]
+
+
+def withhold(path: Path) -> Path:
+    """An archive that is still on its way."""
+    return path.rename(path.with_name(path.name + ".on-its-way"))
+
+
+def deliver(path: Path) -> None:
+    path.rename(path.with_name(path.name.removesuffix(".on-its-way")))
+
+
+def applied(path: Path) -> Path:
+    return path.with_name(path.name.removeprefix("NEW_"))
+
+
+class TestLateComplete:
+    """A complete that lands hours after later partials takes nobody back in time."""
+
+    def test_later_partials_are_applied_behind_it(self, filled: TwoSites) -> None:
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender("UPDATE app_child SET amount = 1, changed = now() WHERE id < 10")
+        filled.partial(recent_window(), since=first)
+        filled.load()
+        deliver(late)
+        report = filled.load()
+        assert [archive.again for archive in report.loaded] == [False, True]
+        assert equal(filled)
+
+    def test_what_is_the_receivers_own_of_newer_rows_survives_it(self, filled: TwoSites) -> None:
+        """The complete lacks the row; the partial behind it brings it back."""
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender(
+            "INSERT INTO app_parent (id, code) VALUES (900, 'new')",
+            "INSERT INTO app_child (id, parent_id) VALUES (9000, 900)",
+        )
+        filled.partial(recent_window(), since=first)
+        filled.load()
+        filled.at_receiver(
+            "UPDATE app_parent SET seen = true WHERE id = 900",
+            "INSERT INTO app_note (parent_id, maybe_id, text) VALUES (900, NULL, 'on a parent'),"
+            " (3, 9000, 'on a child')",
+        )
+        deliver(late)
+        filled.load()
+        assert equal(filled)
+        notes = rows(filled.receiver, "SELECT parent_id, maybe_id, text FROM app_note ORDER BY 3")
+        assert notes == [(3, 9000, "on a child"), (900, None, "on a parent")]
+        assert rows(filled.receiver, "SELECT seen FROM app_parent WHERE id = 900") == [(True,)]
+
+    def test_rows_that_only_come_back_do_not_trip_the_delete_guard(self, filled: TwoSites) -> None:
+        filled.environ["AR_SYNC_DELETE_GUARD"] = "5"
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender("INSERT INTO app_child (parent_id) SELECT 3 FROM generate_series(1, 500)")
+        filled.partial(recent_window(), since=first)
+        filled.load()
+        deliver(late)
+        assert filled.load().refused == ()
+        assert equal(filled)
+
+    def test_it_is_held_back_when_a_later_partial_is_gone(self, filled: TwoSites) -> None:
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender("UPDATE app_child SET amount = 1, changed = now() WHERE id < 10")
+        partial = filled.partial(recent_window(), since=first)
+        filled.load()
+        applied(partial).unlink()
+        deliver(late)
+        report = filled.load()
+        assert report.loaded == ()
+        assert "came late" in str(report.refused[0].error)
+        assert [a.name.applied for a in list_parked(filled.spool)] == [
+            late.name.removeprefix("NEW_").removesuffix(".on-its-way")
+        ]
+        assert equal(filled)
+        filled.complete()
+        report = filled.load()
+        assert len(report.superseded) == 1
+        assert list_parked(filled.spool) == []
+
+    def test_damaged_later_partial_goes_to_quarantine_and_readers_stay_where_they_are(
+        self, filled: TwoSites
+    ) -> None:
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender("UPDATE app_child SET amount = 1, changed = now() WHERE id < 10")
+        partial = applied(filled.partial(recent_window(), since=first))
+        filled.load()
+        content = bytearray(partial.read_bytes())
+        content[-2000] ^= 1
+        partial.write_bytes(content)
+        deliver(late)
+        report = filled.load()
+        assert [archive.name.kind for archive in list_quarantined(filled.spool)] == ["partial"]
+        assert report.loaded == ()
+        assert equal(filled)
+
+
+class TestHoles:
+    """A lost archive is a hole: known, named, told to the sender, closed by what covers it."""
+
+    def test_lost_archive_is_named_and_the_next_one_from_the_position_closes_it(
+        self, filled: TwoSites
+    ) -> None:
+        base = filled.complete()
+        filled.load()
+        assert position(filled).watermark == watermark_of(applied(base))
+        filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
+        lost = filled.partial(recent_window(), since=position(filled).watermark)
+        lost_mark = watermark_of(lost)
+        lost.unlink()
+        filled.at_sender("UPDATE app_child SET amount = 2 WHERE id = 2")
+        filled.partial(recent_window(), since=lost_mark)
+        report = filled.load()
+        assert report.chain is not None
+        assert [hole.end for hole in report.chain.holes] == [lost_mark.snapshot_at]
+        assert "may be missing" in str(report.chain.holes[0])
+        assert position(filled).watermark == watermark_of(applied(base))
+        assert position(filled).holes == 1
+        assert not equal(filled)
+        filled.partial(recent_window(), since=position(filled).watermark)
+        report = filled.load()
+        assert report.chain is not None
+        assert report.chain.holes == ()
+        assert equal(filled)
+
+    def test_restored_database_gets_its_applied_archives_again(self, filled: TwoSites) -> None:
+        base = watermark_of(filled.complete())
+        filled.load()
+        execute(filled.receiver, "CREATE SCHEMA kept", "CREATE TABLE kept.child AS TABLE app_child")
+        ledger = rows(filled.receiver, "SELECT archive_id FROM ar_sync.applied_archive")
+        filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
+        middle = watermark_of(filled.partial(recent_window(), since=base))
+        filled.load()
+        filled.at_receiver(
+            "BEGIN; DELETE FROM app_child; INSERT INTO app_child TABLE kept.child;"
+            f" DELETE FROM ar_sync.applied_archive WHERE archive_id <> '{ledger[0][0]}'; COMMIT"
+        )
+        assert not equal(filled)
+        filled.at_sender("UPDATE app_child SET amount = 2 WHERE id = 2")
+        filled.partial(recent_window(), since=middle)
+        report = filled.load()
+        assert len(report.loaded) == 2
+        assert equal(filled)
+
+
+class TestReceipts:
+    """The receiver says of every archive what became of it, also when a run was cut short."""
+
+    def test_applied_superseded_and_quarantined_archives_have_theirs(
+        self, filled: TwoSites
+    ) -> None:
+        late = withhold(filled.partial(recent_window()))
+        base = filled.complete()
+        filled.load()
+        deliver(late)
+        damaged = filled.complete()
+        content = bytearray(damaged.read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged.write_bytes(content)
+        filled.load()
+        states = {
+            archive.name.applied: read_receipt(filled.spool, archive.name)
+            for archive in archives(filled)
+        }
+        assert {name: found and found.state for name, found in states.items()} == {
+            applied(base).name: ReceiptState.APPLIED,
+            late.name.removeprefix("NEW_").removesuffix(".on-its-way"): ReceiptState.SUPERSEDED,
+            applied(damaged).name: ReceiptState.QUARANTINED,
+        }
+        refused = states[applied(damaged).name]
+        assert refused is not None
+        assert refused.reason
+        assert refused.remedy
+
+    def test_missing_receipts_and_position_are_written_by_the_next_run(
+        self, filled: TwoSites
+    ) -> None:
+        """As after a kill between renaming and receipt."""
+        base = filled.complete()
+        filled.load()
+        for path in (filled.spool / "receipts").iterdir():
+            path.unlink()
+        filled.load()
+        assert receipt(filled, base).state is ReceiptState.APPLIED
+        assert position(filled).watermark == watermark_of(applied(base))
+
+    def test_archive_that_was_parked_and_applied_later_is_acknowledged_as_applied(
+        self, filled: TwoSites
+    ) -> None:
+        filled.at_receiver("ALTER TABLE app_child DROP amount")
+        base = filled.complete()
+        filled.load()
+        assert receipt(filled, base).state is ReceiptState.PARKED
+        assert "app_child.amount" in receipt(filled, base).reason
+        filled.at_receiver("ALTER TABLE app_child ADD amount double precision")
+        filled.load()
+        assert receipt(filled, base).state is ReceiptState.APPLIED
+        assert equal(filled, CHILDREN)
+
+
+def test_drift_is_what_partials_should_have_brought(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    start = position(filled).watermark
+    filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
+    filled.partial(recent_window(), since=start)
+    filled.load()
+    acknowledged = position(filled).watermark
+    filled.at_sender("UPDATE app_child SET amount = 2 WHERE id IN (2, 3)")
+    filled.at_receiver("UPDATE app_child SET amount = 4 WHERE id = 4")
+    filled.complete(since=acknowledged)
+    (loaded,) = filled.load().loaded
+    changed = {plan.table: (plan.changed, plan.drift) for plan in loaded.tables}
+    assert changed == {"app_child": (3, 1), "app_parent": (0, 0)}
+    assert equal(filled)

@@ -1,0 +1,82 @@
+"""The snapshot behind an archive: in order, in its history, and with no more rights than needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.snapshot import take_snapshot
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, watermark_of
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+READER = "ar_sync_test_reader"
+
+
+@pytest.fixture
+def reader(filled: TwoSites) -> Iterator[str]:
+    """URL of a role that may read the application's tables and nothing else."""
+    execute(
+        filled.sender,
+        f"DROP ROLE IF EXISTS {READER}",
+        f"CREATE ROLE {READER} LOGIN",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}",
+        f"GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO {READER}",
+    )
+    yield make_conninfo(filled.sender, user=READER)
+    execute(filled.sender, f"DROP OWNED BY {READER}", f"DROP ROLE {READER}")
+
+
+def take(url: str, now: datetime = NOON, after: datetime | None = None) -> Watermark:
+    with (
+        connect(url, application="test") as connection,
+        take_snapshot(connection, lambda: now, after=after) as snapshot,
+    ):
+        return snapshot.watermark
+
+
+def test_role_that_can_only_read_makes_both_kinds_of_archive(filled: TwoSites, reader: str) -> None:
+    owner, filled.sender = filled.sender, reader
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.sender = owner
+    filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
+    filled.sender = reader
+    filled.partial(recent_window(), since=base)
+    filled.load()
+    filled.sender = owner
+    assert equal(filled)
+
+
+def test_start_of_the_oldest_transaction_is_known_to_roles_that_may_see_it(
+    filled: TwoSites, reader: str
+) -> None:
+    with psycopg.connect(filled.sender) as writer:
+        began = writer.execute("SELECT now()").fetchone()
+        assert began is not None
+        assert take(reader).oldest_write_at is None
+        execute(filled.sender, f"GRANT pg_read_all_stats TO {READER}")
+        assert take(reader).oldest_write_at == began[0]
+    seen = take(reader).oldest_write_at
+    assert seen is not None
+    assert seen > began[0]
+
+
+def test_snapshot_is_later_than_the_one_before_although_the_clock_was_set_back(
+    filled: TwoSites,
+) -> None:
+    later = NOON + timedelta(minutes=3)
+    assert take(filled.sender, NOON, after=later).snapshot_at == later + timedelta(microseconds=1)
+    assert take(filled.sender, later, after=NOON).snapshot_at == later
+
+
+def test_timeline_is_that_of_the_log_being_written(filled: TwoSites) -> None:
+    with psycopg.connect(filled.sender) as connection:
+        row = connection.execute("SELECT timeline_id FROM pg_control_checkpoint()").fetchone()
+    assert row is not None
+    assert take(filled.sender).timeline == row[0]

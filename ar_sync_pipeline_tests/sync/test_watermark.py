@@ -1,0 +1,109 @@
+"""From where the next partial must carry every change, as the sender knows the receiver."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.sent_archives import SentArchive
+from ar_sync_pipeline.sync.watermark import newest_joined
+
+START = datetime(2026, 11, 23, tzinfo=UTC)
+COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
+
+
+def mark(minute: int) -> Watermark:
+    return Watermark(
+        snapshot_at=START + timedelta(minutes=minute),
+        snapshot=f"{minute}:{minute}:",
+        system_identifier="7",
+        timeline=1,
+    )
+
+
+def sent(minute: int, since: int | None = None, kind: ArchiveKind = PARTIAL) -> SentArchive:
+    name = ArchiveName(kind, START + timedelta(minutes=minute)).applied
+    return SentArchive(
+        name=name,
+        kind=kind,
+        size_bytes=1,
+        since=None if since is None else mark(since),
+        watermark=mark(minute),
+        sent_at=START,
+    )
+
+
+def view(position: int | None, *waiting: SentArchive) -> ReceiverView:
+    said = None if position is None else Position(at=START, watermark=mark(position))
+    return ReceiverView(said, frozenset(archive.name for archive in waiting))
+
+
+def test_everything_since_the_receivers_position_is_carried() -> None:
+    assert newest_joined(view(10), [sent(5, 0), sent(10, 5)]) == mark(10)
+
+
+def test_what_waits_in_the_spool_is_not_sent_again() -> None:
+    waiting = [sent(15, 10), sent(20, 15)]
+    assert newest_joined(view(10, *waiting), waiting) == mark(20)
+
+
+def test_what_a_lost_archive_held_is_sent_again() -> None:
+    lost, waiting = sent(15, 10), sent(20, 15)
+    assert newest_joined(view(10, waiting), [lost, waiting]) == mark(10)
+
+
+def test_complete_that_waits_will_be_the_base() -> None:
+    complete = sent(15, kind=COMPLETE)
+    assert newest_joined(view(None, complete), [complete]) == mark(15)
+    assert newest_joined(view(10, complete), [complete]) == mark(15)
+
+
+def test_partial_without_a_base_joins_nothing() -> None:
+    waiting = sent(15, None)
+    assert newest_joined(view(None, waiting), [waiting]) is None
+
+
+def test_with_the_link_down_the_last_position_that_was_seen_counts() -> None:
+    seen = Position(at=START, watermark=mark(10))
+    assert newest_joined(ReceiverView(seen, None), [sent(15, 10)]) == mark(10)
+
+
+def test_receiver_that_never_said_anything_is_believed_to_apply_what_it_was_sent() -> None:
+    archives = [sent(5, kind=COMPLETE), sent(10, 5)]
+    assert newest_joined(ReceiverView(None, None), archives) == mark(10)
+
+
+def test_restored_receiver_that_went_back_is_sent_everything_again() -> None:
+    assert newest_joined(view(5), [sent(10, 5), sent(15, 10)]) == mark(5)
+
+
+spans = st.lists(
+    st.tuples(st.integers(1, 20), st.integers(1, 6), st.booleans()),
+    unique_by=lambda span: span[0],
+    max_size=8,
+)
+
+
+@given(st.integers(0, 20), spans)
+def test_no_change_falls_between_what_arrives_and_the_next_partial(
+    position: int, history: list[tuple[int, int, bool]]
+) -> None:
+    """Every minute from the receiver's position to the answer is covered by a waiting archive."""
+    archives = [sent(minute, max(0, minute - length)) for minute, length, _ in history]
+    waiting = [a for a, (_, _, waits) in zip(archives, history, strict=True) if waits]
+    end = newest_joined(view(position, *waiting), archives)
+    assert end is not None
+    reached = int((end.snapshot_at - START).total_seconds() // 60)
+    assert reached >= position
+    for minute in range(position, reached):
+        instant = START + timedelta(minutes=minute)
+        assert any(
+            a.since is not None and a.since.snapshot_at <= instant < a.watermark.snapshot_at
+            for a in waiting
+        )
