@@ -57,6 +57,9 @@ _SESSION: Final = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "64MB",
+    # A batch of a large table is found by its index: reading the whole table for each batch would
+    # let the time grow with the square of the rows.
+    "random_page_cost": "1.1",
     # Every wait has an end: a load that holds the rows is waited for, not for ever.
     "lock_timeout": "5min",
 }
