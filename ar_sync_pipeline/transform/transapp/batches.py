@@ -73,7 +73,8 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
         TransformRefusedError: the database refused more than ``MAX_REFUSED_ROWS`` rows.
         TransformTooSlowError: the deadline has come and rows are left.
     """
-    for ids in _pending(connection, stage, progress.timer, batch_rows):
+    rows = min(batch_rows, stage.most_rows or batch_rows)
+    for ids in _pending(connection, stage, progress.timer, rows):
         if progress.timer.stopwatch() > progress.deadline:
             raise too_slow(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)

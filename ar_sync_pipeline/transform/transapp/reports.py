@@ -60,6 +60,9 @@ _TOO_LONG = ParsedReport(
 )
 # Texts are read in portions, so that memory holds a portion of them and not a batch.
 _TEXTS_AT_ONCE: Final = 500
+# A phone sends fewer reports than events, so that equally many reports come from more phones: this
+# keeps the poses of a batch's phones within the memory in which PostgreSQL sorts them.
+_MOST_ROWS: Final = 4_000
 
 
 @dataclass
@@ -91,7 +94,13 @@ def report_stage(zones: Zones) -> Stage:
         }
         return BatchOutcome(rows, (*read.rejections, *map(_unknown_bus, unknown)))
 
-    return Stage(table=REPORT, pending=_PENDING, handle=handle, give_up=_GIVE_UP)
+    return Stage(
+        table=REPORT,
+        pending=_PENDING,
+        handle=handle,
+        give_up=_GIVE_UP,
+        most_rows=_MOST_ROWS,
+    )
 
 
 def _read_reports(connection: Connection, ids: list[int]) -> _ReadReports:

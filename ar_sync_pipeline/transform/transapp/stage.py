@@ -38,12 +38,14 @@ class Stage:
         pending: query for the ids still to be handled, in the order of handling.
         handle: computes and writes the results of locked rows, all in one transaction.
         give_up: marks the row ``%(id)s`` as handled, without results.
+        most_rows: upper limit of a batch, where the rows bring more along than others do.
     """
 
     table: str
     pending: sql.Composed
     handle: Callable[[Connection, list[int], StepTimer], BatchOutcome]
     give_up: sql.Composed
+    most_rows: int | None = None
 
 
 @dataclass
