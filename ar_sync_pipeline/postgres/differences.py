@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.digest import chunk_index, is_chunked
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.staging import StagedTable
 from ar_sync_pipeline.postgres.target_table import equal_keys, row_of
@@ -69,7 +68,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
             change=sql.Literal(CHANGE),
             stage=staged.relation,
             source=source,
-            same=equal_keys("t", "n", target.primary_key),
+            same=_same_row(staged),
             new=row_of(target.shared, "n"),
             current=current,
         )
@@ -98,7 +97,7 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     ).format(
         staged.relation,
         source,
-        equal_keys("t", "n", target.primary_key),
+        _same_row(staged),
         sql.Identifier("t", target.primary_key[0]),
         row_of(target.shared, "n"),
         current,
@@ -129,18 +128,13 @@ def count_drift(connection: Connection, difference: TableDifference) -> int | No
 def absent_rows(staged: StagedTable) -> sql.Composed:
     """Keys of the target's rows that a complete archive no longer has."""
     target = staged.target
-    condition = sql.SQL("{} IS NULL").format(sql.Identifier("n", target.primary_key[0]))
-    settled = staged.settled_indexes()
-    if settled and is_chunked(target.columns, target.primary_key):
-        condition = sql.SQL("{} AND {} <> ALL ({}::bigint[])").format(
-            condition, chunk_index(sql.Identifier("t", target.primary_key[0])), sql.Literal(settled)
-        )
-    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {}").format(
+    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}").format(
         column_list(target.primary_key, "t"),
         target.relation,
         staged.relation,
         equal_keys("t", "n", target.primary_key),
-        condition,
+        sql.Identifier("n", target.primary_key[0]),
+        staged.unsettled_keys("t"),
     )
 
 
@@ -188,6 +182,13 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
         for name in target.shared
     ]
     return joined, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
+
+
+def _same_row(staged: StagedTable) -> sql.Composed:
+    """``t`` is the staged row ``n``; settled chunks, where no staged row is, are not even read."""
+    return sql.SQL("{} AND {}").format(
+        equal_keys("t", "n", staged.target.primary_key), staged.unsettled_keys("t")
+    )
 
 
 def _moves(staged: StagedTable) -> sql.Composable:
