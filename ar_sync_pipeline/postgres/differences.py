@@ -24,7 +24,8 @@ class TableDifference:
     """The rows of one staged table that differ from the receiver's.
 
     Attributes:
-        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`.
+        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`;
+            it is made only if rows were staged.
             A row is set aside (deleted and inserted again, its own columns kept) when its value
             under a unique key changes: two rows may have exchanged theirs.
         aside: name of the temporary table for rows that are set aside.
@@ -50,6 +51,8 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     """
     relation = sql.Identifier("pg_temp", f"{prefix}_diff")
     aside = sql.Identifier("pg_temp", f"{prefix}_aside")
+    if not staged.differing:
+        return TableDifference(staged, relation, aside, added=0, changed=0)
     target = staged.target
     source, current = _current_values(staged)
     connection.execute(
@@ -114,6 +117,8 @@ def count_drift(connection: Connection, difference: TableDifference) -> int | No
     staged = difference.staged
     if staged.changed_keys is None:
         return None
+    if difference.empty:
+        return 0
     query = sql.SQL(
         "SELECT count(*) FROM {} AS d WHERE NOT EXISTS (SELECT FROM {} AS k WHERE {})"
     ).format(

@@ -196,13 +196,21 @@ def _copy_member(
 
 
 def finish_staging(connection: Connection, staged: StagedTable) -> None:
-    """Index and analyze a filled staging table, for the joins of the merge."""
+    """Index and analyze a filled staging table, for the joins of the merge.
+
+    Only keys are joined, and statistics of the other columns would be a good part of the WAL.
+    """
     connection.execute(
         sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
             staged.relation, column_list(staged.target.primary_key)
         )
     )
-    connection.execute(sql.SQL("ANALYZE {}").format(staged.relation))
+    if staged.differing:
+        target = staged.target
+        keys = {name for key in (target.primary_key, *target.unique_keys()) for name in key}
+        connection.execute(
+            sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(sorted(keys)))
+        )
     if staged.changed_keys is not None:
         connection.execute(sql.SQL("ANALYZE {}").format(staged.changed_keys))
 
