@@ -14,7 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.staging import StagedTable
-from ar_sync_pipeline.postgres.target_table import equal_keys, row_of
+from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys, row_of
 
 ADD, CHANGE, SET_ASIDE = "a", "c", "s"
 
@@ -25,10 +25,11 @@ class TableDifference:
 
     Attributes:
         relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`;
-            it is made only if rows were staged.
+            it is made only if rows were staged, into a table that has some.
             A row is set aside (deleted and inserted again, its own columns kept) when its value
             under a unique key changes: two rows may have exchanged theirs.
         aside: name of the temporary table for rows that are set aside.
+        fills: the target has no rows; every staged one is to be added.
     """
 
     staged: StagedTable
@@ -36,6 +37,7 @@ class TableDifference:
     aside: sql.Identifier
     added: int
     changed: int
+    fills: bool = False
 
     @property
     def empty(self) -> bool:
@@ -54,6 +56,9 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     if not staged.differing:
         return TableDifference(staged, relation, aside, added=0, changed=0)
     target = staged.target
+    if _is_empty(connection, target):
+        rows = sum(chunk.row_count for chunk in staged.differing)
+        return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
     source, current = _current_values(staged)
     connection.execute(
         sql.SQL(
@@ -149,6 +154,8 @@ def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
     Such a row is not in the archive; at the sender it has changed or is gone. One query for each
     unique key.
     """
+    if difference.fills:
+        return []
     target = difference.staged.target
     return [
         sql.SQL(
@@ -165,6 +172,12 @@ def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
         )
         for unique_key in target.unique_keys()
     ]
+
+
+def _is_empty(connection: Connection, target: TargetTable) -> bool:
+    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.relation)
+    row = connection.execute(query).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
