@@ -18,7 +18,8 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.sync import load
+from ar_sync_pipeline.sync import stage_archives
+from ar_sync_pipeline.sync.load import LoadReport
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 
@@ -32,14 +33,14 @@ def main(deed: str, sender: str, receiver: str, folder: str, staged: str) -> Non
         report["seconds"] = time.monotonic() - started
     else:
         if staged == "all":
-            load.probe_digest = lambda _: "another"  # type: ignore[assignment]
+            stage_archives.probe_digest = lambda _: "another"  # type: ignore[assignment]
         loaded = sites.load()
         report["seconds"] = time.monotonic() - started
         report |= _changes(receiver, loaded)
     print(json.dumps(report))
 
 
-def _changes(receiver: str, report: load.LoadReport) -> dict[str, float]:
+def _changes(receiver: str, report: LoadReport) -> dict[str, float]:
     (loaded,) = report.loaded
     changed = {plan.table: plan.added + plan.changed + plan.deleted for plan in loaded.tables}
     return {

@@ -25,9 +25,9 @@ class TableDifference:
 
     Attributes:
         relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`;
-            it is made only if rows were staged, into a table that has some.
-            A row is set aside (deleted and inserted again, its own columns kept) when its value
-            under a unique key changes: two rows may have exchanged theirs.
+            there is none if nothing was staged, and the staging table is it if the target is
+            filled. A row is set aside (deleted and inserted again, its own columns kept) when its
+            value under a unique key changes: two rows may have exchanged theirs.
         aside: name of the temporary table for rows that are set aside.
         fills: the target has no rows; every staged one is to be added.
     """
@@ -58,7 +58,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     target = staged.target
     if _is_empty(connection, target):
         rows = sum(chunk.row_count for chunk in staged.differing)
-        return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
+        return TableDifference(staged, staged.relation, aside, added=rows, changed=0, fills=True)
     source, current = _current_values(staged)
     connection.execute(
         sql.SQL(
