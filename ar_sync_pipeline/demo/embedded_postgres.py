@@ -30,6 +30,7 @@ from ar_sync_pipeline.demo.server_account import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 _HOST = "127.0.0.1"
@@ -78,6 +79,7 @@ class EmbeddedPostgres:
         durable: True keeps PostgreSQL's own crash safety; False is faster and for throw-away data.
         password: if given, connections need it (SCRAM) and ``url()`` carries it. It counts from
             the start that makes the cluster. Without one, loopback is trusted.
+        settings: server settings of the caller's own, which win over the ones here.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class EmbeddedPostgres:
         binaries: PostgresBinaries | None = None,
         durable: bool = False,
         password: str | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._binaries = binaries or find_postgres_binaries()
         self._account = server_account()
         self._durable = durable
         self._password = password
+        self._settings = dict(settings or {})
         self._running: _Running | None = None
         self.folder = reachable_folder(folder, self._account)
 
@@ -264,7 +268,8 @@ class EmbeddedPostgres:
             )
 
     def _launch(self, port: int) -> subprocess.Popen[bytes]:
-        settings = _SETTINGS | ({} if self._durable else _FAST_SETTINGS) | {"port": str(port)}
+        settings = _SETTINGS | ({} if self._durable else _FAST_SETTINGS) | self._settings
+        settings["port"] = str(port)
         arguments = [f"--{name}={value}" for name, value in settings.items()]
         with self.log_file.open("wb") as log:
             return subprocess.Popen(
