@@ -97,8 +97,8 @@ def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
     assert_same(receiver.state(), sender.state())
     for picture in sender.media.iterdir():
         assert (receiver.media / picture.name).read_bytes() == picture.read_bytes()
-    left = {path.name for path in receiver.media.iterdir()}
-    assert left <= {path.name for path in sender.media.iterdir()}, f"left over: {left}"
+    left_over = {p.name for p in receiver.media.iterdir()} - {p.name for p in sender.media.iterdir()}
+    assert left_over == set()
     assert list_waiting(receiver.spool) == []
     assert list_parked(receiver.spool) == []
     position = receiver.position()

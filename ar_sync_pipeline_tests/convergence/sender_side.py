@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -61,9 +61,9 @@ class Dumped:
 
     name: ArchiveName
     since: datetime | None
-    file: Path
-    shipment: Shipment
-    at_sender: State
+    file: Path = field(repr=False)
+    shipment: Shipment = field(repr=False)
+    at_sender: State = field(repr=False)
 
 
 @dataclass
@@ -72,6 +72,7 @@ class SenderSide:
 
     Attributes:
         folder: holds its media, its scratch folder and the archives that it has made.
+        tell: who wants to hear of every statement.
         dumped: every archive ever made, oldest first.
     """
 
@@ -79,6 +80,7 @@ class SenderSide:
     connection: Connection
     folder: Path
     clock: VirtualClock
+    tell: Callable[[str], object] = str
     dumped: list[Dumped] = field(default_factory=list)
     open_transactions: list[Connection] = field(default_factory=list)
 
@@ -130,7 +132,9 @@ class SenderSide:
 
     def _write(self, connection: Connection, writes: Sequence[Write]) -> None:
         for write in writes:
-            connection.execute(write.sql(self.clock()).encode())
+            statement = write.sql(self.clock())
+            self.tell(statement)
+            connection.execute(statement.encode())
 
     def change_picture(self, number: int, content: bytes, *, named: bool) -> None:
         """A picture file, and, as applications do, afterwards the row that names it."""

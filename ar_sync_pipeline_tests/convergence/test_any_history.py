@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, note, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -42,6 +42,8 @@ from ar_sync_pipeline_tests.convergence.traffic import (
 HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "25"))
 SHARDS = 1 if HISTORIES <= 25 else 8
 STEPS = 30
+# Shrinking takes minutes: it is for the person who looks at a failure.
+PHASES = [Phase.generate, *([Phase.shrink] if os.environ.get("AR_SYNC_SHRINK") else [])]
 MAX_OPEN = 2
 parents, children = st.integers(1, PARENTS), st.integers(1, CHILDREN)
 sometimes = st.sampled_from([True, True, True, False])
@@ -58,7 +60,7 @@ class History(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="history-"))
         self.clock = VirtualClock(datetime.now(UTC))
         s = self.servers
-        self.sender = SenderSide(s.sender_url, s.sender, self.folder, self.clock)
+        self.sender = SenderSide(s.sender_url, s.sender, self.folder, self.clock, note)
         self.receiver = ReceiverSide(s.receiver_url, s.receiver, self.folder, self.clock)
         self.seen: ReceiverView = self.receiver.seen_from_sender()
         self.backup: Backup | None = None
@@ -123,8 +125,8 @@ class History(RuleBasedStateMachine):
     # The adversary.
 
     def dumped(self, data: st.DataObject) -> Dumped:
-        latest_first = list(reversed(self.sender.dumped))
-        return data.draw(st.sampled_from(latest_first))
+        age = data.draw(st.integers(1, len(self.sender.dumped)))
+        return self.sender.dumped[-age]
 
     @precondition(lambda self: self.sender.dumped)
     @rule(data=st.data())
@@ -146,7 +148,8 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.receiver.spooled())
     @rule(data=st.data(), removed=st.booleans())
     def a_file_in_the_spool_is_lost_or_renamed(self, data: st.DataObject, removed: bool) -> None:
-        archive = data.draw(st.sampled_from(self.receiver.spooled()))
+        spooled = self.receiver.spooled()
+        archive = spooled[-data.draw(st.integers(1, len(spooled)))]
         if removed:
             archive.path.unlink()
         else:
@@ -226,7 +229,7 @@ def test_receiver_converges_whatever_happens_on_the_way(
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            phases=[Phase.generate],
+            phases=PHASES,
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
