@@ -6,4 +6,5 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_postgres",
     "ar_sync_pipeline_tests.fix_sites",
     "ar_sync_pipeline_tests.fix_dagster",
+    "ar_sync_pipeline_tests.convergence.fix_convergence",
 ]
