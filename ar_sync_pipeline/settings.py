@@ -311,6 +311,11 @@ class ReceiverSettings(_Settings):
         whole_number(1, 24 * 60, "minutes"),
         Variable("Minutes after which a transform is stopped.", "60"),
     ] = 60
+    transform_max_age: Annotated[
+        int,
+        whole_number(1, 7 * 24 * 60, "minutes"),
+        Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
+    ] = 30
 
     @field_validator("remote_bkp_fldr")
     @classmethod

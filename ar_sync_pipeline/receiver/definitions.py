@@ -11,7 +11,9 @@ from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
-from ar_sync_pipeline.receiver.postprocess_asset import postprocess_assets
+from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
+from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
+from ar_sync_pipeline.receiver.postprocessor import choose_postprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 
@@ -21,16 +23,23 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
 
     Raises:
         CatalogError: the catalog file is wrong.
-        TransformError: AR_SYNC_TRANSFORM is wrong.
+        TransformSpecificationError: AR_SYNC_TRANSFORM is wrong, or asks for built-in rules that
+            this catalog's tables are not made for.
     """
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     complete, partial = complete_loaddata(), partial_loaddata()
+    postprocessor = choose_postprocessor(site)
     return dg.Definitions(
-        assets=[admission_asset(site), load_assets(site), *postprocess_assets(site)],
+        assets=[
+            admission_asset(site),
+            load_assets(site),
+            *([postprocess_asset(site, postprocessor)] if postprocessor else []),
+        ],
         jobs=[complete, partial],
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),
+            *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
 

@@ -71,6 +71,12 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 for table, key in keys.items()
             },
         },
+        # The ledger is written in the transaction of the tables, and behind the pictures. Other
+        # than theirs its output is there after every load, so the transform hangs on it.
+        internal_asset_deps={
+            **{name: {admitted_key()} for name in ("media", *map(_output, keys.values()))},
+            "applied_archives": {receiver_media_key(), *keys.values()},
+        },
         check_specs=[
             *load_check_specs(),
             space_check_spec(applied_archives_key(), "the spool and the media folder"),
@@ -98,10 +104,10 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 allow_retries=False,
             )
         yield dg.Output(None, "media", metadata=media_metadata(report))
-        yield dg.Output(None, "applied_archives", metadata=load_metadata(report, site.clock()))
         for table, plans in rows_by_table(report).items():
             if table in keys:
                 yield dg.Output(None, _output(keys[table]), metadata=table_metadata(plans))
+        yield dg.Output(None, "applied_archives", metadata=load_metadata(report, site.clock()))
 
     return load
 

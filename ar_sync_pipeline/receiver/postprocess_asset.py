@@ -4,31 +4,27 @@ It has a state of its own (rows marked untransformed), so it can fail and be run
 touching the load.
 """
 
+from collections.abc import Iterator
+from contextlib import suppress
+
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_keys import postprocessed_key, receiver_table_key
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.receiver.admission_asset import GROUP
-from ar_sync_pipeline.receiver.postprocess_command import run_command
+from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
+from ar_sync_pipeline.receiver.postprocessor import Postprocessor
 from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
-from ar_sync_pipeline.sync.postprocess import builtin_metadata, command_words, run_builtin
-from ar_sync_pipeline.transform.specification import (
-    BuiltinTransform,
-    CommandTransform,
-    parse_transform,
-)
 
 
-def postprocess_assets(site: ReceiverSite) -> list[dg.AssetsDefinition]:
-    """The last step of both load jobs; none when AR_SYNC_TRANSFORM is ``none``."""
-    transform = parse_transform(site.settings.transform)
-    if not isinstance(transform, BuiltinTransform | CommandTransform):
-        return []
-    tables = [receiver_table_key(site.catalog, table) for table in site.catalog.named_tables()]
+def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:
+    """The last step of both load jobs."""
 
     @dg.asset(
         key=postprocessed_key(),
-        deps=tables,
+        # Not the tables themselves: a load that brings nothing for one of them would skip this.
+        deps=[applied_archives_key()],
         group_name=GROUP,
         description="What the visualization derives from loaded rows"
         f" (`{site.settings.transform}`). Works on every row that is not marked transformed,"
@@ -36,17 +32,23 @@ def postprocess_assets(site: ReceiverSite) -> list[dg.AssetsDefinition]:
         kinds={"python"},
         owners=OWNERS,
         pool="receiver_postprocess",
+        check_specs=check_specs(site),
     )
-    def postprocessed_rows(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    def postprocessed_rows(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        try:
+            with operator_errors():
+                metadata = postprocessor.run(context)
+        except dg.Failure:
+            # The sentence to show is the transform's, whatever the look at its rows says.
+            with suppress(ArSyncError):
+                yield from check_results(site)
+            raise
         with operator_errors():
-            if isinstance(transform, BuiltinTransform):
-                return dg.MaterializeResult(
-                    metadata=builtin_metadata(run_builtin(site.settings, site.clock))
-                )
-            return run_command(
-                context,
-                command_words(site.settings, transform),
-                timeout_seconds=60.0 * site.settings.transform_timeout,
-            )
+            results = check_results(site)
+        yield dg.MaterializeResult(
+            asset_key=postprocessed_key(), metadata=dict(metadata), check_results=results
+        )
 
-    return [postprocessed_rows]
+    return postprocessed_rows

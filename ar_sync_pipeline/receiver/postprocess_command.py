@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.sync.postprocess import command_words
+from ar_sync_pipeline.transform.specification import CommandTransform
 
 _GRACE_SECONDS = 10
 
@@ -18,9 +23,29 @@ class CommandFailedError(TerminalError):
     """The transform command ended badly, took too long, or could not be started."""
 
 
+@dataclass(frozen=True)
+class CommandPostprocessor:
+    """Runs an operator's program; before the first load there is nothing to tell it.
+
+    Attributes:
+        timeout_seconds: after which it is ended, with all that it started.
+    """
+
+    site: ReceiverSite
+    transform: CommandTransform
+    timeout_seconds: float
+
+    def run(self, context: dg.AssetExecutionContext) -> Mapping[str, Any]:
+        """Run the command, told of the newest archive that was applied."""
+        words = command_words(self.site.settings, self.transform)
+        if words is None:
+            return {"seconds": 0.0, "command": "not run, since no archive has been applied yet"}
+        return run_command(context, words, timeout_seconds=self.timeout_seconds)
+
+
 def run_command(
     context: dg.AssetExecutionContext, words: Sequence[str], *, timeout_seconds: float
-) -> dg.MaterializeResult:
+) -> Mapping[str, Any]:
     """Run a command to its end; its output stands in the run's logs.
 
     The command may report metadata by Dagster Pipes (``dagster_pipes.open_dagster_pipes()``).
@@ -51,7 +76,7 @@ def run_command(
     reported = session.get_custom_messages()
     if reported:
         metadata["messages"] = dg.MetadataValue.json(list(reported))
-    return dg.MaterializeResult(metadata=metadata)
+    return metadata
 
 
 def _start(words: Sequence[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -80,10 +105,12 @@ def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the command and all that it started."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
+    """End the command and all that it started, politely first."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
+    # The group outlives its leader where a child did not listen.
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()

@@ -14,10 +14,6 @@ class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
 
 
-class NothingLoadedError(ParkedError):
-    """There is nothing to postprocess yet."""
-
-
 class DeleteGuardError(ParkedError):
     """A load would delete suspiciously many rows; a person has to allow it."""
 

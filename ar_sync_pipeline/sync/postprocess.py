@@ -1,26 +1,72 @@
-"""The transform step's inputs: what a command is told, and the built-in rules' connection."""
+"""The transform step's inputs and its state: what a command is told, which rows still wait."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, ensure_ledger, read_ledger
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.sync.errors import NothingLoadedError
-from ar_sync_pipeline.transform.specification import CommandTransform, command_line
-from ar_sync_pipeline.transform.transapp.run import TransformReport, run_transapp
+from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
+from ar_sync_pipeline.transform.rejected_rows import RejectedRows, count_rejected_rows
+from ar_sync_pipeline.transform.specification import (
+    BuiltinTransform,
+    CommandTransform,
+    TransformSpecification,
+    command_line,
+    parse_transform,
+)
+from ar_sync_pipeline.transform.transapp import TransformReport, missing_in, run_transapp
+from ar_sync_pipeline.transform.untransformed import WaitingRows, count_waiting_rows
 
 
-def command_words(settings: ReceiverSettings, transform: CommandTransform) -> list[str]:
-    """The operator's command, told of the newest archive that was applied.
+@dataclass(frozen=True)
+class PostprocessState:
+    """What the transform has left: looked up in the database, whatever kind of transform runs.
+
+    Attributes:
+        waiting: untransformed rows by table.
+        rejected: rows of which something could not be computed.
+    """
+
+    waiting: tuple[WaitingRows, ...]
+    rejected: tuple[RejectedRows, ...]
+
+    @property
+    def too_old(self) -> int:
+        """Rows that have waited longer than ``AR_SYNC_TRANSFORM_MAX_AGE``."""
+        return sum(table.too_old for table in self.waiting)
+
+
+def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformSpecification:
+    """What ``AR_SYNC_TRANSFORM`` asks for, if this catalog can have it.
 
     Raises:
-        NothingLoadedError: no archive has been applied yet.
+        TransformSpecificationError: the setting is wrong.
+        NoBuiltinTransformError: the built-in rules are for tables that the catalog does not have.
     """
+    transform = parse_transform(settings.transform)
+    if isinstance(transform, BuiltinTransform):
+        missing = missing_in(catalog)
+        if missing:
+            raise NoBuiltinTransformError(
+                f"the catalog `{catalog.name}` has no built-in transform, since "
+                f"builtin:{transform.name} needs {missing[0]} and {len(missing) - 1} more tables "
+                "that it does not name",
+                remedy="set AR_SYNC_TRANSFORM to `none`, or to `command:<words>` for a transform "
+                "of your own",
+            )
+    return transform
+
+
+def command_words(settings: ReceiverSettings, transform: CommandTransform) -> list[str] | None:
+    """The operator's command, told of the newest applied archive; None before the first load."""
     newest = _newest_applied(settings.receiver_database_url.get_secret_value())
+    if newest is None:
+        return None
     look_back = timedelta(minutes=settings.time)
     return command_line(
         transform,
@@ -31,35 +77,32 @@ def command_words(settings: ReceiverSettings, transform: CommandTransform) -> li
     )
 
 
-def run_builtin(settings: ReceiverSettings, clock: Clock) -> TransformReport:
+def run_builtin(
+    settings: ReceiverSettings, clock: Clock, *, timeout_seconds: float
+) -> TransformReport:
     """Run the built-in rules over every untransformed row."""
-    return run_transapp(settings.receiver_database_url.get_secret_value(), clock=clock)
+    return run_transapp(
+        settings.receiver_database_url.get_secret_value(),
+        clock=clock,
+        timeout_seconds=timeout_seconds,
+    )
 
 
-def builtin_metadata(report: TransformReport) -> dict[str, Any]:
-    """Rows per result, rejected rows by reason, seconds per step."""
-    return {
-        **{f"rows_{name}": count for name, count in report.rows.items()},
-        **{f"rejected_{reason}": count for reason, count in _by_reason(report).items()},
-        **{f"seconds_{step}": round(seconds, 3) for step, seconds in report.seconds.items()},
-        "batches": report.batches,
-    }
+def postprocess_state(
+    settings: ReceiverSettings, catalog: Catalog, clock: Clock
+) -> PostprocessState:
+    """Look at what the transform has left; each look sharpens the next one's notion of age."""
+    limit = timedelta(minutes=settings.transform_max_age)
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="postprocess state") as connection:
+        return PostprocessState(
+            count_waiting_rows(connection, catalog, now=clock(), limit=limit),
+            count_rejected_rows(connection),
+        )
 
 
-def _newest_applied(url: str) -> AppliedArchive:
+def _newest_applied(url: str) -> AppliedArchive | None:
     with connect(url, application="postprocess") as connection:
         ensure_ledger(connection)
         applied = [line for line in read_ledger(connection) if not line.superseded]
-    if not applied:
-        raise NothingLoadedError(
-            "this receiver has not applied any archive yet",
-            remedy="run complete_loaddata first",
-        )
-    return applied[-1]
-
-
-def _by_reason(report: TransformReport) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for (_, _, reason), count in report.rejected.items():
-        counts[reason] = counts.get(reason, 0) + count
-    return counts
+    return applied[-1] if applied else None

@@ -9,6 +9,10 @@ class TransformSpecificationError(TerminalError):
     """``AR_SYNC_TRANSFORM`` does not say what to run."""
 
 
+class NoBuiltinTransformError(TransformSpecificationError):
+    """The built-in rules are for another application than the catalog's."""
+
+
 class TransformTablesMissingError(TerminalError):
     """The receiver's database is not the one that the built-in rules are for."""
 
@@ -26,4 +30,8 @@ class TransformInterruptedError(TransientError):
 
 
 class TransformRefusedError(ParkedError):
-    """The database refuses so many rows that the cause is not in the rows."""
+    """The database refuses statements, or so many rows that the cause is not in the rows."""
+
+
+class TransformTooSlowError(ParkedError):
+    """The transform was stopped after its time: finished batches are kept."""

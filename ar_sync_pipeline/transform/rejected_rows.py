@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -41,6 +42,24 @@ class Rejection:
     step: str
     severity: Severity
     reason: str
+
+
+@dataclass(frozen=True)
+class RejectedRows:
+    """The present entries of one table, step and reason.
+
+    Attributes:
+        last_seen: when the newest of them was last handled, aware.
+        example: one row's primary key.
+    """
+
+    table: str
+    step: str
+    severity: Severity
+    reason: str
+    rows: int
+    last_seen: datetime
+    example: str
 
 
 # CREATE SCHEMA IF NOT EXISTS asks for CREATE on the database even where the schema exists
@@ -77,6 +96,16 @@ FROM unnest(%(keys)s::text[], %(steps)s::text[], %(reasons)s::text[], %(severiti
   AS now (key, step, reason, severity)
 ON CONFLICT (table_name, primary_key, step, reason) DO UPDATE
 SET last_seen = excluded.last_seen, times = seen.times + 1, severity = excluded.severity
+"""
+_COUNT = """
+SELECT table_name, step, severity, reason, count(*), max(last_seen), min(primary_key)
+FROM ar_sync.rejected_row GROUP BY 1, 2, 3, 4 ORDER BY 3, 1, 2, 4
+"""
+# Every table of the rules has an integer as its key; an entry of anybody else's is left alone.
+_FORGET_DELETED = """
+DELETE FROM ar_sync.rejected_row old
+WHERE old.table_name = {name} AND old.primary_key ~ '^[0-9]{{1,18}}$'
+  AND NOT EXISTS (SELECT FROM {table} WHERE id = old.primary_key::bigint)
 """
 
 
@@ -120,6 +149,26 @@ def record_rejections(
         connection.execute(_DELETE_OUTDATED, values)
     if found:
         connection.execute(_UPSERT, values)
+
+
+def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
+    """Remove the entries of rows that a load has deleted since."""
+    if not _is_true(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
+        return
+    for table in tables:
+        connection.execute(
+            sql.SQL(_FORGET_DELETED).format(name=sql.Literal(table), table=sql.Identifier(table))
+        )
+
+
+def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
+    """The present entries by severity, table, step and reason; none where no table is yet."""
+    if not _is_true(connection, _TABLE_EXISTS):
+        return ()
+    return tuple(
+        RejectedRows(table, step, Severity(severity), reason, rows, last_seen, example)
+        for table, step, severity, reason, rows, last_seen, example in connection.execute(_COUNT)
+    )
 
 
 def _is_true(connection: Connection, query: str) -> bool:

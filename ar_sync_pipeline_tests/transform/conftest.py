@@ -11,33 +11,79 @@ import pytest
 import shapely
 from psycopg import sql
 
+from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases, convert_to_postgis
 from ar_sync_pipeline_tests.transform.receiver import PREFIX, Receiver
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+    from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+
 _COLUMNS = "SELECT attname FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
 
 
 @pytest.fixture
-def receiver(receiver_db: str) -> Iterator[Receiver]:
-    """A receiver with periods and half hours and nothing else."""
-    made = Receiver(receiver_db)
-    made.periods()
+def receiver(shared_databases: SharedDatabases) -> Iterator[Receiver]:
+    """A receiver with periods and half hours and nothing else; its geometries are WKB."""
+    yield from _with_periods(shared_databases.clean("receiver"))
+
+
+@pytest.fixture(params=["receiver", "postgis_receiver"], ids=["wkb", "postgis"])
+def geometry_receiver(
+    shared_databases: SharedDatabases, request: pytest.FixtureRequest
+) -> Iterator[Receiver]:
+    """The same with either kind of geometry column."""
+    yield from _with_periods(shared_databases.clean(request.param))
+
+
+@pytest.fixture(scope="session")
+def sample_receiver_template(
+    postgres_server: EmbeddedPostgres,
+    receiver_template: str,
+    sample_a_template: str,
+    sample_folder: Path,
+) -> str:
+    """Name of the template into which sample stage A was just loaded, untransformed."""
+    name = "template_receiver_of_sample_a"
+    url = postgres_server.create_database(name, receiver_template)
+    with (
+        psycopg.connect(postgres_server.url(sample_a_template)) as sender,
+        psycopg.connect(url) as connection,
+    ):
+        _copy_tables(sender, connection)
+        _load_reference_rows(connection, sample_folder)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("VACUUM (ANALYZE)")
+    return name
+
+
+@pytest.fixture
+def sample_receiver(
+    database_factory: DatabaseFactory, sample_receiver_template: str
+) -> Iterator[Receiver]:
+    """A receiver into which sample stage A was just loaded, untransformed."""
+    made = Receiver(database_factory(sample_receiver_template))
     yield made
     made.close()
 
 
 @pytest.fixture
-def sample_receiver(
-    receiver_db: str, sample_sender_a: str, sample_folder: Path
+def sample_postgis_receiver(
+    database_factory: DatabaseFactory, sample_receiver_template: str
 ) -> Iterator[Receiver]:
-    """A receiver into which sample stage A was just loaded, untransformed."""
-    with psycopg.connect(sample_sender_a) as sender, psycopg.connect(receiver_db) as connection:
-        _copy_tables(sender, connection)
-        _load_reference_rows(connection, sample_folder)
-    made = Receiver(receiver_db)
+    """The same on a receiver with PostGIS."""
+    url = database_factory(sample_receiver_template)
+    convert_to_postgis(url)
+    made = Receiver(url)
+    yield made
+    made.close()
+
+
+def _with_periods(url: str) -> Iterator[Receiver]:
+    made = Receiver(url)
+    made.periods()
     yield made
     made.close()
 

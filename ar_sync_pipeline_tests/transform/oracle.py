@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,7 @@ class Facts:
 
     tables: dict[str, list[Row]]
     zones: dict[int, Zone]
+    shapes: dict[int, shapely.Geometry] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> list[Row]:
         return self.tables[name]
@@ -66,11 +67,11 @@ def read_facts(url: str) -> Facts:
         zones = connection.execute(
             'SELECT id, geom::bytea AS geom FROM "AndroidRequests_zonificationtransantiago"'
         ).fetchall()
-    return Facts(tables, {row["id"]: _zone(row["geom"]) for row in zones})
+    shapes = {row["id"]: shapely.from_wkb(row["geom"]) for row in zones}
+    return Facts(tables, {key: _zone(shape) for key, shape in shapes.items()}, shapes)
 
 
-def _zone(wkb: bytes) -> Zone:
-    shape = shapely.from_wkb(wkb)
+def _zone(shape: shapely.Geometry) -> Zone:
     polygons = [shapely.get_geometry(shape, i) for i in range(shapely.get_num_geometries(shape))]
     rings = [
         [(x, y) for x, y, *_ in ring.coords]
@@ -298,6 +299,30 @@ def report_info(text: str, buses: list[Row]) -> Row | None:
     }
 
 
+def says_nothing(text: str) -> bool:
+    """Whether a report gets no row although nothing is wrong with it."""
+    if not text.strip():
+        return True
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    keys = ("bus", "bus_stop", "busStop")
+    return isinstance(content, dict) and not any(isinstance(content.get(k), dict) for k in keys)
+
+
+def user_location(text: str) -> tuple[str, str] | None:
+    """The texts of a person's latitude and longitude, where both are texts."""
+    try:
+        location = json.loads(text)["locationUser"]
+        latitude, longitude = location["latitude"], location["longitude"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    if not (isinstance(latitude, str) and isinstance(longitude, str)):
+        return None
+    return latitude, longitude
+
+
 def reported_plate(bus: dict[str, Any]) -> str:
     given = bus.get("licensePlate")
     if not isinstance(given, str) or isinstance(given, Number) or not _is_storable(given):
@@ -360,12 +385,13 @@ def _last_number(value: object) -> float | None:
     start = next((i for i in range(len(text)) if _is_decimal(text[i:])), None)
     if start is None:
         return None
-    spoiling = set("0123456789+-.,") | {chr(c) for c in (*range(0x2010, 0x2016), 0x2212)}
-    return None if spoiling & set(text[:start]) else float(text[start:])
+    signs = {chr(c) for c in (*range(0x2010, 0x2016), 0x2212, 0xFE63, 0xFF0D)}
+    spoils = any(c.isdecimal() or c in "+-.," or c in signs for c in text[:start])
+    return None if spoils else float(text[start:])
 
 
 def _is_decimal(text: str) -> bool:
-    if not text or set(text) - set("0123456789+-.eE"):
+    if not text or not all(c.isdecimal() or c in "+-.eE" for c in text):
         return False
     try:
         float(text)

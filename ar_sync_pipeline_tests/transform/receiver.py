@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
@@ -21,6 +21,17 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 NOON = datetime(2026, 6, 3, 16, tzinfo=UTC)
 """A Wednesday, 12:00 in Santiago (winter time, UTC-4)."""
 CENTRE = (-70.65, -33.45)
+
+_PERIODS = """
+INSERT INTO "AndroidRequests_halfhourperiod" (id, name, initial_time, end_time)
+  SELECT 1 + extract(epoch FROM start) / 1800, to_char(start, 'HH24:MI'), start::time,
+    (start + interval '29 min 59 s')::time
+  FROM (SELECT n * interval '30 min' AS start FROM generate_series(0, 47) n) half;
+INSERT INTO "AndroidRequests_timeperiod" (id, name, day_type, initial_time, end_time)
+  SELECT row_number() OVER (), day || ' ' || hour, day, make_time(hour, 0, 0),
+    make_time(hour + 1, 59, 59)
+  FROM unnest(ARRAY['Laboral', 'Sábado', 'Domingo']) day, generate_series(0, 23, 2) hour;
+"""
 
 
 class Receiver:
@@ -77,22 +88,7 @@ class Receiver:
 
     def periods(self) -> None:
         """The 48 half hours and, per day type, twelve periods of two hours."""
-        for half in range(48):
-            start = datetime(2000, 1, 1) + timedelta(minutes=30 * half)  # noqa: DTZ001 - a time of day
-            end = start + timedelta(minutes=29, seconds=59)
-            span = {"initial_time": start.time(), "end_time": end.time()}
-            self.insert("halfhourperiod", id=half + 1, name=f"{start:%H:%M}", **span)
-        key = count(1)
-        for day_type in ("Laboral", "Sábado", "Domingo"):
-            for hour in range(0, 24, 2):
-                times = {"initial_time": time(hour), "end_time": time(hour + 1, 59, 59)}
-                self.insert(
-                    "timeperiod",
-                    id=next(key),
-                    name=f"{day_type} {hour}",
-                    day_type=day_type,
-                    **times,
-                )
+        self.connection.execute(_PERIODS)
 
     def zone(self, key: int, shape: shapely.Geometry) -> int:
         wkb = shapely.to_wkb(shapely.MultiPolygon([shape]))

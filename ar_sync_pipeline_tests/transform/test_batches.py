@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -14,8 +15,10 @@ from ar_sync_pipeline.transform.errors import (
     TransformRefusedError,
     TransformRunningError,
     TransformTablesMissingError,
+    TransformTooSlowError,
 )
 from ar_sync_pipeline.transform.rejected_rows import Severity
+from ar_sync_pipeline.transform.transapp import run_transapp
 from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
 
 if TYPE_CHECKING:
@@ -146,6 +149,38 @@ def test_a_killed_session_is_tried_again_and_keeps_finished_batches(receiver: Re
     assert all(row["transformed"] for row in receiver.rows("busv2"))
     receiver.connection.execute('DROP TRIGGER die ON "AndroidRequests_eventforbusv2"')
     assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 3}
+
+
+def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_goes_on(
+    receiver: Receiver,
+) -> None:
+    for _ in range(5):
+        receiver.bus_event()
+    # Each reading of this watch is a second later; a run reads it some 20 times per event.
+    watch = count()
+    with pytest.raises(TransformTooSlowError, match=r"stopped after [0-9]+ rows"):
+        run_transapp(
+            receiver.url,
+            clock=lambda: NOW,
+            batch_rows=1,
+            timeout_seconds=90,
+            stopwatch=lambda: float(next(watch)),
+        )
+    done = [row["id"] for row in receiver.rows("eventforbusv2") if row["transformed"]]
+    assert 0 < len(done) < 5
+    assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 5 - len(done)}
+
+
+def test_a_statement_that_the_database_cannot_run_is_one_sentence(receiver: Receiver) -> None:
+    receiver.bus_event()
+    receiver.connection.execute(
+        """CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN PERFORM gone FROM nowhere; RETURN NEW; END $$;
+        CREATE TRIGGER broken BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
+        FOR EACH ROW EXECUTE FUNCTION broken()"""
+    )
+    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*look at the triggers"):
+        receiver.transform()
 
 
 def test_a_database_without_transapp_is_one_clear_sentence(empty_database: str) -> None:

@@ -105,22 +105,22 @@ def test_a_stamp_without_local_time_stops_nobody(receiver: Receiver, created: st
     ],
 )
 def test_zone_is_the_lowest_that_holds_the_position_border_included(
-    receiver: Receiver, position: tuple[float, float], zone: int | None
+    geometry_receiver: Receiver, position: tuple[float, float], zone: int | None
 ) -> None:
-    receiver.zone(7, shapely.box(1, 0, 3, 1))
-    receiver.zone(2, shapely.box(0, 0, 2, 1))
-    bus, stop = receiver.located_bus_event(position), receiver.stop_event()
-    receiver.statistic(stop, position, kind="busstop")
-    receiver.transform()
-    assert receiver.row("eventforbusv2", bus)["zonification_id"] == zone
-    assert receiver.row("eventforbusstop", stop)["zonification_id"] == zone
+    geometry_receiver.zone(7, shapely.box(1, 0, 3, 1))
+    geometry_receiver.zone(2, shapely.box(0, 0, 2, 1))
+    bus, stop = geometry_receiver.located_bus_event(position), geometry_receiver.stop_event()
+    geometry_receiver.statistic(stop, position, kind="busstop")
+    geometry_receiver.transform()
+    assert geometry_receiver.row("eventforbusv2", bus)["zonification_id"] == zone
+    assert geometry_receiver.row("eventforbusstop", stop)["zonification_id"] == zone
 
 
-def test_a_hole_is_no_part_of_a_zone(receiver: Receiver) -> None:
-    receiver.zone(1, shapely.box(0, 0, 3, 3) - shapely.box(1, 1, 2, 2))
-    inside = receiver.located_bus_event((1.5, 1.5))
-    receiver.transform()
-    assert receiver.row("eventforbusv2", inside)["zonification_id"] is None
+def test_a_hole_is_no_part_of_a_zone(geometry_receiver: Receiver) -> None:
+    geometry_receiver.zone(1, shapely.box(0, 0, 3, 3) - shapely.box(1, 1, 2, 2))
+    inside = geometry_receiver.located_bus_event((1.5, 1.5))
+    geometry_receiver.transform()
+    assert geometry_receiver.row("eventforbusv2", inside)["zonification_id"] is None
 
 
 def test_an_unreadable_zone_is_rejected_and_the_others_count(receiver: Receiver) -> None:
@@ -231,15 +231,19 @@ def test_fewer_stops_than_two_leave_the_missing_ones_null(receiver: Receiver) ->
     assert _codes(receiver, event) == ("ONLY", None)
 
 
-def test_a_stop_gets_its_point_and_one_nowhere_on_earth_is_rejected(receiver: Receiver) -> None:
-    version = receiver.gtfs()
-    good = receiver.stop("GOOD", CENTRE, version, transformed=True)
-    bad = receiver.stop("BAD", (float("nan"), 0), version)
-    receiver.transform()
-    assert shapely.from_wkb(receiver.row("busstop", good)["point"]) == shapely.Point(CENTRE)
-    assert receiver.row("busstop", bad)["point"] is None
-    assert [row["primary_key"] for row in receiver.rejected()] == [str(bad)]
-    assert receiver.transform().handled == {}
+def test_a_stop_gets_its_point_and_one_nowhere_on_earth_is_rejected(
+    geometry_receiver: Receiver,
+) -> None:
+    version = geometry_receiver.gtfs()
+    good = geometry_receiver.stop("GOOD", CENTRE, version, transformed=True)
+    bad = geometry_receiver.stop("BAD", (float("nan"), 0), version)
+    geometry_receiver.transform()
+    assert shapely.from_wkb(geometry_receiver.row("busstop", good)["point"]) == shapely.Point(
+        CENTRE
+    )
+    assert geometry_receiver.row("busstop", bad)["point"] is None
+    assert [row["primary_key"] for row in geometry_receiver.rejected()] == [str(bad)]
+    assert geometry_receiver.transform().handled == {}
 
 
 _LONGITUDES = st.floats(-180, 180) | st.floats(-70.8, -70.5)

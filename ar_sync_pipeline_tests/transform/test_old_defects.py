@@ -146,17 +146,17 @@ def test_d28_half_a_position_of_the_person_is_none_and_poisons_no_later_run(
 
 
 def test_d29_an_event_without_statistics_and_a_stop_without_a_point_are_no_obstacle(
-    receiver: Receiver,
+    geometry_receiver: Receiver,
 ) -> None:
-    stop = receiver.stop("PA1", CENTRE, receiver.gtfs())
-    lonely, located = receiver.bus_event(), receiver.located_bus_event(CENTRE)
-    receiver.transform()
-    assert receiver.row("busstop", stop)["point"] is not None
-    row = receiver.row("eventforbusv2", lonely)
+    stop = geometry_receiver.stop("PA1", CENTRE, geometry_receiver.gtfs())
+    lonely, located = geometry_receiver.bus_event(), geometry_receiver.located_bus_event(CENTRE)
+    geometry_receiver.transform()
+    assert geometry_receiver.row("busstop", stop)["point"] is not None
+    row = geometry_receiver.row("eventforbusv2", lonely)
     assert (row["transformed"], row["busStop1"], row["zonification_id"]) == (True, None, None)
     assert row["timePeriod_id"] is not None
-    assert receiver.row("eventforbusv2", located)["busStop1"] == "PA1"
-    assert receiver.rejected() == []
+    assert geometry_receiver.row("eventforbusv2", located)["busStop1"] == "PA1"
+    assert geometry_receiver.rejected() == []
 
 
 def test_d30_what_one_failed_run_left_the_next_one_takes(receiver: Receiver) -> None:

@@ -37,6 +37,20 @@ def test_sample_gets_the_results_that_the_rules_give_row_by_row(sample_receiver:
     assert all(row["transformed"] for row in facts["report"])
 
 
+def test_postgis_and_wkb_give_the_sample_the_same_results(
+    sample_receiver: Receiver, sample_postgis_receiver: Receiver
+) -> None:
+    reports = [one.transform(batch_rows=5000) for one in (sample_receiver, sample_postgis_receiver)]
+    assert reports[0].rows == reports[1].rows
+    assert reports[0].rejected == reports[1].rejected
+    for table in ("busv2", "eventforbusv2", "eventforbusstop", "report", "reportinfo"):
+        assert sample_receiver.rows(table) == sample_postgis_receiver.rows(table), table
+    _compare_stops(sample_postgis_receiver)
+    (stop, *_) = sample_postgis_receiver.rows("busstop")
+    # The column's declared number, which the web application's queries are made for.
+    assert shapely.get_srid(shapely.from_wkb(stop["point"])) == 32140
+
+
 def _compare_buses(before: oracle.Facts, after: oracle.Facts) -> None:
     expected = [oracle.plate(bus["registrationPlate"]) for bus in before["busv2"]]
     assert [bus["registrationPlate"] for bus in after["busv2"]] == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from ar_sync_pipeline.transform.transapp.run import TransformReport, run_transapp
+from ar_sync_pipeline.transform.transapp.receiver_tables import missing_in
+from ar_sync_pipeline.transform.transapp.run import RESULTS, TransformReport, run_transapp
 
-__all__ = ["TransformReport", "run_transapp"]
+__all__ = ["RESULTS", "TransformReport", "missing_in", "run_transapp"]

@@ -6,6 +6,7 @@ recorded as rejected and the others go on (old system, D27 and D28).
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.errors import TransformRefusedError
+from ar_sync_pipeline.transform.errors import TransformRefusedError, TransformTooSlowError
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
@@ -41,6 +42,7 @@ class Progress:
     Attributes:
         clock: the present instant, aware.
         timer: seconds per step.
+        deadline: reading of the timer's stopwatch after which no batch begins.
         handled: rows per table.
         rows: rows per result.
         rejected: rows per step, severity and reason.
@@ -50,6 +52,7 @@ class Progress:
 
     clock: Callable[[], datetime]
     timer: StepTimer
+    deadline: float = math.inf
     handled: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     rejected: Counter[tuple[str, Severity, str]] = field(default_factory=Counter)
@@ -68,9 +71,21 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
 
     Raises:
         TransformRefusedError: the database refused more than ``MAX_REFUSED_ROWS`` rows.
+        TransformTooSlowError: the deadline has come and rows are left.
     """
     for ids in _pending(connection, stage, progress.timer, batch_rows):
+        if progress.timer.stopwatch() > progress.deadline:
+            raise too_slow(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)
+
+
+def too_slow(when: str) -> TransformTooSlowError:
+    """The error of a run that has had its time."""
+    return TransformTooSlowError(
+        f"the transform ran longer than it may and was stopped {when}",
+        remedy="what is finished is kept and the next run goes on from there; if it happens "
+        "again, look for locks or a missing index, or raise AR_SYNC_TRANSFORM_TIMEOUT",
+    )
 
 
 def _pending(

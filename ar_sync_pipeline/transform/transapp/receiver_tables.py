@@ -12,6 +12,7 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.transform.errors import TransformTablesMissingError
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -30,6 +31,9 @@ STOP_STATISTIC: Final = "AndroidRequests_stadisticdatafromregistrationbusstop"
 TIME_PERIOD: Final = "AndroidRequests_timeperiod"
 TOKEN: Final = "AndroidRequests_token"  # noqa: S105 - a table, not a secret
 ZONE: Final = "AndroidRequests_zonificationtransantiago"
+
+HANDLED: Final = (BUS, BUS_EVENT, BUS_STOP, REPORT, STOP_EVENT, ZONE)
+"""The tables whose rows can be rejected."""
 
 _EVENT = "id timeCreation timePeriod_id halfHourPeriod_id zonification_id transformed"
 _STATISTIC = "id longitude latitude timeStamp reportOfEvent_id"
@@ -98,6 +102,15 @@ class GeometryColumn:
             return wkb
         function = sql.Identifier(self.postgis_schema, "st_geomfromwkb")
         return sql.SQL("{}({}, {})").format(function, wkb, sql.Literal(self.srid))
+
+
+def missing_in(catalog: Catalog) -> tuple[str, ...]:
+    """The tables of the rules that neither travel by this catalog nor are the receiver's own."""
+    return tuple(
+        table
+        for table in sorted(_COLUMNS)
+        if not catalog.travels(table) and table not in catalog.receiver_tables
+    )
 
 
 def require_tables(connection: Connection) -> None:

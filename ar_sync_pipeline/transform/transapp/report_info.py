@@ -25,12 +25,13 @@ MAX_TEXT_BYTES: Final = 65_536
 _SUBJECTS: Final = (("bus", BUS), ("bus_stop", BUS_STOP), ("busStop", BUS_STOP))
 _MAX_SERVICE, _MAX_PLATE, _MAX_STOP_CODE = 5, 8, 6
 
-_NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
+# Digits of any script, as float() reads them and the old system did: phones write what they write.
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _NUMERIC_TEXT = re.compile(_NUMBER)
 # The text's only number stands at its end. What stands before it, slashes and backslashes most of
 # all, may be anything that could not be a part of it: in `33.4.5`, `1-33` or `-33,45` nobody knows
 # which number was meant.
-_TRAILING_NUMBER = re.compile(rf"[^0-9+\-.,\u2010-\u2015\u2212]*(?P<number>{_NUMBER})")
+_TRAILING_NUMBER = re.compile(rf"[^\d+\-.,\u2010-\u2015\u2212\ufe63\uff0d]*(?P<number>{_NUMBER})")
 _UUID = re.compile(
     r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE
 )

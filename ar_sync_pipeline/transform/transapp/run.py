@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,31 +15,41 @@ import psycopg
 from ar_sync_pipeline.transform.errors import (
     TransformInterruptedError,
     TransformNotAllowedError,
+    TransformRefusedError,
     TransformRunningError,
 )
 from ar_sync_pipeline.transform.rejected_rows import (
     Rejection,
     Severity,
+    forget_deleted_rows,
     prepare_rejected_rows,
     record_rejections,
 )
 from ar_sync_pipeline.transform.transapp import receiver_tables as tables
-from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
+from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage, too_slow
 from ar_sync_pipeline.transform.transapp.events import (
     BUS_EVENTS,
+    DIRECTION,
+    HALF_HOUR,
+    NEAREST_STOPS,
     STOP_EVENTS,
+    TIME_PERIOD,
     ZONE,
     event_stage,
 )
-from ar_sync_pipeline.transform.transapp.plates import bus_stage
-from ar_sync_pipeline.transform.transapp.reports import report_stage
+from ar_sync_pipeline.transform.transapp.plates import PLATES, bus_stage
+from ar_sync_pipeline.transform.transapp.reports import REPORT_INFO_STEP, report_stage
 from ar_sync_pipeline.transform.transapp.stage import StepTimer
-from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
+from ar_sync_pipeline.transform.transapp.stop_points import STOP_POINTS, stop_stage
 from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 DEFAULT_BATCH_ROWS: Final = 20_000
+RESULTS: Final = (
+    STOP_POINTS, PLATES, TIME_PERIOD, HALF_HOUR, ZONE, DIRECTION, NEAREST_STOPS, REPORT_INFO_STEP,
+)  # fmt: skip
+"""The names under which `TransformReport.rows` counts."""
 
 _SESSION: Final = {
     "TimeZone": "UTC",
@@ -46,9 +57,22 @@ _SESSION: Final = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "64MB",
+    # A batch of a large table is found by its index: reading the whole table for each batch would
+    # let the time grow with the square of the rows.
+    "random_page_cost": "1.1",
     # Every wait has an end: a load that holds the rows is waited for, not for ever.
     "lock_timeout": "5min",
 }
+_TRANSPORT: Final[dict[str, Any]] = {
+    "application_name": "ar_sync transform",
+    "client_encoding": "UTF8",
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 60_000,
+}
+_LONGEST_SECONDS: Final = 7 * 24 * 3600
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
 
 
@@ -76,6 +100,7 @@ def run_transapp(
     *,
     clock: Callable[[], datetime],
     batch_rows: int = DEFAULT_BATCH_ROWS,
+    timeout_seconds: float = math.inf,
     stopwatch: Callable[[], float] = time.perf_counter,
 ) -> TransformReport:
     """Compute the seven results for every row whose ``transformed`` is false or NULL.
@@ -87,6 +112,7 @@ def run_transapp(
         connection_url: libpq URL or keyword string of the receiver.
         clock: the present instant, aware; stamps rejected rows.
         batch_rows: upper limit of a batch; bounds memory.
+        timeout_seconds: after which no batch begins; no statement runs longer either.
         stopwatch: seconds from any start, for the report.
 
     Raises:
@@ -95,9 +121,10 @@ def run_transapp(
         TransformRunningError: another transform is at work.
         TransformInterruptedError: the connection broke or a lock was not to be had.
         TransformRefusedError: the database refuses rows for a reason that is not in them.
+        TransformTooSlowError: the time was not enough; finished batches are kept.
     """
-    progress = Progress(clock, StepTimer(stopwatch))
-    with _receiver(connection_url) as connection:
+    progress = Progress(clock, StepTimer(stopwatch), deadline=stopwatch() + timeout_seconds)
+    with _receiver(connection_url, timeout_seconds) as connection:
         tables.require_tables(connection)
         _lock_out_other_transforms(connection)
         prepare_rejected_rows(connection)
@@ -112,6 +139,7 @@ def run_transapp(
             report_stage(zones),
         ):
             run_stage(connection, stage, progress, batch_rows)
+        forget_deleted_rows(connection, tables.HANDLED)
     return TransformReport(
         handled=dict(progress.handled),
         rows=dict(progress.rows),
@@ -122,15 +150,16 @@ def run_transapp(
 
 
 @contextmanager
-def _receiver(url: str) -> Iterator[Connection]:
+def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
     """A connection whose failures are words of this room."""
+    limit = {"statement_timeout": str(math.ceil(min(timeout_seconds, _LONGEST_SECONDS) * 1000))}
     try:
-        with psycopg.connect(
-            url, autocommit=True, application_name="ar_sync transform", client_encoding="UTF8"
-        ) as connection:
-            for name, value in _SESSION.items():
+        with psycopg.connect(url, autocommit=True, **_TRANSPORT) as connection:
+            for name, value in (_SESSION | limit).items():
                 connection.execute("SELECT set_config(%s, %s, false)", (name, value))
             yield connection
+    except psycopg.errors.QueryCanceled as error:
+        raise too_slow(f"in a statement ({_first_line(error)})") from error
     except psycopg.OperationalError as error:
         raise TransformInterruptedError(
             f"the transform lost the receiver's database or its locks ({_first_line(error)})",
@@ -144,6 +173,12 @@ def _receiver(url: str) -> Iterator[Connection]:
             f"the receiver's role may not do what the transform needs ({_first_line(error)})",
             remedy="let it read and update the AndroidRequests tables, write reportinfo, and "
             "create the schema ar_sync",
+        ) from error
+    except psycopg.Error as error:
+        raise TransformRefusedError(
+            "the receiver's database refuses a statement of the transform "
+            f"({_first_line(error)}, SQLSTATE {error.sqlstate})",
+            remedy="look at the triggers and columns of the AndroidRequests tables there",
         ) from error
 
 

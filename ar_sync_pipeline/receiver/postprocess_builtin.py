@@ -1,0 +1,73 @@
+"""The built-in rules as a postprocessor, and what operators see of a run."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.sync.postprocess import run_builtin
+from ar_sync_pipeline.transform.rejected_rows import Severity
+from ar_sync_pipeline.transform.transapp import RESULTS, TransformReport
+
+
+@dataclass(frozen=True)
+class BuiltinPostprocessor:
+    """Runs the rules that the product ships.
+
+    Attributes:
+        timeout_seconds: after which it stops; finished batches are kept.
+    """
+
+    site: ReceiverSite
+    timeout_seconds: float
+
+    def run(self, context: dg.AssetExecutionContext) -> Mapping[str, Any]:
+        """Compute the seven results of all untransformed rows, batch by batch."""
+        started = time.monotonic()
+        report = run_builtin(
+            self.site.settings, self.site.clock, timeout_seconds=self.timeout_seconds
+        )
+        handled = sum(report.handled.values())
+        context.log.info("%s rows handled in %s batches", handled, report.batches)
+        return {"seconds": round(time.monotonic() - started, 3), **builtin_metadata(report)}
+
+
+def builtin_metadata(report: TransformReport) -> dict[str, Any]:
+    """Rows per result, rejected rows by reason, seconds per step.
+
+    Every result is there in every run, also with 0, so that its chart has no holes.
+    """
+    by_severity = {
+        severity: sum(
+            count for (_, found, _), count in report.rejected.items() if found is severity
+        )
+        for severity in Severity
+    }
+    return {
+        "rows_handled": sum(report.handled.values()),
+        **{f"rows_{_key(result)}": report.rows.get(result, 0) for result in RESULTS},
+        "rejected_rows": by_severity[Severity.ERROR],
+        "rejected_details": by_severity[Severity.INFO],
+        "rejected_by_reason": dg.MetadataValue.md(_rejected_table(report)),
+        **{
+            f"seconds_{_key(step)}": round(seconds, 3)
+            for step, seconds in sorted(report.seconds.items())
+        },
+        "batches": report.batches,
+    }
+
+
+def _rejected_table(report: TransformReport) -> str:
+    lines = ["| step | severity | reason | rows |", "|---|---|---|--:|"]
+    lines += [
+        f"| {step} | {severity} | {reason} | {count:,} |"
+        for (step, severity, reason), count in sorted(report.rejected.items())
+    ]
+    return "\n".join(lines) if report.rejected else "none"
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "_")

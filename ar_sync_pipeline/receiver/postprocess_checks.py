@@ -1,0 +1,109 @@
+"""The two checks of the transform: no row waits too long, and none was rejected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.sync.postprocess import PostprocessState, postprocess_state
+from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
+
+WAITING = "rows_transformed_in_time"
+REJECTED = "no_rows_rejected"
+
+
+def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
+    """Both, as operators read them."""
+    minutes = site.settings.transform_max_age
+    return [
+        dg.AssetCheckSpec(
+            WAITING,
+            asset=postprocessed_key(),
+            description=f"No loaded row has been untransformed for more than {minutes} minutes"
+            " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
+            " rows behind; read its last run and materialize this asset again.",
+        ),
+        dg.AssetCheckSpec(
+            REJECTED,
+            asset=postprocessed_key(),
+            description="Every row got all of its results. If not: `ar_sync.rejected_row` in the"
+            " receiver's database says which row lacks what and why; the others are not touched"
+            " by it. An entry goes when its row is handled again without it, or is deleted.",
+        ),
+    ]
+
+
+def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
+    """What the database shows of both right now."""
+    state = postprocess_state(site.settings, site.catalog, site.clock)
+    return [_waiting_result(state, site.settings), _rejected_result(state)]
+
+
+def _waiting_result(state: PostprocessState, settings: ReceiverSettings) -> dg.AssetCheckResult:
+    waiting = {table.table: table for table in state.waiting if table.rows}
+    return dg.AssetCheckResult(
+        asset_key=postprocessed_key(),
+        check_name=WAITING,
+        passed=not state.too_old,
+        description=_waiting_sentence(state, settings),
+        metadata={
+            "rows_waiting": sum(table.rows for table in waiting.values()),
+            "rows_waiting_too_long": state.too_old,
+            "by_table": dg.MetadataValue.json({name: t.rows for name, t in waiting.items()}),
+        },
+    )
+
+
+def _rejected_result(state: PostprocessState) -> dg.AssetCheckResult:
+    rows = {severity: _rows(state.rejected, severity) for severity in Severity}
+    return dg.AssetCheckResult(
+        asset_key=postprocessed_key(),
+        check_name=REJECTED,
+        passed=not state.rejected,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=_rejected_sentence(state),
+        metadata={
+            "rejected_rows": rows[Severity.ERROR],
+            "rejected_details": rows[Severity.INFO],
+            "by_reason": dg.MetadataValue.json([_entry(one) for one in state.rejected]),
+        },
+    )
+
+
+def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> str | None:
+    if not state.too_old:
+        return None
+    tables = ", ".join(f"{t.table} ({t.too_old:,})" for t in state.waiting if t.too_old)
+    return (
+        f"{state.too_old:,} rows have been untransformed for more than"
+        f" {settings.transform_max_age} minutes: {tables}."
+    )
+
+
+def _rejected_sentence(state: PostprocessState) -> str | None:
+    if not state.rejected:
+        return None
+    worst = state.rejected[0]
+    return (
+        f"{sum(one.rows for one in state.rejected):,} results are missing, most gravely:"
+        f" {worst.reason} ({worst.table}, {worst.rows:,} rows, {worst.example} for example)."
+    )
+
+
+def _rows(rejected: Sequence[RejectedRows], severity: Severity) -> int:
+    return sum(one.rows for one in rejected if one.severity is severity)
+
+
+def _entry(one: RejectedRows) -> dict[str, Any]:
+    return {
+        "table": one.table,
+        "step": one.step,
+        "severity": str(one.severity),
+        "reason": one.reason,
+        "rows": one.rows,
+        "last_seen": one.last_seen.isoformat(),
+        "example": one.example,
+    }

@@ -1,0 +1,132 @@
+"""Rows that wait for the transform, and which of them have waited too long.
+
+The catalog's ``reset_on_change`` says how a load marks a row for the transform. No column says
+when, so each look writes down the database's snapshot, and a row version that a snapshot of
+N minutes ago could see has been there for N minutes (PostgreSQL manual, 5.5 "System Columns",
+xmin; 9.27.9 "Transaction ID and Snapshot Information Functions").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.model import Catalog
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
+_CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS ar_sync.transform_mark (
+  seen_at timestamptz PRIMARY KEY,
+  snapshot pg_snapshot NOT NULL
+)
+"""
+_MARK = """
+INSERT INTO ar_sync.transform_mark VALUES (%s, pg_current_snapshot())
+ON CONFLICT (seen_at) DO NOTHING
+"""
+# A snapshot of another cluster's count (this database was restored) says nothing here.
+_FORGET_FOREIGN = """
+DELETE FROM ar_sync.transform_mark
+WHERE pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+"""
+_OLD_SNAPSHOT = """
+SELECT seen_at, snapshot::text FROM ar_sync.transform_mark
+WHERE seen_at <= %s ORDER BY seen_at DESC LIMIT 1
+"""
+_FORGET_OLDER = "DELETE FROM ar_sync.transform_mark WHERE seen_at < %s"
+_PRESENT_COLUMNS = """
+SELECT a.attname FROM pg_attribute a
+WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND NOT a.attisdropped
+"""
+# xmin shows the lower half of a 64-bit number; no row's is older than one turn of that half.
+_COUNT = """
+SELECT count(*), count(*) FILTER (WHERE pg_visible_in_snapshot(
+  greatest(next_id - mod(mod(next_id, {turn}) - xmin::text::bigint + {turn}, {turn}), 0)
+    ::text::xid8,
+  %s::pg_snapshot))
+FROM {table}, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS now (next_id)
+WHERE {waits}
+"""
+_TURN = 2**32
+
+
+@dataclass(frozen=True)
+class WaitingRows:
+    """The untransformed rows of one table.
+
+    Attributes:
+        table: its name.
+        rows: how many there are.
+        too_old: how many of them have waited longer than the limit.
+    """
+
+    table: str
+    rows: int
+    too_old: int
+
+
+def count_waiting_rows(
+    connection: Connection, catalog: Catalog, *, now: datetime, limit: timedelta
+) -> tuple[WaitingRows, ...]:
+    """Count the rows that the catalog's marks leave to the transform.
+
+    A row counts as too old once two looks, at least ``limit`` apart, lie behind its load; so the
+    first look at a database finds none, and the more often one looks the sharper the limit.
+
+    Args:
+        connection: in autocommit mode; the role may write in schema ``ar_sync``.
+        catalog: its ``reset_on_change`` marks; a table or column that this database lacks is
+            left out.
+        now: aware.
+        limit: how long a row may wait.
+    """
+    with connection.transaction():
+        old_snapshot = _move_marks(connection, now, limit)
+    counts = []
+    for table, waits in _conditions(connection, catalog):
+        query = sql.SQL(_COUNT).format(
+            table=sql.Identifier(catalog.schema_name, table),
+            waits=waits,
+            turn=sql.Literal(_TURN),
+        )
+        ((rows, too_old),) = connection.execute(query, (old_snapshot,)).fetchall()
+        counts.append(WaitingRows(table, rows, too_old))
+    return tuple(counts)
+
+
+def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str | None:
+    """Write this look's snapshot; return one that lies ``limit`` back, if there is any."""
+    exists = connection.execute(_SCHEMA_EXISTS).fetchone()
+    if not exists or not exists[0]:
+        connection.execute("CREATE SCHEMA ar_sync")
+    connection.execute(_CREATE_TABLE)
+    connection.execute(_FORGET_FOREIGN)
+    connection.execute(_MARK, (now,))
+    found = connection.execute(_OLD_SNAPSHOT, (now - limit,)).fetchone()
+    if found is None:
+        return None
+    seen_at, snapshot = found
+    connection.execute(_FORGET_OLDER, (seen_at,))
+    return str(snapshot)
+
+
+def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, sql.Composable]]:
+    for table, rules in sorted(catalog.table.items()):
+        if not rules.reset_on_change or not catalog.travels(table):
+            continue
+        found = connection.execute(_PRESENT_COLUMNS, (catalog.schema_name, table)).fetchall()
+        present = {row[0] for row in found}
+        marks = [
+            sql.SQL("({0} IS NULL OR {0} = {1})").format(sql.Identifier(name), sql.Literal(value))
+            for name, value in rules.reset_on_change.items()
+            if name in present
+        ]
+        if marks:
+            yield table, sql.SQL(" OR ").join(marks)

@@ -1,0 +1,185 @@
+"""The two checks behind the transform: rows that wait too long, rows that were rejected."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from ar_sync_pipeline.receiver.postprocess_checks import check_results
+from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
+from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.receiver.sites import COMMAND, PostprocessedSites
+
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+REPORTS = """INSERT INTO "AndroidRequests_report"
+  (id, "timeStamp", message, "reportInfo", "phoneId", transformed)
+  SELECT n, '2020-01-01Z', '', '{text}', gen_random_uuid(), {mark}
+  FROM generate_series({first}, {last}) n"""
+
+
+class Looks:
+    """Looks at a receiver's checks at chosen minutes."""
+
+    def __init__(self, sites: PostprocessedSites) -> None:
+        self.sites = sites
+        self.minute = 0
+        sites.clock = lambda: START + timedelta(minutes=self.minute)
+        sites.two.environ["AR_SYNC_TRANSFORM_MAX_AGE"] = "30"
+
+    def reports(self, first: int, last: int, *, text: str = "{}", mark: str = "NULL") -> None:
+        query = REPORTS.format(first=first, last=last, text=text, mark=mark)
+        execute(self.sites.two.receiver, query)
+
+    def waiting(self, minute: int) -> tuple[bool, object, object]:
+        """Whether the check passes, the rows that wait, and those that wait too long."""
+        self.minute = minute
+        result = check_results(self.sites.site())[0]
+        counts = {name: value.value for name, value in result.metadata.items()}
+        return result.passed, counts["rows_waiting"], counts["rows_waiting_too_long"]
+
+
+@pytest.fixture
+def looks(sites: PostprocessedSites) -> Looks:
+    return Looks(sites)
+
+
+def test_rows_untransformed_for_longer_than_the_setting_fail_the_check(looks: Looks) -> None:
+    looks.reports(1, 3)
+    assert looks.waiting(0) == (True, 3, 0)
+    assert looks.waiting(29) == (True, 3, 0)
+    assert looks.waiting(30) == (False, 3, 3)
+    (result, _) = check_results(looks.sites.site())
+    assert result.severity is dg.AssetCheckSeverity.ERROR
+    assert result.description == (
+        "3 rows have been untransformed for more than 30 minutes: AndroidRequests_report (3)."
+    )
+
+
+def test_age_counts_from_the_load_and_not_from_the_rows_own_time(looks: Looks) -> None:
+    looks.waiting(0)
+    looks.reports(1, 2)
+    assert looks.waiting(35) == (True, 2, 0)
+    looks.reports(3, 3)
+    assert looks.waiting(66) == (False, 3, 2)
+
+
+def test_false_and_null_wait_and_true_does_not(looks: Looks) -> None:
+    looks.reports(1, 1, mark="false")
+    looks.reports(2, 2, mark="true")
+    looks.reports(3, 3)
+    assert looks.waiting(0) == (True, 2, 0)
+
+
+def test_a_row_that_is_transformed_or_loaded_again_starts_anew(looks: Looks) -> None:
+    looks.reports(1, 2)
+    looks.waiting(0)
+    execute(
+        looks.sites.two.receiver,
+        'UPDATE "AndroidRequests_report" SET transformed = true WHERE id = 1',
+        'UPDATE "AndroidRequests_report" SET transformed = false WHERE id = 2',
+    )
+    assert looks.waiting(31) == (True, 1, 0)
+    assert looks.waiting(62) == (False, 1, 1)
+
+
+def test_another_session_that_never_ends_its_transaction_hides_nothing(looks: Looks) -> None:
+    with psycopg.connect(looks.sites.two.receiver) as other:
+        other.execute("SELECT pg_current_xact_id()")
+        looks.reports(1, 3)
+        looks.waiting(0)
+        assert looks.waiting(31) == (False, 3, 3)
+
+
+def test_what_was_not_yet_committed_at_a_look_is_not_as_old_as_it(looks: Looks) -> None:
+    with psycopg.connect(looks.sites.two.receiver) as load:
+        load.execute(REPORTS.format(first=1, last=2, text="{}", mark="NULL").encode())
+        looks.waiting(0)
+        load.commit()
+    assert looks.waiting(31) == (True, 2, 0)
+
+
+def test_looks_of_a_database_that_was_restored_since_say_nothing(looks: Looks) -> None:
+    looks.waiting(0)
+    execute(
+        looks.sites.two.receiver,
+        "UPDATE ar_sync.transform_mark SET snapshot = '8000000000:8000000000:'",
+    )
+    looks.reports(1, 1)
+    assert looks.waiting(31) == (True, 1, 0)
+
+
+def test_a_command_that_ends_well_but_leaves_rows_behind_is_found_out(looks: Looks) -> None:
+    looks.sites.load_some_rows()
+    for minute in (0, 31):
+        looks.minute = minute
+        done = looks.sites.command("pass")
+        assert done.succeeded
+    check = done.check("rows_transformed_in_time")
+    assert not check.passed
+    assert check.metadata["by_table"].value == {
+        "AndroidRequests_busv2": 5,
+        "AndroidRequests_report": 5,
+    }
+    assert looks.sites.command(COMMAND).check("rows_transformed_in_time").passed
+
+
+def test_rejected_rows_are_a_warning_that_names_the_reason_and_a_row(looks: Looks) -> None:
+    looks.reports(7, 8, text="not json")
+    looks.reports(9, 9, text='{"bus": {"latitude": 1, "longitude": 2, "machineId": "x"}}')
+    done = looks.sites.builtin()
+    assert done.succeeded
+    check = done.check("no_rows_rejected")
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert check.description == (
+        "3 results are missing, most gravely: the text is not JSON"
+        " (AndroidRequests_report, 2 rows, 7 for example)."
+    )
+    counts = (check.metadata["rejected_rows"].value, check.metadata["rejected_details"].value)
+    assert counts == (2, 1)
+
+    execute(looks.sites.two.receiver, 'DELETE FROM "AndroidRequests_report" WHERE id = 8')
+    assert looks.sites.builtin().check("no_rows_rejected").metadata["rejected_rows"].value == 1
+
+
+def test_an_entry_goes_with_its_row(looks: Looks) -> None:
+    looks.reports(1, 1, text="not json")
+    assert not looks.sites.builtin().check("no_rows_rejected").passed
+    execute(looks.sites.two.receiver, 'DELETE FROM "AndroidRequests_report"')
+    assert looks.sites.builtin().check("no_rows_rejected").passed
+
+
+class TestSensor:
+    """It sees what grows old while nothing runs, and writes only what has changed."""
+
+    def tick(self, looks: Looks, minute: int, cursor: str | None) -> dg.SensorResult | None:
+        looks.minute = minute
+        sensor = postprocess_sensor(looks.sites.site())
+        answer = sensor(dg.build_sensor_context(cursor=cursor))
+        return answer if isinstance(answer, dg.SensorResult) else None
+
+    def test_an_evaluation_is_written_when_a_check_changes_and_only_then(
+        self, looks: Looks
+    ) -> None:
+        looks.reports(1, 2)
+        first = self.tick(looks, 0, None)
+        assert first
+        assert [event.passed for event in _evaluations(first)] == [True, True]
+        assert self.tick(looks, 10, first.cursor) is None
+        failed = self.tick(looks, 31, first.cursor)
+        assert failed
+        assert [event.passed for event in _evaluations(failed)] == [False, True]
+        assert self.tick(looks, 36, failed.cursor) is None
+        assert looks.sites.builtin().succeeded
+        mended = self.tick(looks, 41, failed.cursor)
+        assert mended
+        assert [event.passed for event in _evaluations(mended)] == [True, True]
+        assert not mended.run_requests
+
+
+def _evaluations(result: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:
+    events = result.asset_events
+    return [event for event in events if isinstance(event, dg.AssetCheckEvaluation)]
