@@ -213,6 +213,14 @@ class SenderSettings(_Settings):
         _WritableFolder,
         Variable("Scratch folder in which archives are built.", "/var/tmp/ar_sync"),  # noqa: S108  an example for people
     ]
+    acknowledge_within: Annotated[
+        int,
+        whole_number(1, 7 * 24 * 60, "minutes"),
+        Variable(
+            "Minutes after which an archive of which the receiver has said nothing fails a check.",
+            "30",
+        ),
+    ] = 30
     complete_cron: Annotated[
         str,
         BeforeValidator(cron_line),

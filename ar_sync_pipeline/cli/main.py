@@ -7,6 +7,8 @@ import click
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
+from ar_sync_pipeline.cli.retention_command import retention
+from ar_sync_pipeline.cli.status_command import status
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -15,5 +17,5 @@ def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
 
 
-for command in (demo, inspect, verify, plan, allow):
+for command in (demo, inspect, verify, plan, allow, retention, status):
     main.add_command(command)

@@ -61,6 +61,7 @@ def write_instance(home: Path) -> None:
     """The instance of the demo: SQLite, one load at a time, a quick queue."""
     settings = {
         "telemetry": {"enabled": False},
+        "nux": {"enabled": False},
         "run_queue": {"dequeue_interval_seconds": 1},
         "concurrency": {"pools": {"granularity": "run", "default_limit": 1}},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 30},

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.digest import chunk_index, is_chunked
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.staging import StagedTable
-from ar_sync_pipeline.postgres.target_table import equal_keys, row_of
+from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys, row_of
 
 ADD, CHANGE, SET_ASIDE = "a", "c", "s"
 
@@ -25,10 +24,12 @@ class TableDifference:
     """The rows of one staged table that differ from the receiver's.
 
     Attributes:
-        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`.
-            A row is set aside (deleted and inserted again, its own columns kept) when its value
-            under a unique key changes: two rows may have exchanged theirs.
+        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`;
+            there is none if nothing was staged, and the staging table is it if the target is
+            filled. A row is set aside (deleted and inserted again, its own columns kept) when its
+            value under a unique key changes: two rows may have exchanged theirs.
         aside: name of the temporary table for rows that are set aside.
+        fills: the target has no rows; every staged one is to be added.
     """
 
     staged: StagedTable
@@ -36,6 +37,7 @@ class TableDifference:
     aside: sql.Identifier
     added: int
     changed: int
+    fills: bool = False
 
     @property
     def empty(self) -> bool:
@@ -51,7 +53,12 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     """
     relation = sql.Identifier("pg_temp", f"{prefix}_diff")
     aside = sql.Identifier("pg_temp", f"{prefix}_aside")
+    if not staged.differing:
+        return TableDifference(staged, relation, aside, added=0, changed=0)
     target = staged.target
+    if _is_empty(connection, target):
+        rows = sum(chunk.row_count for chunk in staged.differing)
+        return TableDifference(staged, staged.relation, aside, added=rows, changed=0, fills=True)
     source, current = _current_values(staged)
     connection.execute(
         sql.SQL(
@@ -69,7 +76,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
             change=sql.Literal(CHANGE),
             stage=staged.relation,
             source=source,
-            same=equal_keys("t", "n", target.primary_key),
+            same=_same_row(staged),
             new=row_of(target.shared, "n"),
             current=current,
         )
@@ -98,7 +105,7 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     ).format(
         staged.relation,
         source,
-        equal_keys("t", "n", target.primary_key),
+        _same_row(staged),
         sql.Identifier("t", target.primary_key[0]),
         row_of(target.shared, "n"),
         current,
@@ -115,6 +122,8 @@ def count_drift(connection: Connection, difference: TableDifference) -> int | No
     staged = difference.staged
     if staged.changed_keys is None:
         return None
+    if difference.empty:
+        return 0
     query = sql.SQL(
         "SELECT count(*) FROM {} AS d WHERE NOT EXISTS (SELECT FROM {} AS k WHERE {})"
     ).format(
@@ -129,18 +138,13 @@ def count_drift(connection: Connection, difference: TableDifference) -> int | No
 def absent_rows(staged: StagedTable) -> sql.Composed:
     """Keys of the target's rows that a complete archive no longer has."""
     target = staged.target
-    condition = sql.SQL("{} IS NULL").format(sql.Identifier("n", target.primary_key[0]))
-    settled = staged.settled_indexes()
-    if settled and is_chunked(target.columns, target.primary_key):
-        condition = sql.SQL("{} AND {} <> ALL ({}::bigint[])").format(
-            condition, chunk_index(sql.Identifier("t", target.primary_key[0])), sql.Literal(settled)
-        )
-    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {}").format(
+    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}").format(
         column_list(target.primary_key, "t"),
         target.relation,
         staged.relation,
         equal_keys("t", "n", target.primary_key),
-        condition,
+        sql.Identifier("n", target.primary_key[0]),
+        staged.unsettled_keys("t"),
     )
 
 
@@ -150,6 +154,8 @@ def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
     Such a row is not in the archive; at the sender it has changed or is gone. One query for each
     unique key.
     """
+    if difference.fills:
+        return []
     target = difference.staged.target
     return [
         sql.SQL(
@@ -166,6 +172,12 @@ def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
         )
         for unique_key in target.unique_keys()
     ]
+
+
+def _is_empty(connection: Connection, target: TargetTable) -> bool:
+    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.relation)
+    row = connection.execute(query).fetchone()
+    return row is not None and bool(row[0])
 
 
 def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
@@ -188,6 +200,13 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
         for name in target.shared
     ]
     return joined, sql.SQL("ROW({})::record").format(sql.SQL(", ").join(values))
+
+
+def _same_row(staged: StagedTable) -> sql.Composed:
+    """``t`` is the staged row ``n``; settled chunks, where no staged row is, are not even read."""
+    return sql.SQL("{} AND {}").format(
+        equal_keys("t", "n", staged.target.primary_key), staged.unsettled_keys("t")
+    )
 
 
 def _moves(staged: StagedTable) -> sql.Composable:

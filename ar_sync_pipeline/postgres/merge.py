@@ -23,6 +23,7 @@ from ar_sync_pipeline.postgres.differences import (
     find_differences,
 )
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.filling import rebuilt_behind
 from ar_sync_pipeline.postgres.row_writing import set_rows_aside, write_rows
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.staging import StagedTable
@@ -91,12 +92,13 @@ class Merge:
         """
         try:
             self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-            self.doomed.delete()
-            for difference in self.differences:
-                set_rows_aside(self.connection, difference)
-            for difference in self.differences:
-                write_rows(self.connection, difference)
-            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            with rebuilt_behind(self.connection, self.differences):
+                self.doomed.delete()
+                for difference in self.differences:
+                    set_rows_aside(self.connection, difference)
+                for difference in self.differences:
+                    write_rows(self.connection, difference)
+                self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
             raise LoadRefusedError(
                 f"the receiver refuses the archive's rows ({error.diag.message_primary};"

@@ -104,28 +104,33 @@ def _insert(connection: Connection, difference: TableDifference, action: str) ->
     target = difference.staged.target
     resets = dict(_resets(target))
     kept = [name for name in target.own if name not in resets] if action == SET_ASIDE else []
-    statement = sql.SQL(
-        "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values}"
-        " FROM {stage} AS n JOIN {rows} AS d ON {same}{aside} WHERE d.action = {action}"
-    )
     names = [*target.shared, *resets, *kept]
     values: list[sql.Composable] = [sql.Identifier("n", name) for name in target.shared]
     values += resets.values()
     values += [sql.Identifier("k", name) for name in kept]
-    aside = sql.SQL(" JOIN {} AS k ON {}").format(
-        difference.aside, equal_keys("k", "n", target.primary_key)
-    )
     connection.execute(
-        statement.format(
-            table=target.relation,
-            columns=column_list(names),
-            values=sql.SQL(", ").join(values),
-            stage=difference.staged.relation,
-            rows=difference.relation,
-            same=equal_keys("d", "n", target.primary_key),
-            aside=aside if action == SET_ASIDE else sql.SQL(""),
-            action=sql.Literal(action),
+        sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
+            target.relation,
+            column_list(names),
+            sql.SQL(", ").join(values),
+            _rows_to_insert(difference, action),
         )
+    )
+
+
+def _rows_to_insert(difference: TableDifference, action: str) -> sql.Composed:
+    """The staged rows of an action as ``n``, and as ``k`` what was set aside of them."""
+    key = difference.staged.target.primary_key
+    staged = sql.SQL("{} AS n").format(difference.staged.relation)
+    if difference.fills:
+        return staged
+    chosen = sql.SQL("{} JOIN {} AS d ON {} AND d.action = {}").format(
+        staged, difference.relation, equal_keys("d", "n", key), sql.Literal(action)
+    )
+    if action != SET_ASIDE:
+        return chosen
+    return sql.SQL("{} JOIN {} AS k ON {}").format(
+        chosen, difference.aside, equal_keys("k", "n", key)
     )
 
 

@@ -26,6 +26,8 @@ from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
 
+_MOST_RANGES = 64
+
 
 @dataclass(frozen=True)
 class StagedTable:
@@ -66,13 +68,31 @@ class StagedTable:
             for chunk in self.manifest.chunks
         )
 
-    def settled_indexes(self) -> list[int]:
-        """Numbers of the settled chunks of a table that is cut by key."""
-        return [
+    def unsettled_keys(self, alias: str) -> sql.Composable:
+        """Condition on the key of ``alias``: the row is in no settled chunk.
+
+        As ranges, which the key's index serves; a table of very many pieces is filtered instead.
+        """
+        key = sql.Identifier(alias, self.target.primary_key[0])
+        settled = self._settled_indexes()
+        if not settled:
+            return sql.SQL("true")
+        ranges = _gaps(settled)
+        if len(ranges) > _MOST_RANGES:
+            return sql.SQL("{} <> ALL ({}::bigint[])").format(
+                chunk_index(key), sql.Literal(settled)
+            )
+        return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
+
+    def _settled_indexes(self) -> list[int]:
+        """Numbers of the settled chunks, ascending, where the table is cut by key."""
+        if not is_chunked(self.target.columns, self.target.primary_key):
+            return []
+        return sorted(
             chunk.key_range.low >> CHUNK_KEY_BITS
             for chunk in self.manifest.chunks
             if chunk.member in self.settled and chunk.key_range is not None
-        ]
+        )
 
 
 def settled_chunks(
@@ -176,13 +196,21 @@ def _copy_member(
 
 
 def finish_staging(connection: Connection, staged: StagedTable) -> None:
-    """Index and analyze a filled staging table, for the joins of the merge."""
+    """Index and analyze a filled staging table, for the joins of the merge.
+
+    Only keys are joined, and statistics of the other columns would be a good part of the WAL.
+    """
     connection.execute(
         sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
             staged.relation, column_list(staged.target.primary_key)
         )
     )
-    connection.execute(sql.SQL("ANALYZE {}").format(staged.relation))
+    if staged.differing:
+        target = staged.target
+        keys = {name for key in (target.primary_key, *target.unique_keys()) for name in key}
+        connection.execute(
+            sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(sorted(keys)))
+        )
     if staged.changed_keys is not None:
         connection.execute(sql.SQL("ANALYZE {}").format(staged.changed_keys))
 
@@ -218,6 +246,23 @@ def _held_digests(
         )
     )
     return {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}
+
+
+def _gaps(indexes: list[int]) -> list[tuple[int | None, int | None]]:
+    """The chunk numbers that ascending ones leave out: half-open ranges, None where open."""
+    ends = [None, *(index + 1 for index in indexes)]
+    starts = [*indexes, None]
+    return [(low, high) for low, high in zip(ends, starts, strict=True) if low != high]
+
+
+def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Composed:
+    """The key is in these chunks."""
+    bounds = [
+        sql.SQL("{} {} {}").format(key, sql.SQL(comparison), sql.Literal(index << CHUNK_KEY_BITS))
+        for comparison, index in ((">=", low), ("<", high))
+        if index is not None
+    ]
+    return sql.SQL("({})").format(sql.SQL(" AND ").join(bounds))
 
 
 def _index(chunk: Chunk) -> int | None:

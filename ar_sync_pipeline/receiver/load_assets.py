@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
 from ar_sync_pipeline.receiver.load_metadata import (
@@ -76,14 +77,26 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             **{name: {admitted_key()} for name in ("media", *map(_output, keys.values()))},
             "applied_archives": {receiver_media_key(), *keys.values()},
         },
-        check_specs=load_check_specs(),
+        check_specs=[
+            *load_check_specs(),
+            space_check_spec(applied_archives_key(), "the spool and the media folder"),
+        ],
         pool=POOL,
         can_subset=False,
     )
     def load(names: list[str]) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
             report = load_archives(site.settings, catalog, names, site.clock)
+            space = space_check_result(
+                applied_archives_key(),
+                {
+                    "spool": site.settings.remote_bkp_fldr,
+                    "media": site.settings.receiver_media_fldr,
+                },
+                site.settings.free_space_floor,
+            )
         yield from load_check_results(report)
+        yield space
         if report.refused and not report.loaded:
             raise dg.Failure(
                 description=" ".join(str(refusal.error) for refusal in report.refused),

@@ -52,14 +52,14 @@ def load_metadata(report: LoadReport, now: datetime) -> dict[str, Any]:
         if t["rows_added"] or t["rows_changed"] or t["rows_deleted"]
     ]
     return {
-        "archives_applied": len(report.loaded),
-        "archives_superseded": len(report.superseded),
-        "archives_put_aside": len(report.refused),
-        "drift_repaired": sum(t["drift_repaired"] for t in totals.values()),
+        "data_until": until.isoformat() if until else "no complete archive yet",
+        "lag_seconds": round((now - until).total_seconds(), 1) if until else -1.0,
         "holes": len(holes),
+        "archives_applied": len(report.loaded),
+        "archives_put_aside": len(report.refused),
+        "archives_superseded": len(report.superseded),
+        "rows_by_table": dg.MetadataValue.md("\n".join(lines)),
+        "drift_repaired": sum(t["drift_repaired"] for t in totals.values()),
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
-        "data_until": until.isoformat() if until else "no complete archive yet",
-        "lag_seconds": (now - until).total_seconds() if until else -1.0,
-        "rows_by_table": dg.MetadataValue.md("\n".join(lines)),
     }

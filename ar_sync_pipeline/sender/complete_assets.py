@@ -17,6 +17,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
 from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.scratch import clean_scratch
 from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
@@ -68,7 +69,8 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
     )
     def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
-            start = starting_point(site.settings)
+            clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
+            start = starting_point(site.settings, site.clock())
             dump = dump_complete(
                 site.url,
                 catalog,

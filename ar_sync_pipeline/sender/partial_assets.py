@@ -8,8 +8,13 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import referenced_rows_key, snapshot_key
+from ar_sync_pipeline.operations.asset_keys import archive_key, referenced_rows_key, snapshot_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
+from ar_sync_pipeline.sender.acknowledgement_check import (
+    acknowledgement_check_result,
+    acknowledgement_check_spec,
+)
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
     materialize_archive,
@@ -21,7 +26,8 @@ from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.watermark import starting_point
+from ar_sync_pipeline.sync.scratch import clean_scratch
+from ar_sync_pipeline.sync.watermark import StartingPoint, starting_point
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -41,15 +47,29 @@ def partial_assets(
     @dg.multi_asset(
         name="partial_archive",
         specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
-        check_specs=[references_check(KIND)],
+        check_specs=[
+            references_check(KIND),
+            acknowledgement_check_spec(),
+            space_check_spec(archive_key(KIND), "the sender's scratch folder"),
+        ],
         pool=pool(KIND),
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
     )
-    def partial_archive(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+    def partial_archive(
+        context: dg.AssetExecutionContext,
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         with operator_errors():
             build = site.build(context)
-            dump = _dump(site, context, build, windows)
+            clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
+            start = starting_point(site.settings, site.clock())
+            yield acknowledgement_check_result(start)
+            yield space_check_result(
+                archive_key(KIND),
+                {"scratch": site.settings.tmp_bkp_fldr},
+                site.settings.free_space_floor,
+            )
+            dump = _dump(site, context, build, windows, start)
             yield from _tables(dump, keys, catalog.schema_name)
             yield materialize_media(site, KIND, build)
             yield materialize_archive(site, KIND, build)
@@ -102,8 +122,8 @@ def _dump(
     context: dg.AssetExecutionContext,
     build: BuildFolder,
     windows: dg.TimeWindowPartitionsDefinition,
+    start: StartingPoint,
 ) -> TableDump:
-    start = starting_point(site.settings)
     request = PartialRequest(
         window=_window(context, windows),
         look_back=timedelta(minutes=site.settings.time),

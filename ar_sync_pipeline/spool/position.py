@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.spool.durable_files import write_atomically
@@ -18,6 +18,16 @@ from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 POSITION_FILE = "position.json"
+MOST_PARKED = 20
+
+
+class ParkedArchive(BaseModel):
+    """An archive that waits for something to change, and why."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    archive: Annotated[str, StringConstraints(max_length=200)]
+    reason: Annotated[str, StringConstraints(max_length=1000)]
 
 
 class Position(SignedJson):
@@ -28,11 +38,17 @@ class Position(SignedJson):
         watermark: the sender's snapshot that ends the unbroken chain of applied archives; None
             while no complete has been applied.
         holes: how many stretches behind it are known to be missing.
+        waiting: archives in the spool that are not applied yet.
+        parked: those that wait for something to change, oldest first, at most `MOST_PARKED`.
+        quarantined: archives that a person has to look at.
     """
 
     at: AwareDatetime
     watermark: Watermark | None = None
     holes: Annotated[int, Field(ge=0)] = 0
+    waiting: Annotated[int, Field(ge=0)] = 0
+    parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
+    quarantined: Annotated[int, Field(ge=0)] = 0
 
 
 def parse_position(content: bytes, *, signing_key: bytes | None = None) -> Position:

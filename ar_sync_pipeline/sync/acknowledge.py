@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_w
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.position import Position, write_position
+from ar_sync_pipeline.spool.position import MOST_PARKED, ParkedArchive, Position, write_position
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -29,6 +29,7 @@ from ar_sync_pipeline.spool.states import (
     list_applied,
     list_parked,
     list_quarantined,
+    list_waiting,
 )
 from ar_sync_pipeline.sync.load_plan import chain_in
 
@@ -55,6 +56,9 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         at=clock(),
         watermark=read_watermark(connection, chain.end) if chain else None,
         holes=len(chain.holes) if chain else 0,
+        waiting=len(list_waiting(spool)),
+        parked=tuple(_parked(spool)),
+        quarantined=len(list_quarantined(spool)),
     )
     write_position(spool, position, signing_key=key)
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
@@ -73,6 +77,14 @@ def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Rec
             yield Receipt(
                 archive=line.name, archive_id=line.archive_id, state=state, at=line.applied_at
             )
+
+
+def _parked(spool: Path) -> Iterator[ParkedArchive]:
+    for archive in list_parked(spool)[:MOST_PARKED]:
+        reason = read_reason(archive.path)
+        yield ParkedArchive(
+            archive=archive.name.applied, reason=reason.reason[:1000] if reason else ""
+        )
 
 
 def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:

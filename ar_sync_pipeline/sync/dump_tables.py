@@ -42,6 +42,7 @@ from ar_sync_pipeline.postgres.table_export import (
     chunk_whole_table,
 )
 from ar_sync_pipeline.sync.build_folder import BuildFolder, clean_members
+from ar_sync_pipeline.sync.scratch import room_for
 
 _HALF_OF_ALL_IDS = 2**31
 
@@ -116,9 +117,10 @@ def dump_complete(
         DatabaseUnreachableError: the database is not there.
         DatabaseRefusedError: it refuses the connection.
         SchemaError: a table cannot be copied.
+        ScratchFullError: the disk of the build folder filled up.
     """
     clean_members(build)
-    with connect(url, application="dump") as connection:
+    with room_for(build), connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
         with take_snapshot(connection, clock, after=after) as snapshot:
             since = comparable(since, snapshot.watermark)
@@ -138,9 +140,10 @@ def dump_partial(
         DatabaseUnreachableError: the database is not there.
         DatabaseRefusedError: it refuses the connection.
         SchemaError: a table cannot be copied, or the catalog names a column that is not there.
+        ScratchFullError: the disk of the build folder filled up.
     """
     clean_members(build)
-    with connect(url, application="dump") as connection:
+    with room_for(build), connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
         keys = prepare_keys(connection, catalog.schema_name, tables)
         with take_snapshot(connection, clock, after=request.after) as snapshot:

@@ -18,6 +18,10 @@ class DeleteGuardError(ParkedError):
     """A load would delete suspiciously many rows; a person has to allow it."""
 
 
+class ScratchFullError(ParkedError):
+    """The sender's scratch disk has no room for the archive."""
+
+
 class NoArchiveError(TerminalError):
     """What an operator named is not an archive."""
 

@@ -24,6 +24,7 @@ from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
 from ar_sync_pipeline.sync.load_plan import ArchivesAtHand, archives_at_hand, chain_in
 from ar_sync_pipeline.sync.load_session import LoadedArchive, LoadSession
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.retention import clean_spool
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class _Loader:
         for candidate in plan.held_back:
             self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
         acknowledge(self.settings, self.connection, self.clock)
+        clean_spool(self.settings, self.connection, self.clock)
         return LoadReport(
             loaded,
             superseded=at_hand.names(plan.superseded),

@@ -65,12 +65,13 @@ def archives_at_hand(
         ArchiveRefusedError: an archive was damaged after it was admitted or applied.
     """
     known = {line.name for line in ledger}
-    admitted = [
-        archive
-        for archive in (*list_waiting(spool), *unknown_to(known, list_applied(spool)))
+    # A copy that waits comes first: its renaming also takes the place of the other one.
+    admitted = {
+        archive.name: archive
+        for archive in (*unknown_to(known, list_applied(spool)), *list_waiting(spool))
         if archive.name.applied in names
-    ]
-    return plan_for(spool, admitted, ledger)
+    }
+    return plan_for(spool, list(admitted.values()), ledger)
 
 
 def plan_for(

@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
-from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.media.install import Outcome, clean_leftovers
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
@@ -124,6 +124,9 @@ class LoadSession:
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
         stager = ArchiveStager(self._connection, self._catalog, self._tables, self._media, at_hand)
+        if self._media is not None and any(m.media for m in at_hand.manifests.values()):
+            # Half a picture that a killed load left; the load lock keeps all others out.
+            clean_leftovers(self._media)
         staged = []
         for number, candidate in enumerate(at_hand.plan.apply):
             with self._blaming(candidate.archive_id):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
 from ar_sync_pipeline.spool.durable_files import write_atomically
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
+from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.publish import endpoint
 
@@ -34,10 +36,12 @@ class ReceiverView:
         position: up to where it holds the sender's data; None: it never said.
         waiting: applied-form names of the archives that wait in the spool; None: the link is down
             and the position is the last one that was seen.
+        receipts: applied-form names of the archives of which the receiver has said something.
     """
 
     position: Position | None
     waiting: frozenset[str] | None
+    receipts: frozenset[str] = frozenset()
 
 
 def look_at_receiver(settings: SenderSettings) -> ReceiverView:
@@ -55,17 +59,16 @@ def look_at_receiver(settings: SenderSettings) -> ReceiverView:
         with open_session(endpoint(settings)) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)
+            receipts = _receipts(session, settings)
             content = _position_file(session, settings)
     except TransientError:
         return ReceiverView(_read_cache(cache, key), None)
-    if content is None:
-        return ReceiverView(_read_cache(cache, key), waiting)
-    try:
-        position = parse_position(content, signing_key=key)
-    except ReceiptError:
-        return ReceiverView(_read_cache(cache, key), waiting)
-    write_atomically(cache, content)
-    return ReceiverView(position, waiting)
+    position = _read_cache(cache, key)
+    if content is not None:
+        with suppress(ReceiptError):
+            position = parse_position(content, signing_key=key)
+            write_atomically(cache, content)
+    return ReceiverView(position, waiting, receipts)
 
 
 def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
@@ -76,6 +79,12 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
         if name.startswith(WAITING_PREFIX)
     )
     return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
+
+
+def _receipts(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
+    names = list_names(session, settings.remote_bkp_fldr / RECEIPTS)
+    parsed = (ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) for name in names)
+    return frozenset(name.applied for name in parsed if name)
 
 
 def _position_file(session: SftpSession, settings: SenderSettings) -> bytes | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -22,14 +22,16 @@ class StartingPoint:
             counts, and the next complete repairs.
         acknowledged: what the receiver itself says it has.
         after: the newest snapshot that was sent.
+        unacknowledged: archives of which the receiver should have said something by now.
     """
 
     since: Watermark | None
     acknowledged: Watermark | None
     after: datetime | None
+    unacknowledged: tuple[SentArchive, ...]
 
 
-def starting_point(settings: SenderSettings) -> StartingPoint:
+def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     """Ask the receiver and the sender's own journal.
 
     Raises:
@@ -41,6 +43,9 @@ def starting_point(settings: SenderSettings) -> StartingPoint:
         since=newest_joined(view, sent),
         acknowledged=position.watermark if position else None,
         after=max((archive.watermark.snapshot_at for archive in sent), default=None),
+        unacknowledged=tuple(
+            unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
+        ),
     )
 
 
@@ -63,6 +68,25 @@ def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark 
         if archive.kind is ArchiveKind.COMPLETE or _joins(archive, end):
             end = archive.watermark
     return end
+
+
+def unacknowledged(
+    view: ReceiverView, sent: Sequence[SentArchive], now: datetime, within: timedelta
+) -> list[SentArchive]:
+    """Archives sent longer ago than that, of which the receiver has said nothing.
+
+    What lies before the receiver's position is acknowledged too: a later complete has made it
+    superfluous, or its receipt was cleared away long ago.
+    """
+    position = view.position
+    reached = position.watermark.snapshot_at if position and position.watermark else None
+    return [
+        archive
+        for archive in sent
+        if now - archive.sent_at > within
+        and archive.name not in view.receipts
+        and (reached is None or archive.watermark.snapshot_at > reached)
+    ]
 
 
 def _joins(archive: SentArchive, end: Watermark | None) -> bool:

@@ -248,6 +248,14 @@ def test_pictures_are_installed_and_replaced(filled: TwoSites) -> None:
     assert (filled.receiver_media / "a b ñ.jpeg").read_bytes() == b"second"
 
 
+def test_unfinished_picture_of_a_killed_load_goes_with_the_next_one(filled: TwoSites) -> None:
+    unfinished = filled.receiver_media / ".ar-sync-0123456789abcdef"
+    unfinished.write_bytes(b"half a pict")
+    filled.complete()
+    filled.load()
+    assert not unfinished.exists()
+
+
 def test_ignored_drift_loads_the_columns_and_tables_that_both_sides_have(
     filled: TwoSites,
 ) -> None:

@@ -1,0 +1,77 @@
+"""``ar-sync retention``: what of the spool may be deleted, and why."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.retention import Retention
+
+
+@click.command()
+@click.option("--dry-run", is_flag=True, help="Decide only; delete nothing.")
+@json_option
+def retention(dry_run: bool, as_json: bool) -> None:
+    """Delete applied archives that are older than their lifetime, at the receiver.
+
+    It also runs after each load. An archive that was not applied is never deleted, nor are the
+    newest applied complete and the partials behind it.
+
+    Exit codes: 0 done; 2 a mistake in the settings, or the spool or database cannot be used.
+    """
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
+    from ar_sync_pipeline.sync.retention import run_retention  # noqa: PLC0415
+
+    try:
+        settings = load_receiver_settings(operator_environment())
+        done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        click.echo(json.dumps({"ok": True, "dry_run": dry_run} | _as_dict(done)))
+    else:
+        _show(done, dry_run=dry_run)
+
+
+def _as_dict(done: Retention) -> dict[str, Any]:
+    return {
+        "archives": [
+            {
+                "name": decision.archive.path.name,
+                "state": str(decision.archive.state),
+                "size_bytes": decision.archive.size_bytes,
+                "keep": decision.keep,
+                "reason": decision.reason,
+            }
+            for decision in done.decisions
+        ],
+        "abandoned_uploads": [path.name for path in done.abandoned],
+        "freed_bytes": done.freed_bytes,
+    }
+
+
+def _show(done: Retention, *, dry_run: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415  only people need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("archive", "MB", "", "because")
+    table.columns[1].justify = "right"
+    for decision in done.decisions:
+        archive = decision.archive
+        verb = "keep" if decision.keep else ("would delete" if dry_run else "deleted")
+        table.add_row(
+            Text(archive.path.name), f"{archive.size_bytes / 1e6:,.1f}", verb, decision.reason
+        )
+    console = Console()
+    console.print(table if table.row_count else "The spool is empty.")
+    if not dry_run:
+        console.print(f"{done.freed_bytes / 1e6:,.1f} MB freed.")

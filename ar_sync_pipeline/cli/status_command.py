@@ -1,0 +1,94 @@
+"""``ar-sync status``: how far behind the receiver is, and why, on either side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.status import Status
+
+
+@click.command()
+@click.option(
+    "--side",
+    type=click.Choice(["sender", "receiver"]),
+    help="Whose settings to use; needed only where those of both sides are set.",
+)
+@json_option
+def status(side: str | None, as_json: bool) -> None:
+    """Show archives by state, and up to when the receiver holds the sender's data.
+
+    The receiver looks at its ledger and spool; the sender at its journal and, over SFTP, at what
+    the receiver says.
+
+    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, or the link
+    is down; 2 a mistake in the settings, or the database, the spool or the login cannot be used.
+    """
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
+
+    try:
+        found = _look(side)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        click.echo(json.dumps(_as_dict(found)))
+    else:
+        _show(found)
+    if not _is_well(found):
+        raise SystemExit(FOUND_WRONG)
+
+
+def _look(side: str | None) -> Status:
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
+    from ar_sync_pipeline.settings import (  # noqa: PLC0415
+        load_receiver_settings,
+        load_sender_settings,
+    )
+    from ar_sync_pipeline.sync.status import receiver_status, sender_status  # noqa: PLC0415
+
+    environment, now = operator_environment(), datetime.now(UTC)
+    chosen = side or ("receiver" if environment.get("AR_SYNC_RECEIVER_DATABASE_URL") else "sender")
+    if chosen == "receiver":
+        return receiver_status(load_receiver_settings(environment), now)
+    return sender_status(load_sender_settings(environment), now)
+
+
+def _is_well(found: Status) -> bool:
+    bad = {"parked", "quarantined", "not acknowledged"}
+    return found.link_is_up and not any(c.count for c in found.archives if c.state in bad)
+
+
+def _as_dict(found: Status) -> dict[str, Any]:
+    lag = found.lag
+    return {
+        "ok": _is_well(found),
+        "side": found.side,
+        "link_is_up": found.link_is_up,
+        "data_until": lag.data_until.isoformat() if lag.data_until else None,
+        "minutes_behind": None if lag.minutes_behind is None else round(lag.minutes_behind, 2),
+        "because": lag.because,
+        "archives": [asdict(count) for count in found.archives],
+    }
+
+
+def _show(found: Status) -> None:
+    from rich.console import Console  # noqa: PLC0415  only people need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table("archives", "number", "newest", "note", title=f"as seen by the {found.side}")
+    table.columns[1].justify = "right"
+    for count in found.archives:
+        table.add_row(count.state, f"{count.count:,}", Text(count.newest), Text(count.note))
+    console = Console()
+    console.print(table)
+    if not found.link_is_up:
+        console.print("The receiver cannot be reached; this is what it said last.")
+    console.print(Text(str(found.lag)), soft_wrap=True)

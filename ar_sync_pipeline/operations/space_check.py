@@ -1,0 +1,49 @@
+"""The check that a disk is not about to fill up: an incident before it is a failure."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ar_sync_pipeline.spool.free_space import measure_free_space
+
+_NAME = "free_space"
+
+
+def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
+    """The check, on the asset that fills the disks.
+
+    Args:
+        places: the disks in words.
+    """
+    return dg.AssetCheckSpec(
+        _NAME,
+        asset=key,
+        description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
+        " percent. If not: make room before they are full; then work waits, and nothing is lost.",
+    )
+
+
+def space_check_result(
+    key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
+) -> dg.AssetCheckResult:
+    """Measure the disks of some folders, by what they are called in the metadata.
+
+    Raises:
+        SpoolAccessError: a folder is not there.
+    """
+    spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
+    low = [name for name, space in spaces.items() if space.is_below(floor_percent)]
+    metadata: dict[str, Any] = {}
+    for name, space in spaces.items():
+        metadata[f"{name}_free_percent"] = round(space.free_percent, 1)
+        metadata[f"{name}_free_gb"] = round(space.free_bytes / 1e9, 2)
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=_NAME,
+        passed=not low,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Less than {floor_percent} % free: {', '.join(low)}." if low else None,
+        metadata=metadata,
+    )

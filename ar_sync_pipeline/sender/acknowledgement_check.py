@@ -1,0 +1,34 @@
+"""The check that the receiver answers: sent, and nothing heard of it, is a failure too."""
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.sync.watermark import StartingPoint
+
+_NAME = "acknowledged"
+
+
+def acknowledgement_check_spec() -> dg.AssetCheckSpec:
+    """On the partial archive, since it is looked at every few minutes."""
+    return dg.AssetCheckSpec(
+        _NAME,
+        asset=archive_key(ArchiveKind.PARTIAL),
+        description="The receiver has said of every archive what became of it, within"
+        " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
+        " whether its loads fail; what the archives carried is sent again until it answers.",
+    )
+
+
+def acknowledgement_check_result(start: StartingPoint) -> dg.AssetCheckResult:
+    """What was heard before this run."""
+    late = start.unacknowledged
+    return dg.AssetCheckResult(
+        asset_key=archive_key(ArchiveKind.PARTIAL),
+        check_name=_NAME,
+        passed=not late,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Nothing was heard of {len(late)} archives, the oldest of them"
+        f" {late[0].name}." if late else None,
+        metadata={"not_acknowledged": len(late)},
+    )  # fmt: skip

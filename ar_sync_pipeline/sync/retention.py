@@ -1,0 +1,88 @@
+"""Keeping the spool small: what may be deleted is, and nothing that was not applied (old D32)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_ledger
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.retention import (
+    Decision,
+    RetentionPolicy,
+    apply_retention,
+    plan_retention,
+)
+from ar_sync_pipeline.spool.states import (
+    clean_incoming,
+    list_applied,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
+
+# A cut upload is resumed within hours; what nobody has touched for days never will be.
+_ABANDONED_UPLOAD = timedelta(days=2)
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What was deleted, or would be.
+
+    Attributes:
+        decisions: one for each archive in the spool, with its reason.
+        abandoned: files of uploads that nobody has gone on with.
+        freed_bytes: of the archives; 0 in a dry run.
+    """
+
+    decisions: tuple[Decision, ...]
+    abandoned: tuple[Path, ...]
+    freed_bytes: int
+
+
+def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) -> Retention:
+    """Decide for every archive in the spool, and delete what may go.
+
+    Args:
+        dry_run: decide only; abandoned uploads are not looked at.
+
+    Raises:
+        LoadInProgressError: a load is working with these files.
+        SpoolAccessError: the operating system refuses.
+    """
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="retention") as connection:
+        ensure_ledger(connection)
+        if dry_run:
+            return Retention(tuple(_decide(settings, connection, clock)), (), 0)
+        with load_lock(connection):
+            return clean_spool(settings, connection, clock)
+
+
+def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock) -> Retention:
+    """The same inside a load, which holds the lock already."""
+    decisions = _decide(settings, connection, clock)
+    freed_bytes = apply_retention(decisions)
+    abandoned = clean_incoming(settings.remote_bkp_fldr, older_than=clock() - _ABANDONED_UPLOAD)
+    return Retention(tuple(decisions), tuple(abandoned), freed_bytes)
+
+
+def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
+    applied_at = {
+        name: line.applied_at
+        for line in read_ledger(connection)
+        if (name := ArchiveName.parse(line.name)) is not None
+    }
+    spool = settings.remote_bkp_fldr
+    archives = [
+        *list_applied(spool),
+        *list_waiting(spool),
+        *list_parked(spool),
+        *list_quarantined(spool),
+    ]
+    policy = RetentionPolicy(complete_lifetime=timedelta(days=settings.bkps_lifetime))
+    return plan_retention(archives, applied_at, policy, clock())

@@ -1,0 +1,117 @@
+"""The promises of the design's first section, each as one check of a receiver against a sender."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
+from ar_sync_pipeline.spool.states import list_parked, list_waiting
+from ar_sync_pipeline.sync.load_plan import chain_in
+from ar_sync_pipeline_tests.convergence.application import TABLES
+from ar_sync_pipeline_tests.convergence.model import expected_state
+from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
+from ar_sync_pipeline_tests.convergence.row_images import State, integer, key_text
+from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide
+
+
+def archive_carries_every_change(dumped: Dumped, since: Dumped | None) -> None:
+    """A complete is the sender's state; a partial has every row that differs from its start's."""
+    rows = dumped.shipment.rows
+    for name in TABLES:
+        found, there = rows.get(name, {}), dumped.at_sender[name]
+        assert all(there.get(key) == row for key, row in found.items()), f"{name} was misread"
+        if dumped.shipment.complete:
+            assert found == there, f"{name} is not whole"
+        elif since is not None:
+            changed = {k for k, row in there.items() if since.at_sender[name].get(k) != row}
+            assert changed <= set(found), f"{name} lacks {changed - set(found)}"
+
+
+def receiver_is_base_and_later_partials(
+    receiver: ReceiverSide, sender: SenderSide, ledger: Sequence[AppliedArchive]
+) -> None:
+    """The receiver's state is a function of the set of applied archives."""
+    applied = {line.snapshot_at for line in ledger if not line.superseded}
+    shipments = [d.shipment for d in sender.dumped if d.name.snapshot_at in applied]
+    assert_same(receiver.state(), expected_state(shipments))
+
+
+def nothing_newer_is_missing(
+    receiver: ReceiverSide, sender: SenderSide, ledger: Sequence[AppliedArchive]
+) -> None:
+    """Every row that had committed at "data until" is here, in that version or a newer one."""
+    chain = chain_in(ledger)
+    position = receiver.position()
+    claimed = position.watermark.snapshot_at if position and position.watermark else None
+    assert claimed == (chain.until if chain else None)
+    if chain is None:
+        return
+    then = next(d for d in sender.dumped if d.name.snapshot_at == chain.until).at_sender
+    here, deleted = receiver.state(), sender.deleted()
+    for name, table in TABLES.items():
+        version = table.columns.index("version")
+        for key, row in then[name].items():
+            found = here[name].get(key)
+            if found is None:
+                assert (name, key_text(name, key)) in deleted, f"{name} {key!r} is missing"
+            else:
+                assert integer(found[version]) >= integer(row[version]), f"{name} {key!r} is old"
+
+
+def own_data_is_kept(receiver: ReceiverSide, sender: SenderSide) -> None:
+    """What people set at the receiver is there as long as its row was never deleted."""
+    own, deleted = receiver.own, sender.deleted()
+    parents = {key for name, key in deleted if name == "app_parent"}
+    children = {key for name, key in deleted if name == "app_child"}
+    seen = dict(receiver.run("SELECT id, seen FROM app_parent"))
+    stars = dict(receiver.run("SELECT id, stars FROM app_child"))
+    notes = dict(receiver.run("SELECT id, parent_id FROM app_note"))
+    remarks = dict(receiver.run("SELECT id, note_id FROM app_remark"))
+    for parent, value in own.seen.items():
+        assert str(parent) in parents or seen.get(parent) == value, f"seen of {parent}"
+    for child, value in own.stars.items():
+        assert str(child) in children or stars.get(child) == value, f"stars of {child}"
+    for note, parent in own.notes.items():
+        assert str(parent) in parents or notes.get(note) == parent, f"note {note}"
+    for remark, note in own.remarks.items():
+        assert str(own.notes[note]) in parents or remarks.get(remark) == note, f"remark {remark}"
+
+
+def pictures_are_there(receiver: ReceiverSide, sender: SenderSide) -> None:
+    """No row names a picture that the sender has and the receiver has not."""
+    for (name,) in receiver.run("SELECT picture FROM app_child WHERE picture IS NOT NULL"):
+        assert not (sender.media / str(name)).exists() or (receiver.media / str(name)).exists()
+
+
+def every_promise_of_a_running_sync(receiver: ReceiverSide, sender: SenderSide) -> None:
+    """All that must hold after any load, whatever was delivered until then."""
+    ledger = read_ledger(receiver.connection)
+    receiver_is_base_and_later_partials(receiver, sender, ledger)
+    nothing_newer_is_missing(receiver, sender, ledger)
+    own_data_is_kept(receiver, sender)
+    pictures_are_there(receiver, sender)
+
+
+def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
+    """All that must hold once a new complete has been applied."""
+    assert_same(receiver.state(), sender.state())
+    for picture in sender.media.iterdir():
+        assert (receiver.media / picture.name).read_bytes() == picture.read_bytes()
+    left_over = {p.name for p in receiver.media.iterdir()} - {p.name for p in sender.media.iterdir()}
+    assert left_over == set()
+    assert list_waiting(receiver.spool) == []
+    assert list_parked(receiver.spool) == []
+    position = receiver.position()
+    assert position is not None
+    assert position.holes == 0
+
+
+def assert_same(found: State, expected: State) -> None:
+    """Two states, compared with a short message."""
+    for name in TABLES:
+        wrong = {
+            key_text(name, key): (found[name].get(key), expected[name].get(key))
+            for key in {*found[name], *expected[name]}
+            if found[name].get(key) != expected[name].get(key)
+        }
+        assert not wrong, f"{name}: found, expected: {wrong}"

@@ -1,0 +1,193 @@
+"""The receiver of a history: its spool, its database, and what people there call their own."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.position import Position, read_position
+from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
+from ar_sync_pipeline.sync.admit import admit_archives
+from ar_sync_pipeline.sync.load import LoadReport, load_archives
+from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
+from ar_sync_pipeline_tests.convergence.row_images import (
+    Connection,
+    State,
+    put_back,
+    read_state,
+    save,
+)
+from ar_sync_pipeline_tests.convergence.sender_side import Dumped, VirtualClock
+
+OWN_TABLES = ("app_note", "app_remark")
+
+
+@dataclass
+class OwnData:
+    """What people set at the receiver, as the test remembers it.
+
+    Attributes:
+        seen: own column of parents, by id.
+        stars: own column of children, by id.
+        notes: parents of own rows, by id.
+        remarks: notes of own rows, by id.
+    """
+
+    seen: dict[int, int] = field(default_factory=dict)
+    stars: dict[int, int] = field(default_factory=dict)
+    notes: dict[int, int] = field(default_factory=dict)
+    remarks: dict[int, int] = field(default_factory=dict)
+
+    def copy(self) -> OwnData:
+        return OwnData(dict(self.seen), dict(self.stars), dict(self.notes), dict(self.remarks))
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A backup of the receiver's database."""
+
+    tables: dict[str, bytes]
+    own: OwnData
+
+
+@dataclass
+class ReceiverSide:
+    """A receiving server.
+
+    Attributes:
+        folder: holds its media and the spool.
+    """
+
+    url: str
+    connection: Connection
+    folder: Path
+    clock: VirtualClock
+    own: OwnData = field(default_factory=OwnData)
+
+    def __post_init__(self) -> None:
+        for path in (self.media, self.spool):
+            path.mkdir()
+        prepare_spool(self.spool)
+        self.run(f"TRUNCATE {', '.join((*TABLES, *OWN_TABLES))}")
+        self.run("DROP SCHEMA IF EXISTS ar_sync CASCADE")
+
+    @property
+    def media(self) -> Path:
+        return self.folder / "received"
+
+    @property
+    def spool(self) -> Path:
+        return self.folder / "spool"
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return {
+            "AR_SYNC_RECEIVER_DATABASE_URL": self.url,
+            "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.media),
+            "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
+            "AR_SYNC_TRANSFORM": "none",
+            "AR_SYNC_ADMINS": "operator@example.org",
+            # These histories delete freely; the guard has tests of its own.
+            "AR_SYNC_DELETE_GUARD": "100",
+        }
+
+    @property
+    def settings(self) -> ReceiverSettings:
+        return load_receiver_settings(self.environ)
+
+    def run(self, statement: str) -> list[tuple[object, ...]]:
+        cursor = self.connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def state(self) -> State:
+        with self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            return read_state(self.connection)
+
+    def settled_state(self) -> State:
+        """The state once the sessions of a killed load have ended."""
+        while self.run(
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+            " AND application_name LIKE 'ar_sync%'"
+        ):
+            time.sleep(0.005)
+        return self.state()
+
+    def load(self) -> LoadReport:
+        admission = admit_archives(self.settings, CATALOG, self.clock)
+        return load_archives(self.settings, CATALOG, admission.names, self.clock)
+
+    def deliver(self, dumped: Dumped, content: bytes | None = None) -> Path:
+        """Put an archive into the spool, as it was made or with other bytes."""
+        target = self.spool / dumped.name.kind / dumped.name.waiting
+        if content is None:
+            shutil.copyfile(dumped.file, target)
+        else:
+            target.write_bytes(content)
+        return target
+
+    def seen_from_sender(self) -> ReceiverView:
+        waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
+        return ReceiverView(self.position(), waiting)
+
+    def position(self) -> Position | None:
+        return read_position(self.spool)
+
+    def spooled(self) -> Sequence[SpooledArchive]:
+        """Archives that wait or were applied, and are still there."""
+        return [*list_waiting(self.spool), *list_applied(self.spool)]
+
+    def backup(self) -> Backup:
+        return Backup(save(self.connection, self._tables()), self.own.copy())
+
+    def restore(self, backup: Backup) -> None:
+        newer = {name: b"" for name in self._tables() if name not in backup.tables}
+        put_back(self.connection, backup.tables)
+        for name in newer:
+            self.run(f"DELETE FROM {name}")
+        self.own = backup.own.copy()
+
+    def _tables(self) -> list[str]:
+        found = self.run(
+            "SELECT schemaname || '.' || tablename FROM pg_tables"
+            " WHERE schemaname = 'ar_sync' OR tablename LIKE 'app%' ORDER BY 1"
+        )
+        return [str(name) for (name,) in found]
+
+    # What people do there.
+
+    def transform(self) -> None:
+        """As the transform does: rewrite a shared column of rows that have changed."""
+        self.run(
+            "UPDATE app_parent SET transformed = true, label = 'rewritten '"
+            " || regexp_replace(label, '^rewritten ', '') WHERE transformed IS NOT TRUE"
+        )
+
+    def see(self, parent: int, value: int) -> None:
+        query = f"UPDATE app_parent SET seen = {value} WHERE id = {parent} RETURNING id"
+        if self.run(query):
+            self.own.seen[parent] = value
+
+    def rate(self, child: int, value: int) -> None:
+        query = f"UPDATE app_child SET stars = {value} WHERE id = {child} RETURNING id"
+        if self.run(query):
+            self.own.stars[child] = value
+
+    def take_note(self, parent: int, child: int) -> None:
+        """A row of the receiver's own that needs a parent and may name a child, and back."""
+        note = max((*self.own.notes, 0)) + 1
+        made = self.run(
+            f"INSERT INTO app_note SELECT {note}, id, (SELECT id FROM app_child WHERE id = {child})"
+            f" FROM app_parent WHERE id = {parent} RETURNING id"
+        )
+        if made:
+            self.own.notes[note] = parent
+            self.own.remarks[note] = note
+            self.run(f"INSERT INTO app_remark VALUES ({note}, {note})")
+            self.run(f"UPDATE app_child SET note_id = {note} WHERE id = {child}")

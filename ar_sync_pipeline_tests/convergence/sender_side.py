@@ -1,0 +1,212 @@
+"""The sender of a history: traffic, transactions that stay open, dumps with the real watermark."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+
+from ar_sync_pipeline.archive.manifest import Watermark, Window
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.sync.assemble import assemble
+from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.sent_archives import read_sent, remember_sent
+from ar_sync_pipeline.sync.watermark import newest_joined
+from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
+from ar_sync_pipeline_tests.convergence.model import Shipment
+from ar_sync_pipeline_tests.convergence.row_images import (
+    Connection,
+    State,
+    read_state,
+    rows_in_archive,
+)
+from ar_sync_pipeline_tests.convergence.traffic import Write
+
+INTERVAL, LOOK_BACK = timedelta(minutes=1), timedelta(minutes=3)
+_REFUSALS = (psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
+
+
+class VirtualClock:
+    """A clock that a test moves on; no two looks at it are equal."""
+
+    def __init__(self, start: datetime) -> None:
+        self.now = start
+
+    def __call__(self) -> datetime:
+        self.now += timedelta(microseconds=1)
+        return self.now
+
+    def pass_time(self, span: timedelta) -> None:
+        self.now += span
+
+
+@dataclass(frozen=True)
+class Dumped:
+    """An archive on its way, with what the test knows of it.
+
+    Attributes:
+        since: the snapshot from which it carries every change.
+        at_sender: the sender's committed state at the archive's snapshot.
+    """
+
+    name: ArchiveName
+    since: datetime | None
+    file: Path = field(repr=False)
+    shipment: Shipment = field(repr=False)
+    at_sender: State = field(repr=False)
+
+
+@dataclass
+class SenderSide:
+    """A sending server.
+
+    Attributes:
+        folder: holds its media, its scratch folder and the archives that it has made.
+        tell: who wants to hear of every statement.
+        dumped: every archive ever made, oldest first.
+    """
+
+    url: str
+    connection: Connection
+    folder: Path
+    clock: VirtualClock
+    tell: Callable[[str], object] = str
+    dumped: list[Dumped] = field(default_factory=list)
+    open_transactions: list[Connection] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for path in (self.media, self.scratch, self.outbox):
+            path.mkdir()
+        tables = ", ".join((*TABLES, "deleted_row"))
+        self.connection.execute(f"TRUNCATE {tables}".encode())
+
+    @property
+    def media(self) -> Path:
+        return self.folder / "media"
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / "scratch"
+
+    @property
+    def outbox(self) -> Path:
+        return self.folder / "outbox"
+
+    def run(self, *statements: str) -> None:
+        for statement in statements:
+            self.connection.execute(statement.encode())
+
+    def write(self, writes: Sequence[Write]) -> None:
+        """One transaction; one that a constraint or a lock refuses did not happen."""
+        with suppress(*_REFUSALS), self.connection.transaction():
+            self._write(self.connection, writes)
+
+    def begin(self, writes: Sequence[Write]) -> None:
+        """A transaction that stays open; what is refused of it is left out."""
+        connection = psycopg.connect(self.url, options="-c lock_timeout=20ms")
+        self.open_transactions.append(connection)
+        self.go_on(connection, writes)
+
+    def go_on(self, connection: Connection, writes: Sequence[Write]) -> None:
+        for write in writes:
+            with suppress(*_REFUSALS), connection.transaction():
+                self._write(connection, [write])
+
+    def end(self, number: int, *, commit: bool) -> None:
+        connection = self.open_transactions.pop(number)
+        with connection, suppress(psycopg.IntegrityError):
+            if commit:
+                connection.commit()
+            else:
+                connection.rollback()
+
+    def _write(self, connection: Connection, writes: Sequence[Write]) -> None:
+        for write in writes:
+            statement = write.sql(self.clock())
+            self.tell(statement)
+            connection.execute(statement.encode())
+
+    def change_picture(self, number: int, content: bytes, *, named: bool) -> None:
+        """A picture file, and, as applications do, afterwards the row that names it."""
+        name = f"{number}.jpeg"
+        self.put_picture(name, content)
+        if named:
+            update = f"UPDATE app_child SET picture = '{name}' WHERE id = {number}"
+            self.write([Write(update)])
+
+    def put_picture(self, name: str, content: bytes) -> None:
+        path = self.media / name
+        path.write_bytes(content)
+        stamp = int(self.clock().timestamp() * 1e6) * 1000
+        os.utime(path, ns=(stamp, stamp))
+
+    def state(self) -> State:
+        with self.connection.transaction():
+            self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            return read_state(self.connection)
+
+    def deleted(self) -> set[tuple[str, str]]:
+        """Tables and keys of all rows that were ever deleted."""
+        found = self.connection.execute("SELECT DISTINCT name, key FROM deleted_row").fetchall()
+        return {(str(name), str(key)) for name, key in found}
+
+    def partial(self, view: ReceiverView, *, published: bool = True) -> Dumped:
+        """A partial that starts where the real rule says.
+
+        Args:
+            published: whether the sender believes that it reached the spool.
+        """
+        now = self.clock()
+        request = PartialRequest(
+            Window(start=now - INTERVAL, end=now),
+            LOOK_BACK,
+            newest_joined(view, read_sent(self.scratch)),
+            self._after(),
+        )
+        build = open_build(self.scratch, uuid4().hex)
+        dump_partial(self.url, CATALOG, build, self.clock, request)
+        return self._seal(build, published)
+
+    def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
+        acknowledged: Watermark | None = position.watermark if position else None
+        build = open_build(self.scratch, uuid4().hex)
+        dump_complete(
+            self.url, CATALOG, build, self.clock, since=acknowledged, after=self._after()
+        )
+        return self._seal(build, published)
+
+    def close(self) -> None:
+        for connection in self.open_transactions:
+            connection.close()
+        self.open_transactions.clear()
+
+    def _after(self) -> datetime | None:
+        return self.dumped[-1].name.snapshot_at if self.dumped else None
+
+    def _seal(self, build: BuildFolder, published: bool) -> Dumped:
+        bundle_media(build, CATALOG, self.url, self.media, ["*.jpeg"])
+        source = assemble(build, self.media, "", None)
+        manifest = source.manifest
+        file = self.outbox / manifest.name.applied
+        source.write_to(file)
+        build.remove()
+        if published:
+            remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
+        shipment = Shipment(
+            manifest.window is None, manifest.snapshot_at, rows_in_archive(file)
+        )
+        since = manifest.since.snapshot_at if manifest.since else None
+        dumped = Dumped(manifest.name, since, file, shipment, self.state())
+        self.dumped.append(dumped)
+        return dumped
+

@@ -1,0 +1,236 @@
+"""The promise, for any history: real databases, real dumps and loads, and an adversary between.
+
+The receiver converges whatever archives are lost, repeated, delayed, reordered, cut, corrupted or
+half-processed by a killed process. ``AR_SYNC_HISTORIES`` says how many histories are tried;
+``AR_SYNC_HISTORY_SEED`` repeats those of a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, note, seed, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline_tests.convergence import claims
+from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
+from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide, VirtualClock
+from ar_sync_pipeline_tests.convergence.traffic import (
+    BEGINNINGS,
+    CHILDREN,
+    PARENTS,
+    Write,
+    transactions,
+)
+
+HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "25"))
+SHARDS = 1 if HISTORIES <= 25 else 8
+STEPS = 30
+# Shrinking takes minutes: it is for the person who looks at a failure.
+PHASES = [Phase.generate, *([Phase.shrink] if os.environ.get("AR_SYNC_SHRINK") else [])]
+MAX_OPEN = 2
+parents, children = st.integers(1, PARENTS), st.integers(1, CHILDREN)
+sometimes = st.sampled_from([True, True, True, False])
+
+
+class History(RuleBasedStateMachine):
+    """One history of both servers."""
+
+    servers: Servers
+    runs: MortalRuns
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="history-"))
+        self.clock = VirtualClock(datetime.now(UTC))
+        s = self.servers
+        self.sender = SenderSide(s.sender_url, s.sender, self.folder, self.clock, note)
+        self.receiver = ReceiverSide(s.receiver_url, s.receiver, self.folder, self.clock)
+        self.seen: ReceiverView = self.receiver.seen_from_sender()
+        self.backup: Backup | None = None
+        self.value = 0
+
+    @initialize(filled=sometimes)
+    def begin(self, filled: bool) -> None:
+        if filled:
+            self.sender.run(*BEGINNINGS)
+            self.receiver.deliver(self.sender.complete(None))
+            self.receiver.load()
+
+    # The sender.
+
+    @rule(writes=transactions)
+    def change_rows(self, writes: list[Write]) -> None:
+        self.clock.pass_time(timedelta(seconds=20))
+        self.sender.write(writes)
+
+    @rule(writes=transactions)
+    def change_rows_in_a_transaction_that_stays_open(self, writes: list[Write]) -> None:
+        if len(self.sender.open_transactions) < MAX_OPEN:
+            self.sender.begin(writes)
+
+    @precondition(lambda self: self.sender.open_transactions)
+    @rule(writes=transactions, commit=sometimes)
+    def end_an_open_transaction(self, writes: list[Write], commit: bool) -> None:
+        self.sender.go_on(self.sender.open_transactions[0], writes)
+        self.sender.end(0, commit=commit)
+
+    @rule(child=children, content=st.binary(max_size=20), named=st.booleans())
+    def change_a_picture(self, child: int, content: bytes, named: bool) -> None:
+        self.sender.change_picture(child, content, named=named)
+
+    @rule(delivered=sometimes, published=sometimes, link=sometimes)
+    def dump_a_partial(self, delivered: bool, published: bool, link: bool) -> None:
+        self.clock.pass_time(timedelta(minutes=1))
+        dumped = self.sender.partial(self.look(link), published=published or delivered)
+        claims.archive_carries_every_change(dumped, self.start_of(dumped))
+        if delivered:
+            self.receiver.deliver(dumped)
+
+    @rule(delivered=sometimes, published=sometimes)
+    def dump_a_complete(self, delivered: bool, published: bool) -> None:
+        self.clock.pass_time(timedelta(minutes=1))
+        position = self.look(True).position
+        dumped = self.sender.complete(position, published=published or delivered)
+        claims.archive_carries_every_change(dumped, None)
+        if delivered:
+            self.receiver.deliver(dumped)
+
+    def look(self, link: bool) -> ReceiverView:
+        """Into the spool; with the link down the last known position counts."""
+        if link:
+            self.seen = self.receiver.seen_from_sender()
+            return self.seen
+        return ReceiverView(self.seen.position, None)
+
+    def start_of(self, dumped: Dumped) -> Dumped | None:
+        return next((d for d in self.sender.dumped if d.name.snapshot_at == dumped.since), None)
+
+    # The adversary.
+
+    def dumped(self, data: st.DataObject) -> Dumped:
+        age = data.draw(st.integers(1, len(self.sender.dumped)))
+        return self.sender.dumped[-age]
+
+    @precondition(lambda self: self.sender.dumped)
+    @rule(data=st.data())
+    def an_archive_arrives_late_or_again(self, data: st.DataObject) -> None:
+        self.receiver.deliver(self.dumped(data))
+
+    @precondition(lambda self: self.sender.dumped)
+    @rule(data=st.data(), cut=st.booleans())
+    def an_archive_arrives_damaged(self, data: st.DataObject, cut: bool) -> None:
+        dumped = self.dumped(data)
+        content = bytearray(dumped.file.read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        if cut:
+            del content[place:]
+        else:
+            content[place] ^= 1 << data.draw(st.integers(0, 7))
+        self.receiver.deliver(dumped, bytes(content))
+
+    @precondition(lambda self: self.receiver.spooled())
+    @rule(data=st.data(), removed=st.booleans())
+    def a_file_in_the_spool_is_lost_or_renamed(self, data: st.DataObject, removed: bool) -> None:
+        spooled = self.receiver.spooled()
+        archive = spooled[-data.draw(st.integers(1, len(spooled)))]
+        if removed:
+            archive.path.unlink()
+        else:
+            archive.path.rename(archive.path.with_name(archive.name.waiting))
+
+    @rule()
+    def backup_the_receiver(self) -> None:
+        self.backup = self.receiver.backup()
+
+    @precondition(lambda self: self.backup)
+    @rule()
+    def restore_the_receiver_from_its_backup(self) -> None:
+        assert self.backup is not None
+        self.receiver.restore(self.backup)
+
+    # The receiver.
+
+    @rule()
+    def load(self) -> None:
+        self.receiver.load()
+        claims.every_promise_of_a_running_sync(self.receiver, self.sender)
+
+    @rule(step=st.integers(1, 220))
+    def load_and_be_killed(self, step: int) -> None:
+        """A reader looks all the while and sees the state before or the state after."""
+        before = self.receiver.state()
+        looks = []
+        self.runs.start("load", self.receiver.environ, self.clock(), step=step)
+        while not self.runs.ended():
+            looks.append(self.receiver.state())
+        assert self.runs.status() in {0, -9}
+        after = self.receiver.settled_state()
+        assert all(look in (before, after) for look in looks)
+
+    @rule(parent=parents, child=children)
+    def people_work_at_the_receiver(self, parent: int, child: int) -> None:
+        self.value += 1
+        self.receiver.see(parent, self.value)
+        self.receiver.rate(child, self.value)
+        self.receiver.take_note(parent, child)
+
+    @rule()
+    def transform(self) -> None:
+        self.receiver.transform()
+
+    def teardown(self) -> None:
+        """However it went, one complete repairs everything."""
+        try:
+            if sys.exc_info()[0] is None:
+                self.end_well()
+        finally:
+            self.sender.close()
+            shutil.rmtree(self.folder)
+
+    def end_well(self) -> None:
+        for _ in range(len(self.sender.open_transactions)):
+            self.sender.end(0, commit=True)
+        self.clock.pass_time(timedelta(minutes=1))
+        self.receiver.deliver(self.sender.complete(self.receiver.position()))
+        self.receiver.load()
+        claims.every_promise_of_a_running_sync(self.receiver, self.sender)
+        claims.receiver_equals_sender(self.receiver, self.sender)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_receiver_converges_whatever_happens_on_the_way(
+    servers: Servers, mortal_runs: MortalRuns, shard: int
+) -> None:
+    chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", secrets.randbits(32))) + shard
+    print(f"repeat with AR_SYNC_HISTORY_SEED={chosen}")  # noqa: T201  shown where it fails
+    machine = type("ThisHistory", (History,), {"servers": servers, "runs": mortal_runs})
+    run_state_machine_as_test(
+        seed(chosen)(machine),
+        settings=settings(
+            max_examples=HISTORIES // SHARDS,
+            stateful_step_count=STEPS,
+            deadline=None,
+            database=None,
+            phases=PHASES,
+            suppress_health_check=list(HealthCheck),
+            print_blob=True,
+        ),
+    )

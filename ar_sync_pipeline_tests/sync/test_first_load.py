@@ -1,0 +1,144 @@
+"""Empty tables are filled without their indexes and foreign keys, which come back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.postgres import filling
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline_tests.fix_sites import TwoSites, rows
+from ar_sync_pipeline_tests.sync.test_readers_during_a_load import reader
+
+CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
+DEFINITIONS = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid), obj_description(indexrelid)
+  FROM pg_index WHERE indrelid::regclass::text LIKE 'app_%'
+UNION ALL
+SELECT conname, pg_get_constraintdef(oid), obj_description(oid)
+  FROM pg_constraint WHERE conrelid::regclass::text LIKE 'app_%' ORDER BY 1, 2
+"""
+IDENTITIES = "SELECT oid FROM pg_class WHERE relname = '{}'"
+GUEST = "test_first_load_guest"
+
+
+@pytest.fixture
+def sites(small_sites: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
+    """An empty receiver with indexes of its own; two thousand rows count as many."""
+    monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
+    monkeypatch.setattr(filling, "_LOCK_WAIT", "50ms")
+    small_sites.at_sender(
+        "INSERT INTO app_parent (code) SELECT 'c' || n FROM generate_series(1, 50) n",
+        "INSERT INTO app_child (parent_id, amount) SELECT 1 + n % 50, n"
+        " FROM generate_series(1, 2000) n",
+    )
+    small_sites.at_receiver(
+        "CREATE INDEX plain ON app_child (parent_id)",
+        'CREATE INDEX "Half, of it" ON app_child USING btree ((amount * 2) DESC, changed)'
+        " INCLUDE (picture) WITH (fillfactor=70) WHERE amount > 5",
+        "CREATE INDEX commented ON app_child (changed)",
+        "COMMENT ON INDEX commented IS 'ours'",
+        "CREATE UNIQUE INDEX lonely ON app_child (amount)",
+        "ALTER TABLE app_child ADD CONSTRAINT second FOREIGN KEY (parent_id)"
+        " REFERENCES app_parent ON UPDATE CASCADE ON DELETE RESTRICT",
+    )
+    small_sites.complete()
+    return small_sites
+
+
+def test_indexes_and_foreign_keys_come_back_exactly(sites: TwoSites) -> None:
+    before = rows(sites.receiver, DEFINITIONS)
+    plain = rows(sites.receiver, IDENTITIES.format("plain"))
+    sites.load()
+    assert rows(sites.receiver, DEFINITIONS) == before
+    assert rows(sites.receiver, IDENTITIES.format("plain")) != plain
+    assert rows(sites.receiver, CHILDREN) == rows(sites.sender, CHILDREN)
+
+
+@pytest.mark.parametrize("kept", ["commented", "lonely", "app_child_pkey"])
+def test_index_that_its_definition_does_not_tell_wholly_stays(sites: TwoSites, kept: str) -> None:
+    before = rows(sites.receiver, IDENTITIES.format(kept))
+    sites.load()
+    assert rows(sites.receiver, IDENTITIES.format(kept)) == before
+
+
+def test_table_that_has_rows_keeps_its_indexes(sites: TwoSites) -> None:
+    sites.at_receiver(
+        "INSERT INTO app_parent (id, code) VALUES (1, 'c1')",
+        "INSERT INTO app_child (parent_id) VALUES (1)",
+    )
+    before = rows(sites.receiver, IDENTITIES.format("plain"))
+    sites.load()
+    assert rows(sites.receiver, IDENTITIES.format("plain")) == before
+
+
+def test_row_without_its_parent_is_refused_and_nothing_has_changed(sites: TwoSites) -> None:
+    for waiting in (sites.spool / "complete").iterdir():
+        waiting.unlink()
+    sites.at_sender(
+        "ALTER TABLE app_child DROP CONSTRAINT app_child_parent_id_fkey",
+        "UPDATE app_child SET parent_id = 999 WHERE id = 7",
+    )
+    sites.complete()
+    before = rows(sites.receiver, DEFINITIONS)
+    (refusal,) = sites.load().refused
+    assert isinstance(refusal.error, LoadRefusedError)
+    assert "violates foreign key" in str(refusal.error)
+    assert rows(sites.receiver, DEFINITIONS) == before
+    assert rows(sites.receiver, "SELECT count(*) FROM app_parent") == [(0,)]
+
+
+def test_table_that_somebody_holds_is_filled_row_by_row(sites: TwoSites) -> None:
+    plain = rows(sites.receiver, IDENTITIES.format("plain"))
+    with psycopg.connect(sites.receiver) as holder:
+        assert holder.execute("SELECT count(*) FROM app_child").fetchone() == (0,)
+        sites.load()
+    assert rows(sites.receiver, IDENTITIES.format("plain")) == plain
+    assert rows(sites.receiver, CHILDREN) == rows(sites.sender, CHILDREN)
+
+
+@pytest.fixture
+def guest(sites: TwoSites) -> Iterator[str]:
+    """The receiver's URL for a role that may write the tables and owns none."""
+    name = f"{GUEST}_{rows(sites.receiver, 'SELECT pg_backend_pid()')[0][0]}"
+    sites.at_receiver(
+        f"CREATE ROLE {name} LOGIN",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {name}",
+        f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {name}",
+        f"DO $$BEGIN EXECUTE format('GRANT CREATE, TEMPORARY ON DATABASE %I TO {name}',"
+        " current_database()); END$$",
+    )
+    yield make_conninfo(sites.receiver, user=name)
+    sites.at_receiver(f"DROP OWNED BY {name} CASCADE", f"DROP ROLE {name}")
+
+
+def test_role_that_may_only_write_fills_row_by_row(sites: TwoSites, guest: str) -> None:
+    plain = rows(sites.receiver, IDENTITIES.format("plain"))
+    replace(sites, receiver=guest).load()
+    assert rows(sites.receiver, IDENTITIES.format("plain")) == plain
+    assert rows(sites.receiver, CHILDREN) == rows(sites.sender, CHILDREN)
+
+
+def test_readers_of_a_first_load_see_nothing_or_everything(sites: TwoSites) -> None:
+    seen: list[tuple[object, ...]] = []
+    with reader(sites.receiver, seen):
+        sites.load()
+    assert {state[:2] for state in seen} <= {(0, 0), (50, 2000)}
+
+
+def test_rows_of_an_emptied_table_are_drift_and_those_of_a_settled_one_are_not(
+    sites: TwoSites,
+) -> None:
+    (waiting,) = (sites.spool / "complete").glob("NEW_*")
+    known = verify_archive(waiting).watermark
+    sites.load()
+    sites.at_receiver("TRUNCATE app_child CASCADE")
+    sites.at_sender("UPDATE app_child SET amount = -amount WHERE id <= 10")
+    sites.complete(since=known)
+    drift = {plan.table: plan.drift for plan in sites.load().loaded[0].tables}
+    assert drift == {"app_parent": 0, "app_child": 1990}

@@ -1,0 +1,141 @@
+"""The spool and the scratch stay small, nothing unapplied goes, and a full disk loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
+from ar_sync_pipeline.sync.build_folder import open_build
+from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.errors import ScratchFullError
+from ar_sync_pipeline.sync.scratch import clean_scratch
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
+
+
+def names(archives: Sequence[SpooledArchive]) -> list[str]:
+    return [archive.name.applied for archive in archives]
+
+
+class TestAfterEachLoad:
+    def test_applied_archives_go_when_their_time_is_over(self, filled: TwoSites) -> None:
+        old = watermark_of(filled.complete())
+        filled.load()
+        filled.partial(recent_window(), since=old)
+        filled.load()
+        filled.clock = lambda: datetime.now(UTC) + timedelta(days=5)
+        newest = filled.complete()
+        filled.load()
+        assert names(list_applied(filled.spool)) == [newest.name.removeprefix("NEW_")]
+
+    def test_d32_archive_that_was_never_applied_stays_whatever_its_age(
+        self, filled: TwoSites
+    ) -> None:
+        filled.complete()
+        filled.load()
+        partial = filled.partial(recent_window())
+        os.utime(partial, (0, 0))
+        filled.clock = lambda: datetime.now(UTC) + timedelta(days=50)
+        filled.complete()
+        filled.load(kinds=())
+        assert partial.exists()
+        assert len(list_waiting(filled.spool)) == 2
+
+    def test_uploads_that_nobody_goes_on_with_are_removed(self, filled: TwoSites) -> None:
+        abandoned = filled.spool / ".incoming" / "NEW_x.tar.part"
+        fresh = filled.spool / ".incoming" / "NEW_y.tar.part"
+        for path in (abandoned, fresh):
+            path.write_bytes(b"half an archive")
+        os.utime(abandoned, (0, 0))
+        filled.complete()
+        filled.load()
+        assert (abandoned.exists(), fresh.exists()) == (False, True)
+
+
+def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: TwoSites) -> None:
+    filled.clock = lambda: datetime.now(UTC) - timedelta(days=9)
+    filled.complete()
+    filled.load()
+    filled.clock = lambda: datetime.now(UTC)
+    filled.complete()
+    filled.load(kinds=())
+    environ = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": filled.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(filled.receiver_media),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(filled.spool),
+    }
+    shown = CliRunner().invoke(main, ["retention", "--dry-run", "--json"], env=environ)
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert [(a["state"], a["keep"], a["reason"]) for a in found["archives"]] == [
+        ("applied", True, "it is the newest applied complete"),
+        ("waiting", True, "it is waiting, not applied"),
+    ]
+    text = CliRunner().invoke(main, ["retention"], env=environ)
+    assert "0.0 MB freed" in text.stdout
+    assert len(list_applied(filled.spool)) == 1
+
+
+class TestScratch:
+    def test_folders_of_killed_runs_go_and_nothing_else(self, tmp_path: Path) -> None:
+        killed, working = open_build(tmp_path, "killed"), open_build(tmp_path, "working")
+        strangers = [tmp_path / "ar_sync_build_of_a_person", tmp_path / "photos"]
+        for folder in strangers:
+            folder.mkdir()
+        for folder in (killed.path, *strangers):
+            os.utime(folder, (0, 0))
+        assert clean_scratch(tmp_path, datetime.now(UTC)) == 1
+        assert not killed.path.exists()
+        assert all(folder.exists() for folder in (working.path, *strangers))
+
+    def test_full_disk_is_one_sentence_and_gives_back_what_was_written(
+        self, filled: TwoSites, small_disk: Path
+    ) -> None:
+        filled.at_sender(
+            "INSERT INTO app_parent (code, label)"
+            " SELECT md5(n::text), md5(random()::text) || md5(random()::text)"
+            " FROM generate_series(1, 30000) n"
+        )
+        build = open_build(small_disk, "run")
+        with pytest.raises(ScratchFullError, match="is full") as caught:
+            dump_complete(filled.sender, filled.catalog, build, filled.clock)
+        assert "AR_SYNC_TMP_BKP_FLDR" in caught.value.remedy
+        assert list(build.members.iterdir()) == []
+
+    @pytest.fixture
+    def small_disk(self, tmp_path: Path) -> Iterator[Path]:
+        """A file system of one megabyte; mounting one needs root, which CI is."""
+        if os.geteuid() != 0:
+            pytest.skip("only root may mount a small disk")
+        folder = tmp_path / "disk"
+        folder.mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+        yield folder
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: TwoSites) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    (filled.sender_media / "large.jpeg").write_bytes(os.urandom(2_000_000))
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", filled.receiver_media], check=True
+    )
+    try:
+        filled.complete()
+        report = filled.load()
+        assert "large.jpeg" in str(report.refused[0].error)
+        assert report.loaded == ()
+    finally:
+        subprocess.run(["umount", filled.receiver_media], check=True)
+    filled.load()
+    assert equal(filled)
+    assert (filled.receiver_media / "large.jpeg").stat().st_size == 2_000_000

@@ -1,0 +1,123 @@
+"""How far behind, and why: the same answer on either side."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.settings import load_sender_settings
+from ar_sync_pipeline.sync.lag import explain_lag
+from ar_sync_pipeline.sync.receiver_view import look_at_receiver
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+FIVE = timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "facts", "sentence"),
+    [
+        (3, {}, "data until 2026-11-23 11:57:00 UTC, 3 min behind, because that was the last"),
+        (30, {}, "30 min behind, because no newer archive has arrived"),
+        (30, {"waiting": 3}, "because 3 archives wait for the next load"),
+        (30, {"holes": 1, "waiting": 3}, "because an archive was lost on the way"),
+        (30, {"parked": ["X waits for 0035"], "holes": 1}, "because X waits for 0035."),
+        (30, {"parked": ["X waits", "Y waits"]}, "because X waits (and 1 more)."),
+    ],
+)
+def test_lag_is_one_number_and_one_reason(
+    minutes: int, facts: dict[str, object], sentence: str
+) -> None:
+    given = {"holes": 0, "waiting": 0, "parked": []} | facts
+    lag = explain_lag(NOON - timedelta(minutes=minutes), NOON, FIVE, **given)  # type: ignore[arg-type]
+    assert sentence in str(lag)
+
+
+def test_receiver_without_a_complete_says_so() -> None:
+    lag = explain_lag(None, NOON, FIVE, holes=0, waiting=0, parked=[])
+    assert str(lag) == (
+        "The receiver holds no data yet, because no complete archive has been applied."
+    )
+
+
+def status(environment: dict[str, str], *words: str) -> Result:
+    return CliRunner().invoke(main, ["status", *words], env=environment)
+
+
+def counts(result: Result) -> dict[str, int]:
+    return {row["state"]: row["count"] for row in json.loads(result.stdout)["archives"]}
+
+
+def test_both_sides_tell_the_same(deployment: Deployment) -> None:
+    sender, receiver = deployment.sender_environment(), deployment.receiver_environment()
+    deployment.succeed("complete_dump")
+    before = status(sender, "--json")
+    assert json.loads(before.stdout)["data_until"] is None
+    assert counts(before) == {
+        "sent": 1, "not acknowledged": 0, "waiting": 1, "parked": 0, "quarantined": 0
+    }  # fmt: skip
+    deployment.succeed("complete_loaddata")
+    here, there = status(sender, "--json"), status(receiver, "--json")
+    assert (here.exit_code, there.exit_code) == (0, 0), here.output + there.output
+    assert json.loads(here.stdout)["data_until"] == json.loads(there.stdout)["data_until"]
+    assert counts(there) == {
+        "waiting": 0, "applied": 1, "superseded": 0, "parked": 0, "quarantined": 0
+    }  # fmt: skip
+    assert "min behind, because" in status(receiver).stdout
+
+
+def test_parked_archive_is_told_with_its_reason_on_both_sides(deployment: Deployment) -> None:
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP amount")
+    deployment.succeed("complete_dump")
+    deployment.run("complete_loaddata")
+    for environment in (deployment.sender_environment(), deployment.receiver_environment()):
+        shown = status(environment, "--json")
+        assert shown.exit_code == 1
+        assert counts(shown)["parked"] == 1
+        assert "app_child.amount" in json.loads(shown.stdout)["because"]
+
+
+def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    settings = load_sender_settings(deployment.sender_environment())
+    seen = look_at_receiver(settings)
+    assert seen.position is not None
+    assert seen.position.watermark is not None
+    assert (len(seen.receipts), seen.waiting) == (1, frozenset())
+    deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = "1"
+    deployment.sftp.known_hosts.write_text(
+        deployment.sftp.known_hosts.read_text()
+        + deployment.sftp.known_hosts.read_text().replace(f":{deployment.sftp.port}", ":1")
+    )
+    down = look_at_receiver(load_sender_settings(deployment.sender_environment()))
+    assert (down.position, down.waiting) == (seen.position, None)
+    shown = status(deployment.sender_environment())
+    assert shown.exit_code == 1
+    assert "cannot be reached" in shown.stdout
+
+
+def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    deployment.succeed("partial_dump")
+    journal = deployment.folder / "scratch" / "ar_sync_sent.json"
+    content = json.loads(journal.read_text())
+    content["archives"][-1]["sent_at"] = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
+    journal.write_text(json.dumps(content))
+    shown = status(deployment.sender_environment(), "--json")
+    assert (shown.exit_code, counts(shown)["not acknowledged"]) == (1, 1)
+    deployment.succeed("partial_loaddata")
+    assert counts(status(deployment.sender_environment(), "--json"))["not acknowledged"] == 0
+
+
+def test_mistakes_in_the_settings_are_named(deployment: Deployment) -> None:
+    environment = deployment.receiver_environment() | {"AR_SYNC_TIME": "1"}
+    shown = status(environment)
+    assert shown.exit_code == 2
+    assert "AR_SYNC_TIME" in shown.stderr
