@@ -130,16 +130,16 @@ class History(RuleBasedStateMachine):
         self.dump_a_partial(delivered=True, published=True, link=True)
         self.load()
 
-    @rule(writes=transactions)
-    def changes_are_lost_on_the_way(self, writes: list[Write]) -> None:
+    @rule(lost=transactions, arriving=transactions)
+    def changes_are_lost_on_the_way(self, lost: list[Write], arriving: list[Write]) -> None:
         """The sender dumps the next partial before it can know."""
-        self.change_rows(writes)
+        self.change_rows(lost)
         self.dump_a_partial(delivered=True, published=True, link=True)
-        lost = self.receiver.file_of(self.sender.dumped[-1])
-        self.change_rows(writes)
+        file = self.receiver.file_of(self.sender.dumped[-1])
+        self.change_rows(arriving)
         self.clock.pass_time(timedelta(minutes=5))
         self.dump_a_partial(delivered=True, published=True, link=True)
-        lost.unlink()
+        file.unlink()
 
     @rule(first=transactions, second=transactions)
     def partials_overtake_each_other(self, first: list[Write], second: list[Write]) -> None:
