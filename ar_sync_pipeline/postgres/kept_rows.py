@@ -1,22 +1,26 @@
-"""What is the receiver's own of rows that one load deletes and then brings back.
+"""What the merges of one load delete only for a while, or only because they meet a newer state.
 
-An older archive that comes late is applied with the later ones behind it, in one transaction. What
-it lacks is deleted, and a later archive may hold it: the row comes back, but without the columns
-that people set here, and without the rows of the receiver's own tables that depended on it. So
-both are kept in temporary tables, and put back at the end.
+An older archive that comes late is applied with the later ones behind it, in one transaction. A
+complete deletes what it lacks, and a partial the row whose unique value it gives to another, with
+all that depends on them; a later archive may bring such a row back. But it comes back without the
+columns that people set here, without the rows of the receiver's own tables that depended on it,
+and without the shared rows that depended on it and that no later archive holds, as they have not
+changed. So all of this is kept in temporary tables, and put back at the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
+import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.deletion import DoomedRows
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.returning_rows import ReturningRows
 from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.table_order import parents_first
 from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
 
 
@@ -41,33 +45,49 @@ class KeptRows:
         self._targets = targets
         self._rows: dict[str, sql.Identifier] = {}
         self._references: dict[ForeignKey, sql.Identifier] = {}
+        self._returning = ReturningRows(connection, schema, tables, targets)
 
-    def remember(self, doomed: DoomedRows) -> None:
-        """Copy what is about to be deleted, and the references that are about to become NULL."""
+    def remember(self, doomed: DoomedRows, *, final: bool) -> None:
+        """Copy what is about to be deleted, and the references that are about to become NULL.
+
+        Args:
+            final: the archive is a complete: a shared row that it lacks comes back only if a
+                later archive brings it.
+        """
         for table, count in doomed.counts.items():
-            if count:
-                self._copy(
-                    self._relation(table),
-                    sql.SQL("SELECT t.* FROM {} AS t JOIN {} AS d ON {}").format(
-                        self._table(table), doomed.keys(table), self._same("t", "d", table)
-                    ),
-                )
+            if not count:
+                continue
+            rows = sql.SQL("SELECT t.* FROM {} AS t JOIN {} AS d ON {}").format(
+                self._table(table), doomed.keys(table), self._same("t", "d", table)
+            )
+            self._copy(self._relation(table), rows)
+            if table not in self._targets or not final:
+                self._returning.remember(table, rows)
         for key in doomed.cleared():
             self._copy(self._reference(key), doomed.references(key))
 
     def restore(self) -> None:
-        """Put back what is the receiver's own of the rows that are there again."""
-        self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
-        for table in parents_first(self._tables):
-            if table not in self._rows:
-                continue
-            if table in self._targets:
-                self._restore_columns(self._targets[table])
-            else:
-                self._restore_rows(self._tables[table])
-        for key, relation in self._references.items():
-            self._restore_reference(key, relation)
-        self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        """Put back what only went for a while, and what is the receiver's own of it.
+
+        Raises:
+            LoadRefusedError: a constraint that only the receiver has stands in the way.
+        """
+        try:
+            self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            self._returning.put_back()
+            for table in self._rows:
+                if table in self._targets:
+                    self._restore_columns(self._targets[table])
+            for key, relation in self._references.items():
+                self._restore_reference(key, relation)
+            self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.IntegrityError as error:
+            raise LoadRefusedError(
+                "the receiver's own rows cannot be put back behind a late archive"
+                f" ({error.diag.message_primary})",
+                remedy="wait for the next complete archive, or look for a constraint that only"
+                " the receiver has",
+            ) from error
 
     def lost(self) -> dict[str, int]:
         """Rows that are deleted in the end, by table."""
@@ -81,49 +101,39 @@ class KeptRows:
         return counts
 
     def _restore_columns(self, target: TargetTable) -> None:
-        """Derived columns are left to the transform, which finds such a row untransformed."""
+        """Derived columns are left to the transform, which finds such a row untransformed.
+
+        A reference among them is put back only if the row that it names is there.
+        """
         derived = {*target.rules.reset_on_change, *target.rules.clear_on_change}
         own = [name for name in target.own if name not in derived]
-        if own:
-            self._connection.execute(
-                sql.SQL("UPDATE {} AS t SET {} FROM {} AS k WHERE {}").format(
-                    target.relation, _from_kept(own), self._rows[target.name],
-                    self._same("t", "k", target.name),
-                )
-            )  # fmt: skip
-
-    def _restore_rows(self, facts: TableFacts) -> None:
-        names = [column.name for column in facts.columns if not column.generated]
-        parents = [
-            sql.SQL("AND {}").format(self._parent_is_there(key)) for key in facts.foreign_keys
-        ]
-        self._connection.execute(
-            sql.SQL(
-                "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {values}"
-                " FROM {kept} AS k WHERE NOT EXISTS (SELECT FROM {table} AS t WHERE {same})"
-                " {parents}"
-            ).format(
-                table=self._table(facts.name),
-                columns=column_list(names),
-                values=column_list(names, "k"),
-                kept=self._rows[facts.name],
-                same=self._same("t", "k", facts.name),
-                parents=sql.SQL(" ").join(parents),
-            )
-        )
+        references = [k for k in target.facts.foreign_keys if set(k.columns) <= set(own)]
+        plain = [name for name in own if not any(name in key.columns for key in references)]
+        kept = self._rows[target.name]
+        if plain:
+            self._update(target.name, plain, kept, sql.SQL("true"))
+        for key in references:
+            self._update(target.name, key.columns, kept, self._parent_is_there(key))
 
     def _restore_reference(self, key: ForeignKey, relation: sql.Identifier) -> None:
+        self._update(key.table, key.columns, relation, self._parent_is_there(key))
+
+    def _update(
+        self, table: str, names: Sequence[str], kept: sql.Identifier, condition: sql.Composable
+    ) -> None:
+        assignments = (
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("k", name))
+            for name in names
+        )
         self._connection.execute(
             sql.SQL("UPDATE {} AS t SET {} FROM {} AS k WHERE {} AND {}").format(
-                self._table(key.table), _from_kept(key.columns), relation,
-                self._same("t", "k", key.table), self._parent_is_there(key),
+                self._table(table), sql.SQL(", ").join(assignments), kept,
+                self._same("t", "k", table), condition,
             )
         )  # fmt: skip
 
     def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
-        """The kept row's parent exists, or the reference is NULL in some column."""
-        if key.table == key.referenced_table:
-            return sql.SQL("true").format()
+        """The row that a kept reference names exists, or the reference names none."""
         equal = sql.SQL(" AND ").join(
             sql.SQL("{} = {}").format(sql.Identifier("p", there), sql.Identifier("k", here))
             for here, there in zip(key.columns, key.referenced_columns, strict=True)
@@ -143,7 +153,7 @@ class KeptRows:
 
     def _reference(self, key: ForeignKey) -> sql.Identifier:
         if key not in self._references:
-            names = (*self._tables[key.table].primary_key, *key.columns)
+            names: Iterable[str] = dict.fromkeys((*self._tables[key.table].primary_key, *key.columns))
             source = sql.SQL("SELECT {} FROM {}").format(column_list(names), self._table(key.table))
             self._references[key] = self._make(
                 "references", len(self._references), source, key.table
@@ -175,9 +185,3 @@ class KeptRows:
 
     def _same(self, left: str, right: str, table: str) -> sql.Composed:
         return equal_keys(left, right, self._tables[table].primary_key)
-
-
-def _from_kept(names: tuple[str, ...] | list[str]) -> sql.Composed:
-    return sql.SQL(", ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("k", name)) for name in names
-    )

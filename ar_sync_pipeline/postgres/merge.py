@@ -115,6 +115,8 @@ def compute_merge(
     targets: Mapping[str, TargetTable],
     staged: Sequence[StagedTable],
     prefix: str,
+    *,
+    loose: bool,
 ) -> Merge:
     """Find out what staged tables change; writes nothing but temporary tables.
 
@@ -123,6 +125,11 @@ def compute_merge(
         targets: the travelling tables.
         staged: parents before children.
         prefix: of the temporary tables' names, unique within the transaction.
+        loose: archives before this one are missing. A row that it contradicts may then be alive at
+            the sender, and what is the receiver's own of it must not go.
+
+    Raises:
+        LoadRefusedError: a loose archive gives a unique value of one row to another.
     """
     differences = [
         find_differences(connection, table, f"{prefix}_{number}")
@@ -142,6 +149,15 @@ def compute_merge(
             doomed.doom(table.target.name, absent_rows(table))
         if not difference.empty:
             for query in displaced_rows(difference):
-                doomed.doom(table.target.name, query)
+                if doomed.doom(table.target.name, query) and loose:
+                    raise _contradiction(table.target.name)
     doomed.cascade()
     return Merge(connection, differences, doomed)
+
+
+def _contradiction(table: str) -> LoadRefusedError:
+    return LoadRefusedError(
+        f"a row of {table} takes over a unique value, and what became of the row that had it"
+        " was in an archive that is missing",
+        remedy="nothing; the next archive that covers the hole brings both",
+    )

@@ -72,19 +72,49 @@ def chain_of(ledger: Iterable[Span]) -> Chain | None:
     Args:
         ledger: what has been applied; superseded archives left out.
     """
-    spans = list(ledger)
-    base = newest(span for span in spans if span.kind is ArchiveKind.COMPLETE)
+    base, later = _base_and_later(ledger)
     if base is None:
         return None
     end, reached, holes = base, base.snapshot_at, list[Hole]()
-    later = (s for s in spans if s.kind is ArchiveKind.PARTIAL and s.snapshot_at > base.snapshot_at)
-    for span in sorted(later, key=lambda span: (span.snapshot_at, span.archive_id)):
-        if span.covers_from is not None and span.covers_from <= end.snapshot_at:
+    for span in later:
+        if _joins(span, end):
             end, holes = span, []
         elif span.covers_from is None or span.covers_from > reached:
             holes.append(Hole(reached, span.covers_from, span.archive_id))
         reached = span.snapshot_at
     return Chain(end.snapshot_at, end.archive_id, tuple(holes))
+
+
+def joined(ledger: Iterable[Span]) -> frozenset[UUID]:
+    """The base and the partials that join the chain; behind the others' start is a hole.
+
+    An archive that joins brings every row that differs from what the receiver holds by then. What
+    it contradicts and does not bring is therefore gone at the sender.
+    """
+    end, later = _base_and_later(ledger)
+    if end is None:
+        return frozenset()
+    found = {end.archive_id}
+    for span in later:
+        if _joins(span, end):
+            end = span
+            found.add(span.archive_id)
+    return frozenset(found)
+
+
+def _base_and_later(ledger: Iterable[Span]) -> tuple[Span | None, list[Span]]:
+    spans = list(ledger)
+    base = newest(span for span in spans if span.kind is ArchiveKind.COMPLETE)
+    later = (
+        span
+        for span in spans
+        if span.kind is ArchiveKind.PARTIAL and base and span.snapshot_at > base.snapshot_at
+    )
+    return base, sorted(later, key=lambda span: (span.snapshot_at, span.archive_id))
+
+
+def _joins(span: Span, end: Span) -> bool:
+    return span.covers_from is not None and span.covers_from <= end.snapshot_at
 
 
 def newest(spans: Iterable[Span]) -> Span | None:

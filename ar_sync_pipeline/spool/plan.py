@@ -3,6 +3,10 @@
 The receiver's state is a function of the set of archives: the newest complete, then all later
 partials in the order of their snapshots (design, section 7). A load restores exactly that state,
 whatever order the archives arrived in.
+
+An older partial that comes when the unbroken chain already reaches beyond it is left out: all that
+it could bring is there, in that version or a newer one, and rows that the sender has deleted since
+then would only come back.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.chain import Span, newest
+from ar_sync_pipeline.spool.chain import Span, chain_of, joined, newest
 
 
 @dataclass(frozen=True)
@@ -40,16 +44,19 @@ class LoadPlan:
     Attributes:
         apply: archives to apply one after the other in one transaction; may hold retained ones
             that must be applied once more behind an older archive that came late.
-        superseded: archives that are older than the base and bring nothing.
+        superseded: archives that bring nothing: they are older than the base, or partials from
+            before the end of the unbroken chain.
         healed: waiting archives that the ledger already holds; only their names are to change.
         held_back: archives that came late and would take readers back in time, because a later
             one that was applied is no longer there to be applied behind them.
+        loose: those of ``apply`` before whose start a hole is known.
     """
 
     apply: tuple[Candidate, ...]
     superseded: tuple[Candidate, ...] = ()
     healed: tuple[Candidate, ...] = ()
     held_back: tuple[Candidate, ...] = ()
+    loose: frozenset[UUID] = frozenset()
 
 
 def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPlan:
@@ -62,13 +69,22 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
     known = {span.archive_id for span in ledger}
     healed = [c for c in candidates if c.waiting and c.archive_id in known]
     retained = [c for c in candidates if c.archive_id in known]
-    new = _by_snapshot(c for c in candidates if c.archive_id not in known)
+    unknown = _by_snapshot(c for c in candidates if c.archive_id not in known)
+    chain = chain_of(ledger)
+    covered = tuple(c for c in unknown if chain and _is_covered(c, chain.until))
+    new = tuple(c for c in unknown if c not in covered)
     held_back: list[Candidate] = []
     while True:
         plan = _restore(new, retained, ledger)
         back = _goes_back(plan.apply, ledger)
         if not back:
-            return LoadPlan(plan.apply, plan.superseded, tuple(healed), _by_snapshot(held_back))
+            return LoadPlan(
+                plan.apply,
+                _by_snapshot((*covered, *plan.superseded)),
+                tuple(healed),
+                _by_snapshot(held_back),
+                _loose(plan.apply, ledger),
+            )
         late = next(c for c in plan.apply if c in new)
         held_back.append(late)
         new = tuple(c for c in new if c is not late)
@@ -116,6 +132,17 @@ def _goes_back(apply: Sequence[Candidate], ledger: Sequence[Span]) -> bool:
         and span.archive_id not in at_hand
         for span in ledger
     )
+
+
+def _is_covered(candidate: Candidate, whole_until: datetime) -> bool:
+    return candidate.kind is ArchiveKind.PARTIAL and candidate.snapshot_at <= whole_until
+
+
+def _loose(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
+    spans = {span.archive_id: span for span in ledger}
+    for c in apply:
+        spans[c.archive_id] = Span(c.archive_id, c.kind, c.snapshot_at, c.covers_from)
+    return frozenset(spans) - joined(spans.values())
 
 
 def _later(candidate: Candidate, base_at: datetime | None) -> bool:

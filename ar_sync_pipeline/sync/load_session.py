@@ -14,10 +14,11 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
-from ar_sync_pipeline.media.install import Outcome, clean_leftovers
+from ar_sync_pipeline.media.install import Outcome
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
@@ -124,9 +125,6 @@ class LoadSession:
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
         stager = ArchiveStager(self._connection, self._catalog, self._tables, self._media, at_hand)
-        if self._media is not None and any(m.media for m in at_hand.manifests.values()):
-            # Half a picture that a killed load left; the load lock keeps all others out.
-            clean_leftovers(self._media)
         staged = []
         for number, candidate in enumerate(at_hand.plan.apply):
             with self._blaming(candidate.archive_id):
@@ -140,7 +138,8 @@ class LoadSession:
             with self._blaming(archive.manifest.archive_id):
                 loaded.append(self._summary(archive, self._merge(number, archive, kept)))
         if kept is not None:
-            kept.restore()
+            with self._blaming(staged[-1].manifest.archive_id):
+                kept.restore()
             gone = kept.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
@@ -160,11 +159,12 @@ class LoadSession:
             {staged.target.name: staged.target for staged in archive.tables},
             archive.tables,
             f"ar_sync_merge_{number}",
+            loose=archive.manifest.archive_id in self._at_hand.plan.loose,
         )
         plan = tuple(merge.plan())
         self._count_before(merge)
         if kept is not None:
-            kept.remember(merge.doomed)
+            kept.remember(merge.doomed, final=archive.manifest.kind is ArchiveKind.COMPLETE)
         merge.carry_out()
         for staged in archive.tables:
             if archive.comparable and staged.has_every_column:

@@ -125,12 +125,16 @@ class ReceiverSide:
 
     def deliver(self, dumped: Dumped, content: bytes | None = None) -> Path:
         """Put an archive into the spool, as it was made or with other bytes."""
-        target = self.spool / dumped.name.kind / dumped.name.waiting
+        target = self.file_of(dumped)
         if content is None:
             shutil.copyfile(dumped.file, target)
         else:
             target.write_bytes(content)
         return target
+
+    def file_of(self, dumped: Dumped) -> Path:
+        """Where an archive waits in the spool."""
+        return self.spool / dumped.name.kind / dumped.name.waiting
 
     def seen_from_sender(self) -> ReceiverView:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
@@ -169,15 +173,12 @@ class ReceiverSide:
             " || regexp_replace(label, '^rewritten ', '') WHERE transformed IS NOT TRUE"
         )
 
-    def see(self, parent: int, value: int) -> None:
-        query = f"UPDATE app_parent SET seen = {value} WHERE id = {parent} RETURNING id"
-        if self.run(query):
-            self.own.seen[parent] = value
-
-    def rate(self, child: int, value: int) -> None:
-        query = f"UPDATE app_child SET stars = {value} WHERE id = {child} RETURNING id"
-        if self.run(query):
-            self.own.stars[child] = value
+    def rate_everything(self, value: int) -> None:
+        """Set the receiver's own columns of every row."""
+        for (parent,) in self.run(f"UPDATE app_parent SET seen = {value} RETURNING id"):
+            self.own.seen[as_integer(parent)] = value
+        for (child,) in self.run(f"UPDATE app_child SET stars = {value} RETURNING id"):
+            self.own.stars[as_integer(child)] = value
 
     def take_note(self, parent: int, child: int) -> None:
         """A row of the receiver's own that needs a parent and may name a child, and back."""
@@ -191,3 +192,8 @@ class ReceiverSide:
             self.own.remarks[note] = note
             self.run(f"INSERT INTO app_remark VALUES ({note}, {note})")
             self.run(f"UPDATE app_child SET note_id = {note} WHERE id = {child}")
+
+
+def as_integer(value: object) -> int:
+    assert isinstance(value, int)
+    return value

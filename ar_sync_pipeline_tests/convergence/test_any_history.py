@@ -122,6 +122,38 @@ class History(RuleBasedStateMachine):
     def start_of(self, dumped: Dumped) -> Dumped | None:
         return next((d for d in self.sender.dumped if d.name.snapshot_at == dumped.since), None)
 
+    @rule(writes=transactions, look_back=st.booleans())
+    def changes_go_through(self, writes: list[Write], look_back: bool) -> None:
+        self.change_rows(writes)
+        if look_back:
+            self.clock.pass_time(timedelta(minutes=5))
+        self.dump_a_partial(delivered=True, published=True, link=True)
+        self.load()
+
+    @rule(lost=transactions, arriving=transactions)
+    def changes_are_lost_on_the_way(self, lost: list[Write], arriving: list[Write]) -> None:
+        """The sender dumps the next partial before it can know."""
+        self.change_rows(lost)
+        self.dump_a_partial(delivered=True, published=True, link=True)
+        file = self.receiver.file_of(self.sender.dumped[-1])
+        self.change_rows(arriving)
+        self.clock.pass_time(timedelta(minutes=5))
+        self.dump_a_partial(delivered=True, published=True, link=True)
+        file.unlink()
+
+    @rule(first=transactions, second=transactions)
+    def partials_overtake_each_other(self, first: list[Write], second: list[Write]) -> None:
+        for writes in (first, second):
+            self.change_rows(writes)
+            self.clock.pass_time(timedelta(minutes=5))
+            self.dump_a_partial(delivered=True, published=True, link=True)
+        late = self.receiver.file_of(self.sender.dumped[-2])
+        content = late.read_bytes()
+        late.unlink()
+        self.load()
+        late.write_bytes(content)
+        self.load()
+
     # The adversary.
 
     def dumped(self, data: st.DataObject) -> Dumped:
@@ -187,8 +219,7 @@ class History(RuleBasedStateMachine):
     @rule(parent=parents, child=children)
     def people_work_at_the_receiver(self, parent: int, child: int) -> None:
         self.value += 1
-        self.receiver.see(parent, self.value)
-        self.receiver.rate(child, self.value)
+        self.receiver.rate_everything(self.value)
         self.receiver.take_note(parent, child)
 
     @rule()

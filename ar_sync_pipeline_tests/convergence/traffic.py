@@ -7,11 +7,11 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
-PARENTS, CHILDREN, TEAMS = 5, 8, 3
+PARENTS, CHILDREN, TEAMS = 4, 6, 2
 _parent = st.integers(1, PARENTS)
 _child = st.integers(1, CHILDREN)
 _team = st.integers(1, TEAMS)
-_code = st.sampled_from("abcd")
+_code = st.sampled_from("abc")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,12 @@ _templates = st.one_of(
     ),
     _values("UPDATE app_parent SET code = '{1}' WHERE id = {0}", _parent, _code),
     _values("UPDATE app_parent SET code = NULL WHERE id = {0}", _parent),
+    _values(
+        "UPDATE app_parent SET code = NULL WHERE code = '{1}';"
+        " UPDATE app_parent SET code = '{1}' WHERE id = {0}",
+        _parent,
+        _code,
+    ),
     _values("UPDATE app_parent SET label = '{1}' WHERE id = {0}", _parent, _code),
     _values("UPDATE app_parent SET boss_id = NULL WHERE id = {0}", _parent),
     _values("SELECT exchange_codes({0}, {1})", _parent, _parent),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.chain import Span
+from ar_sync_pipeline.spool.chain import Span, chain_of
 from ar_sync_pipeline.spool.plan import Candidate, plan_load
 
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
@@ -77,6 +77,20 @@ def test_database_that_was_restored_gets_its_applied_archives_again() -> None:
     assert minutes(plan.apply) == [10, 15, 20]
 
 
+def test_late_partial_within_the_unbroken_chain_brings_nothing() -> None:
+    """Its changes came with the later one; what was deleted meanwhile must not come back."""
+    ledger = [applied(5, COMPLETE), applied(20, covers_from=5)]
+    plan = plan_load([archive(10)], ledger)
+    assert (minutes(plan.apply), minutes(plan.superseded)) == ([], [10])
+
+
+def test_partials_behind_a_hole_are_told_apart() -> None:
+    joining = replace(archive(10), covers_from=at(5))
+    loose = replace(archive(20), covers_from=at(15))
+    plan = plan_load([joining, loose, archive(25)], [applied(5, COMPLETE)])
+    assert {found.int for found in plan.loose} == {20, 25}
+
+
 class TestReadersNeverGoBack:
     """A late archive is held back where an applied later one cannot be applied behind it."""
 
@@ -110,7 +124,10 @@ histories = st.lists(
 def test_any_order_of_delivery_ends_with_base_and_later_partials_in_order(
     history: list[tuple[int, ArchiveKind]], data: st.DataObject
 ) -> None:
-    """Applied one after the other in any order and any grouping, the outcome is the model's."""
+    """Applied one after the other in any order and any grouping, the outcome is the model's.
+
+    Left out are only partials that came when the unbroken chain had reached beyond them.
+    """
     pending = data.draw(st.permutations(history))
     state: list[int] = []
     ledger: dict[int, Span] = {}
@@ -123,7 +140,10 @@ def test_any_order_of_delivery_ends_with_base_and_later_partials_in_order(
             minute = candidate.archive_id.int
             state = [minute] if candidate.kind is COMPLETE else [*_without(state, minute), minute]
             ledger[minute] = applied(minute, candidate.kind)
-    assert state == _model(history)
+    model, chain = _model(history), chain_of(ledger.values())
+    left_out = [m for m in model if m not in state]
+    assert state == [m for m in model if m in state]
+    assert all(chain is not None and at(m) < chain.until for m in left_out)
 
 
 def _without(state: list[int], minute: int) -> list[int]:

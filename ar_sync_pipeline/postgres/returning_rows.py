@@ -1,0 +1,161 @@
+"""Deleted rows that may come back at the end of a load, as many of them as fit together.
+
+A row comes back if nobody has taken its key or a unique value of it meanwhile, and if every row
+that it refers to is there or comes back too; a reference that may be NULL becomes NULL instead.
+Rows that refer to each other come back together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
+
+
+class ReturningRows:
+    """Rows that were deleted, in temporary tables by table name.
+
+    Args:
+        tables: every table of the receiver's schema.
+        targets: the tables that travel, by name.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        schema: str,
+        tables: Mapping[str, TableFacts],
+        targets: Mapping[str, TargetTable],
+    ) -> None:
+        self._connection = connection
+        self._schema = schema
+        self._tables = tables
+        self._targets = targets
+        self._rows: dict[str, sql.Identifier] = {}
+        self._source_values: dict[str, sql.Identifier] = {}
+
+    def remember(self, table: str, rows: sql.Composed) -> None:
+        """Copy rows that are about to be deleted; the latest copy counts."""
+        if table not in self._rows:
+            self._rows[table] = self._make(table, self._table(table))
+        self._replace(table, self._rows[table], rows)
+        target = self._targets.get(table)
+        if target is None or not target.rewritten:
+            return
+        if table not in self._source_values:
+            self._source_values[table] = self._make(table, target.source_values)
+        sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
+            target.source_values, rows, equal_keys("s", "r", target.primary_key)
+        )
+        self._replace(table, self._source_values[table], sent)
+
+    def put_back(self) -> None:
+        """Insert the rows that may come back; constraints are deferred by the caller."""
+        for table in self._rows:
+            self._drop_taken(table)
+        while any([self._drop_dangling(key) for key in self._references()]):
+            pass
+        for table, relation in self._rows.items():
+            facts = self._tables[table]
+            names = [column.name for column in facts.columns if not column.generated]
+            self._connection.execute(
+                sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
+                    self._table(table), column_list(names), column_list(names), relation
+                )
+            )
+        for table, relation in self._source_values.items():
+            target = self._targets[table]
+            self._connection.execute(
+                sql.SQL("INSERT INTO {} SELECT s.* FROM {} AS s JOIN {} AS k ON {}").format(
+                    target.source_values,
+                    relation,
+                    self._rows[table],
+                    equal_keys("s", "k", target.primary_key),
+                )
+            )
+
+    def _references(self) -> list[ForeignKey]:
+        return [key for table in self._rows for key in self._tables[table].foreign_keys]
+
+    def _drop_taken(self, table: str) -> None:
+        """Forget rows whose key or unique value is another row's now."""
+        facts = self._tables[table]
+        for unique_key in (facts.primary_key, *facts.unique_keys):
+            self._connection.execute(
+                sql.SQL("DELETE FROM {} AS k USING {} AS t WHERE {}").format(
+                    self._rows[table], self._table(table), equal_keys("k", "t", unique_key)
+                )
+            )
+
+    def _drop_dangling(self, key: ForeignKey) -> bool:
+        """Forget rows, or references that may be NULL, that would name nothing."""
+        relation = self._rows[key.table]
+        if self._may_be_null(key):
+            assignments = (sql.SQL("{} = NULL").format(sql.Identifier(c)) for c in key.columns)
+            statement = sql.SQL("UPDATE {} AS k SET {} WHERE {}").format(
+                relation, sql.SQL(", ").join(assignments), self._names_nothing(key)
+            )
+        else:
+            statement = sql.SQL("DELETE FROM {} AS k WHERE {}").format(
+                relation, self._names_nothing(key)
+            )
+        return self._connection.execute(statement).rowcount > 0
+
+    def _names_nothing(self, key: ForeignKey) -> sql.Composed:
+        conditions = [
+            sql.SQL("{} IS NOT NULL").format(sql.Identifier("k", column)) for column in key.columns
+        ]
+        parents = [self._table(key.referenced_table)]
+        if key.referenced_table in self._rows:
+            parents.append(self._rows[key.referenced_table])
+        conditions += [
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS p WHERE {})").format(parent, _refers(key))
+            for parent in parents
+        ]
+        return sql.SQL(" AND ").join(conditions)
+
+    def _may_be_null(self, key: ForeignKey) -> bool:
+        """A shared column is the sender's: its row is not changed, but left out."""
+        target = self._targets.get(key.table)
+        columns = [self._tables[key.table].column(name) for name in key.columns]
+        own = target is None or not set(key.columns) & set(target.shared)
+        return own and all(column is not None and column.nullable for column in columns)
+
+    def _replace(self, table: str, relation: sql.Identifier, rows: sql.Composed) -> None:
+        key = column_list(self._tables[table].primary_key)
+        self._connection.execute(
+            sql.SQL("DELETE FROM {} WHERE ({}) IN (SELECT {} FROM ({}) AS r)").format(
+                relation, key, key, rows
+            )
+        )
+        self._connection.execute(sql.SQL("INSERT INTO {} {}").format(relation, rows))
+
+    def _make(self, table: str, like: sql.Identifier) -> sql.Identifier:
+        number = len(self._rows) + len(self._source_values)
+        relation = sql.Identifier("pg_temp", f"ar_sync_returning_{number}")
+        self._connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS TABLE {} WITH NO DATA").format(
+                relation, like
+            )
+        )
+        self._connection.execute(
+            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+                relation, column_list(self._tables[table].primary_key)
+            )
+        )
+        return relation
+
+    def _table(self, name: str) -> sql.Identifier:
+        return sql.Identifier(self._schema, name)
+
+
+def _refers(key: ForeignKey) -> sql.Composed:
+    return sql.SQL(" AND ").join(
+        sql.SQL("{} = {}").format(sql.Identifier("p", there), sql.Identifier("k", here))
+        for here, there in zip(key.columns, key.referenced_columns, strict=True)
+    )
