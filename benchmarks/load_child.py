@@ -4,7 +4,7 @@
 
 With ``all`` the receiver behaves as one whose digest function is another than the sender's.
 Prints what starting Python cost, which is no part of the deed; a load also how many chunks it
-staged, and how many rows and MB it changed.
+staged, and how many rows and MB it changed, as tuples alone and as they are stored.
 """
 
 from __future__ import annotations
@@ -43,19 +43,25 @@ def main(deed: str, sender: str, receiver: str, folder: str, staged: str) -> Non
 def _changes(receiver: str, report: LoadReport) -> dict[str, float]:
     (loaded,) = report.loaded
     changed = {plan.table: plan.added + plan.changed + plan.deleted for plan in loaded.tables}
+    sizes = {table: _row_bytes(receiver, table) for table, rows in changed.items() if rows}
     return {
         "chunks": loaded.chunks,
         "chunks_staged": loaded.chunks_staged,
         "rows": sum(changed.values()),
-        "mb": sum(rows * _row_mb(receiver, table) for table, rows in changed.items() if rows),
+        "row_mb": sum(changed[table] * row for table, (row, _) in sizes.items()) / 1e6,
+        "stored_mb": sum(changed[table] * stored for table, (_, stored) in sizes.items()) / 1e6,
     }
 
 
-def _row_mb(url: str, table: str) -> float:
-    query = "SELECT avg(pg_column_size(t.*)) / 1e6 FROM (SELECT * FROM {} LIMIT 1000) AS t"
+def _row_bytes(url: str, table: str) -> tuple[float, float]:
+    """The average size of a row: as a tuple alone, and with its share of pages and indexes."""
+    query = sql.SQL(
+        "SELECT (SELECT avg(pg_column_size(t.*)) FROM (SELECT * FROM {table} LIMIT 1000) AS t),"
+        " pg_total_relation_size({name}) / (SELECT count(*) FROM {table})"
+    ).format(table=sql.Identifier(table), name=sql.Literal(f'"{table}"'))
     with psycopg.connect(url) as connection:
-        row = connection.execute(sql.SQL(query).format(sql.Identifier(table))).fetchone()
-    return float(row[0] or 0) if row else 0.0
+        row = connection.execute(query).fetchone()
+    return (float(row[0]), float(row[1])) if row and row[0] else (0.0, 0.0)
 
 
 if __name__ == "__main__":
