@@ -7,6 +7,7 @@ touches nothing else. Rows are compared to the bit; an unchanged row is never lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -114,23 +115,29 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     return row[0] if row else 0
 
 
-def count_drift(connection: Connection, difference: TableDifference) -> int | None:
+def count_drift(
+    connection: Connection, difference: TableDifference, later: Sequence[sql.Identifier] = ()
+) -> int | None:
     """Differing rows that partials should have brought long ago; None: the archive cannot tell.
 
     To be asked before the rows are written.
+
+    Args:
+        later: staging tables of the archives that are applied behind this one; a row in one of
+            them differs because the receiver is ahead of a late complete.
     """
     staged = difference.staged
     if staged.changed_keys is None:
         return None
     if difference.empty:
         return 0
-    query = sql.SQL(
-        "SELECT count(*) FROM {} AS d WHERE NOT EXISTS (SELECT FROM {} AS k WHERE {})"
-    ).format(
-        difference.relation,
-        staged.changed_keys,
-        equal_keys("k", "d", staged.target.primary_key),
+    explained = sql.SQL(" AND ").join(
+        sql.SQL("NOT EXISTS (SELECT FROM {} AS k WHERE {})").format(
+            relation, equal_keys("k", "d", staged.target.primary_key)
+        )
+        for relation in (staged.changed_keys, *later)
     )
+    query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(difference.relation, explained)
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 

@@ -153,7 +153,9 @@ class KeptRows:
 
     def _reference(self, key: ForeignKey) -> sql.Identifier:
         if key not in self._references:
-            names: Iterable[str] = dict.fromkeys((*self._tables[key.table].primary_key, *key.columns))
+            names: Iterable[str] = dict.fromkeys(
+                (*self._tables[key.table].primary_key, *key.columns)
+            )
             source = sql.SQL("SELECT {} FROM {}").format(column_list(names), self._table(key.table))
             self._references[key] = self._make(
                 "references", len(self._references), source, key.table

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import psycopg
+from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.deletion import DoomedRows
@@ -63,8 +64,12 @@ class Merge:
     differences: Sequence[TableDifference]
     doomed: DoomedRows
 
-    def plan(self) -> list[TablePlan]:
-        """Rows to add, change and delete, by table."""
+    def plan(self, later: Mapping[str, Sequence[sql.Identifier]]) -> list[TablePlan]:
+        """Rows to add, change and delete, by table.
+
+        Args:
+            later: by table, the staging tables of the archives that are applied behind this one.
+        """
         plans = [
             TablePlan(
                 difference.staged.target.name,
@@ -73,7 +78,9 @@ class Merge:
                 changed=difference.changed,
                 deleted=self.doomed.counts.get(difference.staged.target.name, 0),
                 row_count=difference.staged.manifest.row_count,
-                drift=count_drift(self.connection, difference),
+                drift=count_drift(
+                    self.connection, difference, later.get(difference.staged.target.name, ())
+                ),
             )
             for difference in self.differences
         ]

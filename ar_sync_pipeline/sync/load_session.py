@@ -6,11 +6,13 @@ see the state before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
+
+from psycopg import sql
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -136,7 +138,8 @@ class LoadSession:
         loaded = []
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
-                loaded.append(self._summary(archive, self._merge(number, archive, kept)))
+                plan = self._merge(number, archive, kept, _relations(staged[number + 1 :]))
+                loaded.append(self._summary(archive, plan))
         if kept is not None:
             with self._blaming(staged[-1].manifest.archive_id):
                 kept.restore()
@@ -150,7 +153,11 @@ class LoadSession:
         return KeptRows(self._connection, self._catalog.schema_name, self._tables, targets)
 
     def _merge(
-        self, number: int, archive: StagedArchive, kept: KeptRows | None
+        self,
+        number: int,
+        archive: StagedArchive,
+        kept: KeptRows | None,
+        later: Mapping[str, Sequence[sql.Identifier]],
     ) -> tuple[TablePlan, ...]:
         merge = compute_merge(
             self._connection,
@@ -161,7 +168,7 @@ class LoadSession:
             f"ar_sync_merge_{number}",
             loose=archive.manifest.archive_id in self._at_hand.plan.loose,
         )
-        plan = tuple(merge.plan())
+        plan = tuple(merge.plan(later))
         self._count_before(merge)
         if kept is not None:
             kept.remember(merge.doomed, final=archive.manifest.kind is ArchiveKind.COMPLETE)
@@ -226,6 +233,15 @@ class LoadSession:
             media_installed=len(archive.media) - unchanged,
             media_unchanged=unchanged,
         )
+
+
+def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifier]]:
+    """The staging tables of some archives, by the table that they are for."""
+    relations: dict[str, list[sql.Identifier]] = {}
+    for archive in archives:
+        for staged in archive.tables:
+            relations.setdefault(staged.target.name, []).append(staged.relation)
+    return relations
 
 
 def _guard_error(name: str, found: Sequence[Deletion]) -> DeleteGuardError:
