@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.settings import load_sender_settings
-from ar_sync_pipeline.sync.lag import explain_lag
+from ar_sync_pipeline.sync.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.receiver_view import look_at_receiver
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -20,27 +20,22 @@ FIVE = timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(
-    ("minutes", "facts", "sentence"),
+    ("minutes", "backlog", "sentence"),
     [
-        (3, {}, "data until 2026-11-23 11:57:00 UTC, 3 min behind, because that was the last"),
-        (30, {}, "30 min behind, because no newer archive has arrived"),
-        (30, {"waiting": 3}, "because 3 archives wait for the next load"),
-        (30, {"holes": 1, "waiting": 3}, "because an archive was lost on the way"),
-        (30, {"parked": ["X waits for 0035"], "holes": 1}, "because X waits for 0035."),
-        (30, {"parked": ["X waits", "Y waits"]}, "because X waits (and 1 more)."),
+        (3, Backlog(), "until 2026-11-23 11:57:00 UTC, 3 min behind, because that was the last"),
+        (30, Backlog(), "30 min behind, because no newer archive has arrived"),
+        (30, Backlog(waiting=3), "because 3 archives wait for the next load"),
+        (30, Backlog(holes=1, waiting=3), "because an archive was lost on the way"),
+        (30, Backlog(holes=1, parked=["X waits for 0035"]), "because X waits for 0035."),
+        (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),
     ],
 )
-def test_lag_is_one_number_and_one_reason(
-    minutes: int, facts: dict[str, object], sentence: str
-) -> None:
-    given = {"holes": 0, "waiting": 0, "parked": []} | facts
-    lag = explain_lag(NOON - timedelta(minutes=minutes), NOON, FIVE, **given)  # type: ignore[arg-type]
-    assert sentence in str(lag)
+def test_lag_is_one_number_and_one_reason(minutes: int, backlog: Backlog, sentence: str) -> None:
+    assert sentence in str(explain_lag(NOON - timedelta(minutes=minutes), NOON, FIVE, backlog))
 
 
 def test_receiver_without_a_complete_says_so() -> None:
-    lag = explain_lag(None, NOON, FIVE, holes=0, waiting=0, parked=[])
-    assert str(lag) == (
+    assert str(explain_lag(None, NOON, FIVE, Backlog())) == (
         "The receiver holds no data yet, because no complete archive has been applied."
     )
 

@@ -31,52 +31,47 @@ class Lag:
         )
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """What stands between the receiver and the sender's present.
+
+    Attributes:
+        holes: stretches that are known to be missing.
+        waiting: archives in the spool that no load has looked at.
+        parked: of each parked archive, which and why.
+    """
+
+    holes: int = 0
+    waiting: int = 0
+    parked: Sequence[str] = ()
+
+
 def explain_lag(
-    data_until: datetime | None,
-    now: datetime,
-    interval: timedelta,
-    *,
-    holes: int,
-    waiting: int,
-    parked: Sequence[str],
+    data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> Lag:
     """Find the one reason that an operator should look at first.
 
     Args:
         interval: of the windows; a receiver that is less than two behind is up to date.
-        holes: stretches that are known to be missing.
-        waiting: archives in the spool that no load has looked at.
-        parked: of each parked archive, which and why.
     """
-    behind = None if data_until is None else (now - data_until).total_seconds() / 60
-    return Lag(
-        data_until,
-        behind,
-        _reason(data_until, now, interval, holes=holes, waiting=waiting, parked=parked),
-    )
+    age = None if data_until is None else now - data_until
+    minutes = None if age is None else age.total_seconds() / 60
+    return Lag(data_until, minutes, _reason(age, interval, backlog))
 
 
-def _reason(
-    data_until: datetime | None,
-    now: datetime,
-    interval: timedelta,
-    *,
-    holes: int,
-    waiting: int,
-    parked: Sequence[str],
-) -> str:
-    if parked:
-        more = f" (and {len(parked) - 1} more)" if len(parked) > 1 else ""
-        return f"{parked[0]}{more}"
-    if holes:
+def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
+    if backlog.parked:
+        first, *others = backlog.parked
+        return first + (f" (and {len(others)} more)" if others else "")
+    if backlog.holes:
         return (
             "an archive was lost on the way; the sender's next partial, or the next complete,"
             " carries what it held"
         )
-    if waiting:
-        return f"{waiting} archives wait for the next load"
-    if data_until is None:
+    if backlog.waiting:
+        return f"{backlog.waiting} archives wait for the next load"
+    if age is None:
         return "no complete archive has been applied"
-    if now - data_until > 2 * interval + timedelta(minutes=1):
+    if age > 2 * interval + timedelta(minutes=1):
         return "no newer archive has arrived"
     return "that was the last window, all is well"

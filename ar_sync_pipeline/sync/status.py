@@ -11,7 +11,7 @@ from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
-from ar_sync_pipeline.sync.lag import Lag, explain_lag
+from ar_sync_pipeline.sync.lag import Backlog, Lag, explain_lag
 from ar_sync_pipeline.sync.load_plan import chain_in
 from ar_sync_pipeline.sync.receiver_view import look_at_receiver
 from ar_sync_pipeline.sync.sent_archives import read_sent
@@ -68,9 +68,11 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         chain.until if chain else None,
         now,
         timedelta(minutes=settings.partial_interval),
-        holes=len(chain.holes) if chain else 0,
-        waiting=len(waiting),
-        parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
+        Backlog(
+            holes=len(chain.holes) if chain else 0,
+            waiting=len(waiting),
+            parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
+        ),
     )
     applied = [line for line in ledger if not line.superseded]
     superseded = [line for line in ledger if line.superseded]
@@ -107,9 +109,11 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         position.watermark.snapshot_at if position and position.watermark else None,
         now,
         timedelta(minutes=settings.partial_interval),
-        holes=position.holes if position else 0,
-        waiting=len(view.waiting or ()),
-        parked=[parked.reason for parked in position.parked] if position else [],
+        Backlog(
+            holes=position.holes if position else 0,
+            waiting=len(view.waiting or ()),
+            parked=[parked.reason for parked in position.parked] if position else [],
+        ),
     )
     late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
     return Status(
