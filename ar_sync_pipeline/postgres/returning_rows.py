@@ -58,7 +58,7 @@ class ReturningRows:
         """Insert the rows that may come back; constraints are deferred by the caller."""
         for table in self._rows:
             self._drop_taken(table)
-        while any([self._drop_dangling(key) for key in self._references()]):
+        while any(self._drop_dangling(key) for key in self._references()):
             pass
         for table, relation in self._rows.items():
             facts = self._tables[table]

@@ -180,9 +180,7 @@ class SenderSide:
     def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
-        dump_complete(
-            self.url, CATALOG, build, self.clock, since=acknowledged, after=self._after()
-        )
+        dump_complete(self.url, CATALOG, build, self.clock, since=acknowledged, after=self._after())
         return self._seal(build, published)
 
     def close(self) -> None:
@@ -202,11 +200,8 @@ class SenderSide:
         build.remove()
         if published:
             remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
-        shipment = Shipment(
-            manifest.window is None, manifest.snapshot_at, rows_in_archive(file)
-        )
+        shipment = Shipment(manifest.window is None, manifest.snapshot_at, rows_in_archive(file))
         since = manifest.since.snapshot_at if manifest.since else None
         dumped = Dumped(manifest.name, since, file, shipment, self.state())
         self.dumped.append(dumped)
         return dumped
-
