@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
 from typing import Any, NoReturn
 
 import psycopg
 
 from ar_sync_pipeline.media.install import ReadableStream
+from ar_sync_pipeline.postgres.copy_stream import ByteSink
 from ar_sync_pipeline.sync import dump_tables, load, load_session, publish, stage_archives
 
+Function = Callable[..., Any]
 _CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
 
 
@@ -45,37 +49,43 @@ def die_at_step(number: int) -> None:
     sys.addaudithook(hook)
 
 
+def _patch(room: ModuleType, name: str, around: Callable[[Function], Function]) -> None:
+    setattr(room, name, around(getattr(room, name)))
+
+
 def _before_staging() -> None:
-    stage_archives.ArchiveStager.stage = die  # type: ignore[method-assign]
+    _patch(stage_archives, "open_archive", lambda _: die)
 
 
 def _in_the_middle_of_a_copy() -> None:
-    decompress: Callable[..., Iterable[bytes]] = stage_archives.decompress_chunk
+    def half(decompress: Function) -> Function:
+        def pieces(*args: Any) -> Iterator[bytes]:
+            data = b"".join(decompress(*args))
+            yield data[: len(data) // 2]
+            die()
 
-    def half(*args: Any) -> Iterator[bytes]:
-        data = b"".join(decompress(*args))
-        yield data[: len(data) // 2]
-        die()
+        return pieces
 
-    stage_archives.decompress_chunk = half  # type: ignore[assignment]
+    _patch(stage_archives, "decompress_chunk", half)
 
 
 def _before_the_commit() -> None:
-    record: Callable[..., None] = load_session.record
+    def last_statement(record: Function) -> Function:
+        def statement(*args: Any, **names: Any) -> None:
+            record(*args, **names)
+            die()
 
-    def last_statement(*args: Any, **kwargs: Any) -> None:
-        record(*args, **kwargs)
-        die()
+        return statement
 
-    load_session.record = last_statement
+    _patch(load_session, "record", last_statement)
 
 
 def _between_commit_and_renaming() -> None:
-    load.mark_applied = die
+    _patch(load, "mark_applied", lambda _: die)
 
 
 def _between_renaming_and_receipt() -> None:
-    load.acknowledge = die
+    _patch(load, "acknowledge", lambda _: die)
 
 
 class _Half:
@@ -93,37 +103,36 @@ class _Half:
 
 
 def _in_the_middle_of_a_picture() -> None:
-    install = stage_archives.install_media
+    def half(install: Function) -> Function:
+        return lambda stream, entry, folder: install(_Half(stream, entry.size_bytes), entry, folder)
 
-    def half(stream: ReadableStream, entry: Any, folder: Any) -> Any:
-        return install(_Half(stream, entry.size_bytes), entry, folder)
-
-    stage_archives.install_media = half
+    _patch(stage_archives, "install_media", half)
 
 
-def _in_the_middle_of_a_dump() -> None:
-    copy_out: Callable[..., int] = dump_tables.copy_out
+class _DyingSink:
+    """Takes the first half of what comes, and then dies."""
 
-    class Sink:
-        def __init__(self, sink: Any) -> None:
-            self._sink = sink
+    def __init__(self, sink: ByteSink) -> None:
+        self._sink = sink
 
-        def write(self, data: bytes) -> int:
-            self._sink.write(data[: len(data) // 2])
-            return die()
+    def write(self, data: bytes) -> int:
+        self._sink.write(data[: len(data) // 2])
+        die()
 
-    dump_tables.copy_out = lambda connection, query, sink: copy_out(
-        connection, query, Sink(sink)
-    )
+
+def _in_the_middle_of_a_copy_out() -> None:
+    def half(copy_out: Function) -> Function:
+        return lambda connection, query, sink: copy_out(connection, query, _DyingSink(sink))
+
+    _patch(dump_tables, "copy_out", half)
 
 
 def _before_publishing() -> None:
-    publish.publish_with_retries = die
+    _patch(publish, "publish_with_retries", lambda _: die)
 
 
 def _in_the_middle_of_the_upload() -> None:
-    upload: Callable[..., Any] = publish.publish_with_retries
-    publish.publish_with_retries = lambda *args, **names: upload(*args, progress=die, **names)
+    _patch(publish, "publish_with_retries", lambda upload: partial(upload, progress=die))
 
 
 LOAD_POINTS: dict[str, Callable[[], None]] = {
@@ -135,7 +144,7 @@ LOAD_POINTS: dict[str, Callable[[], None]] = {
     "between renaming and receipt": _between_renaming_and_receipt,
 }
 DUMP_POINTS: dict[str, Callable[[], None]] = {
-    "in the middle of a copy out": _in_the_middle_of_a_dump,
+    "in the middle of a copy out": _in_the_middle_of_a_copy_out,
     "before publishing": _before_publishing,
     "in the middle of the upload": _in_the_middle_of_the_upload,
 }

@@ -44,9 +44,7 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
     build = open_build(settings.tmp_bkp_fldr, uuid4().hex)
     start = starting_point(settings, now)
     if order["what"] == "complete":
-        dump_complete(
-            url, catalog, build, lambda: now, since=start.acknowledged, after=start.after
-        )
+        dump_complete(url, catalog, build, lambda: now, since=start.acknowledged, after=start.after)
     else:
         window = Window(start=now - timedelta(minutes=5), end=now)
         request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
