@@ -10,7 +10,7 @@ changed. So all of this is kept in temporary tables, and put back at the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -153,9 +153,7 @@ class KeptRows:
 
     def _reference(self, key: ForeignKey) -> sql.Identifier:
         if key not in self._references:
-            names: Iterable[str] = dict.fromkeys(
-                (*self._tables[key.table].primary_key, *key.columns)
-            )
+            names = dict.fromkeys((*self._tables[key.table].primary_key, *key.columns))
             source = sql.SQL("SELECT {} FROM {}").format(column_list(names), self._table(key.table))
             self._references[key] = self._make(
                 "references", len(self._references), source, key.table

@@ -58,7 +58,7 @@ class ReturningRows:
         """Insert the rows that may come back; constraints are deferred by the caller."""
         for table in self._rows:
             self._drop_taken(table)
-        while sum(self._drop_dangling(key) for key in self._references()):
+        while any(self._drop_dangling(key) for key in self._references()):
             pass
         for table, relation in self._rows.items():
             facts = self._tables[table]
@@ -92,8 +92,8 @@ class ReturningRows:
                 )
             )
 
-    def _drop_dangling(self, key: ForeignKey) -> int:
-        """Forget rows, or references that may be NULL, that would name nothing; how many."""
+    def _drop_dangling(self, key: ForeignKey) -> bool:
+        """Forget rows, or references that may be NULL, that would name nothing."""
         relation = self._rows[key.table]
         if self._may_be_null(key):
             assignments = (sql.SQL("{} = NULL").format(sql.Identifier(c)) for c in key.columns)
@@ -104,7 +104,7 @@ class ReturningRows:
             statement = sql.SQL("DELETE FROM {} AS k WHERE {}").format(
                 relation, self._names_nothing(key)
             )
-        return self._connection.execute(statement).rowcount
+        return self._connection.execute(statement).rowcount > 0
 
     def _names_nothing(self, key: ForeignKey) -> sql.Composed:
         conditions = [

@@ -79,10 +79,10 @@ def own_data_is_kept(receiver: ReceiverSide, sender: SenderSide) -> None:
     own, deleted = receiver.own, sender.deleted()
     parents = {key for name, key in deleted if name == "app_parent"}
     children = {key for name, key in deleted if name == "app_child"}
-    seen = dict(receiver.run("SELECT id, seen FROM app_parent"))
-    stars = dict(receiver.run("SELECT id, stars FROM app_child"))
-    notes = dict(receiver.run("SELECT id, parent_id FROM app_note"))
-    remarks = dict(receiver.run("SELECT id, note_id FROM app_remark"))
+    seen = receiver.values("SELECT id, seen FROM app_parent")
+    stars = receiver.values("SELECT id, stars FROM app_child")
+    notes = receiver.values("SELECT id, parent_id FROM app_note")
+    remarks = receiver.values("SELECT id, note_id FROM app_remark")
     for parent, value in own.seen.items():
         assert str(parent) in parents or seen.get(parent) == value, f"seen of {parent}"
     for child, value in own.stars.items():
@@ -113,7 +113,9 @@ def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
     assert_same(receiver.state(), sender.state())
     for picture in sender.media.iterdir():
         assert (receiver.media / picture.name).read_bytes() == picture.read_bytes()
-    left_over = {p.name for p in receiver.media.iterdir()} - {p.name for p in sender.media.iterdir()}
+    left_over = {p.name for p in receiver.media.iterdir()} - {
+        p.name for p in sender.media.iterdir()
+    }
     assert left_over == set()
     assert list_waiting(receiver.spool) == []
     assert list_parked(receiver.spool) == []

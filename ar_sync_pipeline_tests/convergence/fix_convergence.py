@@ -15,13 +15,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline_tests.convergence.application import (
     CATALOG,
     RECEIVER_SCHEMA,
     SENDER_SCHEMA,
 )
 from ar_sync_pipeline_tests.convergence.row_images import Connection
-from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
@@ -71,8 +71,9 @@ class MortalRuns:
         self._process.stdout.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mortal_runs() -> Iterator[MortalRuns]:
+    """One process for all tests of a session: it takes a second to start, and a fork none."""
     runs = MortalRuns()
     yield runs
     runs.close()
@@ -88,9 +89,11 @@ class Servers:
     receiver: Connection
 
 
-@pytest.fixture
-def servers(database_factory: DatabaseFactory) -> Iterator[Servers]:
-    sender, receiver = database_factory(), database_factory()
+@pytest.fixture(scope="session")
+def servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
+    """Databases that every history empties before it begins."""
+    sender = postgres_server.create_database("convergence_sender")
+    receiver = postgres_server.create_database("convergence_receiver")
     execute(sender, SENDER_SCHEMA)
     execute(receiver, RECEIVER_SCHEMA)
     with ExitStack() as stack:

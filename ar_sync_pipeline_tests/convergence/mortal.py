@@ -8,75 +8,73 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NoReturn
+from uuid import uuid4
 
-import psycopg
-
+from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import load_receiver_settings
+from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.admit import admit_archives
+from ar_sync_pipeline.sync.build_folder import open_build
+from ar_sync_pipeline.sync.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump_tables import PartialRequest, dump_complete, dump_partial
 from ar_sync_pipeline.sync.load import load_archives
+from ar_sync_pipeline.sync.publish import publish_archive
+from ar_sync_pipeline.sync.watermark import starting_point
+from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS, die_at_step
 
-_CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
-
-
-def die() -> NoReturn:
-    """As ``kill -9``, or as the memory killer does."""
-    os.kill(os.getpid(), signal.SIGKILL)
-    raise AssertionError
+Order = dict[str, Any]
 
 
-def die_at_step(number: int) -> None:
-    """Count what reaches the database or the disk; die before the step of this number."""
-    steps = iter(range(1, number))
-
-    def step() -> None:
-        if next(steps, None) is None:
-            die()
-
-    wait = psycopg.Connection.wait
-
-    def counted_wait(self: Any, *args: Any, **kwargs: Any) -> Any:
-        step()
-        return wait(self, *args, **kwargs)
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        opens_to_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
-        if event in _CHANGES or opens_to_write:
-            step()
-
-    psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
-    sys.addaudithook(hook)
-
-
-def load(order: dict[str, Any]) -> None:
+def load(order: Order, catalog: Catalog, now: datetime) -> None:
     """Admit and load, as a run of the receiver's job does."""
     settings = load_receiver_settings(order["environ"])
-    catalog = Catalog.model_validate_json(order["catalog"])
-    now = datetime.fromisoformat(order["now"])
-    if order["step"]:
-        die_at_step(order["step"])
     admission = admit_archives(settings, catalog, lambda: now)
     load_archives(settings, catalog, admission.names, lambda: now)
 
 
-def _child(order: dict[str, Any]) -> NoReturn:
+def dump(order: Order, catalog: Catalog, now: datetime) -> None:
+    """Dump and send, as a run of the sender's jobs does."""
+    settings = load_sender_settings(order["environ"])
+    url = settings.sender_database_url.get_secret_value()
+    build = open_build(settings.tmp_bkp_fldr, uuid4().hex)
+    start = starting_point(settings, now)
+    if order["what"] == "complete":
+        dump_complete(url, catalog, build, lambda: now, since=start.acknowledged, after=start.after)
+    else:
+        window = Window(start=now - timedelta(minutes=5), end=now)
+        request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
+        dump_partial(url, catalog, build, lambda: now, request)
+    bundle_media(build, catalog, url, settings.sender_media_fldr, settings.media_patterns)
+    publish_archive(settings, build, lambda: now)
+
+
+def _run(order: Order) -> None:
+    catalog = Catalog.model_validate_json(order["catalog"])
+    now = datetime.fromisoformat(order["now"])
+    if point := order.get("point"):
+        (LOAD_POINTS | DUMP_POINTS)[point]()
+    if step := order.get("step"):
+        die_at_step(step)
+    (load if order["what"] == "load" else dump)(order, catalog, now)
+
+
+def _child(order: Order) -> NoReturn:
     status = 1
     try:
-        load(order)
+        _run(order)
         status = 0
-    except BaseException:  # noqa: BLE001  a child that returned would read the parent's orders
+    except BaseException:  # noqa: BLE001  a child that returned would read its parent's orders
         traceback.print_exc()
     finally:
         os._exit(status)
 
 
-def _orders() -> Iterator[dict[str, Any]]:
+def _orders() -> Iterator[Order]:
     while line := sys.stdin.readline():
         yield json.loads(line)
 

@@ -105,6 +105,10 @@ class ReceiverSide:
         cursor = self.connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 
+    def values(self, query: str) -> dict[object, object]:
+        """The second column by the first."""
+        return {row[0]: row[1] for row in self.run(query)}
+
     def state(self) -> State:
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

@@ -14,6 +14,7 @@ import psycopg
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.spool.position import Position
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
@@ -81,6 +82,7 @@ class SenderSide:
     folder: Path
     clock: VirtualClock
     tell: Callable[[str], object] = str
+    catalog: Catalog = CATALOG
     dumped: list[Dumped] = field(default_factory=list)
     open_transactions: list[Connection] = field(default_factory=list)
 
@@ -174,14 +176,14 @@ class SenderSide:
             self._after(),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump_partial(self.url, CATALOG, build, self.clock, request)
+        dump_partial(self.url, self.catalog, build, self.clock, request)
         return self._seal(build, published)
 
     def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
         dump_complete(
-            self.url, CATALOG, build, self.clock, since=acknowledged, after=self._after()
+            self.url, self.catalog, build, self.clock, since=acknowledged, after=self._after()
         )
         return self._seal(build, published)
 
@@ -194,7 +196,7 @@ class SenderSide:
         return self.dumped[-1].name.snapshot_at if self.dumped else None
 
     def _seal(self, build: BuildFolder, published: bool) -> Dumped:
-        bundle_media(build, CATALOG, self.url, self.media, ["*.jpeg"])
+        bundle_media(build, self.catalog, self.url, self.media, ["*.jpeg"])
         source = assemble(build, self.media, "", None)
         manifest = source.manifest
         file = self.outbox / manifest.name.applied
@@ -202,11 +204,8 @@ class SenderSide:
         build.remove()
         if published:
             remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
-        shipment = Shipment(
-            manifest.window is None, manifest.snapshot_at, rows_in_archive(file)
-        )
+        shipment = Shipment(manifest.window is None, manifest.snapshot_at, rows_in_archive(file))
         since = manifest.since.snapshot_at if manifest.since else None
         dumped = Dumped(manifest.name, since, file, shipment, self.state())
         self.dumped.append(dumped)
         return dumped
-

@@ -32,7 +32,7 @@ from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Serve
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide, VirtualClock
 from ar_sync_pipeline_tests.convergence.traffic import (
-    BEGINNINGS,
+    BEGINNING,
     CHILDREN,
     PARENTS,
     Write,
@@ -69,7 +69,7 @@ class History(RuleBasedStateMachine):
     @initialize(filled=sometimes)
     def begin(self, filled: bool) -> None:
         if filled:
-            self.sender.run(*BEGINNINGS)
+            self.sender.run(BEGINNING)
             self.receiver.deliver(self.sender.complete(None))
             self.receiver.load()
 

@@ -106,11 +106,13 @@ writes = st.builds(Write, _templates, st.sampled_from([None, None, "keep", "undo
 transactions = st.lists(writes, min_size=1, max_size=4)
 """Writes of one transaction."""
 
-BEGINNINGS = (
-    "INSERT INTO app_parent SELECT n, 0, chr(96 + n), 'l', NULL FROM generate_series(1, 3) n",
-    "INSERT INTO app_child SELECT n, 0, 1 + n % 3, now() - interval '1 day', n"
-    " FROM generate_series(1, 5) n",
-    "INSERT INTO app_grandchild SELECT n, 0, n, now() - interval '1 day' FROM generate_series(1, 3) n",
-    "BEGIN; INSERT INTO app_team VALUES (1, 0, 1); INSERT INTO app_member VALUES (1, 0, 1); COMMIT",
-    "INSERT INTO app_tag VALUES ('a', 'b', 0, 1, 1)",
-)
+BEGINNING = """
+    INSERT INTO app_parent SELECT n, 0, chr(96 + n), 'l', NULL FROM generate_series(1, 3) n;
+    INSERT INTO app_child
+        SELECT n, 0, 1 + n % 3, now() - interval '1 day', n FROM generate_series(1, 5) n;
+    INSERT INTO app_grandchild
+        SELECT n, 0, n, now() - interval '1 day' FROM generate_series(1, 3) n;
+    INSERT INTO app_team VALUES (1, 0, 1);
+    INSERT INTO app_member VALUES (1, 0, 1);
+    INSERT INTO app_tag VALUES ('a', 'b', 0, 1, 1)
+"""

@@ -1,0 +1,150 @@
+"""The points at which a run kills itself; what is patched is patched in a child process only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import Any, NoReturn
+
+import psycopg
+
+from ar_sync_pipeline.media.install import ReadableStream
+from ar_sync_pipeline.postgres.copy_stream import ByteSink
+from ar_sync_pipeline.sync import dump_tables, load, load_session, publish, stage_archives
+
+Function = Callable[..., Any]
+_CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
+
+
+def die(*_: object, **__: object) -> NoReturn:
+    """As ``kill -9``, or as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def die_at_step(number: int) -> None:
+    """Count what reaches the database or changes the disk; die before the step of this number."""
+    steps = iter(range(1, number))
+
+    def step() -> None:
+        if next(steps, None) is None:
+            die()
+
+    wait = psycopg.Connection.wait
+
+    def counted_wait(self: Any, *args: Any, **kwargs: Any) -> Any:
+        step()
+        return wait(self, *args, **kwargs)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        opens_to_write = event == "open" and isinstance(arguments[2], int) and arguments[2] & 3
+        if event in _CHANGES or opens_to_write:
+            step()
+
+    psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
+    sys.addaudithook(hook)
+
+
+def _patch(room: ModuleType, name: str, around: Callable[[Function], Function]) -> None:
+    setattr(room, name, around(getattr(room, name)))
+
+
+def _before_staging() -> None:
+    _patch(stage_archives, "open_archive", lambda _: die)
+
+
+def _in_the_middle_of_a_copy() -> None:
+    def half(decompress: Function) -> Function:
+        def pieces(*args: Any) -> Iterator[bytes]:
+            data = b"".join(decompress(*args))
+            yield data[: len(data) // 2]
+            die()
+
+        return pieces
+
+    _patch(stage_archives, "decompress_chunk", half)
+
+
+def _before_the_commit() -> None:
+    def last_statement(record: Function) -> Function:
+        def statement(*args: Any, **names: Any) -> None:
+            record(*args, **names)
+            die()
+
+        return statement
+
+    _patch(load_session, "record", last_statement)
+
+
+def _between_commit_and_renaming() -> None:
+    _patch(load, "mark_applied", lambda _: die)
+
+
+def _between_renaming_and_receipt() -> None:
+    _patch(load, "acknowledge", lambda _: die)
+
+
+class _Half:
+    """The first half of a stream, and then death."""
+
+    def __init__(self, stream: ReadableStream, size_bytes: int) -> None:
+        self._stream = stream
+        self._left = size_bytes // 2
+
+    def read(self, _: int = -1, /) -> bytes | None:
+        if not self._left:
+            die()
+        size, self._left = self._left, 0
+        return self._stream.read(size)
+
+
+def _in_the_middle_of_a_picture() -> None:
+    def half(install: Function) -> Function:
+        return lambda stream, entry, folder: install(_Half(stream, entry.size_bytes), entry, folder)
+
+    _patch(stage_archives, "install_media", half)
+
+
+class _DyingSink:
+    """Takes the first half of what comes, and then dies."""
+
+    def __init__(self, sink: ByteSink) -> None:
+        self._sink = sink
+
+    def write(self, data: bytes) -> int:
+        self._sink.write(data[: len(data) // 2])
+        die()
+
+
+def _in_the_middle_of_a_copy_out() -> None:
+    def half(copy_out: Function) -> Function:
+        return lambda connection, query, sink: copy_out(connection, query, _DyingSink(sink))
+
+    _patch(dump_tables, "copy_out", half)
+
+
+def _before_publishing() -> None:
+    _patch(publish, "publish_with_retries", lambda _: die)
+
+
+def _in_the_middle_of_the_upload() -> None:
+    _patch(publish, "publish_with_retries", lambda upload: partial(upload, progress=die))
+
+
+LOAD_POINTS: dict[str, Callable[[], None]] = {
+    "before staging": _before_staging,
+    "in the middle of a copy": _in_the_middle_of_a_copy,
+    "in the middle of a picture": _in_the_middle_of_a_picture,
+    "before the commit": _before_the_commit,
+    "between commit and renaming": _between_commit_and_renaming,
+    "between renaming and receipt": _between_renaming_and_receipt,
+}
+DUMP_POINTS: dict[str, Callable[[], None]] = {
+    "in the middle of a copy out": _in_the_middle_of_a_copy_out,
+    "before publishing": _before_publishing,
+    "in the middle of the upload": _in_the_middle_of_the_upload,
+}
