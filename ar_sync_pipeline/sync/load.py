@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import (
     ensure_ledger,
@@ -78,6 +79,9 @@ class _Loader:
     refused: list[Refusal] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
+        if names:
+            # No other load installs pictures now, so an unfinished one was left by a killed load.
+            clean_leftovers(self.settings.receiver_media_fldr)
         at_hand, loaded = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.healed):
