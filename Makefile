@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-ui test lint format clean
+.PHONY: demo demo-ui test soak lint format clean
 
 demo: $(READY)  ## two servers in one folder, proved equal
 	$(VENV)/bin/ar-sync demo
@@ -14,6 +14,10 @@ demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest
+
+soak: $(READY)  ## for a night: 500 random histories, three days on a virtual clock, every kill
+	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 \
+	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

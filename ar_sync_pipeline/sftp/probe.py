@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -17,12 +17,15 @@ from ar_sync_pipeline.sftp.session import OpeningStep, SessionLimits, SftpSessio
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     INCOMING,
+    RECEIPTS,
     check_spool,
+    list_names,
     prepare_spool,
+    read_small_file,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
     from pathlib import PurePosixPath
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 _TEST_FILE_BYTES = 256 * 1024
 _CLOCK_TOLERANCE_SECONDS = 60
 _LITTLE_FREE_BYTES = 10**9
+_LARGEST_RECEIPT_BYTES = 64 * 1024
 
 
 class ProbeOutcome(StrEnum):
@@ -51,6 +55,7 @@ class ProbeStep:
         seconds: how long it took.
         detail: one sentence on what was found.
         remedy: what to do about it; None where nothing is to be done.
+        numbers: what was measured, by name with its unit.
     """
 
     name: str
@@ -58,6 +63,7 @@ class ProbeStep:
     seconds: float
     detail: str
     remedy: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -69,6 +75,7 @@ class ProbeStep:
 class _Finding:
     detail: str
     remedy: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
 
 def probe(
@@ -101,6 +108,17 @@ def probe(
     return record.steps
 
 
+STEPS = (
+    *OpeningStep,
+    "spool exists",
+    "spool writable",
+    "free space",
+    "clock difference",
+    "receipts readable",
+)
+"""Every step of `probe`, in order."""
+
+
 def _check_the_spool(
     record: _Record, session: SftpSession, spool: PurePosixPath, clock: Callable[[], datetime]
 ) -> None:
@@ -115,6 +133,8 @@ def _check_the_spool(
         found.append(_judge_free_space(session.free_bytes(spool)))
     with record.step("clock difference") as found:
         found.append(_judge_clock(*written_at))
+    with record.step("receipts readable") as found:
+        found.append(_read_receipts(session, spool))
 
 
 class _Record:
@@ -165,7 +185,7 @@ class _Record:
 
     def _add(self, name: str, seconds: float, found: _Finding, at: int | None = None) -> None:
         outcome = ProbeOutcome.PASSED if found.remedy is None else ProbeOutcome.WARNED
-        step = ProbeStep(name, outcome, seconds, found.detail, found.remedy)
+        step = ProbeStep(name, outcome, seconds, found.detail, found.remedy, found.numbers)
         self.steps.insert(len(self.steps) if at is None else at, step)
 
 
@@ -242,10 +262,10 @@ def _judge_free_space(free_bytes: int | None) -> _Finding:
             "the server cannot tell its free space (statvfs@openssh.com)",
             "watch the free space at the receiver; OpenSSH's server would tell it",
         )
-    detail = f"{free_bytes:,} bytes are free"
+    detail, numbers = f"{free_bytes:,} bytes are free", {"free_gb": free_bytes / 1e9}
     if free_bytes < _LITTLE_FREE_BYTES:
-        return _Finding(detail, "make sure that two complete archives fit")
-    return _Finding(detail)
+        return _Finding(detail, "make sure that two complete archives fit", numbers)
+    return _Finding(detail, numbers=numbers)
 
 
 def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> _Finding:
@@ -254,6 +274,16 @@ def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> _Find
     # A file's time over SFTP version 3 has whole seconds.
     difference = modified_at_seconds + 0.5 - local_seconds
     detail = f"the receiver's clock differs by {difference:+.0f} s"
+    numbers = {"clock_difference_seconds": difference}
     if abs(difference) > _CLOCK_TOLERANCE_SECONDS:
-        return _Finding(detail, "set both clocks with NTP; lags that are shown are off by this")
-    return _Finding(detail)
+        remedy = "set both clocks with NTP; lags that are shown are off by this"
+        return _Finding(detail, remedy, numbers)
+    return _Finding(detail, numbers=numbers)
+
+
+def _read_receipts(session: SftpSession, spool: PurePosixPath) -> _Finding:
+    """List the folder, and read one of the files that the receiver wrote."""
+    names = list_names(session, spool / RECEIPTS)
+    if names:
+        read_small_file(session, spool / RECEIPTS / names[-1], _LARGEST_RECEIPT_BYTES)
+    return _Finding(f"{len(names)} files are there", numbers={"receipts": len(names)})

@@ -8,6 +8,7 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.probe import ProbeStep, probe
 from ar_sync_pipeline.sftp.publish import Publication, publish_with_retries
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder
@@ -44,6 +45,11 @@ def publish_archive(settings: SenderSettings, build: BuildFolder, clock: Clock) 
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, clock())
     build.remove()
     return PublishedArchive(source.manifest, source.size_bytes, publication)
+
+
+def probe_receiver(settings: SenderSettings, clock: Clock) -> list[ProbeStep]:
+    """Try every step that publishing takes; the last one may have failed."""
+    return probe(endpoint(settings), settings.remote_bkp_fldr, clock=clock)
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:

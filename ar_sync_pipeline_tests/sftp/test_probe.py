@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ ALL_STEPS = [
     "spool writable",
     "free space",
     "clock difference",
+    "receipts readable",
 ]
 
 
@@ -80,9 +83,10 @@ def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
     steps = probe(
         sftp_server.endpoint(), sftp_server.spool, clock=lambda: now() + timedelta(minutes=5)
     )
-    assert steps[-1].name == "clock difference"
-    assert steps[-1].outcome is ProbeOutcome.WARNED
-    assert "-300 s" in steps[-1].detail or "-299 s" in steps[-1].detail
+    clock = next(step for step in steps if step.name == "clock difference")
+    assert clock.outcome is ProbeOutcome.WARNED
+    assert "-300 s" in clock.detail or "-299 s" in clock.detail
+    assert clock.numbers["clock_difference_seconds"] == pytest.approx(-300, abs=2)
 
 
 def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> None:
