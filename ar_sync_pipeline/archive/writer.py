@@ -40,6 +40,9 @@ class ArchiveSource:
         members: for each member that the manifest lists, the file that holds it.
         sha256: of the whole archive, when it is known already.
 
+    Attributes:
+        fingerprint: hex sha256 of the manifest, which determines every byte of the archive.
+
     Raises:
         ValueError: the members are not exactly those of the manifest, or misnamed.
     """
@@ -56,8 +59,8 @@ class ArchiveSource:
         self.manifest = manifest
         self._members = members
         self._manifest_json = manifest.to_json()
-        digest = hashlib.sha256(self._manifest_json).hexdigest()
-        self._layout = Layout.of(len(self._manifest_json), digest, listed)
+        self.fingerprint = hashlib.sha256(self._manifest_json).hexdigest()
+        self._layout = Layout.of(len(self._manifest_json), self.fingerprint, listed)
         if sha256 is not None:
             self.sha256 = sha256
 
