@@ -98,7 +98,7 @@ def upload(  # noqa: PLR0913  keyword-only names of one place
             progress=lambda done: progress(done, size_bytes),
         )
         try:
-            with _Crew(helpers, pieces, part, pace) as crew, pieces:
+            with _Crew(helpers, pieces, part, pace) as crew:
                 _send(session, handle, part, pieces, pace)
                 crew.wait()
         except BaseException:
@@ -216,7 +216,8 @@ class _Crew:
         with self._lock:
             self._closed = True
             threads = list(self._working)
-            if error is not None:
+            if isinstance(error, BaseException):
+                self._pieces.fail(error)
                 for session in self._sessions:
                     session.abandon()
         for thread in threads:
