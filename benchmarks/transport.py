@@ -176,7 +176,7 @@ def _sftp(endpoint: SftpEndpoint, port: int, whole: Path, spool: PurePosixPath) 
     return time.monotonic() - started
 
 
-def _publish(  # noqa: PLR0913
+def _publish(
     endpoint: SftpEndpoint,
     port: int,
     members: Path,
@@ -230,11 +230,12 @@ def _report(rates: dict[str, list[float]], peaks: list[float]) -> None:
             f"{who:>8}: {statistics.median(found):6.1f} MB/s median,"
             f" {min(found):.1f} to {max(found):.1f}"
         )
+    medians = [statistics.median(rates[who]) for who in ("publish", "sftp")]
     ratios = [ours / theirs for ours, theirs in zip(rates["publish"], rates["sftp"], strict=True)]
     print(
         f"   ratio: {statistics.median(ratios):.2f} median of the rounds' ratios,"
         f" {min(ratios):.2f} to {max(ratios):.2f};"
-        f" of the medians {statistics.median(rates['publish']) / statistics.median(rates['sftp']):.2f}"
+        f" of the medians {medians[0] / medians[1]:.2f}"
     )
     print(f"  memory: {max(peaks):.0f} MB peak")
 

@@ -106,7 +106,7 @@ class RetryPlan:
     longest_wait_seconds: float = 60
 
 
-def publish(  # noqa: PLR0913  keyword-only names of one place
+def publish(
     session: SftpSession,
     source: Publishable,
     *,

@@ -320,7 +320,7 @@ class SftpSession:
 
 def channel_has_news(channel: paramiko.Channel | None) -> bool:
     """Whether reading from a channel would not wait: something arrived, or it is over."""
-    return channel is None or channel.recv_ready() or channel.closed or channel.eof_received
+    return channel is None or bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
 
 def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> ConnectionLostError:

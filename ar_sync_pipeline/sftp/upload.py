@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
@@ -68,7 +68,7 @@ class Helpers:
     open: Callable[[], AbstractContextManager[SftpSession]]
 
 
-def upload(  # noqa: PLR0913  keyword-only names of one place
+def upload(
     session: SftpSession,
     source: Publishable,
     part: PurePosixPath,
@@ -207,7 +207,7 @@ class _Crew:
         """How many could be opened before the upload was over."""
         return len(self._working)
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> Self:
         for _ in range(self._helpers.count if self._helpers else 0):
             threading.Thread(target=self._help, name="sftp-helper", daemon=True).start()
         return self

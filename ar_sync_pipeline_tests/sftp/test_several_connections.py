@@ -160,9 +160,9 @@ def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
             reader.confirm(under_way.pop(offset), finished=offset)
 
 
-class _Zeros(io.RawIOBase):
-    def read(self, size: int = -1) -> bytes:
-        return bytes(size)
+class _Zeros(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        return bytes(size or 0)
 
 
 def test_failure_of_one_connection_wakes_the_others() -> None:
