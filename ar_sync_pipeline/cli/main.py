@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
+from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
 from ar_sync_pipeline.cli.retention_command import retention
@@ -17,5 +18,5 @@ def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
 
 
-for command in (demo, inspect, verify, plan, allow, retention, status):
+for command in (demo, check, inspect, verify, plan, allow, retention, status):
     main.add_command(command)

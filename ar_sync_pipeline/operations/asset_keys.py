@@ -32,6 +32,11 @@ def archive_key(kind: ArchiveKind) -> dg.AssetKey:
     return dg.AssetKey([str(kind), "archive"])
 
 
+def endpoint_key() -> dg.AssetKey:
+    """The receiver's SFTP account, as the sender sees it."""
+    return dg.AssetKey(["receiver_endpoint"])
+
+
 def admitted_key() -> dg.AssetKey:
     """Archives that the receiver found sound and fitting."""
     return dg.AssetKey(["receiver", "admitted_archives"])

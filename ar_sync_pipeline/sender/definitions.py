@@ -8,9 +8,10 @@ import dagster as dg
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.complete_assets import complete_assets
-from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump
+from ar_sync_pipeline.sender.endpoint_asset import endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
-from ar_sync_pipeline.sender.schedules import complete_schedule, partial_schedule
+from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
 
@@ -27,13 +28,15 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         days_back=settings.partitions_start,
         interval_minutes=settings.partial_interval,
     )
-    complete, partial = complete_dump(), partial_dump()
+    complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
     return dg.Definitions(
-        assets=[*complete_assets(site), *partial_assets(site, windows)],
-        jobs=[complete, partial],
+        assets=[*complete_assets(site), *partial_assets(site, windows), endpoint_spec()],
+        asset_checks=[endpoint_check(site)],
+        jobs=[complete, partial, checker],
         schedules=[
             complete_schedule(settings, complete),
             partial_schedule(partial, windows),
+            checker_schedule(checker),
         ],
     )
 
