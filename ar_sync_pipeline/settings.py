@@ -248,6 +248,20 @@ class SenderSettings(_Settings):
         BeforeValidator(sftp_path),
         Variable("The spool, as this account sees it over SFTP.", "/spool"),
     ]
+    max_connections: Annotated[
+        int,
+        whole_number(1, 8),
+        Variable(
+            "Connections at most that send one archive; more than one is used only where the round"
+            " trip is 10 ms or longer.",
+            "4",
+        ),
+    ] = 4
+    bandwidth_limit: Annotated[
+        int,
+        whole_number(0, 100_000, "megabits per second"),
+        Variable("Megabits per second that an upload may use; 0 for no limit.", "0"),
+    ] = 0
 
     @field_validator("tmp_bkp_fldr")
     @classmethod

@@ -18,6 +18,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
+from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
 
@@ -39,13 +40,23 @@ class ArchiveSource:
         manifest: what the archive says of itself; signed already, if it is to be.
         members: for each member that the manifest lists, the file that holds it.
         sha256: of the whole archive, when it is known already.
+        stamps: of files that held what the manifest declares when they bore this stamp; as long
+            as they bear it they are not hashed again while they are read.
+
+    Attributes:
+        fingerprint: hex sha256 of the manifest, which determines every byte of the archive.
 
     Raises:
         ValueError: the members are not exactly those of the manifest, or misnamed.
     """
 
     def __init__(
-        self, manifest: Manifest, members: Mapping[str, Path], *, sha256: str | None = None
+        self,
+        manifest: Manifest,
+        members: Mapping[str, Path],
+        *,
+        sha256: str | None = None,
+        stamps: Mapping[str, FileStamp] | None = None,
     ) -> None:
         problem = manifest_names_problem(manifest)
         if problem is not None:
@@ -55,9 +66,10 @@ class ArchiveSource:
             raise ValueError("the members given are not those that the manifest lists")
         self.manifest = manifest
         self._members = members
+        self._stamps = stamps or {}
         self._manifest_json = manifest.to_json()
-        digest = hashlib.sha256(self._manifest_json).hexdigest()
-        self._layout = Layout.of(len(self._manifest_json), digest, listed)
+        self.fingerprint = hashlib.sha256(self._manifest_json).hexdigest()
+        self._layout = Layout.of(len(self._manifest_json), self.fingerprint, listed)
         if sha256 is not None:
             self.sha256 = sha256
 
@@ -85,7 +97,7 @@ class ArchiveSource:
         that is no longer as declared, so no archive is ever complete with wrong content. The
         stream is of no further use after that.
         """
-        tar = _VirtualTar(self._layout, self._manifest_json, self._members)
+        tar = _VirtualTar(self._layout, self._manifest_json, self._members, self._stamps)
         return io.BufferedReader(tar, buffer_size=_PIECE_BYTES)
 
     def write_to(self, path: Path) -> None:
@@ -118,10 +130,17 @@ class ArchiveSource:
 class _VirtualTar(io.RawIOBase):
     """The raw stream behind `ArchiveSource.open`."""
 
-    def __init__(self, layout: Layout, manifest_json: bytes, members: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        manifest_json: bytes,
+        members: Mapping[str, Path],
+        stamps: Mapping[str, FileStamp],
+    ) -> None:
         self._layout = layout
         self._manifest_json = manifest_json
         self._members = members
+        self._stamps = stamps
         self._content_end = layout.content_end
         self._starts = [slot.header_at for slot in layout.slots]
         self._position = 0
@@ -185,7 +204,9 @@ class _VirtualTar(io.RawIOBase):
     def _enter_member(self, slot: Slot) -> _CheckedMember:
         if self._member is None or self._member.slot is not slot:
             self._leave_member()
-            self._member = _CheckedMember(slot, self._members[slot.name])
+            self._member = _CheckedMember(
+                slot, self._members[slot.name], self._stamps.get(slot.name)
+            )
         return self._member
 
     def _leave_member(self) -> None:
@@ -195,17 +216,18 @@ class _VirtualTar(io.RawIOBase):
 
 
 class _CheckedMember:
-    """A member's file, whose content is hashed as it is read.
+    """A member's file, held to its stamp, or without one hashed as it is read.
 
     Wherever reading starts, everything before it is hashed first, so that the check at the
     member's end always speaks for all of it.
     """
 
-    def __init__(self, slot: Slot, path: Path) -> None:
+    def __init__(self, slot: Slot, path: Path, stamp: FileStamp | None) -> None:
         self.slot = slot
+        self._stamp = stamp
         self._path = path
         self._digest = hashlib.sha256()
-        self._hashed_bytes = 0
+        self._position = 0
         # O_NONBLOCK: a named pipe put in the file's place must not hang the sender.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
@@ -220,8 +242,8 @@ class _CheckedMember:
 
     def read_into(self, offset: int, view: memoryview) -> int:
         """Fill the view from ``offset`` of the member, as far as the member goes."""
-        if offset != self._hashed_bytes:
-            self._hash_up_to(offset)
+        if offset != self._position:
+            self._move_to(offset)
         return self._read(view[: self.slot.size_bytes - offset])
 
     def close(self) -> None:
@@ -235,27 +257,39 @@ class _CheckedMember:
             raise self._changed(
                 f"it has {facts.st_size} bytes where {self.slot.size_bytes} were declared"
             )
+        if self._stamp is not None and self._stamp != FileStamp.of(facts):
+            self._stamp = None
         if self.slot.size_bytes == 0 and self._digest.hexdigest() != self.slot.sha256:
             raise self._changed("it is empty and was declared otherwise")
 
-    def _hash_up_to(self, offset: int) -> None:
-        if offset < self._hashed_bytes:
+    def _move_to(self, offset: int) -> None:
+        if self._stamp is not None:
+            self._position = os.lseek(self._fd, offset, os.SEEK_SET)
+            return
+        if offset < self._position:
             self._digest = hashlib.sha256()
-            self._hashed_bytes = os.lseek(self._fd, 0, os.SEEK_SET)
+            self._position = os.lseek(self._fd, 0, os.SEEK_SET)
         scratch = memoryview(bytearray(min(_PIECE_BYTES, offset)))
-        while self._hashed_bytes < offset:
-            self._read(scratch[: offset - self._hashed_bytes])
+        while self._position < offset:
+            self._read(scratch[: offset - self._position])
 
     def _read(self, view: memoryview) -> int:
         count = os.readv(self._fd, [view])
         if count == 0:
-            raise self._changed(f"it ends after {self._hashed_bytes} bytes")
-        self._digest.update(view[:count])
-        self._hashed_bytes += count
-        complete = self._hashed_bytes == self.slot.size_bytes
-        if complete and self._digest.hexdigest() != self.slot.sha256:
-            raise self._changed("its sha256 is another one")
+            raise self._changed(f"it ends after {self._position} bytes")
+        self._position += count
+        if self._stamp is None:
+            self._digest.update(view[:count])
+        if self._position == self.slot.size_bytes:
+            self._check_content()
         return count
+
+    def _check_content(self) -> None:
+        if self._stamp is not None:
+            if FileStamp.of(os.fstat(self._fd)) != self._stamp:
+                raise self._changed("it was written to while it was read")
+        elif self._digest.hexdigest() != self.slot.sha256:
+            raise self._changed("its sha256 is another one")
 
     def _changed(self, change: str) -> MemberChangedError:
         return MemberChangedError(self.slot.name, self._path, change)

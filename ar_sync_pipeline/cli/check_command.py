@@ -1,78 +1,61 @@
-"""``ar-sync check``: the road to the receiver, step by step."""
+"""``ar-sync check``: whether archives can reach the receiver, step by step."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ar_sync_pipeline.sftp.probe import ProbeStep
+    from ar_sync_pipeline.sync.check import EndpointCheck
 
 
 @click.command()
 @json_option
 def check(as_json: bool) -> None:
-    """Try every step from the receiver's name to a renamed test file, at the sender.
+    """Walk an archive's whole way to the receiver with a test file, at the sender.
 
-    The first step that fails ends it; the others were not tried.
+    Each step is named and timed: resolve, connect, host key, login, sftp, spool exists, spool
+    writable, round trip, free space, clock difference, receipts readable. The first one that
+    fails is the last one tried. Nothing is left behind.
 
-    Exit codes: 0 an archive can travel, warnings included; 1 a step failed; 2 a mistake in the
-    settings.
+    Exit codes: 0 archives can be published, perhaps with warnings; 1 a step failed; 2 a mistake
+    in the settings.
     """
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.settings import load_sender_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.publish import probe_receiver  # noqa: PLC0415
+    from ar_sync_pipeline.sync.check import check_endpoint  # noqa: PLC0415
 
     try:
         settings = load_sender_settings(operator_environment())
+        found = check_endpoint(settings, lambda: datetime.now(UTC))
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
-    steps = probe_receiver(settings, lambda: datetime.now(UTC))
     if as_json:
-        click.echo(json.dumps(_as_dict(steps)))
+        click.echo(json.dumps(found.as_dict()))
     else:
-        _show(steps)
-    if not all(step.ok for step in steps):
+        _show(found)
+    if found.failed is not None:
         raise SystemExit(FOUND_WRONG)
 
 
-def _as_dict(steps: Sequence[ProbeStep]) -> dict[str, Any]:
-    return {
-        "ok": all(step.ok for step in steps),
-        "steps": [
-            {
-                "name": str(step.name),
-                "outcome": str(step.outcome),
-                "seconds": round(step.seconds, 4),
-                "detail": step.detail,
-                "remedy": step.remedy,
-                "numbers": dict(step.numbers),
-            }
-            for step in steps
-        ],
-    }
-
-
-def _show(steps: Sequence[ProbeStep]) -> None:
+def _show(found: EndpointCheck) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from ar_sync_pipeline.sftp.probe import STEPS  # noqa: PLC0415
-
-    table = Table("step", "ms", "outcome", "found")
-    table.columns[1].justify = "right"
-    for step in steps:
-        found = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
-        table.add_row(step.name, f"{step.seconds * 1000:,.0f}", str(step.outcome), Text(found))
-    for name in STEPS[len(steps) :]:
-        table.add_row(name, "", "not tried", "")
-    Console().print(table)
+    table = Table("step", "", "ms", "found", box=None)
+    table.columns[2].justify = "right"
+    for step in found.steps:
+        words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
+        table.add_row(step.name, str(step.outcome), f"{1000 * step.seconds:.1f}", Text(words))
+    console = Console()
+    console.print(table)
+    failed = found.failed
+    verdict = "Archives can be published." if failed is None else f"{failed.name} failed."
+    console.print(Text(f"{verdict} ({found.seconds:.1f} s)"))

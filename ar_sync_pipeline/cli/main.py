@@ -18,5 +18,5 @@ def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
 
 
-for command in (demo, inspect, verify, plan, allow, retention, status, check):
+for command in (demo, check, inspect, verify, plan, allow, retention, status):
     main.add_command(command)

@@ -32,9 +32,9 @@ def archive_key(kind: ArchiveKind) -> dg.AssetKey:
     return dg.AssetKey([str(kind), "archive"])
 
 
-def receiver_endpoint_key() -> dg.AssetKey:
-    """The receiver's SFTP server, as the sender reaches it."""
-    return dg.AssetKey(["sender", "receiver_endpoint"])
+def endpoint_key() -> dg.AssetKey:
+    """The receiver's SFTP account, as the sender sees it."""
+    return dg.AssetKey(["receiver_endpoint"])
 
 
 def admitted_key() -> dg.AssetKey:

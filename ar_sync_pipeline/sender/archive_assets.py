@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import archive_key, media_bundle_key
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, media_metadata
@@ -80,8 +81,12 @@ def materialize_media(
 
 
 def materialize_archive(
-    site: SenderSite, kind: ArchiveKind, build: BuildFolder
+    context: dg.AssetExecutionContext, site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
-    """Send the archive."""
-    published = publish_archive(site.settings, build, site.clock)
+    """Send the archive; every attempt that fails is told in the run's log."""
+
+    def report(error: ArSyncError) -> None:
+        context.log.warning("The upload broke off. %s", error)
+
+    published = publish_archive(site.settings, build, site.clock, on_retry=report)
     return dg.MaterializeResult(asset_key=archive_key(kind), metadata=archive_metadata(published))

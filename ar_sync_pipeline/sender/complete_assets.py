@@ -42,7 +42,7 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
     @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=pool(KIND))
     def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with operator_errors():
-            return materialize_archive(site, KIND, site.build(context))
+            return materialize_archive(context, site, KIND, site.build(context))
 
     return [tables, media_bundle, archive]
 

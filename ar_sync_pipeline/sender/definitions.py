@@ -8,15 +8,10 @@ import dagster as dg
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.complete_assets import complete_assets
-from ar_sync_pipeline.sender.endpoint_check import (
-    checker_schedule,
-    endpoint_check,
-    endpoint_spec,
-    ssh_sftp_checker,
-)
-from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump
+from ar_sync_pipeline.sender.endpoint_asset import endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
-from ar_sync_pipeline.sender.schedules import complete_schedule, partial_schedule
+from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
 
@@ -35,7 +30,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
     return dg.Definitions(
-        assets=[*complete_assets(site), *partial_assets(site, windows), endpoint_spec(site)],
+        assets=[*complete_assets(site), *partial_assets(site, windows), endpoint_spec()],
         asset_checks=[endpoint_check(site)],
         jobs=[complete, partial, checker],
         schedules=[

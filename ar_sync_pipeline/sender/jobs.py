@@ -3,11 +3,14 @@
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_job import AssetJob
+from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
+from ar_sync_pipeline.sender.endpoint_asset import CHECK
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
 
 _LONGEST_COMPLETE_SECONDS = 6 * 3600
 _LONGEST_PARTIAL_SECONDS = 3600
+_LONGEST_CHECK_SECONDS = 600
 
 
 def complete_dump() -> AssetJob:
@@ -28,5 +31,16 @@ def partial_dump() -> AssetJob:
         selection=dg.AssetSelection.groups(PARTIAL_GROUP),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
+        executor_def=dg.in_process_executor,
+    )
+
+
+def ssh_sftp_checker() -> AssetJob:
+    """Whether archives can reach the receiver."""
+    return dg.define_asset_job(
+        "ssh_sftp_checker",
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(), CHECK)),
+        description="Walk an archive's whole way to the receiver with a test file, step by step.",
+        tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), "ar_sync/side": "sender"},
         executor_def=dg.in_process_executor,
     )

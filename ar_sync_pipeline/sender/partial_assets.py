@@ -72,7 +72,7 @@ def partial_assets(
             dump = _dump(site, context, build, windows, start)
             yield from _tables(dump, keys, catalog.schema_name)
             yield materialize_media(site, KIND, build)
-            yield materialize_archive(site, KIND, build)
+            yield materialize_archive(context, site, KIND, build)
 
     return [partial_archive]
 

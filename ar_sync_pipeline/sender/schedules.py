@@ -1,4 +1,4 @@
-"""When dumps run: the complete once a day, partials for every window that is missing."""
+"""When jobs run: the complete daily, partials for every missing window, the check hourly."""
 
 from datetime import datetime, timedelta
 
@@ -23,6 +23,18 @@ def complete_schedule(settings: SenderSettings, job: AssetJob) -> dg.ScheduleDef
         cron_schedule=settings.complete_cron,
         execution_timezone=settings.timezone,
         description="Every table and all media, once a day.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
+
+
+def checker_schedule(job: AssetJob) -> dg.ScheduleDefinition:
+    """Every hour, at a minute at which no window ends."""
+    return dg.ScheduleDefinition(
+        name="ssh_sftp_checker_schedule",
+        job=job,
+        cron_schedule="17 * * * *",
+        execution_timezone="UTC",
+        description="The way to the receiver, step by step, every hour.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
 

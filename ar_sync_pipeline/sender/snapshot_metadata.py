@@ -79,5 +79,7 @@ def archive_metadata(archive: PublishedArchive) -> dict[str, Any]:
         "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),
         "resumed_bytes": transfer.resumed_bytes,
         "attempts": transfer.attempts,
+        "connections": transfer.connections,
+        "sha256_confirmed": transfer.sha256_confirmed,
         "already_there": transfer.already_there,
     }

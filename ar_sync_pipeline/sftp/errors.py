@@ -10,6 +10,7 @@ ParkedError                     tried again when something at the receiver chang
 ├── SpoolMissingError           the spool is not there, or is not a folder
 ├── SpoolNotWritableError       the account may not write there
 ├── ReceiverDiskFullError       too little free space
+├── SourceUnreadableError       what is to be sent cannot be read on this side
 ├── RemoteFileMissingError      a file that should be there is not
 └── RefusedByServerError        the server said no without a reason that SFTP can tell
 TerminalError                   a person has to act
@@ -57,6 +58,10 @@ class SpoolNotWritableError(ParkedError):
 
 class ReceiverDiskFullError(ParkedError):
     """Too little free space at the receiver, found before or while writing."""
+
+
+class SourceUnreadableError(ParkedError):
+    """This side's own disk does not give the bytes that are to be sent."""
 
 
 class RemoteFileMissingError(ParkedError):

@@ -154,13 +154,20 @@ def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
     return entries
 
 
-def sync_handle(client: SFTPClient, handle: bytes) -> None:
-    """Have the server write a file to its disk (``fsync@openssh.com``).
+def start_sync(client: SFTPClient, handle: bytes) -> RequestPipe:
+    """Have the server write a file to its disk (``fsync@openssh.com``), without waiting for it."""
+    pipe = RequestPipe(client)
+    pipe.send(CMD_EXTENDED, "fsync@openssh.com", handle)
+    return pipe
+
+
+def confirm_sync(pipe: RequestPipe) -> None:
+    """Wait until the flush is done.
 
     Raises:
         OSError: if the server does not offer it, or the disk refused.
     """
-    _request(client, CMD_STATUS, CMD_EXTENDED, "fsync@openssh.com", handle)
+    pipe.answer(CMD_STATUS)
 
 
 def free_bytes(client: SFTPClient, path: str) -> int:

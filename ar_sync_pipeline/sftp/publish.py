@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 
 import stamina
 
-from ar_sync_pipeline.errors import TransientError
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
+    ConnectionLostError,
     ReceiverDiskFullError,
     RefusedByServerError,
     RemoteFileMissingError,
     RemoteNameError,
+    UnreachableHostError,
+    UnresolvableHostError,
 )
+from ar_sync_pipeline.sftp.pace import Pace
+from ar_sync_pipeline.sftp.protocol import READ, read_range
+from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
@@ -24,7 +30,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     safe_child,
 )
-from ar_sync_pipeline.sftp.upload import Publishable, Upload, resume_point, upload
+from ar_sync_pipeline.sftp.upload import Helpers, Publishable, Upload, resume_point, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,6 +40,12 @@ if TYPE_CHECKING:
 
 _FINGERPRINT_DIGITS = 16
 _SPACE_FACTOR = 1.05
+_HEAD_BYTES = 64 * 1024
+_ROUND_TRIP_PER_CONNECTION_SECONDS = 0.01
+_BYTES_PER_CONNECTION = 16 * 2**20
+# What may pass by itself. That a picture changed under the sender's hands is also transient, but
+# sending the same archive once more would be no use: it has to be built again.
+ROAD_ERRORS = (UnresolvableHostError, UnreachableHostError, ConnectionLostError)
 
 
 @dataclass(frozen=True)
@@ -48,6 +60,9 @@ class Publication:
         seconds: from the first to the last byte of the call, waits between attempts included.
         attempts: connections that were needed.
         already_there: the archive had been published before; nothing was sent.
+        connections: that sent side by side in the last attempt.
+        sha256_confirmed: the receiver hashed what arrived and found the same; False where the
+            account may not run commands.
     """
 
     path: PurePosixPath
@@ -57,11 +72,26 @@ class Publication:
     seconds: float
     attempts: int
     already_there: bool
+    connections: int = 1
+    sha256_confirmed: bool = False
+
+
+@dataclass(frozen=True)
+class TransferLimits:
+    """How much of the line one publication may use.
+
+    Attributes:
+        max_connections: side by side; more than one is used only where the line is long.
+        bytes_per_second: of all connections together; None for no limit.
+    """
+
+    max_connections: int = 1
+    bytes_per_second: float | None = None
 
 
 @dataclass(frozen=True)
 class RetryPlan:
-    """How often and how long a publication is tried again after a `TransientError`.
+    """How often and how long a publication is tried again after the road was at fault.
 
     Attributes:
         attempts: connections at most.
@@ -73,7 +103,7 @@ class RetryPlan:
     attempts: int = 8
     total_seconds: float = 3600
     first_wait_seconds: float = 2
-    longest_wait_seconds: float = 120
+    longest_wait_seconds: float = 60
 
 
 def publish(
@@ -84,6 +114,7 @@ def publish(
     folder: str,
     filename: str,
     progress: Callable[[int, int], None] | None = None,
+    transfer: TransferLimits | None = None,
 ) -> Publication:
     """Upload an archive into the spool and make it visible with one rename.
 
@@ -98,6 +129,7 @@ def publish(
         folder: ``complete`` or ``partial``.
         filename: the name in the spool, ``NEW_backup_...``.
         progress: called with the bytes that are safely there and the total.
+        transfer: how much of the line to use; one connection without a limit by default.
 
     Raises:
         ArchiveConflictError: if another archive bears this name.
@@ -106,19 +138,30 @@ def publish(
         TransientError: if the connection was lost; call again on a new session.
     """
     started = time.monotonic()
+    transfer = transfer or TransferLimits()
     final = _final_path(spool, folder, filename)
     prepare_spool(session, spool)
-    fingerprint = source.sha256[:_FINGERPRINT_DIGITS]
-    part = safe_child(spool / INCOMING, f"{filename}.{fingerprint}.part")
-    present = _find_published(session, final, source.size_bytes)
+    parts = _part_names(spool, source, filename)
+    present = _find_published(session, final, source)
     if present is not None:
-        session.remove(part)
+        for part in parts:
+            session.remove(part)
         return _publication(present, source, started, None)
-    resume_at = resume_point(session, source, part)
+    helpers = _helpers(session, source.size_bytes, transfer)
+    part, resume_at = _where_to_resume(session, source, parts, several=helpers is not None)
     _check_free_space(session, spool, source.size_bytes - resume_at)
-    done = upload(session, source, part, resume_at=resume_at, progress=progress or _ignore)
-    path = _reveal(session, part, final, source.size_bytes)
-    return _publication(path, source, started, done)
+    done = upload(
+        session,
+        source,
+        part,
+        resume_at=resume_at,
+        progress=progress or _ignore,
+        pace=Pace(transfer.bytes_per_second),
+        helpers=helpers,
+    )
+    confirmed = _confirm_content(session, source, part)
+    path = _reveal(session, part, final, source)
+    return replace(_publication(path, source, started, done), sha256_confirmed=confirmed)
 
 
 def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
@@ -131,16 +174,28 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
     progress: Callable[[int, int], None] | None = None,
     limits: SessionLimits | None = None,
     plan: RetryPlan | None = None,
+    transfer: TransferLimits | None = None,
+    on_retry: Callable[[ArSyncError], None] | None = None,
 ) -> Publication:
-    """`publish` on as many connections as it needs; only a `TransientError` is tried again.
+    """`publish` on as many connections as it needs; only a fault of the road is tried again.
+
+    Args:
+        on_retry: told of each failure that is followed by another attempt or by the end.
 
     Raises:
-        ArSyncError: as `publish` and `open_session`; the last `TransientError` if the plan ends.
+        ArSyncError: as `publish` and `open_session`; the last error of the road if the plan ends.
     """
     plan = plan or RetryPlan()
     started, tally = time.monotonic(), _Tally(progress or _ignore)
+
+    def is_worth_another(error: Exception) -> bool:
+        worth = isinstance(error, ROAD_ERRORS)
+        if worth and on_retry is not None and isinstance(error, ArSyncError):
+            on_retry(error)
+        return worth
+
     for attempt in stamina.retry_context(
-        on=TransientError,
+        on=is_worth_another,
         attempts=plan.attempts,
         timeout=plan.total_seconds,
         wait_initial=plan.first_wait_seconds,
@@ -151,7 +206,13 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
             tally.start_attempt()
             with open_session(endpoint, limits) as session:
                 result = publish(
-                    session, source, spool=spool, folder=folder, filename=filename, progress=tally
+                    session,
+                    source,
+                    spool=spool,
+                    folder=folder,
+                    filename=filename,
+                    progress=tally,
+                    transfer=transfer,
                 )
             return replace(
                 result,
@@ -195,7 +256,63 @@ def _publication(
         seconds=time.monotonic() - started,
         attempts=1,
         already_there=done is None,
+        connections=done.connections if done else 1,
     )
+
+
+def _part_names(
+    spool: PurePosixPath, source: Publishable, filename: str
+) -> tuple[PurePosixPath, PurePosixPath]:
+    """The part that one connection writes, and the one that several write (it may have gaps)."""
+    stem = f"{filename}.{source.fingerprint[:_FINGERPRINT_DIGITS]}"
+    incoming = spool / INCOMING
+    return safe_child(incoming, f"{stem}.part"), safe_child(incoming, f"{stem}.several.part")
+
+
+def _where_to_resume(
+    session: SftpSession,
+    source: Publishable,
+    parts: tuple[PurePosixPath, PurePosixPath],
+    *,
+    several: bool,
+) -> tuple[PurePosixPath, int]:
+    """Which part goes on, and from which byte; a part with gaps stays one until it is whole."""
+    alone, together = parts
+    if session.size_bytes(together) is None:
+        if not several:
+            return alone, resume_point(session, source, alone, gaps=False)
+        if session.size_bytes(alone) is not None:
+            session.rename(alone, together)
+    return together, resume_point(session, source, together, gaps=True)
+
+
+def _helpers(session: SftpSession, size_bytes: int, transfer: TransferLimits) -> Helpers | None:
+    """Further connections where one cannot fill the line.
+
+    OpenSSH lets 2 MiB of a channel be under way, so one connection carries 2 MiB for each round
+    trip; on a short line that is more than a processor encrypts.
+    """
+    by_line = int(session.round_trip_seconds / _ROUND_TRIP_PER_CONNECTION_SECONDS)
+    by_size = size_bytes // _BYTES_PER_CONNECTION
+    count = min(transfer.max_connections - 1, by_line, by_size)
+    if count < 1:
+        return None
+    return Helpers(count, lambda: open_session(session.endpoint, session.limits))
+
+
+def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixPath) -> bool:
+    """Have the receiver hash what arrived, where it can; False where it cannot."""
+    there = remote_sha256(session, part, source.size_bytes)
+    if there is None:
+        return False
+    if there != source.sha256:
+        session.remove(part)
+        raise ConnectionLostError(
+            f"{part} at {session.endpoint.host} has other content than was sent (sha256 {there}"
+            f" instead of {source.sha256})",
+            remedy="nothing if a retry succeeds; else check the receiver's disk",
+        )
+    return True
 
 
 def _final_path(spool: PurePosixPath, folder: str, filename: str) -> PurePosixPath:
@@ -208,20 +325,40 @@ def _final_path(spool: PurePosixPath, folder: str, filename: str) -> PurePosixPa
 
 
 def _find_published(
-    session: SftpSession, final: PurePosixPath, size_bytes: int
+    session: SftpSession, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath | None:
-    """Where this very archive lies already, waiting or applied."""
+    """Where this very archive lies already, waiting or applied.
+
+    Its size and its beginning tell: an archive begins with its manifest, which has the hash of
+    everything behind it.
+    """
     for path in dict.fromkeys((final, final.with_name(applied_name(final.name)))):
         found = session.size_bytes(path)
-        if found == size_bytes:
+        if found is None:
+            continue
+        try:
+            difference = _difference(session, path, source, found)
+        except RemoteFileMissingError:  # renamed by the receiver while we look
+            continue
+        if difference is None:
             return path
-        if found is not None:
-            raise ArchiveConflictError(
-                f"{path} at {session.endpoint.host} is another archive of the same name:"
-                f" {found:,} bytes instead of {size_bytes:,}",
-                remedy="find out which sender wrote it; two senders must not share a spool",
-            )
+        raise ArchiveConflictError(
+            f"{path} at {session.endpoint.host} is another archive of the same name: {difference}",
+            remedy="find out which sender wrote it; two senders must not share a spool",
+        )
     return None
+
+
+def _difference(
+    session: SftpSession, path: PurePosixPath, source: Publishable, found_bytes: int
+) -> str | None:
+    if found_bytes != source.size_bytes:
+        return f"{found_bytes:,} bytes instead of {source.size_bytes:,}"
+    with source.open() as file:
+        expected = file.read(_HEAD_BYTES)
+    with session.handle(path, READ) as handle, session.calling("reading", path):
+        head = read_range(session.client, handle, 0, len(expected))
+    return None if head == expected else "the same size, but another beginning"
 
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:
@@ -236,20 +373,20 @@ def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: 
 
 
 def _reveal(
-    session: SftpSession, part: PurePosixPath, final: PurePosixPath, size_bytes: int
+    session: SftpSession, part: PurePosixPath, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath:
     """Give the archive its final name, which nothing else bears.
 
     The name holds the snapshot's microsecond, so whoever else could use it between the check and
     the rename is another attempt at the same archive.
     """
-    present = _find_published(session, final, size_bytes)
+    present = _find_published(session, final, source)
     if present is None:
         try:
             session.rename(part, final)
         except (RemoteFileMissingError, RefusedByServerError):
             # Another attempt at the same archive may have renamed the part already.
-            present = _find_published(session, final, size_bytes)
+            present = _find_published(session, final, source)
             if present is None:
                 raise
         else:

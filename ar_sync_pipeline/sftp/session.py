@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import socket
 import stat
+import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +39,8 @@ _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)
 # Less free space than what one sender has under way: a bare "Failure" then means a full disk.
 _FULL_BELOW_BYTES = protocol.WRITE_BLOCK_BYTES * protocol.WRITE_WINDOW
+_SIGN_OF_LIFE_SECONDS = 15
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.001, 0.1
 
 
 class OpeningStep(StrEnum):
@@ -88,6 +92,7 @@ class SftpSession:
         self.transport = transport
         self.client = client
         self._watchdog = watchdog
+        self._round_trip_seconds = math.inf
 
     def progress(self) -> None:
         """Tell the watchdog that the current call moved on."""
@@ -95,23 +100,55 @@ class SftpSession:
 
     @contextmanager
     def calling(
-        self, doing: str, path: PurePosixPath, *, allowed_seconds: float | None = None
+        self, doing: str, path: PurePosixPath, *, total_seconds: float | None = None
     ) -> Iterator[None]:
         """Bound whatever runs inside, and translate its failure.
 
         Args:
             doing: the deed as a gerund with its preposition, "writing to".
             path: to what it is done.
-            allowed_seconds: without progress; the session's limit by default.
+            total_seconds: at most in all; as long as it makes progress by default.
         """
-        silence = max(self.limits.silence_seconds, allowed_seconds or 0)
+        silence = self.limits.silence_seconds
         try:
-            with self._watchdog.watching(silence_seconds=silence, total_seconds=None):
+            with self._watchdog.watching(silence_seconds=silence, total_seconds=total_seconds):
                 yield
         except ArSyncError:
             raise
         except _FAILURES as error:
             raise self._translate(error, doing, path) from error
+
+    @property
+    def round_trip_seconds(self) -> float:
+        """Shortest time that an answer took so far; infinite before the first one."""
+        return self._round_trip_seconds
+
+    def abandon(self) -> None:
+        """Cut the connection from another thread; whatever waits on it ends at once."""
+        self.transport.close()
+
+    def wait_for(self, ready: Callable[[], bool], at_most_seconds: float) -> bool:
+        """Wait for a slow answer, for as long as the server gives signs of life.
+
+        A flush or a hash of many GB is silent for minutes, and a dead network is silent too; an
+        SSH request that every server answers at once (RFC 4254, section 4) tells them apart.
+
+        Returns:
+            Whether ``ready`` became true in time.
+        """
+        end, pause = time.monotonic() + at_most_seconds, _FIRST_LOOK_SECONDS
+        next_sign = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+        while not ready():
+            now = time.monotonic()
+            if now >= end or not self.transport.is_active():
+                return ready()
+            if now >= next_sign:
+                self.transport.global_request("keepalive@openssh.com", wait=True)
+                self.progress()
+                next_sign = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+        return True
 
     def size_bytes(self, path: PurePosixPath) -> int | None:
         """Size of a regular file; None if there is nothing.
@@ -181,10 +218,13 @@ class SftpSession:
 
     def sync(self, handle: bytes, path: PurePosixPath, size_bytes: int) -> bool:
         """Have the server flush a file to its disk; False if it does not offer that."""
-        allowed = size_bytes / self.limits.disk_bytes_per_second
-        with self.calling("flushing", path, allowed_seconds=allowed):
+        limits = self.limits
+        allowed = limits.silence_seconds + size_bytes / limits.disk_bytes_per_second
+        with self.calling("flushing", path, total_seconds=allowed):
             try:
-                protocol.sync_handle(self.client, handle)
+                pipe = protocol.start_sync(self.client, handle)
+                self.wait_for(lambda: channel_has_news(self.client.get_channel()), allowed)
+                protocol.confirm_sync(pipe)
             except OSError as error:
                 if not _is_unsupported(error):
                     raise
@@ -208,11 +248,15 @@ class SftpSession:
     def _attributes(
         self, path: PurePosixPath, *, follow: bool = False
     ) -> paramiko.SFTPAttributes | None:
+        started = time.monotonic()
         try:
             with self.calling("looking at", path):
                 return (self.client.stat if follow else self.client.lstat)(str(path))
         except RemoteFileMissingError:
             return None
+        finally:
+            took = time.monotonic() - started
+            self._round_trip_seconds = min(self._round_trip_seconds, took)
 
     def _free_bytes(self, path: PurePosixPath) -> int | None:
         try:
@@ -272,6 +316,11 @@ class SftpSession:
         return self._watchdog.watching(
             silence_seconds=self.limits.silence_seconds, total_seconds=None
         )
+
+
+def channel_has_news(channel: paramiko.Channel | None) -> bool:
+    """Whether reading from a channel would not wait: something arrived, or it is over."""
+    return channel is None or bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
 
 def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> ConnectionLostError:

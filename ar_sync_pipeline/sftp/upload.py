@@ -1,46 +1,71 @@
-"""Send a file's bytes: resume where a cut upload stopped, check every write, prove the whole."""
+"""Send a file's bytes: resume where a cut upload stopped, and check every single write."""
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
-from ar_sync_pipeline.sftp.errors import ConnectionLostError, SourceChangedError
+from ar_sync_pipeline.sftp.errors import ConnectionLostError
+from ar_sync_pipeline.sftp.pace import Pace
+from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import PurePosixPath
 
     from ar_sync_pipeline.sftp.session import SftpSession
 
 _TAIL_BYTES = 2**20
-_HASH_BLOCK_BYTES = 2**20
 
 
 class Publishable(Protocol):
-    """What can be published: a file of known size and hash that can be opened more than once."""
+    """What can be published: a file of known size that can be opened more than once."""
 
     @property
     def size_bytes(self) -> int:
         """How long it is."""
 
     @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digits that another content would not have; cheap to ask for."""
+
+    @property
     def sha256(self) -> str:
-        """SHA-256 of the whole, 64 hexadecimal digits; may be computed when first asked for."""
+        """SHA-256 of the whole, 64 hexadecimal digits; may read all of it when first asked for."""
 
     def open(self) -> BinaryIO:
-        """The bytes, seekable; closed by whoever opened them."""
+        """The bytes, seekable; closed by whoever opened them.
+
+        Reading must raise rather than deliver other bytes than the fingerprint stands for.
+        """
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What one upload did: bytes sent now, and bytes that were there from an earlier one."""
+    """What one upload did: bytes sent now, bytes from an earlier one, connections that sent."""
 
     sent_bytes: int
     resumed_bytes: int
+    connections: int
+
+
+@dataclass(frozen=True)
+class Helpers:
+    """Further connections for one upload.
+
+    Attributes:
+        count: how many.
+        open: opens one; called in a thread of its own. One that cannot be opened is done without.
+    """
+
+    count: int
+    open: Callable[[], AbstractContextManager[SftpSession]]
 
 
 def upload(
@@ -50,44 +75,58 @@ def upload(
     *,
     resume_at: int,
     progress: Callable[[int, int], None],
+    pace: Pace,
+    helpers: Helpers | None = None,
 ) -> Upload:
     """Write a source's bytes to ``part`` from ``resume_at`` on, flushed to disk where possible.
 
-    The hash of the whole is computed on the way, so what lies there afterwards is what was
-    promised, even if somebody rewrote the source meanwhile.
-
     Raises:
-        SourceChangedError: if the bytes are not those of ``source.sha256``; the part is removed.
+        SourceChangedError: if the source became shorter; the part is removed.
+        SourceUnreadableError: if the source cannot be read; the part is removed.
         TransientError: if the connection was lost; what arrived stays for the next attempt.
     """
-    digest, size_bytes = hashlib.sha256(), source.size_bytes
-    with source.open() as file:
-        _hash_prefix(file, digest.update, resume_at)
-        with session.handle(part, protocol.WRITE if resume_at else protocol.NEW) as handle:
-            progress(resume_at, size_bytes)
-            sender = _Sender(session, handle, lambda done: progress(done, size_bytes))
-            with session.calling("writing", part):
-                end = _send(sender, file, resume_at, size_bytes, digest.update)
-            session.sync(handle, part, end - resume_at)
-    if end != size_bytes or digest.hexdigest() != source.sha256:
-        session.remove(part)
-        raise SourceChangedError(
-            f"the file for {part.name} changed while it was being sent",
-            remedy="build the archive again",
+    size_bytes = source.size_bytes
+    flags = protocol.WRITE if resume_at else protocol.NEW
+    with source.open() as file, session.handle(part, flags) as handle:
+        file.seek(resume_at)
+        progress(resume_at, size_bytes)
+        pieces = Pieces(
+            file,
+            resume_at,
+            size_bytes,
+            name=part.name,
+            progress=lambda done: progress(done, size_bytes),
         )
+        try:
+            with _Crew(helpers, pieces, part, pace) as crew:
+                _send(session, handle, part, pieces, pace)
+                crew.wait()
+        except BaseException:
+            if pieces.source_failed:
+                with suppress(ArSyncError):
+                    session.remove(part)
+            raise
+        session.sync(handle, part, size_bytes - resume_at)
     _check_size(session, part, size_bytes)
-    return Upload(sent_bytes=end - resume_at, resumed_bytes=resume_at)
+    return Upload(size_bytes - resume_at, resume_at, 1 + crew.helped)
 
 
-def resume_point(session: SftpSession, source: Publishable, part: PurePosixPath) -> int:
+def resume_point(
+    session: SftpSession, source: Publishable, part: PurePosixPath, *, gaps: bool
+) -> int:
     """From which byte an upload may go on: 0 unless what lies there is a beginning of the source.
 
-    Writes of one connection arrive in order and the name of the part holds a fingerprint of its
-    content, so the length tells how much is there; the last MiB is read back and compared.
+    The name of the part holds a fingerprint of its content, and writes of one connection arrive
+    in order, so the length tells how much is there; the last MiB of it is read back and compared.
+
+    Args:
+        gaps: whether several connections wrote it; then the last `LEAD_BYTES` may have holes.
     """
     present = session.size_bytes(part)
     if not present or present > source.size_bytes:
         return 0
+    if gaps:
+        present = max(present - LEAD_BYTES, 0)
     start = max(present - _TAIL_BYTES, 0)
     with source.open() as file:
         file.seek(start)
@@ -100,58 +139,114 @@ def resume_point(session: SftpSession, source: Publishable, part: PurePosixPath)
 class _Sender:
     """Keeps a window of writes under way and looks at every status; the pipe never runs dry."""
 
-    def __init__(
-        self,
-        session: SftpSession,
-        handle: bytes,
-        progress: Callable[[int], None],
-    ) -> None:
+    def __init__(self, session: SftpSession, handle: bytes, pieces: Pieces, pace: Pace) -> None:
         self._session = session
         self._handle = handle
-        self._progress = progress
+        self._pieces = pieces
+        self._pace = pace
         self._pipe = protocol.RequestPipe(session.client)
-        self._ends: deque[int] = deque()
+        # Size of each block under way, and its piece's offset if it is the piece's last block.
+        self._blocks: deque[tuple[int, int | None]] = deque()
 
-    def write(self, offset: int, data: bytes) -> None:
-        """Send one block, after waiting for the oldest one's status if the window is full."""
-        protocol.send_write(self._pipe, self._handle, offset, data)
-        self._ends.append(offset + len(data))
-        self._session.progress()
-        if len(self._pipe) >= protocol.WRITE_WINDOW:
+    def run(self) -> None:
+        """Send pieces until there are none left, and wait for all statuses."""
+        while (piece := self._pieces.take(wait=not self._blocks)) is not END:
+            if piece is NOT_YET:
+                # The piece that everybody waits for may be this connection's own.
+                self._confirm_oldest()
+            elif isinstance(piece, tuple):
+                self._send_piece(*piece)
+        while self._blocks:
             self._confirm_oldest()
 
-    def finish(self) -> None:
-        """Wait for all statuses."""
-        while len(self._pipe):
-            self._confirm_oldest()
+    def _send_piece(self, offset: int, data: bytes) -> None:
+        for start in range(0, len(data), protocol.WRITE_BLOCK_BYTES):
+            block = data[start : start + protocol.WRITE_BLOCK_BYTES]
+            last = start + len(block) == len(data)
+            self._pace.wait(len(block))
+            protocol.send_write(self._pipe, self._handle, offset + start, block)
+            self._blocks.append((len(block), offset if last else None))
+            self._session.progress()
+            if len(self._blocks) >= protocol.WRITE_WINDOW:
+                self._confirm_oldest()
 
     def _confirm_oldest(self) -> None:
         protocol.confirm_write(self._pipe)
         self._session.progress()
-        self._progress(self._ends.popleft())
+        size_bytes, finished = self._blocks.popleft()
+        self._pieces.confirm(size_bytes, finished=finished)
 
 
 def _send(
-    sender: _Sender, file: BinaryIO, offset: int, size_bytes: int, update: Callable[[bytes], object]
-) -> int:
-    """Send from ``offset`` to the end, never more than was promised; returns where it ended."""
-    position = offset
-    while position < size_bytes:
-        data = file.read(min(protocol.WRITE_BLOCK_BYTES, size_bytes - position))
-        if not data:
-            break
-        sender.write(position, data)
-        update(data)
-        position += len(data)
-    sender.finish()
-    return position
+    session: SftpSession, handle: bytes, part: PurePosixPath, pieces: Pieces, pace: Pace
+) -> None:
+    with session.calling("writing", part):
+        _Sender(session, handle, pieces, pace).run()
 
 
-def _hash_prefix(file: BinaryIO, update: Callable[[bytes], object], length: int) -> None:
-    remaining = length
-    while remaining and (data := file.read(min(_HASH_BLOCK_BYTES, remaining))):
-        update(data)
-        remaining -= len(data)
+class _Crew:
+    """The helpers of one upload, each in a thread; none of them outlives a failed upload for long.
+
+    A helper that cannot be opened is no failure; one that breaks off after it took a piece is.
+    """
+
+    def __init__(
+        self, helpers: Helpers | None, pieces: Pieces, part: PurePosixPath, pace: Pace
+    ) -> None:
+        self._helpers = helpers
+        self._pieces = pieces
+        self._part = part
+        self._pace = pace
+        self._lock = threading.Lock()
+        self._sessions: list[SftpSession] = []
+        self._working: list[threading.Thread] = []
+        self._closed = False
+
+    @property
+    def helped(self) -> int:
+        """How many could be opened before the upload was over."""
+        return len(self._working)
+
+    def __enter__(self) -> Self:
+        for _ in range(self._helpers.count if self._helpers else 0):
+            threading.Thread(target=self._help, name="sftp-helper", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: object, error: object, tb: object) -> None:
+        with self._lock:
+            self._closed = True
+            threads = list(self._working)
+            if isinstance(error, BaseException):
+                self._pieces.fail(error)
+                for session in self._sessions:
+                    session.abandon()
+        for thread in threads:
+            thread.join()
+
+    def wait(self) -> None:
+        """Until all helpers at work are done; raises what made one fail."""
+        with self._lock:
+            self._closed = True
+        for thread in self._working:
+            thread.join()
+        self._pieces.take(wait=True)
+
+    def _help(self) -> None:
+        assert self._helpers is not None  # noqa: S101  started in __enter__ only
+        at_work = False
+        try:
+            with self._helpers.open() as session:
+                with self._lock:
+                    if self._closed:
+                        return
+                    self._sessions.append(session)
+                    self._working.append(threading.current_thread())
+                    at_work = True
+                with session.handle(self._part, protocol.WRITE) as handle:
+                    _send(session, handle, self._part, self._pieces, self._pace)
+        except BaseException as error:  # noqa: BLE001  raised by the main connection's thread
+            if at_work:
+                self._pieces.fail(error)
 
 
 def _check_size(session: SftpSession, part: PurePosixPath, size_bytes: int) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID, uuid5
 
 import ar_sync_pipeline
+from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
@@ -56,5 +57,8 @@ def assemble(
         for table in manifest.tables
         for chunk in table.copy_members
     }
+    # Nobody else may enter the run's own folder: its chunks are what this run has hashed.
+    stamps = {name: FileStamp.of(path.stat()) for name, path in members.items() if path.exists()}
     members |= {e.member: media_folder / e.path for e in manifest.media}
-    return ArchiveSource(manifest, members)
+    stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
+    return ArchiveSource(manifest, members, stamps=stamps)

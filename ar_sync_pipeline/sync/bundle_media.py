@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.inventory import (
@@ -34,6 +35,7 @@ class MediaBundle(BaseModel):
         entries: the files, each with size and sha256.
         missing: names in rows without a file at the sender.
         refused: names that cannot be those of a media file, with the reason.
+        stamps: by path, of files that need not be hashed once more while they are sent.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +43,7 @@ class MediaBundle(BaseModel):
     entries: tuple[MediaEntry, ...]
     missing: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
+    stamps: dict[str, FileStamp] = {}
 
     @property
     def size_bytes(self) -> int:
@@ -77,10 +80,13 @@ def bundle_media(
     files: dict[str, MediaFile] = {file.path: file for file in scanned}
     named = resolve_references(folder, names)
     files.update({file.path: file for file in named.found})
+    # Before the hashes, so that an equal stamp later vouches for them.
+    stamps = {path: settled_stamp(folder / path) for path in sorted(files)}
     bundle = MediaBundle(
-        entries=tuple(hash_media(files[path] for path in sorted(files))),
+        entries=tuple(hash_media(files[path] for path in stamps)),
         missing=named.missing,
         refused=tuple((r.name, r.reason) for r in (*refused, *named.refused)),
+        stamps={path: stamp for path, stamp in stamps.items() if stamp is not None},
     )
     build.save(bundle)
     return bundle

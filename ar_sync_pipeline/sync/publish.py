@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.probe import ProbeStep, probe
-from ar_sync_pipeline.sftp.publish import Publication, publish_with_retries
+from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.sent_archives import remember_sent
+
+_BYTES_PER_MEGABIT = 1_000_000 / 8
 
 
 @dataclass(frozen=True)
@@ -24,8 +27,17 @@ class PublishedArchive:
     publication: Publication
 
 
-def publish_archive(settings: SenderSettings, build: BuildFolder, clock: Clock) -> PublishedArchive:
+def publish_archive(
+    settings: SenderSettings,
+    build: BuildFolder,
+    clock: Clock,
+    *,
+    on_retry: Callable[[ArSyncError], None] | None = None,
+) -> PublishedArchive:
     """Send the archive of a build folder and drop the folder.
+
+    Args:
+        on_retry: told of each failure of the road, before the next attempt or the end.
 
     Raises:
         TransientError: the link or the receiver failed and the retries are used up.
@@ -41,15 +53,12 @@ def publish_archive(settings: SenderSettings, build: BuildFolder, clock: Clock) 
         spool=settings.remote_bkp_fldr,
         folder=str(name.kind),
         filename=name.waiting,
+        transfer=transfer_limits(settings),
+        on_retry=on_retry,
     )
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, clock())
     build.remove()
     return PublishedArchive(source.manifest, source.size_bytes, publication)
-
-
-def probe_receiver(settings: SenderSettings, clock: Clock) -> list[ProbeStep]:
-    """Try every step that publishing takes; the last one may have failed."""
-    return probe(endpoint(settings), settings.remote_bkp_fldr, clock=clock)
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:
@@ -62,4 +71,14 @@ def endpoint(settings: SenderSettings) -> SftpEndpoint:
         private_key=settings.private_key,
         known_hosts=settings.known_hosts,
         passphrase=passphrase.get_secret_value() if passphrase else None,
+        agent=settings.private_key is None,
+    )
+
+
+def transfer_limits(settings: SenderSettings) -> TransferLimits:
+    """How much of the line an upload may use."""
+    limit = settings.bandwidth_limit
+    return TransferLimits(
+        max_connections=settings.max_connections,
+        bytes_per_second=limit * _BYTES_PER_MEGABIT if limit else None,
     )

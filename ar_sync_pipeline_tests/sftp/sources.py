@@ -26,6 +26,10 @@ class MemorySource:
     def sha256(self) -> str:
         return hashlib.sha256(self.content).hexdigest()
 
+    @property
+    def fingerprint(self) -> str:
+        return self.sha256
+
     def open(self) -> BinaryIO:
         return io.BytesIO(self.content)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ ALL_STEPS = [
     "sftp",
     "spool exists",
     "spool writable",
+    "round trip",
     "free space",
     "clock difference",
     "receipts readable",
@@ -73,7 +76,7 @@ def test_each_failing_step_is_the_last(sftp_server: AsyncsshTestServer, tmp_path
 def test_folder_on_another_file_system_is_found_out(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.cross_device = True
     failed = check_failure(
-        probe(sftp_server.endpoint(), sftp_server.spool, clock=now), "spool writable"
+        probe(sftp_server.endpoint(), sftp_server.spool, clock=now), "round trip"
     )
     assert "renaming" in failed.detail
     assert [p for p in sftp_server.spool_path.rglob("*") if p.is_file()] == []
@@ -83,10 +86,10 @@ def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
     steps = probe(
         sftp_server.endpoint(), sftp_server.spool, clock=lambda: now() + timedelta(minutes=5)
     )
-    clock = next(step for step in steps if step.name == "clock difference")
-    assert clock.outcome is ProbeOutcome.WARNED
-    assert "-300 s" in clock.detail or "-299 s" in clock.detail
-    assert clock.numbers["clock_difference_seconds"] == pytest.approx(-300, abs=2)
+    step = next(step for step in steps if step.name == "clock difference")
+    assert step.outcome is ProbeOutcome.WARNED
+    assert "-300 s" in step.detail or "-299 s" in step.detail
+    assert step.figures["clock_difference_seconds"] == pytest.approx(-300, abs=2)
 
 
 def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> None:
@@ -94,3 +97,41 @@ def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> Non
     steps = {s.name: s for s in probe(sftp_server.endpoint(), sftp_server.spool, clock=now)}
     assert steps["spool writable"].outcome is ProbeOutcome.WARNED
     assert steps["free space"].outcome is ProbeOutcome.WARNED
+
+
+def test_everything_that_draws_a_chart_is_measured(any_sftp_server: SftpTestServer) -> None:
+    steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
+    figures = {name for step in steps for name in step.figures}
+    assert figures == {
+        "write_mb_per_second",
+        "round_trip_ms",
+        "free_gb",
+        "clock_difference_seconds",
+        "receipts",
+    }
+
+
+def test_newest_receipt_is_read_and_judged(any_sftp_server: SftpTestServer) -> None:
+    server, judged = any_sftp_server, list[tuple[str, bytes]]()
+    probe(server.endpoint(), server.spool, clock=now)
+    (server.spool_path / "receipts" / "a.json").write_bytes(b"a")
+    (server.spool_path / "receipts" / "b.json").write_bytes(b"b")
+
+    def judge(name: str, content: bytes) -> None:
+        judged.append((name, content))
+        raise RemoteFileTooLargeError("it is no receipt", remedy="look at it")
+
+    steps = probe(server.endpoint(), server.spool, clock=now, judge_receipt=judge)
+    check_failure(steps, "receipts readable")
+    assert judged == [("b.json", b"b")]
+
+
+def test_what_a_killed_check_left_is_removed_after_an_hour(sftp_server: AsyncsshTestServer) -> None:
+    probe(sftp_server.endpoint(), sftp_server.spool, clock=now)
+    folder = sftp_server.spool_path / "partial"
+    old, fresh = folder / ".probe.0123.part", folder / ".probe.4567.part"
+    for path in (old, fresh):
+        path.touch()
+    os.utime(old, (1, 1))
+    probe(sftp_server.endpoint(), sftp_server.spool, clock=now)
+    assert [path.name for path in folder.iterdir()] == [fresh.name]

@@ -1,0 +1,91 @@
+"""The receiver's SFTP account as an external asset, observed every hour."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite
+from ar_sync_pipeline.sync.check import EndpointCheck, check_endpoint
+
+CHECK = "archives_can_be_published"
+
+
+def endpoint_spec() -> dg.AssetSpec:
+    """The account, which nobody here makes and which is observed only."""
+    return dg.AssetSpec(
+        endpoint_key(),
+        group_name="receiver_endpoint",
+        description="The receiver's SFTP account as the sender sees it. An observation is one walk"
+        " of a test file along an archive's whole way: seconds of each step, free space, round"
+        " trip, difference of the clocks.",
+        kinds={"sftp"},
+        owners=OWNERS,
+    )
+
+
+def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
+    """What job ``ssh_sftp_checker`` runs; a step that fails also fails the run."""
+
+    @dg.multi_asset_check(
+        name="endpoint_check",
+        specs=[
+            dg.AssetCheckSpec(
+                CHECK,
+                asset=endpoint_key(),
+                description="Every step to a published archive works. If not: the failed step and"
+                " what to do about it are in the metadata; `ar-sync check` shows the same.",
+            )
+        ],
+    )
+    def endpoint_check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        found = check_endpoint(site.settings, site.clock)
+        for step in found.warnings:
+            context.log.warning("%s: %s: %s.", step.name, step.detail, step.remedy)
+        context.op_execution_context.log_event(
+            dg.AssetObservation(endpoint_key(), metadata=_metadata(found))
+        )
+        yield _verdict(found)
+        failed = found.failed
+        if failed is not None:
+            raise dg.Failure(
+                description=f"{failed.name}: {failed.detail}: {failed.remedy}.",
+                metadata={"step": failed.name, "remedy": failed.remedy or ""},
+                allow_retries=False,
+            )
+
+    return endpoint_check
+
+
+def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
+    failed = found.failed
+    metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
+    if failed is not None:
+        metadata |= {"step": failed.name, "remedy": failed.remedy or ""}
+    return dg.AssetCheckResult(
+        asset_key=endpoint_key(),
+        check_name=CHECK,
+        passed=failed is None,
+        description=f"{failed.name}: {failed.detail}" if failed else None,
+        metadata=metadata,
+    )
+
+
+def _metadata(found: EndpointCheck) -> dict[str, Any]:
+    lines = ["| step | | ms | found |", "|---|---|--:|---|"]
+    lines += [
+        f"| {step.name} | {step.outcome} | {1000 * step.seconds:.1f} | {_cell(step.detail)} |"
+        for step in found.steps
+    ]
+    return {
+        **{name: round(value, 6) for name, value in found.figures.items()},
+        "seconds": round(found.seconds, 3),
+        "warnings": len(found.warnings),
+        "steps": dg.MetadataValue.md("\n".join(lines)),
+    }
+
+
+def _cell(text: str) -> str:
+    """Text of the server's own, such as its version, as one cell of a table."""
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,181 @@
+"""The second half of the connectivity check: what the account may do in the spool."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from contextlib import suppress
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp import protocol
+from ar_sync_pipeline.sftp.errors import RefusedByServerError
+from ar_sync_pipeline.sftp.probe_steps import Finding
+from ar_sync_pipeline.sftp.spool_folders import (
+    ARCHIVE_FOLDERS,
+    INCOMING,
+    RECEIPTS,
+    check_spool,
+    list_names,
+    prepare_spool,
+    read_small_file,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+    from pathlib import PurePosixPath
+
+    from ar_sync_pipeline.sftp.probe_steps import StepRecord
+    from ar_sync_pipeline.sftp.session import SftpSession
+
+_TEST_FILE_BYTES = 256 * 1024
+_CLOCK_TOLERANCE_SECONDS = 60
+_LITTLE_FREE_BYTES = 10**9
+_RECEIPT_BYTES = 64 * 1024
+_FORGOTTEN_SECONDS = 3600
+_PREFIX, _SUFFIX = ".probe.", ".part"
+
+
+def check_the_spool(
+    record: StepRecord,
+    session: SftpSession,
+    spool: PurePosixPath,
+    clock: Callable[[], datetime],
+    judge_receipt: Callable[[str, bytes], None] | None,
+) -> None:
+    """Walk the way of an archive in the spool, with a test file that nobody takes for one.
+
+    It is hidden or in ``.incoming`` all the time; its renames also show a folder that lies on
+    another file system.
+    """
+    with record.step("spool exists") as found:
+        check_spool(session, spool)
+        found.append(Finding(f"{spool} is a folder"))
+    test = _TestFile(session, spool)
+    try:
+        with record.step("spool writable") as found:
+            prepare_spool(session, spool)
+            found.append(test.write())
+            written_at = (session.modified_at_seconds(test.places[0]), clock().timestamp())
+        with record.step("round trip") as found:
+            found.append(test.travel())
+    finally:
+        # What failed is what the operator must read, not that the clean-up then failed too.
+        with suppress(ArSyncError):
+            test.remove()
+    with record.step("free space") as found:
+        found.append(_judge_free_space(session.free_bytes(spool)))
+    with record.step("clock difference") as found:
+        found.append(_judge_clock(*written_at))
+    with record.step("receipts readable") as found:
+        found.append(_read_receipts(session, spool, judge_receipt))
+
+
+class _TestFile:
+    """A file that is written, read back, renamed through the archive folders and removed."""
+
+    def __init__(self, session: SftpSession, spool: PurePosixPath) -> None:
+        self._session = session
+        self._content = secrets.token_bytes(_TEST_FILE_BYTES)
+        self._folders = [spool / folder for folder in ARCHIVE_FOLDERS]
+        name = f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+        self.places = [spool / INCOMING / name, *(folder / name for folder in self._folders)]
+
+    def write(self) -> Finding:
+        """Write and flush it; the rate counts from the first byte to the flush."""
+        started, path, block = time.monotonic(), self.places[0], protocol.WRITE_BLOCK_BYTES
+        with self._session.handle(path, protocol.NEW) as handle:
+            with self._session.calling("writing", path):
+                pipe = protocol.RequestPipe(self._session.client)
+                for offset in range(0, _TEST_FILE_BYTES, block):
+                    data = self._content[offset : offset + block]
+                    protocol.send_write(pipe, handle, offset, data)
+                while len(pipe):
+                    protocol.confirm_write(pipe)
+            synced = self._session.sync(handle, path, _TEST_FILE_BYTES)
+        seconds = max(time.monotonic() - started, 1e-6)
+        detail = f"a test file of {_TEST_FILE_BYTES:,} bytes was written"
+        figures = {"write_mb_per_second": _TEST_FILE_BYTES / 1e6 / seconds}
+        if synced:
+            return Finding(f"{detail} and flushed to disk", figures=figures)
+        return Finding(
+            f"{detail}, but the server cannot flush to disk (fsync@openssh.com)",
+            "nothing, the receiver checks every archive; OpenSSH's server would flush",
+            figures,
+        )
+
+    def travel(self) -> Finding:
+        """Read it back, rename it as archives are, remove it."""
+        session, path = self._session, self.places[0]
+        with session.handle(path, protocol.READ) as handle, session.calling("reading back", path):
+            found = protocol.read_range(session.client, handle, 0, _TEST_FILE_BYTES)
+        if found != self._content:
+            raise RefusedByServerError(
+                f"{path} at {session.endpoint.host} reads back other bytes than were written",
+                remedy="check the receiver's disk and file system",
+            )
+        for source, target in pairwise(self.places):
+            session.rename(source, target)
+        self.remove()
+        self._remove_forgotten()
+        shortest = session.round_trip_seconds
+        return Finding(
+            f"it was read back, renamed and removed; an answer takes {1000 * shortest:.1f} ms",
+            figures={"round_trip_ms": 1000 * shortest},
+        )
+
+    def remove(self) -> None:
+        """Leave nothing behind, wherever it is."""
+        for place in self.places:
+            self._session.remove(place)
+
+    def _remove_forgotten(self) -> None:
+        """Remove what a check that was killed between two renames left, unseen by everybody."""
+        newest = self._session.modified_at_seconds(self._folders[0]) or 0
+        for folder in self._folders:
+            for name in self._session.file_names(folder):
+                if name.startswith(_PREFIX) and name.endswith(_SUFFIX) and "/" not in name:
+                    written = self._session.modified_at_seconds(folder / name)
+                    if written is not None and written < newest - _FORGOTTEN_SECONDS:
+                        self._session.remove(folder / name)
+
+
+def _read_receipts(
+    session: SftpSession, spool: PurePosixPath, judge: Callable[[str, bytes], None] | None
+) -> Finding:
+    names = list_names(session, spool / RECEIPTS)
+    figures = {"receipts": float(len(names))}
+    if not names:
+        return Finding("there is no receipt yet; the first load writes one", figures=figures)
+    newest = names[-1]
+    content = read_small_file(session, spool / RECEIPTS / newest, _RECEIPT_BYTES)
+    if judge is not None:
+        judge(newest, content)
+    return Finding(f"{len(names)} receipts are there, {newest} can be read", figures=figures)
+
+
+def _judge_free_space(free_bytes: int | None) -> Finding:
+    if free_bytes is None:
+        return Finding(
+            "the server cannot tell its free space (statvfs@openssh.com)",
+            "watch the free space at the receiver; OpenSSH's server would tell it",
+        )
+    detail, figures = f"{free_bytes:,} bytes are free", {"free_gb": free_bytes / 1e9}
+    if free_bytes < _LITTLE_FREE_BYTES:
+        return Finding(detail, "make sure that two complete archives fit", figures)
+    return Finding(detail, figures=figures)
+
+
+def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> Finding:
+    if modified_at_seconds is None:
+        return Finding("the server does not tell when a file was written")
+    # A file's time over SFTP version 3 has whole seconds.
+    difference = modified_at_seconds + 0.5 - local_seconds
+    detail = f"the receiver's clock differs by {difference:+.0f} s"
+    figures = {"clock_difference_seconds": difference}
+    if abs(difference) > _CLOCK_TOLERANCE_SECONDS:
+        remedy = "set both clocks with NTP; lags that are shown are off by this"
+        return Finding(detail, remedy, figures)
+    return Finding(detail, figures=figures)

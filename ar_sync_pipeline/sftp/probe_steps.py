@@ -1,0 +1,122 @@
+"""The steps of the connectivity check: each named, timed and explained."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.session import OpeningStep
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+    from ar_sync_pipeline.sftp.session import SftpSession
+
+
+class ProbeOutcome(StrEnum):
+    """How a step ended."""
+
+    PASSED = "passed"
+    WARNED = "warned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ProbeStep:
+    """One step of the check.
+
+    Attributes:
+        name: what was tried, in a word or two.
+        outcome: passed, passed with a warning, or failed.
+        seconds: how long it took.
+        detail: one sentence on what was found.
+        remedy: what to do about it; None where nothing is to be done.
+        figures: numbers that were measured, by a name that ends with their unit.
+    """
+
+    name: str
+    outcome: ProbeOutcome
+    seconds: float
+    detail: str
+    remedy: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the next step could follow."""
+        return self.outcome is not ProbeOutcome.FAILED
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a step found: a sentence, what to do about it, and numbers."""
+
+    detail: str
+    remedy: str | None = None
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+class StepRecord:
+    """Collects steps; the one under way when an error passes is the one that failed."""
+
+    def __init__(self, endpoint: SftpEndpoint) -> None:
+        self.steps: list[ProbeStep] = []
+        self._endpoint = endpoint
+        self._failed: tuple[str, float] = ("settings", 0.0)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[list[Finding]]:
+        """Time one step; it appends what it found."""
+        started, found = time.monotonic(), list[Finding]()
+        try:
+            yield found
+        except ArSyncError:
+            self._failed = (name, time.monotonic() - started)
+            raise
+        self._add(name, time.monotonic() - started, found[0])
+
+    @contextmanager
+    def opening(self, step: OpeningStep) -> Iterator[None]:
+        """Time one step of opening the session; what it found is told by `describe_opening`."""
+        with self.step(step) as found:
+            yield
+            found.append(Finding(_OPENING_DETAILS[step].format(endpoint=self._endpoint)))
+
+    def describe_opening(self, session: SftpSession) -> None:
+        """Replace the host key's step by one that tells the fingerprint and the algorithms."""
+        index = list(OpeningStep).index(OpeningStep.HOST_KEY)
+        transport = session.transport
+        key, cipher = transport.get_remote_server_key(), transport.local_cipher
+        detail = (
+            f"{key.get_name()} {key.fingerprint} is pinned; the server is"
+            f" {transport.remote_version.removeprefix('SSH-2.0-')!r}, the cipher {cipher}"
+        )
+        remedy = None if "gcm" in cipher else "allow aes128-gcm@openssh.com, it costs a third less"
+        seconds = self.steps.pop(index).seconds
+        self._add(OpeningStep.HOST_KEY, seconds, Finding(detail, remedy), at=index)
+
+    def close(self, error: ArSyncError) -> None:
+        """Add the step that failed."""
+        name, seconds = self._failed
+        self.steps.append(
+            ProbeStep(str(name), ProbeOutcome.FAILED, seconds, error.problem, error.remedy)
+        )
+
+    def _add(self, name: str, seconds: float, found: Finding, at: int | None = None) -> None:
+        outcome = ProbeOutcome.PASSED if found.remedy is None else ProbeOutcome.WARNED
+        step = ProbeStep(str(name), outcome, seconds, found.detail, found.remedy, found.figures)
+        self.steps.insert(len(self.steps) if at is None else at, step)
+
+
+_OPENING_DETAILS = {
+    OpeningStep.RESOLVE: "{endpoint.host} has an address",
+    OpeningStep.CONNECT: "port {endpoint.port} answers",
+    OpeningStep.HOST_KEY: "the host key is pinned",
+    OpeningStep.LOGIN: "{endpoint.user!r} is let in with the key",
+    OpeningStep.SFTP: "the account offers SFTP",
+}

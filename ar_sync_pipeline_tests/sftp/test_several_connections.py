@@ -1,0 +1,217 @@
+"""Several connections for one archive: nothing is lost when they break off, nothing overtakes."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.sftp import pieces as pieces_module
+from ar_sync_pipeline.sftp.errors import ConnectionLostError
+from ar_sync_pipeline.sftp.pace import Pace
+from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, PIECE_BYTES, Pieces
+from ar_sync_pipeline.sftp.publish import (
+    RetryPlan,
+    TransferLimits,
+    publish,
+    publish_with_retries,
+)
+from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.spool_folders import INCOMING
+from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, some_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, CuttingProxy, SftpTestServer
+
+THREE = TransferLimits(max_connections=3)
+
+
+@pytest.fixture
+def long_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every round trip counts as 50 ms."""
+    monkeypatch.setattr(SftpSession, "round_trip_seconds", 0.05)
+
+
+def test_short_line_has_one_connection(any_sftp_server: SftpTestServer) -> None:
+    source = some_archive(40 * MIB)
+    with open_session(any_sftp_server.endpoint()) as session:
+        result = publish(
+            session,
+            source,
+            spool=any_sftp_server.spool,
+            folder="partial",
+            filename=NAME,
+            transfer=THREE,
+        )
+    assert result.connections == 1
+
+
+@pytest.mark.usefixtures("long_line")
+def test_long_line_has_several_and_the_archive_is_the_same(
+    any_sftp_server: SftpTestServer,
+) -> None:
+    source, seen = some_archive(48 * MIB + 11), list[int]()
+    result = publish_with_retries(
+        any_sftp_server.endpoint(),
+        source,
+        spool=any_sftp_server.spool,
+        folder="partial",
+        filename=NAME,
+        # So slow that the helpers have opened their connections before it is over.
+        transfer=replace(THREE, bytes_per_second=60 * MIB),
+        progress=lambda done, _total: seen.append(done),
+    )
+    assert (any_sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+    assert result.connections == 3
+    assert result.sent_bytes == source.size_bytes
+    assert seen == sorted(seen)
+    assert list((any_sftp_server.spool_path / INCOMING).iterdir()) == []
+
+
+@pytest.mark.usefixtures("long_line")
+def test_upload_by_several_that_is_cut_resumes_behind_its_possible_gaps(
+    sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path
+) -> None:
+    source = some_archive(64 * MIB)
+    proxy = cutting_proxy(sftp_server, cut_after=(20 * MIB, 18 * MIB, 18 * MIB))
+    result = publish_with_retries(
+        proxy.endpoint(sftp_server, tmp_path / "k"),
+        source,
+        spool=sftp_server.spool,
+        folder="partial",
+        filename=NAME,
+        plan=RetryPlan(first_wait_seconds=0.01),
+        transfer=replace(THREE, bytes_per_second=60 * MIB),
+    )
+    assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+    assert result.attempts > 1
+    assert result.sent_bytes <= source.size_bytes + 2 * LEAD_BYTES
+
+
+@pytest.mark.usefixtures("long_line")
+def test_helpers_that_cannot_connect_are_done_without(
+    sftp_server: AsyncsshTestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConnectionLostError("no more connections", remedy="none")
+
+    source = some_archive(40 * MIB)
+    with open_session(sftp_server.endpoint()) as session:
+        monkeypatch.setattr("ar_sync_pipeline.sftp.publish.open_session", refuse)
+        result = publish(
+            session,
+            source,
+            spool=sftp_server.spool,
+            folder="partial",
+            filename=NAME,
+            transfer=THREE,
+        )
+    assert result.connections == 1
+    assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+
+
+def test_part_of_one_connection_is_taken_over_by_several(
+    sftp_server: AsyncsshTestServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = some_archive(80 * MIB)
+    folder = sftp_server.spool_path / INCOMING
+    folder.mkdir()
+    part = folder / f"{NAME}.{source.fingerprint[:16]}.part"
+    part.write_bytes(source.content[: 70 * MIB])
+    monkeypatch.setattr(SftpSession, "round_trip_seconds", 0.05)
+    with open_session(sftp_server.endpoint()) as session:
+        result = publish(
+            session,
+            source,
+            spool=sftp_server.spool,
+            folder="partial",
+            filename=NAME,
+            transfer=THREE,
+        )
+    assert result.resumed_bytes == 70 * MIB - LEAD_BYTES
+    assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
+
+
+@given(confirmations=st.lists(st.integers(0, 100), max_size=200))
+def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
+    confirmations: list[int],
+) -> None:
+    size = 3 * LEAD_BYTES
+    reader = Pieces(_Zeros(), 0, size, name="x", progress=lambda _: None)
+    under_way: dict[int, int] = {}
+    for choice in confirmations:
+        taken = reader.take(wait=False)
+        if isinstance(taken, tuple):
+            under_way[taken[0]] = len(taken[1])
+            end = taken[0] + len(taken[1])
+            assert end - min(under_way) <= LEAD_BYTES + PIECE_BYTES
+        else:
+            assert taken in (NOT_YET, END)
+        if under_way and choice % 3 == 0:
+            offset = sorted(under_way)[choice % len(under_way)]
+            reader.confirm(under_way.pop(offset), finished=offset)
+
+
+class _Zeros(io.BytesIO):
+    def read(self, size: int | None = -1) -> bytes:
+        return bytes(size or 0)
+
+
+def test_failure_of_one_connection_wakes_the_others() -> None:
+    reader = Pieces(_Zeros(), 0, LEAD_BYTES + 10 * PIECE_BYTES, name="x", progress=lambda _: None)
+    while reader.take(wait=False) is not NOT_YET:
+        pass
+    raised = list[BaseException]()
+
+    def wait() -> None:
+        try:
+            reader.take(wait=True)
+        except ConnectionLostError as error:
+            raised.append(error)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    failure = ConnectionLostError("cut", remedy="none")
+    reader.fail(failure)
+    waiting.join(5)
+    assert raised == [failure]
+    assert pieces_module.LEAD_BYTES >= 8 * 4 * MIB  # eight connections' windows
+
+
+def test_pace_spreads_the_bytes_evenly_and_never_catches_up_with_a_burst() -> None:
+    now, slept = [0.0], list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    pace = Pace(1000, clock=lambda: now[0], sleep=sleep)
+    for _ in range(5):
+        pace.wait(500)
+    assert now[0] == pytest.approx(2.0)
+    now[0] = 100.0
+    pace.wait(500)
+    pace.wait(500)
+    assert now[0] == pytest.approx(100.5)
+    assert max(slept) == pytest.approx(0.5)
+
+
+def test_bandwidth_limit_holds(sftp_server: AsyncsshTestServer) -> None:
+    source = some_archive(4 * MIB)
+    result = publish_with_retries(
+        sftp_server.endpoint(),
+        source,
+        spool=sftp_server.spool,
+        folder="partial",
+        filename=NAME,
+        transfer=TransferLimits(bytes_per_second=4 * MIB),
+    )
+    assert result.seconds > 0.9

@@ -1,0 +1,128 @@
+"""``ar-sync check`` and job ``ssh_sftp_checker``: which step fails, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+
+import dagster as dg
+from click.testing import CliRunner, Result
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+
+STEPS = [
+    "resolve",
+    "connect",
+    "host key",
+    "login",
+    "sftp",
+    "spool exists",
+    "spool writable",
+    "round trip",
+    "free space",
+    "clock difference",
+    "receipts readable",
+]
+
+
+def check(deployment: Deployment, *words: str) -> Result:
+    return CliRunner().invoke(main, ["check", *words], env=deployment.sender_environment())
+
+
+def run_job(deployment: Deployment) -> RunOutcome:
+    with LocalRuns(deployment.home) as runs:
+        return runs.run(deployment.sender_definitions(), "ssh_sftp_checker")
+
+
+def latest_observation(deployment: Deployment) -> dg.AssetObservation:
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        records = instance.fetch_observations(endpoint_key(), limit=1).records
+        observation = records[0].asset_observation
+        assert observation is not None
+        return observation
+
+
+def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    shown = check(deployment, "--json")
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert found["ok"]
+    assert [step["name"] for step in found["steps"]] == STEPS
+    assert all(step["outcome"] == "passed" and step["remedy"] is None for step in found["steps"])
+    assert "position.json can be read" in found["steps"][-1]["detail"]
+    text = check(deployment)
+    assert "Archives can be published." in text.stdout
+    assert all(name in text.stdout for name in STEPS)
+
+
+def test_failed_step_is_the_last_and_says_what_to_do(deployment: Deployment) -> None:
+    deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/spoool"
+    shown = check(deployment, "--json")
+    assert shown.exit_code == 1
+    failed = json.loads(shown.stdout)["steps"][-1]
+    assert (failed["name"], failed["outcome"]) == ("spool exists", "failed")
+    assert "AR_SYNC_REMOTE_BKP_FLDR" in failed["remedy"]
+
+
+def test_mistake_in_the_settings_is_another_exit_code(deployment: Deployment) -> None:
+    deployment.sender_changes["AR_SYNC_TIME"] = "1"
+    shown = check(deployment, "--json")
+    assert shown.exit_code == 2
+    assert "AR_SYNC_TIME" in shown.stderr
+
+
+def test_receipts_that_are_signed_with_another_key_are_found_out(deployment: Deployment) -> None:
+    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = "a" * 32
+    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = "a" * 32
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    assert check(deployment).exit_code == 0
+    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = "b" * 32
+    shown = check(deployment, "--json")
+    assert shown.exit_code == 1
+    assert "not signed with the shared key" in shown.stdout
+    assert "b" * 32 not in shown.output
+
+
+def test_job_observes_the_endpoint_with_numbers_that_draw_charts(deployment: Deployment) -> None:
+    outcome = run_job(deployment)
+    assert outcome.succeeded, outcome.failures
+    metadata = latest_observation(deployment).metadata
+    numbers = {
+        name: value.value
+        for name, value in metadata.items()
+        if isinstance(value, dg.FloatMetadataValue | dg.IntMetadataValue)
+    }
+    expected = {f"{step.replace(' ', '_')}_seconds" for step in STEPS}
+    expected |= {"seconds", "free_gb", "round_trip_ms", "clock_difference_seconds", "receipts"}
+    assert expected <= set(numbers)
+    assert "| round trip | passed |" in str(metadata["steps"].value)
+
+
+def test_job_fails_with_the_step_and_its_remedy_and_fails_the_check(
+    deployment: Deployment,
+) -> None:
+    (deployment.folder / "empty").touch()
+    deployment.sender_changes["AR_SYNC_KNOWN_HOSTS"] = str(deployment.folder / "empty")
+    outcome = run_job(deployment)
+    assert not outcome.succeeded
+    assert outcome.failures[0].startswith("host key: no host key of [127.0.0.1]:")
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        check_key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+        (record,) = instance.event_log_storage.get_asset_check_execution_history(check_key, limit=1)
+    assert record.event is not None
+    evaluation = record.event.asset_check_evaluation
+    assert evaluation is not None
+    assert not evaluation.passed
+    assert evaluation.metadata["step"].value == "host key"
+    assert latest_observation(deployment).metadata["warnings"].value == 0
+
+
+def test_check_runs_every_hour(deployment: Deployment) -> None:
+    schedule = deployment.sender_definitions().resolve_schedule_def("ssh_sftp_checker_schedule")
+    assert schedule.cron_schedule == "17 * * * *"
+    assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
