@@ -74,12 +74,12 @@ class Plan:
 class RealSchedule:
     """The sender's own schedule of partials, and an instance that remembers what was dumped."""
 
-    def __init__(self, plan: Plan, home: Path) -> None:
+    def __init__(self, start: datetime, interval: timedelta, home: Path) -> None:
         self._instance = dg.DagsterInstance.from_config(str(home))
-        minutes = int(plan.interval.total_seconds() // 60)
-        windows = window_partitions(plan.start, days_back=1, interval_minutes=minutes)
+        minutes = int(interval.total_seconds() // 60)
+        windows = window_partitions(start, days_back=1, interval_minutes=minutes)
         self._schedule = partial_schedule(partial_dump(), windows)
-        self._interval = plan.interval
+        self._interval = interval
 
     def asks_for(self, tick: datetime) -> Window | None:
         """The range of windows that the schedule wants dumped at a tick."""

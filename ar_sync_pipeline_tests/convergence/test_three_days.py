@@ -49,7 +49,7 @@ def days(servers: Servers, tmp_path: Path) -> Iterator[Days]:
     sender = SenderSide(servers.sender_url, servers.sender, tmp_path, clock)
     receiver = ReceiverSide(servers.receiver_url, servers.receiver, tmp_path, clock)
     (tmp_path / "home").mkdir()
-    schedule = RealSchedule(PLAN, tmp_path / "home")
+    schedule = RealSchedule(PLAN.start, PLAN.interval, tmp_path / "home")
     yield Days(PLAN, schedule, sender, receiver)
     sender.close()
     schedule.close()
