@@ -250,11 +250,12 @@ class History(RuleBasedStateMachine):
 def test_receiver_converges_whatever_happens_on_the_way(
     servers: Servers, mortal_runs: MortalRuns, shard: int
 ) -> None:
-    chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", secrets.randbits(32))) + shard
-    print(f"repeat with AR_SYNC_HISTORY_SEED={chosen}")  # noqa: T201  shown where it fails
+    chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", secrets.randbits(32)))
+    again = f"AR_SYNC_HISTORIES={HISTORIES} AR_SYNC_HISTORY_SEED={chosen}"
+    print(f"repeat this test with {again}; AR_SYNC_SHRINK=1 shortens it")  # noqa: T201  if it fails
     machine = type("ThisHistory", (History,), {"servers": servers, "runs": mortal_runs})
     run_state_machine_as_test(
-        seed(chosen)(machine),
+        seed(chosen + shard)(machine),
         settings=settings(
             max_examples=HISTORIES // SHARDS,
             stateful_step_count=STEPS,

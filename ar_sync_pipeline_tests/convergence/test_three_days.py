@@ -40,7 +40,7 @@ THREE_DAYS = Plan(
     lost_at=april(5, 20),
     late=(april(5), april(6)),
 )
-PLAN = THREE_DAYS if os.environ.get("AR_SYNC_SOAK") else ONE_DAY
+PLAN = THREE_DAYS if os.environ.get("AR_SYNC_DAYS") == "3" else ONE_DAY
 
 
 @pytest.fixture
