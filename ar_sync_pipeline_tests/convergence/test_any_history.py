@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
@@ -114,10 +116,11 @@ class History(RuleBasedStateMachine):
 
     def look(self, link: bool) -> ReceiverView:
         """Into the spool; with the link down the last known position counts."""
-        if link:
-            self.seen = self.receiver.seen_from_sender()
-            return self.seen
-        return ReceiverView(self.seen.position, None)
+        if not link:
+            return ReceiverView(self.seen.position, None)
+        view = self.receiver.seen_from_sender()
+        self.seen = replace(view, position=view.position or self.seen.position)
+        return self.seen
 
     def start_of(self, dumped: Dumped) -> Dumped | None:
         return next((d for d in self.sender.dumped if d.name.snapshot_at == dumped.since), None)
@@ -186,6 +189,18 @@ class History(RuleBasedStateMachine):
             archive.path.unlink()
         else:
             archive.path.rename(archive.path.with_name(archive.name.waiting))
+
+    @rule()
+    def position_file_is_lost(self) -> None:
+        (self.receiver.spool / "receipts" / "position.json").unlink(missing_ok=True)
+
+    @rule()
+    def journal_of_the_sender_is_lost(self) -> None:
+        (self.sender.scratch / SENT_FILE).unlink(missing_ok=True)
+
+    @rule()
+    def clock_is_set_back(self) -> None:
+        self.clock.pass_time(-timedelta(minutes=10))
 
     @rule()
     def backup_the_receiver(self) -> None:
