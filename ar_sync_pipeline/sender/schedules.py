@@ -11,7 +11,10 @@ from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.run_state import unfinished_run
 from ar_sync_pipeline.settings import SenderSettings
 
-_HORIZON = timedelta(hours=6)
+# Longer than a night, since a line that is cut in the evening may be mended in the morning. What is
+# older has come by the watermark all the same; its windows are left to a person, because Dagster
+# keeps an event for each asset and window of a range.
+_HORIZON = timedelta(hours=12)
 _MATERIALIZED = AssetPartitionStatus.MATERIALIZED
 
 
@@ -90,11 +93,17 @@ def _missing_windows(
         newest = windows.get_last_partition_window()
         if newest is None:
             return []
-        start = newest.start if _is_first(instance, key) else newest.end - _HORIZON
+        start = max(newest.end - _HORIZON, _first_dump(instance, key, windows) or newest.start)
         recent = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
         statuses = instance.get_status_by_partition(key, recent, windows) or {}
     return [window for window in recent if statuses.get(window) is not _MATERIALIZED]
 
 
-def _is_first(instance: dg.DagsterInstance, key: dg.AssetKey) -> bool:
-    return instance.get_latest_materialization_event(key) is None
+def _first_dump(
+    instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
+) -> datetime | None:
+    """The start of the first window that was ever dumped: no window before it is missing."""
+    first = instance.fetch_materializations(key, limit=1, ascending=True).records
+    if not first or first[0].partition_key is None:
+        return None
+    return windows.start_time_for_partition_key(first[0].partition_key)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -162,16 +162,19 @@ class SenderSide:
         found = self.connection.execute("SELECT DISTINCT name, key FROM deleted_row").fetchall()
         return {(str(name), str(key)) for name, key in found}
 
-    def partial(self, view: ReceiverView, *, published: bool = True) -> Dumped:
+    def partial(
+        self, view: ReceiverView, *, published: bool = True, window: Window | None = None
+    ) -> Dumped:
         """A partial that starts where the real rule says.
 
         Args:
             published: whether the sender believes that it reached the spool.
+            window: the window or range of windows; None: the last minute.
         """
         now = self.clock()
         request = PartialRequest(
-            Window(start=now - INTERVAL, end=now),
-            LOOK_BACK,
+            window or Window(start=now - INTERVAL, end=now),
+            LOOK_BACK if window is None else 3 * (window.end - window.start),
             newest_joined(view, read_sent(self.scratch)),
             self._after(),
         )
@@ -186,6 +189,13 @@ class SenderSide:
             self.url, self.catalog, build, self.clock, since=acknowledged, after=self._after()
         )
         return self._seal(build, published)
+
+    def forget_states(self, *, keep: int) -> None:
+        """Keep the states at the last snapshots only: a long run would not fit into memory."""
+        for number, dumped in enumerate(self.dumped[:-keep]):
+            if dumped.at_sender:
+                emptied = replace(dumped.shipment, rows={})
+                self.dumped[number] = replace(dumped, shipment=emptied, at_sender={})
 
     def close(self) -> None:
         for connection in self.open_transactions:

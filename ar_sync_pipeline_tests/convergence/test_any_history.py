@@ -12,6 +12,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
@@ -114,10 +116,11 @@ class History(RuleBasedStateMachine):
 
     def look(self, link: bool) -> ReceiverView:
         """Into the spool; with the link down the last known position counts."""
-        if link:
-            self.seen = self.receiver.seen_from_sender()
-            return self.seen
-        return ReceiverView(self.seen.position, None)
+        if not link:
+            return ReceiverView(self.seen.position, None)
+        view = self.receiver.seen_from_sender()
+        self.seen = replace(view, position=view.position or self.seen.position)
+        return self.seen
 
     def start_of(self, dumped: Dumped) -> Dumped | None:
         return next((d for d in self.sender.dumped if d.name.snapshot_at == dumped.since), None)
@@ -188,6 +191,18 @@ class History(RuleBasedStateMachine):
             archive.path.rename(archive.path.with_name(archive.name.waiting))
 
     @rule()
+    def position_file_is_lost(self) -> None:
+        (self.receiver.spool / "receipts" / "position.json").unlink(missing_ok=True)
+
+    @rule()
+    def journal_of_the_sender_is_lost(self) -> None:
+        (self.sender.scratch / SENT_FILE).unlink(missing_ok=True)
+
+    @rule()
+    def clock_is_set_back(self) -> None:
+        self.clock.pass_time(-timedelta(minutes=10))
+
+    @rule()
     def backup_the_receiver(self) -> None:
         self.backup = self.receiver.backup()
 
@@ -250,11 +265,12 @@ class History(RuleBasedStateMachine):
 def test_receiver_converges_whatever_happens_on_the_way(
     servers: Servers, mortal_runs: MortalRuns, shard: int
 ) -> None:
-    chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", secrets.randbits(32))) + shard
-    print(f"repeat with AR_SYNC_HISTORY_SEED={chosen}")  # noqa: T201  shown where it fails
+    chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", secrets.randbits(32)))
+    again = f"AR_SYNC_HISTORIES={HISTORIES} AR_SYNC_HISTORY_SEED={chosen}"
+    print(f"repeat this test with {again}; AR_SYNC_SHRINK=1 shortens it")  # noqa: T201  if it fails
     machine = type("ThisHistory", (History,), {"servers": servers, "runs": mortal_runs})
     run_state_machine_as_test(
-        seed(chosen)(machine),
+        seed(chosen + shard)(machine),
         settings=settings(
             max_examples=HISTORIES // SHARDS,
             stateful_step_count=STEPS,

@@ -24,7 +24,7 @@ from ar_sync_pipeline_tests.convergence.sender_side import (
 )
 from ar_sync_pipeline_tests.convergence.traffic import BEGINNING
 
-INSERT = b"INSERT INTO app_child VALUES (6, 0, 1, now(), 1)"
+INSERT = b"SAVEPOINT a; INSERT INTO app_child VALUES (6, 0, 1, now(), 1); RELEASE a"
 UPDATE = b"UPDATE app_child SET amount = 9, changed = now() WHERE id = 2"
 TEN_MINUTES = timedelta(minutes=10)
 
