@@ -10,42 +10,28 @@ changed. So all of this is kept in temporary tables, and put back at the end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.deletion import DoomedRows
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.load_tables import LoadTables
 from ar_sync_pipeline.postgres.returning_rows import ReturningRows
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
+from ar_sync_pipeline.postgres.target_table import TargetTable
 
 
 class KeptRows:
-    """The rows that the merges of one load delete; each as it was before the first of them.
+    """The rows that the merges of one load delete; each as it was before the first of them."""
 
-    Args:
-        tables: every table of the receiver's schema.
-        targets: the tables that travel, by name.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        schema: str,
-        tables: Mapping[str, TableFacts],
-        targets: Mapping[str, TargetTable],
-    ) -> None:
-        self._connection = connection
-        self._schema = schema
+    def __init__(self, tables: LoadTables) -> None:
         self._tables = tables
-        self._targets = targets
         self._rows: dict[str, sql.Identifier] = {}
         self._references: dict[ForeignKey, sql.Identifier] = {}
-        self._returning = ReturningRows(connection, schema, tables, targets)
+        self._returning = ReturningRows(tables)
 
     def remember(self, doomed: DoomedRows, *, final: bool) -> None:
         """Copy what is about to be deleted, and the references that are about to become NULL.
@@ -58,10 +44,12 @@ class KeptRows:
             if not count:
                 continue
             rows = sql.SQL("SELECT t.* FROM {} AS t JOIN {} AS d ON {}").format(
-                self._table(table), doomed.keys(table), self._same("t", "d", table)
+                self._tables.named(table),
+                doomed.keys(table),
+                self._tables.same_row("t", "d", table),
             )
             self._copy(self._relation(table), rows)
-            if table not in self._targets or not final:
+            if table not in self._tables.targets or not final:
                 self._returning.remember(table, rows)
         for key in doomed.cleared():
             self._copy(self._reference(key), doomed.references(key))
@@ -73,14 +61,14 @@ class KeptRows:
             LoadRefusedError: a constraint that only the receiver has stands in the way.
         """
         try:
-            self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            self._tables.connection.execute("SET CONSTRAINTS ALL DEFERRED")
             self._returning.put_back()
             for table in self._rows:
-                if table in self._targets:
-                    self._restore_columns(self._targets[table])
+                if table in self._tables.targets:
+                    self._restore_columns(self._tables.targets[table])
             for key, relation in self._references.items():
                 self._restore_reference(key, relation)
-            self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            self._tables.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         except psycopg.IntegrityError as error:
             raise LoadRefusedError(
                 "the receiver's own rows cannot be put back behind a late archive"
@@ -95,8 +83,8 @@ class KeptRows:
         for table, relation in self._rows.items():
             query = sql.SQL(
                 "SELECT count(*) FROM {} AS k WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})"
-            ).format(relation, self._table(table), self._same("t", "k", table))
-            row = self._connection.execute(query).fetchone()
+            ).format(relation, self._tables.named(table), self._tables.same_row("t", "k", table))
+            row = self._tables.connection.execute(query).fetchone()
             counts[table] = row[0] if row else 0
         return counts
 
@@ -125,10 +113,10 @@ class KeptRows:
             sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("k", name))
             for name in names
         )
-        self._connection.execute(
+        self._tables.connection.execute(
             sql.SQL("UPDATE {} AS t SET {} FROM {} AS k WHERE {} AND {}").format(
-                self._table(table), sql.SQL(", ").join(assignments), kept,
-                self._same("t", "k", table), condition,
+                self._tables.named(table), sql.SQL(", ").join(assignments), kept,
+                self._tables.same_row("t", "k", table), condition,
             )
         )  # fmt: skip
 
@@ -142,46 +130,28 @@ class KeptRows:
             sql.SQL("{} IS NULL").format(sql.Identifier("k", name)) for name in key.columns
         )
         return sql.SQL("({} OR EXISTS (SELECT FROM {} AS p WHERE {}))").format(
-            missing, self._table(key.referenced_table), equal
+            missing, self._tables.named(key.referenced_table), equal
         )
 
     def _relation(self, table: str) -> sql.Identifier:
         if table not in self._rows:
-            source = sql.SQL("SELECT * FROM {}").format(self._table(table))
-            self._rows[table] = self._make("rows", len(self._rows), source, table)
+            source = sql.SQL("SELECT * FROM {}").format(self._tables.named(table))
+            name = f"ar_sync_kept_rows_{len(self._rows)}"
+            self._rows[table] = self._tables.empty_copy(name, table, source)
         return self._rows[table]
 
     def _reference(self, key: ForeignKey) -> sql.Identifier:
         if key not in self._references:
-            names = dict.fromkeys((*self._tables[key.table].primary_key, *key.columns))
-            source = sql.SQL("SELECT {} FROM {}").format(column_list(names), self._table(key.table))
-            self._references[key] = self._make(
-                "references", len(self._references), source, key.table
+            names = dict.fromkeys((*self._tables.facts[key.table].primary_key, *key.columns))
+            source = sql.SQL("SELECT {} FROM {}").format(
+                column_list(names), self._tables.named(key.table)
             )
+            name = f"ar_sync_kept_references_{len(self._references)}"
+            self._references[key] = self._tables.empty_copy(name, key.table, source)
         return self._references[key]
-
-    def _make(self, what: str, number: int, source: sql.Composed, table: str) -> sql.Identifier:
-        relation = sql.Identifier("pg_temp", f"ar_sync_kept_{what}_{number}")
-        self._connection.execute(
-            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS {} WITH NO DATA").format(
-                relation, source
-            )
-        )
-        self._connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                relation, column_list(self._tables[table].primary_key)
-            )
-        )
-        return relation
 
     def _copy(self, relation: sql.Identifier, query: sql.Composed) -> None:
         """The first copy counts: it is the state before the load."""
-        self._connection.execute(
+        self._tables.connection.execute(
             sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(relation, query)
         )
-
-    def _table(self, name: str) -> sql.Identifier:
-        return sql.Identifier(self._schema, name)
-
-    def _same(self, left: str, right: str, table: str) -> sql.Composed:
-        return equal_keys(left, right, self._tables[table].primary_key)

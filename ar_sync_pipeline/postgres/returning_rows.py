@@ -7,44 +7,28 @@ Rows that refer to each other come back together.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.load_tables import LoadTables
+from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
+from ar_sync_pipeline.postgres.target_table import equal_keys
 
 
 class ReturningRows:
-    """Rows that were deleted, in temporary tables by table name.
+    """Rows that were deleted, in temporary tables by table name."""
 
-    Args:
-        tables: every table of the receiver's schema.
-        targets: the tables that travel, by name.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        schema: str,
-        tables: Mapping[str, TableFacts],
-        targets: Mapping[str, TargetTable],
-    ) -> None:
-        self._connection = connection
-        self._schema = schema
+    def __init__(self, tables: LoadTables) -> None:
         self._tables = tables
-        self._targets = targets
         self._rows: dict[str, sql.Identifier] = {}
         self._source_values: dict[str, sql.Identifier] = {}
 
     def remember(self, table: str, rows: sql.Composed) -> None:
         """Copy rows that are about to be deleted; the latest copy counts."""
         if table not in self._rows:
-            self._rows[table] = self._make(table, self._table(table))
+            self._rows[table] = self._make(table, self._tables.named(table))
         self._replace(table, self._rows[table], rows)
-        target = self._targets.get(table)
+        target = self._tables.targets.get(table)
         if target is None or not target.rewritten:
             return
         if table not in self._source_values:
@@ -61,16 +45,16 @@ class ReturningRows:
         while any(self._drop_dangling(key) for key in self._references()):
             pass
         for table, relation in self._rows.items():
-            facts = self._tables[table]
+            facts = self._tables.facts[table]
             names = [column.name for column in facts.columns if not column.generated]
-            self._connection.execute(
+            self._tables.connection.execute(
                 sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
-                    self._table(table), column_list(names), column_list(names), relation
+                    self._tables.named(table), column_list(names), column_list(names), relation
                 )
             )
         for table, relation in self._source_values.items():
-            target = self._targets[table]
-            self._connection.execute(
+            target = self._tables.targets[table]
+            self._tables.connection.execute(
                 sql.SQL("INSERT INTO {} SELECT s.* FROM {} AS s JOIN {} AS k ON {}").format(
                     target.source_values,
                     relation,
@@ -80,15 +64,15 @@ class ReturningRows:
             )
 
     def _references(self) -> list[ForeignKey]:
-        return [key for table in self._rows for key in self._tables[table].foreign_keys]
+        return [key for table in self._rows for key in self._tables.facts[table].foreign_keys]
 
     def _drop_taken(self, table: str) -> None:
         """Forget rows whose key or unique value is another row's now."""
-        facts = self._tables[table]
+        facts = self._tables.facts[table]
         for unique_key in (facts.primary_key, *facts.unique_keys):
-            self._connection.execute(
+            self._tables.connection.execute(
                 sql.SQL("DELETE FROM {} AS k USING {} AS t WHERE {}").format(
-                    self._rows[table], self._table(table), equal_keys("k", "t", unique_key)
+                    self._rows[table], self._tables.named(table), equal_keys("k", "t", unique_key)
                 )
             )
 
@@ -104,13 +88,13 @@ class ReturningRows:
             statement = sql.SQL("DELETE FROM {} AS k WHERE {}").format(
                 relation, self._names_nothing(key)
             )
-        return self._connection.execute(statement).rowcount > 0
+        return self._tables.connection.execute(statement).rowcount > 0
 
     def _names_nothing(self, key: ForeignKey) -> sql.Composed:
         conditions = [
             sql.SQL("{} IS NOT NULL").format(sql.Identifier("k", column)) for column in key.columns
         ]
-        parents = [self._table(key.referenced_table)]
+        parents = [self._tables.named(key.referenced_table)]
         if key.referenced_table in self._rows:
             parents.append(self._rows[key.referenced_table])
         conditions += [
@@ -121,37 +105,24 @@ class ReturningRows:
 
     def _may_be_null(self, key: ForeignKey) -> bool:
         """A shared column is the sender's: its row is not changed, but left out."""
-        target = self._targets.get(key.table)
-        columns = [self._tables[key.table].column(name) for name in key.columns]
+        target = self._tables.targets.get(key.table)
+        columns = [self._tables.facts[key.table].column(name) for name in key.columns]
         own = target is None or not set(key.columns) & set(target.shared)
         return own and all(column is not None and column.nullable for column in columns)
 
     def _replace(self, table: str, relation: sql.Identifier, rows: sql.Composed) -> None:
-        key = column_list(self._tables[table].primary_key)
-        self._connection.execute(
+        key = column_list(self._tables.facts[table].primary_key)
+        self._tables.connection.execute(
             sql.SQL("DELETE FROM {} WHERE ({}) IN (SELECT {} FROM ({}) AS r)").format(
                 relation, key, key, rows
             )
         )
-        self._connection.execute(sql.SQL("INSERT INTO {} {}").format(relation, rows))
+        self._tables.connection.execute(sql.SQL("INSERT INTO {} {}").format(relation, rows))
 
     def _make(self, table: str, like: sql.Identifier) -> sql.Identifier:
         number = len(self._rows) + len(self._source_values)
-        relation = sql.Identifier("pg_temp", f"ar_sync_returning_{number}")
-        self._connection.execute(
-            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS TABLE {} WITH NO DATA").format(
-                relation, like
-            )
-        )
-        self._connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                relation, column_list(self._tables[table].primary_key)
-            )
-        )
-        return relation
-
-    def _table(self, name: str) -> sql.Identifier:
-        return sql.Identifier(self._schema, name)
+        query = sql.SQL("TABLE {}").format(like)
+        return self._tables.empty_copy(f"ar_sync_returning_{number}", table, query)
 
 
 def _refers(key: ForeignKey) -> sql.Composed:

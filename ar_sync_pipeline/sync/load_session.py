@@ -25,6 +25,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
 from ar_sync_pipeline.postgres.ledger import record
+from ar_sync_pipeline.postgres.load_tables import LoadTables
 from ar_sync_pipeline.postgres.merge import Merge, TablePlan, compute_merge
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sequences import advance_sequences
@@ -150,7 +151,8 @@ class LoadSession:
 
     def _keeper(self, staged: Sequence[StagedArchive]) -> KeptRows:
         targets = {t.target.name: t.target for archive in staged for t in archive.tables}
-        return KeptRows(self._connection, self._catalog.schema_name, self._tables, targets)
+        schema = self._catalog.schema_name
+        return KeptRows(LoadTables(self._connection, schema, self._tables, targets))
 
     def _merge(
         self,
