@@ -10,7 +10,7 @@ changed. So all of this is kept in temporary tables, and put back at the end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import psycopg
 from psycopg import sql
@@ -54,15 +54,18 @@ class KeptRows:
         for key in doomed.cleared():
             self._copy(self._reference(key), doomed.references(key))
 
-    def restore(self) -> None:
+    def restore(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
         """Put back what only went for a while, and what is the receiver's own of it.
+
+        Args:
+            staged: by table, the staging tables of all archives of the load.
 
         Raises:
             LoadRefusedError: a constraint that only the receiver has stands in the way.
         """
         try:
             self._tables.connection.execute("SET CONSTRAINTS ALL DEFERRED")
-            self._returning.put_back()
+            self._returning.put_back(staged)
             for table in self._rows:
                 if table in self._tables.targets:
                     self._restore_columns(self._tables.targets[table])

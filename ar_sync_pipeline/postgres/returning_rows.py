@@ -7,11 +7,14 @@ Rows that refer to each other come back together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.load_tables import LoadTables
 from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_order import parents_first
 from ar_sync_pipeline.postgres.target_table import equal_keys
 
 
@@ -24,10 +27,10 @@ class ReturningRows:
         self._source_values: dict[str, sql.Identifier] = {}
 
     def remember(self, table: str, rows: sql.Composed) -> None:
-        """Copy rows that are about to be deleted; the latest copy counts."""
+        """Copy rows that are about to be deleted; the first copy is the state before the load."""
         if table not in self._rows:
             self._rows[table] = self._make(table, self._tables.named(table))
-        self._replace(table, self._rows[table], rows)
+        self._copy(self._rows[table], rows)
         target = self._tables.targets.get(table)
         if target is None or not target.rewritten:
             return
@@ -36,16 +39,24 @@ class ReturningRows:
         sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
             target.source_values, rows, equal_keys("s", "r", target.primary_key)
         )
-        self._replace(table, self._source_values[table], sent)
+        self._copy(self._source_values[table], sent)
 
-    def put_back(self) -> None:
-        """Insert the rows that may come back; constraints are deferred by the caller."""
+    def put_back(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
+        """Insert the rows that may come back; constraints are deferred by the caller.
+
+        Args:
+            staged: by table, the staging tables of all archives of the load. What became of a row
+                that one of them holds is known.
+        """
         for table in self._rows:
+            self._drop_staged(table, staged.get(table, ()))
             self._drop_taken(table)
         while any(self._drop_dangling(key) for key in self._references()):
             pass
-        for table, relation in self._rows.items():
-            facts = self._tables.facts[table]
+        for table in parents_first(self._tables.facts):
+            if table not in self._rows:
+                continue
+            facts, relation = self._tables.facts[table], self._rows[table]
             names = [column.name for column in facts.columns if not column.generated]
             self._tables.connection.execute(
                 sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
@@ -65,6 +76,16 @@ class ReturningRows:
 
     def _references(self) -> list[ForeignKey]:
         return [key for table in self._rows for key in self._tables.facts[table].foreign_keys]
+
+    def _drop_staged(self, table: str, staged: Sequence[sql.Identifier]) -> None:
+        for relation in staged:
+            self._tables.connection.execute(
+                sql.SQL("DELETE FROM {} AS k USING {} AS n WHERE {}").format(
+                    self._rows[table],
+                    relation,
+                    equal_keys("k", "n", self._tables.facts[table].primary_key),
+                )
+            )
 
     def _drop_taken(self, table: str) -> None:
         """Forget rows whose key or unique value is another row's now."""
@@ -110,14 +131,10 @@ class ReturningRows:
         own = target is None or not set(key.columns) & set(target.shared)
         return own and all(column is not None and column.nullable for column in columns)
 
-    def _replace(self, table: str, relation: sql.Identifier, rows: sql.Composed) -> None:
-        key = column_list(self._tables.facts[table].primary_key)
+    def _copy(self, relation: sql.Identifier, rows: sql.Composed) -> None:
         self._tables.connection.execute(
-            sql.SQL("DELETE FROM {} WHERE ({}) IN (SELECT {} FROM ({}) AS r)").format(
-                relation, key, key, rows
-            )
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(relation, rows)
         )
-        self._tables.connection.execute(sql.SQL("INSERT INTO {} {}").format(relation, rows))
 
     def _make(self, table: str, like: sql.Identifier) -> sql.Identifier:
         number = len(self._rows) + len(self._source_values)

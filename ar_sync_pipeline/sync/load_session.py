@@ -143,7 +143,7 @@ class LoadSession:
                 loaded.append(self._summary(archive, plan))
         if kept is not None:
             with self._blaming(staged[-1].manifest.archive_id):
-                kept.restore()
+                kept.restore(_relations(staged))
             gone = kept.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
