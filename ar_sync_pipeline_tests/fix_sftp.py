@@ -1,7 +1,8 @@
 """SFTP servers for tests: asyncssh in this process (with faults on demand), OpenSSH's sshd, and a
 TCP proxy that cuts or swallows.
 
-Fixtures: `sftp_server` (asyncssh), `openssh_server`, `cutting_proxy`. Each server has ``.root``
+Fixtures: `sftp_server` (asyncssh), `bare_server` (the same, slow and without extensions),
+`openssh_server`, `chrooted_server`, `shell_server`, `cutting_proxy`. Each server has ``.root``
 (a folder on this disk), ``.endpoint()``, ``.remote_path(path)`` and ``.spool_path`` / ``.spool``
 (an existing, empty spool, here and as the account sees it).
 """
@@ -24,7 +25,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import asyncssh
 import pytest
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
+
+_Server = TypeVar("_Server", bound="OpensshTestServer")
 
 SSHD = Path("/usr/sbin/sshd")
 _AS_ROOT = os.geteuid() == 0
@@ -74,6 +77,7 @@ class Faults:
         lose_next_rename_reply: rename, then drop the connection instead of answering.
         cross_device: every folder is on a file system of its own.
         freeze: answer no write any more.
+        seconds_per_write: how long each write takes.
     """
 
     unsupported: set[str] = field(default_factory=set)
@@ -82,6 +86,7 @@ class Faults:
     lose_next_rename_reply: bool = False
     cross_device: bool = False
     freeze: threading.Event = field(default_factory=threading.Event)
+    seconds_per_write: float = 0
 
 
 class FaultySftp(asyncssh.SFTPServer):
@@ -109,6 +114,8 @@ class FaultySftp(asyncssh.SFTPServer):
             # asyncssh forgets the open file when the session's task is cancelled.
             with file_obj:
                 await asyncio.Event().wait()
+        if self._faults.seconds_per_write:
+            await asyncio.sleep(self._faults.seconds_per_write)
         free = self._faults.free_bytes
         if free is not None:
             if free < len(data):
@@ -185,14 +192,14 @@ class OpensshTestServer:
                 ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self._folder / name],
                 check=True,
             )
-        shutil.copy(self._folder / "client_key.pub", self._folder / "authorized_keys")
+        self.authorize(self._folder / "client_key.pub")
         public = (self._folder / "host_key.pub").read_text().split()[:2]
         self.known_hosts.write_text(f"[{HOST}]:{self._port} {' '.join(public)}\n")
         self.root.mkdir()
         if _AS_ROOT:
             Path("/run/sshd").mkdir(exist_ok=True)
         config = self._folder / "sshd_config"
-        config.write_text(self._configuration())
+        config.write_text("\n".join([*self._common(), *self.account(), ""]))
         log = self._folder / "sshd.log"
         self._process = subprocess.Popen([SSHD, "-D", "-f", config, "-E", log])
         self._wait_until_it_listens(log)
@@ -212,6 +219,15 @@ class OpensshTestServer:
     def spool(self) -> PurePosixPath:
         return self.remote_path(self.spool_path)
 
+    def account(self) -> list[str]:
+        """The lines of sshd_config that say what the account may do."""
+        return ["Subsystem sftp internal-sftp", "ForceCommand internal-sftp"]
+
+    def authorize(self, public_key: Path) -> None:
+        """Let one more key in."""
+        with (self._folder / "authorized_keys").open("a") as file:
+            file.write(public_key.read_text())
+
     def remote_path(self, path: Path) -> PurePosixPath:
         return PurePosixPath(path)
 
@@ -227,22 +243,17 @@ class OpensshTestServer:
             account = pwd.getpwnam(self.user)
             os.chown(self.spool_path, account.pw_uid, account.pw_gid)
 
-    def _configuration(self) -> str:
-        return "\n".join(
-            (
-                f"ListenAddress {HOST}",
-                f"Port {self._port}",
-                f"HostKey {self._folder}/host_key",
-                f"AuthorizedKeysFile {self._folder}/authorized_keys",
-                "PidFile none",
-                "UsePAM no",
-                "StrictModes no",
-                "AuthenticationMethods publickey",
-                "Subsystem sftp internal-sftp",
-                "ForceCommand internal-sftp",
-                "",
-            )
-        )
+    def _common(self) -> list[str]:
+        return [
+            f"ListenAddress {HOST}",
+            f"Port {self._port}",
+            f"HostKey {self._folder}/host_key",
+            f"AuthorizedKeysFile {self._folder}/authorized_keys",
+            "PidFile none",
+            "UsePAM no",
+            "StrictModes no",
+            "AuthenticationMethods publickey",
+        ]
 
     def _wait_until_it_listens(self, log: Path) -> None:
         assert self._process is not None
@@ -254,6 +265,43 @@ class OpensshTestServer:
                 break
             time.sleep(0.02)
         raise RuntimeError(f"sshd did not start: {log.read_text()}")
+
+
+class ChrootedTestServer(OpensshTestServer):
+    """sshd with the account that docs/receiver_account.md describes, word for word."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        # The folder in which the account starts must be there.
+        (self.root / "spool").mkdir()
+        return self
+
+    def account(self) -> list[str]:
+        text = (Path(__file__).parents[1] / "docs" / "receiver_account.md").read_text()
+        block = text.partition("```sshd_config\n")[2].partition("```")[0]
+        for documented, here in (
+            ("ar_sync_sender_keys", "KEYS"),
+            ("ar_sync_sender", self.user),
+            ("/etc/ssh/KEYS", f"{self._folder}/authorized_keys"),
+            ("/srv/ar_sync", str(self.root)),
+        ):
+            assert documented in block, documented
+            block = block.replace(documented, here)
+        return block.splitlines()
+
+    def remote_path(self, path: Path) -> PurePosixPath:
+        return PurePosixPath("/") / path.relative_to(self.root).as_posix()
+
+
+class ShellTestServer(OpensshTestServer):
+    """sshd for the account that runs the test, which may run commands."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.user = getpass.getuser()
+
+    def account(self) -> list[str]:
+        return ["Subsystem sftp internal-sftp", "PermitRootLogin prohibit-password"]
 
 
 class CuttingProxy:
@@ -339,19 +387,40 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshTestServer]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def openssh_daemon() -> Iterator[OpensshTestServer]:
-    """One sshd for the whole session; each test gets a spool of its own."""
+@contextlib.contextmanager
+def _daemon(kind: type[_Server], folder: Path | None = None) -> Iterator[_Server]:
     if not SSHD.exists():
         pytest.skip("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
     # Not under pytest's own folder, which only its owner may enter: the account is another one.
-    folder = Path(tempfile.mkdtemp(prefix="ar-sync-sshd-"))
-    folder.chmod(0o755)
+    home = Path(tempfile.mkdtemp(prefix="ar-sync-sshd-", dir=folder))
+    home.chmod(0o755)
     try:
-        with OpensshTestServer(folder) as server:
+        with kind(home) as server:
             yield server
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(home)
+
+
+@pytest.fixture(scope="session")
+def openssh_daemon() -> Iterator[OpensshTestServer]:
+    """One sshd for the whole session; each test gets a spool of its own."""
+    with _daemon(OpensshTestServer) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def chrooted_daemon() -> Iterator[ChrootedTestServer]:
+    """The least-privilege account; below a folder that only root may change."""
+    if not _AS_ROOT:
+        pytest.skip("only root may let sshd change an account's root folder")
+    with _daemon(ChrootedTestServer, Path("/var/lib")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shell_daemon() -> Iterator[ShellTestServer]:
+    with _daemon(ShellTestServer) as server:
+        yield server
 
 
 @pytest.fixture
@@ -360,9 +429,36 @@ def openssh_server(openssh_daemon: OpensshTestServer) -> OpensshTestServer:
     return openssh_daemon
 
 
-@pytest.fixture(params=["sftp_server", "openssh_server"])
+@pytest.fixture
+def chrooted_server(chrooted_daemon: ChrootedTestServer) -> ChrootedTestServer:
+    chrooted_daemon.renew_spool()
+    return chrooted_daemon
+
+
+@pytest.fixture
+def shell_server(shell_daemon: ShellTestServer) -> ShellTestServer:
+    shell_daemon.renew_spool()
+    return shell_daemon
+
+
+@pytest.fixture
+def bare_server(sftp_server: AsyncsshTestServer) -> AsyncsshTestServer:
+    """A slow server that knows nothing but the protocol of 2001: no extension at all."""
+    sftp_server.faults.unsupported |= {"posix_rename", "fsync", "statvfs"}
+    sftp_server.faults.seconds_per_write = 0.002
+    return sftp_server
+
+
+@pytest.fixture(params=["sftp_server", "openssh_server", "chrooted_server", "bare_server"])
 def any_sftp_server(request: pytest.FixtureRequest) -> SftpTestServer:
-    """Both servers in turn: the contract suite runs against each."""
+    """All servers in turn: the contract suite runs against each."""
+    server: SftpTestServer = request.getfixturevalue(request.param)
+    return server
+
+
+@pytest.fixture(params=["sftp_server", "openssh_server", "chrooted_server"])
+def any_server_with_extensions(request: pytest.FixtureRequest) -> SftpTestServer:
+    """Those that can tell their free space."""
     server: SftpTestServer = request.getfixturevalue(request.param)
     return server
 

@@ -166,9 +166,13 @@ class SftpSession:
             )
         return found.st_size or 0
 
-    def is_folder(self, path: PurePosixPath) -> bool | None:
-        """Whether there is a folder; None if there is nothing at all."""
-        found = self._attributes(path, follow=True)
+    def is_folder(self, path: PurePosixPath, *, follow: bool = True) -> bool | None:
+        """Whether there is a folder; None if there is nothing at all.
+
+        Args:
+            follow: whether a symbolic link to a folder counts as one.
+        """
+        found = self._attributes(path, follow=follow)
         return None if found is None else stat.S_ISDIR(found.st_mode or stat.S_IFDIR)
 
     def modified_at_seconds(self, path: PurePosixPath) -> int | None:

@@ -64,16 +64,23 @@ def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
 
 
 def prepare_spool(session: SftpSession, spool: PurePosixPath) -> None:
-    """Make the missing subfolders of an existing spool.
+    """Make the missing subfolders of an existing spool; none may be a link that leads out of it.
 
     Raises:
-        SpoolMissingError: if the spool is not there.
+        SpoolMissingError: if the spool is not there, or something else is in a subfolder's place.
         SpoolNotWritableError: if the account may not make a folder.
     """
     check_spool(session, spool)
     for name in SPOOL_FOLDERS:
-        if session.is_folder(spool / name) is None:
+        found = session.is_folder(spool / name, follow=False)
+        if found is None:
             session.make_folder(spool / name)
+        elif not found:
+            raise SpoolMissingError(
+                f"{spool / name} at {session.endpoint.host} is a symbolic link or a file, not a"
+                " folder",
+                remedy="move it away at the receiver; the spool's folders lie in the spool itself",
+            )
 
 
 def list_names(session: SftpSession, folder: PurePosixPath) -> list[str]:
@@ -89,9 +96,11 @@ def read_small_file(session: SftpSession, path: PurePosixPath, max_bytes: int) -
     """Read a whole file, such as a receipt, which must not be larger than ``max_bytes``.
 
     Raises:
+        RefusedByServerError: if it is not a regular file, such as a link that leads elsewhere.
         RemoteFileMissingError: if it is not there.
         RemoteFileTooLargeError: if it is larger.
     """
+    session.size_bytes(path)
     with session.handle(path, READ) as handle, session.calling("reading", path):
         data = read_range(session.client, handle, 0, max_bytes + 1)
     if len(data) > max_bytes:

@@ -99,8 +99,11 @@ def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> Non
     assert steps["free space"].outcome is ProbeOutcome.WARNED
 
 
-def test_everything_that_draws_a_chart_is_measured(any_sftp_server: SftpTestServer) -> None:
-    steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
+def test_everything_that_draws_a_chart_is_measured(
+    any_server_with_extensions: SftpTestServer,
+) -> None:
+    server = any_server_with_extensions
+    steps = probe(server.endpoint(), server.spool, clock=now)
     figures = {name for step in steps for name in step.figures}
     assert figures == {
         "write_mb_per_second",

@@ -62,6 +62,12 @@ def session(any_sftp_server: SftpTestServer) -> Iterator[SftpSession]:
         yield opened
 
 
+@pytest.fixture
+def session_with_extensions(any_server_with_extensions: SftpTestServer) -> Iterator[SftpSession]:
+    with open_session(any_server_with_extensions.endpoint()) as opened:
+        yield opened
+
+
 def test_archive_arrives_whole_and_leaves_no_part(
     any_sftp_server: SftpTestServer, session: SftpSession
 ) -> None:
@@ -233,21 +239,21 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
 
 
 def test_full_disk_is_told_before_anything_is_sent(
-    any_sftp_server: SftpTestServer, session: SftpSession
+    any_server_with_extensions: SftpTestServer, session_with_extensions: SftpSession
 ) -> None:
-    spool = any_sftp_server.spool_path
+    spool = any_server_with_extensions.spool_path
     with small_disk(spool, 4 * MIB):
         with pytest.raises(ReceiverDiskFullError, match="to be sent and only"):
-            publish_to(any_sftp_server, session, some_archive(4 * MIB))
+            publish_to(any_server_with_extensions, session_with_extensions, some_archive(4 * MIB))
         assert list((spool / INCOMING).iterdir()) == []
 
 
 def test_disk_that_fills_during_the_upload_is_told_as_such(
-    any_sftp_server: SftpTestServer, session: SftpSession
+    any_server_with_extensions: SftpTestServer, session_with_extensions: SftpSession
 ) -> None:
-    spool = any_sftp_server.spool_path
+    spool = any_server_with_extensions.spool_path
     with small_disk(spool, 8 * MIB):
-        prepare_spool(session, any_sftp_server.spool)
+        prepare_spool(session_with_extensions, any_server_with_extensions.spool)
 
         def fill(_done: int, _total: int) -> None:
             filler = spool / "filler"
@@ -256,9 +262,9 @@ def test_disk_that_fills_during_the_upload_is_told_as_such(
 
         with pytest.raises(ReceiverDiskFullError, match="writing"):
             publish(
-                session,
+                session_with_extensions,
                 some_archive(6 * MIB),
-                spool=any_sftp_server.spool,
+                spool=any_server_with_extensions.spool,
                 folder="partial",
                 filename=NAME,
                 progress=fill,
