@@ -32,6 +32,7 @@ import pytest
 
 from ar_sync_pipeline.demo.sftp_server import HOST, LoopbackSftpServer
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -175,9 +176,15 @@ class OpensshTestServer:
     """OpenSSH's sshd with a configuration of its own, on a free port, for one account.
 
     As root the account is ``nobody``, so that permissions count; else it is whoever runs the test.
+
+    Args:
+        address: where it listens.
+        inside: words before the command, such as those that run it in another network namespace.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, address: str = HOST, inside: tuple[str, ...] = ()) -> None:
+        self.host = address
+        self._inside = inside
         self.root = folder / "root"
         self.spool_path = self.root
         self.known_hosts = folder / "known_hosts"
@@ -194,14 +201,14 @@ class OpensshTestServer:
             )
         self.authorize(self._folder / "client_key.pub")
         public = (self._folder / "host_key.pub").read_text().split()[:2]
-        self.known_hosts.write_text(f"[{HOST}]:{self._port} {' '.join(public)}\n")
+        self.known_hosts.write_text(f"[{self.host}]:{self._port} {' '.join(public)}\n")
         self.root.mkdir()
         if _AS_ROOT:
             Path("/run/sshd").mkdir(exist_ok=True)
         config = self._folder / "sshd_config"
         config.write_text("\n".join([*self._common(), *self.account(), ""]))
         log = self._folder / "sshd.log"
-        self._process = subprocess.Popen([SSHD, "-D", "-f", config, "-E", log])
+        self._process = subprocess.Popen([*self._inside, SSHD, "-D", "-f", config, "-E", log])
         self._wait_until_it_listens(log)
         return self
 
@@ -212,7 +219,7 @@ class OpensshTestServer:
 
     def endpoint(self) -> SftpEndpoint:
         return SftpEndpoint(
-            HOST, self._port, self.user, self._folder / "client_key", self.known_hosts
+            self.host, self._port, self.user, self._folder / "client_key", self.known_hosts
         )
 
     @property
@@ -245,7 +252,7 @@ class OpensshTestServer:
 
     def _common(self) -> list[str]:
         return [
-            f"ListenAddress {HOST}",
+            f"ListenAddress {self.host}",
             f"Port {self._port}",
             f"HostKey {self._folder}/host_key",
             f"AuthorizedKeysFile {self._folder}/authorized_keys",
@@ -259,7 +266,7 @@ class OpensshTestServer:
         assert self._process is not None
         end = time.monotonic() + 10
         while time.monotonic() < end:
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self._port), 1):
+            if log.exists() and "Server listening" in log.read_text():
                 return
             if self._process.poll() is not None:
                 break
@@ -390,7 +397,7 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshTestServer]:
 @contextlib.contextmanager
 def _daemon(kind: type[_Server], folder: Path | None = None) -> Iterator[_Server]:
     if not SSHD.exists():
-        pytest.skip("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
+        skip_unless_in_ci("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
     # Not under pytest's own folder, which only its owner may enter: the account is another one.
     home = Path(tempfile.mkdtemp(prefix="ar-sync-sshd-", dir=folder))
     home.chmod(0o755)
@@ -412,7 +419,7 @@ def openssh_daemon() -> Iterator[OpensshTestServer]:
 def chrooted_daemon() -> Iterator[ChrootedTestServer]:
     """The least-privilege account; below a folder that only root may change."""
     if not _AS_ROOT:
-        pytest.skip("only root may let sshd change an account's root folder")
+        skip_unless_in_ci("only root may let sshd change an account's root folder")
     with _daemon(ChrootedTestServer, Path("/var/lib")) as server:
         yield server
 

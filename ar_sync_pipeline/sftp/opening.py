@@ -56,6 +56,8 @@ _TCP_OPTIONS = {
 _KEEPALIVE_SECONDS = 15
 # Waits inside paramiko; the watchdog's limit for the whole opening is the one that counts.
 _STEP_SECONDS = 30
+# paramiko's thread notices a hang-up a moment after the call that failed by it.
+_LAST_WORDS_SECONDS = 0.2
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -252,8 +254,22 @@ def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko
 
     Raises:
         IncompatibleServerError: if the account has none.
+        ConnectionLostError: if the server hung up.
     """
-    channel = transport.open_session(timeout=_STEP_SECONDS)
+    try:
+        channel = transport.open_session(timeout=_STEP_SECONDS)
+        return _start_subsystem(endpoint, transport, channel)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        transport.join(_LAST_WORDS_SECONDS)
+        if transport.is_active():
+            raise
+        # What sshd does after a good login if it refuses the account's root folder.
+        raise _silent(endpoint, "the start of SFTP") from error
+
+
+def _start_subsystem(
+    endpoint: SftpEndpoint, transport: paramiko.Transport, channel: paramiko.Channel
+) -> paramiko.SFTPClient:
     try:
         channel.invoke_subsystem("sftp")
     except paramiko.SSHException as error:

@@ -48,6 +48,11 @@ _BYTES_PER_CONNECTION = 16 * 2**20
 ROAD_ERRORS = (UnresolvableHostError, UnreachableHostError, ConnectionLostError)
 
 
+# Failures reach the caller through ``on_retry``; stamina's own report goes to standard output,
+# where commands print their JSON.
+stamina.instrumentation.set_on_retry_hooks([])
+
+
 @dataclass(frozen=True)
 class Publication:
     """What publishing one archive did.

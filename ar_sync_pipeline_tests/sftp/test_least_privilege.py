@@ -24,7 +24,7 @@ from ar_sync_pipeline_tests.sftp.test_endpoint_trust import make_key
 from ar_sync_pipeline_tests.sftp.test_probe import now
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from ar_sync_pipeline_tests.fix_sftp import ChrootedTestServer, ShellTestServer
@@ -95,11 +95,12 @@ def test_it_cannot_make_links_nor_change_modes(
     assert documented_spool.exists()
     mine = f"{chrooted_server.spool}/.incoming/mine"
     session.client.open(mine, "w").close()
-    for deed in (
+    deeds: tuple[Callable[[], object], ...] = (
         lambda: session.client.symlink("/etc/passwd", f"{mine}.link"),
         lambda: session.client.chmod(mine, 0o777),
         lambda: session.client.rmdir(f"{chrooted_server.spool}/partial"),
-    ):
+    )
+    for deed in deeds:
         with pytest.raises(OSError, match=r"(?i)permission denied|unsupported"):
             deed()
 

@@ -30,6 +30,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
+from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 from ar_sync_pipeline_tests.sftp.sources import (
     APPLIED_NAME,
     MIB,
@@ -231,7 +232,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
     options = f"size={size_bytes},uid={owner.st_uid},gid={owner.st_gid},mode=0755"
     command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("a small file system can be mounted as root only")
+        skip_unless_in_ci("a small file system can be mounted as root only")
     try:
         yield
     finally:
