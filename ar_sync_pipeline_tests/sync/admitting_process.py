@@ -1,0 +1,29 @@
+"""A receiver in a process of its own: admits what waits, prints how much memory that took."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.settings import load_receiver_settings
+from ar_sync_pipeline.sync.admit import admit_archives
+
+
+def main() -> None:
+    given = json.loads(sys.argv[1])
+    admission = admit_archives(
+        load_receiver_settings(given["environment"]),
+        Catalog.model_validate(given["catalog"]),
+        lambda: datetime.now(UTC),
+    )
+    # Not ru_maxrss, which a process inherits from whoever started it.
+    words = Path("/proc/self/status").read_text().split()
+    peak_kib = int(words[words.index("VmHWM:") + 1])
+    print(json.dumps([len(admission.quarantined), peak_kib]))  # noqa: T201  what the test reads
+
+
+if __name__ == "__main__":
+    main()
