@@ -20,7 +20,7 @@ from ar_sync_pipeline.archive.tar_layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 BLOCK_BYTES = 512
 NAMES = (
@@ -139,9 +139,11 @@ def _wrong_types(honest: Honest) -> st.SearchStrategy[bytes]:
 
 def _places(value: object, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield here
-    children = value.items() if isinstance(value, dict) else []
-    if isinstance(value, list):
-        children = list(enumerate(value))  # type: ignore[assignment]
+    children: Iterable[tuple[Any, Any]] = ()
+    if isinstance(value, dict):
+        children = value.items()
+    elif isinstance(value, list):
+        children = enumerate(value)
     for key, child in children:
         yield from _places(child, (*here, key))
 
