@@ -179,6 +179,7 @@ class History(RuleBasedStateMachine):
         if gone:
             name = self.sender.dumped[-1].name
             (self.receiver.spool / name.kind / name.applied).unlink(missing_ok=True)
+        self.people_work_at_the_receiver(1, 1)
         self.receiver.deliver(late)
         self.load()
 
