@@ -157,6 +157,32 @@ class History(RuleBasedStateMachine):
         late.write_bytes(content)
         self.load()
 
+    @rule(before=transactions, after=transactions, loaded=sometimes)
+    def a_transaction_commits_between_two_partials(
+        self, before: list[Write], after: list[Write], loaded: bool
+    ) -> None:
+        self.change_rows_in_a_transaction_that_stays_open(before)
+        self.clock.pass_time(timedelta(minutes=5))
+        self.dump_a_partial(delivered=True, published=True, link=True)
+        if loaded:
+            self.load()
+        self.end_an_open_transaction(after, commit=True)
+        self.clock.pass_time(timedelta(minutes=5))
+        self.dump_a_partial(delivered=True, published=True, link=True)
+
+    @rule(writes=transactions, gone=st.booleans())
+    def a_complete_lands_behind_a_later_partial(self, writes: list[Write], gone: bool) -> None:
+        """Which may no longer be in the spool."""
+        self.dump_a_complete(delivered=False, published=True)
+        late = self.sender.dumped[-1]
+        self.changes_go_through(writes, look_back=True)
+        if gone:
+            name = self.sender.dumped[-1].name
+            (self.receiver.spool / name.kind / name.applied).unlink(missing_ok=True)
+        self.people_work_at_the_receiver(1, 1)
+        self.receiver.deliver(late)
+        self.load()
+
     # The adversary.
 
     def dumped(self, data: st.DataObject) -> Dumped:
