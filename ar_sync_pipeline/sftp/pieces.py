@@ -1,6 +1,6 @@
 """A source's bytes in pieces, taken in order by one connection or by several side by side.
 
-Nobody gets further ahead of the oldest unconfirmed byte than `LEAD_BYTES`: whatever breaks off,
+No piece ends further than `LEAD_BYTES` behind the oldest unconfirmed byte: whatever breaks off,
 all before that distance from the end of the part is there, which is what its resumption relies
 on. Whoever takes a piece reads it: a thread that reads ahead costs more than it saves.
 """
@@ -75,8 +75,9 @@ class Pieces:
                 offset = self._position
                 if offset >= self._end:
                     return END
-                if offset - min(self._under_way, default=offset) < LEAD_BYTES:
-                    data = self._read()
+                size_bytes = min(PIECE_BYTES, self._end - offset)
+                if offset + size_bytes - min(self._under_way, default=offset) <= LEAD_BYTES:
+                    data = self._read(size_bytes)
                     self._under_way.add(offset)
                     self._position += len(data)
                     return offset, data
@@ -99,10 +100,10 @@ class Pieces:
             self._failure = self._failure or error
             self._changed.notify_all()
 
-    def _read(self) -> bytes:
+    def _read(self, size_bytes: int) -> bytes:
         self.source_failed = True
         try:
-            data = self._file.read(min(PIECE_BYTES, self._end - self._position))
+            data = self._file.read(size_bytes)
         except OSError as error:
             raise _unreadable(self._name, error) from error
         if not data:

@@ -87,6 +87,10 @@ def upload(
     """
     size_bytes = source.size_bytes
     flags = protocol.WRITE if resume_at else protocol.NEW
+    if not resume_at:
+        # Not only emptied: a connection that is dead here may have writes left over there, and
+        # behind the end of a new beginning they would be taken for a part with nothing missing.
+        session.remove(part)
     with source.open() as file, session.handle(part, flags) as handle:
         file.seek(resume_at)
         progress(resume_at, size_bytes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import (
     ConnectionLostError,
     ReceiverDiskFullError,
@@ -15,7 +16,7 @@ from ar_sync_pipeline.sftp.errors import (
 )
 from ar_sync_pipeline.sftp.publish import RetryPlan, publish, publish_with_retries
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
-from ar_sync_pipeline.sftp.spool_folders import INCOMING
+from ar_sync_pipeline.sftp.spool_folders import INCOMING, prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
 
 if TYPE_CHECKING:
@@ -101,6 +102,37 @@ def test_part_longer_than_the_source_is_sent_again(sftp_server: AsyncsshTestServ
     leave_part(sftp_server, source, source.content + b"more")
     publish_hard(sftp_server.endpoint(), sftp_server, source)
     assert final_bytes(sftp_server) == source.content
+
+
+def test_connection_thought_dead_cannot_write_into_a_new_beginning(
+    any_sftp_server: SftpTestServer,
+) -> None:
+    source, late = some_archive(), 65536
+    with (
+        open_session(any_sftp_server.endpoint(), IMPATIENT) as dead,
+        open_session(any_sftp_server.endpoint(), IMPATIENT) as session,
+    ):
+        prepare_spool(dead, any_sftp_server.spool)
+        part = any_sftp_server.spool / INCOMING / f"{NAME}.{source.sha256[:16]}.part"
+
+        def write_late(done: int, _total: int) -> None:
+            if done == source.size_bytes:
+                protocol.send_write(pipe, handle, source.size_bytes, b"x" * late)
+                protocol.confirm_write(pipe)
+
+        with dead.handle(part, protocol.NEW) as handle:
+            pipe = protocol.RequestPipe(dead.client)
+            protocol.send_write(pipe, handle, 0, b"not the beginning of the source")
+            protocol.confirm_write(pipe)
+            publish(
+                session,
+                source,
+                spool=any_sftp_server.spool,
+                folder="partial",
+                filename=NAME,
+                progress=write_late,
+            )
+    assert final_bytes(any_sftp_server) == source.content
 
 
 def test_lost_answer_to_the_rename_is_healed(sftp_server: AsyncsshTestServer) -> None:
