@@ -108,6 +108,16 @@ def every_promise_of_a_running_sync(receiver: ReceiverSide, sender: SenderSide) 
     pictures_are_there(receiver, sender)
 
 
+def partial_closes_every_hole(receiver: ReceiverSide, sender: SenderSide) -> None:
+    """After a partial that started where the receiver stands, only deletions are unknown to it."""
+    chain = chain_in(read_ledger(receiver.connection))
+    if chain is not None:
+        assert chain.holes == ()
+        assert chain.until == sender.dumped[-1].name.snapshot_at
+        there = sender.state()
+        assert_same(_only(receiver.state(), there), there)
+
+
 def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
     """All that must hold once a new complete has been applied."""
     assert_same(receiver.state(), sender.state())

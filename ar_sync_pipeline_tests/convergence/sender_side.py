@@ -116,6 +116,7 @@ class SenderSide:
     def begin(self, writes: Sequence[Write]) -> None:
         """A transaction that stays open; what is refused of it is left out."""
         connection = psycopg.connect(self.url, options="-c lock_timeout=20ms")
+        connection.execute("SELECT 1")  # else the first block of `go_on` would be the transaction
         self.open_transactions.append(connection)
         self.go_on(connection, writes)
 

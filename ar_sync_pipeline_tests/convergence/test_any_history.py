@@ -245,6 +245,14 @@ class History(RuleBasedStateMachine):
         self.receiver.load()
         claims.every_promise_of_a_running_sync(self.receiver, self.sender)
 
+    @rule()
+    def nothing_goes_wrong_for_a_while(self) -> None:
+        """What was lost is sent again by itself: no need to wait for the next complete."""
+        self.load()
+        self.dump_a_partial(delivered=True, published=True, link=True)
+        self.load()
+        claims.partial_closes_every_hole(self.receiver, self.sender)
+
     @rule(step=st.integers(1, 220))
     def load_and_be_killed(self, step: int) -> None:
         """A reader looks all the while and sees the state before or the state after."""
@@ -286,12 +294,12 @@ class History(RuleBasedStateMachine):
         claims.receiver_equals_sender(self.receiver, self.sender)
 
 
-@pytest.mark.timeout(3600)
 def _usual_seed() -> int:
     """The same histories in every ordinary run, new ones every night."""
     return 20_261_124 if SHARDS == 1 else secrets.randbits(32)
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_receiver_converges_whatever_happens_on_the_way(
     servers: Servers, mortal_runs: MortalRuns, shard: int
