@@ -2,7 +2,9 @@
 
 Where two rows want one unique value, the newer archive is right: a row that is not in it and holds
 the value has changed or gone at the sender, so it goes, and with it every row that refers to it
-and that the archive does not bring.
+and that the archive does not bring. Behind a hole that may be wrong: what became of such a row was
+in the missing archive. A receiver to which the archives came in another order may still hold it, as
+an older archive had it; it is never the worse for that, so the model keeps these rows apart.
 """
 
 from __future__ import annotations
@@ -24,18 +26,36 @@ class Shipment:
     rows: State
 
 
-def expected_state(applied: Sequence[Shipment]) -> State:
+@dataclass(frozen=True)
+class Expected:
+    """The state that a set of archives makes.
+
+    Attributes:
+        rows: what must be there.
+        displaced: rows that had to make way for a newer archive's, as they were before.
+    """
+
+    rows: State
+    displaced: State
+
+
+def expected_state(applied: Sequence[Shipment]) -> Expected:
     """The state that a set of archives makes, in whatever order they were applied."""
     base = max((s.snapshot_at for s in applied if s.complete), default=None)
-    state: State = {name: {} for name in TABLES}
+    rows: State = {name: {} for name in TABLES}
+    displaced: State = {name: {} for name in TABLES}
     for shipment in sorted(applied, key=lambda shipment: shipment.snapshot_at):
-        if base is None or shipment.snapshot_at >= base:
-            state = (
-                {name: dict(shipment.rows.get(name, {})) for name in TABLES}
-                if shipment.complete
-                else _after_partial(state, shipment.rows)
-            )
-    return state
+        if base is not None and shipment.snapshot_at < base:
+            continue
+        if shipment.complete:
+            rows = {name: dict(shipment.rows.get(name, {})) for name in TABLES}
+            displaced = {name: {} for name in TABLES}
+        else:
+            before, rows = rows, _after_partial(rows, shipment.rows)
+            for name in TABLES:
+                gone = {k: row for k, row in before[name].items() if k not in rows[name]}
+                displaced[name] |= gone
+    return Expected(rows, displaced)
 
 
 def _after_partial(before: State, partial: State) -> State:
