@@ -79,6 +79,7 @@ class Faults:
         cross_device: every folder is on a file system of its own.
         freeze: answer no write any more.
         seconds_per_write: how long each write takes.
+        seconds_per_fsync: how long each flush takes.
     """
 
     unsupported: set[str] = field(default_factory=set)
@@ -88,6 +89,7 @@ class Faults:
     cross_device: bool = False
     freeze: threading.Event = field(default_factory=threading.Event)
     seconds_per_write: float = 0
+    seconds_per_fsync: float = 0
 
 
 class FaultySftp(asyncssh.SFTPServer):
@@ -140,9 +142,16 @@ class FaultySftp(asyncssh.SFTPServer):
         self._offered("statvfs")
         return super().statvfs(path)
 
-    def fsync(self, file_obj: object) -> Any:
+    async def fsync(self, file_obj: object) -> None:
         self._offered("fsync")
-        return super().fsync(file_obj)
+        try:
+            await asyncio.sleep(self._faults.seconds_per_fsync)
+        except asyncio.CancelledError:
+            # As in `write`.
+            assert isinstance(file_obj, io.IOBase)
+            file_obj.close()
+            raise
+        super().fsync(file_obj)
 
     def _offered(self, name: str) -> None:
         if name in self._faults.unsupported:
@@ -320,6 +329,9 @@ class CuttingProxy:
             before both sides are closed; later connections are not touched.
         swallow_after: bytes of the client, per connection, that pass before nothing passes any
             more in either direction, with all sockets open.
+
+    Attributes:
+        swallow: set, nothing passes from now on.
     """
 
     def __init__(
@@ -329,6 +341,7 @@ class CuttingProxy:
         self._cuts = list(cut_after)
         self._swallow_after = swallow_after
         self._stop = threading.Event()
+        self.swallow = threading.Event()
         self._listener = socket.create_server((HOST, 0))
         self._listener.settimeout(0.05)
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -368,6 +381,8 @@ class CuttingProxy:
         with client, socket.create_connection((HOST, self._server_port)) as server:
             peers = {client: server, server: client}
             while not self._stop.is_set():
+                if self.swallow.is_set():
+                    self._stop.wait()
                 readable, _, _ = select.select(list(peers), [], [], 0.05)
                 for side in readable:
                     try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import dagster as dg
 from click.testing import CliRunner, Result
@@ -57,6 +59,17 @@ def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
     text = check(deployment)
     assert "Archives can be published." in text.stdout
     assert all(name in text.stdout for name in STEPS)
+
+
+def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> None:
+    manual = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
+    assert set(re.findall(r"^\| `ar-sync (\w+)", manual, re.MULTILINE)) == set(main.commands)
+    found = json.loads(check(deployment, "--json").stdout)
+    names = STEPS + [name for step in found["steps"] for name in step["figures"]]
+    assert [name for name in names if f"`{name}`" not in manual] == []
+    example = json.loads(manual.partition("```json\n")[2].partition("```")[0])
+    assert example.keys() == found.keys()
+    assert example["steps"][0].keys() == found["steps"][0].keys()
 
 
 def test_failed_step_is_the_last_and_says_what_to_do(deployment: Deployment) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, dagster_command
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 _ODD_NAMES = (
@@ -20,6 +22,36 @@ _ODD_NAMES = (
 
 def waiting(deployment: Deployment) -> list[Path]:
     return sorted(deployment.spool.glob("*/NEW_*"))
+
+
+def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
+    deployment: Deployment,
+) -> None:
+    """The old one took 6 of 37 MB, failed, and the rest was written into the renamed file."""
+    picture = bytes(range(256)) * 30_000
+    (deployment.folder / "sender_media" / "bus.jpeg").write_bytes(picture)
+    deployment.sender_changes["AR_SYNC_BANDWIDTH_LIMIT"] = "8"
+    command = ["job", "execute", "-m", "ar_sync_pipeline.sender", "-j", "complete_dump"]
+    with ThreadPoolExecutor(1) as other_machine:
+        upload = other_machine.submit(
+            dagster_command,
+            "dagster",
+            *command,
+            environment=deployment.sender_environment(),
+            home=deployment.home,
+        )
+        while not list(deployment.spool.glob(".incoming/*.part")) and not upload.done():
+            time.sleep(0.01)
+        # An operator starts a load by hand while the upload goes on.
+        deployment.run("complete_loaddata")
+        during = (upload.done(), rows(deployment.receiver_url, "SELECT 1 FROM app_parent"))
+        result = upload.result()
+    assert result.returncode == 0, result.stderr
+    assert during == (False, [])
+    assert len(waiting(deployment)) == 1
+    deployment.succeed("complete_loaddata")
+    assert (deployment.folder / "receiver_media" / "bus.jpeg").read_bytes() == picture
+    assert len(rows(deployment.receiver_url, "SELECT 1 FROM app_parent")) == 20
 
 
 def test_d14_dump_that_cannot_connect_sends_nothing_and_fails(deployment: Deployment) -> None:

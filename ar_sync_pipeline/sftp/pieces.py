@@ -12,12 +12,11 @@ from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 from ar_sync_pipeline.sftp.errors import SourceChangedError, SourceUnreadableError
-from ar_sync_pipeline.sftp.protocol import WRITE_BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PIECE_BYTES = 8 * WRITE_BLOCK_BYTES
+_PIECE_BYTES = 2**19
 LEAD_BYTES = 32 * 2**20
 
 Piece = tuple[int, bytes]
@@ -39,6 +38,7 @@ class Pieces:
 
     Args:
         file: positioned at ``start``.
+        block_bytes: pieces are multiples of it, some hundred KB that fit into a processor's cache.
         name: of what is sent, for messages.
         progress: called with the end of all that is confirmed, counted without gaps.
 
@@ -47,9 +47,17 @@ class Pieces:
     """
 
     def __init__(
-        self, file: BinaryIO, start: int, end: int, *, name: str, progress: Callable[[int], None]
+        self,
+        file: BinaryIO,
+        start: int,
+        end: int,
+        *,
+        block_bytes: int,
+        name: str,
+        progress: Callable[[int], None],
     ) -> None:
         self._file = file
+        self._piece_bytes = max(_PIECE_BYTES // block_bytes, 1) * block_bytes
         self._position, self._end = start, end
         self._name = name
         self._progress = progress
@@ -75,7 +83,7 @@ class Pieces:
                 offset = self._position
                 if offset >= self._end:
                     return END
-                size_bytes = min(PIECE_BYTES, self._end - offset)
+                size_bytes = min(self._piece_bytes, self._end - offset)
                 if offset + size_bytes - min(self._under_way, default=offset) <= LEAD_BYTES:
                     data = self._read(size_bytes)
                     self._under_way.add(offset)

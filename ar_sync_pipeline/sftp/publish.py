@@ -86,7 +86,7 @@ class TransferLimits:
     """How much of the line one publication may use.
 
     Attributes:
-        max_connections: side by side; more than one is used only where the line is long.
+        max_connections: side by side; more than one is used only where that is faster.
         bytes_per_second: of all connections together; None for no limit.
     """
 
@@ -295,7 +295,7 @@ def _helpers(session: SftpSession, size_bytes: int, transfer: TransferLimits) ->
     """Further connections where one cannot fill the line.
 
     OpenSSH lets 2 MiB of a channel be under way, so one connection carries 2 MiB for each round
-    trip; on a short line that is more than a processor encrypts.
+    trip; on a short line a second one is no faster (``benchmarks/transport.py``).
     """
     by_line = int(session.round_trip_seconds / _ROUND_TRIP_PER_CONNECTION_SECONDS)
     by_size = size_bytes // _BYTES_PER_CONNECTION

@@ -38,7 +38,7 @@ _FAILURES = (OSError, EOFError, SFTPError, paramiko.SSHException, UnicodeError)
 _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)
 # Less free space than what one sender has under way: a bare "Failure" then means a full disk.
-_FULL_BELOW_BYTES = protocol.WRITE_BLOCK_BYTES * protocol.WRITE_WINDOW
+_FULL_BELOW_BYTES = protocol.UNDER_WAY_BYTES
 _SIGN_OF_LIFE_SECONDS = 15
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.001, 0.1
 
@@ -137,7 +137,8 @@ class SftpSession:
             Whether ``ready`` became true in time.
         """
         end, pause = time.monotonic() + at_most_seconds, _FIRST_LOOK_SECONDS
-        next_sign = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+        every = min(_SIGN_OF_LIFE_SECONDS, self.limits.silence_seconds / 3)
+        next_sign = time.monotonic() + every
         while not ready():
             now = time.monotonic()
             if now >= end or not self.transport.is_active():
@@ -145,7 +146,7 @@ class SftpSession:
             if now >= next_sign:
                 self.transport.global_request("keepalive@openssh.com", wait=True)
                 self.progress()
-                next_sign = time.monotonic() + _SIGN_OF_LIFE_SECONDS
+                next_sign = time.monotonic() + every
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
         return True
@@ -219,6 +220,16 @@ class SftpSession:
                 if not _is_unsupported(error):
                     raise
                 self.client.rename(str(source), str(target))
+
+    def write_block_bytes(self, path: PurePosixPath) -> int:
+        """How many bytes one write to a file may carry, by what the server says of itself."""
+        with self.calling("asking for the limits of", path):
+            try:
+                return protocol.write_block_bytes(self.client)
+            except OSError:
+                if not self.transport.is_active():
+                    raise
+                return protocol.WRITE_BLOCK_BYTES
 
     def sync(self, handle: bytes, path: PurePosixPath, size_bytes: int) -> bool:
         """Have the server flush a file to its disk; False if it does not offer that."""

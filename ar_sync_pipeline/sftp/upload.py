@@ -86,6 +86,7 @@ def upload(
         TransientError: if the connection was lost; what arrived stays for the next attempt.
     """
     size_bytes = source.size_bytes
+    block_bytes = session.write_block_bytes(part)
     flags = protocol.WRITE if resume_at else protocol.NEW
     if not resume_at:
         # Not only emptied: a connection that is dead here may have writes left over there, and
@@ -98,12 +99,13 @@ def upload(
             file,
             resume_at,
             size_bytes,
+            block_bytes=block_bytes,
             name=part.name,
             progress=lambda done: progress(done, size_bytes),
         )
         try:
-            with _Crew(helpers, pieces, part, pace) as crew:
-                _send(session, handle, part, pieces, pace)
+            with _Crew(helpers, pieces, part, pace, block_bytes) as crew:
+                _send(session, handle, part, pieces, pace, block_bytes)
                 crew.wait()
         except BaseException:
             if pieces.source_failed:
@@ -143,7 +145,16 @@ def resume_point(
 class _Sender:
     """Keeps a window of writes under way and looks at every status; the pipe never runs dry."""
 
-    def __init__(self, session: SftpSession, handle: bytes, pieces: Pieces, pace: Pace) -> None:
+    def __init__(
+        self,
+        session: SftpSession,
+        handle: bytes,
+        pieces: Pieces,
+        pace: Pace,
+        block_bytes: int,
+    ) -> None:
+        self._block_bytes = block_bytes
+        self._window = protocol.UNDER_WAY_BYTES // block_bytes
         self._session = session
         self._handle = handle
         self._pieces = pieces
@@ -164,14 +175,15 @@ class _Sender:
             self._confirm_oldest()
 
     def _send_piece(self, offset: int, data: bytes) -> None:
-        for start in range(0, len(data), protocol.WRITE_BLOCK_BYTES):
-            block = data[start : start + protocol.WRITE_BLOCK_BYTES]
+        view = memoryview(data)
+        for start in range(0, len(data), self._block_bytes):
+            block = view[start : start + self._block_bytes]
             last = start + len(block) == len(data)
             self._pace.wait(len(block))
             protocol.send_write(self._pipe, self._handle, offset + start, block)
             self._blocks.append((len(block), offset if last else None))
             self._session.progress()
-            if len(self._blocks) >= protocol.WRITE_WINDOW:
+            if len(self._blocks) >= self._window:
                 self._confirm_oldest()
 
     def _confirm_oldest(self) -> None:
@@ -182,10 +194,15 @@ class _Sender:
 
 
 def _send(
-    session: SftpSession, handle: bytes, part: PurePosixPath, pieces: Pieces, pace: Pace
+    session: SftpSession,
+    handle: bytes,
+    part: PurePosixPath,
+    pieces: Pieces,
+    pace: Pace,
+    block_bytes: int,
 ) -> None:
     with session.calling("writing", part):
-        _Sender(session, handle, pieces, pace).run()
+        _Sender(session, handle, pieces, pace, block_bytes).run()
 
 
 class _Crew:
@@ -195,8 +212,14 @@ class _Crew:
     """
 
     def __init__(
-        self, helpers: Helpers | None, pieces: Pieces, part: PurePosixPath, pace: Pace
+        self,
+        helpers: Helpers | None,
+        pieces: Pieces,
+        part: PurePosixPath,
+        pace: Pace,
+        block_bytes: int,
     ) -> None:
+        self._block_bytes = block_bytes
         self._helpers = helpers
         self._pieces = pieces
         self._part = part
@@ -247,7 +270,7 @@ class _Crew:
                     self._working.append(threading.current_thread())
                     at_work = True
                 with session.handle(self._part, protocol.WRITE) as handle:
-                    _send(session, handle, self._part, self._pieces, self._pace)
+                    _send(session, handle, self._part, self._pieces, self._pace, self._block_bytes)
         except BaseException as error:  # noqa: BLE001  raised by the main connection's thread
             if at_work:
                 self._pieces.fail(error)

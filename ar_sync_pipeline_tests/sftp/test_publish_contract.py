@@ -91,7 +91,7 @@ def test_archive_arrives_whole_and_leaves_no_part(
     assert seen == sorted(seen)
 
 
-@pytest.mark.parametrize("size_bytes", [0, 1, 65379, 65380])
+@pytest.mark.parametrize("size_bytes", [0, 1, 65379, 65380, 228899, 228900])
 def test_archives_of_any_size_arrive(
     any_sftp_server: SftpTestServer, session: SftpSession, size_bytes: int
 ) -> None:

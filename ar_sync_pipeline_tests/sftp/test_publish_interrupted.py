@@ -186,6 +186,75 @@ def test_frozen_server_ends_within_the_limit(sftp_server: AsyncsshTestServer) ->
         publish(session, some_archive(), spool=sftp_server.spool, folder="partial", filename=NAME)
 
 
+def publish_slowly(
+    endpoint: SftpEndpoint,
+    server: SftpTestServer,
+    *,
+    disk_bytes_per_second: float,
+    at_the_end: Callable[[], None] = lambda: None,
+) -> float:
+    """Publish to a server that flushes slowly; returns how long that took."""
+    source, started = some_archive(), time.monotonic()
+    limits = SessionLimits(
+        opening_seconds=5, silence_seconds=1, disk_bytes_per_second=disk_bytes_per_second
+    )
+
+    def progress(done: int, total: int) -> None:
+        if done == total:
+            at_the_end()
+
+    try:
+        with open_session(endpoint, limits) as session:
+            publish(
+                session,
+                source,
+                spool=server.spool,
+                folder="partial",
+                filename=NAME,
+                progress=progress,
+            )
+    except ConnectionLostError:
+        pass
+    return time.monotonic() - started
+
+
+def test_slow_flush_is_waited_for_as_long_as_the_server_shows_signs_of_life(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    sftp_server.faults.seconds_per_fsync = 2
+    publish_slowly(sftp_server.endpoint(), sftp_server, disk_bytes_per_second=0.5 * MIB)
+    assert (sftp_server.spool_path / "partial" / NAME).exists()
+
+
+def test_flush_that_never_ends_is_given_up(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.seconds_per_fsync = 20
+    seconds = publish_slowly(sftp_server.endpoint(), sftp_server, disk_bytes_per_second=10 * MIB)
+    assert seconds < 6
+    assert not (sftp_server.spool_path / "partial" / NAME).exists()
+
+
+def test_network_that_dies_during_a_flush_is_noticed_long_before_the_flushs_own_limit(
+    sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
+) -> None:
+    sftp_server.faults.seconds_per_fsync = 20
+    proxy = cutting_proxy(sftp_server)
+    seconds = publish_slowly(
+        proxy.endpoint(sftp_server, tmp_path / "k"),
+        sftp_server,
+        disk_bytes_per_second=0.1 * MIB,
+        at_the_end=proxy.swallow.set,
+    )
+    assert seconds < 6
+
+
+def test_no_limit_of_a_session_is_longer_than_two_minutes() -> None:
+    """Opening and silence; a flush may take longer, but only while the server answers."""
+    limits = SessionLimits()
+    assert limits.resolve_seconds + limits.connect_seconds + limits.opening_seconds < 120
+    assert limits.silence_seconds < 120
+    assert RetryPlan().longest_wait_seconds + RetryPlan().first_wait_seconds < 120
+
+
 def test_caller_may_take_its_time_between_calls(sftp_server: AsyncsshTestServer) -> None:
     limits = SessionLimits(silence_seconds=0.2)
     with open_session(sftp_server.endpoint(), limits) as session:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ar_sync_pipeline.sftp import pieces as pieces_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.pace import Pace
-from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, PIECE_BYTES, Pieces
+from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
 from ar_sync_pipeline.sftp.publish import (
     RetryPlan,
     TransferLimits,
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, CuttingProxy, SftpTestServer
+    from ar_sync_pipeline_tests.fix_sftp import (
+        AsyncsshTestServer,
+        CuttingProxy,
+        OpensshTestServer,
+        SftpTestServer,
+    )
 
 THREE = TransferLimits(max_connections=3)
 
@@ -40,13 +45,12 @@ def long_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SftpSession, "round_trip_seconds", 0.05)
 
 
-def test_short_line_has_one_connection(any_sftp_server: SftpTestServer) -> None:
-    source = some_archive(40 * MIB)
-    with open_session(any_sftp_server.endpoint()) as session:
+def test_short_line_has_one_connection(openssh_server: OpensshTestServer) -> None:
+    with open_session(openssh_server.endpoint()) as session:
         result = publish(
             session,
-            source,
-            spool=any_sftp_server.spool,
+            some_archive(40 * MIB),
+            spool=openssh_server.spool,
             folder="partial",
             filename=NAME,
             transfer=THREE,
@@ -170,7 +174,7 @@ def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
     confirmations: list[int],
 ) -> None:
     size = 3 * LEAD_BYTES
-    reader = Pieces(_Zeros(), 0, size, name="x", progress=lambda _: None)
+    reader = pieces_of(size)
     under_way: dict[int, int] = {}
     for choice in confirmations:
         taken = reader.take(wait=False)
@@ -190,8 +194,12 @@ class _Zeros(io.BytesIO):
         return bytes(size or 0)
 
 
+def pieces_of(size_bytes: int) -> Pieces:
+    return Pieces(_Zeros(), 0, size_bytes, block_bytes=65379, name="x", progress=lambda _done: None)
+
+
 def test_failure_of_one_connection_wakes_the_others() -> None:
-    reader = Pieces(_Zeros(), 0, LEAD_BYTES + 10 * PIECE_BYTES, name="x", progress=lambda _: None)
+    reader = pieces_of(LEAD_BYTES + 10 * MIB)
     while reader.take(wait=False) is not NOT_YET:
         pass
     raised = list[BaseException]()

@@ -83,6 +83,21 @@ def test_honest_one_is_admitted_all_the_same(honest: tuple[TwoSites, Path, Hones
     assert len(sites.admit().admitted) == 1
 
 
+def test_unsigned_or_badly_signed_one_is_quarantined_where_a_key_is_shared(
+    honest: tuple[TwoSites, Path, Honest],
+) -> None:
+    sites, path, archive = honest
+    sites.environ["AR_SYNC_SIGNING_KEY"] = "k" * 32
+    for content, words in (
+        (archive.content, "not signed"),
+        (archive.changed(lambda m: m.update(hmac="0" * 64)), "not made with this side's key"),
+    ):
+        path.write_bytes(content)
+        (refused,) = sites.admit().quarantined
+        assert words in str(refused.error)
+        assert "k" * 32 not in str(refused.error)
+
+
 @pytest.mark.parametrize("kind", ["link", "device", "pipe", "folder"])
 def test_what_is_no_file_is_not_even_looked_at(
     honest: tuple[TwoSites, Path, Honest], kind: str
