@@ -7,7 +7,7 @@ goes to quarantine, one that does not fit yet is parked, both with their reason 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
@@ -42,7 +42,9 @@ from ar_sync_pipeline.sync.acknowledge import acknowledge
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load_plan import unknown_to
+from ar_sync_pipeline.sync.put_aside import PutAside, lost_in_quarantine, parked_by_gate
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,20 @@ class Admission:
 
     Attributes:
         admitted: sound archives that fit, oldest snapshot first.
+        parked: by this run, as `quarantined`.
         warnings: what the operator should know of admitted ones.
+        waiting_for_schema: all that are parked for it now, whichever run looked at them.
+        lost: all in quarantine of which nothing has yet brought what they held.
+        seconds: that reading and judging took.
     """
 
     admitted: tuple[Manifest, ...]
     parked: tuple[Refusal, ...]
     quarantined: tuple[Refusal, ...]
     warnings: tuple[str, ...] = ()
+    waiting_for_schema: tuple[PutAside, ...] = ()
+    lost: tuple[PutAside, ...] = ()
+    seconds: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -107,14 +116,21 @@ def admit_archives(
     Raises:
         DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
     """
-    prepare_spool(settings.remote_bkp_fldr)
+    watch, spool = Stopwatch(), settings.remote_bkp_fldr
+    prepare_spool(spool)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
         ensure_ledger(connection)
         receiver = describe_receiver(connection, settings, catalog)
         admission = _sort_out(settings, receiver, clock, kinds)
         acknowledge(settings, connection, clock)
-    return admission
+    watch.lap("examine")
+    return replace(
+        admission,
+        waiting_for_schema=parked_by_gate(spool),
+        lost=lost_in_quarantine(spool, receiver.ledger),
+        seconds=watch.seconds["examine"],
+    )
 
 
 def _sort_out(

@@ -26,6 +26,7 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import TableDump, shipped_table, travelling_tables
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
 class MediaBundle(BaseModel):
@@ -36,6 +37,7 @@ class MediaBundle(BaseModel):
         missing: names in rows without a file at the sender.
         refused: names that cannot be those of a media file, with the reason.
         stamps: by path, of files that need not be hashed once more while they are sent.
+        seconds: that listing and hashing took.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,6 +46,7 @@ class MediaBundle(BaseModel):
     missing: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
     stamps: dict[str, FileStamp] = {}
+    seconds: float = 0.0
 
     @property
     def size_bytes(self) -> int:
@@ -64,6 +67,7 @@ def bundle_media(
         MediaFolderError: the folder cannot be read.
         MediaChangedError: a file changed while it was hashed; the step may be tried again.
     """
+    watch = Stopwatch()
     dump = build.read(TableDump)
     refused: list[RefusedName] = []
     if dump.window is None:
@@ -82,11 +86,14 @@ def bundle_media(
     files.update({file.path: file for file in named.found})
     # Before the hashes, so that an equal stamp later vouches for them.
     stamps = {path: settled_stamp(folder / path) for path in sorted(files)}
+    entries = tuple(hash_media(files[path] for path in stamps))
+    watch.lap("media")
     bundle = MediaBundle(
-        entries=tuple(hash_media(files[path] for path in stamps)),
+        entries=entries,
         missing=named.missing,
         refused=tuple((r.name, r.reason) for r in (*refused, *named.refused)),
         stamps={path: stamp for path, stamp in stamps.items() if stamp is not None},
+        seconds=watch.seconds["media"],
     )
     build.save(bundle)
     return bundle

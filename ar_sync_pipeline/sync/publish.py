@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.errors import ArSyncError
@@ -13,18 +14,28 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder
+from ar_sync_pipeline.sync.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump_tables import TableDump
 from ar_sync_pipeline.sync.sent_archives import remember_sent
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _BYTES_PER_MEGABIT = 1_000_000 / 8
 
 
 @dataclass(frozen=True)
 class PublishedArchive:
-    """An archive that lies in the receiver's spool under its final name."""
+    """An archive that lies in the receiver's spool under its final name.
+
+    Attributes:
+        age: how old its snapshot was when it lay there.
+        seconds: by phase, from the snapshot to the upload.
+    """
 
     manifest: Manifest
     size_bytes: int
     publication: Publication
+    age: timedelta
+    seconds: dict[str, float]
 
 
 def publish_archive(
@@ -45,7 +56,9 @@ def publish_archive(
         TerminalError: the host key, the login or the spool is wrong.
     """
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    watch = Stopwatch()
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
+    watch.lap("assemble")
     name = source.manifest.name
     publication = publish_with_retries(
         endpoint(settings),
@@ -56,9 +69,18 @@ def publish_archive(
         transfer=transfer_limits(settings),
         on_retry=on_retry,
     )
-    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, clock())
+    watch.lap("upload")
+    sent_at = clock()
+    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
+    dumped, media = build.read(TableDump).seconds, build.read(MediaBundle).seconds
     build.remove()
-    return PublishedArchive(source.manifest, source.size_bytes, publication)
+    return PublishedArchive(
+        source.manifest,
+        source.size_bytes,
+        publication,
+        age=sent_at - source.manifest.snapshot_at,
+        seconds={**dumped, "media": media, **watch.seconds},
+    )
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:
