@@ -44,6 +44,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 " names it becomes visible.",
                 kinds={"files"},
                 owners=OWNERS,
+                metadata={"dagster/uri": site.settings.receiver_media_fldr.as_uri()},
                 group_name=GROUP,
                 dagster_type=dg.Nothing,
                 is_required=False,

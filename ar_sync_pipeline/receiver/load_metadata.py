@@ -88,7 +88,7 @@ def _changes(plans: Sequence[TablePlan]) -> dict[str, int]:
 def _rows_as_table(
     plans: dict[str, list[TablePlan]], catalog: Catalog
 ) -> dg.MarkdownMetadataValue | str:
-    totals = [
+    totals: list[tuple[str | float, ...]] = [
         (asset_name(catalog, table), *_changes(found).values())
         for table, found in sorted(plans.items())
     ]

@@ -37,8 +37,12 @@ def media_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec
     )
 
 
-def archive_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+def archive_spec(
+    site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey]
+) -> dg.AssetSpec:
     """The archive of a kind."""
+    to = site.settings
+    folder = to.remote_bkp_fldr / str(kind)
     return dg.AssetSpec(
         archive_key(kind),
         deps=[*tables, media_bundle_key(kind)],
@@ -46,6 +50,7 @@ def archive_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSp
         description=_ARCHIVE[kind],
         kinds={"sftp", "tar"},
         owners=OWNERS,
+        metadata={"dagster/uri": f"sftp://{to.remote_host}:{to.remote_port}{folder}"},
     )
 
 

@@ -39,7 +39,9 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
         with operator_errors():
             return materialize_media(site, KIND, site.build(context))
 
-    @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=pool(KIND))
+    @dg.multi_asset(
+        name="complete_archive", specs=[archive_spec(site, KIND, keys)], pool=pool(KIND)
+    )
     def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with operator_errors():
             return materialize_archive(context, site, KIND, site.build(context))

@@ -50,7 +50,7 @@ def partial_assets(
 
     @dg.multi_asset(
         name="partial_archive",
-        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
+        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(site, KIND, tables)],
         check_specs=[
             references_check(KIND),
             acknowledgement_check_spec(),
