@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-_OWN = "Only the receiver has it; a load keeps its values."
+_OWN = "Only the receiver has it."
 
 
 class DescribedColumn(Protocol):

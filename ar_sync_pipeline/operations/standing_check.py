@@ -12,6 +12,8 @@ import dagster as dg
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
 
+_INTERVAL_SECONDS = 60
+
 
 @dataclass(frozen=True)
 class Look:
@@ -43,14 +45,14 @@ def standing_check_sensor(
     spec: dg.AssetCheckSpec,
     look: Callable[[dg.DagsterInstance], Look],
     *,
-    interval_seconds: int,
+    name: str,
     description: str,
 ) -> dg.SensorDefinition:
-    """Looks again and again, whether anything runs or not."""
+    """Looks every minute, whether anything runs or not."""
 
     @dg.sensor(
-        name=f"{spec.name}_sensor",
-        minimum_interval_seconds=interval_seconds,
+        name=name,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
         description=f"{description} Starts nothing: it writes the result of the check"
         f" `{spec.name}` when that has changed.",
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -90,6 +92,10 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckRe
 
 
 def _recorded(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
-    """The verdict that people see now, whoever wrote it; None if there is none."""
+    """The verdict that people see now, whoever wrote it; None if there is none.
+
+    There is none either where a run has planned the check and not, or never, come to it.
+    """
     record = instance.get_latest_asset_check_evaluation_record(spec.key)
-    return record.evaluation.passed if record and record.evaluation else None
+    found = record.evaluation if record else None
+    return found.passed if isinstance(found, dg.AssetCheckEvaluation) else None

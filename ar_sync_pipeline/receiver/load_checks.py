@@ -62,27 +62,28 @@ def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
     holes = report.chain.holes if report.chain else ()
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
-    yield _result(_LOADED, " ".join(aside), len(aside))
+    yield _result(_LOADED, " ".join(aside), archives_not_applied=len(aside))
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
-    yield _result(_DIGESTS, "", 0, chunks_compared=staged, chunks_equal_before=unchanged)
-    yield _result(_NO_HOLES, "; ".join(map(str, holes)), len(holes))
+    yield _result(_DIGESTS, "", chunks_compared=staged, chunks_equal_before=unchanged)
+    yield _result(_NO_HOLES, "; ".join(map(str, holes)), holes=len(holes))
     sentence = ", ".join(f"{rows:,} rows of {table}" for table, rows in drift.items())
-    yield _result(_NO_DRIFT, sentence, sum(drift.values()))
+    yield _result(_NO_DRIFT, sentence, rows_repaired=sum(drift.values()))
 
 
 def digests_differ(error: DigestMismatchError) -> dg.AssetCheckResult:
     """What a load found that was rolled back because of it."""
-    return _result(_DIGESTS, str(error), 1)
+    return _result(_DIGESTS, str(error))
 
 
-def _result(name: str, sentence: str, count: int, **figures: int) -> dg.AssetCheckResult:
+def _result(name: str, sentence: str, **figures: int) -> dg.AssetCheckResult:
+    """A sentence says what is wrong; without one the check passes."""
     grave = name in (_LOADED, _DIGESTS)
     return dg.AssetCheckResult(
         asset_key=applied_archives_key(),
         check_name=name,
-        passed=count == 0,
+        passed=not sentence,
         severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
         description=sentence or None,
-        metadata={"count": count, **figures},
+        metadata=figures,
     )

@@ -88,12 +88,15 @@ def _changes(plans: Sequence[TablePlan]) -> dict[str, int]:
 def _rows_as_table(
     plans: dict[str, list[TablePlan]], catalog: Catalog
 ) -> dg.MarkdownMetadataValue | str:
-    totals: list[tuple[str | float, ...]] = [
-        (asset_name(catalog, table), *_changes(found).values())
-        for table, found in sorted(plans.items())
-    ]
-    changed = [total for total in totals if any(total[1:])]
-    return markdown_table(("table", "added", "changed", "deleted", "drift repaired"), changed)
+    totals = [(table, _changes(found)) for table, found in sorted(plans.items())]
+    return markdown_table(
+        ("table", "added", "changed", "deleted"),
+        [
+            (asset_name(catalog, table), t["rows_added"], t["rows_changed"], t["rows_deleted"])
+            for table, t in totals
+            if any(t.values())
+        ],
+    )
 
 
 def _schema(report: LoadReport, facts: TableFacts) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.lag import Lag
 from ar_sync_pipeline.sync.status import receiver_status
 
-INTERVAL_SECONDS = 60
-
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
     """On the ledger, which knows up to when the data is whole."""
@@ -36,7 +34,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     return standing_check_sensor(
         up_to_date_spec(site),
         lambda _: look_at_lag(site),
-        interval_seconds=INTERVAL_SECONDS,
+        name="data_age",
         description="Looks how far behind the receiver is, also when nothing arrives.",
     )
 

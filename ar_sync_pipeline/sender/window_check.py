@@ -11,7 +11,6 @@ from ar_sync_pipeline.operations.standing_check import Look, standing_check, sta
 from ar_sync_pipeline.sender.schedules import missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
 
-INTERVAL_SECONDS = 60
 _ON_THEIR_WAY = 2
 _SHOWN = 5
 
@@ -42,7 +41,7 @@ def no_gap_sensor(
     return standing_check_sensor(
         no_gap_spec(),
         partial(look_for_gaps, site, windows),
-        interval_seconds=INTERVAL_SECONDS,
+        name="window_gaps",
         description="Looks for windows without an archive.",
     )
 
