@@ -4,7 +4,7 @@ A tick starts no run. It writes an evaluation where the verdict is another than 
 one, or where the reason or the age has changed much; so the event log does not grow by the minute.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
@@ -34,9 +34,9 @@ def standing_check(
     """The check itself, which an operator may also execute from the UI."""
 
     @dg.multi_asset_check(name=f"{spec.name}_check", specs=[spec])
-    def check(context: dg.AssetCheckExecutionContext) -> Sequence[dg.AssetCheckResult]:
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            return [look(context.instance).result]
+            yield look(context.instance).result
 
     return check
 
