@@ -48,7 +48,9 @@ def longest_pause(cron: str, timezone: str, now: datetime) -> timedelta:
     """Between two ticks of a schedule, such as the weekend of one that rests then."""
     longest, last = timedelta(0), None
     ticks = cron_string_iterator(now.timestamp(), cron, timezone)
-    for number, tick in zip(range(_MOST_TICKS), ticks, strict=False):
+    for number, local in zip(range(_MOST_TICKS), ticks, strict=False):
+        # Two instants of one zone are subtracted by the clock on the wall.
+        tick = local.astimezone(UTC)
         if last is not None:
             longest = max(longest, tick - last)
         last = tick
