@@ -367,11 +367,11 @@ def _difference(
 
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:
-    free = session.free_bytes(spool)
-    if free is None or needed_bytes * _SPACE_FACTOR <= free:
+    space = session.space(spool)
+    if space is None or needed_bytes * _SPACE_FACTOR <= space.free_bytes:
         return
     raise ReceiverDiskFullError(
-        f"{needed_bytes:,} bytes are to be sent and only {free:,} are free in {spool}"
+        f"{needed_bytes:,} bytes are to be sent and only {space.free_bytes:,} are free in {spool}"
         f" at {session.endpoint.host}",
         remedy="free space at the receiver, or shorten AR_SYNC_BKPS_LIFETIME there",
     )

@@ -64,6 +64,8 @@ class SessionLimits:
         silence_seconds: for any later call without progress; the kernel's own limit for a dead
             network is 60 s, this one also covers a server that is alive but frozen.
         disk_bytes_per_second: slowest disk for which the server's fsync is waited.
+        whole_seconds: for everything that is done in the open session, together; None: no limit,
+            since an upload may rightly take hours.
     """
 
     resolve_seconds: float = 20
@@ -71,6 +73,7 @@ class SessionLimits:
     opening_seconds: float = 60
     silence_seconds: float = 90
     disk_bytes_per_second: float = 5_000_000
+    whole_seconds: float | None = None
 
 
 class SftpSession:
@@ -93,6 +96,8 @@ class SftpSession:
         self.client = client
         self._watchdog = watchdog
         self._round_trip_seconds = math.inf
+        whole = limits.whole_seconds
+        self._end = None if whole is None else time.monotonic() + whole
 
     def progress(self) -> None:
         """Tell the watchdog that the current call moved on."""
@@ -109,9 +114,8 @@ class SftpSession:
             path: to what it is done.
             total_seconds: at most in all; as long as it makes progress by default.
         """
-        silence = self.limits.silence_seconds
         try:
-            with self._watchdog.watching(silence_seconds=silence, total_seconds=total_seconds):
+            with self._bounded(total_seconds):
                 yield
         except ArSyncError:
             raise
@@ -181,10 +185,10 @@ class SftpSession:
         found = self._attributes(path)
         return None if found is None else found.st_mtime
 
-    def free_bytes(self, path: PurePosixPath) -> int | None:
-        """Bytes that can still be written at ``path``; None if the server cannot tell."""
+    def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
+        """How full the file system of ``path`` is; None if the server cannot tell."""
         with self.calling("asking for the free space of", path):
-            return self._free_bytes(path)
+            return self._space(path)
 
     def file_names(self, folder: PurePosixPath) -> list[str]:
         """Names of the regular files of a folder, as the server tells them, not validated."""
@@ -273,9 +277,9 @@ class SftpSession:
             took = time.monotonic() - started
             self._round_trip_seconds = min(self._round_trip_seconds, took)
 
-    def _free_bytes(self, path: PurePosixPath) -> int | None:
+    def _space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
         try:
-            return protocol.free_bytes(self.client, str(path))
+            return protocol.file_system_space(self.client, str(path))
         except OSError as error:
             if not _is_unsupported(error):
                 raise
@@ -309,28 +313,41 @@ class SftpSession:
             return full
         return RefusedByServerError(
             f"{where} was refused ({error})",
-            remedy="see the receiver's sshd or sftp-server log for the reason",
+            remedy="see the receiver's sshd or sftp-server log for the reason; a quota that is used"
+            " up is told like this too",
         )
 
     def _disk_full(
         self, error: Exception, path: PurePosixPath, where: str
     ) -> ReceiverDiskFullError | None:
-        free: int | None = None
-        with suppress(*_FAILURES), self._bounded():
-            free = self._free_bytes(path.parent)
-        if _DISK_FULL_TEXT.search(str(error)) is None and (
-            free is None or free >= _FULL_BELOW_BYTES
-        ):
+        space: protocol.RemoteSpace | None = None
+        with suppress(*_FAILURES), self._bounded(None):
+            space = self._space(path.parent)
+        told = _DISK_FULL_TEXT.search(str(error)) is not None
+        if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
+            return _full(f"{where} failed: only {space.free_bytes:,} bytes are free")
+        if not told:
             return None
-        left = "no space is left" if free is None else f"only {free:,} bytes are free"
+        if space is None:
+            return _full(f"{where} failed: no space is left")
         return ReceiverDiskFullError(
-            f"{where} failed: {left}", remedy="free space in the spool at the receiver"
+            f"{where} failed: the server says that its disk or a quota is full, and its disk has"
+            f" {space.free_bytes:,} bytes free, so it is the quota",
+            remedy=f"raise the quota of {self.endpoint.user!r} at the receiver, or free what counts"
+            " towards it",
         )
 
-    def _bounded(self) -> AbstractContextManager[None]:
+    def _bounded(self, total_seconds: float | None) -> AbstractContextManager[None]:
+        ends = [] if total_seconds is None else [total_seconds]
+        if self._end is not None:
+            ends.append(max(self._end - time.monotonic(), 0))
         return self._watchdog.watching(
-            silence_seconds=self.limits.silence_seconds, total_seconds=None
+            silence_seconds=self.limits.silence_seconds, total_seconds=min(ends, default=None)
         )
+
+
+def _full(problem: str) -> ReceiverDiskFullError:
+    return ReceiverDiskFullError(problem, remedy="free space in the spool at the receiver")
 
 
 def channel_has_news(channel: paramiko.Channel | None) -> bool:

@@ -173,7 +173,7 @@ def test_black_hole_while_opening_ends_within_the_limit(
         pytest.raises(ConnectionLostError),
         open_session(proxy.endpoint(sftp_server, tmp_path / "k"), limits) as session,
     ):
-        session.free_bytes(sftp_server.spool)
+        session.space(sftp_server.spool)
     assert time.monotonic() - started < 4
 
 
@@ -286,6 +286,15 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
     sftp_server.faults.unsupported.add("statvfs")
     sftp_server.faults.free_bytes = 2 * MIB
     with pytest.raises(ReceiverDiskFullError, match="no space is left"):
+        publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
+
+
+def test_quota_is_told_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.free_bytes = 2 * MIB
+    sftp_server.faults.blocks_free = 50
+    with pytest.raises(
+        ReceiverDiskFullError, match="50,000,000,000 bytes free, so it is the quota"
+    ):
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 
