@@ -79,6 +79,7 @@ class Faults:
         lose_next_rename_reply: rename, then drop the connection instead of answering.
         cross_device: every folder is on a file system of its own.
         freeze: answer no write any more.
+        lose_last_bytes: say that a write succeeded, and write one byte less.
         seconds_per_write: how long each write takes.
         seconds_per_fsync: how long each flush takes.
     """
@@ -90,6 +91,7 @@ class Faults:
     lose_next_rename_reply: bool = False
     cross_device: bool = False
     freeze: threading.Event = field(default_factory=threading.Event)
+    lose_last_bytes: bool = False
     seconds_per_write: float = 0
     seconds_per_fsync: float = 0
 
@@ -126,9 +128,10 @@ class FaultySftp(asyncssh.SFTPServer):
             if free < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._faults.free_bytes = free - len(data)
-        written = super().write(file_obj, offset, data)
+        kept = data[:-1] if self._faults.lose_last_bytes else data
+        written = super().write(file_obj, offset, kept)
         assert isinstance(written, int)
-        return written
+        return len(data)
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:
         self._offered("posix_rename")

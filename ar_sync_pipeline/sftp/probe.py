@@ -22,7 +22,7 @@ __all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 LIMITS = SessionLimits(
     resolve_seconds=10,
     connect_seconds=10,
-    opening_seconds=40,
+    opening_seconds=60,
     silence_seconds=30,
     whole_seconds=50,
 )

@@ -8,9 +8,9 @@ import socket
 import stat
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import paramiko
 from paramiko.sftp import SFTPError
@@ -60,20 +60,31 @@ class SessionLimits:
     Attributes:
         resolve_seconds: for the host's address.
         connect_seconds: for a TCP connection, all addresses together.
-        opening_seconds: from the first byte to an open SFTP channel.
+        opening_seconds: from the host's name to an open SFTP channel, all together.
         silence_seconds: for any later call without progress; the kernel's own limit for a dead
-            network is 60 s, this one also covers a server that is alive but frozen.
+            network is 60 s too, this one also covers a server that is alive but frozen.
         disk_bytes_per_second: slowest disk for which the server's fsync is waited.
         whole_seconds: for everything that is done in the open session, together; None: no limit,
             since an upload may rightly take hours.
     """
 
-    resolve_seconds: float = 20
-    connect_seconds: float = 15
-    opening_seconds: float = 60
-    silence_seconds: float = 90
+    resolve_seconds: float = 10
+    connect_seconds: float = 10
+    opening_seconds: float = 30
+    silence_seconds: float = 60
     disk_bytes_per_second: float = 5_000_000
     whole_seconds: float | None = None
+
+    def within(self, seconds: float) -> Self:
+        """These limits, shortened so that opening and one silence end within so many seconds."""
+        share = seconds / (self.opening_seconds + self.silence_seconds)
+        if share >= 1:
+            return self
+        return replace(
+            self,
+            opening_seconds=share * self.opening_seconds,
+            silence_seconds=share * self.silence_seconds,
+        )
 
 
 class SftpSession:
@@ -392,15 +403,18 @@ def open_session(
     """
     limits = limits or SessionLimits()
     key, known = endpoint.load_private_key(), load_known_hosts(endpoint.known_hosts)
+    end = time.monotonic() + limits.opening_seconds
     with observe(OpeningStep.RESOLVE):
-        addresses = opening.resolve(endpoint.host, endpoint.port, seconds=limits.resolve_seconds)
+        seconds = min(limits.resolve_seconds, limits.opening_seconds)
+        addresses = opening.resolve(endpoint.host, endpoint.port, seconds=seconds)
     with observe(OpeningStep.CONNECT):
-        connection = opening.connect(endpoint, addresses, seconds=limits.connect_seconds)
+        seconds = min(limits.connect_seconds, end - time.monotonic())
+        connection = opening.connect(endpoint, addresses, seconds=seconds)
     pinned = known.pinned_keys(endpoint.host, endpoint.port)
     transport = opening.new_transport(connection, pinned)
     try:
         with Watchdog(lambda: _cut(connection, transport)) as watchdog:
-            with _watched_opening(endpoint, limits, watchdog):
+            with _watched_opening(endpoint, max(end - time.monotonic(), 0), watchdog):
                 with observe(OpeningStep.HOST_KEY):
                     offered = opening.handshake(endpoint, transport)
                     opening.check_host_key(endpoint, known, offered)
@@ -415,10 +429,7 @@ def open_session(
 
 
 @contextmanager
-def _watched_opening(
-    endpoint: SftpEndpoint, limits: SessionLimits, watchdog: Watchdog
-) -> Iterator[None]:
-    seconds = limits.opening_seconds
+def _watched_opening(endpoint: SftpEndpoint, seconds: float, watchdog: Watchdog) -> Iterator[None]:
     try:
         with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
             yield
