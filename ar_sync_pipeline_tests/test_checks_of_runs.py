@@ -137,8 +137,7 @@ def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
         deployment.receiver_url,
         "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN NEW.amount := NEW.amount + 1; RETURN NEW; END $$",
-        "CREATE TRIGGER meddle BEFORE INSERT ON app_child"
-        " FOR EACH ROW EXECUTE FUNCTION meddle()",
+        "CREATE TRIGGER meddle BEFORE INSERT ON app_child FOR EACH ROW EXECUTE FUNCTION meddle()",
     )
     deployment.succeed("complete_dump")
     outcome = deployment.run("complete_loaddata")
@@ -152,7 +151,7 @@ def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
     deployment.succeed("complete_loaddata")
     equal = seen.check(LEDGER, "digests_equal")
     assert equal.passed
-    assert equal.metadata["chunks_compared"].value > 0
+    assert equal.metadata["chunks_compared"].value == 2
 
 
 def test_a_dump_and_a_load_leave_their_figures_as_numbers(

@@ -32,7 +32,7 @@ IMAGES = Path(__file__).with_name("images")
 _SIZE = (1600, 1000)
 _COLOURS = 128
 _ENOUGH_LOADS = 5
-_PATIENCE_SECONDS = 600
+_PATIENCE_SECONDS = 1200
 _PAGE_SECONDS = 60
 
 T = TypeVar("T")
