@@ -63,15 +63,10 @@ def test_a_bad_archive_is_a_warning_that_keeps_no_good_one_from_being_loaded(
     deployment: Deployment, seen: Seen
 ) -> None:
     deployment.succeed("complete_dump")
-    deployment.succeed("complete_loaddata")
-    execute(deployment.sender_url, "INSERT INTO app_child (parent_id, amount) VALUES (3, 1)")
-    deployment.succeed("partial_dump")
-    damage(deployment, "partial")
-    execute(deployment.sender_url, "INSERT INTO app_child (parent_id, amount) VALUES (4, 1)")
+    damage(deployment, "complete")
     deployment.succeed("complete_dump")
-
     deployment.succeed("complete_loaddata")
-    assert rows(deployment.receiver_url, COUNT) == [(302,)]
+    assert rows(deployment.receiver_url, COUNT) == [(300,)]
     sound = seen.check(ADMITTED, "archives_sound")
     assert (sound.passed, sound.severity, sound.blocking) == (
         False, dg.AssetCheckSeverity.WARN, True,
@@ -94,10 +89,6 @@ def test_nothing_but_bad_archives_is_an_error_behind_which_nothing_runs(
     deployment.succeed("partial_loaddata")
     still = seen.check(ADMITTED, "archives_sound")
     assert (still.passed, still.severity) == (False, dg.AssetCheckSeverity.WARN)
-    deployment.succeed("complete_dump")
-    deployment.succeed("complete_loaddata")
-    deployment.succeed("partial_loaddata")
-    assert seen.check(ADMITTED, "archives_sound").passed
 
 
 def test_a_parked_complete_fails_the_check_until_it_fits_whatever_is_loaded_meanwhile(
@@ -154,11 +145,15 @@ def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
     assert equal.metadata["chunks_compared"].value == 2
 
 
-def test_a_dump_and_a_load_leave_their_figures_as_numbers(
+def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_are(
     deployment: Deployment, seen: Seen
 ) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
+    deployment.succeed("partial_dump")
+    nothing = seen.metadata("partial", "tables", "app_child")
+    assert nothing["dagster/partition_row_count"] == 0
+    assert len(nothing["dagster/column_schema"].columns) == 5
     execute(
         deployment.sender_url,
         "UPDATE app_child SET changed = now() - interval '7 minutes', amount = 9 WHERE id < 4",
@@ -186,20 +181,8 @@ def test_a_dump_and_a_load_leave_their_figures_as_numbers(
     for phase in ("stage", "merge", "verify", "commit"):
         assert load[f"seconds_{phase}"] > 0
     assert load["rows_by_table"].splitlines()[2] == "| app_child | 0 | 3 | 0 |"
-
-
-def test_tables_show_their_columns_and_those_that_only_the_receiver_has(
-    deployment: Deployment, seen: Seen
-) -> None:
-    deployment.succeed("complete_dump")
-    deployment.succeed("complete_loaddata")
     shown = seen.metadata("receiver", "tables", "app_parent")
     assert shown["dagster/row_count"] == 20
     columns = {c.name: c.description for c in shown["dagster/column_schema"].columns}
     assert columns["code"] is None
     assert columns["transformed"] == "Only the receiver has it."
-
-    deployment.succeed("partial_dump")
-    nothing_new = seen.metadata("partial", "tables", "app_child")
-    assert nothing_new["dagster/partition_row_count"] == 0
-    assert len(nothing_new["dagster/column_schema"].columns) == 5
