@@ -1,4 +1,4 @@
-"""D16: the old system's `ls *.jpeg` failed at 60,000 pictures, and its dump went out without any."""
+"""D16: with 60,000 pictures the old system's command line was too long, and no dump possible."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int
     """Run a job as an operator would; returns the most memory that it used, in bytes."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AR_SYNC_", "DAGSTER_"))}
     program = Path(sys.executable).with_name("dagster")
-    command = [program, "job", "execute", "-m", f"ar_sync_pipeline.{side}", "-j", job]
+    command = [str(program), "job", "execute", "-m", f"ar_sync_pipeline.{side}", "-j", job]
     # A child's figure starts with that of the process which made it, so a small one is between.
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, *command],

@@ -69,7 +69,7 @@ def assemble(
 
 @dataclass(frozen=True)
 class _MemberFiles(Mapping[str, Path]):
-    """Where each member lies; a path is made when it is asked for, as it is larger than its text."""
+    """Where each member lies; a path is made when it is asked for, being larger than its text."""
 
     chunks: Mapping[str, Path]
     pictures: Mapping[str, str]

@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_allowed,
     read_ledger,
 )
+from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
@@ -25,6 +26,7 @@ from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
 from ar_sync_pipeline.sync.load_plan import ArchivesAtHand, archives_at_hand, chain_in
 from ar_sync_pipeline.sync.load_session import LoadedArchive, LoadSession
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.retention import clean_spool
 
 
@@ -38,6 +40,7 @@ class LoadReport:
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a hole; None without a complete.
+        media: what became of pictures that the sender no longer has.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -45,6 +48,7 @@ class LoadReport:
     healed: tuple[str, ...]
     refused: tuple[Refusal, ...]
     chain: Chain | None
+    media: MediaRemoval
 
 
 def load_archives(
@@ -66,6 +70,8 @@ def load_archives(
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="load") as connection:
         ensure_ledger(connection)
+        if settings.media_delete:
+            ensure_media_files(connection)
         with load_lock(connection):
             return _Loader(connection, settings, catalog, clock).load(names)
 
@@ -88,6 +94,8 @@ class _Loader:
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         for candidate in plan.held_back:
             self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+        applied = [archive.manifest for archive in loaded]
+        media = remove_absent_media(self.connection, self.settings, applied)
         acknowledge(self.settings, self.connection, self.clock)
         clean_spool(self.settings, self.connection, self.clock)
         return LoadReport(
@@ -96,6 +104,7 @@ class _Loader:
             healed=at_hand.names(plan.healed),
             refused=tuple(self.refused),
             chain=chain_in(read_ledger(self.connection)),
+            media=media,
         )
 
     @property
@@ -116,6 +125,7 @@ class _Loader:
                     self.clock,
                     guard_percent=self.settings.delete_guard,
                     allowed=read_allowed(self.connection),
+                    remembers_media=self.settings.media_delete,
                 )
             except ArchiveRefusedError as refusal:
                 self._put_aside(refusal.archive, refusal.error)
