@@ -134,8 +134,11 @@ class _Loader:
                 return at_hand, outcome.loaded
 
     def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        put = park if isinstance(error, ParkedError) else quarantine
-        put(self._spool, archive, error, at=self.clock())
+        if isinstance(error, ParkedError):
+            # It was admitted, so its last byte was read.
+            park(self._spool, archive, error, at=self.clock(), sound=True)
+        else:
+            quarantine(self._spool, archive, error, at=self.clock())
         self.refused.append(Refusal(archive.path.name, error))
 
 
