@@ -16,7 +16,11 @@ from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.gate import missing_migrations, schema_mismatches
+from ar_sync_pipeline.postgres.gate import (
+    missing_migrations,
+    missing_rights,
+    schema_mismatches,
+)
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
     ensure_ledger,
@@ -216,5 +220,13 @@ def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
             remedy="migrate the receiver; the archive is then loaded by itself",
+        )
+    lacking = missing_rights(manifest, receiver.tables)
+    if lacking:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for rights of the receiver's role"
+            f" ({'; '.join(lacking)})",
+            remedy="run deploy/sql/receiver_role.sql at the receiver's database; the archive is"
+            " then loaded by itself",
         )
     return mismatches
