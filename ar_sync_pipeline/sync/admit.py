@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
@@ -137,6 +138,10 @@ def _sort_out(
             continue
         try:
             manifest = examine(archive.path, settings, receiver, warnings)
+        except NewerFormatError as error:
+            # An upgrade of this side makes it applicable.
+            park(spool, archive, error, at=clock())
+            parked.append(Refusal(archive.path.name, error))
         except TerminalError as error:
             quarantine(spool, archive, error, at=clock())
             quarantined.append(Refusal(archive.path.name, error))
