@@ -69,6 +69,13 @@ class TwoHosts(LiveInstance):
         run_id = launched["run"]["runId"]
         return self.until(lambda: self._finished(run_id), f"end of {job}")
 
+    def _writable(self, host: str) -> Sequence[Path]:
+        """What a host writes beside its state: what its unit names in ReadWritePaths."""
+        folder = self.deployment.folder
+        if host == SENDER:
+            return [folder / "scratch"]
+        return [self.deployment.spool, folder / "receiver_media"]
+
     def _finished(self, run_id: str) -> dg.DagsterRun | None:
         run = self.instance.get_run_by_id(run_id)
         return run if run is not None and run.is_finished else None
@@ -82,7 +89,8 @@ class TwoHosts(LiveInstance):
             process,
             words=code_server_words(name, self.ports[name], ADDRESSES[name]),
             address=ADDRESSES[name],
-            inside=_with_disk(self.disk(name), self.deployment.home),
+            environment={**process.environment, "TMPDIR": str(self.deployment.home)},
+            inside=_confined(self.disk(name), self.deployment.home, self._writable(name)),
         )
 
     def _write_configuration(self) -> None:
@@ -98,9 +106,20 @@ class TwoHosts(LiveInstance):
         self._workspace.write_text(json.dumps(workspace))
 
 
-def _with_disk(disk: Path, mounted_at: Path) -> Sequence[str]:
-    script = 'mount --bind "$0" "$1" && shift && exec "$@"'
-    return ("unshare", "--mount", "sh", "-c", script, str(disk), str(mounted_at))
+# As the units of deploy/systemd do: one disk at the path of DAGSTER_HOME, a few folders that may
+# be written, everything else read-only, and no rights beyond those of an ordinary account.
+_CONFINED = """
+disk=$1 home=$2 count=$3; shift 3
+mount --bind "$disk" "$home"
+while [ "$count" -gt 0 ]; do mount --bind "$1" "$1"; shift; count=$((count - 1)); done
+mount -o remount,bind,ro /
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all "$@"
+"""
+
+
+def _confined(disk: Path, home: Path, writable: Sequence[Path]) -> Sequence[str]:
+    given = [str(disk), str(home), str(len(writable)), *map(str, writable)]
+    return ("unshare", "--mount", "sh", "-ec", _CONFINED, "confined", *given)
 
 
 @pytest.fixture
