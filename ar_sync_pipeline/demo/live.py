@@ -40,6 +40,22 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
     Raises:
         DemoRunError: a process of the demo did not start.
     """
+    with live_servers(folder, port, console) as servers:
+        console.print(f"Dagster UI: http://{HOST}:{port}  (Ctrl-C ends the demo)")
+        console.print(
+            f"Everything lies in {servers.folder}; production changes every"
+            f" {_BURST_SECONDS} s, windows are {_INTERVAL_MINUTES} min long."
+        )
+        _keep_production_busy(servers, console, seconds)
+
+
+@contextmanager
+def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServers]:
+    """Both servers with code servers, daemon and UI; a first complete has been sent.
+
+    Raises:
+        DemoRunError: a process of the demo did not start.
+    """
     with ExitStack() as running:
         servers = running.enter_context(two_servers(folder, interval_minutes=_INTERVAL_MINUTES))
         write_instance(servers.dagster_home)
@@ -49,12 +65,7 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
             runs.run(sender_definitions(settings), "complete_dump")
         for process in _processes(servers, port):
             running.enter_context(_running(process))
-        console.print(f"Dagster UI: http://{HOST}:{port}  (Ctrl-C ends the demo)")
-        console.print(
-            f"Everything lies in {servers.folder}; production changes every"
-            f" {_BURST_SECONDS} s, windows are {_INTERVAL_MINUTES} min long."
-        )
-        _keep_production_busy(servers, console, seconds)
+        yield servers
 
 
 def write_instance(home: Path) -> None:
