@@ -16,13 +16,15 @@ SCRIPTS = Path(__file__).parents[1] / "deploy" / "sql"
 RoleScript = Callable[..., str]
 """Runs a script (``sender`` or ``receiver``) in a database and returns the role's URL.
 
+It must say ``warning``, and nothing without one.
+
 Roles belong to the whole server, so each database gets its own, named after it.
 """
 
 
 @pytest.fixture
 def role_script(postgres_server: EmbeddedPostgres) -> RoleScript:
-    def run(side: str, url: str, **variables: str) -> str:
+    def run(side: str, url: str, *, warning: str = "", **variables: str) -> str:
         database = urlsplit(url)
         role = f"ar_sync {side} of {database.path[1:]}"
         given = {"role": role} | variables
@@ -39,7 +41,8 @@ def role_script(postgres_server: EmbeddedPostgres) -> RoleScript:
             check=False,
             env={"PGCLIENTENCODING": "UTF8"},
         )
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+        assert (done.returncode, done.stdout) == (0, ""), done
+        assert warning in done.stderr if warning else not done.stderr
         return database._replace(
             netloc=f"{role.replace(' ', '%20')}@{database.hostname}:{database.port}"
         ).geturl()
