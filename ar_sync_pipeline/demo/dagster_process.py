@@ -76,10 +76,15 @@ class DagsterProcess:
             probe.settimeout(1)
             return probe.connect_ex((address, port)) == 0
 
+    def ask_to_end(self) -> None:
+        """SIGTERM to this process alone, as systemd's ``KillMode=mixed`` does, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
+
     def stop(self) -> None:
         """End it politely, by force if it does not listen; what it leaves behind ends with it."""
         if self._process is not None:
-            self._process.terminate()
+            self.ask_to_end()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
             self.kill()

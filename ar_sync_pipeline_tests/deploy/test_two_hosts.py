@@ -56,8 +56,13 @@ class TwoHosts(LiveInstance):
         """What a code host has at the path of DAGSTER_HOME: nothing at first."""
         return self.deployment.folder / f"disk_of_{host}"
 
-    def launch(self, host: str, job: str, **tags: str) -> dg.DagsterRun:
+    def run(self, host: str, job: str, **tags: str) -> dg.DagsterRun:
         """Launch a job as the UI does; returns its finished run."""
+        run_id = self.launch(host, job, **tags)
+        return self.until(lambda: self.finished(run_id), f"end of {job}")
+
+    def launch(self, host: str, job: str, **tags: str) -> str:
+        """Launch a job as the UI does; returns the run's id."""
         selector = {
             "repositoryLocationName": host,
             "repositoryName": "__repository__",
@@ -66,8 +71,7 @@ class TwoHosts(LiveInstance):
         given = [{"key": key, "value": value} for key, value in tags.items()]
         launched = self.graphql(LAUNCH, selector=selector, tags=given)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        run_id = launched["run"]["runId"]
-        return self.until(lambda: self._finished(run_id), f"end of {job}")
+        return str(launched["run"]["runId"])
 
     def _writable(self, host: str) -> Sequence[Path]:
         """What a host writes beside its state: what its unit names in ReadWritePaths."""
@@ -76,9 +80,20 @@ class TwoHosts(LiveInstance):
             return [folder / "scratch"]
         return [self.deployment.spool, folder / "receiver_media"]
 
-    def _finished(self, run_id: str) -> dg.DagsterRun | None:
+    def finished(self, run_id: str) -> dg.DagsterRun | None:
+        """The run, if it has ended."""
         run = self.instance.get_run_by_id(run_id)
         return run if run is not None and run.is_finished else None
+
+    def at_work(self, run_id: str) -> bool:
+        """Whether a run's worker has begun."""
+        run = self.instance.get_run_by_id(run_id)
+        begun = (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.SUCCESS)
+        return run is not None and run.status in begun
+
+    def ask_to_end(self, host: str) -> None:
+        """What stopping a host's unit does at first."""
+        self._running[host].ask_to_end()
 
     def _process(self, name: str) -> DagsterProcess:
         process = super()._process(name)
@@ -144,18 +159,22 @@ def test_control_plane_runs_dumps_and_loads_on_the_hosts_that_they_belong_to(
 ) -> None:
     deployment = hosts.deployment
     hosts.start()
-    complete = hosts.launch(SENDER, "complete_dump")
+    complete = hosts.run(SENDER, "complete_dump")
     execute(deployment.sender_url, "UPDATE app_child SET amount = -1 WHERE id = 9")
     windows = deployment.sender_definitions().resolve_job_def("partial_dump").partitions_def
     assert windows is not None
     window = str(windows.get_last_partition_key())
-    partial = hosts.launch(SENDER, "partial_dump", **{"dagster/partition": window})
-    loaded = hosts.launch(RECEIVER, "complete_loaddata")
-    assert [run.status.value for run in (complete, partial, loaded)] == ["SUCCESS"] * 3
-    assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
+    partial = hosts.run(SENDER, "partial_dump", **{"dagster/partition": window})
     # Schedules and sensors are evaluated on the hosts too.
     ticked = {state.name for state in hosts.instance.all_instigator_state()}
     assert {"new_complete_archives", "new_partial_archives"} <= ticked
+    # An upgrade of the receiver in the middle of a load waits for it.
+    load = hosts.launch(RECEIVER, "complete_loaddata")
+    hosts.until(lambda: hosts.at_work(load), "the load has begun")
+    hosts.ask_to_end(RECEIVER)
+    loaded = hosts.until(lambda: hosts.finished(load), "end of the load")
+    assert [run.status.value for run in (complete, partial, loaded)] == ["SUCCESS"] * 3
+    assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
     # What runs print stays on their hosts; what they record is in the shared storage.
     assert hosts.disk(SENDER).joinpath("storage", complete.run_id, "compute_logs").is_dir()
     assert hosts.disk(RECEIVER).joinpath("storage", loaded.run_id, "compute_logs").is_dir()
