@@ -10,13 +10,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.gate import missing_migrations, schema_mismatches
+from ar_sync_pipeline.postgres.gate import (
+    missing_migrations,
+    missing_rights,
+    schema_mismatches,
+)
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
     ensure_ledger,
@@ -149,6 +154,10 @@ def _sort_out(
             continue
         try:
             manifest = examine(archive.path, settings, receiver, warnings)
+        except NewerFormatError as error:
+            # An upgrade of this side makes it applicable.
+            park(spool, archive, error, at=clock())
+            parked.append(Refusal(archive.path.name, error))
         except TerminalError as error:
             quarantine(spool, archive, error, at=clock())
             quarantined.append(Refusal(archive.path.name, error))
@@ -232,5 +241,13 @@ def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
             remedy="migrate the receiver; the archive is then loaded by itself",
+        )
+    lacking = missing_rights(manifest, receiver.tables)
+    if lacking:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for rights of the receiver's role"
+            f" ({'; '.join(lacking)})",
+            remedy="run deploy/sql/receiver_role.sql at the receiver's database; the archive is"
+            " then loaded by itself",
         )
     return mismatches
