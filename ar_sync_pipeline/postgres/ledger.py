@@ -51,10 +51,13 @@ class AppliedArchive:
 
 def ensure_ledger(connection: Connection) -> None:
     """Make the schema and its tables where they are missing."""
-    exists = connection.execute("SELECT to_regclass('ar_sync.allowed_archive')").fetchone()
-    if exists is None or exists[0] is None:
+    row = connection.execute(_EXISTING).fetchone()
+    schema, tables = row or (None, None)
+    if tables is None:
         with connection.transaction():
-            connection.execute(_DDL)
+            if schema is None:
+                connection.execute("CREATE SCHEMA ar_sync")
+            connection.execute(_TABLES)
 
 
 @contextmanager
@@ -162,8 +165,10 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
     return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
 
 
-_DDL = """
-CREATE SCHEMA IF NOT EXISTS ar_sync;
+# Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
+# SCHEMA), which the role of a schema made by an administrator need not have.
+_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.allowed_archive')"
+_TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     archive_id   uuid PRIMARY KEY,
     name         text NOT NULL,

@@ -7,16 +7,21 @@ goes to quarantine, one that does not fit yet is parked, both with their reason 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.gate import missing_migrations, schema_mismatches
+from ar_sync_pipeline.postgres.gate import (
+    missing_migrations,
+    missing_rights,
+    schema_mismatches,
+)
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
     ensure_ledger,
@@ -43,7 +48,9 @@ from ar_sync_pipeline.sync.acknowledge import acknowledge
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load_plan import unknown_to
+from ar_sync_pipeline.sync.put_aside import PutAside, lost_in_quarantine, parked_by_gate
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -52,13 +59,20 @@ class Admission:
 
     Attributes:
         admitted: sound archives that fit, oldest snapshot first.
+        parked: by this run, as `quarantined`.
         warnings: what the operator should know of admitted ones.
+        waiting_for_schema: all that are parked for it now, whichever run looked at them.
+        lost: all in quarantine of which nothing has yet brought what they held.
+        seconds: that reading and judging took.
     """
 
     admitted: tuple[Manifest, ...]
     parked: tuple[Refusal, ...]
     quarantined: tuple[Refusal, ...]
     warnings: tuple[str, ...] = ()
+    waiting_for_schema: tuple[PutAside, ...] = ()
+    lost: tuple[PutAside, ...] = ()
+    seconds: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,14 +122,21 @@ def admit_archives(
     Raises:
         DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
     """
-    prepare_spool(settings.remote_bkp_fldr)
+    watch, spool = Stopwatch(), settings.remote_bkp_fldr
+    prepare_spool(spool)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
         ensure_ledger(connection)
         receiver = describe_receiver(connection, settings, catalog)
         admission = _sort_out(settings, receiver, clock, kinds)
         acknowledge(settings, connection, clock)
-    return admission
+    watch.lap("examine")
+    return replace(
+        admission,
+        waiting_for_schema=parked_by_gate(spool),
+        lost=lost_in_quarantine(spool, receiver.ledger),
+        seconds=watch.seconds["examine"],
+    )
 
 
 def _sort_out(
@@ -136,6 +157,10 @@ def _sort_out(
             manifest = examine(
                 archive.path, settings, receiver, warnings, sound=_was_read_before(archive)
             )
+        except NewerFormatError as error:
+            # An upgrade of this side makes it applicable.
+            park(spool, archive, error, at=clock())
+            parked.append(Refusal(archive.path.name, error))
         except TerminalError as error:
             quarantine(spool, archive, error, at=clock())
             quarantined.append(Refusal(archive.path.name, error))
@@ -231,5 +256,13 @@ def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
             remedy="migrate the receiver; the archive is then loaded by itself",
+        )
+    lacking = missing_rights(manifest, receiver.tables)
+    if lacking:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for rights of the receiver's role"
+            f" ({'; '.join(lacking)})",
+            remedy="run deploy/sql/receiver_role.sql at the receiver's database; the archive is"
+            " then loaded by itself",
         )
     return mismatches

@@ -28,6 +28,7 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import TableDump, shipped_table, travelling_tables
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
@@ -41,6 +42,7 @@ class MediaBundle(BaseModel):
         missing: names in rows without a file at the sender.
         refused: names that cannot be those of a media file, with the reason.
         stamps: by path, of files that need not be hashed once more while they are sent.
+        seconds: that listing and hashing took.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -49,6 +51,7 @@ class MediaBundle(BaseModel):
     missing: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
     stamps: dict[str, FileStamp] = {}
+    seconds: float = 0.0
 
     @property
     def size_bytes(self) -> int:
@@ -70,6 +73,7 @@ def bundle_media(
         MediaFolderError: the folder cannot be read.
         MediaChangedError: a file goes on changing; the step may be tried again.
     """
+    watch = Stopwatch()
     dump = build.read(TableDump)
     refused: list[RefusedName] = []
     if dump.window is None:
@@ -88,11 +92,13 @@ def bundle_media(
     files.update({file.path: file for file in named.found})
     entries, stamps = _describe(files[path] for path in sorted(files))
     gone = files.keys() - {entry.path for entry in entries}
+    watch.lap("media")
     bundle = MediaBundle(
         entries=entries,
         missing=tuple(sorted({*named.missing, *gone.intersection(names)})),
         refused=tuple((r.name, r.reason) for r in (*refused, *named.refused)),
         stamps=stamps,
+        seconds=watch.seconds["media"],
     )
     build.save(bundle)
     return bundle

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -15,8 +16,10 @@ from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder
-from ar_sync_pipeline.sync.bundle_media import renew_bundle
+from ar_sync_pipeline.sync.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump_tables import TableDump
 from ar_sync_pipeline.sync.sent_archives import remember_sent
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
 _BYTES_PER_MEGABIT = 1_000_000 / 8
@@ -26,11 +29,18 @@ _RENEWALS = 5
 
 @dataclass(frozen=True)
 class PublishedArchive:
-    """An archive that lies in the receiver's spool under its final name."""
+    """An archive that lies in the receiver's spool under its final name.
+
+    Attributes:
+        age: how old its snapshot was when it lay there.
+        seconds: by phase, from the snapshot to the upload.
+    """
 
     manifest: Manifest
     size_bytes: int
     publication: Publication
+    age: timedelta
+    seconds: dict[str, float]
 
 
 def publish_archive(
@@ -71,7 +81,9 @@ def _publish_as_it_is(
     on_retry: Callable[[ArSyncError], None] | None,
 ) -> PublishedArchive:
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    watch = Stopwatch()
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
+    watch.lap("assemble")
     name = source.manifest.name
     publication = publish_with_retries(
         endpoint(settings),
@@ -83,9 +95,18 @@ def _publish_as_it_is(
         transfer=transfer_limits(settings),
         on_retry=on_retry,
     )
-    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, clock())
+    watch.lap("upload")
+    sent_at = clock()
+    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
+    dumped, media = build.read(TableDump).seconds, build.read(MediaBundle).seconds
     build.remove()
-    return PublishedArchive(source.manifest, source.size_bytes, publication)
+    return PublishedArchive(
+        source.manifest,
+        source.size_bytes,
+        publication,
+        age=sent_at - source.manifest.snapshot_at,
+        seconds={**dumped, "media": media, **watch.seconds},
+    )
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:
