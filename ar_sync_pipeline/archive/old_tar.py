@@ -40,6 +40,10 @@ class OldFormatError(Exception):
         self.member = member
 
 
+class OldArchiveCutError(OldFormatError):
+    """The archive itself ends too early: it was cut, or is still arriving."""
+
+
 class ByteSource(Protocol):
     """Anything that bytes can be read from."""
 
@@ -135,7 +139,8 @@ class _Gunzip(io.RawIOBase):
     def _next_piece(self) -> bytes:
         data = self._source.read(_PIECE_BYTES)
         if not data:
-            raise OldFormatError("is cut: it ends inside its gzip stream", self._member)
+            problem = OldFormatError if self._member else OldArchiveCutError
+            raise problem("is cut: it ends inside its gzip stream", self._member)
         self._stored += len(data)
         return data
 

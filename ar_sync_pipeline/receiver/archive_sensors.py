@@ -37,7 +37,7 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
     def new_archives(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         spool = site.settings.remote_bkp_fldr
         parked = [a for a in list_parked(spool) if not kept_by_guard(a)]
-        old = old_archives_to_load(site.settings)
+        old = old_archives_to_load(site.settings, site.clock())
         found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
         if not found:
             return dg.SkipReason("No archive waits.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,12 +16,8 @@ from pathlib import Path
 
 import ar_sync_pipeline
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, printable
-from ar_sync_pipeline.archive.manifest import (
-    Manifest,
-    MediaEntry,
-    Watermark,
-    Window,
-)
+from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.old_format import (
     CUT_TIMES,
@@ -33,7 +28,7 @@ from ar_sync_pipeline.archive.old_format import (
     old_files,
 )
 from ar_sync_pipeline.archive.old_names import OldArchiveName
-from ar_sync_pipeline.archive.old_tar import OldFormatError
+from ar_sync_pipeline.archive.old_tar import OldArchiveCutError, OldFormatError
 from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
@@ -51,6 +46,10 @@ _NO_SNAPSHOT = "0:0:"
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(8999, 1, 1, tzinfo=UTC).timestamp()
 _MOST_NAMED = 5
+
+
+class CutArchiveError(CorruptArchiveError):
+    """The file ends too early: it was cut, or is still arriving."""
 
 
 @dataclass(frozen=True)
@@ -99,9 +98,9 @@ class Conversion:
                 for found in old_files(source, name.kind):
                     reading.take(found, build)
         except OldFormatError as error:
-            raise CorruptArchiveError(
-                error.fault, archive=path.name, member=error.member
-            ) from error
+            cut = isinstance(error, OldArchiveCutError)
+            problem = CutArchiveError if cut else CorruptArchiveError
+            raise problem(error.fault, archive=path.name, member=error.member) from error
         except SchemaError as error:
             raise CorruptArchiveError(error.problem, archive=path.name) from error
         mismatches = reading.tables.mismatches
@@ -112,7 +111,10 @@ class Conversion:
             )
         manifest = self._manifest(name, source.sha256(), reading)
         target = build.path / manifest.name.waiting
-        ArchiveSource(manifest, reading.members(build, manifest)).write_to(target)
+        members = reading.members(build, manifest)
+        # Nobody else may enter the build folder: its files are what was just hashed.
+        stamps = {member: FileStamp.of(file.stat()) for member, file in members.items()}
+        ArchiveSource(manifest, members, stamps=stamps).write_to(target)
         return Converted(target, manifest.name, (*mismatches, *reading.warnings(path.name)))
 
     def _manifest(self, name: OldArchiveName, sha256: str, reading: _Reading) -> Manifest:
@@ -209,8 +211,6 @@ def _extract(found: OldFile, target: Path) -> MediaEntry:
             file.write(piece)
             digest.update(piece)
             size_bytes += len(piece)
-        file.flush()
-        os.fsync(file.fileno())
     seconds = min(max(found.modified_at, _EARLIEST), _LATEST)
     return MediaEntry(
         path=found.name,

@@ -22,7 +22,7 @@ from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, first_modified_at, o
 from ar_sync_pipeline.archive.old_names import OldArchiveName, instant_of, is_repeated
 from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.errors import ParkedError
+from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
@@ -33,7 +33,7 @@ from ar_sync_pipeline.spool.durable_files import move
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
-from ar_sync_pipeline.spool.old_archives import list_old_candidates
+from ar_sync_pipeline.spool.old_archives import list_old_candidates, written_within
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
@@ -42,14 +42,16 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
 )
 from ar_sync_pipeline.sync.build_folder import clean_members, open_build
-from ar_sync_pipeline.sync.convert_old_archive import Conversion, Converted
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+from ar_sync_pipeline.sync.convert_old_archive import Conversion, Converted, CutArchiveError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, StillArrivingError
 from ar_sync_pipeline.sync.refusal import Refusal
 from ar_sync_pipeline.sync.scratch import clean_scratch
 
 _PIECE_BYTES = 1024 * 1024
 # The unpacked pictures and the new archive that holds them lie on the disk side by side.
 _ROOM_FACTOR = 3
+# An upload that stalled longer than this does not go on.
+_LONGEST_UPLOAD_PAUSE = timedelta(hours=1)
 _CLOCKS_DIFFER = timedelta(hours=1)
 _CANNOT_BE_TAKEN = (
     ArchiveParkedError,
@@ -93,7 +95,7 @@ class OldArchiveIntake:
             DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
         """
         taken = TakenOver()
-        for archive in list_old_candidates(self._spool, self._zone):
+        for archive in list_old_candidates(self._spool, self._zone, self.clock()):
             if archive.name.kind in kinds:
                 self._take(archive, taken)
         return taken
@@ -112,16 +114,24 @@ class OldArchiveIntake:
             if not self._is_taken(archive.path, name):
                 self._check_may_be_taken(archive, name)
                 taken.warnings += self._convert(archive, name)
+        except CutArchiveError as error:
+            arriving = written_within(archive.path, _LONGEST_UPLOAD_PAUSE, self.clock())
+            self._put_aside(archive, _still_arriving(archive) if arriving else error, taken)
         except _CANNOT_BE_TAKEN as error:
-            refusal = Refusal(archive.path.name, error)
-            if isinstance(error, ParkedError):
-                park(self._spool, archive, error, at=self.clock())
-                taken.parked.append(refusal)
-            else:
-                quarantine(self._spool, archive, error, at=self.clock())
-                taken.quarantined.append(refusal)
+            self._put_aside(archive, error, taken)
         else:
             mark_applied(self._spool, archive)
+
+    def _put_aside(
+        self, archive: SpooledArchive, error: ParkedError | TerminalError, taken: TakenOver
+    ) -> None:
+        refusal = Refusal(archive.path.name, error)
+        if isinstance(error, ParkedError):
+            park(self._spool, archive, error, at=self.clock())
+            taken.parked.append(refusal)
+        else:
+            quarantine(self._spool, archive, error, at=self.clock())
+            taken.quarantined.append(refusal)
 
     def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
         """The name with the one instant that it means (D37)."""
@@ -217,16 +227,24 @@ class OldArchiveIntake:
         move(made.path, self._spool / made.name.kind / made.name.waiting)
 
 
-def old_archives_to_load(settings: ReceiverSettings) -> list[SpooledArchive]:
+def _still_arriving(archive: SpooledArchive) -> StillArrivingError:
+    return StillArrivingError(
+        f"{archive.path.name} ends too early, and was written to lately",
+        remedy="nothing; an upload that goes on reaches it here, and it is then loaded by itself",
+    )
+
+
+def old_archives_to_load(settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
     """The old archives for which a load should run, oldest first.
 
     One that is parked because old archives are refused is not tried again until the setting
     changes.
     """
     accepted = settings.old_archives is OldArchives.ACCEPT
+    zone = ZoneInfo(settings.timezone)
     return [
         archive
-        for archive in list_old_candidates(settings.remote_bkp_fldr, ZoneInfo(settings.timezone))
+        for archive in list_old_candidates(settings.remote_bkp_fldr, zone, now)
         if accepted or archive.state is not SpoolState.PARKED
     ]
 

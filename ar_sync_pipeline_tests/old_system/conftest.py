@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -22,6 +24,8 @@ class OldReceiver(TwoSites):
         """Put an archive into the spool, as the old sender's upload does."""
         path = self.spool / kind / f"NEW_backup_{stamp}.tar.gz"
         path.write_bytes(content)
+        hours_ago = datetime.now(UTC) - timedelta(hours=2)
+        os.utime(path, (hours_ago.timestamp(), hours_ago.timestamp()))
         return path
 
     def files(self, folder: str) -> list[str]:

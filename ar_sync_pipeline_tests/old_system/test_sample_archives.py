@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -49,6 +50,7 @@ class Migration:
         """Put a sample archive into the spool, as the old sender's upload does."""
         target = self.before.spool / kind / f"NEW_{name}"
         shutil.copyfile(self.sample(kind, name), target)
+        os.utime(target, (0, 0))
         return target
 
     def objects(self) -> dict[str, list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -327,11 +328,34 @@ def test_database_that_was_set_back_gets_them_again(filled_receiver: OldReceiver
     assert len(rows(filled_receiver.receiver, REPORTS)) == 2
 
 
+def test_d10_archive_that_is_still_being_uploaded_is_let_be(receiver: OldReceiver) -> None:
+    """The old sender uploads under the final name; one that stalled goes on where its file is."""
+    content = complete()
+    path = receiver.offer(b"")
+    with path.open("r+b") as upload:
+        upload.write(content[:300])
+        upload.flush()
+        admission = receiver.admit()
+        assert (admission.parked, admission.quarantined) == ((), ())
+        assert path.exists()
+        a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+        os.utime(path, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
+        (parked,) = receiver.admit().parked
+        assert "ends too early, and was written to lately" in str(parked.error)
+        upload.write(content[300:])
+    (there,) = (receiver.spool / "parked").glob("*.tar.gz")
+    os.utime(there, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
+    receiver.load()
+    assert len(rows(receiver.receiver, REPORTS)) == 2
+    assert receiver.files("parked") == []
+
+
 def test_archive_that_needs_more_room_than_there_is_waits(receiver: OldReceiver) -> None:
     path = receiver.offer(complete())
     with path.open("ab") as file:
         # Larger than any disk of a test machine, and takes no room on it.
         file.truncate(2**42)
+    os.utime(path, (0, 0))
     (parked,) = receiver.admit().parked
     assert "waits for room in the spool" in str(parked.error)
 
@@ -339,20 +363,20 @@ def test_archive_that_needs_more_room_than_there_is_waits(receiver: OldReceiver)
 def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
     """Not of those that wait for the setting only."""
     receiver.offer(complete())
-    assert isinstance(tick(receiver, ArchiveKind.COMPLETE), dg.RunRequest)
-    assert isinstance(tick(receiver, ArchiveKind.PARTIAL), dg.SkipReason)
-    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
-    receiver.admit()
-    assert isinstance(tick(receiver, ArchiveKind.COMPLETE), dg.SkipReason)
-    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
-    assert isinstance(tick(receiver, ArchiveKind.COMPLETE), dg.RunRequest)
-
-
-def tick(receiver: OldReceiver, kind: ArchiveKind) -> object:
-    site = ReceiverSite(receiver.settings, receiver.catalog, receiver.clock)
-    sensor = archive_sensor(site, kind, complete_loaddata())
     with dg.instance_for_test() as instance:
-        return sensor(dg.build_sensor_context(instance=instance))
+
+        def answer(kind: ArchiveKind) -> object:
+            site = ReceiverSite(receiver.settings, receiver.catalog, receiver.clock)
+            sensor = archive_sensor(site, kind, complete_loaddata())
+            return sensor(dg.build_sensor_context(instance=instance))
+
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
+        assert isinstance(answer(ArchiveKind.PARTIAL), dg.SkipReason)
+        receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
+        receiver.admit()
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.SkipReason)
+        receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
 
 
 def test_status_counts_old_archives(receiver: OldReceiver) -> None:
