@@ -20,7 +20,7 @@ from ar_sync_pipeline.archive.errors import printable
 
 _BLOCK = 512
 _PIECE_BYTES = 256 * 1024
-_LONGEST_NAME = 4096
+_LONGEST_NAME = 512  # a file name has at most 255 bytes
 _GZIP = 16 + zlib.MAX_WBITS
 # A tar of one small file is mostly zeros, which shrink beyond any ratio.
 _FREE_BYTES = 16 * 1024**2

@@ -152,6 +152,7 @@ class _Reading:
     tables: OldTables
     pictures: list[MediaEntry] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
+    refused_count: int = 0
 
     def take(self, found: OldFile, build: BuildFolder) -> None:
         if found.part is OldPart.SQL:
@@ -159,7 +160,9 @@ class _Reading:
         elif found.part is OldPart.JSON:
             self.tables.take_objects(found.name, found.stream)
         elif media_name_problem(found.name) is not None:
-            self.refused.append(printable(found.name))
+            self.refused_count += 1
+            if self.refused_count <= _MOST_NAMED:
+                self.refused.append(printable(found.name))
         else:
             self.pictures.append(_extract(found, _picture_file(build, len(self.pictures))))
 
@@ -175,10 +178,10 @@ class _Reading:
 
     def warnings(self, archive: str) -> Iterator[str]:
         if self.refused:
-            more = ", …" if len(self.refused) > _MOST_NAMED else ""
+            more = ", …" if self.refused_count > _MOST_NAMED else ""
             yield (
-                f"{archive} holds {len(self.refused)} pictures whose names cannot be those of"
-                f" files here, and they are left out: {', '.join(self.refused[:_MOST_NAMED])}{more}"
+                f"{archive} holds {self.refused_count} pictures whose names cannot be those of"
+                f" files here, and they are left out: {', '.join(self.refused)}{more}"
             )
 
 

@@ -28,7 +28,7 @@ from ar_sync_pipeline.postgres.text_rows import (
     export_chunks,
 )
 
-_BATCH_ROWS = 500
+_BATCH_BYTES = 256 * 1024
 _MOST_MISMATCHES = 50
 
 
@@ -203,7 +203,7 @@ def _rows(
             batch += copy_line((found.pk, *(found.fields[name] for name in fields)))
         except UnicodeEncodeError as error:
             raise OldFormatError(f"object {number} in it holds half a character", file) from error
-        if number % _BATCH_ROWS == 0:
+        if len(batch) >= _BATCH_BYTES:
             yield bytes(batch)
             batch.clear()
     yield bytes(batch)

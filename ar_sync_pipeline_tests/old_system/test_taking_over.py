@@ -18,6 +18,8 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.spool.position import read_position
+from ar_sync_pipeline.sync.dump_tables import comparable
 from ar_sync_pipeline.sync.retention import run_retention
 from ar_sync_pipeline.sync.status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute, rows
@@ -147,12 +149,32 @@ def test_old_archive_does_not_get_past_a_signing_key(receiver: OldReceiver) -> N
     assert "signs nothing" in str(refused.error)
     assert "k" * 32 not in str(refused.error)
     assert rows(receiver.receiver, REPORTS) == []
+    del receiver.environ["AR_SYNC_SIGNING_KEY"]
+    (kept,) = (receiver.spool / "quarantine").glob("*.tar.gz")
+    kept.rename(receiver.spool / "complete" / kept.name)
+    assert len(receiver.load().loaded) == 1
+    assert receiver.files("complete") == [OLD, NEW]
 
 
 def test_name_of_the_sender_does_not_keep_old_archives_out(receiver: OldReceiver) -> None:
     receiver.environ["AR_SYNC_SENDER_NAME"] = "production"
     receiver.offer(complete())
     assert len(receiver.load().loaded) == 1
+
+
+def test_new_sender_cannot_start_from_an_old_archives_watermark(
+    filled_receiver: OldReceiver,
+) -> None:
+    """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
+    position = read_position(filled_receiver.spool)
+    assert position is not None
+    old = position.watermark
+    assert old is not None
+    for system_identifier in ("7550000000000000000", "0"):
+        now = old.model_copy(
+            update={"system_identifier": system_identifier, "snapshot": "10:10:", "timeline": 1}
+        )
+        assert comparable(old, now) is None
 
 
 DRIFTED = dump({
