@@ -14,7 +14,6 @@ import argparse
 import itertools
 import random
 import shutil
-import socket
 import statistics
 import tempfile
 import threading
@@ -30,6 +29,7 @@ import psycopg
 from rich.console import Console
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.demo.dagster_process import free_port
 from ar_sync_pipeline.demo.live import live_servers
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers
@@ -123,7 +123,7 @@ def main(minutes: float) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ar-sync-latency-"))
     console = Console(quiet=True)
     try:
-        with live_servers(folder / "servers", _free_port(), console) as servers:
+        with live_servers(folder / "servers", free_port(), console) as servers:
             _wait_for_first_load(servers)
             watcher = _Watcher(servers.receiver_url)
             watcher.start()
@@ -254,13 +254,6 @@ def _durations(probe: Probe, journey: Journey) -> list[float]:
 def _line(seconds: Sequence[float]) -> str:
     p95 = statistics.quantiles(seconds, n=20)[-1]
     return f"p50 {statistics.median(seconds):5.1f} s, p95 {p95:5.1f} s, max {max(seconds):5.1f} s"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 if __name__ == "__main__":

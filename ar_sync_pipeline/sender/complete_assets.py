@@ -22,6 +22,8 @@ from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
+# The next complete is a day away, and this one is built: worth the wait for a receiver's restart.
+UPLOAD_RETRY_DELAY_SECONDS = 300
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
@@ -41,7 +43,7 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
 
     @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=pool(KIND))
     def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with operator_errors():
+        with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
             return materialize_archive(context, site, KIND, site.build(context))
 
     return [tables, media_bundle, archive]

@@ -24,6 +24,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
+from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.scratch import clean_scratch
@@ -59,7 +60,8 @@ def partial_assets(
     def partial_archive(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        with operator_errors():
+        # With a dead line the next window's run takes everything along, by the watermark.
+        with operator_errors(not_again=ROAD_ERRORS):
             build = site.build(context)
             clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
             start = starting_point(site.settings, site.clock())

@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
 from ar_sync_pipeline.sync.assemble import assemble
 from ar_sync_pipeline.sync.build_folder import BuildFolder
+from ar_sync_pipeline.sync.bundle_media import renew_bundle
 from ar_sync_pipeline.sync.sent_archives import remember_sent
 
+PLAN = RetryPlan()
 _BYTES_PER_MEGABIT = 1_000_000 / 8
+# Each of them sends the archive from its beginning, where the manifest stands.
+_RENEWALS = 5
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,34 @@ def publish_archive(
 ) -> PublishedArchive:
     """Send the archive of a build folder and drop the folder.
 
+    A picture that production writes to meanwhile is described anew, and the archive sent with it.
+
     Args:
-        on_retry: told of each failure of the road, before the next attempt or the end.
+        on_retry: told of each failure that is followed by another attempt, or by the end.
 
     Raises:
-        TransientError: the link or the receiver failed and the retries are used up.
+        TransientError: the link or the receiver failed and the retries are used up, or pictures
+            go on changing.
         ParkedError: the receiver has no room.
         TerminalError: the host key, the login or the spool is wrong.
     """
+    for _ in range(_RENEWALS):
+        try:
+            return _publish_as_it_is(settings, build, clock, on_retry)
+        except MemberChangedError as error:
+            if on_retry is not None:
+                on_retry(error)
+            if not renew_bundle(build, settings.sender_media_fldr, error.member):
+                raise
+    return _publish_as_it_is(settings, build, clock, on_retry)
+
+
+def _publish_as_it_is(
+    settings: SenderSettings,
+    build: BuildFolder,
+    clock: Clock,
+    on_retry: Callable[[ArSyncError], None] | None,
+) -> PublishedArchive:
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
     name = source.manifest.name
@@ -53,6 +79,7 @@ def publish_archive(
         spool=settings.remote_bkp_fldr,
         folder=str(name.kind),
         filename=name.waiting,
+        plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,
     )
