@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ParkedError, TerminalError
@@ -43,7 +43,7 @@ from ar_sync_pipeline.sync.acknowledge import acknowledge
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load_plan import unknown_to
-from ar_sync_pipeline.sync.old_archives import OldArchiveIntake, TakenOver
+from ar_sync_pipeline.sync.old_archives import OldArchiveIntake, TakenOver, check_old_system
 from ar_sync_pipeline.sync.refusal import Refusal
 
 
@@ -219,9 +219,10 @@ def examine(
 
 def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
-    if sender == OLD_SYSTEM:
-        known = receiver.takes_old and receiver.sender in (None, OLD_SYSTEM)
-    elif receiver.sender_name:
+    if comes_from_old_system(manifest):
+        check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
+        return
+    if receiver.sender_name:
         known = sender.name == receiver.sender_name
     else:
         # The first archive of the new sender takes over from the old system.

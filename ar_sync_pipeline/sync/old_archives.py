@@ -176,16 +176,8 @@ class OldArchiveIntake:
                 " is set here",
                 remedy="unset the key until the sender is replaced, and move the file back",
             )
-        if self.sender is not None and self.sender != OLD_SYSTEM:
-            raise ForeignArchiveError(
-                f"{file} is one of the old system, and this receiver follows the new sender",
-                remedy="stop the old sender's jobs",
-            )
-        if self.settings.old_archives is not OldArchives.ACCEPT:
-            raise ArchiveParkedError(
-                f"{file} is one of the old system, and AR_SYNC_OLD_ARCHIVES is not accept",
-                remedy="set AR_SYNC_OLD_ARCHIVES=accept to load it, or remove it",
-            )
+        accepted = self.settings.old_archives is OldArchives.ACCEPT
+        check_old_system(file, self.sender, accepted=accepted)
         if name.snapshot_at > self.clock() + _CLOCKS_DIFFER:
             raise ArchiveParkedError(
                 f"{file} is dated in the future",
@@ -225,6 +217,30 @@ class OldArchiveIntake:
     def _publish(self, made: Converted) -> None:
         """One rename, in which the new archive appears whole."""
         move(made.path, self._spool / made.name.kind / made.name.waiting)
+
+
+def check_old_system(name: str, sender: SenderIdentity | None, *, accepted: bool) -> None:
+    """Refuse an archive of the old system where it has no place any more, or not yet.
+
+    Args:
+        name: of the archive's file, before or after it was converted.
+        sender: whose archives the receiver loads; None before the first.
+        accepted: whether the operator accepts such archives.
+
+    Raises:
+        ForeignArchiveError: an archive of the new sender was applied, which took over.
+        ArchiveParkedError: the operator does not accept them.
+    """
+    if sender is not None and sender.system_identifier != OLD_SYSTEM.system_identifier:
+        raise ForeignArchiveError(
+            f"{name} is one of the old system, and this receiver follows the new sender",
+            remedy="stop the old sender's jobs",
+        )
+    if not accepted:
+        raise ArchiveParkedError(
+            f"{name} is one of the old system, and AR_SYNC_OLD_ARCHIVES is not accept",
+            remedy="set AR_SYNC_OLD_ARCHIVES=accept to load it, or remove it",
+        )
 
 
 def _still_arriving(archive: SpooledArchive) -> StillArrivingError:

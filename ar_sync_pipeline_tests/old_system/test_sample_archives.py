@@ -8,12 +8,14 @@ import json
 import os
 import shutil
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.equality import compare_databases
 from ar_sync_pipeline.postgres.connect import connect
@@ -147,6 +149,8 @@ def partial_brings_its_rows_and_takes_nothing(migration: Migration) -> None:
     migration.arrives("partial", PARTIAL)
     (loaded,) = migration.before.load().loaded
     assert loaded.manifest.name.applied == "backup_partial_20170925T130000.000000Z.tar"
+    nine, ten = (datetime(2017, 9, 25, hour, tzinfo=UTC) for hour in (12, 13))
+    assert loaded.manifest.window == Window(start=nine, end=ten)
     shipped = {t.name.removeprefix("AndroidRequests_"): t.row_count for t in loaded.manifest.tables}
     assert shipped == SHIPPED
     for table, objects in migration.objects().items():

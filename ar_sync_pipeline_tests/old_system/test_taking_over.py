@@ -142,6 +142,16 @@ def test_old_archive_waits_parked_until_the_setting_says_accept(receiver: OldRec
     assert receiver.files("complete") == [OLD, NEW]
 
 
+def test_converted_archive_waits_too_when_the_setting_is_taken_back(receiver: OldReceiver) -> None:
+    receiver.offer(complete())
+    assert len(receiver.admit().admitted) == 1
+    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
+    (parked,) = receiver.admit().parked
+    assert f"{NEW} is one of the old system" in str(parked.error)
+    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+    assert len(receiver.load().loaded) == 1
+
+
 def test_old_archive_does_not_get_past_a_signing_key(receiver: OldReceiver) -> None:
     receiver.environ["AR_SYNC_SIGNING_KEY"] = "k" * 32
     receiver.offer(complete())
@@ -385,7 +395,7 @@ def test_archive_that_needs_more_room_than_there_is_waits(receiver: OldReceiver)
 def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
     """Not of those that wait for the setting only."""
     receiver.offer(complete())
-    with dg.instance_for_test() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
 
         def answer(kind: ArchiveKind) -> object:
             site = ReceiverSite(receiver.settings, receiver.catalog, receiver.clock)
