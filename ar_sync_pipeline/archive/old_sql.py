@@ -60,7 +60,7 @@ class CopyBlock:
         batch = bytearray()
         while (line := self._lines.next()) != _END_OF_ROWS:
             if not line.endswith(b"\n"):
-                raise OldFormatError(f"is cut inside the rows of {self.table}", SQL_FILE)
+                raise OldFormatError(f"is cut inside the rows of {printable(self.table)}", SQL_FILE)
             batch += line if whole else self._without_others(line, keep)
             if len(batch) >= _BATCH_BYTES:
                 yield bytes(batch)
@@ -70,7 +70,9 @@ class CopyBlock:
     def _without_others(self, line: bytes, keep: Sequence[int]) -> bytes:
         fields = line[:-1].split(b"\t")
         if len(fields) != len(self.columns):
-            raise OldFormatError(f"a row of {self.table} has other columns than it says", SQL_FILE)
+            raise OldFormatError(
+                f"a row of {printable(self.table)} has other columns than it says", SQL_FILE
+            )
         return b"\t".join(fields[position] for position in keep) + b"\n"
 
 

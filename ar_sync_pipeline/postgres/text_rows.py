@@ -127,8 +127,10 @@ def _field(value: str | bool | None) -> str:
 
 
 def _words(error: psycopg.Error) -> str:
-    where = (error.diag.context or "").partition(":")[0]
-    return ", ".join(printable(part) for part in (error.diag.message_primary, where) if part)
+    """The server's message and the line, without the value, which may be a person's."""
+    message = (error.diag.message_primary or "").partition(': "')[0]
+    where = (error.diag.context or "").partition(": ")[0]
+    return ", ".join(printable(part) for part in (message, where) if part)
 
 
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

@@ -115,7 +115,7 @@ COMPLETES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "a row that is none": (
         lambda: complete(dump({"gtfs": (GTFS, [["one\\nline", "v1", "\\N"]])})),
-        "does not hold rows of AndroidRequests_gtfs (invalid input syntax",
+        "(invalid input syntax for type integer, COPY AndroidRequests_gtfs, line 1, column id)",
     ),
     "a byte that is no text": (
         lambda: complete(some_rows().replace(b"hello", b"hel\xfflo")),
