@@ -44,10 +44,10 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
     return {
         "files_installed": sum(archive.media_installed for archive in report.loaded),
         "files_unchanged": sum(archive.media_unchanged for archive in report.loaded),
-        "files_removed": report.media.removed,
-        **({"files_not_removed": report.media.warning} if report.media.warning else {}),
         "bytes_installed": sum(archive.media_bytes for archive in report.loaded),
         "seconds": round(report.seconds.get("media", 0.0), 3),
+        "files_removed": report.media.removed,
+        **({"files_not_removed": report.media.warning} if report.media.warning else {}),
     }
 
 

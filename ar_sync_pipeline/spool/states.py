@@ -177,7 +177,7 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
         (PARKED, TEMPORARY_PREFIX),
         (QUARANTINE, TEMPORARY_PREFIX),
     ):
-        for entry in _entries(spool, folder):
+        for entry in regular_files(spool, folder):
             with access_to(spool / folder):
                 stale = entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp()
                 if stale and entry.name.startswith(ours):
@@ -207,7 +207,7 @@ def _queue(spool: Path) -> list[SpooledArchive]:
 
 
 def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledArchive]:
-    for entry in _entries(spool, folder):
+    for entry in regular_files(spool, folder):
         match = _NUMBERED.fullmatch(entry.name)
         numbered = match is not None and match["name"] != entry.name
         if match is None or (numbered and state is not SpoolState.QUARANTINED):
@@ -222,7 +222,7 @@ def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledAr
         yield SpooledArchive(name, spool / folder / entry.name, state, size_bytes)
 
 
-def _entries(spool: Path, folder: str) -> list[os.DirEntry[str]]:
+def regular_files(spool: Path, folder: str) -> list[os.DirEntry[str]]:
     """Regular files of a folder; symbolic links, pipes and devices are not files to us."""
     require_spool(spool)
     with access_to(spool / folder):

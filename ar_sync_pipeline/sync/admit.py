@@ -13,6 +13,7 @@ from pathlib import Path
 from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ParkedError, TerminalError
@@ -31,7 +32,7 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
 from ar_sync_pipeline.postgres.snapshot import Clock
-from ar_sync_pipeline.settings import ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -48,6 +49,7 @@ from ar_sync_pipeline.sync.acknowledge import acknowledge
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load_plan import unknown_to
+from ar_sync_pipeline.sync.old_archives import OldArchiveIntake, TakenOver, check_old_system
 from ar_sync_pipeline.sync.put_aside import PutAside, lost_in_quarantine, parked_by_gate
 from ar_sync_pipeline.sync.refusal import Refusal
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -92,6 +94,7 @@ class Receiver:
     ignores_drift: bool
     ledger: Sequence[AppliedArchive]
     allowed: frozenset[str]
+    takes_old: bool = False
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
@@ -128,7 +131,8 @@ def admit_archives(
     with connect(url, application="admit") as connection:
         ensure_ledger(connection)
         receiver = describe_receiver(connection, settings, catalog)
-        admission = _sort_out(settings, receiver, clock, kinds)
+        old = _take_over(settings, receiver, clock, kinds)
+        admission = _with_old(_sort_out(settings, receiver, clock, kinds), old)
         acknowledge(settings, connection, clock)
     watch.lap("examine")
     return replace(
@@ -136,6 +140,24 @@ def admit_archives(
         waiting_for_schema=parked_by_gate(spool),
         lost=lost_in_quarantine(spool, receiver.ledger),
         seconds=watch.seconds["examine"],
+    )
+
+
+def _take_over(
+    settings: ReceiverSettings, receiver: Receiver, clock: Clock, kinds: Collection[ArchiveKind]
+) -> TakenOver:
+    intake = OldArchiveIntake(
+        settings, receiver.catalog, receiver.tables, receiver.sender, receiver.ledger, clock
+    )
+    return intake.take_over(kinds)
+
+
+def _with_old(admission: Admission, old: TakenOver) -> Admission:
+    return replace(
+        admission,
+        parked=(*old.parked, *admission.parked),
+        quarantined=(*old.quarantined, *admission.quarantined),
+        warnings=(*old.warnings, *admission.warnings),
     )
 
 
@@ -196,6 +218,7 @@ def describe_receiver(
         settings.schema_drift is SchemaDrift.IGNORE,
         read_ledger(connection),
         read_allowed(connection),
+        settings.old_archives is OldArchives.ACCEPT,
     )
 
 
@@ -236,10 +259,14 @@ def _was_read_before(archive: SpooledArchive) -> bool:
 
 def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
+    if comes_from_old_system(manifest):
+        check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
+        return
     if receiver.sender_name:
         known = sender.name == receiver.sender_name
     else:
-        known = receiver.sender is None or sender == receiver.sender
+        # The first archive of the new sender takes over from the old system.
+        known = receiver.sender in (None, OLD_SYSTEM, sender)
     if not known:
         raise ForeignArchiveError(
             f"{manifest.name.applied} comes from another sender"

@@ -42,10 +42,10 @@ class LoadReport:
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a hole; None without a complete.
-        media: what became of pictures that the sender no longer has.
         kept: all that fit and are parked now, whichever run put them aside.
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
+        media: what became of pictures that the sender no longer has.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -53,10 +53,10 @@ class LoadReport:
     healed: tuple[str, ...]
     refused: tuple[Refusal, ...]
     chain: Chain | None
-    media: MediaRemoval
     kept: tuple[PutAside, ...]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
+    media: MediaRemoval
 
 
 def load_archives(
@@ -112,10 +112,10 @@ class _Loader:
             healed=at_hand.names(plan.healed),
             refused=tuple(self.refused),
             chain=chain_in(read_ledger(self.connection)),
-            media=media,
             kept=parked_by_load(self._spool),
             tables=outcome.tables,
             seconds=outcome.seconds,
+            media=media,
         )
 
     @property

@@ -17,11 +17,13 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
 from ar_sync_pipeline.media.install import Outcome
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.cut_times import give_back_microseconds
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
 from ar_sync_pipeline.postgres.ledger import record
@@ -188,6 +190,9 @@ class LoadSession:
         kept: KeptRows | None,
         later: Mapping[str, Sequence[sql.Identifier]],
     ) -> tuple[TablePlan, ...]:
+        if has_cut_times(archive.manifest):
+            for staged in archive.tables:
+                give_back_microseconds(self._connection, staged)
         merge = compute_merge(
             self._connection,
             self._catalog.schema_name,
