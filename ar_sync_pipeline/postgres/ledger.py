@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 
@@ -97,10 +98,14 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
 
 
 def read_sender(connection: Connection) -> SenderIdentity | None:
-    """The sender whose archives this receiver loads; None before the first load."""
+    """The sender whose archives this receiver loads; None before the first load.
+
+    It is the old system only as long as nobody else's archive was ever applied.
+    """
     row = connection.execute(
         "SELECT sender FROM ar_sync.applied_archive WHERE NOT superseded"
-        " ORDER BY applied_at DESC LIMIT 1"
+        " ORDER BY sender ->> 'system_identifier' = %s, applied_at DESC LIMIT 1",
+        [OLD_SYSTEM.system_identifier],
     ).fetchone()
     return SenderIdentity.model_validate(row[0]) if row else None
 
