@@ -1,4 +1,7 @@
-"""The least-privilege roles of deploy/sql do the product's whole job, and nothing else."""
+"""The least-privilege roles of deploy/sql do the product's whole job, and nothing else.
+
+All jobs as Dagster runs them go through these roles in test_two_hosts.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,6 @@ from ar_sync_pipeline.postgres import filling
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 from ar_sync_pipeline.transform.transapp.run import run_transapp
-from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
@@ -280,19 +282,6 @@ def test_ledger_that_another_role_has_made_is_taken_over(
     filled.complete()
     behind.load()
     assert len(rows(role, "SELECT FROM ar_sync.applied_archive")) == 2
-
-
-def test_jobs_run_through_the_roles(deployment: Deployment, role_script: RoleScript) -> None:
-    owner = deployment.sender_url
-    deployment.sender_url = role_script("sender", owner, tables="app_*")
-    deployment.receiver_url = role_script("receiver", deployment.receiver_url, tables="app_*")
-    deployment.succeed("complete_dump")
-    deployment.succeed("complete_loaddata")
-    execute(owner, "UPDATE app_child SET amount = -1, changed = now() WHERE id = 9")
-    deployment.succeed("partial_dump")
-    deployment.succeed("partial_loaddata")
-    query = "SELECT * FROM app_child ORDER BY id"
-    assert rows(deployment.receiver_url, query) == rows(owner, query)
 
 
 def test_city_and_its_traffic_travel_and_are_transformed_through_the_roles(

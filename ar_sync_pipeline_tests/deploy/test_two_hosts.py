@@ -2,6 +2,7 @@
 
 Each code host has an address, settings, and a disk of its own at the path of DAGSTER_HOME. The
 hosts share what the topology asks for: gRPC from the control plane, PostgreSQL from everywhere.
+They reach their databases by the roles of deploy/sql.
 """
 
 from __future__ import annotations
@@ -27,12 +28,15 @@ from ar_sync_pipeline_tests.fix_live_instance import (
     LiveInstance,
 )
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 ADDRESSES = {SENDER: "127.0.0.2", RECEIVER: "127.0.0.3"}
 CHILDREN = "SELECT * FROM app_child ORDER BY id"
 STORAGE_VARIABLE = "DAGSTER_POSTGRES_URL"
+# A run waits behind the one that a sensor has launched, on a machine that may be busy.
+_PATIENCE_SECONDS = 150
 LAUNCH = """
 mutation ($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
   launchRun(executionParams: {selector: $selector, executionMetadata: {tags: $tags}}) {
@@ -46,9 +50,10 @@ mutation ($selector: JobOrPipelineSelector!, $tags: [ExecutionTag!]) {
 class TwoHosts(LiveInstance):
     """Daemon and web server on one host, a code server on each of two others."""
 
-    def __init__(self, deployment: Deployment, storage_url: str) -> None:
+    def __init__(self, deployment: Deployment, storage_url: str, production_url: str) -> None:
         super().__init__(deployment)
         self.storage_url = storage_url
+        self.production_url = production_url
         for host in ADDRESSES:
             self.disk(host).mkdir()
 
@@ -59,7 +64,7 @@ class TwoHosts(LiveInstance):
     def run(self, host: str, job: str, **tags: str) -> dg.DagsterRun:
         """Launch a job as the UI does; returns its finished run."""
         run_id = self.launch(host, job, **tags)
-        return self.until(lambda: self.finished(run_id), f"end of {job}")
+        return self.until(lambda: self.finished(run_id), f"end of {job}", _PATIENCE_SECONDS)
 
     def launch(self, host: str, job: str, **tags: str) -> str:
         """Launch a job as the UI does; returns the run's id."""
@@ -139,7 +144,10 @@ def _confined(disk: Path, home: Path, writable: Sequence[Path]) -> Sequence[str]
 
 @pytest.fixture
 def hosts(
-    deployment: Deployment, database_factory: DatabaseFactory, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment,
+    database_factory: DatabaseFactory,
+    role_script: RoleScript,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[TwoHosts]:
     tried = shutil.which("unshare") and subprocess.run(
         ["unshare", "--mount", "true"], capture_output=True, check=False
@@ -148,19 +156,22 @@ def hosts(
         skip_unless_in_ci("hosts with disks of their own need root and the right to unshare mounts")
     storage_url = database_factory()
     monkeypatch.setenv(STORAGE_VARIABLE, storage_url)
-    made = TwoHosts(deployment, storage_url)
+    production_url = deployment.sender_url
+    deployment.sender_url = role_script("sender", production_url, tables="app_*")
+    deployment.receiver_url = role_script("receiver", deployment.receiver_url, tables="app_*")
+    made = TwoHosts(deployment, storage_url, production_url)
     yield made
     made.close()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_control_plane_runs_dumps_and_loads_on_the_hosts_that_they_belong_to(
     hosts: TwoHosts,
 ) -> None:
     deployment = hosts.deployment
     hosts.start()
     complete = hosts.run(SENDER, "complete_dump")
-    execute(deployment.sender_url, "UPDATE app_child SET amount = -1 WHERE id = 9")
+    execute(hosts.production_url, "UPDATE app_child SET amount = -1 WHERE id = 9")
     windows = deployment.sender_definitions().resolve_job_def("partial_dump").partitions_def
     assert windows is not None
     window = str(windows.get_last_partition_key())
@@ -170,9 +181,9 @@ def test_control_plane_runs_dumps_and_loads_on_the_hosts_that_they_belong_to(
     assert {"new_complete_archives", "new_partial_archives"} <= ticked
     # An upgrade of the receiver in the middle of a load waits for it.
     load = hosts.launch(RECEIVER, "complete_loaddata")
-    hosts.until(lambda: hosts.at_work(load), "the load has begun")
+    hosts.until(lambda: hosts.at_work(load), "the load has begun", _PATIENCE_SECONDS)
     hosts.ask_to_end(RECEIVER)
-    loaded = hosts.until(lambda: hosts.finished(load), "end of the load")
+    loaded = hosts.until(lambda: hosts.finished(load), "end of the load", _PATIENCE_SECONDS)
     assert [run.status.value for run in (complete, partial, loaded)] == ["SUCCESS"] * 3
     assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
     # What runs print stays on their hosts; what they record is in the shared storage.
