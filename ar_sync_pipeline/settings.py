@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DescribedVariable",
     "Mistake",
+    "OldArchives",
     "ReceiverSettings",
     "SchemaDrift",
     "SenderSettings",
@@ -87,6 +88,13 @@ class SchemaDrift(StrEnum):
 
     PARK = "park"
     IGNORE = "ignore"
+
+
+class OldArchives(StrEnum):
+    """What to do with archives of the old system (AndroidRequestsBackups)."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
 
 
 class _Settings(BaseModel):
@@ -303,6 +311,15 @@ class ReceiverSettings(_Settings):
             "park",
         ),
     ] = SchemaDrift.PARK
+    old_archives: Annotated[
+        OldArchives,
+        one_of(*OldArchives),
+        Variable(
+            "Whether to accept archives of the old system, which carry no identity and no "
+            "signature, until the first archive of the new sender; or to refuse them.",
+            "refuse",
+        ),
+    ] = OldArchives.REFUSE
     delete_guard: Annotated[
         int,
         whole_number(0, 100, "percent"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 pytest_plugins = [
     "ar_sync_pipeline_tests.fix_postgres",
+    "ar_sync_pipeline_tests.fix_roles",
     "ar_sync_pipeline_tests.fix_shared_databases",
     "ar_sync_pipeline_tests.fix_sites",
     "ar_sync_pipeline_tests.fix_dagster",

@@ -7,15 +7,11 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import psycopg
 
-from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.windows import KEY_FORMAT
-from ar_sync_pipeline.sender.partial_assets import KIND
-from ar_sync_pipeline_tests.fix_live_instance import SENDER, LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import LiveInstance
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"

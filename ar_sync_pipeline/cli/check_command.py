@@ -53,6 +53,7 @@ def _show(found: EndpointCheck) -> None:
 
     table = Table("step", "", "ms", "found", box=None)
     table.columns[2].justify = "right"
+    table.columns[3].overflow = "fold"  # a fingerprint is there to be compared
     for step in found.steps:
         words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
         table.add_row(step.name, str(step.outcome), milliseconds(step), Text(words))

@@ -30,12 +30,16 @@ class DagsterProcess:
         environment: all variables of the process.
         log: file that its output is appended to.
         port: that it answers on when it is ready; None: it is ready at once.
+        address: of that port.
+        inside: the beginning of a command line that runs the rest in a place of its own.
     """
 
     words: Sequence[str]
     environment: Mapping[str, str]
     log: Path
     port: int | None = None
+    address: str = HOST
+    inside: Sequence[str] = ()
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
@@ -43,7 +47,7 @@ class DagsterProcess:
         program = Path(sys.executable).with_name(self.words[0])
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [program, *self.words[1:]],
+                [*self.inside, program, *self.words[1:]],
                 env=dict(self.environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -58,7 +62,7 @@ class DagsterProcess:
             DemoRunError: it ended, or does not answer.
         """
         deadline = time.monotonic() + _START_SECONDS
-        while self.port is not None and not self._answers(self.port):
+        while self.port is not None and not self._answers(self.address, self.port):
             if time.monotonic() > deadline or self._process is None or self._process.poll():
                 raise DemoRunError(
                     " ".join(self.words),
@@ -67,15 +71,20 @@ class DagsterProcess:
             time.sleep(0.1)
 
     @staticmethod
-    def _answers(port: int) -> bool:
+    def _answers(address: str, port: int) -> bool:
         with socket.socket() as probe:
             probe.settimeout(1)
-            return probe.connect_ex((HOST, port)) == 0
+            return probe.connect_ex((address, port)) == 0
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to this process alone, as systemd's ``KillMode=mixed`` does, without waiting."""
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self) -> None:
         """End it politely, by force if it does not listen; what it leaves behind ends with it."""
         if self._process is not None:
-            self._process.terminate()
+            self.ask_to_end()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(_STOP_SECONDS)
             self.kill()
@@ -89,10 +98,10 @@ class DagsterProcess:
         self._process = None
 
 
-def code_server_words(side: str, port: int) -> list[str]:
+def code_server_words(side: str, port: int, address: str = HOST) -> list[str]:
     """The command line of a side's code server."""
     module = f"ar_sync_pipeline.{side}"
-    return ["dagster", "api", "grpc", "-m", module, "-h", HOST, "-p", str(port)]
+    return ["dagster", "api", "grpc", "-m", module, "-h", address, "-p", str(port)]
 
 
 def write_workspace(path: Path, ports: Mapping[str, int]) -> None:

@@ -46,6 +46,8 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
         "files_unchanged": sum(archive.media_unchanged for archive in report.loaded),
         "bytes_installed": sum(archive.media_bytes for archive in report.loaded),
         "seconds": round(report.seconds.get("media", 0.0), 3),
+        "files_removed": report.media.removed,
+        **({"files_not_removed": report.media.warning} if report.media.warning else {}),
     }
 
 

@@ -178,7 +178,7 @@ def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> Findi
         return Finding("the server does not tell when a file was written")
     # A file's time over SFTP version 3 has whole seconds.
     difference = modified_at_seconds + 0.5 - local_seconds
-    detail = f"the receiver's clock differs by {difference:+.0f} s"
+    detail = f"the receiver's clock differs by {round(difference):+d} s"
     figures = {"clock_difference_seconds": difference}
     if abs(difference) > _CLOCK_TOLERANCE_SECONDS:
         remedy = "set both clocks with NTP; lags that are shown are off by this"

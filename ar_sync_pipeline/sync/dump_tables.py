@@ -17,7 +17,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.postgres.schema_facts import (
     TableFacts,
@@ -192,6 +192,7 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
 
     Raises:
         SchemaError: there are none, or one has no primary key.
+        DatabaseRefusedError: the role may not read some of them.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
     require_primary_keys(tables)
@@ -200,6 +201,12 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
             f"the database has no table that matches {', '.join(catalog.tables)}"
             f" in schema {catalog.schema_name}",
             remedy="check the database's name and AR_SYNC_CATALOG",
+        )
+    unreadable = sorted(name for name, facts in tables.items() if "SELECT" in facts.denied)
+    if unreadable:
+        raise DatabaseRefusedError(
+            f"the sender's role may not read {', '.join(unreadable)}",
+            remedy="run deploy/sql/sender_role.sql at the sender's database",
         )
     return tables
 

@@ -16,6 +16,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_allowed,
     read_ledger,
 )
+from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
@@ -27,6 +28,7 @@ from ar_sync_pipeline.sync.load_plan import ArchivesAtHand, archives_at_hand, ch
 from ar_sync_pipeline.sync.load_session import LoadedArchive, LoadOutcome, LoadSession
 from ar_sync_pipeline.sync.put_aside import PutAside, parked_by_load
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.retention import clean_spool
 
 
@@ -43,6 +45,7 @@ class LoadReport:
         kept: all that fit and are parked now, whichever run put them aside.
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
+        media: what became of pictures that the sender no longer has.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -53,6 +56,7 @@ class LoadReport:
     kept: tuple[PutAside, ...]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
+    media: MediaRemoval
 
 
 def load_archives(
@@ -74,6 +78,8 @@ def load_archives(
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="load") as connection:
         ensure_ledger(connection)
+        if settings.media_delete:
+            ensure_media_files(connection)
         with load_lock(connection):
             return _Loader(connection, settings, catalog, clock).load(names)
 
@@ -96,6 +102,8 @@ class _Loader:
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         for candidate in plan.held_back:
             self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+        applied = [archive.manifest for archive in outcome.loaded]
+        media = remove_absent_media(self.connection, self.settings, applied)
         acknowledge(self.settings, self.connection, self.clock)
         clean_spool(self.settings, self.connection, self.clock)
         return LoadReport(
@@ -107,6 +115,7 @@ class _Loader:
             kept=parked_by_load(self._spool),
             tables=outcome.tables,
             seconds=outcome.seconds,
+            media=media,
         )
 
     @property
@@ -125,6 +134,7 @@ class _Loader:
                     self.clock,
                     guard_percent=self.settings.delete_guard,
                     allowed=read_allowed(self.connection),
+                    remembers_media=self.settings.media_delete,
                 )
             except ArchiveRefusedError as refusal:
                 self._put_aside(refusal.archive, refusal.error)
@@ -133,8 +143,11 @@ class _Loader:
                 return at_hand, outcome
 
     def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        put = park if isinstance(error, ParkedError) else quarantine
-        put(self._spool, archive, error, at=self.clock())
+        if isinstance(error, ParkedError):
+            # It was admitted, so its last byte was read.
+            park(self._spool, archive, error, at=self.clock(), sound=True)
+        else:
+            quarantine(self._spool, archive, error, at=self.clock())
         self.refused.append(Refusal(archive.path.name, error))
 
 

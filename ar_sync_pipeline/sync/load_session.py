@@ -17,15 +17,18 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
 from ar_sync_pipeline.media.install import Outcome
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.cut_times import give_back_microseconds
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.load_tables import LoadTables
+from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.merge import Merge, TablePlan, compute_merge
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
 from ar_sync_pipeline.postgres.sequences import advance_sequences
@@ -98,12 +101,21 @@ class LoadSession:
         self._rows_before: dict[str, int] = {}
         self._watch = Stopwatch()
 
-    def run(self, clock: Clock, *, guard_percent: int, allowed: Collection[str]) -> LoadOutcome:
+    def run(
+        self,
+        clock: Clock,
+        *,
+        guard_percent: int,
+        allowed: Collection[str],
+        remembers_media: bool = False,
+    ) -> LoadOutcome:
         """Carry out the plan.
 
         Args:
             guard_percent: share of a table that may be deleted without an operator's word.
             allowed: names of archives that an operator has let through.
+            remembers_media: note which files the archives list, so that they may be removed once
+                the sender has them no longer.
 
         Raises:
             ArchiveRefusedError: one archive cannot be applied; the others may be, without it.
@@ -119,6 +131,8 @@ class LoadSession:
             for loaded in outcome.loaded:
                 plan = [table.as_dict() for table in loaded.tables]
                 record(self._connection, loaded.manifest, clock(), superseded=False, plan=plan)
+                if remembers_media:
+                    remember_media(self._connection, loaded.manifest)
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 record(self._connection, manifest, clock(), superseded=True, plan=[])
@@ -176,6 +190,9 @@ class LoadSession:
         kept: KeptRows | None,
         later: Mapping[str, Sequence[sql.Identifier]],
     ) -> tuple[TablePlan, ...]:
+        if has_cut_times(archive.manifest):
+            for staged in archive.tables:
+                give_back_microseconds(self._connection, staged)
         merge = compute_merge(
             self._connection,
             self._catalog.schema_name,
