@@ -150,6 +150,8 @@ def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_
 ) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
+    shown = seen.metadata("receiver", "tables", "app_parent")
+    assert shown["dagster/row_count"] == 20
     deployment.succeed("partial_dump")
     nothing = seen.metadata("partial", "tables", "app_child")
     assert nothing["dagster/partition_row_count"] == 0
@@ -161,7 +163,7 @@ def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_
     deployment.succeed("partial_dump")
     sent = seen.metadata("partial", "archive")
     assert sent["dagster/partition_row_count"] > 3
-    assert 0 < sent["lag_seconds"] < 60
+    assert 0 < sent["lag_seconds"] < 600
     assert sent["compression_ratio"] > 0
     assert "| child | 3 |" in sent["rows_by_table"].replace("app_", "")
     phases = {"snapshot", "selection", "tables", "media", "assemble", "upload"}
@@ -175,14 +177,12 @@ def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_
 
     deployment.succeed("partial_loaddata")
     load = seen.metadata("receiver", "applied_archives")
-    assert 0 < load["lag_seconds"] < 60
+    assert 0 < load["lag_seconds"] < 600
     assert (load["rows_added"], load["rows_changed"], load["rows_deleted"]) == (0, 3, 0)
-    assert load["size_bytes"] == sent["size_bytes"]
+    assert load["size_bytes"] > sent["size_bytes"], "of both partials"
     for phase in ("stage", "merge", "verify", "commit"):
         assert load[f"seconds_{phase}"] > 0
     assert load["rows_by_table"].splitlines()[2] == "| app_child | 0 | 3 | 0 |"
-    shown = seen.metadata("receiver", "tables", "app_parent")
-    assert shown["dagster/row_count"] == 20
     columns = {c.name: c.description for c in shown["dagster/column_schema"].columns}
     assert columns["code"] is None
     assert columns["transformed"] == "Only the receiver has it."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
 
+MANUAL = Path(__file__).parents[1] / "docs" / "ui.md"
+_CHECK = re.compile(r"^\| `[a-z_]+` \| .*(warning|error|the same)")
 BLOCKING = {"archives_sound", "archives_fit_schema", "digests_equal"}
 CHECKS = {
     "sender": {
@@ -104,6 +107,22 @@ def test_every_check_of_the_design_is_there_and_says_what_to_do(
         assert spec.description, key
         assert "If not: " in spec.description, key
     assert found == CHECKS[side]
+
+
+def test_the_manual_lists_every_check_and_which_of_them_block() -> None:
+    lines = MANUAL.read_text("utf-8").splitlines()
+    listed = {line.split("`")[1]: "**block" in line for line in lines if _CHECK.match(line)}
+    every = {name for on in CHECKS.values() for names in on.values() for name in names}
+    assert set(listed) == every
+    assert {name for name, blocks in listed.items() if blocks} == BLOCKING - {"archives_fit_schema"}
+    assert re.search(r"`archives_fit_schema` \| .* \| the same \|", MANUAL.read_text("utf-8"))
+
+
+def test_every_picture_of_the_manual_is_there_and_small() -> None:
+    named = set(re.findall(r"\(images/([a-z_]+\.png)\)", MANUAL.read_text("utf-8")))
+    pictures = {path.name: path.stat().st_size for path in (MANUAL.parent / "images").iterdir()}
+    assert set(pictures) == named
+    assert max(pictures.values()) < 300_000
 
 
 def test_only_checks_whose_failure_must_stop_what_follows_are_blocking(

@@ -12,6 +12,7 @@ import io
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -31,9 +32,11 @@ from websockets.sync.client import ClientConnection, connect
 IMAGES = Path(__file__).with_name("images")
 _SIZE = (1600, 1000)
 _COLOURS = 128
-_ENOUGH_LOADS = 5
+_ENOUGH_LOADS = 4
 _PATIENCE_SECONDS = 1200
 _PAGE_SECONDS = 60
+
+_UNREADY = re.compile(r"Loading|In Progress|Not Evaluated|Materializing(?! \()")
 
 T = TypeVar("T")
 
@@ -82,14 +85,6 @@ class DagsterUi:
             " {... on Runs {results {runId}}}}"
         )
         return [run["runId"] for run in found["runsOrError"]["results"]]
-
-    def is_idle(self) -> bool:
-        """Whether no run is queued or at work, so that no page shows one half-done."""
-        found = self.query(
-            "{runsOrError(filter: {statuses: [QUEUED, NOT_STARTED, STARTING, STARTED]})"
-            " {... on Runs {results {runId}}}}"
-        )
-        return not found["runsOrError"]["results"]
 
     def newest_window(self) -> str:
         """The newest window that has its archive."""
@@ -191,7 +186,7 @@ def live_demo(folder: Path, port: int) -> Iterator[DagsterUi]:
         yield DagsterUi(f"http://127.0.0.1:{port}")
     finally:
         demo.send_signal(signal.SIGINT)
-        demo.wait(120)
+        demo.wait(_PATIENCE_SECONDS)
 
 
 @contextmanager
@@ -235,13 +230,13 @@ def pictures(ui: DagsterUi) -> Iterator[Picture]:
         "admitted_archives",
     )
     yield Picture("partial_group", "/locations/sender/asset-groups/partial_dump", "media_bundle")
-    yield Picture("load_run", f"/runs/{load}", "STEP_SUCCESS")
+    yield Picture("load_run", f"/runs/{load}?logs=step%3Aload", "STEP_SUCCESS")
     yield Picture(
         "windows",
         f"/assets/partial/archive?view=partitions&partition={ui.newest_window()}",
         "seconds_upload",
     )
-    yield Picture("checks", f"{ledger}?view=checks&checkDetail=up_to_date", "Latest execution")
+    yield Picture("checks", f"{ledger}?view=checks&checkDetail=up_to_date", "data_until")
     yield Picture("plots", ledger, "lag_seconds", click="Plots", scroll="holes", height=1200)
     yield Picture("table", "/assets/receiver/tables/report", "rows_added", height=1400)
     yield Picture("automation", "/automation", "partial_dump_schedule")
@@ -249,9 +244,8 @@ def pictures(ui: DagsterUi) -> Iterator[Picture]:
 
 def take(page: Browser, ui: DagsterUi, picture: Picture) -> None:
     """Open, wait, press, and keep the picture small."""
-    until(ui.is_idle, "a moment without runs")
     page.open(ui.address + picture.path, picture.height)
-    until(lambda: picture.shows in page.text(), f"{picture.shows!r} in {picture.name}")
+    until(lambda: is_ready(page.text(), picture), f"{picture.shows!r} in {picture.name}")
     where = f"to act upon in {picture.name}"
     if picture.click:
         until(lambda: page.press(picture.click), where, _PAGE_SECONDS)
@@ -264,11 +258,18 @@ def take(page: Browser, ui: DagsterUi, picture: Picture) -> None:
     sys.stdout.write(f"{picture.name}.png\n")
 
 
+def is_ready(text: str, picture: Picture) -> bool:
+    """Whether a page shows all that it will, and nothing half-done of a run at work."""
+    return picture.shows in text and not _UNREADY.search(text)
+
+
 def damage_an_archive(folder: Path) -> None:
     """Put something in the spool that is no archive, as a broken disk might."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     name = f"NEW_backup_partial_{stamp}.000000Z.tar"
-    (folder / "demo" / "receiver" / "spool" / "partial" / name).write_bytes(b"damaged" * 1000)
+    (folder / "demo" / "receiver" / "sftp" / "spool" / "partial" / name).write_bytes(
+        b"damaged" * 1000
+    )
 
 
 def main() -> None:
