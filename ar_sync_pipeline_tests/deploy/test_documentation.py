@@ -45,15 +45,19 @@ def test_quoted_sentences_are_what_the_product_says(page: Path) -> None:
     assert [sentence for sentence in quoted if not is_said(sentence)] == []
 
 
-def test_runbook_names_every_asset_check(deployment: Deployment) -> None:
-    index = (ROOT / "docs/runbook/README.md").read_text()
+def test_runbook_names_every_asset_check_and_what_it_is_on(deployment: Deployment) -> None:
+    lines = (ROOT / "docs/runbook/README.md").read_text().splitlines()
     checks = {
-        key.name
+        (key.name, key.asset_key.to_user_string())
         for definitions in (deployment.sender_definitions(), deployment.receiver_definitions())
         for key in definitions.resolve_asset_graph().asset_check_keys
     }
     assert len(checks) > 5
-    assert {check for check in checks if f"`{check}`" not in index} == set()
+    assert {
+        (check, asset)
+        for check, asset in checks
+        if not any(f"`{check}`" in line and f"`{asset}`" in line for line in lines)
+    } == set()
 
 
 def is_said(sentence: str) -> bool:
