@@ -59,6 +59,14 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class Success:
+    """Something seen to work."""
+
+    source: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Incident:
     """A cause from its first failure to its recovery.
 
@@ -133,14 +141,15 @@ def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
     return Outcome(repeated)
 
 
-def succeed(incident: Incident, source: str, at: datetime) -> Outcome:
+def succeed(incident: Incident, success: Success) -> Outcome:
     """A source was seen to succeed; that ends an incident which it took part in.
 
     A success that is no later than the last failure proves nothing: the news of it came late.
     """
-    if not incident.is_open or source not in incident.sources or at <= incident.last_seen_at:
+    concerned = incident.is_open and success.source in incident.sources
+    if not concerned or success.at <= incident.last_seen_at:
         return Outcome(incident)
-    over = replace(incident, recovered_at=at, recovered_by=source)
+    over = replace(incident, recovered_at=success.at, recovered_by=success.source)
     return Outcome(over, (NoticeKind.RECOVERED,))
 
 

@@ -11,7 +11,15 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from ar_sync_pipeline.alerts.database import transaction
-from ar_sync_pipeline.alerts.incidents import Incident, Outcome, Problem, fail, remind, succeed
+from ar_sync_pipeline.alerts.incidents import (
+    Incident,
+    Outcome,
+    Problem,
+    Success,
+    fail,
+    remind,
+    succeed,
+)
 from ar_sync_pipeline.alerts.outbox import enqueue
 
 _INCIDENT = TypeAdapter(Incident)
@@ -57,7 +65,7 @@ class IncidentStore:
             newest = _newest_incident(db, problem.cause)
             self._keep(db, newest, fail(newest.incident if newest else None, problem, now), now)
 
-    def succeeded(self, source: str, at: datetime, now: datetime) -> None:
+    def succeeded(self, success: Success, now: datetime) -> None:
         """Something was seen to succeed: what it was part of is over.
 
         Raises:
@@ -65,7 +73,7 @@ class IncidentStore:
         """
         with transaction(self._path) as db:
             for found in _open_incidents(db):
-                self._keep(db, found, succeed(found.incident, source, at), now)
+                self._keep(db, found, succeed(found.incident, success), now)
 
     def remind(self, now: datetime) -> None:
         """Make reminders due, and forget what was over long ago.

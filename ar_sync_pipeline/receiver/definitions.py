@@ -7,6 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
@@ -29,7 +30,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     complete, partial = complete_loaddata(), partial_loaddata()
     postprocessor = choose_postprocessor(site)
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=[
             admission_asset(site),
             load_assets(site),
@@ -42,6 +43,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
+    return with_alerts(definitions, settings, site.clock)
 
 
 def _now() -> datetime:
@@ -51,4 +53,6 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads: the settings come from the environment, wrong ones are all named."""
-    return receiver_definitions(load_receiver_settings(os.environ))
+    settings = load_receiver_settings(os.environ)
+    report_warnings(settings)
+    return receiver_definitions(settings)

@@ -13,6 +13,7 @@ from ar_sync_pipeline.operations.asset_keys import (
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
 from ar_sync_pipeline.receiver.load_metadata import (
     load_metadata,
@@ -84,9 +85,13 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         pool=POOL,
         can_subset=False,
     )
-    def load(names: list[str]) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    def load(
+        context: dg.AssetExecutionContext, names: list[str]
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
             report = load_archives(site.settings, catalog, names, site.clock)
+            if report.loaded:
+                give_sign_of_life(context, site.settings)
             space = space_check_result(
                 applied_archives_key(),
                 {

@@ -6,9 +6,13 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.windows import window_partitions
+from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
-from ar_sync_pipeline.sender.endpoint_asset import endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
 from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
@@ -29,7 +33,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         interval_minutes=settings.partial_interval,
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=[*complete_assets(site), *partial_assets(site, windows), endpoint_spec()],
         asset_checks=[endpoint_check(site)],
         jobs=[complete, partial, checker],
@@ -38,6 +42,14 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
             partial_schedule(partial, windows),
             checker_schedule(checker),
         ],
+    )
+    return with_alerts(
+        definitions,
+        settings,
+        site.clock,
+        checks_of_areas={dg.AssetCheckKey(endpoint_key(), CHECK): ENDPOINT},
+        # While the receiver cannot be reached nobody can hear it either.
+        muted={acknowledgement_check_spec().key: ENDPOINT.cause},
     )
 
 
@@ -48,4 +60,6 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads: the settings come from the environment, wrong ones are all named."""
-    return sender_definitions(load_sender_settings(os.environ))
+    settings = load_sender_settings(os.environ)
+    report_warnings(settings)
+    return sender_definitions(settings)
