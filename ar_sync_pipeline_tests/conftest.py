@@ -7,5 +7,6 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_shared_databases",
     "ar_sync_pipeline_tests.fix_sites",
     "ar_sync_pipeline_tests.fix_dagster",
+    "ar_sync_pipeline_tests.fix_alerts",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
 ]

@@ -14,7 +14,7 @@ from email.utils import format_datetime
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
-from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter
+from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter, write_test
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class MailChannel:
             message["In-Reply-To"] = message["References"] = f"{thread}@{self._domain}>"
         self._hand_over(message)
 
-    def send_test(self, letter: Letter) -> None:
+    def send_test(self, text: str) -> None:
         """Mail something that is no notice.
 
         Raises:
             DeliveryError: as above.
         """
-        self._hand_over(self._envelope(letter))
+        self._hand_over(self._envelope(write_test(text, self._place)))
 
     @property
     def _domain(self) -> str:
@@ -132,7 +132,7 @@ def _reason(error: Exception) -> str:
             reason = f"answered {error.smtp_code}"
         case ssl.SSLCertVerificationError():
             reason = f"has a certificate that cannot be trusted ({error.verify_message})"
-        case TimeoutError():
+        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
             reason = "does not answer in time"
         case smtplib.SMTPException():
             pass

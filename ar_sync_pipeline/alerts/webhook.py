@@ -29,14 +29,26 @@ class WebhookChannel:
         Raises:
             DeliveryError: the address did not answer 2xx.
         """
-        self.send_test(notice_as_dict(notice, self._place))
+        self._post(notice_as_dict(notice, self._place))
 
-    def send_test(self, content: dict[str, Any]) -> None:
-        """POST anything.
+    def send_test(self, text: str) -> None:
+        """POST something that is no notice.
 
         Raises:
             DeliveryError: as above.
         """
+        place = self._place
+        self._post(
+            {
+                "format": _FORMAT,
+                "event": "test",
+                "side": place.side,
+                "host": place.host,
+                "text": text,
+            }
+        )
+
+    def _post(self, content: dict[str, Any]) -> None:
         call(
             "the webhook",
             self._url,

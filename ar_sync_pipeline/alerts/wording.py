@@ -80,6 +80,18 @@ def write_letter(notice: Notice, place: Place) -> Letter:
     )
 
 
+def write_test(text: str, place: Place) -> Letter:
+    """A message that is about nothing."""
+    headline = "Test"
+    rows = [("What", text), ("Where", f"{place.side} on {place.host}")]
+    closing = "Nothing is wrong, and nothing is to be done."
+    return Letter(
+        one_line(f"[ar_sync {place.side}] {headline}"),
+        _as_text(headline, rows, closing),
+        _as_html(headline, rows, closing, _COLOURS[NoticeKind.RECOVERED]),
+    )
+
+
 def one_line(text: str) -> str:
     """Text without line breaks and control characters, fit for a header."""
     return _UNPRINTABLE.sub(" ", text).strip()
@@ -131,7 +143,9 @@ def _unproved(incident: Incident) -> list[tuple[str, str]]:
     if not others:
         return []
     names = "; ".join(sorted(others))
-    return [("To do", f"not run since: {names}; it runs when its time comes, or from Dagster")]
+    return [
+        ("To do", f"not seen to work since: {names}; run it from Dagster, or wait for its time")
+    ]
 
 
 def _closing(notice: Notice) -> str:
