@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email import policy
 from email.message import EmailMessage
 from email.utils import format_datetime
 
@@ -15,6 +16,10 @@ from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter, write_test
+
+# Headers on one line: Python would begin a subject of 70 letters on a line of its own, which some
+# programs show with a blank before it. RFC 5322 allows 998.
+_POLICY = policy.SMTP.clone(max_line_length=990)
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,7 @@ class MailChannel:
         return self._sender.rpartition("@")[2]
 
     def _envelope(self, letter: Letter) -> EmailMessage:
-        message = EmailMessage()
+        message = EmailMessage(_POLICY)
         message["Subject"] = letter.subject
         message["From"] = self._sender
         message["To"] = ", ".join(self._recipients)

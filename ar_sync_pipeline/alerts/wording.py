@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
 
-_LONGEST_SUBJECT = 120
+_LONGEST_SUBJECT = 160
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _VERBS = {
     NoticeKind.OPENED: "Failing",
@@ -192,4 +192,4 @@ def _cell(value: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_SUBJECT else text[: _LONGEST_SUBJECT - 1].rstrip() + "…"
+    return text if len(text) <= _LONGEST_SUBJECT else text[: _LONGEST_SUBJECT - 3].rstrip() + "..."

@@ -1,0 +1,283 @@
+"""Hooks and sensors on a real Dagster instance: each cause is told once, by its own side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.dependency import NodeHandle
+
+from ar_sync_pipeline.operations import boundary
+from ar_sync_pipeline.operations.failure_hook import NAME as HOOK
+from ar_sync_pipeline_tests.alerts.watched import Watched
+from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute
+
+
+@pytest.fixture
+def watched(deployment: Deployment, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
+    return Watched(deployment, mailbox)
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_hook_is_on_every_step_of_every_job(watched: Watched, side: str) -> None:
+    definitions = watched.definitions(side)
+    jobs = [definitions.resolve_job_def(getattr(job, "name", "")) for job in definitions.jobs or ()]
+    assert jobs
+    for job in (*jobs, *definitions.resolve_all_job_defs()):
+        for node in job.graph.nodes:
+            hooks = job.get_all_hooks_for_handle(NodeHandle(node.name, None))
+            assert [hook.name for hook in hooks] == [HOOK], (job.name, node.name)
+
+
+def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender(
+    watched: Watched,
+) -> None:
+    keys = watched.deployment.sftp.known_hosts
+    pinned = keys.read_text()
+    keys.write_text("")
+    assert not watched.run("partial_dump").succeeded
+    # At once, by the hook.
+    (subject,) = watched.subjects
+    assert subject.startswith("[ar_sync sender] Failing: the way to the receiver")
+    for job in ("ssh_sftp_checker", "complete_dump", "partial_dump"):
+        assert not watched.run(job).succeeded
+        watched.tick_both()
+    keys.write_text(pinned)
+    assert len(watched.subjects) == 1
+    assert watched.run("partial_dump").succeeded
+    watched.tick_both()
+    watched.tick_both()
+    assert watched.subjects[1:] == ["[ar_sync sender] Recovered: the way to the receiver"]
+    assert "3 more times" in watched.text(1)
+    assert "not seen to work since" in watched.text(1)
+    assert "job complete_dump, step complete_tables" in watched.text(1)
+
+
+def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
+    watched: Watched,
+) -> None:
+    receiver = watched.deployment.receiver_url
+    execute(receiver, "ALTER TABLE app_child DROP amount")
+    assert watched.run("complete_dump").succeeded
+    for _ in range(2):
+        assert not watched.run("complete_loaddata").succeeded
+        watched.tick_both()
+    (subject,) = watched.subjects
+    assert "Failing: check receiver/admitted_archives: archives_fit_schema" in subject
+    assert "app_child.amount" in watched.text(0)
+    assert "migrate the receiver" in watched.text(0)
+    execute(receiver, "ALTER TABLE app_child ADD amount double precision")
+    assert watched.run("complete_loaddata").succeeded
+    watched.tick_both()
+    assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Watched) -> None:
+    broken = watched.deployment.receiver_changes
+    broken["AR_SYNC_TRANSFORM"] = "command:/bin/false"
+    assert watched.run("complete_dump").succeeded
+    for job in ("complete_loaddata", "partial_loaddata"):
+        assert not watched.run(job).succeeded
+        watched.tick("receiver")
+    by_hand(watched)
+    watched.tick_both()
+    (subject,) = watched.subjects
+    assert "job complete_loaddata, step receiver/postprocessed_rows" in subject
+    assert "the transform command /bin/false ended with exit status 1" in watched.text(0)
+    broken["AR_SYNC_TRANSFORM"] = "command:/bin/true"
+    by_hand(watched)
+    watched.tick_both()
+    assert "Recovered" in watched.subjects[1]
+    assert "2 more times" in watched.text(1)
+    assert len(watched.subjects) == 2
+
+
+def by_hand(watched: Watched) -> None:
+    """As the UI does, with Dagster's implicit job."""
+    key = dg.AssetKey(["receiver", "postprocessed_rows"])
+    job = watched.definitions("receiver").resolve_implicit_job_def_def_for_assets([key])
+    assert job is not None
+    with watched.instance() as instance:
+        job.execute_in_process(instance=instance, asset_selection=[key], raise_on_error=False)
+
+
+class TestWithoutAHook:
+    """What the sensor alone can see, from events as the run monitor and the daemon write them."""
+
+    def end(
+        self,
+        watched: Watched,
+        message: str,
+        *,
+        step: str | None = None,
+        retry_of: str | None = None,
+        tags: Mapping[str, str] | None = None,
+    ) -> str:
+        job = watched.definitions("sender").resolve_job_def("partial_dump")
+        group = (
+            {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of} if retry_of else {}
+        )
+        with watched.instance() as instance:
+            run = instance.create_run_for_job(
+                job, tags={**(tags or {}), **group}, parent_run_id=retry_of, root_run_id=retry_of
+            )
+            if step:
+                instance.report_dagster_event(
+                    dg.DagsterEvent(
+                        event_type_value=dg.DagsterEventType.STEP_START.value,
+                        job_name="partial_dump",
+                        step_key=step,
+                    ),
+                    run.run_id,
+                )
+            instance.report_run_failed(run, message)
+            return str(run.run_id)
+
+    def test_killed_worker_until_its_step_works(self, watched: Watched) -> None:
+        self.end(watched, "Detected run worker status FAILED. Marking run as failed.",
+                 step="partial_archive")  # fmt: skip
+        watched.tick_both()
+        (subject,) = watched.subjects
+        assert "job partial_dump, step partial_archive: the run was cut short" in subject
+        assert watched.run("partial_dump").succeeded
+        watched.tick_both()
+        assert "Recovered: job partial_dump, step partial_archive" in watched.subjects[1]
+
+    def test_run_that_never_started_until_one_ends_well(self, watched: Watched) -> None:
+        for _ in range(2):
+            self.end(watched, "Run timed out due to taking longer than 180 seconds to start.")
+        assert "1 incidents are open" in watched.tick("sender")
+        (subject,) = watched.subjects
+        assert "job partial_dump: the run never started (Run timed out" in subject
+        assert watched.run("partial_dump").succeeded
+        watched.tick_both()
+        assert "Recovered: job partial_dump" in watched.subjects[1]
+
+    def test_lost_cursor_repeats_nothing(self, watched: Watched) -> None:
+        self.end(watched, "never came")
+        for _ in range(3):
+            watched.cursors.clear()
+            watched.tick_both()
+        assert len(watched.subjects) == 1
+
+    def test_more_runs_than_one_look_takes(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from ar_sync_pipeline.operations import finished_runs  # noqa: PLC0415
+
+        monkeypatch.setattr(finished_runs, "_EVENTS", 2)
+        for number in range(5):
+            self.end(watched, f"number {number}")
+            if number == 0:
+                watched.tick("sender")
+        for _ in range(3):
+            watched.tick("sender")
+        (one,) = open_incidents(watched)
+        assert one["count"] == 5
+
+    def test_run_that_is_tried_again_is_told_of_only_if_the_last_attempt_fails(
+        self, watched: Watched
+    ) -> None:
+        (watched.deployment.home / "dagster.yaml").write_text(
+            "run_retries: {enabled: true, max_retries: 1}\n"
+        )
+        first = self.end(watched, "killed")
+        watched.tick_both()
+        assert watched.subjects == []
+        with watched.instance() as instance:
+            retry = self.end(watched, "killed again", retry_of=first)
+            instance.add_run_tags(first, {"dagster/auto_retry_run_id": retry})
+        watched.tick_both()
+        watched.tick_both()
+        assert len(watched.subjects) == 1
+        assert "killed again" in watched.text(0)
+
+    def test_retry_that_never_comes_is_told_of(self, watched: Watched) -> None:
+        run = self.end(watched, "killed", tags={"dagster/will_retry": "true"})
+        watched.tick_both()
+        assert watched.subjects == []
+        with watched.instance() as instance:  # as the daemon does where it cannot launch it
+            instance.add_run_tags(run, {"dagster/will_retry": "false"})
+        watched.tick_both()
+        watched.tick_both()
+        assert len(watched.subjects) == 1
+
+    def test_canceled_by_a_person_is_no_incident_and_by_the_monitor_is_one(
+        self, watched: Watched
+    ) -> None:
+        job = watched.definitions("sender").resolve_job_def("partial_dump")
+        with watched.instance() as instance:
+            for reason in (None, "Canceling due to exceeding maximum runtime of 3600 seconds."):
+                run = instance.create_run_for_job(job)
+                instance.report_run_canceling(run, reason)
+                instance.report_run_canceled(run)
+        watched.tick_both()
+        (one,) = open_incidents(watched)
+        assert one["count"] == 1
+
+
+def test_run_is_none_the_worse_for_a_mail_server_that_is_down(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
+    with smtp_server(Mailbox()) as box:
+        watched = Watched(deployment, box)
+    deployment.sftp.known_hosts.write_text("")
+    outcome = watched.run("partial_dump")
+    assert ["known" in failure for failure in outcome.failures] == [True]
+    assert "0 messages sent now, 1 wait" in watched.tick("sender")
+    with smtp_server(box):
+        watched.tick("sender")
+        assert box.subjects == []  # the pause between attempts
+        make_due(watched)
+        assert "1 messages sent now, 0 wait" in watched.tick("sender")
+    assert len(box.subjects) == 1
+
+
+def make_due(watched: Watched) -> None:
+    """As if the pause had passed."""
+    import sqlite3  # noqa: PLC0415
+    from contextlib import closing  # noqa: PLC0415
+
+    path = watched.deployment.folder / "state" / "sender" / "incidents.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE outbox SET due_at = 0")
+
+
+def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
+    from click.testing import CliRunner  # noqa: PLC0415
+
+    from ar_sync_pipeline.cli import main  # noqa: PLC0415
+
+    shown = CliRunner().invoke(
+        main, ["incidents", "--json"], env=watched.deployment.sender_environment()
+    )
+    found: list[Mapping[str, object]] = json.loads(shown.stdout)["incidents"]
+    return found
+
+
+class TestHeartbeat:
+    def test_only_a_load_that_applied_an_archive_gives_a_sign_of_life(
+        self, watched: Watched, web: WebServer
+    ) -> None:
+        watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = f"{web.url}/alive"
+        assert watched.run("partial_loaddata").succeeded
+        assert watched.run("complete_dump").succeeded
+        assert web.calls == []
+        assert watched.run("complete_loaddata").succeeded
+        assert watched.run("complete_loaddata").succeeded
+        assert web.calls == [("GET", "/alive", b"")]
+
+    def test_monitor_that_does_not_answer_fails_no_load(
+        self, watched: Watched, web: WebServer
+    ) -> None:
+        web.status = 500
+        watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = web.url
+        assert watched.run("complete_dump").succeeded
+        assert watched.run("complete_loaddata").succeeded
+        assert len(web.calls) == 1
