@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+BY_HAND = "a person"
 REMIND_AFTER = timedelta(hours=24)
 
 
@@ -78,6 +79,7 @@ class Incident:
         sources: what failed, in words, by key.
         latest: the newest failure.
         recovered_at: when it was over; None while it is open.
+        recovered_by: the source that was seen to work.
     """
 
     cause: str
@@ -150,6 +152,14 @@ def succeed(incident: Incident, success: Success) -> Outcome:
     if not concerned or success.at <= incident.last_seen_at:
         return Outcome(incident)
     over = replace(incident, recovered_at=success.at, recovered_by=success.source)
+    return Outcome(over, (NoticeKind.RECOVERED,))
+
+
+def close(incident: Incident, at: datetime) -> Outcome:
+    """A person knows that it is over, or that it can never be seen to be."""
+    if not incident.is_open:
+        return Outcome(incident)
+    over = replace(incident, recovered_at=at, recovered_by=BY_HAND)
     return Outcome(over, (NoticeKind.RECOVERED,))
 
 

@@ -16,6 +16,7 @@ from ar_sync_pipeline.alerts.incidents import (
     Outcome,
     Problem,
     Success,
+    close,
     fail,
     remind,
     succeed,
@@ -74,6 +75,19 @@ class IncidentStore:
         with transaction(self._path) as db:
             for found in _open_incidents(db):
                 self._keep(db, found, succeed(found.incident, success), now)
+
+    def close(self, number: int, now: datetime) -> bool:
+        """A person closes an incident; false if none of that number is open.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            for found in _open_incidents(db):
+                if found.number == number:
+                    self._keep(db, found, close(found.incident, now), now)
+                    return True
+        return False
 
     def remind(self, now: datetime) -> None:
         """Make reminders due, and forget what was over long ago.

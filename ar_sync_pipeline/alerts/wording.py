@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from html import escape
 from zoneinfo import ZoneInfo
 
-from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
+from ar_sync_pipeline.alerts.incidents import BY_HAND, Incident, NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
 
 _LONGEST_SUBJECT = 160
@@ -139,6 +139,8 @@ def _times(incident: Incident, place: Place) -> str:
 
 def _unproved(incident: Incident) -> list[tuple[str, str]]:
     """What had failed too, and has not run again yet."""
+    if incident.recovered_by == BY_HAND:
+        return []
     others = [what for source, what in incident.sources.items() if source != incident.recovered_by]
     if not others:
         return []
@@ -151,7 +153,8 @@ def _unproved(incident: Incident) -> list[tuple[str, str]]:
 def _closing(notice: Notice) -> str:
     number = f"Incident {notice.number}."
     if notice.kind is NoticeKind.RECOVERED:
-        return f"{number} It is closed; nothing more is sent about it."
+        by = " by hand" if notice.incident.recovered_by == BY_HAND else ""
+        return f"{number} It is closed{by}; nothing more is sent about it."
     return (
         f"{number} Repeats are counted and not mailed; a reminder comes every 24 hours, and one"
         " message when it is over."

@@ -19,9 +19,15 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@click.option(
+    "--close",
+    "number",
+    type=int,
+    help="Close the incident of this number: for one that nothing will ever be seen to mend.",
+)
 @side_option
 @json_option
-def incidents(side: str | None, as_json: bool) -> None:
+def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     """Show open incidents and unsent alerts, on the machine whose code location keeps them.
 
     Neither a database nor the network is needed.
@@ -34,6 +40,8 @@ def incidents(side: str | None, as_json: bool) -> None:
 
     try:
         alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))
+        if number is not None and not alerts.store.close(number, alerts.clock()):
+            raise click.BadParameter(f"no open incident has the number {number}")
         found, unsent = alerts.store.open_incidents(), alerts.outbox.unsent()
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)

@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.check_findings import check_findings
 from ar_sync_pipeline.operations.finished_runs import RunsSeen, finished_runs
 from ar_sync_pipeline.operations.run_findings import run_findings
 from ar_sync_pipeline.operations.tick_findings import tick_findings
+from ar_sync_pipeline.operations.waiting_runs import waiting_runs
 from ar_sync_pipeline.sync.alerting import Alerts
 
 INTERVAL_SECONDS = 30
@@ -72,6 +73,7 @@ def _look(
     of_checks, checks_seen = check_findings(instance, scope, seen.checks)
     findings += of_checks
     findings += tick_findings(instance, scope)
+    findings += waiting_runs(instance, scope, alerts.clock())
     return findings, _Seen(runs=runs_seen, checks=checks_seen)
 
 

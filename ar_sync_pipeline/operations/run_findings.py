@@ -51,7 +51,7 @@ def run_findings(
     ]
     problems = list(_step_problems(scope, run, events))
     if run.status is dg.DagsterRunStatus.SUCCESS:
-        findings.append(Success(_run_source(run), at))
+        findings.append(Success(run_source(run), at))
     elif not problems and _was_cut_short(run, events):
         findings.append(_cut_short(run, events, end.message, at))
     return [*findings, *problems]
@@ -71,7 +71,7 @@ def _step_problems(
             continue
         area = scope.areas.get(sentence.error)
         source = _step_source(event.step_key)
-        what = f"{_name(run)}, step {_step_name(event.step_key)}"
+        what = f"{run_name(run)}, step {_step_name(event.step_key)}"
         yield Problem(
             cause=area.cause if area else source,
             source=source,
@@ -132,8 +132,8 @@ def _cut_short(
         if event.step_key and event.dagster_event_type in _TYPES:
             running[event.step_key] = event.dagster_event_type in _RUNNING
     step = next((key for key, is_running in running.items() if is_running), None)
-    what = f"{_name(run)}, step {_step_name(step)}" if step else _name(run)
-    source = _step_source(step) if step else _run_source(run)
+    what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
+    source = _step_source(step) if step else run_source(run)
     ended = "was cut short" if running else "never started"
     reason = message.strip().rstrip(".") if message else ""
     return Problem(
@@ -150,11 +150,13 @@ def _cut_short(
     )
 
 
-def _name(run: dg.DagsterRun) -> str:
+def run_name(run: dg.DagsterRun) -> str:
+    """A run's job as people call it."""
     return "a run started by hand" if is_by_hand(run) else f"job {run.job_name}"
 
 
-def _run_source(run: dg.DagsterRun) -> str:
+def run_source(run: dg.DagsterRun) -> str:
+    """A run as the source of a problem that none of its steps tells of."""
     return f"job:{run.job_name}"
 
 

@@ -88,6 +88,14 @@ def test_open_incidents_and_unsent_messages_are_shown_without_any_server(
     assert "Not sent yet (mail, opened, incident 1)" in text
 
 
+def test_incident_is_closed_by_its_number(environ: dict[str, str]) -> None:
+    open_alerts(settings(environ), lambda: datetime.now(UTC)).note(problem(0))
+    assert call(environ, "incidents", "--close", "7").exit_code == 2
+    shown = call(environ, "incidents", "--close", "1")
+    assert shown.exit_code == 0
+    assert "No incident is open." in shown.stdout
+
+
 def test_manual_shows_every_key_of_the_commands(environ: dict[str, str]) -> None:
     open_alerts(settings(environ), lambda: datetime.now(UTC)).note(problem(0))
     manual = (Path(__file__).parents[2] / "docs" / "commands.md").read_text("utf-8")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
 
 import dagster as dg
 import pytest
+from click.testing import CliRunner
 from dagster._core.definitions.dependency import NodeHandle
 
-from ar_sync_pipeline.operations import boundary
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.operations import boundary, finished_runs, waiting_runs
 from ar_sync_pipeline.operations.failure_hook import NAME as HOOK
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
@@ -158,6 +163,20 @@ class TestWithoutAHook:
         watched.tick_both()
         assert "Recovered: job partial_dump" in watched.subjects[1]
 
+    def test_run_that_waits_for_hours_in_the_queue(
+        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        job = watched.definitions("sender").resolve_job_def("partial_dump")
+        with watched.instance() as instance:
+            instance.create_run_for_job(job)
+        watched.tick_both()
+        assert watched.subjects == []
+        monkeypatch.setattr(waiting_runs, "TOO_LONG", timedelta(seconds=-1))
+        for _ in range(2):
+            watched.tick_both()
+        (subject,) = watched.subjects
+        assert "job partial_dump: the run has waited" in subject
+
     def test_lost_cursor_repeats_nothing(self, watched: Watched) -> None:
         self.end(watched, "never came")
         for _ in range(3):
@@ -168,8 +187,6 @@ class TestWithoutAHook:
     def test_more_runs_than_one_look_takes(
         self, watched: Watched, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from ar_sync_pipeline.operations import finished_runs  # noqa: PLC0415
-
         monkeypatch.setattr(finished_runs, "_EVENTS", 2)
         for number in range(5):
             self.end(watched, f"number {number}")
@@ -241,19 +258,12 @@ def test_run_is_none_the_worse_for_a_mail_server_that_is_down(
 
 def make_due(watched: Watched) -> None:
     """As if the pause had passed."""
-    import sqlite3  # noqa: PLC0415
-    from contextlib import closing  # noqa: PLC0415
-
     path = watched.deployment.folder / "state" / "sender" / "incidents.sqlite"
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("UPDATE outbox SET due_at = 0")
 
 
 def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
-    from click.testing import CliRunner  # noqa: PLC0415
-
-    from ar_sync_pipeline.cli import main  # noqa: PLC0415
-
     shown = CliRunner().invoke(
         main, ["incidents", "--json"], env=watched.deployment.sender_environment()
     )
@@ -261,23 +271,14 @@ def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
     return found
 
 
-class TestHeartbeat:
-    def test_only_a_load_that_applied_an_archive_gives_a_sign_of_life(
-        self, watched: Watched, web: WebServer
-    ) -> None:
-        watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = f"{web.url}/alive"
-        assert watched.run("partial_loaddata").succeeded
-        assert watched.run("complete_dump").succeeded
-        assert web.calls == []
-        assert watched.run("complete_loaddata").succeeded
+def test_only_a_load_that_applied_an_archive_gives_a_sign_of_life(
+    watched: Watched, web: WebServer
+) -> None:
+    watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = f"{web.url}/alive"
+    web.status = 500  # a monitor that is ill fails no load
+    assert watched.run("complete_dump").succeeded
+    assert watched.run("partial_loaddata").succeeded  # nothing for it
+    assert web.calls == []
+    for _ in range(2):
         assert watched.run("complete_loaddata").succeeded
         assert web.calls == [("GET", "/alive", b"")]
-
-    def test_monitor_that_does_not_answer_fails_no_load(
-        self, watched: Watched, web: WebServer
-    ) -> None:
-        web.status = 500
-        watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = web.url
-        assert watched.run("complete_dump").succeeded
-        assert watched.run("complete_loaddata").succeeded
-        assert len(web.calls) == 1

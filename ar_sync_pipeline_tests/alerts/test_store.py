@@ -7,10 +7,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
 from ar_sync_pipeline.alerts.errors import AlertStoreError
-from ar_sync_pipeline.alerts.outbox import Outbox
+from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
 
@@ -124,6 +126,35 @@ def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -
     side.now += timedelta(hours=1)
     side.send()
     assert mail.kinds == ["opened"]
+
+
+def test_server_that_holds_the_line_holds_nobody_up(side: Side) -> None:
+    held = Event()
+
+    class Silent(Recorder):
+        def send(self, notice: Notice) -> None:
+            held.wait(30)
+            super().send(notice)
+
+    silent = Silent()
+    side.store.failed(problem(0), at(0))
+    started = time.monotonic()
+    done = deliver(side.outbox, [silent], lambda: side.now, seconds=0.2)
+    assert time.monotonic() - started < 5
+    assert done.problems == ["A message is still being sent after 0 seconds."]
+    assert side.send(silent).sent == 0  # on lease: nobody sends it a second time
+    held.set()
+
+
+def test_person_closes_what_nothing_will_mend(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    (one,) = side.store.open_incidents()
+    assert not side.store.close(one.number + 1, at(5))
+    assert side.store.close(one.number, at(5))
+    assert not side.store.close(one.number, at(6))
+    side.now = at(6)
+    side.send()
+    assert side.kinds == ["opened", "recovered"]
 
 
 def test_one_channel_that_is_down_does_not_keep_the_other_back(tmp_path: Path) -> None:
