@@ -66,12 +66,24 @@ def check_problem(
         at=at,
         title=area.title if area else f"check {name}",
         what=f"check {name}",
-        sentence=(evaluation.description or f"this is not so: {meaning}").strip().rstrip("."),
+        sentence=_sentence(evaluation, meaning),
         remedy=remedy.strip().rstrip("."),
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks",
         muted_by=scope.muted.get(key),
     )
+
+
+def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
+    """What the check says, or else what it is for, with the numbers that it found."""
+    if evaluation.description:
+        return evaluation.description.strip().rstrip(".")
+    numbers = ", ".join(
+        f"{name.replace('_', ' ')} {value.value}"
+        for name, value in evaluation.metadata.items()
+        if isinstance(value.value, int | float)
+    )
+    return f"this is not so: {meaning.strip().rstrip('.')}" + (f" ({numbers})" if numbers else "")
 
 
 def check_source(key: dg.AssetCheckKey) -> str:

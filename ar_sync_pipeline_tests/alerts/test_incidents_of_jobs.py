@@ -6,7 +6,6 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from datetime import timedelta
 
 import dagster as dg
 import pytest
@@ -14,7 +13,7 @@ from click.testing import CliRunner
 from dagster._core.definitions.dependency import NodeHandle
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.operations import boundary, finished_runs, waiting_runs
+from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.failure_hook import NAME as HOOK
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
@@ -109,133 +108,6 @@ def by_hand(watched: Watched) -> None:
     assert job is not None
     with watched.instance() as instance:
         job.execute_in_process(instance=instance, asset_selection=[key], raise_on_error=False)
-
-
-class TestWithoutAHook:
-    """What the sensor alone can see, from events as the run monitor and the daemon write them."""
-
-    def end(
-        self,
-        watched: Watched,
-        message: str,
-        *,
-        step: str | None = None,
-        retry_of: str | None = None,
-        tags: Mapping[str, str] | None = None,
-    ) -> str:
-        job = watched.definitions("sender").resolve_job_def("partial_dump")
-        group = (
-            {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of} if retry_of else {}
-        )
-        with watched.instance() as instance:
-            run = instance.create_run_for_job(
-                job, tags={**(tags or {}), **group}, parent_run_id=retry_of, root_run_id=retry_of
-            )
-            if step:
-                instance.report_dagster_event(
-                    dg.DagsterEvent(
-                        event_type_value=dg.DagsterEventType.STEP_START.value,
-                        job_name="partial_dump",
-                        step_key=step,
-                    ),
-                    run.run_id,
-                )
-            instance.report_run_failed(run, message)
-            return str(run.run_id)
-
-    def test_killed_worker_until_its_step_works(self, watched: Watched) -> None:
-        self.end(watched, "Detected run worker status FAILED. Marking run as failed.",
-                 step="partial_archive")  # fmt: skip
-        watched.tick_both()
-        (subject,) = watched.subjects
-        assert "job partial_dump, step partial_archive: the run was cut short" in subject
-        assert watched.run("partial_dump").succeeded
-        watched.tick_both()
-        assert "Recovered: job partial_dump, step partial_archive" in watched.subjects[1]
-
-    def test_run_that_never_started_until_one_ends_well(self, watched: Watched) -> None:
-        for _ in range(2):
-            self.end(watched, "Run timed out due to taking longer than 180 seconds to start.")
-        assert "1 incidents are open" in watched.tick("sender")
-        (subject,) = watched.subjects
-        assert "job partial_dump: the run never started (Run timed out" in subject
-        assert watched.run("partial_dump").succeeded
-        watched.tick_both()
-        assert "Recovered: job partial_dump" in watched.subjects[1]
-
-    def test_run_that_waits_for_hours_in_the_queue(
-        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        job = watched.definitions("sender").resolve_job_def("partial_dump")
-        with watched.instance() as instance:
-            instance.create_run_for_job(job)
-        watched.tick_both()
-        assert watched.subjects == []
-        monkeypatch.setattr(waiting_runs, "TOO_LONG", timedelta(seconds=-1))
-        for _ in range(2):
-            watched.tick_both()
-        (subject,) = watched.subjects
-        assert "job partial_dump: the run has waited" in subject
-
-    def test_lost_cursor_repeats_nothing(self, watched: Watched) -> None:
-        self.end(watched, "never came")
-        for _ in range(3):
-            watched.cursors.clear()
-            watched.tick_both()
-        assert len(watched.subjects) == 1
-
-    def test_more_runs_than_one_look_takes(
-        self, watched: Watched, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(finished_runs, "_EVENTS", 2)
-        for number in range(5):
-            self.end(watched, f"number {number}")
-            if number == 0:
-                watched.tick("sender")
-        for _ in range(3):
-            watched.tick("sender")
-        (one,) = open_incidents(watched)
-        assert one["count"] == 5
-
-    def test_run_that_is_tried_again_is_told_of_only_if_the_last_attempt_fails(
-        self, watched: Watched
-    ) -> None:
-        (watched.deployment.home / "dagster.yaml").write_text(
-            "run_retries: {enabled: true, max_retries: 1}\n"
-        )
-        first = self.end(watched, "killed")
-        watched.tick_both()
-        assert watched.subjects == []
-        with watched.instance() as instance:
-            retry = self.end(watched, "killed again", retry_of=first)
-            instance.add_run_tags(first, {"dagster/auto_retry_run_id": retry})
-        watched.tick_both()
-        watched.tick_both()
-        assert len(watched.subjects) == 1
-        assert "killed again" in watched.text(0)
-
-    def test_retry_that_never_comes_is_told_of(self, watched: Watched) -> None:
-        run = self.end(watched, "killed", tags={"dagster/will_retry": "true"})
-        watched.tick_both()
-        assert watched.subjects == []
-        with watched.instance() as instance:  # as the daemon does where it cannot launch it
-            instance.add_run_tags(run, {"dagster/will_retry": "false"})
-        watched.tick_both()
-        watched.tick_both()
-        assert len(watched.subjects) == 1
-
-    def test_canceled_by_a_person_is_no_incident_and_by_the_monitor_is_one(
-        self, watched: Watched
-    ) -> None:
-        job = watched.definitions("sender").resolve_job_def("partial_dump")
-        with watched.instance() as instance:
-            for reason in (None, "Canceling due to exceeding maximum runtime of 3600 seconds."):
-                run = instance.create_run_for_job(job)
-                instance.report_run_canceling(run, reason)
-                instance.report_run_canceled(run)
-        watched.tick_both()
-        (one,) = open_incidents(watched)
-        assert one["count"] == 1
 
 
 def test_run_is_none_the_worse_for_a_mail_server_that_is_down(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import dagster as dg
-import pytest
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -24,13 +23,6 @@ from dagster_shared.error import SerializableErrorInfo
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
-from ar_sync_pipeline_tests.fix_alerts import Mailbox
-from ar_sync_pipeline_tests.fix_dagster import Deployment
-
-
-@pytest.fixture
-def watched(deployment: Deployment, mailbox: Mailbox) -> Watched:
-    return Watched(deployment, mailbox)
 
 
 def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueError") -> None:
@@ -80,79 +72,79 @@ def evaluate(watched: Watched, key: dg.AssetKey, name: str, description: str | N
         )
 
 
-def test_sensor_that_fails_is_told_once_and_only_by_its_side(watched: Watched) -> None:
+def test_sensor_that_fails_is_told_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
-        tick(watched, "new_partial_archives", f"cannot count to {number}")
-        watched.tick_both()
-    (subject,) = watched.subjects
+        tick(bare, "new_partial_archives", f"cannot count to {number}")
+        bare.tick_both()
+    (subject,) = bare.subjects
     assert subject.startswith("[ar_sync receiver] Failing: sensor new_partial_archives: cannot")
-    tick(watched, "new_partial_archives", None)
-    watched.tick_both()
-    assert watched.subjects[1:] == ["[ar_sync receiver] Recovered: sensor new_partial_archives"]
-    assert "2 more times" in watched.text(1)
+    tick(bare, "new_partial_archives", None)
+    bare.tick_both()
+    assert bare.subjects[1:] == ["[ar_sync receiver] Recovered: sensor new_partial_archives"]
+    assert "2 more times" in bare.text(1)
 
 
-def test_tick_that_failed_and_worked_at_once_again_is_no_news(watched: Watched) -> None:
-    tick(watched, "new_partial_archives", "a blink")
-    tick(watched, "new_partial_archives", None)
-    watched.tick_both()
-    assert watched.subjects == []
+def test_tick_that_failed_and_worked_at_once_again_is_no_news(bare: Watched) -> None:
+    tick(bare, "new_partial_archives", "a blink")
+    tick(bare, "new_partial_archives", None)
+    bare.tick_both()
+    assert bare.subjects == []
 
 
-def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(watched: Watched) -> None:
+def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(bare: Watched) -> None:
     for name in ("new_partial_archives", "new_complete_archives"):
-        tick(watched, name, "the spool /x does not exist: mount it.", "SpoolMissingError")
-    watched.tick_both()
-    (subject,) = watched.subjects
+        tick(bare, name, "the spool /x does not exist: mount it.", "SpoolMissingError")
+    bare.tick_both()
+    (subject,) = bare.subjects
     assert subject == "[ar_sync receiver] Failing: the spool: the spool /x does not exist: mount it"
-    tick(watched, "new_partial_archives", None)
-    tick(watched, "new_complete_archives", None)
-    watched.tick_both()
-    assert len(watched.subjects) == 2
+    tick(bare, "new_partial_archives", None)
+    tick(bare, "new_complete_archives", None)
+    bare.tick_both()
+    assert len(bare.subjects) == 2
 
 
-def test_check_is_an_incident_from_failing_to_passing(watched: Watched) -> None:
-    evaluate(watched, applied_archives_key(), "no_holes")
-    watched.tick_both()
-    assert watched.subjects == []
+def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
+    evaluate(bare, applied_archives_key(), "no_holes")
+    bare.tick_both()
+    assert bare.subjects == []
     for _ in range(2):
-        evaluate(watched, applied_archives_key(), "no_holes", "one hole from 12:00 to 12:05.")
-        watched.tick_both()
-    (subject,) = watched.subjects
+        evaluate(bare, applied_archives_key(), "no_holes", "one hole from 12:00 to 12:05.")
+        bare.tick_both()
+    (subject,) = bare.subjects
     assert subject == (
         "[ar_sync receiver] Failing: check receiver/applied_archives: no_holes:"
         " one hole from 12:00 to 12:05"
     )
-    assert "an archive was lost on the way" in watched.text(0)
-    evaluate(watched, applied_archives_key(), "no_holes")
-    watched.tick_both()
-    assert "Recovered: check receiver/applied_archives: no_holes" in watched.subjects[1]
+    assert "an archive was lost on the way" in bare.text(0)
+    evaluate(bare, applied_archives_key(), "no_holes")
+    bare.tick_both()
+    assert "Recovered: check receiver/applied_archives: no_holes" in bare.subjects[1]
 
 
 def test_check_that_failed_and_passed_between_two_looks_is_told_all_the_same(
-    watched: Watched,
+    bare: Watched,
 ) -> None:
-    evaluate(watched, applied_archives_key(), "no_drift")
-    watched.tick_both()
-    evaluate(watched, applied_archives_key(), "no_drift", "3 rows of app_child")
-    evaluate(watched, applied_archives_key(), "no_drift")
-    watched.tick_both()
-    assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
+    evaluate(bare, applied_archives_key(), "no_drift")
+    bare.tick_both()
+    evaluate(bare, applied_archives_key(), "no_drift", "3 rows of app_child")
+    evaluate(bare, applied_archives_key(), "no_drift")
+    bare.tick_both()
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
 
 
-def test_silence_of_the_receiver_is_not_told_while_it_cannot_be_reached(watched: Watched) -> None:
+def test_silence_of_the_receiver_is_not_told_while_it_cannot_be_reached(bare: Watched) -> None:
     endpoint = (endpoint_key(), "archives_can_be_published")
     acknowledged = (archive_key(ArchiveKind.PARTIAL), "acknowledged")
-    evaluate(watched, *endpoint, "connect: refused")
-    evaluate(watched, *acknowledged, "Nothing was heard of 3 archives.")
-    watched.tick_both()
-    assert [s.partition(": ")[2] for s in watched.subjects] == [
+    evaluate(bare, *endpoint, "connect: refused")
+    evaluate(bare, *acknowledged, "Nothing was heard of 3 archives.")
+    bare.tick_both()
+    assert [s.partition(": ")[2] for s in bare.subjects] == [
         "the way to the receiver: connect: refused"
     ]
-    evaluate(watched, *endpoint)
-    watched.tick_both()
-    evaluate(watched, *acknowledged, "Nothing was heard of 4 archives.")
-    watched.tick_both()
-    assert [s.split(": ")[0].split()[-1] for s in watched.subjects] == [
+    evaluate(bare, *endpoint)
+    bare.tick_both()
+    evaluate(bare, *acknowledged, "Nothing was heard of 4 archives.")
+    bare.tick_both()
+    assert [s.split(": ")[0].split()[-1] for s in bare.subjects] == [
         "Failing", "Recovered", "Failing"
     ]  # fmt: skip
