@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DescribedVariable",
     "Mistake",
+    "OldArchives",
     "ReceiverSettings",
     "SchemaDrift",
     "SenderSettings",
@@ -90,6 +91,13 @@ class SchemaDrift(StrEnum):
 
     PARK = "park"
     IGNORE = "ignore"
+
+
+class OldArchives(StrEnum):
+    """What to do with archives of the old system (AndroidRequestsBackups)."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
 
 
 class _Settings(BaseModel):
@@ -134,6 +142,15 @@ class _Settings(BaseModel):
         whole_number(1, _DAYS_OF_A_YEAR, "days"),
         Variable("Days back from today that the grid of windows in Dagster reaches.", "30"),
     ] = 30
+    complete_cron: Annotated[
+        str,
+        BeforeValidator(cron_line),
+        Variable(
+            "When the sender sends a complete, in AR_SYNC_TIMEZONE; the receiver's tables are "
+            "shown as stale when none was loaded for longer.",
+            "30 3 * * *",
+        ),
+    ] = "30 3 * * *"
     timezone: Annotated[
         str,
         BeforeValidator(time_zone),
@@ -244,11 +261,6 @@ class SenderSettings(_Settings):
             "30",
         ),
     ] = 30
-    complete_cron: Annotated[
-        str,
-        BeforeValidator(cron_line),
-        Variable("When to send a complete, in AR_SYNC_TIMEZONE.", "30 3 * * *"),
-    ] = "30 3 * * *"
     remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
     remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
     remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync")]
@@ -322,6 +334,15 @@ class ReceiverSettings(_Settings):
             "park",
         ),
     ] = SchemaDrift.PARK
+    old_archives: Annotated[
+        OldArchives,
+        one_of(*OldArchives),
+        Variable(
+            "Whether to accept archives of the old system, which carry no identity and no "
+            "signature, until the first archive of the new sender; or to refuse them.",
+            "refuse",
+        ),
+    ] = OldArchives.REFUSE
     delete_guard: Annotated[
         int,
         whole_number(0, 100, "percent"),
@@ -353,7 +374,6 @@ class ReceiverSettings(_Settings):
         whole_number(1, 7 * 24 * 60, "minutes"),
         Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
     ] = 30
-
     heartbeat_url: Annotated[
         _SecretAddress | None,
         Variable(
@@ -362,6 +382,26 @@ class ReceiverSettings(_Settings):
             "",
         ),
     ] = None
+    max_lag: Annotated[
+        int,
+        whole_number(2, 7 * 24 * 60, "minutes"),
+        Variable(
+            "Minutes that the receiver may be behind before a check fails; at least twice "
+            "AR_SYNC_PARTIAL_INTERVAL.",
+            "30",
+        ),
+    ] = 30
+
+    @field_validator("max_lag")
+    @classmethod
+    def _partials_can_keep_up(cls, max_lag: int, info: ValidationInfo) -> int:
+        interval = info.data.get("partial_interval")
+        if interval is not None and max_lag < 2 * interval:
+            raise mistake(
+                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
+                f"set at least {2 * interval}, since a window is sent when it is over",
+            )
+        return max_lag
 
     @field_validator("remote_bkp_fldr")
     @classmethod

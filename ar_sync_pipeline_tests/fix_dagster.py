@@ -19,6 +19,7 @@ from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sftp import Faults, FaultySftp
 from ar_sync_pipeline_tests.fix_sites import SMALL_RECEIVER, SMALL_SENDER, execute
 
 SMALL_CATALOG = """
@@ -44,6 +45,7 @@ class Deployment:
     sender_url: str
     receiver_url: str
     sftp: LoopbackSftpServer
+    faults: Faults
     sender_changes: dict[str, str] = field(default_factory=dict)
     receiver_changes: dict[str, str] = field(default_factory=dict)
 
@@ -125,8 +127,13 @@ def deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[De
     (tmp_path / "sender_media" / "bus.jpeg").write_bytes(b"picture")
     (tmp_path / "catalog.toml").write_text(SMALL_CATALOG)
     prepare_spool(tmp_path / "receiver" / "spool")
-    with LoopbackSftpServer(tmp_path / "receiver", tmp_path / "keys") as sftp:
-        yield Deployment(tmp_path, sender, receiver, sftp)
+    root, faults = tmp_path / "receiver", Faults()
+    with LoopbackSftpServer(
+        root,
+        tmp_path / "keys",
+        sftp_factory=lambda channel: FaultySftp(channel, root, faults),
+    ) as sftp:
+        yield Deployment(tmp_path, sender, receiver, sftp, faults)
 
 
 def dagster_command(

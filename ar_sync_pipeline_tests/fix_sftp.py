@@ -75,9 +75,11 @@ class Faults:
         unsupported: extensions that it does not offer: posix_rename, fsync, statvfs.
         read_only: nobody may write.
         free_bytes: what its disk still takes; None for the real one.
+        blocks_free: of a disk of 100 blocks of a gigabyte, as statvfs tells; None for the real one.
         lose_next_rename_reply: rename, then drop the connection instead of answering.
         cross_device: every folder is on a file system of its own.
         freeze: answer no write any more.
+        lose_last_bytes: say that a write succeeded, and write one byte less.
         seconds_per_write: how long each write takes.
         seconds_per_fsync: how long each flush takes.
     """
@@ -85,9 +87,11 @@ class Faults:
     unsupported: set[str] = field(default_factory=set)
     read_only: bool = False
     free_bytes: int | None = None
+    blocks_free: int | None = None
     lose_next_rename_reply: bool = False
     cross_device: bool = False
     freeze: threading.Event = field(default_factory=threading.Event)
+    lose_last_bytes: bool = False
     seconds_per_write: float = 0
     seconds_per_fsync: float = 0
 
@@ -118,15 +122,16 @@ class FaultySftp(asyncssh.SFTPServer):
             with file_obj:
                 await asyncio.Event().wait()
         if self._faults.seconds_per_write:
-            await asyncio.sleep(self._faults.seconds_per_write)
+            await _sleep_or_close(self._faults.seconds_per_write, file_obj)
         free = self._faults.free_bytes
         if free is not None:
             if free < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._faults.free_bytes = free - len(data)
-        written = super().write(file_obj, offset, data)
+        kept = data[:-1] if self._faults.lose_last_bytes else data
+        written = super().write(file_obj, offset, kept)
         assert isinstance(written, int)
-        return written
+        return len(data)
 
     def posix_rename(self, oldpath: bytes, newpath: bytes) -> Any:
         self._offered("posix_rename")
@@ -140,22 +145,29 @@ class FaultySftp(asyncssh.SFTPServer):
 
     def statvfs(self, path: bytes) -> Any:
         self._offered("statvfs")
+        if (free := self._faults.blocks_free) is not None:
+            gigabyte = 10**9
+            return asyncssh.SFTPVFSAttrs(gigabyte, gigabyte, 100, free, free, 100, 100, 100)
         return super().statvfs(path)
 
     async def fsync(self, file_obj: object) -> None:
         self._offered("fsync")
-        try:
-            await asyncio.sleep(self._faults.seconds_per_fsync)
-        except asyncio.CancelledError:
-            # As in `write`.
-            assert isinstance(file_obj, io.IOBase)
-            file_obj.close()
-            raise
+        await _sleep_or_close(self._faults.seconds_per_fsync, file_obj)
         super().fsync(file_obj)
 
     def _offered(self, name: str) -> None:
         if name in self._faults.unsupported:
             raise asyncssh.SFTPOpUnsupported("Operation unsupported")
+
+
+async def _sleep_or_close(seconds: float, file_obj: object) -> None:
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        # As in `FaultySftp.write`.
+        assert isinstance(file_obj, io.IOBase)
+        file_obj.close()
+        raise
 
 
 class AsyncsshTestServer(LoopbackSftpServer):

@@ -12,21 +12,8 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline.sftp.probe import STEPS
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-
-STEPS = [
-    "resolve",
-    "connect",
-    "host key",
-    "login",
-    "sftp",
-    "spool exists",
-    "spool writable",
-    "round trip",
-    "free space",
-    "clock difference",
-    "receipts readable",
-]
 
 
 def check(deployment: Deployment, *words: str) -> Result:
@@ -49,11 +36,12 @@ def latest_observation(deployment: Deployment) -> dg.AssetObservation:
 def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
+    deployment.faults.blocks_free = 50
     shown = check(deployment, "--json")
     assert shown.exit_code == 0, shown.output
     found = json.loads(shown.stdout)
-    assert found["ok"]
-    assert [step["name"] for step in found["steps"]] == STEPS
+    assert (found["ok"], found["warnings"]) == (True, 0)
+    assert [step["name"] for step in found["steps"]] == list(STEPS)
     assert all(step["outcome"] == "passed" and step["remedy"] is None for step in found["steps"])
     assert "position.json can be read" in found["steps"][-1]["detail"]
     text = check(deployment)
@@ -65,20 +53,40 @@ def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> N
     manual = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
     assert set(re.findall(r"^\| `ar-sync ([\w-]+)", manual, re.MULTILINE)) == set(main.commands)
     found = json.loads(check(deployment, "--json").stdout)
-    names = STEPS + [name for step in found["steps"] for name in step["figures"]]
+    names = [*STEPS] + [name for step in found["steps"] for name in step["figures"]]
     assert [name for name in names if f"`{name}`" not in manual] == []
     example = json.loads(manual.partition("```json\n")[2].partition("```")[0])
     assert example.keys() == found.keys()
     assert example["steps"][0].keys() == found["steps"][0].keys()
 
 
-def test_failed_step_is_the_last_and_says_what_to_do(deployment: Deployment) -> None:
+def test_failed_step_says_what_to_do_and_those_behind_it_are_not_tried(
+    deployment: Deployment,
+) -> None:
     deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/spoool"
     shown = check(deployment, "--json")
     assert shown.exit_code == 1
-    failed = json.loads(shown.stdout)["steps"][-1]
-    assert (failed["name"], failed["outcome"]) == ("spool exists", "failed")
-    assert "AR_SYNC_REMOTE_BKP_FLDR" in failed["remedy"]
+    found = json.loads(shown.stdout)
+    outcomes = {step["name"]: step["outcome"] for step in found["steps"]}
+    place = STEPS.index("spool exists")
+    assert outcomes == (
+        dict.fromkeys(STEPS[:place], "passed")
+        | {"spool exists": "failed"}
+        | dict.fromkeys(STEPS[place + 1 :], "not tried")
+    )
+    assert "AR_SYNC_REMOTE_BKP_FLDR" in found["steps"][place]["remedy"]
+    assert not found["ok"]
+
+
+def test_free_space_under_the_floor_is_a_warning_and_no_failure(deployment: Deployment) -> None:
+    deployment.faults.blocks_free = 9
+    shown = check(deployment, "--json")
+    assert shown.exit_code == 0, shown.output
+    found = json.loads(shown.stdout)
+    assert (found["ok"], found["warnings"]) == (True, 1)
+    assert "Archives can be published, with 1 warning." in check(deployment).stdout
+    deployment.sender_changes["AR_SYNC_FREE_SPACE_FLOOR"] = "8"
+    assert json.loads(check(deployment, "--json").stdout)["warnings"] == 0
 
 
 def test_mistake_in_the_settings_is_another_exit_code(deployment: Deployment) -> None:

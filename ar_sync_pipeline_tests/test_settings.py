@@ -203,7 +203,9 @@ def test_variable_of_the_other_side_and_of_the_tooling_is_no_mistake(
     load_sender_settings(
         sender_environ | {"AR_SYNC_BKPS_LIFETIME": "nonsense", "AR_SYNC_TEST_PG_BIN": "/usr/bin"}
     )
-    load_receiver_settings(receiver_environ | {"AR_SYNC_COMPLETE_CRON": "nonsense", "PATH": "/bin"})
+    load_receiver_settings(
+        receiver_environ | {"AR_SYNC_MAX_CONNECTIONS": "nonsense", "PATH": "/bin"}
+    )
 
 
 def test_value_of_an_unknown_variable_is_never_shown(receiver_environ: Environ) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
-
-from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
 _SETTLED_AFTER_NS = 2_000_000_000
 
 
-class FileStamp(BaseModel):
-    """A file's state; two equal stamps mean the same bytes."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True, slots=True)
+class FileStamp:
+    """A file's state; two equal stamps mean the same bytes. There is one for each picture."""
 
     device: int
     inode: int

@@ -269,8 +269,17 @@ class Manifest(_Strict):
         return chunks + files + media
 
     def to_json(self) -> bytes:
-        """Canonical JSON: sorted keys, no blanks, UTF-8."""
-        return canonical_json(self.model_dump(mode="json"))
+        """Canonical JSON: sorted keys, no blanks, UTF-8.
+
+        Media are spelled one by one: as Python objects all of them would take ten times the room.
+        """
+        fields = {
+            name: canonical_json(value)
+            for name, value in self.model_dump(mode="json", exclude={"media"}).items()
+        }
+        media = (canonical_json(entry.model_dump(mode="json")) for entry in self.media)
+        fields["media"] = b"[%b]" % b",".join(media)
+        return b"{%b}" % b",".join(b'"%b":%b' % (n.encode(), fields[n]) for n in sorted(fields))
 
     def signature(self, key: bytes) -> str:
         """HMAC-SHA256 of the manifest without its ``hmac`` field."""

@@ -41,7 +41,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-__all__ = ["ArchiveReader", "MemberStream", "ReadLimits", "open_archive", "verify_archive"]
+__all__ = [
+    "ArchiveReader",
+    "MemberStream",
+    "ReadLimits",
+    "open_archive",
+    "open_regular_file",
+    "verify_archive",
+]
 
 _PIECE_BYTES = 1024 * 1024
 _DEFAULT_LIMITS = ReadLimits()
@@ -59,7 +66,7 @@ def open_archive(path: Path, limits: ReadLimits = _DEFAULT_LIMITS) -> Iterator[A
         UnreadableArchiveError: the file cannot be opened or read.
         CorruptArchiveError: the name, the manifest or the size is wrong.
     """
-    with _open_regular_file(path) as file:
+    with open_regular_file(path) as file:
         yield ArchiveReader(path, file, limits)
 
 
@@ -289,7 +296,13 @@ class _ArchiveBytes:
         )
 
 
-def _open_regular_file(path: Path) -> io.BufferedReader:
+def open_regular_file(path: Path) -> io.BufferedReader:
+    """Open a file that anybody may have put there, unless it is a link, a pipe or a device.
+
+    Raises:
+        UnreadableArchiveError: the file cannot be opened.
+        CorruptArchiveError: it is not a regular file.
+    """
     # O_NONBLOCK: opening a named pipe must not wait for a writer; for files it does nothing.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:

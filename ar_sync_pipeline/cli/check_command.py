@@ -21,7 +21,7 @@ def check(as_json: bool) -> None:
 
     Each step is named and timed: resolve, connect, host key, login, sftp, spool exists, spool
     writable, round trip, free space, clock difference, receipts readable. The first one that
-    fails is the last one tried. Nothing is left behind.
+    fails is the last one tried. It ends within two minutes; nothing is left behind.
 
     Exit codes: 0 archives can be published, perhaps with warnings; 1 a step failed; 2 a mistake
     in the settings.
@@ -49,13 +49,22 @@ def _show(found: EndpointCheck) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
+    from ar_sync_pipeline.sync.check import milliseconds  # noqa: PLC0415
+
     table = Table("step", "", "ms", "found", box=None)
     table.columns[2].justify = "right"
+    table.columns[3].overflow = "fold"  # a fingerprint is there to be compared
     for step in found.steps:
         words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
-        table.add_row(step.name, str(step.outcome), f"{1000 * step.seconds:.1f}", Text(words))
+        table.add_row(step.name, str(step.outcome), milliseconds(step), Text(words))
     console = Console()
     console.print(table)
-    failed = found.failed
-    verdict = "Archives can be published." if failed is None else f"{failed.name} failed."
-    console.print(Text(f"{verdict} ({found.seconds:.1f} s)"))
+    console.print(Text(f"{_verdict(found)} ({found.seconds:.1f} s)"))
+
+
+def _verdict(found: EndpointCheck) -> str:
+    if found.failed is not None:
+        return f"{found.failed.name} failed."
+    count = len(found.warnings)
+    warned = f", with {count} warning{'s' * (count > 1)}" if count else ""
+    return f"Archives can be published{warned}."

@@ -64,6 +64,7 @@ def _show(done: Retention, *, dry_run: bool) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     table = Table("archive", "MB", "", "because")
+    table.columns[0].overflow = "fold"  # a name is there to be copied
     table.columns[1].justify = "right"
     for decision in done.decisions:
         archive = decision.archive

@@ -77,6 +77,7 @@ def _show(found: Status) -> None:
 
     table = Table("archives", "number", "newest", "note", title=f"as seen by the {found.side}")
     table.columns[1].justify = "right"
+    table.columns[2].overflow = "fold"  # a name is there to be copied
     for count in found.archives:
         table.add_row(count.state, f"{count.count:,}", Text(count.newest), Text(count.note))
     console = Console()

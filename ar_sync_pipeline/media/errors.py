@@ -5,6 +5,7 @@
     MediaFolderError (parked)      a folder or file that the operator must put right
     MediaSpaceError (parked)       the disk has no room
     MediaChangedError (transient)  a picture changed while it was being hashed
+    └── MediaGoneError             it is no longer there
     MediaContentError (terminal)   bytes that are not those which the manifest declares
     MediaNameError (terminal)      a name that would leave the folder, or is reserved
 """
@@ -24,6 +25,10 @@ class MediaSpaceError(ParkedError):
 
 class MediaChangedError(TransientError):
     """A file changed or went away between being found and being hashed."""
+
+
+class MediaGoneError(MediaChangedError):
+    """A file went away between being found and being hashed."""
 
 
 class MediaContentError(TerminalError):

@@ -6,6 +6,7 @@ taken for an option, and none leads out of the folder. A name that cannot travel
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -21,7 +22,7 @@ from ar_sync_pipeline.media.beneath import (
     open_file,
     open_parent,
 )
-from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
+from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError, MediaGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,9 +32,11 @@ _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _PIECE_BYTES = 1024 * 1024
+# Nothing is there, or a folder or a link has taken the place of the file or of a folder on its way.
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class MediaFile:
     """A media file that can travel.
 
@@ -152,24 +155,31 @@ def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
     """Describe each file for a manifest, one at a time, by reading it to its end.
 
     Raises:
-        MediaChangedError: a file went away, or changed while it was read.
+        MediaGoneError: a file went away.
+        MediaChangedError: a file changed while it was read.
     """
     for file in files:
         try:
             entry = _hash_file(file)
         except OSError as error:
-            raise _changed(file, str(error.strerror)) from error
+            kind = MediaGoneError if error.errno in _GONE else MediaChangedError
+            raise _changed(file, str(error.strerror), kind) from error
         yield entry
 
 
 def _hash_file(file: MediaFile) -> MediaEntry:
     with open_parent(file.folder, file.path) as (parent, name):
-        stream = os.fdopen(open_file(parent, name), "rb", buffering=0)
+        fd = open_file(parent, name)
+    try:
+        stream = os.fdopen(fd, "rb", buffering=0)
+    except IsADirectoryError:
+        os.close(fd)
+        raise
     digest = hashlib.sha256()
     with stream:
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
-            raise _changed(file, "it is no longer a regular file")
+            raise _changed(file, "it is no longer a regular file", MediaGoneError)
         size_bytes = 0
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)
@@ -234,8 +244,10 @@ def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
     )
 
 
-def _changed(file: MediaFile, change: str) -> MediaChangedError:
-    return MediaChangedError(
+def _changed(
+    file: MediaFile, change: str, kind: type[MediaChangedError] = MediaChangedError
+) -> MediaChangedError:
+    return kind(
         f"{_printable(str(file.location))} changed while it was hashed ({change})",
         remedy="build the archive again",
     )

@@ -1,9 +1,16 @@
-"""Keys of all assets, the same whether one Dagster instance or two run the code locations."""
+"""Keys and marks of all assets, the same whether one Dagster instance or two run the locations."""
+
+from collections.abc import Callable
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+
+
+def of_side(side: str) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
+    """Mark assets with the server that they belong to, for searching in one control plane."""
+    return lambda spec: spec.merge_attributes(tags={"ar_sync/side": side})
 
 
 def asset_name(catalog: Catalog, table: str) -> str:

@@ -12,19 +12,26 @@ RETRY_DELAY_SECONDS = 30
 
 
 @contextmanager
-def operator_errors() -> Iterator[None]:
+def operator_errors(
+    *, retry_delay_seconds: float | None = None, not_again: tuple[type[TransientError], ...] = ()
+) -> Iterator[None]:
     """Turn an engine's error into a failed or retried step that says one sentence.
 
-    A transient error is tried again, a few times with growing pauses; any other ends the step at
-    once. No traceback: it would hide the sentence, and the cause is not in this code.
+    A transient error is tried again, a few times; any other ends the step at once. No traceback:
+    it would hide the sentence, and the cause is not in this code.
+
+    Args:
+        retry_delay_seconds: between two attempts of the step, half a minute by default.
+        not_again: transient errors that the engine has tried again long enough already.
     """
     try:
         yield
     except TransientError as error:
         failure = _failure(error)
-        raise dg.RetryRequested(
-            max_retries=RETRIES, seconds_to_wait=RETRY_DELAY_SECONDS
-        ) from failure
+        if isinstance(error, not_again):
+            raise failure from None
+        delay = RETRY_DELAY_SECONDS if retry_delay_seconds is None else retry_delay_seconds
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=delay) from failure
     except ArSyncError as error:
         raise _failure(error) from None
 

@@ -75,7 +75,8 @@ def _drop(connection: Connection, parts: Sequence[_Part]) -> bool:
 
 
 # A definition does not tell everything: what carries more (a comment, a tablespace, a changed
-# trigger, a mark for CLUSTER or replication, a dependent object) stays.
+# trigger, a mark for CLUSTER or replication, a dependent object) stays. An owner may drop an index
+# without the right to make one in the schema, and a foreign key without that to refer.
 _INDEXES = """
 SELECT format('DROP INDEX %%I.%%I', n.nspname, c.relname) AS drop,
        pg_get_indexdef(i.indexrelid) AS restore
@@ -83,6 +84,7 @@ SELECT format('DROP INDEX %%I.%%I', n.nspname, c.relname) AS drop,
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE i.indrelid = ANY (%(tables)s::regclass[]) AND NOT i.indisunique AND NOT i.indisexclusion
+   AND has_schema_privilege(n.oid, 'CREATE')
    AND i.indisvalid AND NOT i.indisclustered AND NOT i.indisreplident
    AND c.relkind = 'i' AND NOT c.relispartition AND c.reltablespace = 0
    AND obj_description(c.oid, 'pg_class') IS NULL
@@ -96,7 +98,8 @@ SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', k.conrelid::regclass, k.con
        format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', k.conrelid::regclass, k.conname,
               pg_get_constraintdef(k.oid)) AS restore
   FROM pg_constraint k
- WHERE k.contype = 'f' AND k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
+ WHERE k.contype = 'f' AND has_table_privilege(k.confrelid, 'REFERENCES')
+   AND k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
    AND k.conrelid = ANY (%(tables)s::regclass[]) AND k.confrelid = ANY (%(tables)s::regclass[])
    AND obj_description(k.oid, 'pg_constraint') IS NULL
    AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')

@@ -22,6 +22,12 @@ def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
     ]
 
 
+def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list[str]:
+    """What the load's role may not do to the archive's tables, such as one that is new."""
+    shipped = (tables[table.name] for table in manifest.tables if table.name in tables)
+    return [f"{', '.join(held.denied)} on {held.name}" for held in shipped if held.denied]
+
+
 def schema_mismatches(
     manifest: Manifest, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> list[str]:

@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 
@@ -51,10 +52,13 @@ class AppliedArchive:
 
 def ensure_ledger(connection: Connection) -> None:
     """Make the schema and its tables where they are missing."""
-    exists = connection.execute("SELECT to_regclass('ar_sync.allowed_archive')").fetchone()
-    if exists is None or exists[0] is None:
+    row = connection.execute(_EXISTING).fetchone()
+    schema, tables = row or (None, None)
+    if tables is None:
         with connection.transaction():
-            connection.execute(_DDL)
+            if schema is None:
+                connection.execute("CREATE SCHEMA ar_sync")
+            connection.execute(_TABLES)
 
 
 @contextmanager
@@ -94,10 +98,14 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
 
 
 def read_sender(connection: Connection) -> SenderIdentity | None:
-    """The sender whose archives this receiver loads; None before the first load."""
+    """The sender whose archives this receiver loads; None before the first load.
+
+    It is the old system only as long as nobody else's archive was ever applied.
+    """
     row = connection.execute(
         "SELECT sender FROM ar_sync.applied_archive WHERE NOT superseded"
-        " ORDER BY applied_at DESC LIMIT 1"
+        " ORDER BY sender ->> 'system_identifier' = %s, applied_at DESC LIMIT 1",
+        [OLD_SYSTEM.system_identifier],
     ).fetchone()
     return SenderIdentity.model_validate(row[0]) if row else None
 
@@ -162,8 +170,10 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
     return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
 
 
-_DDL = """
-CREATE SCHEMA IF NOT EXISTS ar_sync;
+# Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
+# SCHEMA), which the role of a schema made by an administrator need not have.
+_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.allowed_archive')"
+_TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     archive_id   uuid PRIMARY KEY,
     name         text NOT NULL,

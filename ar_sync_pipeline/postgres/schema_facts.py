@@ -50,6 +50,7 @@ class TableFacts:
         primary_key: column names in key order.
         unique_keys: columns of every other unique index without expressions or predicate.
         size_bytes: of the heap, as of the last look.
+        denied: of SELECT, INSERT, UPDATE and DELETE, what this connection's role may not do.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TableFacts:
     unique_keys: tuple[tuple[str, ...], ...]
     foreign_keys: tuple[ForeignKey, ...] = field(default=())
     size_bytes: int = 0
+    denied: tuple[str, ...] = ()
 
     def column(self, name: str) -> ColumnFacts | None:
         """The column of this name, if there is one."""
@@ -146,6 +148,7 @@ def _table_facts(
         unique_keys=tuple(sorted({tuple(key) for key in row["unique_keys"] or ()})),
         foreign_keys=tuple(key for key in foreign_keys if key.table == row["name"]),
         size_bytes=row["size_bytes"],
+        denied=tuple(row["denied"]),
     )
 
 
@@ -170,6 +173,8 @@ class _ForeignKeyRow:
 _TABLES = """
 SELECT c.relname AS name,
        pg_table_size(c.oid) AS size_bytes,
+       ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+              WHERE NOT has_table_privilege(c.oid, p)) AS denied,
        (SELECT json_agg(a.attname ORDER BY k.position)
           FROM pg_index i
           CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k(attnum, position)

@@ -31,15 +31,19 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     sound = dg.AssetCheckSpec(
         "archives_sound",
         asset=key,
-        description="Every archive was whole, and made by this receiver's sender. If not: it is"
+        description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next archive carries"
-        " its rows.",
+        " its rows, and this passes again when one has. If it does not pass by itself, follow the"
+        " remedy. Blocks only a load that has no good archive.",
+        blocking=True,
     )
     fitting = dg.AssetCheckSpec(
         "archives_fit_schema",
         asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
-        " reason beside it; migrate the receiver, and it is loaded by itself.",
+        " reason beside it; migrate the receiver, and it is loaded by itself. Blocks only a load"
+        " that has no good archive.",
+        blocking=True,
     )
 
     @dg.asset(
@@ -72,16 +76,21 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
 
 
 def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
-    for name, refusals in (
-        ("archives_sound", admission.quarantined),
-        ("archives_fit_schema", admission.parked),
+    """What is wrong now, whichever run found it; an error only where this run has nothing good."""
+    for name, found, refusals in (
+        ("archives_sound", admission.lost, admission.quarantined),
+        ("archives_fit_schema", admission.waiting_for_schema, admission.parked),
     ):
+        wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
+        # One bad archive never keeps the good ones from being loaded.
+        nothing_good = bool(refusals) and not admission.admitted
         yield dg.AssetCheckResult(
             asset_key=admitted_key(),
             check_name=name,
-            passed=not refusals,
-            description=" ".join(str(refusal.error) for refusal in refusals) or None,
-            metadata={"archives": len(refusals)},
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
+            description=" ".join(wrong) or None,
+            metadata={"archives": len(wrong)},
         )
 
 
@@ -98,9 +107,10 @@ def _fail_on_refusals(admission: Admission) -> None:
 
 def _metadata(admission: Admission) -> dict[str, Any]:
     return {
+        "dagster/row_count": sum(manifest.row_count for manifest in admission.admitted),
         "archives": len(admission.admitted),
         "parked": len(admission.parked),
         "quarantined": len(admission.quarantined),
-        "rows": sum(manifest.row_count for manifest in admission.admitted),
-        "names": dg.MetadataValue.json(list(admission.names)),
+        "seconds": round(admission.seconds, 3),
+        "names": dg.MetadataValue.md("\n".join(f"- {name}" for name in admission.names) or "none"),
     }

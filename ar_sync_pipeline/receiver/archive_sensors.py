@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.run_state import unfinished_run
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import list_parked, list_waiting
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.old_archives import old_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}
@@ -36,7 +37,8 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
     def new_archives(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         spool = site.settings.remote_bkp_fldr
         parked = [a for a in list_parked(spool) if not kept_by_guard(a)]
-        found = [a for a in (*list_waiting(spool), *parked) if a.name.kind is kind]
+        old = old_archives_to_load(site.settings, site.clock())
+        found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
         if not found:
             return dg.SkipReason("No archive waits.")
         running = unfinished_run(context.instance, job.name)

@@ -8,14 +8,23 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.asset_keys import (
+    applied_archives_key,
+    of_side,
+    postprocessed_key,
+    receiver_table_key,
+)
+from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
 from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
-from ar_sync_pipeline.receiver.postprocessor import choose_postprocessor
+from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 
 
@@ -31,19 +40,39 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     complete, partial = complete_loaddata(), partial_loaddata()
     postprocessor = choose_postprocessor(site)
     definitions = dg.Definitions(
-        assets=[
-            admission_asset(site),
-            load_assets(site),
-            *([postprocess_asset(site, postprocessor)] if postprocessor else []),
-        ],
+        assets=dg.map_asset_specs(
+            of_side("receiver"),
+            [
+                *arriving_archives(site),
+                admission_asset(site),
+                with_freshness(load_assets(site), _policies(site)),
+                *([_postprocess(site, postprocessor)] if postprocessor else []),
+            ],
+        ),
+        asset_checks=[up_to_date_check(site)],
         jobs=[complete, partial],
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),
+            up_to_date_sensor(site),
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
     return with_alerts(definitions, settings, site.clock)
+
+
+def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
+    """Every load writes the ledger, a complete all tables."""
+    settings, catalog = site.settings, site.catalog
+    complete = every_complete(settings.complete_cron, settings.timezone)
+    tables = (receiver_table_key(catalog, table) for table in catalog.named_tables())
+    return {**dict.fromkeys(tables, complete), applied_archives_key(): within(settings.max_lag)}
+
+
+def _postprocess(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:
+    """It follows every load."""
+    policy = within(site.settings.max_lag + site.settings.transform_max_age)
+    return with_freshness(postprocess_asset(site, postprocessor), {postprocessed_key(): policy})
 
 
 def _now() -> datetime:

@@ -12,9 +12,14 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
+from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
-from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
+from ar_sync_pipeline.receiver.load_checks import (
+    digests_differ,
+    load_check_results,
+    load_check_specs,
+)
 from ar_sync_pipeline.receiver.load_metadata import (
     load_metadata,
     media_metadata,
@@ -40,6 +45,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 " names it becomes visible.",
                 kinds={"files"},
                 owners=OWNERS,
+                metadata={"dagster/uri": site.settings.receiver_media_fldr.as_uri()},
                 group_name=GROUP,
                 dagster_type=dg.Nothing,
                 is_required=False,
@@ -89,7 +95,11 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, names: list[str]
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
-            report = load_archives(site.settings, catalog, names, site.clock)
+            try:
+                report = load_archives(site.settings, catalog, names, site.clock)
+            except DigestMismatchError as error:
+                yield digests_differ(error)
+                raise
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = space_check_result(
@@ -108,11 +118,15 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 metadata={refusal.name: refusal.error.remedy for refusal in report.refused},
                 allow_retries=False,
             )
+        if report.media.warning:
+            dg.get_dagster_logger().warning(report.media.warning)
         yield dg.Output(None, "media", metadata=media_metadata(report))
         for table, plans in rows_by_table(report).items():
             if table in keys:
-                yield dg.Output(None, _output(keys[table]), metadata=table_metadata(plans))
-        yield dg.Output(None, "applied_archives", metadata=load_metadata(report, site.clock()))
+                shown = table_metadata(report, plans)
+                yield dg.Output(None, _output(keys[table]), metadata=shown)
+        summary = load_metadata(report, catalog, site.clock())
+        yield dg.Output(None, "applied_archives", metadata=summary)
 
     return load
 

@@ -1,13 +1,20 @@
-"""Checks of a load: everything applied, nothing missing, nothing that partials had forgotten."""
+"""Checks of a load: all applied, equal by digest, no hole, nothing that partials had forgotten."""
 
 from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
+from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.load import LoadReport
 
-_LOADED, _NO_HOLES, _NO_DRIFT = "archives_loaded", "no_holes", "no_drift"
+_LOADED, _DIGESTS, _NO_HOLES, _NO_DRIFT = (
+    "archives_loaded",
+    "digests_equal",
+    "no_holes",
+    "no_drift",
+)
 
 
 def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
@@ -19,7 +26,16 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
             asset=key,
             description="Every admitted archive was applied. If not: it is in the spool's parked or"
             " quarantine folder with the reason beside it. An archive that the delete guard keeps"
-            " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do.",
+            " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do. Until"
+            " then the others are loaded all the same.",
+        ),
+        dg.AssetCheckSpec(
+            _DIGESTS,
+            asset=key,
+            description="What was written is what the archives hold, compared chunk by chunk"
+            " before the load's transaction is committed. If not: nothing was changed and nothing"
+            " goes on; look for a trigger, a rule or somebody else that writes to the named table.",
+            blocking=True,
         ),
         dg.AssetCheckSpec(
             _NO_HOLES,
@@ -44,20 +60,30 @@ def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
     }
     holes = report.chain.holes if report.chain else ()
-    yield _result(
-        _LOADED, " ".join(str(refusal.error) for refusal in report.refused), len(report.refused)
-    )
-    yield _result(_NO_HOLES, "; ".join(map(str, holes)), len(holes))
+    damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
+    aside = [*map(str, report.kept), *map(str, damaged)]
+    yield _result(_LOADED, " ".join(aside), archives_not_applied=len(aside))
+    staged = sum(archive.chunks_staged for archive in report.loaded)
+    unchanged = sum(archive.chunks for archive in report.loaded) - staged
+    yield _result(_DIGESTS, "", chunks_compared=staged, chunks_equal_before=unchanged)
+    yield _result(_NO_HOLES, "; ".join(map(str, holes)), holes=len(holes))
     sentence = ", ".join(f"{rows:,} rows of {table}" for table, rows in drift.items())
-    yield _result(_NO_DRIFT, sentence, sum(drift.values()))
+    yield _result(_NO_DRIFT, sentence, rows_repaired=sum(drift.values()))
 
 
-def _result(name: str, sentence: str, count: int) -> dg.AssetCheckResult:
+def digests_differ(error: DigestMismatchError) -> dg.AssetCheckResult:
+    """What a load found that was rolled back because of it."""
+    return _result(_DIGESTS, str(error))
+
+
+def _result(name: str, sentence: str, **figures: int) -> dg.AssetCheckResult:
+    """A sentence says what is wrong; without one the check passes."""
+    grave = name in (_LOADED, _DIGESTS)
     return dg.AssetCheckResult(
         asset_key=applied_archives_key(),
         check_name=name,
-        passed=count == 0,
-        severity=dg.AssetCheckSeverity.ERROR if name == _LOADED else dg.AssetCheckSeverity.WARN,
+        passed=not sentence,
+        severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
         description=sentence or None,
-        metadata={"count": count},
+        metadata=figures,
     )

@@ -1,11 +1,17 @@
-"""What operators see of a load: rows by table, chunks, media, and how far behind it is."""
+"""What operators see of a load: rows by table, chunks, media, seconds, and how far behind it is."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.asset_keys import asset_name
+from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.postgres.merge import TablePlan
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.sync.load import LoadReport
 
 
@@ -18,14 +24,18 @@ def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
     return plans
 
 
-def table_metadata(plans: list[TablePlan]) -> dict[str, Any]:
-    """What a load did to one table."""
+def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, Any]:
+    """What a load did to one table, and the table's columns.
+
+    The number of all rows is given only where the load has counted them, behind a complete.
+    """
+    facts = report.tables.get(plans[-1].table)
+    whole = report.loaded[-1].manifest.kind is ArchiveKind.COMPLETE
     return {
+        **_changes(plans),
         "rows_shipped": sum(plan.row_count for plan in plans),
-        "rows_added": sum(plan.added for plan in plans),
-        "rows_changed": sum(plan.changed for plan in plans),
-        "rows_deleted": sum(plan.deleted for plan in plans),
-        "drift_repaired": sum(plan.drift or 0 for plan in plans),
+        **({"dagster/row_count": plans[-1].row_count} if whole else {}),
+        **(_schema(report, facts) if facts else {}),
     }
 
 
@@ -34,32 +44,69 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
     return {
         "files_installed": sum(archive.media_installed for archive in report.loaded),
         "files_unchanged": sum(archive.media_unchanged for archive in report.loaded),
+        "bytes_installed": sum(archive.media_bytes for archive in report.loaded),
+        "seconds": round(report.seconds.get("media", 0.0), 3),
+        "files_removed": report.media.removed,
+        **({"files_not_removed": report.media.warning} if report.media.warning else {}),
     }
 
 
-def load_metadata(report: LoadReport, now: datetime) -> dict[str, Any]:
-    """The load as a whole."""
-    until = report.chain.until if report.chain else None
-    holes = report.chain.holes if report.chain else ()
-    totals = {
-        table: table_metadata(plans) for table, plans in sorted(rows_by_table(report).items())
-    }
-    lines = ["| table | added | changed | deleted | drift repaired |", "|---|--:|--:|--:|--:|"]
-    lines += [
-        f"| {table} | {t['rows_added']:,} | {t['rows_changed']:,} | {t['rows_deleted']:,}"
-        f" | {t['drift_repaired']:,} |"
-        for table, t in totals.items()
-        if t["rows_added"] or t["rows_changed"] or t["rows_deleted"]
-    ]
+def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[str, Any]:
+    """The load as a whole; what may be long comes last."""
+    plans = rows_by_table(report)
     return {
-        "data_until": until.isoformat() if until else "no complete archive yet",
-        "lag_seconds": round((now - until).total_seconds(), 1) if until else -1.0,
-        "holes": len(holes),
+        **_position(report, now),
         "archives_applied": len(report.loaded),
         "archives_put_aside": len(report.refused),
         "archives_superseded": len(report.superseded),
-        "rows_by_table": dg.MetadataValue.md("\n".join(lines)),
-        "drift_repaired": sum(t["drift_repaired"] for t in totals.values()),
+        **_changes([plan for table in plans.values() for plan in table]),
+        "size_bytes": sum(archive.size_bytes for archive in report.loaded),
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
+        **seconds_by_phase(report.seconds),
+        "rows_by_table": _rows_as_table(plans, catalog),
     }
+
+
+def _position(report: LoadReport, now: datetime) -> dict[str, Any]:
+    if report.chain is None:
+        return {"data_until": "no complete archive has been applied yet", "holes": 0}
+    return {
+        "data_until": dg.MetadataValue.timestamp(report.chain.until),
+        "lag_seconds": round((now - report.chain.until).total_seconds(), 1),
+        "holes": len(report.chain.holes),
+    }
+
+
+def _changes(plans: Sequence[TablePlan]) -> dict[str, int]:
+    return {
+        "rows_added": sum(plan.added for plan in plans),
+        "rows_changed": sum(plan.changed for plan in plans),
+        "rows_deleted": sum(plan.deleted for plan in plans),
+        "drift_repaired": sum(plan.drift or 0 for plan in plans),
+    }
+
+
+def _rows_as_table(
+    plans: dict[str, list[TablePlan]], catalog: Catalog
+) -> dg.MarkdownMetadataValue | str:
+    totals = [(table, _changes(found)) for table, found in sorted(plans.items())]
+    return markdown_table(
+        ("table", "added", "changed", "deleted"),
+        [
+            (asset_name(catalog, table), t["rows_added"], t["rows_changed"], t["rows_deleted"])
+            for table, t in totals
+            if any(t.values())
+        ],
+    )
+
+
+def _schema(report: LoadReport, facts: TableFacts) -> dict[str, Any]:
+    shared = {
+        column.name
+        for archive in report.loaded
+        for table in archive.manifest.tables
+        if table.name == facts.name
+        for column in table.columns
+    }
+    return column_schema(facts.columns, facts.primary_key, own=lambda name: name not in shared)

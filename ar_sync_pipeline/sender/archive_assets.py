@@ -8,7 +8,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import archive_key, media_bundle_key
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
-from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, media_metadata
+from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.bundle_media import bundle_media
 from ar_sync_pipeline.sync.publish import publish_archive
@@ -37,8 +37,12 @@ def media_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec
     )
 
 
-def archive_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+def archive_spec(
+    site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey]
+) -> dg.AssetSpec:
     """The archive of a kind."""
+    to = site.settings
+    folder = to.remote_bkp_fldr / str(kind)
     return dg.AssetSpec(
         archive_key(kind),
         deps=[*tables, media_bundle_key(kind)],
@@ -46,6 +50,7 @@ def archive_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSp
         description=_ARCHIVE[kind],
         kinds={"sftp", "tar"},
         owners=OWNERS,
+        metadata={"dagster/uri": f"sftp://{to.remote_host}:{to.remote_port}{folder}"},
     )
 
 
@@ -54,8 +59,9 @@ def references_check(kind: ArchiveKind) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         "references_resolved",
         asset=media_bundle_key(kind),
-        description="Every file that a row names exists at the sender. If not: the names are in"
-        " the metadata; restore the files, or correct the rows.",
+        description="Every file that a row names exists at the sender. If not: the first names"
+        " are in the metadata; restore the files, or correct the rows. The archive is sent without"
+        " them.",
     )
 
 
@@ -73,7 +79,8 @@ def materialize_media(
         asset_key=media_bundle_key(kind),
         check_name=references_check(kind).name,
         severity=dg.AssetCheckSeverity.WARN,
-        metadata={"names_without_file": lost},
+        description=f"{lost} names in rows have no file that can be sent." if lost else None,
+        metadata={"names_without_file": lost, **lost_names(bundle)},
     )
     return dg.MaterializeResult(
         asset_key=media_bundle_key(kind), metadata=media_metadata(bundle), check_results=[check]
@@ -89,4 +96,6 @@ def materialize_archive(
         context.log.warning("The upload broke off. %s", error)
 
     published = publish_archive(site.settings, build, site.clock, on_retry=report)
-    return dg.MaterializeResult(asset_key=archive_key(kind), metadata=archive_metadata(published))
+    return dg.MaterializeResult(
+        asset_key=archive_key(kind), metadata=archive_metadata(published, site.catalog)
+    )

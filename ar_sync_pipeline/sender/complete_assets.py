@@ -15,13 +15,15 @@ from ar_sync_pipeline.sender.archive_assets import (
     references_check,
 )
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
-from ar_sync_pipeline.sender.snapshot_metadata import table_metadata
+from ar_sync_pipeline.sender.snapshot_metadata import no_rows_metadata, table_metadata
 from ar_sync_pipeline.sync.dump_tables import dump_complete
 from ar_sync_pipeline.sync.scratch import clean_scratch
 from ar_sync_pipeline.sync.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
+# The next complete is a day away, and this one is built: worth the wait for a receiver's restart.
+UPLOAD_RETRY_DELAY_SECONDS = 300
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
@@ -39,9 +41,11 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
         with operator_errors():
             return materialize_media(site, KIND, site.build(context))
 
-    @dg.multi_asset(name="complete_archive", specs=[archive_spec(KIND, keys)], pool=pool(KIND))
+    @dg.multi_asset(
+        name="complete_archive", specs=[archive_spec(site, KIND, keys)], pool=pool(KIND)
+    )
     def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with operator_errors():
+        with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
             return materialize_archive(context, site, KIND, site.build(context))
 
     return [tables, media_bundle, archive]
@@ -87,7 +91,8 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
                 )
             else:
                 context.log.warning("The sender has no table %s.", table)
-                yield dg.MaterializeResult(asset_key=key, metadata={"dagster/row_count": 0})
+                metadata = no_rows_metadata(None, table, catalog.schema_name)
+                yield dg.MaterializeResult(asset_key=key, metadata=metadata)
         strangers = sorted(set(found) - set(keys))
         if strangers:
             context.log.info("Also in the archive: %s.", ", ".join(strangers))

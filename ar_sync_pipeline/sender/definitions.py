@@ -1,13 +1,15 @@
 """The sender's code location: reads the settings, names assets, jobs and schedules."""
 
 import os
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
-from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
+from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
 from ar_sync_pipeline.operations.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
@@ -17,6 +19,7 @@ from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_c
 from ar_sync_pipeline.sender.partial_assets import partial_assets
 from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
 
 
@@ -34,23 +37,37 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
     definitions = dg.Definitions(
-        assets=[*complete_assets(site), *partial_assets(site, windows), endpoint_spec()],
-        asset_checks=[endpoint_check(site)],
+        assets=dg.map_asset_specs(of_side("sender"), [*_fresh(site, windows), endpoint_spec()]),
+        asset_checks=[endpoint_check(site), no_gap_check(site, windows)],
         jobs=[complete, partial, checker],
         schedules=[
             complete_schedule(settings, complete),
             partial_schedule(partial, windows),
             checker_schedule(checker),
         ],
+        sensors=[no_gap_sensor(site, windows)],
     )
     return with_alerts(
         definitions,
         settings,
         site.clock,
         checks_of_areas={dg.AssetCheckKey(endpoint_key(), CHECK): ENDPOINT},
-        # While the receiver cannot be reached nobody can hear it either.
-        muted={acknowledgement_check_spec().key: ENDPOINT.cause},
+        # While the receiver cannot be reached it is not heard either, and windows cannot be sent.
+        muted=dict.fromkeys((acknowledgement_check_spec().key, no_gap_spec().key), ENDPOINT.cause),
     )
+
+
+def _fresh(
+    site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
+) -> Iterator[dg.AssetsDefinition]:
+    """All assets of the dumps, with how old each may become."""
+    settings = site.settings
+    for assets in complete_assets(site):
+        policy = every_complete(settings.complete_cron, settings.timezone)
+        yield with_freshness(assets, dict.fromkeys(assets.keys, policy))
+    for assets in partial_assets(site, windows):
+        policy = every_window(settings.partial_interval)
+        yield with_freshness(assets, dict.fromkeys(assets.keys, policy))
 
 
 def _now() -> datetime:

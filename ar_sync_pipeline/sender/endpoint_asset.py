@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
-from ar_sync_pipeline.sync.check import EndpointCheck, check_endpoint
+from ar_sync_pipeline.sync.check import EndpointCheck, check_endpoint, milliseconds
 
 CHECK = "archives_can_be_published"
 
@@ -75,7 +75,7 @@ def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
 def _metadata(found: EndpointCheck) -> dict[str, Any]:
     lines = ["| step | | ms | found |", "|---|---|--:|---|"]
     lines += [
-        f"| {step.name} | {step.outcome} | {1000 * step.seconds:.1f} | {_cell(step.detail)} |"
+        f"| {step.name} | {step.outcome} | {milliseconds(step)} | {_cell(step.detail)} |"
         for step in found.steps
     ]
     return {

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import archive_key, referenced_rows_key, snapshot_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -23,7 +23,12 @@ from ar_sync_pipeline.sender.archive_assets import (
     references_check,
 )
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
-from ar_sync_pipeline.sender.snapshot_metadata import dump_summary, table_metadata
+from ar_sync_pipeline.sender.snapshot_metadata import (
+    no_rows_metadata,
+    referenced_metadata,
+    table_metadata,
+)
+from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
 from ar_sync_pipeline.sync.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.scratch import clean_scratch
@@ -46,7 +51,7 @@ def partial_assets(
 
     @dg.multi_asset(
         name="partial_archive",
-        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(KIND, tables)],
+        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(site, KIND, tables)],
         check_specs=[
             references_check(KIND),
             acknowledgement_check_spec(),
@@ -59,7 +64,8 @@ def partial_assets(
     def partial_archive(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        with operator_errors():
+        # With a dead line the next window's run takes everything along, by the watermark.
+        with operator_errors(not_again=ROAD_ERRORS):
             build = site.build(context)
             clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
             start = starting_point(site.settings, site.clock())
@@ -70,7 +76,7 @@ def partial_assets(
                 site.settings.free_space_floor,
             )
             dump = _dump(site, context, build, windows, start)
-            yield from _tables(dump, keys, catalog.schema_name)
+            yield from _tables(dump, keys, catalog)
             yield materialize_media(site, KIND, build)
             yield materialize_archive(context, site, KIND, build)
 
@@ -78,17 +84,22 @@ def partial_assets(
 
 
 def _tables(
-    dump: TableDump, keys: dict[str, dg.AssetKey], schema: str
+    dump: TableDump, keys: dict[str, dg.AssetKey], catalog: Catalog
 ) -> Iterator[dg.MaterializeResult]:
     found = {table.name: table for table in dump.tables}
     for table, key in keys.items():
-        metadata: dict[str, Any] = {"dagster/partition_row_count": 0}
         if table in found:
-            metadata = table_metadata(found[table], schema)
-            metadata["dagster/partition_row_count"] = metadata.pop("dagster/row_count")
+            metadata = table_metadata(found[table], catalog.schema_name)
+        else:
+            columns = dump.columns.get(table)
+            metadata = no_rows_metadata(columns, table, catalog.schema_name)
+        count = metadata.pop("dagster/row_count")
+        metadata = {"dagster/partition_row_count": count, **metadata}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     others = [table for name, table in sorted(found.items()) if name not in keys]
-    yield dg.MaterializeResult(asset_key=referenced_rows_key(), metadata=dump_summary(others, dump))
+    yield dg.MaterializeResult(
+        asset_key=referenced_rows_key(), metadata=referenced_metadata(others, dump, catalog)
+    )
 
 
 def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]:

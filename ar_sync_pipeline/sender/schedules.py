@@ -68,7 +68,7 @@ def partial_schedule(
         running = unfinished_run(context.instance, job.name)
         if running is not None:
             return dg.SkipReason(f"Run {running} is still at work; the next tick catches up.")
-        missing = _missing_windows(context.instance, key, windows, now)
+        missing = missing_windows(context.instance, key, windows, now)
         if not missing:
             return dg.SkipReason("No window is missing.")
         return dg.RunRequest(
@@ -82,7 +82,7 @@ def partial_schedule(
     return partial_dump_schedule
 
 
-def _missing_windows(
+def missing_windows(
     instance: dg.DagsterInstance,
     key: dg.AssetKey,
     windows: dg.TimeWindowPartitionsDefinition,

@@ -5,7 +5,11 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.archive.manifest import Column, TableManifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.asset_keys import asset_name
+from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.sync.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump_tables import TableDump
 from ar_sync_pipeline.sync.publish import PublishedArchive
@@ -15,40 +19,45 @@ _SHOWN = 20
 
 def table_metadata(table: TableManifest, schema: str) -> dict[str, Any]:
     """A table's rows and size in the archive."""
-    stored = sum(chunk.size_bytes for chunk in table.chunks)
-    raw = sum(chunk.raw_bytes for chunk in table.chunks)
     return {
         "dagster/row_count": table.row_count,
         "dagster/table_name": f"{schema}.{table.name}",
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn(
-                    column.name,
-                    column.type,
-                    constraints=dg.TableColumnConstraints(nullable=column.nullable),
-                )
-                for column in table.columns
-            ]
-        ),
-        "size_bytes": stored,
-        "compression_ratio": round(raw / stored, 2) if stored else 1.0,
+        **column_schema(table.columns, table.primary_key),
+        "size_bytes": _stored(table),
+        "compression_ratio": _ratio([table]),
         "chunks": len(table.chunks),
     }
 
 
-def dump_summary(tables: Sequence[TableManifest], dump: TableDump) -> dict[str, Any]:
-    """Several tables at once, with the rows of each as a table."""
-    lines = ["| table | rows | KB |", "|---|--:|--:|"]
-    lines += [
-        f"| {t.name} | {t.row_count:,} | {sum(c.size_bytes for c in t.chunks) / 1000:,.1f} |"
-        for t in tables
-        if t.row_count
-    ]
+def no_rows_metadata(columns: Sequence[Column] | None, table: str, schema: str) -> dict[str, Any]:
+    """A table of which nothing came along; figures all the same, so that charts have no holes.
+
+    Args:
+        columns: None: the sender has no such table.
+    """
     return {
-        "dagster/row_count": sum(table.row_count for table in tables),
-        "rows_by_table": dg.MetadataValue.md("\n".join(lines)),
-        "snapshot_at": dump.watermark.snapshot_at.isoformat(),
-        "carries_changes_since": dump.since.snapshot_at.isoformat() if dump.since else "window",
+        "dagster/row_count": 0,
+        "dagster/table_name": f"{schema}.{table}",
+        **(column_schema(columns) if columns else {}),
+        "size_bytes": 0,
+        "chunks": 0,
+    }
+
+
+def referenced_metadata(
+    tables: Sequence[TableManifest], dump: TableDump, catalog: Catalog
+) -> dict[str, Any]:
+    """Several tables at once, with the rows of each as a table."""
+    since = dump.since
+    return {
+        "dagster/partition_row_count": sum(table.row_count for table in tables),
+        "tables": len(tables),
+        "size_bytes": sum(_stored(table) for table in tables),
+        "snapshot_at": dg.MetadataValue.timestamp(dump.watermark.snapshot_at),
+        "carries_changes_since": dg.MetadataValue.timestamp(since.snapshot_at)
+        if since
+        else "the window's start",
+        "rows_by_table": _rows_as_table(tables, catalog),
     }
 
 
@@ -59,27 +68,63 @@ def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
         "size_bytes": bundle.size_bytes,
         "missing_files": len(bundle.missing),
         "refused_names": len(bundle.refused),
-        "missing_names": dg.MetadataValue.json(list(bundle.missing[:_SHOWN])),
-        "refused": dg.MetadataValue.json([list(pair) for pair in bundle.refused[:_SHOWN]]),
+        "seconds": round(bundle.seconds, 3),
     }
 
 
-def archive_metadata(archive: PublishedArchive) -> dict[str, Any]:
-    """The archive in the spool and its transfer."""
+def lost_names(bundle: MediaBundle) -> dict[str, Any]:
+    """The first names that could not be found or were refused; nothing where all were found."""
+    lost = [*((name, "no such file") for name in bundle.missing), *bundle.refused]
+    if not lost:
+        return {}
+    return {"names": markdown_table(("name", "problem"), [(f"`{n}`", p) for n, p in lost[:_SHOWN]])}
+
+
+def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, Any]:
+    """The archive in the spool and its transfer; what may be long comes last."""
     manifest, transfer = archive.manifest, archive.publication
+    partial = manifest.kind is ArchiveKind.PARTIAL
     seconds = max(transfer.seconds, 0.001)
     return {
         "archive": manifest.name.applied,
-        "archive_id": str(manifest.archive_id),
-        "dagster/row_count": manifest.row_count,
+        "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot_at),
+        "lag_seconds": round(archive.age.total_seconds(), 1),
+        f"dagster/{'partition_row_count' if partial else 'row_count'}": manifest.row_count,
         "size_bytes": archive.size_bytes,
+        "compression_ratio": _ratio(manifest.tables),
         "media_files": len(manifest.media),
-        "snapshot_at": manifest.snapshot_at.isoformat(),
-        "upload_seconds": round(transfer.seconds, 3),
+        "media_bytes": sum(entry.size_bytes for entry in manifest.media),
+        **seconds_by_phase(archive.seconds),
         "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),
         "resumed_bytes": transfer.resumed_bytes,
         "attempts": transfer.attempts,
         "connections": transfer.connections,
         "sha256_confirmed": transfer.sha256_confirmed,
         "already_there": transfer.already_there,
+        "archive_id": str(manifest.archive_id),
+        "rows_by_table": _rows_as_table(manifest.tables, catalog),
     }
+
+
+def _rows_as_table(
+    tables: Sequence[TableManifest], catalog: Catalog
+) -> dg.MarkdownMetadataValue | str:
+    return markdown_table(
+        ("table", "rows", "KB"),
+        [
+            (asset_name(catalog, table.name), table.row_count, round(_stored(table) / 1000, 1))
+            for table in sorted(tables, key=lambda table: -table.row_count)
+            if table.row_count
+        ],
+    )
+
+
+def _stored(table: TableManifest) -> int:
+    return sum(chunk.size_bytes for chunk in table.chunks)
+
+
+def _ratio(tables: Sequence[TableManifest]) -> float:
+    """How many times smaller the rows became; 1.0 where there are none."""
+    stored = sum(map(_stored, tables))
+    raw = sum(chunk.raw_bytes for table in tables for chunk in table.chunks)
+    return round(raw / stored, 2) if stored else 1.0

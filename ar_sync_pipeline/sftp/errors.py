@@ -24,6 +24,7 @@ TerminalError                   a person has to act
 ├── RemoteNameError             a name that is not allowed over there
 ├── RemoteFileTooLargeError     a small file that is not small
 ├── SourceChangedError          the file changed while it was being sent
+├── DamagedUploadError          what lies there is not what was sent, though every write succeeded
 └── ArchiveConflictError        another archive of the same name is already there
 """
 
@@ -114,6 +115,13 @@ class RemoteFileTooLargeError(TerminalError):
 
 class SourceChangedError(TerminalError):
     """The bytes that were sent are not those that were promised."""
+
+
+class DamagedUploadError(TerminalError):
+    """The receiver confirmed every write and holds other bytes; once is tried again, twice is not.
+
+    Every byte of the way is protected (RFC 4253, section 6.4), so the fault is behind it.
+    """
 
 
 class ArchiveConflictError(TerminalError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.probe_spool import check_the_spool
-from ar_sync_pipeline.sftp.probe_steps import ProbeOutcome, ProbeStep, StepRecord
+from ar_sync_pipeline.sftp.probe_steps import STEPS, ProbeOutcome, ProbeStep, StepRecord
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
 
 if TYPE_CHECKING:
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
-__all__ = ["ProbeOutcome", "ProbeStep", "probe"]
+__all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 
-# A person waits for the answer.
-_LIMITS = SessionLimits(
-    resolve_seconds=10, connect_seconds=10, opening_seconds=40, silence_seconds=30
+# Together 110 s: whatever hangs, a person who waits has the answer within two minutes.
+LIMITS = SessionLimits(
+    resolve_seconds=10,
+    connect_seconds=10,
+    opening_seconds=60,
+    silence_seconds=30,
+    whole_seconds=50,
 )
 
 
@@ -31,6 +35,7 @@ def probe(
     clock: Callable[[], datetime],
     limits: SessionLimits | None = None,
     judge_receipt: Callable[[str, bytes], None] | None = None,
+    free_floor_percent: float = 0,
 ) -> list[ProbeStep]:
     """Walk the whole way of an archive with a test file; stop at the first step that fails.
 
@@ -43,15 +48,16 @@ def probe(
         limits: of the session; by default shorter than an upload's.
         judge_receipt: told the name and the content of the newest receipt; raises an
             `ArSyncError` if it is not one.
+        free_floor_percent: less free space than this is a warning.
 
     Returns:
-        The steps that were tried, in order; only the last one can have failed.
+        All steps in order; those behind one that failed were not tried.
     """
     record = StepRecord(endpoint)
     try:
-        with open_session(endpoint, limits or _LIMITS, observe=record.opening) as session:
+        with open_session(endpoint, limits or LIMITS, observe=record.opening) as session:
             record.describe_opening(session)
-            check_the_spool(record, session, spool, clock, judge_receipt)
+            check_the_spool(record, session, spool, clock, judge_receipt, free_floor_percent)
     except ArSyncError as error:
         record.close(error)
     return record.steps

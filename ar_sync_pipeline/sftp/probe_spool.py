@@ -44,6 +44,7 @@ def check_the_spool(
     spool: PurePosixPath,
     clock: Callable[[], datetime],
     judge_receipt: Callable[[str, bytes], None] | None,
+    free_floor_percent: float,
 ) -> None:
     """Walk the way of an archive in the spool, with a test file that nobody takes for one.
 
@@ -66,7 +67,7 @@ def check_the_spool(
         with suppress(ArSyncError):
             test.remove()
     with record.step("free space") as found:
-        found.append(_judge_free_space(session.free_bytes(spool)))
+        found.append(_judge_free_space(session.space(spool), free_floor_percent))
     with record.step("clock difference") as found:
         found.append(_judge_clock(*written_at))
     with record.step("receipts readable") as found:
@@ -156,14 +157,18 @@ def _read_receipts(
     return Finding(f"{len(names)} receipts are there, {newest} can be read", figures=figures)
 
 
-def _judge_free_space(free_bytes: int | None) -> Finding:
-    if free_bytes is None:
+def _judge_free_space(space: protocol.RemoteSpace | None, floor_percent: float) -> Finding:
+    if space is None:
         return Finding(
             "the server cannot tell its free space (statvfs@openssh.com)",
             "watch the free space at the receiver; OpenSSH's server would tell it",
         )
-    detail, figures = f"{free_bytes:,} bytes are free", {"free_gb": free_bytes / 1e9}
-    if free_bytes < _LITTLE_FREE_BYTES:
+    detail = f"{space.free_bytes:,} bytes are free, {space.free_percent:.1f} %"
+    figures = {"free_gb": space.free_bytes / 1e9, "free_percent": space.free_percent}
+    if space.free_percent < floor_percent:
+        remedy = f"make room at the receiver, less than {floor_percent:g} % is free"
+        return Finding(detail, remedy, figures)
+    if space.free_bytes < _LITTLE_FREE_BYTES:
         return Finding(detail, "make sure that two complete archives fit", figures)
     return Finding(detail, figures=figures)
 
@@ -173,7 +178,7 @@ def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> Findi
         return Finding("the server does not tell when a file was written")
     # A file's time over SFTP version 3 has whole seconds.
     difference = modified_at_seconds + 0.5 - local_seconds
-    detail = f"the receiver's clock differs by {difference:+.0f} s"
+    detail = f"the receiver's clock differs by {round(difference):+d} s"
     figures = {"clock_difference_seconds": difference}
     if abs(difference) > _CLOCK_TOLERANCE_SECONDS:
         remedy = "set both clocks with NTP; lags that are shown are off by this"

@@ -18,12 +18,25 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sftp.session import SftpSession
 
 
+# In the order in which they are tried.
+STEPS = (
+    *map(str, OpeningStep),
+    "spool exists",
+    "spool writable",
+    "round trip",
+    "free space",
+    "clock difference",
+    "receipts readable",
+)
+
+
 class ProbeOutcome(StrEnum):
     """How a step ended."""
 
     PASSED = "passed"
     WARNED = "warned"
     FAILED = "failed"
+    NOT_TRIED = "not tried"
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,7 @@ class ProbeStep:
 
     Attributes:
         name: what was tried, in a word or two.
-        outcome: passed, passed with a warning, or failed.
+        outcome: passed, passed with a warning, failed, or not tried because one before it failed.
         seconds: how long it took.
         detail: one sentence on what was found.
         remedy: what to do about it; None where nothing is to be done.
@@ -49,7 +62,7 @@ class ProbeStep:
     @property
     def ok(self) -> bool:
         """Whether the next step could follow."""
-        return self.outcome is not ProbeOutcome.FAILED
+        return self.outcome in {ProbeOutcome.PASSED, ProbeOutcome.WARNED}
 
 
 @dataclass(frozen=True)
@@ -101,11 +114,17 @@ class StepRecord:
         self._add(OpeningStep.HOST_KEY, seconds, Finding(detail, remedy), at=index)
 
     def close(self, error: ArSyncError) -> None:
-        """Add the step that failed."""
+        """Add the step that failed, and those behind it."""
         name, seconds = self._failed
         self.steps.append(
             ProbeStep(str(name), ProbeOutcome.FAILED, seconds, error.problem, error.remedy)
         )
+        tried = {step.name for step in self.steps}
+        self.steps += [
+            ProbeStep(later, ProbeOutcome.NOT_TRIED, 0, f"not tried, since {name} failed")
+            for later in STEPS
+            if later not in tried
+        ]
 
     def _add(self, name: str, seconds: float, found: Finding, at: int | None = None) -> None:
         outcome = ProbeOutcome.PASSED if found.remedy is None else ProbeOutcome.WARNED

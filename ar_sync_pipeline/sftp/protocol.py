@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from dataclasses import dataclass
 from typing import Any, cast
 
 from paramiko import SFTPAttributes, SFTPClient
@@ -217,13 +218,32 @@ def write_block_bytes(client: SFTPClient) -> int:
     return LARGE_WRITE_BLOCK_BYTES if write >= LARGE_WRITE_BLOCK_BYTES else WRITE_BLOCK_BYTES
 
 
-def free_bytes(client: SFTPClient, path: str) -> int:
-    """Bytes that the account may still write at ``path`` (``statvfs@openssh.com``).
+@dataclass(frozen=True)
+class RemoteSpace:
+    """How full a file system at the receiver is, counted as ``df`` does.
+
+    Attributes:
+        free_bytes: what the account may still write; the reserve of root left out.
+        usable_bytes: free and used together.
+    """
+
+    free_bytes: int
+    usable_bytes: int
+
+    @property
+    def free_percent(self) -> float:
+        """Free space in percent of what ordinary accounts can fill."""
+        return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
+
+
+def file_system_space(client: SFTPClient, path: str) -> RemoteSpace:
+    """How full the file system at ``path`` is (``statvfs@openssh.com``).
 
     Raises:
         OSError: if the server does not offer it.
     """
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "statvfs@openssh.com", path)
     fields = [reply.get_int64() for _ in range(5)]
-    _block_size, fragment_size, _blocks, _free, available = fields
-    return fragment_size * available
+    _block_size, fragment_size, blocks, free, available = fields
+    usable = blocks - free + available
+    return RemoteSpace(fragment_size * available, fragment_size * usable)

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING
 
 import stamina
 
-from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
-    ConnectionLostError,
+    DamagedUploadError,
     ReceiverDiskFullError,
     RefusedByServerError,
     RemoteFileMissingError,
     RemoteNameError,
-    UnreachableHostError,
-    UnresolvableHostError,
 )
 from ar_sync_pipeline.sftp.pace import Pace
+from ar_sync_pipeline.sftp.patience import Patience, RetryPlan
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import PurePosixPath
 
+    from ar_sync_pipeline.errors import ArSyncError
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 _FINGERPRINT_DIGITS = 16
@@ -43,10 +42,6 @@ _SPACE_FACTOR = 1.05
 _HEAD_BYTES = 64 * 1024
 _ROUND_TRIP_PER_CONNECTION_SECONDS = 0.01
 _BYTES_PER_CONNECTION = 16 * 2**20
-# What may pass by itself. That a picture changed under the sender's hands is also transient, but
-# sending the same archive once more would be no use: it has to be built again.
-ROAD_ERRORS = (UnresolvableHostError, UnreachableHostError, ConnectionLostError)
-
 
 # Failures reach the caller through ``on_retry``; stamina's own report goes to standard output,
 # where commands print their JSON.
@@ -94,23 +89,6 @@ class TransferLimits:
     bytes_per_second: float | None = None
 
 
-@dataclass(frozen=True)
-class RetryPlan:
-    """How often and how long a publication is tried again after the road was at fault.
-
-    Attributes:
-        attempts: connections at most.
-        total_seconds: no attempt starts later than this after the first.
-        first_wait_seconds: doubled after each attempt, with jitter.
-        longest_wait_seconds: between two attempts.
-    """
-
-    attempts: int = 8
-    total_seconds: float = 3600
-    first_wait_seconds: float = 2
-    longest_wait_seconds: float = 60
-
-
 def publish(
     session: SftpSession,
     source: Publishable,
@@ -138,6 +116,7 @@ def publish(
 
     Raises:
         ArchiveConflictError: if another archive bears this name.
+        DamagedUploadError: if what arrived is not what was sent; it was removed.
         ReceiverDiskFullError: if the free space is less than 1.05 times what is still to be sent.
         SpoolMissingError: if the spool is not there.
         TransientError: if the connection was lost; call again on a new session.
@@ -184,32 +163,24 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
 ) -> Publication:
     """`publish` on as many connections as it needs; only a fault of the road is tried again.
 
+    As long as something new arrives there is no end to the attempts; once nothing does, they end
+    within the plan's time. An upload that arrives damaged is repeated once.
+
     Args:
         on_retry: told of each failure that is followed by another attempt or by the end.
 
     Raises:
         ArSyncError: as `publish` and `open_session`; the last error of the road if the plan ends.
     """
-    plan = plan or RetryPlan()
-    started, tally = time.monotonic(), _Tally(progress or _ignore)
-
-    def is_worth_another(error: Exception) -> bool:
-        worth = isinstance(error, ROAD_ERRORS)
-        if worth and on_retry is not None and isinstance(error, ArSyncError):
-            on_retry(error)
-        return worth
-
+    patience = Patience(plan or RetryPlan(), on_retry)
+    started, tally = time.monotonic(), _Tally(progress or _ignore, patience)
+    whole = limits or SessionLimits()
     for attempt in stamina.retry_context(
-        on=is_worth_another,
-        attempts=plan.attempts,
-        timeout=plan.total_seconds,
-        wait_initial=plan.first_wait_seconds,
-        wait_max=plan.longest_wait_seconds,
-        wait_jitter=plan.first_wait_seconds,
+        on=patience.seconds_to_next_attempt, attempts=None, timeout=None
     ):
         with attempt:
             tally.start_attempt()
-            with open_session(endpoint, limits) as session:
+            with open_session(endpoint, patience.limits(whole)) as session:
                 result = publish(
                     session,
                     source,
@@ -232,8 +203,9 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
 class _Tally:
     """Adds up what all attempts sent, from the progress that they report."""
 
-    def __init__(self, forward: Callable[[int, int], None]) -> None:
+    def __init__(self, forward: Callable[[int, int], None], patience: Patience) -> None:
         self._forward = forward
+        self._patience = patience
         self._last: int | None = None
         self.sent_bytes = 0
 
@@ -243,6 +215,7 @@ class _Tally:
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         self.sent_bytes += 0 if self._last is None else done_bytes - self._last
         self._last = done_bytes
+        self._patience.arrived(done_bytes)
         self._forward(done_bytes, total_bytes)
 
 
@@ -312,10 +285,11 @@ def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixP
         return False
     if there != source.sha256:
         session.remove(part)
-        raise ConnectionLostError(
+        raise DamagedUploadError(
             f"{part} at {session.endpoint.host} has other content than was sent (sha256 {there}"
-            f" instead of {source.sha256})",
-            remedy="nothing if a retry succeeds; else check the receiver's disk",
+            f" instead of {source.sha256}), though every write was confirmed",
+            remedy="check the receiver's disk and memory, which damage data; nothing of the archive"
+            " is left there, the next run sends it again",
         )
     return True
 
@@ -367,11 +341,11 @@ def _difference(
 
 
 def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: int) -> None:
-    free = session.free_bytes(spool)
-    if free is None or needed_bytes * _SPACE_FACTOR <= free:
+    space = session.space(spool)
+    if space is None or needed_bytes * _SPACE_FACTOR <= space.free_bytes:
         return
     raise ReceiverDiskFullError(
-        f"{needed_bytes:,} bytes are to be sent and only {free:,} are free in {spool}"
+        f"{needed_bytes:,} bytes are to be sent and only {space.free_bytes:,} are free in {spool}"
         f" at {session.endpoint.host}",
         remedy="free space at the receiver, or shorten AR_SYNC_BKPS_LIFETIME there",
     )

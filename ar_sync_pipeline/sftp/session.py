@@ -8,9 +8,9 @@ import socket
 import stat
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import paramiko
 from paramiko.sftp import SFTPError
@@ -60,17 +60,31 @@ class SessionLimits:
     Attributes:
         resolve_seconds: for the host's address.
         connect_seconds: for a TCP connection, all addresses together.
-        opening_seconds: from the first byte to an open SFTP channel.
+        opening_seconds: from the host's name to an open SFTP channel, all together.
         silence_seconds: for any later call without progress; the kernel's own limit for a dead
-            network is 60 s, this one also covers a server that is alive but frozen.
+            network is 60 s too, this one also covers a server that is alive but frozen.
         disk_bytes_per_second: slowest disk for which the server's fsync is waited.
+        whole_seconds: for everything that is done in the open session, together; None: no limit,
+            since an upload may rightly take hours.
     """
 
-    resolve_seconds: float = 20
-    connect_seconds: float = 15
-    opening_seconds: float = 60
-    silence_seconds: float = 90
+    resolve_seconds: float = 10
+    connect_seconds: float = 10
+    opening_seconds: float = 30
+    silence_seconds: float = 60
     disk_bytes_per_second: float = 5_000_000
+    whole_seconds: float | None = None
+
+    def within(self, seconds: float) -> Self:
+        """These limits, shortened so that opening and one silence end within so many seconds."""
+        share = seconds / (self.opening_seconds + self.silence_seconds)
+        if share >= 1:
+            return self
+        return replace(
+            self,
+            opening_seconds=share * self.opening_seconds,
+            silence_seconds=share * self.silence_seconds,
+        )
 
 
 class SftpSession:
@@ -93,6 +107,8 @@ class SftpSession:
         self.client = client
         self._watchdog = watchdog
         self._round_trip_seconds = math.inf
+        whole = limits.whole_seconds
+        self._end = None if whole is None else time.monotonic() + whole
 
     def progress(self) -> None:
         """Tell the watchdog that the current call moved on."""
@@ -109,9 +125,8 @@ class SftpSession:
             path: to what it is done.
             total_seconds: at most in all; as long as it makes progress by default.
         """
-        silence = self.limits.silence_seconds
         try:
-            with self._watchdog.watching(silence_seconds=silence, total_seconds=total_seconds):
+            with self._bounded(total_seconds):
                 yield
         except ArSyncError:
             raise
@@ -181,10 +196,10 @@ class SftpSession:
         found = self._attributes(path)
         return None if found is None else found.st_mtime
 
-    def free_bytes(self, path: PurePosixPath) -> int | None:
-        """Bytes that can still be written at ``path``; None if the server cannot tell."""
+    def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
+        """How full the file system of ``path`` is; None if the server cannot tell."""
         with self.calling("asking for the free space of", path):
-            return self._free_bytes(path)
+            return self._space(path)
 
     def file_names(self, folder: PurePosixPath) -> list[str]:
         """Names of the regular files of a folder, as the server tells them, not validated."""
@@ -273,9 +288,9 @@ class SftpSession:
             took = time.monotonic() - started
             self._round_trip_seconds = min(self._round_trip_seconds, took)
 
-    def _free_bytes(self, path: PurePosixPath) -> int | None:
+    def _space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
         try:
-            return protocol.free_bytes(self.client, str(path))
+            return protocol.file_system_space(self.client, str(path))
         except OSError as error:
             if not _is_unsupported(error):
                 raise
@@ -309,28 +324,41 @@ class SftpSession:
             return full
         return RefusedByServerError(
             f"{where} was refused ({error})",
-            remedy="see the receiver's sshd or sftp-server log for the reason",
+            remedy="see the receiver's sshd or sftp-server log for the reason; a quota that is used"
+            " up is told like this too",
         )
 
     def _disk_full(
         self, error: Exception, path: PurePosixPath, where: str
     ) -> ReceiverDiskFullError | None:
-        free: int | None = None
-        with suppress(*_FAILURES), self._bounded():
-            free = self._free_bytes(path.parent)
-        if _DISK_FULL_TEXT.search(str(error)) is None and (
-            free is None or free >= _FULL_BELOW_BYTES
-        ):
+        space: protocol.RemoteSpace | None = None
+        with suppress(*_FAILURES), self._bounded(None):
+            space = self._space(path.parent)
+        told = _DISK_FULL_TEXT.search(str(error)) is not None
+        if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
+            return _full(f"{where} failed: only {space.free_bytes:,} bytes are free")
+        if not told:
             return None
-        left = "no space is left" if free is None else f"only {free:,} bytes are free"
+        if space is None:
+            return _full(f"{where} failed: no space is left")
         return ReceiverDiskFullError(
-            f"{where} failed: {left}", remedy="free space in the spool at the receiver"
+            f"{where} failed: the server says that its disk or a quota is full, and its disk has"
+            f" {space.free_bytes:,} bytes free, so it is the quota",
+            remedy=f"raise the quota of {self.endpoint.user!r} at the receiver, or free what counts"
+            " towards it",
         )
 
-    def _bounded(self) -> AbstractContextManager[None]:
+    def _bounded(self, total_seconds: float | None) -> AbstractContextManager[None]:
+        ends = [] if total_seconds is None else [total_seconds]
+        if self._end is not None:
+            ends.append(max(self._end - time.monotonic(), 0))
         return self._watchdog.watching(
-            silence_seconds=self.limits.silence_seconds, total_seconds=None
+            silence_seconds=self.limits.silence_seconds, total_seconds=min(ends, default=None)
         )
+
+
+def _full(problem: str) -> ReceiverDiskFullError:
+    return ReceiverDiskFullError(problem, remedy="free space in the spool at the receiver")
 
 
 def channel_has_news(channel: paramiko.Channel | None) -> bool:
@@ -375,15 +403,18 @@ def open_session(
     """
     limits = limits or SessionLimits()
     key, known = endpoint.load_private_key(), load_known_hosts(endpoint.known_hosts)
+    end = time.monotonic() + limits.opening_seconds
     with observe(OpeningStep.RESOLVE):
-        addresses = opening.resolve(endpoint.host, endpoint.port, seconds=limits.resolve_seconds)
+        seconds = min(limits.resolve_seconds, limits.opening_seconds)
+        addresses = opening.resolve(endpoint.host, endpoint.port, seconds=seconds)
     with observe(OpeningStep.CONNECT):
-        connection = opening.connect(endpoint, addresses, seconds=limits.connect_seconds)
+        seconds = min(limits.connect_seconds, end - time.monotonic())
+        connection = opening.connect(endpoint, addresses, seconds=seconds)
     pinned = known.pinned_keys(endpoint.host, endpoint.port)
     transport = opening.new_transport(connection, pinned)
     try:
         with Watchdog(lambda: _cut(connection, transport)) as watchdog:
-            with _watched_opening(endpoint, limits, watchdog):
+            with _watched_opening(endpoint, max(end - time.monotonic(), 0), watchdog):
                 with observe(OpeningStep.HOST_KEY):
                     offered = opening.handshake(endpoint, transport)
                     opening.check_host_key(endpoint, known, offered)
@@ -398,10 +429,7 @@ def open_session(
 
 
 @contextmanager
-def _watched_opening(
-    endpoint: SftpEndpoint, limits: SessionLimits, watchdog: Watchdog
-) -> Iterator[None]:
-    seconds = limits.opening_seconds
+def _watched_opening(endpoint: SftpEndpoint, seconds: float, watchdog: Watchdog) -> Iterator[None]:
     try:
         with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
             yield

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
-from ar_sync_pipeline.sftp.errors import ConnectionLostError
+from ar_sync_pipeline.sftp.errors import DamagedUploadError
 from ar_sync_pipeline.sftp.pace import Pace
 from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
 
@@ -81,6 +81,7 @@ def upload(
     """Write a source's bytes to ``part`` from ``resume_at`` on, flushed to disk where possible.
 
     Raises:
+        DamagedUploadError: if it is shorter or longer than was written; the part is removed.
         SourceChangedError: if the source became shorter; the part is removed.
         SourceUnreadableError: if the source cannot be read; the part is removed.
         TransientError: if the connection was lost; what arrived stays for the next attempt.
@@ -281,7 +282,8 @@ def _check_size(session: SftpSession, part: PurePosixPath, size_bytes: int) -> N
     if found == size_bytes:
         return
     session.remove(part)
-    raise ConnectionLostError(
+    raise DamagedUploadError(
         f"{part} at {session.endpoint.host} has {found} bytes after {size_bytes} were written",
-        remedy="nothing if a retry succeeds; else see whether something removes files there",
+        remedy="see whether something at the receiver removes or changes files in the spool, and"
+        " check its disk; nothing of the archive is left there, the next run sends it again",
     )

@@ -94,7 +94,7 @@ class Watchdog:
         if self._silence_seconds is None:
             return None
         if now - self._last_progress >= self._silence_seconds:
-            return f"no progress for {self._silence_seconds:g} s"
+            return f"no progress for {self._silence_seconds:.3g} s"
         if self._end is not None and now >= self._end:
             return "it took longer than its time limit"
         return None

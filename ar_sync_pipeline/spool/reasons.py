@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -17,6 +17,32 @@ if TYPE_CHECKING:
 REASON_SUFFIX = ".reason.json"
 
 
+class ReadFile(BaseModel):
+    """A file that was read to its last byte and found sound, by which it is known again.
+
+    Without its ctime, which a rename changes. A file that was changed in spite of these is found
+    out too, when its rows are loaded.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    device: int
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """What the file at ``path`` is now."""
+        facts = path.stat(follow_symlinks=False)
+        return cls(
+            device=facts.st_dev,
+            inode=facts.st_ino,
+            size_bytes=facts.st_size,
+            modified_ns=facts.st_mtime_ns,
+        )
+
+
 class Reason(BaseModel):
     """Why an archive is where it is.
 
@@ -24,6 +50,7 @@ class Reason(BaseModel):
         error: name of the error's class.
         since: when the archive was first put aside.
         at: when it was last found to belong there.
+        sound: the file, if nothing was wrong with its bytes; None if they were not all read.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +60,11 @@ class Reason(BaseModel):
     error: str
     since: AwareDatetime
     at: AwareDatetime
+    sound: ReadFile | None = None
+
+    def vouches_for(self, archive: Path) -> bool:
+        """Whether this very file was read to its end already."""
+        return self.sound is not None and self.sound == ReadFile.of(archive)
 
 
 def reason_path(archive: Path) -> Path:
@@ -40,8 +72,14 @@ def reason_path(archive: Path) -> Path:
     return archive.with_name(archive.name + REASON_SUFFIX)
 
 
-def write_reason(archive: Path, error: ArSyncError, at: datetime) -> None:
-    """Say why the file that is, or is about to be, at ``archive`` lies there."""
+def write_reason(
+    archive: Path, error: ArSyncError, at: datetime, *, sound: ReadFile | None = None
+) -> None:
+    """Say why the file that is, or is about to be, at ``archive`` lies there.
+
+    Args:
+        sound: the file, if all of it was read; what was known of it before is kept.
+    """
     earlier = read_reason(archive)
     reason = Reason(
         reason=error.problem,
@@ -49,6 +87,7 @@ def write_reason(archive: Path, error: ArSyncError, at: datetime) -> None:
         error=type(error).__name__,
         since=earlier.since if earlier else at,
         at=at,
+        sound=sound or (earlier.sound if earlier else None),
     )
     write_atomically(reason_path(archive), reason.model_dump_json(indent=2).encode() + b"\n")
 

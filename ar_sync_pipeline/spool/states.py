@@ -29,7 +29,7 @@ from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.spool.durable_files import TEMPORARY_PREFIX, move
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import INCOMING, PARKED, QUARANTINE, require_spool
-from ar_sync_pipeline.spool.reasons import reason_path, write_reason
+from ar_sync_pipeline.spool.reasons import ReadFile, reason_path, write_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,13 +101,15 @@ def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 
 
 def park(
-    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime
+    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime, sound: bool = False
 ) -> SpooledArchive:
     """Put an archive aside until something changes; one that is parked keeps its first instant.
 
     Args:
         error: why; its problem and remedy are written beside the archive.
         at: now, aware UTC.
+        sound: whether all of it was read and nothing was wrong with it; the next look then need
+            not read it again.
 
     Raises:
         ArchiveGoneError: the file is in neither place.
@@ -115,7 +117,8 @@ def park(
     """
     target = spool / PARKED / archive.name.waiting
     with access_to(target):
-        write_reason(target, error, at)
+        known = ReadFile.of(archive.path) if sound and archive.path.exists() else None
+        write_reason(target, error, at, sound=known)
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 
@@ -174,7 +177,7 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
         (PARKED, TEMPORARY_PREFIX),
         (QUARANTINE, TEMPORARY_PREFIX),
     ):
-        for entry in _entries(spool, folder):
+        for entry in regular_files(spool, folder):
             with access_to(spool / folder):
                 stale = entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp()
                 if stale and entry.name.startswith(ours):
@@ -204,7 +207,7 @@ def _queue(spool: Path) -> list[SpooledArchive]:
 
 
 def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledArchive]:
-    for entry in _entries(spool, folder):
+    for entry in regular_files(spool, folder):
         match = _NUMBERED.fullmatch(entry.name)
         numbered = match is not None and match["name"] != entry.name
         if match is None or (numbered and state is not SpoolState.QUARANTINED):
@@ -219,7 +222,7 @@ def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledAr
         yield SpooledArchive(name, spool / folder / entry.name, state, size_bytes)
 
 
-def _entries(spool: Path, folder: str) -> list[os.DirEntry[str]]:
+def regular_files(spool: Path, folder: str) -> list[os.DirEntry[str]]:
     """Regular files of a folder; symbolic links, pipes and devices are not files to us."""
     require_spool(spool)
     with access_to(spool / folder):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -52,13 +55,33 @@ def assemble(
     )
     if signing_key is not None:
         manifest = manifest.signed(signing_key)
-    members = {
+    chunks = {
         chunk.member: build.members / chunk.member.rpartition("/")[2]
         for table in manifest.tables
         for chunk in table.copy_members
     }
     # Nobody else may enter the run's own folder: its chunks are what this run has hashed.
-    stamps = {name: FileStamp.of(path.stat()) for name, path in members.items() if path.exists()}
-    members |= {e.member: media_folder / e.path for e in manifest.media}
+    stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
     stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
-    return ArchiveSource(manifest, members, stamps=stamps)
+    pictures = {entry.member: entry.path for entry in manifest.media}
+    return ArchiveSource(manifest, _MemberFiles(chunks, pictures, media_folder), stamps=stamps)
+
+
+@dataclass(frozen=True)
+class _MemberFiles(Mapping[str, Path]):
+    """Where each member lies; a path is made when it is asked for, being larger than its text."""
+
+    chunks: Mapping[str, Path]
+    pictures: Mapping[str, str]
+    media_folder: Path
+
+    def __getitem__(self, member: str) -> Path:
+        if member in self.chunks:
+            return self.chunks[member]
+        return self.media_folder / self.pictures[member]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.chunks, self.pictures)
+
+    def __len__(self) -> int:
+        return len(self.chunks) + len(self.pictures)

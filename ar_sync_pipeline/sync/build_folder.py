@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
+from pydantic_core import to_json
 
 from ar_sync_pipeline.errors import TerminalError
 
@@ -42,7 +43,8 @@ class BuildFolder:
         """Keep what a step found out for the steps behind it."""
         target = self.path / f"{type(part).__name__}.json"
         temporary = target.with_suffix(".part")
-        temporary.write_text(part.model_dump_json(), encoding="utf-8")
+        # Bytes, since the list of all pictures is large and a text of it would be a second one.
+        temporary.write_bytes(to_json(part))
         temporary.replace(target)
 
     def read(self, kind: type[Model]) -> Model:
@@ -53,7 +55,7 @@ class BuildFolder:
         """
         source = self.path / f"{kind.__name__}.json"
         try:
-            return kind.model_validate_json(source.read_text(encoding="utf-8"))
+            return kind.model_validate_json(source.read_bytes())
         except FileNotFoundError as error:
             raise BuildMissingError(
                 f"this run has made no {kind.__name__} yet ({source} is missing)",

@@ -20,7 +20,7 @@ class EndpointCheck:
     """What the check found.
 
     Attributes:
-        steps: those that were tried, in order; only the last one can have failed.
+        steps: all of them in order; those behind the one that failed were not tried.
     """
 
     steps: tuple[ProbeStep, ...]
@@ -28,7 +28,7 @@ class EndpointCheck:
     @property
     def failed(self) -> ProbeStep | None:
         """The step that failed; None if archives can be published."""
-        return next((step for step in self.steps if not step.ok), None)
+        return next((s for s in self.steps if s.outcome is ProbeOutcome.FAILED), None)
 
     @property
     def warnings(self) -> tuple[ProbeStep, ...]:
@@ -43,8 +43,9 @@ class EndpointCheck:
     @property
     def figures(self) -> dict[str, float]:
         """Everything that was measured, by names that end with their unit."""
-        found = {f"{_key(step.name)}_seconds": step.seconds for step in self.steps}
-        for step in self.steps:
+        tried = [s for s in self.steps if s.outcome is not ProbeOutcome.NOT_TRIED]
+        found = {f"{_key(step.name)}_seconds": step.seconds for step in tried}
+        for step in tried:
             found |= step.figures
         return found
 
@@ -52,6 +53,7 @@ class EndpointCheck:
         """The stable shape of ``ar-sync check --json``."""
         return {
             "ok": self.failed is None,
+            "warnings": len(self.warnings),
             "seconds": round(self.seconds, 3),
             "steps": [
                 {
@@ -68,7 +70,11 @@ class EndpointCheck:
 
 
 def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
-    """Walk the whole way of an archive with a test file; nothing is left behind."""
+    """Walk the whole way of an archive with a test file; nothing is left behind.
+
+    It ends within two minutes whatever hangs, and what is wrong on the way is a step that failed,
+    not an error.
+    """
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
 
     def judge(name: str, content: bytes) -> None:
@@ -77,8 +83,19 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
             parse_receipt(content, signing_key=key)
 
-    steps = probe(endpoint(settings), settings.remote_bkp_fldr, clock=clock, judge_receipt=judge)
+    steps = probe(
+        endpoint(settings),
+        settings.remote_bkp_fldr,
+        clock=clock,
+        judge_receipt=judge,
+        free_floor_percent=settings.free_space_floor,
+    )
     return EndpointCheck(tuple(steps))
+
+
+def milliseconds(step: ProbeStep) -> str:
+    """How long a step took, for a table; empty for one that was not tried."""
+    return "" if step.outcome is ProbeOutcome.NOT_TRIED else f"{1000 * step.seconds:.1f}"
 
 
 def _key(name: str) -> str:

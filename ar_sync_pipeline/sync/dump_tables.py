@@ -12,12 +12,12 @@ from queue import SimpleQueue
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
-from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark, Window
+from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest, Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.postgres.schema_facts import (
     TableFacts,
@@ -43,6 +43,7 @@ from ar_sync_pipeline.postgres.table_export import (
 )
 from ar_sync_pipeline.sync.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.scratch import room_for
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _HALF_OF_ALL_IDS = 2**31
 
@@ -79,6 +80,8 @@ class TableDump(BaseModel):
             that the receiver is known to have.
         media_references: names of media files in the dumped rows of a partial.
         blind_tables: tables of which a partial may miss changes until the next complete.
+        columns: that travel, of every table that does, also where no row of it came along.
+        seconds: by phase: snapshot, selection (of a partial), tables.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -93,6 +96,8 @@ class TableDump(BaseModel):
     tables: tuple[TableManifest, ...]
     media_references: tuple[str, ...] = ()
     blind_tables: tuple[str, ...] = ()
+    columns: dict[str, tuple[Column, ...]] = {}
+    seconds: dict[str, float] = {}
 
 
 def dump_complete(
@@ -119,16 +124,22 @@ def dump_complete(
         SchemaError: a table cannot be copied.
         ScratchFullError: the disk of the build folder filled up.
     """
+    watch = Stopwatch()
     clean_members(build)
     with room_for(build), connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
         with take_snapshot(connection, clock, after=after) as snapshot:
+            watch.lap("snapshot")
             since = comparable(since, snapshot.watermark)
             export = _Export(
                 build, {n: shipped_table(catalog, f) for n, f in tables.items()}, since
             )
             manifests = export.run(url, snapshot, tables)
-            return _finish(snapshot, catalog, tables, build, manifests, since)
+            watch.lap("tables")
+            dump = _finish(snapshot, catalog, tables, manifests, since)
+    dump = dump.model_copy(update={"seconds": watch.seconds})
+    build.save(dump)
+    return dump
 
 
 def dump_partial(
@@ -142,14 +153,17 @@ def dump_partial(
         SchemaError: a table cannot be copied, or the catalog names a column that is not there.
         ScratchFullError: the disk of the build folder filled up.
     """
+    watch = Stopwatch()
     clean_members(build)
     with room_for(build), connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
         keys = prepare_keys(connection, catalog.schema_name, tables)
         with take_snapshot(connection, clock, after=request.after) as snapshot:
+            watch.lap("snapshot")
             since = comparable(request.since, snapshot.watermark)
             selection = Selection(request.changed_at, since, request.look_back)
             select_rows(connection, catalog, tables, keys, selection)
+            watch.lap("selection")
             manifests, references = [], set[str]()
             for name, facts in tables.items():
                 table = shipped_table(catalog, facts)
@@ -159,12 +173,14 @@ def dump_partial(
                     manifests.append(_manifest(connection, facts, table, written))
                     rules = catalog.rules(name)
                     references.update(media_references(connection, table, rules, keys[name]))
-            dump = _finish(snapshot, catalog, tables, build, manifests, since)
+            dump = _finish(snapshot, catalog, tables, manifests, since)
+    watch.lap("tables")
     dump = dump.model_copy(
         update={
             "window": request.window,
             "media_references": tuple(sorted(references)),
             "blind_tables": blind_tables(catalog, tables, since),
+            "seconds": watch.seconds,
         }
     )
     build.save(dump)
@@ -176,6 +192,7 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
 
     Raises:
         SchemaError: there are none, or one has no primary key.
+        DatabaseRefusedError: the role may not read some of them.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
     require_primary_keys(tables)
@@ -184,6 +201,12 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
             f"the database has no table that matches {', '.join(catalog.tables)}"
             f" in schema {catalog.schema_name}",
             remedy="check the database's name and AR_SYNC_CATALOG",
+        )
+    unreadable = sorted(name for name, facts in tables.items() if "SELECT" in facts.denied)
+    if unreadable:
+        raise DatabaseRefusedError(
+            f"the sender's role may not read {', '.join(unreadable)}",
+            remedy="run deploy/sql/sender_role.sql at the sender's database",
         )
     return tables
 
@@ -309,12 +332,11 @@ def _finish(
     snapshot: Snapshot,
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
-    build: BuildFolder,
     manifests: Sequence[TableManifest],
     since: Watermark | None,
 ) -> TableDump:
     connection = snapshot.connection
-    dump = TableDump(
+    return TableDump(
         window=None,
         since=since,
         watermark=snapshot.watermark,
@@ -323,6 +345,5 @@ def _finish(
         migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
         schema_fingerprint=schema_fingerprint(tables),
         tables=tuple(manifests),
+        columns={name: shipped_table(catalog, facts).columns for name, facts in tables.items()},
     )
-    build.save(dump)
-    return dump

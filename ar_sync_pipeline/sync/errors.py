@@ -14,6 +14,10 @@ class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
 
 
+class StillArrivingError(ParkedError):
+    """An old archive is cut, and was written to so lately that its rest may come."""
+
+
 class DeleteGuardError(ParkedError):
     """A load would delete suspiciously many rows; a person has to allow it."""
 

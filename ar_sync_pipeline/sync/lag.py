@@ -69,7 +69,8 @@ def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str
             " carries what it held"
         )
     if backlog.waiting:
-        return f"{backlog.waiting} archives wait for the next load"
+        wait = "archive waits" if backlog.waiting == 1 else "archives wait"
+        return f"{backlog.waiting} {wait} for the next load"
     if age is None:
         return "no complete archive has been applied"
     if age > 2 * interval + timedelta(minutes=1):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from ar_sync_pipeline.postgres.ledger import (
     read_allowed,
     read_ledger,
 )
+from ar_sync_pipeline.postgres.media_files import ensure_media_files
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
@@ -23,8 +25,10 @@ from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, qu
 from ar_sync_pipeline.sync.acknowledge import acknowledge
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
 from ar_sync_pipeline.sync.load_plan import ArchivesAtHand, archives_at_hand, chain_in
-from ar_sync_pipeline.sync.load_session import LoadedArchive, LoadSession
+from ar_sync_pipeline.sync.load_session import LoadedArchive, LoadOutcome, LoadSession
+from ar_sync_pipeline.sync.put_aside import PutAside, parked_by_load
 from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.retention import clean_spool
 
 
@@ -38,6 +42,10 @@ class LoadReport:
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a hole; None without a complete.
+        kept: all that fit and are parked now, whichever run put them aside.
+        tables: of the receiver, as its database describes them.
+        seconds: by phase: stage, media, merge, verify, commit.
+        media: what became of pictures that the sender no longer has.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -45,6 +53,10 @@ class LoadReport:
     healed: tuple[str, ...]
     refused: tuple[Refusal, ...]
     chain: Chain | None
+    kept: tuple[PutAside, ...]
+    tables: Mapping[str, TableFacts]
+    seconds: Mapping[str, float]
+    media: MediaRemoval
 
 
 def load_archives(
@@ -66,6 +78,8 @@ def load_archives(
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="load") as connection:
         ensure_ledger(connection)
+        if settings.media_delete:
+            ensure_media_files(connection)
         with load_lock(connection):
             return _Loader(connection, settings, catalog, clock).load(names)
 
@@ -82,29 +96,33 @@ class _Loader:
         if names:
             # No other load installs pictures now, so an unfinished one was left by a killed load.
             clean_leftovers(self.settings.receiver_media_fldr)
-        at_hand, loaded = self._load_what_can_be(names)
+        at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.healed):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         for candidate in plan.held_back:
             self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+        applied = [archive.manifest for archive in outcome.loaded]
+        media = remove_absent_media(self.connection, self.settings, applied)
         acknowledge(self.settings, self.connection, self.clock)
         clean_spool(self.settings, self.connection, self.clock)
         return LoadReport(
-            loaded,
+            outcome.loaded,
             superseded=at_hand.names(plan.superseded),
             healed=at_hand.names(plan.healed),
             refused=tuple(self.refused),
             chain=chain_in(read_ledger(self.connection)),
+            kept=parked_by_load(self._spool),
+            tables=outcome.tables,
+            seconds=outcome.seconds,
+            media=media,
         )
 
     @property
     def _spool(self) -> Path:
         return self.settings.remote_bkp_fldr
 
-    def _load_what_can_be(
-        self, names: Collection[str]
-    ) -> tuple[ArchivesAtHand, tuple[LoadedArchive, ...]]:
+    def _load_what_can_be(self, names: Collection[str]) -> tuple[ArchivesAtHand, LoadOutcome]:
         """Each refused archive leaves the spool's queue, so this ends."""
         while True:
             try:
@@ -116,16 +134,20 @@ class _Loader:
                     self.clock,
                     guard_percent=self.settings.delete_guard,
                     allowed=read_allowed(self.connection),
+                    remembers_media=self.settings.media_delete,
                 )
             except ArchiveRefusedError as refusal:
                 self._put_aside(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")
             else:
-                return at_hand, outcome.loaded
+                return at_hand, outcome
 
     def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        put = park if isinstance(error, ParkedError) else quarantine
-        put(self._spool, archive, error, at=self.clock())
+        if isinstance(error, ParkedError):
+            # It was admitted, so its last byte was read.
+            park(self._spool, archive, error, at=self.clock(), sound=True)
+        else:
+            quarantine(self._spool, archive, error, at=self.clock())
         self.refused.append(Refusal(archive.path.name, error))
 
 

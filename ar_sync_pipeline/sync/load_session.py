@@ -17,17 +17,20 @@ from psycopg import sql
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
 from ar_sync_pipeline.media.install import Outcome
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.cut_times import give_back_microseconds
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.kept_rows import KeptRows
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.load_tables import LoadTables
+from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.merge import Merge, TablePlan, compute_merge
-from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
 from ar_sync_pipeline.postgres.sequences import advance_sequences
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.postgres.target_table import count_rows
@@ -36,6 +39,7 @@ from ar_sync_pipeline.sync.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.stage_archives import ArchiveStager, StagedArchive
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _NEVER_APPLICABLE = (CorruptArchiveError, SchemaError, MediaContentError, MediaNameError)
 
@@ -48,6 +52,8 @@ class LoadedArchive:
         again: it had been applied before and was applied once more, behind an older one.
         tables: rows added, changed and deleted by table.
         chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
+        size_bytes: of the archive's file.
+        media_bytes: of the pictures that were installed or replaced.
     """
 
     manifest: Manifest
@@ -57,6 +63,8 @@ class LoadedArchive:
     chunks_staged: int
     media_installed: int
     media_unchanged: int
+    size_bytes: int
+    media_bytes: int
 
 
 @dataclass(frozen=True)
@@ -65,10 +73,14 @@ class LoadOutcome:
 
     Attributes:
         deletions: rows that are gone in the end, of the tables that travel.
+        tables: of the receiver, as its database describes them.
+        seconds: by phase: stage, media, merge, verify, commit.
     """
 
     loaded: tuple[LoadedArchive, ...]
     deletions: tuple[Deletion, ...]
+    tables: Mapping[str, TableFacts]
+    seconds: Mapping[str, float]
 
 
 class LoadSession:
@@ -87,13 +99,23 @@ class LoadSession:
         self._at_hand = at_hand
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._rows_before: dict[str, int] = {}
+        self._watch = Stopwatch()
 
-    def run(self, clock: Clock, *, guard_percent: int, allowed: Collection[str]) -> LoadOutcome:
+    def run(
+        self,
+        clock: Clock,
+        *,
+        guard_percent: int,
+        allowed: Collection[str],
+        remembers_media: bool = False,
+    ) -> LoadOutcome:
         """Carry out the plan.
 
         Args:
             guard_percent: share of a table that may be deleted without an operator's word.
             allowed: names of archives that an operator has let through.
+            remembers_media: note which files the archives list, so that they may be removed once
+                the sender has them no longer.
 
         Raises:
             ArchiveRefusedError: one archive cannot be applied; the others may be, without it.
@@ -109,9 +131,12 @@ class LoadSession:
             for loaded in outcome.loaded:
                 plan = [table.as_dict() for table in loaded.tables]
                 record(self._connection, loaded.manifest, clock(), superseded=False, plan=plan)
+                if remembers_media:
+                    remember_media(self._connection, loaded.manifest)
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 record(self._connection, manifest, clock(), superseded=True, plan=[])
+        self._watch.lap("commit")
         return outcome
 
     def preview(self) -> LoadOutcome:
@@ -127,7 +152,9 @@ class LoadSession:
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
-        stager = ArchiveStager(self._connection, self._catalog, self._tables, self._media, at_hand)
+        stager = ArchiveStager(
+            self._connection, self._catalog, self._tables, self._media, at_hand, self._watch
+        )
         staged = []
         for number, candidate in enumerate(at_hand.plan.apply):
             with self._blaming(candidate.archive_id):
@@ -147,7 +174,9 @@ class LoadSession:
             gone = kept.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
-        return LoadOutcome(tuple(loaded), self._deletions(gone))
+        deletions = self._deletions(gone)
+        self._watch.lap("merge")
+        return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
 
     def _keeper(self, staged: Sequence[StagedArchive]) -> KeptRows:
         targets = {t.target.name: t.target for archive in staged for t in archive.tables}
@@ -161,6 +190,9 @@ class LoadSession:
         kept: KeptRows | None,
         later: Mapping[str, Sequence[sql.Identifier]],
     ) -> tuple[TablePlan, ...]:
+        if has_cut_times(archive.manifest):
+            for staged in archive.tables:
+                give_back_microseconds(self._connection, staged)
         merge = compute_merge(
             self._connection,
             self._catalog.schema_name,
@@ -175,12 +207,14 @@ class LoadSession:
         if kept is not None:
             kept.remember(merge.doomed, final=archive.manifest.kind is ArchiveKind.COMPLETE)
         merge.carry_out()
+        self._watch.lap("merge")
         for staged in archive.tables:
             if archive.comparable and staged.has_every_column:
                 verify_digests(self._connection, staged)
             else:
                 verify_rows(self._connection, staged)
             verify_row_count(self._connection, staged)
+        self._watch.lap("verify")
         return plan
 
     def _count_before(self, merge: Merge) -> None:
@@ -234,6 +268,8 @@ class LoadSession:
             chunks_staged=sum(len(staged.differing) for staged in archive.tables),
             media_installed=len(archive.media) - unchanged,
             media_unchanged=unchanged,
+            size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
+            media_bytes=archive.media_bytes,
         )
 
 

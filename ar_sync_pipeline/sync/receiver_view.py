@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.errors import RemoteFileMissingError
-from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     RECEIPTS,
@@ -26,6 +26,8 @@ from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.publish import endpoint
 
 _CACHED_POSITION = "ar_sync_position.json"
+# The look only makes a partial smaller; a dead line is left to the publication to wait for.
+LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def look_at_receiver(settings: SenderSettings) -> ReceiverView:
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     cache = settings.tmp_bkp_fldr / _CACHED_POSITION
     try:
-        with open_session(endpoint(settings)) as session:
+        with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)
             receipts = _receipts(session, settings)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_ledger
 from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.retention import (
     Decision,
     RetentionPolicy,
@@ -18,6 +21,7 @@ from ar_sync_pipeline.spool.retention import (
     plan_retention,
 )
 from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
     clean_incoming,
     list_applied,
     list_parked,
@@ -84,5 +88,16 @@ def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) ->
         *list_parked(spool),
         *list_quarantined(spool),
     ]
+    old = list_old_archives(spool, ZoneInfo(settings.timezone))
+    applied_at |= _old_applied_at(old, applied_at)
+    archives += old
     policy = RetentionPolicy(complete_lifetime=timedelta(days=settings.bkps_lifetime))
     return plan_retention(archives, applied_at, policy, clock())
+
+
+def _old_applied_at(
+    old: Sequence[SpooledArchive], applied_at: Mapping[ArchiveName, datetime]
+) -> dict[ArchiveName, datetime]:
+    """When what an archive of the old system was converted into was applied."""
+    found = {a.name: applied_at.get(ArchiveName(a.name.kind, a.name.snapshot_at)) for a in old}
+    return {name: at for name, at in found.items() if at is not None}

@@ -34,6 +34,7 @@ from ar_sync_pipeline.postgres.staging import (
 from ar_sync_pipeline.postgres.table_order import parents_first
 from ar_sync_pipeline.postgres.target_table import TargetTable, target_tables
 from ar_sync_pipeline.sync.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
 @dataclass
@@ -44,12 +45,14 @@ class StagedArchive:
         comparable: whether this receiver's digests agree with the sender's.
         tables: parents before children.
         media: what became of its pictures.
+        media_bytes: of the pictures that were installed or replaced.
     """
 
     manifest: Manifest
     comparable: bool
     tables: list[StagedTable] = field(default_factory=list)
     media: list[Outcome] = field(default_factory=list)
+    media_bytes: int = 0
 
 
 class ArchiveStager:
@@ -58,6 +61,7 @@ class ArchiveStager:
     Args:
         tables: every table of the receiver's schema.
         media: the media folder; None: pictures are not installed.
+        watch: counts the seconds of rows and of pictures.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class ArchiveStager:
         tables: Mapping[str, TableFacts],
         media: Path | None,
         at_hand: ArchivesAtHand,
+        watch: Stopwatch,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._tables = tables
         self._media = media
         self._at_hand = at_hand
+        self._watch = watch
         self._probe = probe_digest(connection)
         self._last_holder = _last_holders(at_hand)
 
@@ -96,6 +102,7 @@ class ArchiveStager:
             self._read_members(reader, archive)
         for staged in archive.tables:
             finish_staging(self._connection, staged)
+        self._watch.lap("stage")
         return archive
 
     def _in_order(self, manifest: Manifest) -> list[TargetTable]:
@@ -145,7 +152,12 @@ class ArchiveStager:
                 table, chunk = keys[member]
                 stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
             elif member in media and self._media is not None:
-                archive.media.append(install_media(stream, media[member], self._media))
+                self._watch.lap("stage")
+                outcome = install_media(stream, media[member], self._media)
+                archive.media.append(outcome)
+                if outcome is not Outcome.UNCHANGED:
+                    archive.media_bytes += media[member].size_bytes
+                self._watch.lap("media")
 
 
 def _last_holders(at_hand: ArchivesAtHand) -> dict[str, UUID]:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.reasons import read_reason
-from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
+from ar_sync_pipeline.spool.states import (
+    SpoolState,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
 from ar_sync_pipeline.sync.lag import Backlog, Lag, explain_lag
 from ar_sync_pipeline.sync.load_plan import chain_in
 from ar_sync_pipeline.sync.receiver_view import look_at_receiver
@@ -62,7 +69,15 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         ensure_ledger(connection)
         ledger = read_ledger(connection)
     chain = chain_in(ledger)
-    waiting, parked, refused = list_waiting(spool), list_parked(spool), list_quarantined(spool)
+    old = list_old_archives(spool, ZoneInfo(settings.timezone))
+    waiting, parked, refused = (
+        [*found, *(archive for archive in old if archive.state is state)]
+        for found, state in (
+            (list_waiting(spool), SpoolState.WAITING),
+            (list_parked(spool), SpoolState.PARKED),
+            (list_quarantined(spool), SpoolState.QUARANTINED),
+        )
+    )
     reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
     lag = explain_lag(
         chain.until if chain else None,

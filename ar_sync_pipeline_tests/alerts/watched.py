@@ -16,6 +16,7 @@ from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
+from ar_sync_pipeline_tests.fix_sftp import Faults
 
 SENDER_JOBS = {"complete_dump", "partial_dump", "ssh_sftp_checker"}
 
@@ -101,7 +102,7 @@ class Watched:
                         job_name="partial_dump",
                         step_key=step,
                         event_specific_data=(
-                            StepSuccessData(duration_ms=1.0)
+                            StepSuccessData(duration_ms=1.0)  # type: ignore[no-untyped-call]
                             if kind is dg.DagsterEventType.STEP_SUCCESS
                             else None
                         ),
@@ -151,7 +152,7 @@ def one_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
         smtp_server(Mailbox()) as mailbox,
         DagsterInstance.from_config(str(folder / "home")) as instance,
     ):
-        deployment = Deployment(folder, nowhere, nowhere, sftp)
+        deployment = Deployment(folder, nowhere, nowhere, sftp, Faults())
         yield Watched(deployment, mailbox, kept_open=instance)
 
 

@@ -91,6 +91,7 @@ def test_without_a_transform_there_is_no_asset_and_no_sensor_for_it(
     definitions = receiver_definitions(small_sites.settings)
     assert postprocessed_key() not in definitions.resolve_asset_graph().get_all_asset_keys()
     assert {sensor.name for sensor in definitions.sensors or ()} == {
+        "data_age",
         "new_complete_archives",
         "new_partial_archives",
         "receiver_alerts",

@@ -7,19 +7,22 @@ import os
 import pwd
 import subprocess
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import paramiko
 import pytest
 
-from ar_sync_pipeline.sftp.errors import ConnectionLostError
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.errors import ConnectionLostError, DamagedUploadError
+from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.probe import probe
-from ar_sync_pipeline.sftp.publish import publish
+from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
-from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
+from ar_sync_pipeline_tests.sftp.sources import NAME, MemorySource, some_archive
 from ar_sync_pipeline_tests.sftp.test_endpoint_trust import make_key
 from ar_sync_pipeline_tests.sftp.test_probe import now
 
@@ -201,10 +204,42 @@ class TestAccountWithAShell:
         part = incoming / f"{NAME}.{source.fingerprint[:16]}.part"
         part.write_bytes(bytes(1000) + source.content[1000:])
         with open_session(shell_server.endpoint()) as session:
-            with pytest.raises(ConnectionLostError, match="other content"):
+            with pytest.raises(DamagedUploadError, match="other content"):
                 publish(session, source, spool=shell_server.spool, folder="partial", filename=NAME)
             publish(session, source, spool=shell_server.spool, folder="partial", filename=NAME)
         assert (shell_server.spool_path / "partial" / NAME).read_bytes() == source.content
+
+    def test_receiver_that_damages_data_gets_two_uploads_and_no_more(
+        self, shell_server: ShellTestServer
+    ) -> None:
+        source, told = _DamagedSource(some_archive().content), list[ArSyncError]()
+        with pytest.raises(DamagedUploadError, match="though every write was confirmed: check"):
+            publish_with_retries(
+                shell_server.endpoint(),
+                source,
+                spool=shell_server.spool,
+                folder="partial",
+                filename=NAME,
+                plan=RetryPlan(first_wait_seconds=0.01),
+                on_retry=told.append,
+            )
+        assert source.readings == len(told) == 2
+        assert [p for p in shell_server.spool_path.rglob("*") if p.is_file()] == []
+
+
+@dataclass
+class _DamagedSource(MemorySource):
+    """Its bytes arrive, and are not what was promised, as behind a disk that damages them."""
+
+    readings: int = 0
+
+    @cached_property
+    def sha256(self) -> str:
+        return "0" * 64
+
+    def open(self) -> BinaryIO:
+        self.readings += 1
+        return super().open()
 
 
 def test_account_without_commands_is_not_confirmed_and_published_all_the_same(

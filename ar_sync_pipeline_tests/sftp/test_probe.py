@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -10,26 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError
-from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
+from ar_sync_pipeline.sftp.probe import LIMITS, STEPS, ProbeOutcome, ProbeStep, probe
+from ar_sync_pipeline.sftp.session import SessionLimits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, SftpTestServer
-
-ALL_STEPS = [
-    "resolve",
-    "connect",
-    "host key",
-    "login",
-    "sftp",
-    "spool exists",
-    "spool writable",
-    "round trip",
-    "free space",
-    "clock difference",
-    "receipts readable",
-]
 
 
 def now() -> datetime:
@@ -37,17 +25,19 @@ def now() -> datetime:
 
 
 def check_failure(steps: list[ProbeStep], name: str) -> ProbeStep:
-    failed = steps[-1]
-    assert failed.name == name
+    place = [step.name for step in steps].index(name)
+    failed = steps[place]
     assert failed.outcome is ProbeOutcome.FAILED
     assert failed.remedy
-    assert all(step.ok for step in steps[:-1])
+    assert all(step.ok for step in steps[:place])
+    assert {s.outcome for s in steps[place + 1 :]} <= {ProbeOutcome.NOT_TRIED}
+    assert [s.name for s in steps if s.name != "settings"] == list(STEPS)
     return failed
 
 
 def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTestServer) -> None:
     steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
-    assert [step.name for step in steps] == ALL_STEPS
+    assert [step.name for step in steps] == list(STEPS)
     assert [s for s in steps if not s.ok] == []
     assert "SHA256:" in steps[2].detail
     assert "gcm" in steps[2].detail
@@ -56,7 +46,9 @@ def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTes
     assert files == []
 
 
-def test_each_failing_step_is_the_last(sftp_server: AsyncsshTestServer, tmp_path: Path) -> None:
+def test_steps_behind_the_one_that_failed_are_not_tried(
+    sftp_server: AsyncsshTestServer, tmp_path: Path
+) -> None:
     good, spool = sftp_server.endpoint(), sftp_server.spool
     (tmp_path / "empty").touch()
     wrong = {
@@ -92,6 +84,46 @@ def test_differing_clock_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
     assert step.figures["clock_difference_seconds"] == pytest.approx(-300, abs=2)
 
 
+def test_free_space_under_the_floor_is_a_warning(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.blocks_free = 5
+    for floor, outcome in ((4, ProbeOutcome.PASSED), (10, ProbeOutcome.WARNED)):
+        steps = probe(
+            sftp_server.endpoint(), sftp_server.spool, clock=now, free_floor_percent=floor
+        )
+        step = next(step for step in steps if step.name == "free space")
+        assert step.outcome is outcome
+        assert step.figures == {"free_gb": 5, "free_percent": 5}
+        assert all(step.ok for step in steps)
+    assert "less than 10 % is free" in str(step.remedy)
+
+
+def test_frozen_server_ends_the_whole_check_in_its_time(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.freeze.set()
+    started = time.monotonic()
+    limits = SessionLimits(whole_seconds=0.5)
+    steps = probe(sftp_server.endpoint(), sftp_server.spool, clock=now, limits=limits)
+    assert time.monotonic() - started < 10
+    assert "time limit" in check_failure(steps, "spool writable").detail
+
+
+def test_server_that_is_slow_at_everything_ends_the_whole_check_in_its_time(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    """No single call is silent for long; all of them together are bounded."""
+    sftp_server.faults.seconds_per_write = 0.2
+    started = time.monotonic()
+    limits = SessionLimits(silence_seconds=5, whole_seconds=0.4)
+    steps = probe(sftp_server.endpoint(), sftp_server.spool, clock=now, limits=limits)
+    assert time.monotonic() - started < 5
+    assert "time limit" in check_failure(steps, "spool writable").detail
+
+
+def test_the_whole_check_ends_within_two_minutes_whatever_hangs() -> None:
+    whole = LIMITS.whole_seconds
+    assert whole is not None
+    assert LIMITS.opening_seconds + whole < 120
+
+
 def test_missing_extensions_are_warnings(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.unsupported |= {"fsync", "statvfs", "posix_rename"}
     steps = {s.name: s for s in probe(sftp_server.endpoint(), sftp_server.spool, clock=now)}
@@ -109,6 +141,7 @@ def test_everything_that_draws_a_chart_is_measured(
         "write_mb_per_second",
         "round_trip_ms",
         "free_gb",
+        "free_percent",
         "clock_difference_seconds",
         "receipts",
     }

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import (
     ConnectionLostError,
+    DamagedUploadError,
     ReceiverDiskFullError,
     SourceChangedError,
+    UnreachableHostError,
 )
-from ar_sync_pipeline.sftp.publish import RetryPlan, publish, publish_with_retries
+from ar_sync_pipeline.sftp.patience import RetryPlan
+from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
 from ar_sync_pipeline.sftp.spool_folders import INCOMING, prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
@@ -30,11 +34,15 @@ if TYPE_CHECKING:
     StartProxy = Callable[..., CuttingProxy]
 
 IMPATIENT = SessionLimits(opening_seconds=2, silence_seconds=1)
-AT_ONCE = RetryPlan(attempts=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
+AT_ONCE = RetryPlan(fruitless_seconds=5, first_wait_seconds=0.01, longest_wait_seconds=0.05)
 
 
 def publish_hard(
-    endpoint: SftpEndpoint, server: SftpTestServer, source: MemorySource
+    endpoint: SftpEndpoint,
+    server: SftpTestServer,
+    source: MemorySource,
+    plan: RetryPlan = AT_ONCE,
+    on_retry: Callable[[ArSyncError], None] | None = None,
 ) -> Publication:
     return publish_with_retries(
         endpoint,
@@ -43,7 +51,8 @@ def publish_hard(
         folder="partial",
         filename=NAME,
         limits=IMPATIENT,
-        plan=AT_ONCE,
+        plan=plan,
+        on_retry=on_retry,
     )
 
 
@@ -173,7 +182,7 @@ def test_black_hole_while_opening_ends_within_the_limit(
         pytest.raises(ConnectionLostError),
         open_session(proxy.endpoint(sftp_server, tmp_path / "k"), limits) as session,
     ):
-        session.free_bytes(sftp_server.spool)
+        session.space(sftp_server.spool)
     assert time.monotonic() - started < 4
 
 
@@ -247,12 +256,15 @@ def test_network_that_dies_during_a_flush_is_noticed_long_before_the_flushs_own_
     assert seconds < 6
 
 
-def test_no_limit_of_a_session_is_longer_than_two_minutes() -> None:
-    """Opening and silence; a flush may take longer, but only while the server answers."""
-    limits = SessionLimits()
-    assert limits.resolve_seconds + limits.connect_seconds + limits.opening_seconds < 120
-    assert limits.silence_seconds < 120
-    assert RetryPlan().longest_wait_seconds + RetryPlan().first_wait_seconds < 120
+def test_one_attempt_that_brings_nothing_ends_within_two_minutes_and_all_of_them_do() -> None:
+    """A flush may take longer, but only while the server answers."""
+    limits, plan = SessionLimits(), RetryPlan()
+    assert limits.opening_seconds + limits.silence_seconds < 120
+    assert plan.fruitless_seconds < 120
+    for left in (90, 10):
+        shortened = limits.within(left)
+        assert shortened.opening_seconds + shortened.silence_seconds == pytest.approx(left)
+    assert limits.within(1000) == limits
 
 
 def test_caller_may_take_its_time_between_calls(sftp_server: AsyncsshTestServer) -> None:
@@ -262,16 +274,66 @@ def test_caller_may_take_its_time_between_calls(sftp_server: AsyncsshTestServer)
         assert session.is_folder(sftp_server.spool)
 
 
-def test_retries_end_with_the_last_error(
+def test_upload_that_gets_on_is_tried_again_long_after_one_that_does_not_is_given_up(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
-    proxy = cutting_proxy(sftp_server, cut_after=(MIB,) * 9)
+    plan, source = RetryPlan(fruitless_seconds=3, first_wait_seconds=0.7), some_archive(8 * MIB)
+    proxy = cutting_proxy(sftp_server, cut_after=(MIB + MIB // 2,) * 5)
+    started = time.monotonic()
+    result = publish_hard(proxy.endpoint(sftp_server, tmp_path / "k"), sftp_server, source, plan)
+    assert result.attempts == 6
+    assert time.monotonic() - started > plan.fruitless_seconds
+    assert final_bytes(sftp_server) == source.content
+
+
+@pytest.mark.parametrize("swallow_after", [0, 1500, 4000])
+def test_network_that_drops_everything_ends_all_attempts_in_the_plans_time(
+    sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path, swallow_after: int
+) -> None:
+    """Before the first byte, in the login, in the first requests: where it is does not matter."""
+    proxy = cutting_proxy(sftp_server, swallow_after=swallow_after)
+    endpoint, failures = proxy.endpoint(sftp_server, tmp_path / "k"), list[ArSyncError]()
+    plan, started = RetryPlan(fruitless_seconds=3, first_wait_seconds=0.01), time.monotonic()
     with pytest.raises(ConnectionLostError):
-        publish_hard(
-            proxy.endpoint(sftp_server, tmp_path / "k"), sftp_server, some_archive(12 * MIB)
-        )
-    assert proxy.connections == AT_ONCE.attempts
-    assert not (sftp_server.spool_path / "partial" / NAME).exists()
+        publish_hard(endpoint, sftp_server, some_archive(), plan, failures.append)
+    assert time.monotonic() - started < 4
+    assert len(failures) == proxy.connections > 1
+
+
+def test_frozen_server_ends_all_attempts_in_the_plans_time(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    """It lets everybody in, and answers no write."""
+    sftp_server.faults.freeze.set()
+    plan, started = RetryPlan(fruitless_seconds=3, first_wait_seconds=0.01), time.monotonic()
+    failures = list[ArSyncError]()
+    with pytest.raises(ConnectionLostError):
+        publish_hard(sftp_server.endpoint(), sftp_server, some_archive(), plan, failures.append)
+    assert time.monotonic() - started < 4
+    assert len(failures) > 1
+
+
+def test_port_that_is_closed_ends_all_attempts_in_the_plans_time(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    endpoint, failures = replace(sftp_server.endpoint(), port=1), list[ArSyncError]()
+    plan, started = RetryPlan(fruitless_seconds=1, first_wait_seconds=0.05), time.monotonic()
+    with pytest.raises(UnreachableHostError, match="refused"):
+        publish_hard(endpoint, sftp_server, some_archive(), plan, failures.append)
+    assert 0.5 < time.monotonic() - started < 1.5
+    # The waits grow: 0.05, 0.1, 0.2 and 0.4 s.
+    assert len(failures) == 5
+
+
+def test_receiver_that_confirms_what_it_does_not_keep_gets_two_uploads_and_no_more(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    sftp_server.faults.lose_last_bytes = True
+    source, failures = some_archive(), list[ArSyncError]()
+    with pytest.raises(DamagedUploadError, match=f"{source.size_bytes - 1} bytes after"):
+        publish_hard(sftp_server.endpoint(), sftp_server, source, on_retry=failures.append)
+    assert len(failures) == 2
+    assert [p for p in sftp_server.spool_path.rglob("*") if p.is_file()] == []
 
 
 @pytest.mark.parametrize("missing", ["posix_rename", "fsync", "statvfs"])
@@ -286,6 +348,15 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
     sftp_server.faults.unsupported.add("statvfs")
     sftp_server.faults.free_bytes = 2 * MIB
     with pytest.raises(ReceiverDiskFullError, match="no space is left"):
+        publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
+
+
+def test_quota_is_told_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
+    sftp_server.faults.free_bytes = 2 * MIB
+    sftp_server.faults.blocks_free = 50
+    with pytest.raises(
+        ReceiverDiskFullError, match="50,000,000,000 bytes free, so it is the quota"
+    ):
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from ar_sync_pipeline.sftp import pieces as pieces_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
 from ar_sync_pipeline.sftp.pace import Pace
+from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
 from ar_sync_pipeline.sftp.publish import (
-    RetryPlan,
     TransferLimits,
     publish,
     publish_with_retries,

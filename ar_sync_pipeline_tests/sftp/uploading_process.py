@@ -10,7 +10,8 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.publish import RetryPlan, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.patience import RetryPlan
+from ar_sync_pipeline.sftp.publish import TransferLimits, publish_with_retries
 from ar_sync_pipeline.sftp.session import SessionLimits
 from ar_sync_pipeline_tests.archive.building import make_source
 
@@ -30,7 +31,7 @@ def main() -> None:
         folder="complete",
         filename=source.manifest.name.waiting,
         limits=SessionLimits(connect_seconds=1, opening_seconds=3, silence_seconds=1),
-        plan=RetryPlan(attempts=20, first_wait_seconds=0.2, longest_wait_seconds=0.5),
+        plan=RetryPlan(fruitless_seconds=30, first_wait_seconds=0.2, longest_wait_seconds=0.5),
         transfer=TransferLimits(bytes_per_second=given["bytes_per_second"]),
         on_retry=lambda error: failures.append(type(error).__name__),
     )

@@ -75,6 +75,20 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     assert equal(filled)
 
 
+def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
+    filled: TwoSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remake(filled.complete(), tmp_path / "remade", format=2)
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    assert "made by a newer version, in format 2 where this one reads up to 1" in str(
+        read_reason(parked.path)
+    )
+    monkeypatch.setattr("ar_sync_pipeline.archive.manifest_reader.FORMAT", 2)
+    assert len(filled.load().loaded) == 1
+    assert equal(filled)
+
+
 class TestIdentity:
     def test_archive_of_another_sender_is_quarantined(
         self, filled: TwoSites, tmp_path: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ar_sync_pipeline.spool.position import Position, read_position
@@ -123,6 +124,30 @@ class TestLateComplete:
         report = filled.load()
         assert len(report.superseded) == 1
         assert list_parked(filled.spool) == []
+
+    def test_parked_archive_is_read_once_more_only_if_its_file_has_changed(
+        self, filled: TwoSites
+    ) -> None:
+        first = watermark_of(filled.complete())
+        filled.load()
+        late = withhold(filled.complete(since=first))
+        filled.at_sender("UPDATE app_child SET amount = 1, changed = now() WHERE id < 10")
+        partial = filled.partial(recent_window(), since=first)
+        filled.load()
+        applied(partial).unlink()
+        deliver(late)
+        filled.load()
+        (parked,) = list_parked(filled.spool)
+        before = parked.path.stat()
+        content = bytearray(parked.path.read_bytes())
+        content[-2000] ^= 1
+        parked.path.write_bytes(content)
+        os.utime(parked.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        # All that is looked at is as it was, so its bytes are not: the load would find them out.
+        filled.load()
+        (parked,) = list_parked(filled.spool)
+        os.utime(parked.path)
+        assert len(filled.admit().quarantined) == 1
 
     def test_damaged_later_partial_goes_to_quarantine_and_readers_stay_where_they_are(
         self, filled: TwoSites

@@ -1,0 +1,56 @@
+"""Removing a media file that the sender no longer has, unless it has become another one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.media.beneath import media_name_problem, open_file, open_parent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Removal(StrEnum):
+    """What `remove_media` did."""
+
+    REMOVED = "removed"
+    GONE = "gone"
+    KEPT = "kept"
+
+
+def remove_media(folder: Path, path: str, *, size_bytes: int, sha256: str) -> Removal:
+    """Remove a file below the media folder if it holds these very bytes; no link is followed.
+
+    What has other bytes, is no regular file, or lies behind a link, is somebody else's.
+
+    Args:
+        path: relative to the folder.
+
+    Raises:
+        OSError: if the operating system refuses.
+    """
+    if media_name_problem(path) is not None:
+        return Removal.KEPT
+    try:
+        with open_parent(folder, path) as (parent, name):
+            if not _holds(parent, name, size_bytes, sha256):
+                return Removal.KEPT
+            os.unlink(name, dir_fd=parent)
+            os.fsync(parent)
+    except FileNotFoundError:
+        return Removal.GONE
+    except NotADirectoryError:
+        return Removal.KEPT
+    return Removal.REMOVED
+
+
+def _holds(parent: int, name: str, size_bytes: int, sha256: str) -> bool:
+    facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size != size_bytes:
+        return False
+    with os.fdopen(open_file(parent, name), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

@@ -1,0 +1,72 @@
+"""Metadata in one shape on both sides: columns, tables of counts, seconds by phase."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import dagster as dg
+
+_OWN = "Only the receiver has it."
+
+
+class DescribedColumn(Protocol):
+    """A column as a manifest or the database describes it."""
+
+    @property
+    def name(self) -> str:
+        """As in the table."""
+
+    @property
+    def type(self) -> str:
+        """PostgreSQL's own name of it."""
+
+    @property
+    def nullable(self) -> bool:
+        """Whether it may be NULL."""
+
+
+def column_schema(
+    columns: Sequence[DescribedColumn],
+    primary_key: Sequence[str] = (),
+    *,
+    own: Callable[[str], bool] = lambda _: False,
+) -> dict[str, Any]:
+    """The columns of a table, under the key that Dagster draws them from.
+
+    Args:
+        own: whether only the receiver has a column of this name.
+    """
+    shown = [
+        dg.TableColumn(
+            column.name,
+            column.type,
+            description=_OWN if own(column.name) else None,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.nullable, unique=list(primary_key) == [column.name]
+            ),
+        )
+        for column in columns
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns=shown)}
+
+
+def markdown_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str | float]]
+) -> dg.MarkdownMetadataValue | str:
+    """Rows of names and numbers, numbers to the right; the word "none" instead of no rows."""
+    if not rows:
+        return "none"
+    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *(map(_cell, row) for row in rows)]
+    return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+
+
+def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
+    """The whole and each phase as numbers, so that each has its chart."""
+    phases = {f"seconds_{phase}": round(value, 3) for phase, value in seconds.items()}
+    return {"seconds": round(sum(seconds.values()), 3), **phases}
+
+
+def _cell(value: str | float) -> str:
+    """A number with its thousands apart; text of somebody else's making as one cell."""
+    if isinstance(value, str):
+        return value.replace("|", "\\|").replace("\n", " ")
+    return f"{value:,}"

@@ -1,0 +1,101 @@
+"""Checks of what grows old while nothing runs: a sensor looks, and writes what is news.
+
+A tick starts no run. It writes an evaluation where the verdict is another than the last recorded
+one, or where the reason or the age has changed much; so the event log does not grow by the minute.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import dagster as dg
+
+from ar_sync_pipeline.errors import ArSyncError, TransientError
+from ar_sync_pipeline.operations.boundary import operator_errors
+
+_INTERVAL_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look has found.
+
+    Attributes:
+        result: with asset key, name and sentence.
+        news: another text than at the last look makes the result worth writing once more.
+    """
+
+    result: dg.AssetCheckResult
+    news: str = ""
+
+
+def standing_check(
+    spec: dg.AssetCheckSpec, look: Callable[[dg.DagsterInstance], Look]
+) -> dg.AssetChecksDefinition:
+    """The check itself, which an operator may also execute from the UI."""
+
+    @dg.multi_asset_check(name=f"{spec.name}_check", specs=[spec])
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        with operator_errors():
+            yield look(context.instance).result
+
+    return check
+
+
+def standing_check_sensor(
+    spec: dg.AssetCheckSpec,
+    look: Callable[[dg.DagsterInstance], Look],
+    *,
+    name: str,
+    description: str,
+) -> dg.SensorDefinition:
+    """Looks every minute, whether anything runs or not."""
+
+    @dg.sensor(
+        name=name,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        description=f"{description} Starts nothing: it writes the result of the check"
+        f" `{spec.name}` when that has changed.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            found = look(context.instance)
+        except TransientError as error:
+            return dg.SkipReason(f"No look was possible. {error}")
+        except ArSyncError as error:
+            found = Look(_cannot_tell(spec, error), str(error))
+        news = f"{found.result.passed} {found.news}"
+        if news == context.cursor and _recorded(context.instance, spec) == found.result.passed:
+            return dg.SkipReason(found.result.description or "All is well, as at the last look.")
+        return dg.SensorResult(asset_events=[evaluation(spec, found.result)], cursor=news)
+
+    return standing
+
+
+def evaluation(spec: dg.AssetCheckSpec, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """A check's result as an event that belongs to no run."""
+    return dg.AssetCheckEvaluation(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=spec.blocking,
+    )
+
+
+def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=spec.asset_key, check_name=spec.name, passed=False, description=str(error)
+    )
+
+
+def _recorded(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
+    """The verdict that people see now, whoever wrote it; None if there is none.
+
+    There is none either where a run has planned the check and not, or never, come to it.
+    """
+    record = instance.get_latest_asset_check_evaluation_record(spec.key)
+    found = record.evaluation if record else None
+    return found.passed if isinstance(found, dg.AssetCheckEvaluation) else None

@@ -1,0 +1,63 @@
+"""The run launcher of `dagster.yaml`: as Dagster's own, and it notices that a worker is gone.
+
+A code server reports at once that one of its workers was killed. When the server went down with
+its workers (a reboot, a power cut) nobody is left to report it, and Dagster's own launcher cannot
+look: such a run would count as started until its longest time is over, and hold back all others of
+its pool. Run monitoring asks this launcher instead.
+"""
+
+from typing import Any, Self
+
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import ConfigurableClassData, deserialize_value
+
+_ANSWER_WITHIN_SECONDS = 10
+
+
+class WatchedRunLauncher(DefaultRunLauncher):
+    """Launches runs on the code servers, and asks these whether a run is still there."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> Self:  # noqa: ANN401  as its base
+        """Made by Dagster; there is nothing to configure."""
+        del config_value
+        return cls(inst_data=inst_data)
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        """What Dagster's own launcher cannot do."""
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Whether the code server that started a run still has it.
+
+        A server that does not answer over the network may be cut off while its run goes on: it
+        decides when it answers again, and until then the longest time of a run is the bound. One
+        that was reached by a local socket never comes back at the same place.
+        """
+        client = self._get_grpc_client_for_termination(run.run_id)
+        if client is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server is known")
+        try:
+            here = _has_run(client, run.run_id)
+        except DagsterUserCodeUnreachableError:
+            if client.socket is not None:
+                return _gone("its code server is gone")
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
+        if here:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return _gone("its code server was started anew")
+
+
+def _has_run(client: DagsterGrpcClient, run_id: str) -> bool:
+    request = CanCancelExecutionRequest(run_id=run_id)
+    answer = client.can_cancel_execution(request, timeout=_ANSWER_WITHIN_SECONDS)
+    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def _gone(why: str) -> CheckRunHealthResult:
+    return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"the worker is gone, {why}")

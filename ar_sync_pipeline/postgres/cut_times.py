@@ -1,0 +1,47 @@
+"""Times that travelled through JSON and lost their microseconds (old system, D20).
+
+The old sender's partials cut every time to milliseconds. Where the receiver already holds the row
+and its time agrees to the millisecond, it is the same time, and the receiver knows it better: the
+microseconds are given back before the rows are compared. So such a row does not count as changed.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.staging import StagedTable
+from ar_sync_pipeline.postgres.target_table import equal_keys
+
+_TIME = "timestamp"
+
+
+def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
+    """Let staged times be the receiver's own where these say the same to the millisecond."""
+    target = staged.target
+    names = [
+        column.name
+        for column in target.columns
+        if column.type.startswith(_TIME) and column.name not in target.primary_key
+    ]
+    if not names:
+        return
+    assignments = [
+        sql.SQL(
+            "{column} = CASE WHEN date_trunc('milliseconds', {held}) = {cut}"
+            " THEN {held} ELSE {cut} END"
+        ).format(
+            column=sql.Identifier(name),
+            held=sql.Identifier("t", name),
+            cut=sql.Identifier("n", name),
+        )
+        for name in names
+    ]
+    connection.execute(
+        sql.SQL("UPDATE {} AS n SET {} FROM {} AS t WHERE {}").format(
+            staged.relation,
+            sql.SQL(", ").join(assignments),
+            target.relation,
+            equal_keys("t", "n", target.primary_key),
+        )
+    )

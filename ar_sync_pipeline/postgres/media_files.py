@@ -1,0 +1,97 @@
+"""Which files of the media folder came from the sender, so that only those are ever removed.
+
+Kept while ``AR_SYNC_MEDIA_DELETE`` is on, in the transaction that applies an archive. A file that
+no applied archive has listed is the receiver's own and not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.rows import class_row
+
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.postgres.connect import Connection
+
+
+@dataclass(frozen=True)
+class KnownFile:
+    """A file as the newest archive that listed it described it.
+
+    Attributes:
+        path: relative to the media folder.
+    """
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+def ensure_media_files(connection: Connection) -> None:
+    """Make the table where it is missing; behind `ensure_ledger`, which makes its schema."""
+    exists = connection.execute("SELECT to_regclass('ar_sync.media_file')").fetchone()
+    if exists is None or exists[0] is None:
+        with connection.transaction():
+            connection.execute(_DDL)
+
+
+def remember_media(connection: Connection, manifest: Manifest) -> None:
+    """Note every file that an archive lists; to be called in the transaction that applies it."""
+    connection.execute(_STAGE)
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY pg_temp.ar_sync_listed FROM STDIN") as copy:
+            for entry in manifest.media:
+                copy.write_row((entry.path, entry.size_bytes, entry.sha256))
+        cursor.execute(_MERGE, [manifest.snapshot_at])
+    connection.execute("DROP TABLE pg_temp.ar_sync_listed")
+
+
+def count_media(connection: Connection, *, listed_before: datetime | None = None) -> int:
+    """How many files are known; only those that no later archive has listed, if asked for."""
+    row = connection.execute(
+        "SELECT count(*) FROM ar_sync.media_file"
+        " WHERE %(before)s::timestamptz IS NULL OR listed_at < %(before)s",
+        {"before": listed_before},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def media_listed_before(connection: Connection, instant: datetime) -> list[KnownFile]:
+    """Files that no archive from this snapshot on has listed."""
+    with connection.cursor(row_factory=class_row(KnownFile)) as cursor:
+        return cursor.execute(
+            "SELECT path, size_bytes, sha256 FROM ar_sync.media_file WHERE listed_at < %s"
+            " ORDER BY path",
+            [instant],
+        ).fetchall()
+
+
+def forget_media(connection: Connection, paths: Sequence[str]) -> None:
+    """Drop files that are gone, or have become the receiver's own."""
+    connection.execute("DELETE FROM ar_sync.media_file WHERE path = ANY(%s)", [list(paths)])
+
+
+_DDL = """
+CREATE TABLE IF NOT EXISTS ar_sync.media_file (
+    path       text PRIMARY KEY,
+    size_bytes bigint NOT NULL,
+    sha256     text NOT NULL,
+    listed_at  timestamptz NOT NULL
+);
+COMMENT ON TABLE ar_sync.media_file IS
+    'Files of the media folder that the sender had, with the snapshot that listed them last';
+"""
+
+_STAGE = """
+CREATE TEMPORARY TABLE ar_sync_listed (path text, size_bytes bigint, sha256 text) ON COMMIT DROP
+"""
+
+_MERGE = """
+INSERT INTO ar_sync.media_file AS known
+SELECT path, size_bytes, sha256, %s FROM pg_temp.ar_sync_listed
+ON CONFLICT (path) DO UPDATE SET
+    size_bytes = excluded.size_bytes, sha256 = excluded.sha256, listed_at = excluded.listed_at
+WHERE known.listed_at <= excluded.listed_at
+"""

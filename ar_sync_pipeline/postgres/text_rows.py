@@ -1,0 +1,136 @@
+"""Rows in text form, of any origin, becoming rows of the receiver's own types.
+
+They are copied into a temporary table that has the receiver's columns, and leave it as chunks of
+an archive; only PostgreSQL reads the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.archive.manifest import Chunk, Column
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+from ar_sync_pipeline.postgres.table_export import chunk_selected_rows, chunk_whole_table
+
+# A value that a wider column at the sender holds and the receiver's does not.
+_TOO_NARROW = (psycopg.errors.StringDataRightTruncation, psycopg.errors.NumericValueOutOfRange)
+
+
+def create_text_table(
+    connection: Connection, schema: str, facts: TableFacts, names: Sequence[str]
+) -> ShippedTable:
+    """Make an empty temporary table of the same name with these of a table's columns."""
+    columns = tuple(
+        Column(name=column.name, type=column.type, nullable=column.nullable)
+        for name in names
+        if (column := facts.column(name)) is not None
+    )
+    table = ShippedTable("pg_temp", facts.name, columns, facts.primary_key)
+    connection.execute(
+        sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+            sql.Identifier(facts.name), column_list(names), sql.Identifier(schema, facts.name)
+        )
+    )
+    return table
+
+
+def copy_text_in(
+    connection: Connection, table: ShippedTable, lines: Iterable[bytes], encoding: str
+) -> None:
+    """Fill a table with rows in the text format of ``COPY``.
+
+    Args:
+        lines: any number of whole rows each.
+        encoding: PostgreSQL's name of their encoding.
+
+    Raises:
+        SchemaError: they are no rows of this table, or two have the same key.
+        SchemaMismatchError: a value is too large for the receiver's column.
+    """
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (ENCODING {})").format(
+        table.relation,
+        column_list(column.name for column in table.columns),
+        sql.Literal(encoding),
+    )
+    try:
+        with connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for piece in lines:
+                copy.write(piece)
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+                table.relation, column_list(table.primary_key)
+            )
+        )
+    except _TOO_NARROW as error:
+        raise SchemaMismatchError(
+            f"a value of {table.name} does not fit the receiver's column ({_words(error)})",
+            remedy="migrate the receiver; the archive is then loaded by itself",
+        ) from error
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        raise SchemaError(
+            f"it does not hold rows of {table.name} ({_words(error)})",
+            remedy="compare the table's columns on both servers; the next complete repairs",
+        ) from error
+
+
+def export_chunks(
+    connection: Connection, table: ShippedTable, folder: Path, *, complete: bool
+) -> tuple[Chunk, ...]:
+    """Write a filled table's rows as members of an archive, and drop the table.
+
+    Args:
+        folder: where the members are made.
+        complete: cut by key, as in a complete; otherwise one chunk, as in a partial.
+    """
+    if complete:
+        queries = chunk_whole_table(connection, table)
+    else:
+        queries = chunk_selected_rows(connection, table, table.relation)
+    chunks = []
+    for number, chunk in enumerate(queries):
+        with ChunkWriter(folder, table.name, number) as writer:
+            rows = copy_out(connection, chunk.query, writer)
+            chunks.append(
+                writer.finish(
+                    row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range
+                )
+            )
+    connection.execute(sql.SQL("DROP TABLE {}").format(table.relation))
+    return tuple(chunks)
+
+
+def copy_line(values: Iterable[str | bool | None]) -> bytes:
+    """One row in the text format of ``COPY`` (PostgreSQL manual, COPY, "Text Format").
+
+    Raises:
+        UnicodeEncodeError: a value holds half of a character.
+    """
+    return ("\t".join(map(_field, values)) + "\n").encode()
+
+
+def _field(value: str | bool | None) -> str:
+    if value is None:
+        return "\\N"
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    return value.translate(_ESCAPES)
+
+
+def _words(error: psycopg.Error) -> str:
+    """The server's message and the line, without the value, which may be a person's."""
+    message = (error.diag.message_primary or "").partition(': "')[0]
+    where = (error.diag.context or "").partition(": ")[0]
+    return ", ".join(printable(part) for part in (message, where) if part)
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})

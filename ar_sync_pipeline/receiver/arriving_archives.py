@@ -1,0 +1,30 @@
+"""The sender's archives as the receiver's own Dagster shows them: where its lineage begins.
+
+With one control plane the sender's code location defines the same keys, and its nodes are shown
+instead; the lineage then runs on to the sender's tables.
+"""
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+
+_GROUP = "from_the_sender"
+
+
+def arriving_archives(site: ReceiverSite) -> list[dg.AssetSpec]:
+    """One external asset for each kind; nothing here makes them."""
+    return [
+        dg.AssetSpec(
+            archive_key(kind),
+            group_name=_GROUP,
+            description=f"The sender's {kind} archives, as they arrive in the spool. The sender"
+            f" makes them (job `{kind}_dump`); a sensor here sees them. If none arrives: look at"
+            " the sender.",
+            kinds={"sftp", "tar"},
+            owners=OWNERS,
+            metadata={"dagster/uri": (site.settings.remote_bkp_fldr / str(kind)).as_uri()},
+        )
+        for kind in ArchiveKind
+    ]

@@ -1,0 +1,313 @@
+"""The least-privilege roles of deploy/sql do the product's whole job, and nothing else.
+
+All jobs as Dagster runs them go through these roles in test_two_hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.demo.city import fill_city
+from ar_sync_pipeline.demo.equality import compare_databases
+from ar_sync_pipeline.demo.receiver_city import fill_receiver
+from ar_sync_pipeline.demo.traffic import Traffic
+from ar_sync_pipeline.postgres import filling
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError
+from ar_sync_pipeline.transform.transapp.run import run_transapp
+from ar_sync_pipeline_tests.fix_roles import RoleScript
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
+
+NEW_TABLE = "CREATE TABLE app_new (id serial PRIMARY KEY, word text)"
+OUTSIDE = (
+    "CREATE TABLE accounts (id serial PRIMARY KEY, secret text)",
+    (
+        "CREATE TABLE favourites (id serial PRIMARY KEY, child_id integer NOT NULL"
+        " REFERENCES app_child DEFERRABLE INITIALLY DEFERRED)"
+    ),
+    "CREATE SCHEMA other",
+    "CREATE TABLE other.app_thing (id integer PRIMARY KEY)",
+)
+NOT_THE_SENDER = (
+    "INSERT INTO app_parent (code) VALUES ('x')",
+    "UPDATE app_child SET amount = 0",
+    "DELETE FROM app_child",
+    "TRUNCATE app_child",
+    "ALTER TABLE app_child ADD word text",
+    "CREATE INDEX ON app_child (amount)",
+    "DROP TABLE app_child",
+    "SELECT setval('app_child_id_seq', 1)",
+    "SELECT nextval('app_child_id_seq')",
+    "CREATE TABLE mine (id integer)",
+    "CREATE TABLE other.mine (id integer)",
+    "CREATE SCHEMA mine",
+    "CREATE ROLE mine",
+    "SELECT secret FROM accounts",
+    "SELECT id FROM other.app_thing",
+    "COPY app_child TO PROGRAM 'true'",
+    "SELECT pg_read_file('PG_VERSION')",
+)
+NOT_THE_RECEIVER = (
+    "INSERT INTO accounts (secret) VALUES ('x')",
+    "SELECT secret FROM accounts",
+    "DELETE FROM favourites",
+    "UPDATE favourites SET child_id = 2",
+    "INSERT INTO other.app_thing VALUES (1)",
+    "TRUNCATE app_child",
+    "ALTER TABLE app_child ADD word text",
+    "ALTER TABLE app_child DISABLE TRIGGER ALL",
+    "CREATE INDEX ON app_child (amount)",
+    "DROP TABLE app_child",
+    "CREATE TABLE mine (id integer)",
+    "CREATE SCHEMA mine",
+    "CREATE ROLE mine",
+    "SET session_replication_role = replica",
+    "COPY app_child TO PROGRAM 'true'",
+    "SELECT pg_read_file('PG_VERSION')",
+)
+UNTRANSFORMED = 'SELECT count(*) FROM "AndroidRequests_eventforbusv2" WHERE transformed IS NOT TRUE'
+
+
+@pytest.fixture
+def sites(filled: TwoSites, role_script: RoleScript) -> TwoSites:
+    """Two small servers behind the roles; `filled` reaches them as the owner."""
+    filled.at_sender(*OUTSIDE)
+    filled.at_receiver(*OUTSIDE)
+    return replace(
+        filled,
+        sender=role_script("sender", filled.sender, tables="app_*"),
+        receiver=role_script("receiver", filled.receiver, tables="app_*"),
+    )
+
+
+def refused(url: str, statement: str) -> bool:
+    """Whether the server says that the role lacks the right."""
+    try:
+        execute(url, statement)
+    except psycopg.errors.InsufficientPrivilege:
+        return True
+    return False
+
+
+def allowed(url: str, statements: Iterable[str]) -> list[str]:
+    """The statements that the server does not refuse for want of a right."""
+    return [statement for statement in statements if not refused(url, statement)]
+
+
+def test_sender_role_can_only_read_the_tables_that_travel(sites: TwoSites) -> None:
+    assert allowed(sites.sender, NOT_THE_SENDER) == []
+
+
+def test_receiver_role_can_only_write_the_catalog_and_its_own_schema(sites: TwoSites) -> None:
+    assert allowed(sites.receiver, NOT_THE_RECEIVER) == []
+
+
+def test_complete_partial_and_deletions_travel_through_the_roles(
+    sites: TwoSites, filled: TwoSites
+) -> None:
+    sites.complete()
+    sites.load()
+    filled.at_receiver("INSERT INTO app_note (parent_id, maybe_id, text) VALUES (2, 7, 'mine')")
+    filled.at_sender(
+        "INSERT INTO app_parent (code) VALUES ('new')",
+        "INSERT INTO app_child (parent_id, amount) SELECT max(id), 1 FROM app_parent",
+        "UPDATE app_child SET amount = 5, changed = now() WHERE id = 3",
+    )
+    partial = sites.partial(recent_window())
+    assert verify_archive(partial).watermark.oldest_write_at is not None
+    sites.load()
+    assert equal(filled)
+    filled.at_sender("DELETE FROM app_child WHERE id IN (7, 8)", "UPDATE app_parent SET code = 'z'"
+                     " WHERE code = 'c9'")  # fmt: skip
+    sites.complete()
+    report = sites.load()
+    assert [loaded.manifest.kind for loaded in report.loaded] == ["complete"]
+    assert equal(filled)
+    assert rows(filled.receiver, "SELECT maybe_id, text FROM app_note") == [(None, "mine")]
+    assert rows(filled.receiver, "SELECT last_value FROM app_child_id_seq") == [(2001,)]
+
+
+def test_sender_role_sees_how_long_other_sessions_transactions_are_open(
+    sites: TwoSites, filled: TwoSites
+) -> None:
+    with psycopg.connect(filled.sender) as other:
+        other.execute("INSERT INTO app_parent (code) VALUES ('late')")
+        began = other.execute("SELECT now()").fetchone()
+        watermark = verify_archive(sites.complete()).watermark
+    assert began is not None
+    assert watermark.oldest_write_at == began[0]
+
+
+def test_first_load_of_many_rows_keeps_the_indexes_that_the_role_does_not_own(
+    sites: TwoSites, filled: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
+    filled.at_receiver("CREATE INDEX plain ON app_child (parent_id)")
+    before = rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'")
+    sites.complete()
+    sites.load()
+    assert equal(filled)
+    assert rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'") == before
+
+
+def test_owner_that_may_make_no_index_in_the_schema_keeps_it(
+    sites: TwoSites, filled: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner may drop an index even where the schema lets it make none."""
+    monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
+    filled.at_receiver(
+        "CREATE INDEX plain ON app_child (parent_id)",
+        f"ALTER TABLE app_child OWNER TO {_role(sites.receiver)}",
+        f"REVOKE REFERENCES ON app_parent FROM {_role(sites.receiver)}",
+    )
+    before = rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'")
+    sites.complete()
+    sites.load()
+    assert equal(filled)
+    assert rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'") == before
+
+
+def test_role_that_is_lent_the_owners_rights_fills_the_first_load_faster(
+    sites: TwoSites, filled: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/deployment.md offers for a large first complete."""
+    monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
+    role = _role(sites.receiver)
+    owner = role.replace("receiver of", "owner of")
+    filled.at_receiver(
+        "CREATE INDEX plain ON app_child (parent_id)",
+        f"CREATE ROLE {owner}",
+        f"GRANT ALL ON SCHEMA public TO {owner}",
+        *(f"ALTER TABLE {name} OWNER TO {owner}" for name in ("app_child", "app_parent")),
+        f"GRANT {owner} TO {role}",
+    )
+    before = rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'")
+    sites.complete()
+    sites.load()
+    assert equal(filled)
+    assert rows(filled.receiver, "SELECT oid FROM pg_class WHERE relname = 'plain'") != before
+
+
+def test_row_that_a_table_outside_the_catalog_refers_to_stays_until_somebody_decides(
+    sites: TwoSites, filled: TwoSites
+) -> None:
+    sites.complete()
+    sites.load()
+    filled.at_receiver("INSERT INTO favourites (child_id) VALUES (7)")
+    filled.at_sender("DELETE FROM app_child WHERE id = 7")
+    sites.complete()
+    with pytest.raises(DatabaseRefusedError, match="permission denied for table favourites"):
+        sites.load()
+    filled.at_receiver("DELETE FROM favourites")
+    sites.load()
+    assert equal(filled)
+
+
+def test_new_table_is_read_at_once_and_waits_at_the_receiver_for_the_role(
+    sites: TwoSites, filled: TwoSites, role_script: RoleScript
+) -> None:
+    for url in (filled.sender, filled.receiver):
+        execute(url, NEW_TABLE)
+    filled.at_sender("INSERT INTO app_new (word) VALUES ('first')")
+    sites.complete()
+    (parked,) = sites.admit().parked
+    assert isinstance(parked.error, ArchiveParkedError)
+    assert "SELECT, INSERT, UPDATE, DELETE on app_new" in str(parked.error)
+    assert "deploy/sql/receiver_role.sql" in str(parked.error)
+    role_script("receiver", filled.receiver, tables="app_*")
+    sites.load()
+    assert rows(filled.receiver, "SELECT word FROM app_new") == [("first",)]
+
+
+def test_both_roles_are_ready_for_new_tables_where_the_administrator_says_so(
+    sites: TwoSites, filled: TwoSites, role_script: RoleScript
+) -> None:
+    role_script("receiver", filled.receiver, tables="app_*", new_tables="on")
+    role_script("sender", filled.sender, tables="app_*", new_tables="off")
+    for url in (filled.sender, filled.receiver):
+        execute(url, NEW_TABLE)
+    with pytest.raises(DatabaseRefusedError, match="may not read app_new"):
+        sites.complete()
+    role_script("sender", filled.sender, tables="app_*")
+    filled.at_sender("INSERT INTO app_new (word) VALUES ('first')")
+    sites.complete()
+    sites.load()
+    assert rows(filled.receiver, "SELECT word FROM app_new") == [("first",)]
+
+
+def test_script_takes_what_the_catalog_no_longer_names(
+    sites: TwoSites, filled: TwoSites, role_script: RoleScript
+) -> None:
+    role_script("receiver", filled.receiver, tables="app_parent, app_note")
+    role_script("sender", filled.sender, tables="app_paren?,app_note")
+    assert refused(sites.receiver, "UPDATE app_child SET amount = 0")
+    assert refused(sites.sender, "SELECT * FROM app_child")
+    assert rows(sites.sender, "SELECT count(*) FROM app_parent") == [(50,)]
+
+
+def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: RoleScript) -> None:
+    for url in (filled.sender, filled.receiver):
+        execute(url, *OUTSIDE, "GRANT INSERT ON accounts TO PUBLIC")
+    role_script("sender", filled.sender, tables="app_*", warning="can do more than read")
+    role_script("receiver", filled.receiver, tables="app_*", warning="more than the catalog")
+    for url in (filled.sender, filled.receiver):
+        execute(url, "REVOKE INSERT ON accounts FROM PUBLIC")
+    role_script("receiver", filled.receiver, tables="app_*")
+    execute(filled.receiver, "GRANT CREATE ON SCHEMA public TO PUBLIC")
+    role_script("receiver", filled.receiver, tables="app_*", warning="before PostgreSQL 15")
+
+
+def test_ledger_that_another_role_has_made_is_taken_over(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    filled.complete()
+    filled.load()
+    role = role_script("receiver", filled.receiver, tables="app_*")
+    behind = replace(filled, receiver=role)
+    filled.complete()
+    behind.load()
+    assert len(rows(role, "SELECT FROM ar_sync.applied_archive")) == 2
+
+
+def test_city_and_its_traffic_travel_and_are_transformed_through_the_roles(
+    sender_db: str, receiver_db: str, role_script: RoleScript, tmp_path: Path
+) -> None:
+    """AndroidRequests' own tables, with the built-in transform's writes."""
+    with psycopg.connect(sender_db) as production, psycopg.connect(receiver_db) as own:
+        fill_city(production, now=datetime.now(UTC))
+        fill_receiver(own)
+    sites = TwoSites(
+        role_script("sender", sender_db), role_script("receiver", receiver_db),
+        load_catalog(), tmp_path,
+    )  # fmt: skip
+    since = watermark_of(sites.complete())
+    sites.load()
+    with psycopg.connect(sender_db) as production:
+        Traffic(production, tmp_path / "sender_media", seed=7).burst(
+            datetime.now(UTC), deletions=False
+        )
+    sites.partial(recent_window(), since=since)
+    sites.load()
+    assert [t for t in compare_databases(sender_db, receiver_db) if not t.equal] == []
+    run_transapp(sites.receiver, clock=sites.clock)
+    assert rows(receiver_db, UNTRANSFORMED) == [(0,)]
+
+
+def _role(url: str) -> str:
+    (name,) = rows(url, "SELECT quote_ident(current_user)")[0]
+    return str(name)

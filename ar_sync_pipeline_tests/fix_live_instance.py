@@ -1,0 +1,175 @@
+"""A whole deployment as real processes: two code servers, web server, daemon, one control plane.
+
+Each process can be started, stopped and killed by its name; run workers belong to their code
+server, and go with it when that is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+import dagster as dg
+import pytest
+from dagster_shared.yaml_utils import load_yaml_from_path
+
+from ar_sync_pipeline.demo.dagster_process import (
+    HOST,
+    DagsterProcess,
+    code_server_words,
+    free_port,
+    write_workspace,
+)
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+
+ROOT = Path(__file__).parents[1]
+SENDER, RECEIVER, WEBSERVER, DAEMON = "sender", "receiver", "webserver", "daemon"
+_POLL_SECONDS = 0.2
+Found = TypeVar("Found")
+
+# The project's own dagster.yaml, but with the pauses of a test.
+QUICK: Mapping[str, Any] = {
+    "run_monitoring": {"poll_interval_seconds": 1, "free_slots_after_run_end_seconds": 1},
+}
+
+
+class LiveInstance:
+    """The processes of a deployment, and its Dagster instance as seen from the test."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.changes: dict[str, Any] = dict(QUICK)
+        self.ports = {name: free_port() for name in (SENDER, RECEIVER, WEBSERVER)}
+        self._running: dict[str, DagsterProcess] = {}
+        self._instance: dg.DagsterInstance | None = None
+
+    @property
+    def instance(self) -> dg.DagsterInstance:
+        """Opened when first asked for; `changes` have no effect on it any more."""
+        if self._instance is None:
+            self._write_configuration()
+            self._instance = dg.DagsterInstance.from_config(str(self.deployment.home))
+        return self._instance
+
+    def start(self, *names: str) -> None:
+        """Start processes with the deployment's settings as they are now; returns when ready.
+
+        Without names: all of them. A daemon looks for code servers that were not there at its
+        start once a minute only, so they come first.
+        """
+        if not names:
+            self.start(SENDER, RECEIVER)
+            self.start(WEBSERVER, DAEMON)
+        assert self.instance
+        for name in names:
+            assert name not in self._running, name
+            self._running[name] = self._process(name)
+            self._running[name].start()
+        for name in names:
+            self._running[name].wait_until_ready()
+
+    def stop(self, *names: str) -> None:
+        """End processes politely, as a service manager does."""
+        for name in names:
+            self._running.pop(name).stop()
+
+    def kill(self, *names: str) -> None:
+        """``kill -9``, run workers included; without names: everything, a power cut."""
+        for name in names or tuple(self._running):
+            self._running.pop(name).kill()
+
+    def until(self, condition: Callable[[], Found | None], what: str, seconds: float = 60) -> Found:
+        """Wait for a condition; returns the first true value of it."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = condition()
+            if found:
+                return found
+            time.sleep(_POLL_SECONDS)
+        raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.story()}")
+
+    def graphql(self, query: str, **variables: object) -> dict[str, Any]:
+        """Ask the web server, as the UI does; returns ``data``."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        url = f"http://{HOST}:{self.ports[WEBSERVER]}/graphql"
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            answer: dict[str, Any] = json.load(response)
+        assert "errors" not in answer, answer
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    def runs(self, job: str | None = None, **tags: str) -> list[dg.DagsterRun]:
+        """Runs, oldest first."""
+        return list(self.instance.get_runs(dg.RunsFilter(job_name=job, tags=tags)))[::-1]
+
+    def worker_pid(self, run_id: str) -> int | None:
+        """The process in which a run's steps are executed; None before they are."""
+        events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+        for event in events:
+            data = event.dagster_event.event_specific_data if event.dagster_event else None
+            pid = getattr(data, "metadata", {}).get("pid")
+            if pid is not None and "steps" in event.message:
+                return int(pid.text)
+        return None
+
+    def story(self) -> str:
+        """All runs and the end of every log, for a test that fails."""
+        lines = [f"{run.job_name} {run.run_id} {run.status.value}" for run in self.runs()]
+        for log in sorted(self.deployment.folder.glob("*.log")):
+            lines += [f"--- {log.name}", log.read_text(errors="replace")[-1500:]]
+        return "\n".join(lines)
+
+    def close(self) -> None:
+        """End everything."""
+        with ExitStack() as ending:
+            for process in self._running.values():
+                ending.callback(process.kill)
+        if self._instance is not None:
+            self._instance.dispose()
+
+    def _process(self, name: str) -> DagsterProcess:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AR_SYNC_")}
+        environment["DAGSTER_HOME"] = str(self.deployment.home)
+        log = self.deployment.folder / f"{name}.log"
+        workspace = str(self._workspace)
+        if name == DAEMON:
+            return DagsterProcess(["dagster-daemon", "run", "-w", workspace], environment, log)
+        port = self.ports[name]
+        if name == WEBSERVER:
+            words = ["dagster-webserver", "-h", HOST, "-p", str(port), "-w", workspace]
+            return DagsterProcess(words, environment, log, port)
+        environment |= (
+            self.deployment.sender_environment()
+            if name == SENDER
+            else self.deployment.receiver_environment()
+        )
+        return DagsterProcess(code_server_words(name, port), environment, log, port)
+
+    @property
+    def _workspace(self) -> Path:
+        return self.deployment.folder / "workspace.yaml"
+
+    def _write_configuration(self) -> None:
+        loaded = load_yaml_from_path(str(ROOT / "dagster.yaml"))
+        assert isinstance(loaded, dict)
+        for section, values in self.changes.items():
+            loaded[section] = {**loaded.get(section, {}), **values}
+        (self.deployment.home / "dagster.yaml").write_text(json.dumps(loaded))
+        write_workspace(self._workspace, {side: self.ports[side] for side in (SENDER, RECEIVER)})
+
+
+@pytest.fixture
+def live(deployment: Deployment) -> Iterator[LiveInstance]:
+    """Windows of a minute. Nothing runs yet: change settings first, then start what is needed."""
+    for changes in (deployment.sender_changes, deployment.receiver_changes):
+        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"}
+    made = LiveInstance(deployment)
+    yield made
+    made.close()

@@ -1,0 +1,136 @@
+"""Production goes on writing pictures while a dump hashes and sends them; no run fails by that."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.publish import publish_archive
+from ar_sync_pipeline_tests.fix_sites import TwoSites
+
+
+@pytest.fixture
+def sender(filled: TwoSites) -> Iterator[SenderSettings]:
+    with LoopbackSftpServer(filled.folder, filled.folder / "keys") as sftp:
+        yield load_sender_settings(
+            {
+                "AR_SYNC_SENDER_DATABASE_URL": filled.sender,
+                "AR_SYNC_SENDER_MEDIA_FLDR": str(filled.sender_media),
+                "AR_SYNC_TMP_BKP_FLDR": str(filled.folder / "scratch"),
+                "AR_SYNC_REMOTE_HOST": sftp.host,
+                "AR_SYNC_REMOTE_PORT": str(sftp.port),
+                "AR_SYNC_REMOTE_USER": sftp.user,
+                "AR_SYNC_PRIVATE_KEY": str(sftp.private_key),
+                "AR_SYNC_KNOWN_HOSTS": str(sftp.known_hosts),
+                "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+            }
+        )
+
+
+def pictures(sites: TwoSites) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sites.receiver_media.iterdir()}
+
+
+def bundled(sites: TwoSites) -> BuildFolder:
+    """A complete's build folder, with its pictures hashed."""
+    build = open_build(sites.folder / "scratch", "run")
+    dump_complete(sites.sender, sites.catalog, build, sites.clock, since=None)
+    bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
+    return build
+
+
+def publish(
+    settings: SenderSettings,
+    build: BuildFolder,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> tuple[Path, list[str]]:
+    """Publish, with something that happens at the first failure; returns the failures, too."""
+    failures = list[str]()
+
+    def on_retry(error: ArSyncError) -> None:
+        failures.append(error.problem)
+        meanwhile()
+
+    published = publish_archive(settings, build, lambda: datetime.now(UTC), on_retry=on_retry)
+    spool = settings.tmp_bkp_fldr.parent / "spool"
+    return spool / "complete" / published.manifest.name.waiting, failures
+
+
+def test_picture_that_changes_between_hash_and_upload_travels_as_it_is_now(
+    filled: TwoSites, sender: SenderSettings
+) -> None:
+    for name in ("a.jpeg", "b.jpeg"):
+        (filled.sender_media / name).write_bytes(b"old")
+    build = bundled(filled)
+    (filled.sender_media / "b.jpeg").write_bytes(b"new, and longer")
+    archive, failures = publish(sender, build)
+    assert len(failures) == 1
+    assert "b.jpeg" in failures[0]
+    assert [entry.size_bytes for entry in verify_archive(archive).media] == [3, 15]
+    filled.load()
+    assert pictures(filled) == {"a.jpeg": b"old", "b.jpeg": b"new, and longer"}
+    assert list((filled.spool / ".incoming").iterdir()) == []
+
+
+def test_all_that_changed_costs_one_new_upload(filled: TwoSites, sender: SenderSettings) -> None:
+    for number in range(6):
+        (filled.sender_media / f"{number}.jpeg").write_bytes(b"old")
+    build = bundled(filled)
+    outside = filled.folder / "secret.jpeg"
+    outside.write_bytes(b"secret")
+
+    def production_writes() -> None:
+        (filled.sender_media / "1.jpeg").write_bytes(b"new")
+        (filled.sender_media / "2.jpeg").unlink()
+        (filled.sender_media / "3.jpeg").unlink()
+        (filled.sender_media / "3.jpeg").symlink_to(outside)
+        (filled.sender_media / "4.jpeg").unlink()
+        (filled.sender_media / "4.jpeg").mkdir()
+
+    (filled.sender_media / "0.jpeg").unlink()
+    archive, failures = publish(sender, build, production_writes)
+    assert len(failures) == 1
+    assert [entry.path for entry in verify_archive(archive).media] == ["1.jpeg", "5.jpeg"]
+    filled.load()
+    assert pictures(filled) == {"1.jpeg": b"new", "5.jpeg": b"old"}
+
+
+def test_picture_that_is_being_written_is_waited_for(filled: TwoSites) -> None:
+    picture = filled.sender_media / "slow.jpeg"
+    picture.write_bytes(bytes(30_000_000))
+
+    def production_writes() -> None:
+        end = time.monotonic() + 0.7
+        with picture.open("ab", buffering=0) as file:
+            while time.monotonic() < end:
+                file.write(b"x")
+
+    writer = threading.Thread(target=production_writes)
+    writer.start()
+    build = bundled(filled)
+    writer.join()
+    (entry,) = build.read(MediaBundle).entries
+    assert entry.size_bytes == picture.stat().st_size
+
+
+def test_chunk_that_changes_under_the_senders_hands_is_not_sent(
+    filled: TwoSites, sender: SenderSettings
+) -> None:
+    build = bundled(filled)
+    chunk = next(path for path in build.members.iterdir() if "child" in path.name)
+    chunk.write_bytes(chunk.read_bytes()[:-1])
+    with pytest.raises(ArSyncError, match="were declared"):
+        publish(sender, build)
+    assert list(filled.spool.rglob("NEW_*")) == []

@@ -1,0 +1,139 @@
+"""``AR_SYNC_MEDIA_DELETE``: what the sender removed goes, what is the receiver's own stays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows
+
+
+@pytest.fixture
+def sites(filled: TwoSites) -> TwoSites:
+    filled.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    for name in ("a.jpeg", "b.jpeg", "2017/c.jpeg"):
+        put(filled.sender_media / name, name)
+    return filled
+
+
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+def present(sites: TwoSites) -> set[str]:
+    folder = sites.receiver_media
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir()}
+
+
+def test_complete_removes_what_the_sender_no_longer_has(sites: TwoSites) -> None:
+    sites.complete()
+    sites.load()
+    for name in ("b.jpeg", "2017/c.jpeg"):
+        (sites.sender_media / name).unlink()
+    put(sites.sender_media / "d.jpeg", "d")
+    sites.complete()
+    report = sites.load()
+    assert (report.media.removed, report.media.warning) == (2, None)
+    assert present(sites) == {"a.jpeg", "d.jpeg"}
+    assert rows(sites.receiver, "SELECT path FROM ar_sync.media_file ORDER BY path") == [
+        ("a.jpeg",),
+        ("d.jpeg",),
+    ]
+
+
+def test_partial_removes_nothing_and_protects_what_it_brought(sites: TwoSites) -> None:
+    sites.complete()
+    sites.load()
+    (sites.sender_media / "b.jpeg").unlink()
+    put(sites.sender_media / "new.jpeg", "new")
+    late = sites.complete()
+    put(sites.sender_media / "newer.jpeg", "newer")
+    aside = late.rename(sites.folder / late.name)
+    sites.partial(recent_window())
+    sites.load()
+    assert present(sites) == {"a.jpeg", "b.jpeg", "2017/c.jpeg", "new.jpeg", "newer.jpeg"}
+    # The complete without the newer picture comes after the partial that has it.
+    aside.rename(late)
+    sites.load()
+    assert present(sites) == {"a.jpeg", "2017/c.jpeg", "new.jpeg", "newer.jpeg"}
+
+
+def test_receivers_own_files_stay(sites: TwoSites) -> None:
+    outside = sites.folder / "outside"
+    put(outside / "c.jpeg", "2017/c.jpeg")
+    put(sites.receiver_media / "own.jpeg", "never at the sender")
+    sites.complete()
+    sites.load()
+    # Another picture in the place of the sender's, and links to what has the very same bytes.
+    put(sites.receiver_media / "b.jpeg", "edited")
+    (sites.receiver_media / "2017" / "c.jpeg").unlink()
+    (sites.receiver_media / "2017").rmdir()
+    (sites.receiver_media / "2017").symlink_to(outside)
+    (sites.receiver_media / "a.jpeg").unlink()
+    put(outside / "a.jpeg", "a.jpeg")
+    (sites.receiver_media / "a.jpeg").symlink_to(outside / "a.jpeg")
+    for name in ("a.jpeg", "b.jpeg", "2017/c.jpeg"):
+        (sites.sender_media / name).unlink()
+    put(sites.sender_media / "d.jpeg", "d")
+    sites.complete()
+    report = sites.load()
+    assert report.media.removed == 0
+    assert present(sites) == {"a.jpeg", "b.jpeg", "d.jpeg", "own.jpeg"}
+    assert (sites.receiver_media / "2017").is_symlink()
+    assert {path.name for path in outside.iterdir()} == {"a.jpeg", "c.jpeg"}
+    # They are the receiver's from now on.
+    assert rows(sites.receiver, "SELECT path FROM ar_sync.media_file") == [("d.jpeg",)]
+
+
+def test_empty_media_folder_of_the_sender_removes_nothing(sites: TwoSites) -> None:
+    """It is not mounted, or the patterns were changed."""
+    sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    sites.complete()
+    sites.load()
+    mounted = sites.sender_media.rename(sites.folder / "elsewhere")
+    sites.sender_media.mkdir()
+    sites.complete()
+    report = sites.load()
+    assert report.media.warning is not None
+    assert report.media.warning.startswith("3 of 3 media files are no longer at the sender")
+    assert present(sites) == {"a.jpeg", "b.jpeg", "2017/c.jpeg"}
+    sites.sender_media.rmdir()
+    mounted.rename(sites.sender_media)
+    (sites.sender_media / "b.jpeg").unlink()
+    sites.complete()
+    assert sites.load().media.removed == 1
+
+
+@pytest.mark.parametrize(("percent", "removed"), [("5", 0), ("100", 2)])
+def test_large_share_of_many_files_is_kept_until_the_guard_is_lifted(
+    sites: TwoSites, percent: str, removed: int
+) -> None:
+    sites.complete()
+    sites.load()
+    for name in ("b.jpeg", "2017/c.jpeg"):
+        (sites.sender_media / name).unlink()
+    sites.at_receiver(
+        "INSERT INTO ar_sync.media_file SELECT 'gone' || n || '.jpeg', 1, '', now()"
+        " - interval '1 day' FROM generate_series(1, 1100) n"
+    )
+    sites.environ["AR_SYNC_DELETE_GUARD"] = percent
+    sites.complete()
+    report = sites.load()
+    assert report.media.removed == removed
+    assert (report.media.warning is None) == bool(removed)
+
+
+def test_nothing_is_removed_unless_it_is_asked_for(sites: TwoSites) -> None:
+    del sites.environ["AR_SYNC_MEDIA_DELETE"]
+    sites.complete()
+    sites.load()
+    (sites.sender_media / "b.jpeg").unlink()
+    sites.complete()
+    sites.load()
+    # Switched on later, it knows nothing of what went before.
+    sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    sites.complete()
+    assert sites.load().media.removed == 0
+    assert present(sites) == {"a.jpeg", "b.jpeg", "2017/c.jpeg"}

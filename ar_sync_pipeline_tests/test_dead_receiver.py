@@ -1,0 +1,65 @@
+"""Dumps whose receiver cannot be reached: they end soon, and nothing is lost."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.sender import complete_assets
+from ar_sync_pipeline.sftp.patience import RetryPlan
+from ar_sync_pipeline.sync import publish, receiver_view
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute, rows
+
+_CLOSED_PORT = "1"
+CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publish, "PLAN", RetryPlan(fruitless_seconds=0.5, first_wait_seconds=0.05))
+    monkeypatch.setattr(complete_assets, "UPLOAD_RETRY_DELAY_SECONDS", 0)
+
+
+def retried_steps(deployment: Deployment, run_id: str) -> int:
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        kind = {dg.DagsterEventType.STEP_UP_FOR_RETRY}
+        return len(instance.get_records_for_run(run_id, of_type=kind).records)
+
+
+def test_partial_ends_at_once_and_the_next_one_takes_its_changes_along(
+    deployment: Deployment,
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    execute(deployment.sender_url, "UPDATE app_child SET amount = -1, changed = now() WHERE id = 7")
+    deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = _CLOSED_PORT
+    outcome = deployment.run("partial_dump")
+    assert not outcome.succeeded
+    assert "port 1 does not answer" in outcome.failures[0]
+    assert retried_steps(deployment, outcome.run_id) == 0
+    del deployment.sender_changes["AR_SYNC_REMOTE_PORT"]
+    deployment.succeed("partial_dump")
+    deployment.succeed("partial_loaddata")
+    assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
+
+
+def test_complete_tries_its_last_step_a_few_more_times(deployment: Deployment) -> None:
+    """The next one is a day away, and the tables are not read again for it."""
+    deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = _CLOSED_PORT
+    outcome = deployment.run("complete_dump")
+    assert not outcome.succeeded
+    assert "port 1 does not answer" in outcome.failures[0]
+    assert retried_steps(deployment, outcome.run_id) == 3
+
+
+def test_run_with_a_dead_network_ends_within_two_minutes() -> None:
+    """The look at the receiver finds nobody, then the publication's patience ends.
+
+    Nobody answers the first packet, which is what a dead network looks like to a new run.
+    """
+    look, plan = receiver_view.LIMITS, RetryPlan()
+    assert look.resolve_seconds + look.connect_seconds + plan.fruitless_seconds < 120
+    assert look.whole_seconds is not None
+    # Worse: a network that dies at the worst moment of the look, too.
+    assert look.opening_seconds + look.whole_seconds + plan.fruitless_seconds <= 150

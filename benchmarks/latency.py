@@ -1,0 +1,262 @@
+"""From commit at the sender to visible at the receiver, and where the time goes.
+
+    .venv/bin/python -m benchmarks.latency [--minutes 30]
+
+The demo's two servers with everything on: code servers, daemon, UI, windows of one minute, and
+traffic. A probe commits a report every few seconds, at no fixed distance from a window's end, and
+looks at the receiver until it is there. The ledger names the archive that carried it, and
+Dagster's records of the two runs say how long each phase took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+import psycopg
+from rich.console import Console
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.demo.dagster_process import free_port
+from ar_sync_pipeline.demo.live import live_servers
+from ar_sync_pipeline.demo.traffic import Traffic
+from ar_sync_pipeline.demo.two_servers import TwoServers
+from ar_sync_pipeline.operations.asset_keys import archive_key
+
+_PROBE_SECONDS = (4.0, 10.0)
+_BURST_SECONDS = 20
+_LOOK_SECONDS = 0.1
+_DRAIN = timedelta(minutes=4)
+_PHASES = (
+    "window still open",
+    "dump waits for its process",
+    "until the snapshot",
+    "dump, bundle, upload",
+    "sensor sees the archive",
+    "load waits for its process",
+    "verify and load",
+)
+_INSERT = (
+    'INSERT INTO "AndroidRequests_report" ("timeStamp", message, "reportInfo", "phoneId")'
+    " VALUES (now(), 'probe', '{}', %s) RETURNING id"
+)
+
+
+@dataclass
+class Probe:
+    """A row on its way.
+
+    Attributes:
+        committed, visible: aware; ``visible`` is None until the receiver shows it.
+    """
+
+    row: int
+    committed: datetime
+    visible: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Journey:
+    """When an archive passed each station."""
+
+    dump_created: datetime
+    dump_started: datetime
+    snapshot: datetime
+    published: datetime
+    load_created: datetime
+    load_started: datetime
+
+
+class _Watcher(threading.Thread):
+    """Looks at the receiver for rows that are on their way."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(daemon=True)
+        self._url = url
+        self._lock = threading.Lock()
+        self._under_way: dict[int, Probe] = {}
+        self._done = threading.Event()
+        self.arrived: list[Probe] = []
+
+    def expect(self, probe: Probe) -> None:
+        with self._lock:
+            self._under_way[probe.row] = probe
+
+    def end(self) -> None:
+        self._done.set()
+        self.join()
+
+    @property
+    def under_way(self) -> int:
+        return len(self._under_way)
+
+    def run(self) -> None:
+        with psycopg.connect(self._url, autocommit=True) as receiver:
+            while not self._done.wait(_LOOK_SECONDS):
+                with self._lock:
+                    rows = list(self._under_way)
+                found = receiver.execute(
+                    'SELECT id FROM "AndroidRequests_report" WHERE id = ANY(%s)', [rows]
+                ).fetchall()
+                seen = datetime.now(UTC)
+                with self._lock:
+                    for (row,) in found:
+                        probe = self._under_way.pop(row)
+                        probe.visible = seen
+                        self.arrived.append(probe)
+
+
+def main(minutes: float) -> None:
+    """Run for some minutes and print the table."""
+    folder = Path(tempfile.mkdtemp(prefix="ar-sync-latency-"))
+    console = Console(quiet=True)
+    try:
+        with live_servers(folder / "servers", free_port(), console) as servers:
+            _wait_for_first_load(servers)
+            watcher = _Watcher(servers.receiver_url)
+            watcher.start()
+            _probe(servers, watcher, minutes)
+            watcher.end()
+            _report(watcher, _journeys(servers))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _wait_for_first_load(servers: TwoServers) -> None:
+    deadline = time.monotonic() + 300
+    with psycopg.connect(servers.receiver_url, autocommit=True) as receiver:
+        while time.monotonic() < deadline:
+            row = receiver.execute("SELECT to_regclass('ar_sync.applied_archive')").fetchone()
+            if row is not None and row[0] is not None:
+                return
+            time.sleep(1)
+    raise SystemExit("nothing was loaded within five minutes")
+
+
+def _probe(servers: TwoServers, watcher: _Watcher, minutes: float) -> None:
+    chance = random.Random(7)  # noqa: S311  distances between probes
+    until = time.monotonic() + 60 * minutes
+    next_burst = 0.0
+    with psycopg.connect(servers.sender_url) as production:
+        traffic = Traffic(production, servers.sender_media, seed=7)
+        while time.monotonic() < until:
+            if time.monotonic() >= next_burst:
+                traffic.burst(datetime.now(UTC), deletions=False)
+                next_burst = time.monotonic() + _BURST_SECONDS
+            row = production.execute(_INSERT, [uuid4()]).fetchone()
+            production.commit()
+            assert row is not None
+            watcher.expect(Probe(row[0], datetime.now(UTC)))
+            time.sleep(chance.uniform(*_PROBE_SECONDS))
+    deadline = datetime.now(UTC) + _DRAIN
+    while watcher.under_way and datetime.now(UTC) < deadline:
+        time.sleep(1)
+
+
+def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
+    """Every partial that was applied, by its snapshot."""
+    with psycopg.connect(servers.receiver_url) as receiver:
+        applied = receiver.execute(
+            "SELECT name, snapshot_at, applied_at FROM ar_sync.applied_archive"
+            " WHERE kind = 'partial' AND NOT superseded"
+        ).fetchall()
+    with dg.DagsterInstance.from_config(str(servers.dagster_home)) as instance:
+        sent = _publications(instance)
+        loads = [
+            record
+            for job in ("partial_loaddata", "complete_loaddata")
+            for record in instance.get_run_records(dg.RunsFilter(job_name=job))
+        ]
+        journeys = {}
+        for name, snapshot, applied_at in applied:
+            dump, published = sent[name]
+            load = next(r for r in loads if _start(r) <= applied_at <= _end(r))
+            journeys[snapshot] = Journey(
+                dump.create_timestamp,
+                _start(dump),
+                snapshot,
+                published,
+                load.create_timestamp,
+                _start(load),
+            )
+    return journeys
+
+
+def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, datetime]]:
+    """The run that published an archive, and when, by the archive's name."""
+    found = {}
+    events = instance.fetch_materializations(archive_key(ArchiveKind.PARTIAL), limit=10_000).records
+    runs = {
+        record.dagster_run.run_id: record
+        for record in instance.get_run_records(dg.RunsFilter(job_name="partial_dump"))
+    }
+    for event in events:
+        assert event.asset_materialization is not None
+        name = str(event.asset_materialization.metadata["archive"].value)
+        found[name] = (runs[event.run_id], datetime.fromtimestamp(event.timestamp, UTC))
+    return found
+
+
+def _start(record: dg.RunRecord) -> datetime:
+    return datetime.fromtimestamp(record.start_time or float("inf"), UTC)
+
+
+def _end(record: dg.RunRecord) -> datetime:
+    if record.end_time is None:
+        return datetime.max.replace(tzinfo=UTC)
+    return datetime.fromtimestamp(record.end_time, UTC)
+
+
+def _report(watcher: _Watcher, journeys: dict[datetime, Journey]) -> None:
+    totals, phases = [], []
+    for probe in watcher.arrived:
+        assert probe.visible is not None
+        totals.append((probe.visible - probe.committed).total_seconds())
+        carrier = journeys.get(
+            min((s for s in journeys if s > probe.committed), default=probe.committed)
+        )
+        if carrier is not None:
+            phases.append(_durations(probe, carrier))
+    print(f"{len(totals)} probes arrived, {watcher.under_way} did not")
+    print(f"commit to visible: {_line(totals)}")
+    for number, phase in enumerate(_PHASES):
+        print(f"  {phase:>28}: {_line([durations[number] for durations in phases])}")
+
+
+def _durations(probe: Probe, journey: Journey) -> list[float]:
+    assert probe.visible is not None
+    stations = (
+        probe.committed,
+        journey.dump_created,
+        journey.dump_started,
+        journey.snapshot,
+        journey.published,
+        journey.load_created,
+        journey.load_started,
+        probe.visible,
+    )
+    pairs = itertools.pairwise(stations)
+    return [(later - earlier).total_seconds() for earlier, later in pairs]
+
+
+def _line(seconds: Sequence[float]) -> str:
+    p95 = statistics.quantiles(seconds, n=20)[-1]
+    return f"p50 {statistics.median(seconds):5.1f} s, p95 {p95:5.1f} s, max {max(seconds):5.1f} s"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    main(parser.parse_args().minutes)
