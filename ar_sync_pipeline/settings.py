@@ -42,12 +42,14 @@ from ar_sync_pipeline.settings_values import (
     libpq_string,
     mistake,
     one_of,
+    own_folder,
     plain_word,
     readable_file,
     secret_of_at_least,
     sftp_path,
     time_zone,
     transform_choice,
+    web_address,
     whole_number,
     word_list,
     yes_or_no,
@@ -78,6 +80,7 @@ _Flag = Annotated[bool, BeforeValidator(yes_or_no)]
 _Folder = Annotated[Path, folder(writable=False)]
 _WritableFolder = Annotated[Path, folder(writable=True)]
 _File = Annotated[Path, BeforeValidator(readable_file)]
+_SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
 _Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
 _Host = Annotated[str, BeforeValidator(host_name)]
 _Port = Annotated[int, whole_number(1, 65535)]
@@ -200,6 +203,26 @@ class _Settings(BaseModel):
         BeforeValidator(address),
         Variable("Address that alerts are sent from.", "ar_sync@example.org"),
     ] = "root@localhost"
+    webhook_url: Annotated[
+        _SecretAddress | None,
+        Variable("Address to which every alert is also posted as JSON.", ""),
+    ] = None
+    dagster_url: Annotated[
+        Annotated[str, BeforeValidator(web_address)] | None,
+        Variable(
+            "Address of the Dagster UI, for links in alerts; without it they name the run.",
+            "https://dagster.example.org",
+        ),
+    ] = None
+    state_fldr: Annotated[
+        Path,
+        BeforeValidator(own_folder),
+        Variable(
+            "Folder in which each side keeps its open incidents and unsent alerts; it is made when "
+            "it is needed.",
+            "/var/lib/ar_sync",
+        ),
+    ] = Path("~/.local/state/ar_sync_pipeline")
 
     @field_validator("time")
     @classmethod
@@ -376,7 +399,14 @@ class ReceiverSettings(_Settings):
         whole_number(1, 7 * 24 * 60, "minutes"),
         Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
     ] = 30
-
+    heartbeat_url: Annotated[
+        _SecretAddress | None,
+        Variable(
+            "Address that is called after every load that applied an archive, for a monitor that "
+            "notices silence.",
+            "",
+        ),
+    ] = None
     max_lag: Annotated[
         int,
         whole_number(2, 7 * 24 * 60, "minutes"),

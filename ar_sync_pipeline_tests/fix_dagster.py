@@ -109,6 +109,8 @@ class Deployment:
         return {
             "AR_SYNC_CATALOG": str(self.folder / "catalog.toml"),
             "AR_SYNC_ADMINS": "operator@example.org",
+            "AR_SYNC_EMAIL_PORT": "1",  # nobody listens: what a test wants sent, it says
+            "AR_SYNC_STATE_FLDR": str(self.folder / "state"),
         }
 
 

@@ -7,6 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     of_side,
@@ -42,7 +43,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     names = [complete.name, partial.name]
     purge = purge_job("receiver", settings.run_lifetime, names, site.clock)
     postprocessor = choose_postprocessor(site)
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=dg.map_asset_specs(
             of_side("receiver"),
             [
@@ -63,6 +64,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
+    return with_alerts(definitions, settings, site.clock)
 
 
 def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
@@ -86,4 +88,6 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads: the settings come from the environment, wrong ones are all named."""
-    return receiver_definitions(load_receiver_settings(os.environ))
+    settings = load_receiver_settings(os.environ)
+    report_warnings(settings)
+    return receiver_definitions(settings)
