@@ -42,12 +42,14 @@ from ar_sync_pipeline.settings_values import (
     libpq_string,
     mistake,
     one_of,
+    own_folder,
     plain_word,
     readable_file,
     secret_of_at_least,
     sftp_path,
     time_zone,
     transform_choice,
+    web_address,
     whole_number,
     word_list,
     yes_or_no,
@@ -78,6 +80,7 @@ _Flag = Annotated[bool, BeforeValidator(yes_or_no)]
 _Folder = Annotated[Path, folder(writable=False)]
 _WritableFolder = Annotated[Path, folder(writable=True)]
 _File = Annotated[Path, BeforeValidator(readable_file)]
+_SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
 _Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
 _Host = Annotated[str, BeforeValidator(host_name)]
 _Port = Annotated[int, whole_number(1, 65535)]
@@ -137,8 +140,21 @@ class _Settings(BaseModel):
     partitions_start: Annotated[
         int,
         whole_number(1, _DAYS_OF_A_YEAR, "days"),
-        Variable("Days back from today that the grid of windows in Dagster reaches.", "30"),
-    ] = 30
+        Variable(
+            "Days back from today that the grid of windows in Dagster reaches; at most "
+            "AR_SYNC_RUN_LIFETIME.",
+            "7",
+        ),
+    ] = 7
+    run_lifetime: Annotated[
+        int,
+        whole_number(1, _DAYS_OF_A_YEAR, "days"),
+        Variable(
+            "Days that Dagster keeps runs that succeeded, with their logs and plots; others stay "
+            "twice as long.",
+            "7",
+        ),
+    ] = 7
     complete_cron: Annotated[
         str,
         BeforeValidator(cron_line),
@@ -187,6 +203,26 @@ class _Settings(BaseModel):
         BeforeValidator(address),
         Variable("Address that alerts are sent from.", "ar_sync@example.org"),
     ] = "root@localhost"
+    webhook_url: Annotated[
+        _SecretAddress | None,
+        Variable("Address to which every alert is also posted as JSON.", ""),
+    ] = None
+    dagster_url: Annotated[
+        Annotated[str, BeforeValidator(web_address)] | None,
+        Variable(
+            "Address of the Dagster UI, for links in alerts; without it they name the run.",
+            "https://dagster.example.org",
+        ),
+    ] = None
+    state_fldr: Annotated[
+        Path,
+        BeforeValidator(own_folder),
+        Variable(
+            "Folder in which each side keeps its open incidents and unsent alerts; it is made when "
+            "it is needed.",
+            "/var/lib/ar_sync",
+        ),
+    ] = Path("~/.local/state/ar_sync_pipeline")
 
     @field_validator("time")
     @classmethod
@@ -198,6 +234,18 @@ class _Settings(BaseModel):
                 f"set at least {2 * interval}, so that a change is sent by two windows",
             )
         return time
+
+    @field_validator("run_lifetime")
+    @classmethod
+    def _grid_shows_what_is_kept(cls, run_lifetime: int, info: ValidationInfo) -> int:
+        grid = info.data.get("partitions_start")
+        if grid is not None and run_lifetime < grid:
+            raise mistake(
+                f"is less than AR_SYNC_PARTITIONS_START ({grid} days)",
+                f"set at least {grid}, or a smaller grid, which would show windows as missing when"
+                " their runs are deleted",
+            )
+        return run_lifetime
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -351,7 +399,14 @@ class ReceiverSettings(_Settings):
         whole_number(1, 7 * 24 * 60, "minutes"),
         Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
     ] = 30
-
+    heartbeat_url: Annotated[
+        _SecretAddress | None,
+        Variable(
+            "Address that is called after every load that applied an archive, for a monitor that "
+            "notices silence.",
+            "",
+        ),
+    ] = None
     max_lag: Annotated[
         int,
         whole_number(2, 7 * 24 * 60, "minutes"),

@@ -166,10 +166,16 @@ def _unknown(
     """Variables of neither side; their values may be anything, so they are never shown."""
     mistakes = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
-        guess = nearest(name, known) or nearest(name, others)
+        guess = _meant(name, known) or _meant(name, others)
         remedy = f"did you mean {guess}?" if guess else "remove it, or see docs/settings.md"
         mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
     return mistakes
+
+
+def _meant(name: str, known: Mapping[str, DescribedVariable]) -> str | None:
+    """A name that has all words of the unknown one comes before one that only looks like it."""
+    words = set(name.split("_"))
+    return nearest(name, [one for one in known if words < set(one.split("_"))] or known)
 
 
 def _shown(variable: DescribedVariable, value: str | None) -> str:

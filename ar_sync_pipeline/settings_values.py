@@ -12,6 +12,7 @@ import re
 import shlex
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import psycopg
@@ -270,6 +271,29 @@ def folder(*, writable: bool) -> BeforeValidator:
         return path
 
     return BeforeValidator(check)
+
+
+def own_folder(value: object) -> Path:
+    """A folder, whole path, that the product makes when it needs it."""
+    path = _absolute(value)
+    if _is(Path.exists, path) and not _is(Path.is_dir, path):
+        raise mistake("is not a folder", "name a folder; it is made when it is needed")
+    return path
+
+
+def web_address(value: object) -> object:
+    """An address of http or https; it may hold a token, so no message repeats it."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address in brackets that is none
+        sound = False
+    if not sound or not text.isascii() or not text.isprintable() or " " in text:
+        raise mistake(
+            "is not a web address", "write https://host/path, with odd characters percent-encoded"
+        )
+    return value
 
 
 def readable_file(value: object) -> Path:

@@ -8,6 +8,8 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_shared_databases",
     "ar_sync_pipeline_tests.fix_sites",
     "ar_sync_pipeline_tests.fix_dagster",
+    "ar_sync_pipeline_tests.fix_alerts",
+    "ar_sync_pipeline_tests.alerts.watched",
     "ar_sync_pipeline_tests.fix_live_instance",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
 ]

@@ -68,6 +68,7 @@ class TwoSites:
                 "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
                 "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
                 "AR_SYNC_TRANSFORM": "none",
+                "AR_SYNC_STATE_FLDR": str(self.folder / "state"),
                 # Tests delete freely; those of the guard set it.
                 "AR_SYNC_DELETE_GUARD": "100",
                 **self.environ,

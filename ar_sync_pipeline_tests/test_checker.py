@@ -51,7 +51,7 @@ def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
 
 def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> None:
     manual = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
-    assert set(re.findall(r"^\| `ar-sync (\w+)", manual, re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^\| `ar-sync ([\w-]+)", manual, re.MULTILINE)) == set(main.commands)
     found = json.loads(check(deployment, "--json").stdout)
     names = [*STEPS] + [name for step in found["steps"] for name in step["figures"]]
     assert [name for name in names if f"`{name}`" not in manual] == []

@@ -89,7 +89,7 @@ def test_least_sender_has_the_documented_defaults(sender_environ: Environ) -> No
     assert settings.timezone == "America/Santiago"
     assert settings.catalog is None
     assert settings.signing_key is None
-    assert settings.partitions_start == 30
+    assert settings.partitions_start == 7
     assert settings.free_space_floor == 10
 
 
@@ -355,8 +355,9 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
         "AR_SYNC_PRIVATE_KEY_PASSPHRASE",
         "AR_SYNC_EMAIL_HOST_PASSWORD",
         "AR_SYNC_SIGNING_KEY",
+        "AR_SYNC_WEBHOOK_URL",
     }
-    secrets = {name: f"{PASSWORD}-of-{name}" for name in names[1:]} | {
+    secrets = {name: f"https://hooks/{PASSWORD}-of-{name}" for name in names[1:]} | {
         "AR_SYNC_SENDER_DATABASE_URL": f"postgresql://app:{PASSWORD}@db/transapp"
     }
     assert PASSWORD not in show(load_sender_settings(sender_environ | secrets))
@@ -368,6 +369,7 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
         ("AR_SYNC_SENDER_DATABASE_URL", f"postgresql://app:{PASSWORD}%zz@db/transapp"),
         ("AR_SYNC_SENDER_DATABASE_URL", f"dbname=x {PASSWORD}"),
         ("AR_SYNC_SIGNING_KEY", PASSWORD),
+        ("AR_SYNC_WEBHOOK_URL", f"ftp://hooks.example.org/{PASSWORD}"),
         ("AR_SYNC_REMOTE_HOST", f"sftp://ar_sync:{PASSWORD}@viz.example.org"),
         ("AR_SYNC_PRIVATE_KEY", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{PASSWORD}"),
     ],

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
+from ar_sync_pipeline.cli.alert_test_command import alert_test
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
 from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
+from ar_sync_pipeline.cli.incidents_command import incidents
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
 from ar_sync_pipeline.cli.retention_command import retention
 from ar_sync_pipeline.cli.status_command import status
@@ -18,5 +20,9 @@ def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
 
 
-for command in (demo, check, inspect, verify, plan, allow, retention, status):
+_COMMANDS = (
+    *(demo, check, inspect, verify, plan, allow, retention, status),
+    *(incidents, alert_test),
+)
+for command in _COMMANDS:
     main.add_command(command)

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.side import load_side, side_option
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.status import Status
 
 
 @click.command()
-@click.option(
-    "--side",
-    type=click.Choice(["sender", "receiver"]),
-    help="Whose settings to use; needed only where those of both sides are set.",
-)
+@side_option
 @json_option
 def status(side: str | None, as_json: bool) -> None:
     """Show archives by state, and up to when the receiver holds the sender's data.
@@ -46,18 +43,13 @@ def status(side: str | None, as_json: bool) -> None:
 
 
 def _look(side: str | None) -> Status:
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
-    from ar_sync_pipeline.settings import (  # noqa: PLC0415
-        load_receiver_settings,
-        load_sender_settings,
-    )
+    from ar_sync_pipeline.settings import ReceiverSettings  # noqa: PLC0415  as above
     from ar_sync_pipeline.sync.status import receiver_status, sender_status  # noqa: PLC0415
 
-    environment, now = operator_environment(), datetime.now(UTC)
-    chosen = side or ("receiver" if environment.get("AR_SYNC_RECEIVER_DATABASE_URL") else "sender")
-    if chosen == "receiver":
-        return receiver_status(load_receiver_settings(environment), now)
-    return sender_status(load_sender_settings(environment), now)
+    settings, now = load_side(side), datetime.now(UTC)
+    if isinstance(settings, ReceiverSettings):
+        return receiver_status(settings, now)
+    return sender_status(settings, now)
 
 
 def _is_well(found: Status) -> bool:

@@ -7,6 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     of_side,
@@ -14,6 +15,8 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
+from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
@@ -37,8 +40,10 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     """
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     complete, partial = complete_loaddata(), partial_loaddata()
+    names = [complete.name, partial.name]
+    purge = purge_job("receiver", settings.run_lifetime, names, site.clock)
     postprocessor = choose_postprocessor(site)
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=dg.map_asset_specs(
             of_side("receiver"),
             [
@@ -49,7 +54,9 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             ],
         ),
         asset_checks=[up_to_date_check(site)],
-        jobs=[complete, partial],
+        jobs=[complete, partial, purge],
+        schedules=[purge_schedule(purge)],
+        executor=WatchedExecutor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),
@@ -57,6 +64,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
+    return with_alerts(definitions, settings, site.clock)
 
 
 def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
@@ -80,4 +88,6 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads: the settings come from the environment, wrong ones are all named."""
-    return receiver_definitions(load_receiver_settings(os.environ))
+    settings = load_receiver_settings(os.environ)
+    report_warnings(settings)
+    return receiver_definitions(settings)

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.load_checks import (
     digests_differ,
     load_check_results,
@@ -90,13 +91,17 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         pool=POOL,
         can_subset=False,
     )
-    def load(names: list[str]) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
+    def load(
+        context: dg.AssetExecutionContext, names: list[str]
+    ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
             try:
                 report = load_archives(site.settings, catalog, names, site.clock)
             except DigestMismatchError as error:
                 yield digests_differ(error)
                 raise
+            if report.loaded:
+                give_sign_of_life(context, site.settings)
             space = space_check_result(
                 applied_archives_key(),
                 {

@@ -7,16 +7,21 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.operations.asset_keys import of_side
+from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
+from ar_sync_pipeline.operations.problem_areas import ENDPOINT
+from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
 from ar_sync_pipeline.operations.windows import window_partitions
+from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
-from ar_sync_pipeline.sender.endpoint_asset import endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
 from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor
+from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
 
 
@@ -33,16 +38,28 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         interval_minutes=settings.partial_interval,
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
-    return dg.Definitions(
+    names = [complete.name, partial.name, checker.name]
+    purge = purge_job("sender", settings.run_lifetime, names, site.clock)
+    definitions = dg.Definitions(
         assets=dg.map_asset_specs(of_side("sender"), [*_fresh(site, windows), endpoint_spec()]),
         asset_checks=[endpoint_check(site), no_gap_check(site, windows)],
-        jobs=[complete, partial, checker],
+        jobs=[complete, partial, checker, purge],
+        executor=WatchedExecutor(),
         schedules=[
             complete_schedule(settings, complete),
-            partial_schedule(partial, windows),
+            partial_schedule(partial, windows, site.clock),
             checker_schedule(checker),
+            purge_schedule(purge),
         ],
         sensors=[no_gap_sensor(site, windows)],
+    )
+    return with_alerts(
+        definitions,
+        settings,
+        site.clock,
+        checks_of_areas={dg.AssetCheckKey(endpoint_key(), CHECK): ENDPOINT},
+        # While the receiver cannot be reached it is not heard either, and windows cannot be sent.
+        muted=dict.fromkeys((acknowledgement_check_spec().key, no_gap_spec().key), ENDPOINT.cause),
     )
 
 
@@ -66,4 +83,6 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads: the settings come from the environment, wrong ones are all named."""
-    return sender_definitions(load_sender_settings(os.environ))
+    settings = load_sender_settings(os.environ)
+    report_warnings(settings)
+    return sender_definitions(settings)

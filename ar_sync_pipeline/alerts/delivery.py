@@ -1,0 +1,96 @@
+"""Sending what is due through every channel, within a bounded time, whatever the servers do."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from ar_sync_pipeline.alerts.outbox import Notice, Outbox
+from ar_sync_pipeline.errors import ArSyncError
+
+Clock = Callable[[], datetime]
+
+
+class Channel(Protocol):
+    """A way to tell people."""
+
+    @property
+    def name(self) -> str:
+        """Which messages of the outbox are for it."""
+
+    def send(self, notice: Notice) -> None:
+        """Send one notice.
+
+        Raises:
+            DeliveryError: it did not get through.
+        """
+
+
+@dataclass
+class Delivery:
+    """What a round of sending did.
+
+    Attributes:
+        sent: messages that got through.
+        problems: why others did not, one sentence each.
+    """
+
+    sent: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def deliver(
+    outbox: Outbox, channels: Sequence[Channel], clock: Clock, *, seconds: float
+) -> Delivery:
+    """Send what is due; a channel that fails is left alone until its next attempt is due.
+
+    It never raises, and never waits longer than that: a time-out of SMTP or HTTP is one of each
+    step, and looking up a name has none, so a server that answers drop by drop would hold a run
+    or a sensor's tick. What is still being sent then goes on by itself or, where the process ends,
+    goes once more when its lease has run out.
+    """
+    done = Delivery()
+    until = time.monotonic() + seconds
+    thread = threading.Thread(
+        target=_deliver, args=(outbox, channels, clock, until, done), daemon=True, name="alerts"
+    )
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        done.problems.append(f"A message is still being sent after {seconds:.0f} seconds.")
+    return done
+
+
+def _deliver(
+    outbox: Outbox, channels: Sequence[Channel], clock: Clock, until: float, done: Delivery
+) -> None:
+    working = {channel.name: channel for channel in channels}
+    try:
+        while working and time.monotonic() < until:
+            message = outbox.take(clock(), list(working))
+            if message is None:
+                return
+            problem = _attempt(working[message.channel], message.notice)
+            if problem is None:
+                outbox.sent(message)
+                done.sent += 1
+            else:
+                outbox.put_back(message, clock(), problem)
+                done.problems.append(problem)
+                del working[message.channel]
+    except ArSyncError as error:
+        done.problems.append(str(error))
+
+
+def _attempt(channel: Channel, notice: Notice) -> str | None:
+    try:
+        channel.send(notice)
+    except ArSyncError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001  an alert must not take a run along
+        return f"a message of channel {channel.name} cannot be sent ({type(error).__name__})."
+    return None

@@ -1,0 +1,146 @@
+"""Mail: a message with a text and an HTML part, handed to one SMTP server."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import policy
+from email.message import EmailMessage
+from email.utils import format_datetime
+
+from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.alerts.incidents import NoticeKind
+from ar_sync_pipeline.alerts.outbox import Notice
+from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter, write_test
+
+# Headers on one line: Python would begin a subject of 70 letters on a line of its own, which some
+# programs show with a blank before it. RFC 5322 allows 998.
+_POLICY = policy.SMTP.clone(max_line_length=990)
+
+
+@dataclass(frozen=True)
+class MailServer:
+    """The SMTP server that takes messages.
+
+    Attributes:
+        user, password: empty for a server that asks for no login.
+        starttls: whether to encrypt, with the server's certificate checked against the machine's
+            authorities (or those of the variable ``SSL_CERT_FILE``).
+    """
+
+    host: str
+    port: int
+    user: str = ""
+    password: str = ""
+    starttls: bool = False
+    timeout_seconds: float = 10
+
+
+class MailChannel:
+    """Mails notices to the administrators.
+
+    Args:
+        sender: address in ``From``.
+        recipients: at least one.
+    """
+
+    name = "mail"
+
+    def __init__(
+        self, server: MailServer, sender: str, recipients: Sequence[str], place: Place
+    ) -> None:
+        self._server = server
+        self._sender = sender
+        self._recipients = tuple(recipients)
+        self._place = place
+
+    def send(self, notice: Notice) -> None:
+        """Mail a notice; the mails of an incident form one thread.
+
+        Raises:
+            DeliveryError: the server did not take it for anybody.
+        """
+        message = self._envelope(write_letter(notice, self._place))
+        thread = f"<ar-sync.{notice.store}.{notice.number}"
+        if notice.kind is NoticeKind.OPENED:
+            message["Message-ID"] = f"{thread}@{self._domain}>"
+        else:
+            # The same again if it is sent again, so that a mail program shows it once.
+            unique = f"{notice.kind}.{notice.made_at.timestamp():.0f}"
+            message["Message-ID"] = f"{thread}.{unique}@{self._domain}>"
+            message["In-Reply-To"] = message["References"] = f"{thread}@{self._domain}>"
+        self._hand_over(message)
+
+    def send_test(self, text: str) -> None:
+        """Mail something that is no notice.
+
+        Raises:
+            DeliveryError: as above.
+        """
+        self._hand_over(self._envelope(write_test(text, self._place)))
+
+    @property
+    def _domain(self) -> str:
+        return self._sender.rpartition("@")[2]
+
+    def _envelope(self, letter: Letter) -> EmailMessage:
+        message = EmailMessage(_POLICY)
+        message["Subject"] = letter.subject
+        message["From"] = self._sender
+        message["To"] = ", ".join(self._recipients)
+        message["Date"] = format_datetime(datetime.now(UTC))
+        # RFC 3834: no vacation notice shall answer.
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(letter.text)
+        message.add_alternative(letter.html, subtype="html")
+        return message
+
+    def _hand_over(self, message: EmailMessage) -> None:
+        server = self._server
+        try:
+            connection = smtplib.SMTP(server.host, server.port, timeout=server.timeout_seconds)
+            try:
+                if server.starttls:
+                    connection.starttls(context=ssl.create_default_context())
+                if server.user:
+                    connection.login(server.user, server.password)
+                connection.send_message(message)
+                # The server has it: a farewell that fails is no reason to send it again.
+                with suppress(OSError, smtplib.SMTPException):
+                    connection.quit()
+            finally:
+                connection.close()
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            raise DeliveryError(
+                f"the mail server {server.host}:{server.port} {_reason(error)}",
+                remedy="see to it, or correct the AR_SYNC_EMAIL_ settings; the mail is sent again",
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in words; nothing of an answer, which may echo what was sent."""
+    reason = f"broke off ({type(error).__name__})"
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            reason = f"refuses the login ({error.smtp_code})"
+        case smtplib.SMTPNotSupportedError():
+            reason = f"cannot do what the settings ask for ({error})"
+        case smtplib.SMTPRecipientsRefused():
+            reason = f"takes mail for none of {', '.join(error.recipients)}"
+        case smtplib.SMTPSenderRefused():
+            reason = f"refuses mail from {error.sender} ({error.smtp_code})"
+        case smtplib.SMTPResponseException():
+            reason = f"answered {error.smtp_code}"
+        case ssl.SSLCertVerificationError():
+            reason = f"has a certificate that cannot be trusted ({error.verify_message})"
+        case TimeoutError() | smtplib.SMTPServerDisconnected(__context__=TimeoutError()):
+            reason = "does not answer in time"
+        case smtplib.SMTPException():
+            pass
+        case OSError():
+            reason = f"cannot be reached ({error.strerror or error})"
+    return reason

@@ -1,0 +1,173 @@
+"""Incidents that survive a restart, and the notices that they make due, in one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from ar_sync_pipeline.alerts.database import transaction
+from ar_sync_pipeline.alerts.incidents import (
+    Incident,
+    Outcome,
+    Problem,
+    Success,
+    close,
+    fail,
+    remind,
+    succeed,
+)
+from ar_sync_pipeline.alerts.outbox import enqueue
+
+_INCIDENT = TypeAdapter(Incident)
+# Longer than any hook, sensor or lost cursor may look back.
+_SEEN_KEPT = timedelta(days=30)
+_INCIDENTS_KEPT = timedelta(days=90)
+
+
+@dataclass(frozen=True)
+class NumberedIncident:
+    """An incident as the store knows it; people call it by its number."""
+
+    number: int
+    incident: Incident
+
+
+class IncidentStore:
+    """The incidents of one side; safe against several processes and against a kill at any point.
+
+    Each method is one transaction: either the incident has changed *and* its notices are due, or
+    nothing has happened and the next look does it. All of them may be repeated.
+
+    Args:
+        path: of the SQLite file.
+        channels: where notices go; without any, incidents are kept and nobody is told.
+    """
+
+    def __init__(self, path: Path, channels: Sequence[str]) -> None:
+        self._path = path
+        self._channels = tuple(channels)
+
+    def failed(self, problem: Problem, now: datetime) -> None:
+        """Something was seen to fail; the same occurrence counts once.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            if problem.muted_by and _open_incident(db, problem.muted_by):
+                return
+            if not _first_seen(db, problem):
+                return
+            newest = _newest_incident(db, problem.cause)
+            self._keep(db, newest, fail(newest.incident if newest else None, problem, now), now)
+
+    def succeeded(self, success: Success, now: datetime) -> None:
+        """Something was seen to succeed: what it was part of is over.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            for found in _open_incidents(db):
+                self._keep(db, found, succeed(found.incident, success), now)
+
+    def close(self, number: int, now: datetime) -> bool:
+        """A person closes an incident; false if none of that number is open.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            for found in _open_incidents(db):
+                if found.number == number:
+                    self._keep(db, found, close(found.incident, now), now)
+                    return True
+        return False
+
+    def remind(self, now: datetime) -> None:
+        """Make reminders due, and forget what was over long ago.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            for found in _open_incidents(db):
+                self._keep(db, found, remind(found.incident, now), now)
+            db.execute("DELETE FROM seen WHERE seen_at < ?", ((now - _SEEN_KEPT).timestamp(),))
+            db.execute(
+                "DELETE FROM incident WHERE NOT is_open AND changed_at < ?",
+                ((now - _INCIDENTS_KEPT).timestamp(),),
+            )
+
+    def open_incidents(self) -> list[NumberedIncident]:
+        """What lasts, oldest first.
+
+        Raises:
+            AlertStoreError: the file cannot be used.
+        """
+        with transaction(self._path) as db:
+            return list(_open_incidents(db))
+
+    def _keep(
+        self,
+        db: sqlite3.Connection,
+        before: NumberedIncident | None,
+        outcome: Outcome,
+        now: datetime,
+    ) -> None:
+        after = outcome.incident
+        if after is None or (before is not None and after == before.incident):
+            return
+        values = (after.is_open, now.timestamp(), _INCIDENT.dump_json(after).decode())
+        if before is not None and before.incident.is_open:
+            number = before.number
+            db.execute(
+                "UPDATE incident SET is_open = ?, changed_at = ?, body = ? WHERE number = ?",
+                (*values, number),
+            )
+        else:
+            number = db.execute(
+                "INSERT INTO incident (is_open, changed_at, body, cause) VALUES (?, ?, ?, ?)"
+                " RETURNING number",
+                (*values, after.cause),
+            ).fetchone()[0]
+        for kind in outcome.due:
+            enqueue(db, self._channels, number, after, kind, now)
+
+
+def _first_seen(db: sqlite3.Connection, problem: Problem) -> bool:
+    inserted = db.execute(
+        "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (problem.cause, problem.occurrence, problem.at.timestamp()),
+    )
+    return inserted.rowcount == 1
+
+
+def _newest_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | None:
+    return _one(
+        db.execute(
+            "SELECT number, body FROM incident WHERE cause = ? ORDER BY number DESC LIMIT 1",
+            (cause,),
+        )
+    )
+
+
+def _open_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | None:
+    return _one(
+        db.execute("SELECT number, body FROM incident WHERE cause = ? AND is_open", (cause,))
+    )
+
+
+def _open_incidents(db: sqlite3.Connection) -> list[NumberedIncident]:
+    found = db.execute("SELECT number, body FROM incident WHERE is_open ORDER BY number")
+    return [NumberedIncident(number, _INCIDENT.validate_json(body)) for number, body in found]
+
+
+def _one(found: sqlite3.Cursor) -> NumberedIncident | None:
+    row = found.fetchone()
+    return NumberedIncident(row[0], _INCIDENT.validate_json(row[1])) if row else None

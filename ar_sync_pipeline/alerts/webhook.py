@@ -1,0 +1,87 @@
+"""A webhook: the same notices as JSON, for a chat, a pager or a collector (docs/alerts.md)."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from ar_sync_pipeline.alerts.http_call import call
+from ar_sync_pipeline.alerts.outbox import Notice
+from ar_sync_pipeline.alerts.wording import Place, write_letter
+
+_TIMEOUT_SECONDS = 10
+_FORMAT = 1
+
+
+class WebhookChannel:
+    """POSTs notices to an address, which holds a token and is shown nowhere."""
+
+    name = "webhook"
+
+    def __init__(self, url: str, place: Place) -> None:
+        self._url = url
+        self._place = place
+
+    def send(self, notice: Notice) -> None:
+        """POST a notice.
+
+        Raises:
+            DeliveryError: the address did not answer 2xx.
+        """
+        self._post(notice_as_dict(notice, self._place))
+
+    def send_test(self, text: str) -> None:
+        """POST something that is no notice.
+
+        Raises:
+            DeliveryError: as above.
+        """
+        place = self._place
+        self._post(
+            {
+                "format": _FORMAT,
+                "event": "test",
+                "side": place.side,
+                "host": place.host,
+                "text": text,
+            }
+        )
+
+    def _post(self, content: dict[str, Any]) -> None:
+        call(
+            "the webhook",
+            self._url,
+            body=json.dumps(content).encode(),
+            timeout_seconds=_TIMEOUT_SECONDS,
+            variable="AR_SYNC_WEBHOOK_URL",
+        )
+
+
+def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
+    """The documented, stable shape; ``text`` is what chat programs show."""
+    incident, latest = notice.incident, notice.incident.latest
+    return {
+        "format": _FORMAT,
+        "event": str(notice.kind),
+        "id": f"{notice.store}-{notice.number}",
+        "incident": notice.number,
+        "side": place.side,
+        "host": place.host,
+        "text": write_letter(notice, place).subject,
+        "cause": incident.cause,
+        "title": latest.title,
+        "what": sorted(incident.sources.values()),
+        "problem": latest.sentence,
+        "remedy": latest.remedy,
+        "opened_at": incident.opened_at.isoformat(),
+        "last_seen_at": incident.last_seen_at.isoformat(),
+        "recovered_at": _moment(incident.recovered_at),
+        "count": incident.count,
+        "run_id": latest.run_id,
+        "url": place.link(incident) or None,
+    }
+
+
+def _moment(at: datetime | None) -> str | None:
+    return at.isoformat() if at else None

@@ -1,0 +1,198 @@
+"""What a notice says to people: a subject, a text, and the same as HTML.
+
+Sentences may quote names of archives, files and tables, which are data: in a header they lose
+their line breaks, in HTML they are escaped.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from html import escape
+from zoneinfo import ZoneInfo
+
+from ar_sync_pipeline.alerts.incidents import BY_HAND, Incident, NoticeKind
+from ar_sync_pipeline.alerts.outbox import Notice
+
+_LONGEST_SUBJECT = 160
+_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_VERBS = {
+    NoticeKind.OPENED: "Failing",
+    NoticeKind.REMINDER: "Still failing",
+    NoticeKind.RECOVERED: "Recovered",
+}
+_COLOURS = {
+    NoticeKind.OPENED: "#b3261e",
+    NoticeKind.REMINDER: "#9a5b00",
+    NoticeKind.RECOVERED: "#1b6e3c",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where messages come from.
+
+    Attributes:
+        side: ``sender`` or ``receiver``.
+        host: the machine's name.
+        timezone: in which times are shown beside UTC.
+        dagster_url: address of the Dagster UI, for links; empty if it is not known.
+    """
+
+    side: str
+    host: str
+    timezone: str
+    dagster_url: str = ""
+
+    def moment(self, at: datetime) -> str:
+        """A time in UTC and on the city's clock."""
+        local = at.astimezone(ZoneInfo(self.timezone))
+        return f"{at:%Y-%m-%d %H:%M} UTC ({local:%H:%M} {self.timezone})"
+
+    def link(self, incident: Incident) -> str:
+        """Address of the page in the Dagster UI where more is to be seen; empty if unknown."""
+        if not self.dagster_url or not incident.latest.page:
+            return ""
+        return f"{self.dagster_url.rstrip('/')}/{incident.latest.page}"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message for people."""
+
+    subject: str
+    text: str
+    html: str
+
+
+def write_letter(notice: Notice, place: Place) -> Letter:
+    """What a person needs to act: what, where, since when, why, what to do, where to look."""
+    headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
+    subject = one_line(f"[ar_sync {place.side}] {headline}")
+    if notice.kind is not NoticeKind.RECOVERED:
+        subject = _cut(one_line(f"{subject}: {notice.incident.latest.sentence}"))
+    rows, closing = _rows(notice, place), _closing(notice)
+    return Letter(
+        _cut(subject),
+        _as_text(headline, rows, closing),
+        _as_html(headline, rows, closing, _COLOURS[notice.kind]),
+    )
+
+
+def write_test(text: str, place: Place) -> Letter:
+    """A message that is about nothing."""
+    headline = "Test"
+    rows = [("What", text), ("Where", f"{place.side} on {place.host}")]
+    closing = "Nothing is wrong, and nothing is to be done."
+    return Letter(
+        one_line(f"[ar_sync {place.side}] {headline}"),
+        _as_text(headline, rows, closing),
+        _as_html(headline, rows, closing, _COLOURS[NoticeKind.RECOVERED]),
+    )
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and control characters, fit for a header."""
+    return _UNPRINTABLE.sub(" ", text).strip()
+
+
+def lasting(span: timedelta) -> str:
+    """A length of time as people say it."""
+    minutes = int(span.total_seconds() // 60)
+    days, hours = divmod(minutes // 60, 24)
+    parts = [
+        f"{count} {unit}" for count, unit in ((days, "d"), (hours, "h"), (minutes % 60, "min"))
+        if count
+    ]  # fmt: skip
+    return " ".join(parts[:2]) or "less than a minute"
+
+
+def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
+    incident, latest = notice.incident, notice.incident.latest
+    rows = [
+        ("What", "; ".join(sorted(incident.sources.values()))),
+        ("Where", f"{place.side} on {place.host}"),
+        ("Since", place.moment(incident.opened_at)),
+    ]
+    if incident.recovered_at is not None:
+        span = lasting(incident.recovered_at - incident.opened_at)
+        rows.append(("Until", f"{place.moment(incident.recovered_at)}, {span}"))
+    if incident.repeats:
+        rows.append(("Seen", _times(incident, place)))
+    rows.append(("Cause", latest.sentence))
+    if notice.kind is NoticeKind.RECOVERED:
+        rows += _unproved(incident)
+    elif latest.remedy:
+        rows.append(("To do", latest.remedy))
+    if link := place.link(incident):
+        rows.append(("See", link))
+    elif latest.run_id:
+        rows.append(("Run", latest.run_id))
+    return rows
+
+
+def _times(incident: Incident, place: Place) -> str:
+    times = "once more" if incident.repeats == 1 else f"{incident.repeats:,} more times"
+    return f"{times}, last {place.moment(incident.last_seen_at)}"
+
+
+def _unproved(incident: Incident) -> list[tuple[str, str]]:
+    """What had failed too, and has not run again yet."""
+    if incident.recovered_by == BY_HAND:
+        return []
+    others = [what for source, what in incident.sources.items() if source != incident.recovered_by]
+    if not others:
+        return []
+    names = "; ".join(sorted(others))
+    return [
+        ("To do", f"not seen to work since: {names}; run it from Dagster, or wait for its time")
+    ]
+
+
+def _closing(notice: Notice) -> str:
+    number = f"Incident {notice.number}."
+    if notice.kind is NoticeKind.RECOVERED:
+        by = " by hand" if notice.incident.recovered_by == BY_HAND else ""
+        return f"{number} It is closed{by}; nothing more is sent about it."
+    return (
+        f"{number} Repeats are counted and not mailed; a reminder comes every 24 hours, and one"
+        " message when it is over."
+    )
+
+
+def _as_text(headline: str, rows: list[tuple[str, str]], closing: str) -> str:
+    lines = [f"{label:<7}{one_line(value)}" for label, value in rows]
+    return "\n".join([one_line(headline), "", *lines, "", closing, ""])
+
+
+def _as_html(headline: str, rows: list[tuple[str, str]], closing: str, colour: str) -> str:
+    cells = "".join(
+        f'<tr><td style="padding:6px 14px 6px 0;color:#6b6b6b;vertical-align:top">{label}</td>'
+        f'<td style="padding:6px 0;vertical-align:top;overflow-wrap:anywhere">{_cell(value)}</td>'
+        "</tr>"
+        for label, value in rows
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
+        '<body style="margin:0;padding:20px;background:#ffffff;color:#1f1f1f;'
+        'font:16px/1.45 system-ui,-apple-system,Segoe UI,Roboto,sans-serif">'
+        f'<div style="max-width:600px;border-top:4px solid {colour};padding-top:14px">'
+        f'<h1 style="font-size:20px;line-height:1.3;margin:0 0 12px;overflow-wrap:anywhere">'
+        f"{escape(one_line(headline))}</h1>"
+        f'<table role="presentation" style="border-collapse:collapse;width:100%">{cells}</table>'
+        f'<p style="margin:16px 0 0;color:#6b6b6b;font-size:13px">{escape(closing)}</p>'
+        "</div></body></html>\n"
+    )
+
+
+def _cell(value: str) -> str:
+    shown = escape(one_line(value))
+    if value.startswith(("https://", "http://")):
+        return f'<a href="{shown}" style="color:#0b57d0">{shown}</a>'
+    return shown
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST_SUBJECT else text[: _LONGEST_SUBJECT - 3].rstrip() + "..."

@@ -1,0 +1,41 @@
+"""``ar-sync alert-test``: one test message through every channel, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.side import load_side, side_option
+
+
+@click.command(name="alert-test")
+@side_option
+@json_option
+def alert_test(side: str | None, as_json: bool) -> None:
+    """Send a test mail and a test call of the webhook, as alerts would go.
+
+    Nothing is kept of it, and no incident changes. The heartbeat's address is not called: that
+    would say that a load was applied.
+
+    Exit codes: 0 all that is configured got through; 1 something did not, or nothing is
+    configured; 2 a mistake in the settings.
+    """
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.sync.alert_test import send_tests  # noqa: PLC0415
+
+    try:
+        tried = send_tests(load_side(side), lambda: datetime.now(UTC))
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    ok = all(one.problem is None for one in tried) and any(one.sent for one in tried)
+    if as_json:
+        click.echo(json.dumps({"ok": ok, "channels": [asdict(one) for one in tried]}))
+    else:
+        for one in tried:
+            click.echo(f"{one.channel:<8} {one.in_words}")
+    if not ok:
+        raise SystemExit(FOUND_WRONG)

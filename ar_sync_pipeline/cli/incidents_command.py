@@ -1,0 +1,108 @@
+"""``ar-sync incidents``: what lasts right now, and which messages about it have not got through."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.side import load_side, side_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ar_sync_pipeline.alerts.outbox import UnsentMessage
+    from ar_sync_pipeline.alerts.store import NumberedIncident
+
+
+@click.command()
+@click.option(
+    "--close",
+    "number",
+    type=int,
+    help="Close the incident of this number: for one that nothing will ever be seen to mend.",
+)
+@side_option
+@json_option
+def incidents(number: int | None, side: str | None, as_json: bool) -> None:
+    """Show open incidents and unsent alerts, on the machine whose code location keeps them.
+
+    Neither a database nor the network is needed.
+
+    Exit codes: 0 nothing is wrong; 1 an incident is open; 2 a mistake in the settings, or the file
+    of incidents cannot be used.
+    """
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.sync.alerting import open_alerts  # noqa: PLC0415
+
+    try:
+        alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))
+        if number is not None and not alerts.store.close(number, alerts.clock()):
+            raise click.BadParameter(f"no open incident has the number {number}")
+        found, unsent = alerts.store.open_incidents(), alerts.outbox.unsent()
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        click.echo(json.dumps({"ok": not found, "side": alerts.side} | _as_dict(found, unsent)))
+    else:
+        _show(found, unsent)
+    if found:
+        raise SystemExit(FOUND_WRONG)
+
+
+def _as_dict(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage]) -> dict[str, Any]:
+    return {
+        "incidents": [
+            {
+                "incident": one.number,
+                "cause": one.incident.cause,
+                "title": one.incident.latest.title,
+                "what": sorted(one.incident.sources.values()),
+                "problem": one.incident.latest.sentence,
+                "remedy": one.incident.latest.remedy,
+                "opened_at": one.incident.opened_at.isoformat(),
+                "last_seen_at": one.incident.last_seen_at.isoformat(),
+                "count": one.incident.count,
+                "run_id": one.incident.latest.run_id,
+            }
+            for one in found
+        ],
+        "unsent": [
+            {
+                "incident": message.number,
+                "channel": message.channel,
+                "event": str(message.kind),
+                "made_at": message.made_at.isoformat(),
+                "attempts": message.attempts,
+                "error": message.error,
+            }
+            for message in unsent
+        ],
+    }
+
+
+def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage]) -> None:
+    from rich.console import Console  # noqa: PLC0415  only people need it
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    console = Console()
+    table = Table("no.", "what", "since (UTC)", "seen", "cause", "to do")
+    for one in found:
+        latest = one.incident.latest
+        table.add_row(
+            str(one.number),
+            Text(latest.title),
+            f"{one.incident.opened_at:%Y-%m-%d %H:%M}",
+            f"{one.incident.count:,}",
+            Text(latest.sentence),
+            Text(latest.remedy),
+        )
+    console.print(table if found else "No incident is open.")
+    for message in unsent:
+        reason = f": {message.error}" if message.error else ""
+        text = f"Not sent yet ({message.channel}, {message.kind}, incident {message.number})"
+        console.print(Text(f"{text}, tried {message.attempts} times{reason}"), soft_wrap=True)

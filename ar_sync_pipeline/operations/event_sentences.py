@@ -1,0 +1,44 @@
+"""One sentence and one remedy from what Dagster keeps of an error."""
+
+import re
+from dataclasses import dataclass
+
+from dagster._core.execution.plan.objects import StepFailureData
+from dagster_shared.error import SerializableErrorInfo
+
+_CLASS_PREFIX = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Failure|Interrupt|Exit): ")
+_BUG = "read the run's log; this is no error that the product knows, so please report it"
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """What an event says of an error.
+
+    Attributes:
+        error: name of its class.
+    """
+
+    problem: str
+    remedy: str
+    error: str
+
+
+def of_step_failure(data: StepFailureData | None) -> Sentence:
+    """What a failed step says; the engine's errors say both parts themselves."""
+    told = data.user_failure_data if data else None
+    if told is not None and told.description:
+        metadata = {name: str(value.value) for name, value in told.metadata.items()}
+        problem = metadata.get("problem") or told.description.rstrip(".")
+        return Sentence(problem, metadata.get("remedy", ""), metadata.get("error", "Failure"))
+    if data is None or data.error is None:
+        return Sentence("the step failed without a reason", _BUG, "")
+    sentence = of_error(data.error)
+    return Sentence(f"{sentence.error}: {sentence.problem}", _BUG, sentence.error)
+
+
+def of_error(error: SerializableErrorInfo) -> Sentence:
+    """What the first error of a chain says: those behind it only say where it passed."""
+    while error.cause is not None:
+        error = error.cause
+    text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")
+    return Sentence(text or "no message", "", error.cls_name or "")

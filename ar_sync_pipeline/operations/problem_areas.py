@@ -1,0 +1,55 @@
+"""What several jobs, sensors and checks depend on together: one outage of it is one cause."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+from ar_sync_pipeline.sftp import errors as sftp
+from ar_sync_pipeline.spool import errors as spool
+
+
+@dataclass(frozen=True)
+class Area:
+    """Something outside this code that can break.
+
+    Attributes:
+        cause: key of its incident.
+        title: in words.
+        errors: the engine's errors that say it is broken.
+    """
+
+    cause: str
+    title: str
+    errors: tuple[type[ArSyncError], ...]
+
+
+ENDPOINT = Area(
+    "endpoint",
+    "the way to the receiver",
+    (
+        sftp.UnresolvableHostError,
+        sftp.UnreachableHostError,
+        sftp.ConnectionLostError,
+        sftp.SpoolMissingError,
+        sftp.SpoolNotWritableError,
+        sftp.ReceiverDiskFullError,
+        sftp.RefusedByServerError,
+        sftp.EndpointError,
+        sftp.PrivateKeyError,
+        sftp.KnownHostsError,
+        sftp.UnknownHostKeyError,
+        sftp.ChangedHostKeyError,
+        sftp.IncompatibleServerError,
+        sftp.LoginRefusedError,
+    ),
+)
+SPOOL = Area("spool", "the spool", (spool.SpoolMissingError, spool.SpoolAccessError))
+_DATABASE_ERRORS = (DatabaseUnreachableError, DatabaseRefusedError)
+SENDER_AREAS = (ENDPOINT, Area("database", "the sender's database", _DATABASE_ERRORS))
+RECEIVER_AREAS = (SPOOL, Area("database", "the receiver's database", _DATABASE_ERRORS))
+
+
+def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:
+    """Areas by the names of their errors' classes, which is what an event keeps of an error."""
+    return {error.__name__: area for area in areas for error in area.errors}

@@ -1,0 +1,17 @@
+"""The sign of life behind a load that has really applied an archive."""
+
+import dagster as dg
+
+from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.alerts.heartbeat import beat
+from ar_sync_pipeline.settings import ReceiverSettings
+
+
+def give_sign_of_life(context: dg.AssetExecutionContext, settings: ReceiverSettings) -> None:
+    """Call AR_SYNC_HEARTBEAT_URL if it is set; the load is done, so nothing here can fail it."""
+    if settings.heartbeat_url is None:
+        return
+    try:
+        beat(settings.heartbeat_url.get_secret_value())
+    except DeliveryError as error:
+        context.log.warning("The load is applied, its sign of life did not get through. %s", error)

@@ -1,0 +1,122 @@
+"""The alerts of one side as its settings want them: where incidents are kept, who is told."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr
+
+from ar_sync_pipeline.alerts.delivery import Channel, Clock, Delivery, deliver
+from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
+from ar_sync_pipeline.alerts.outbox import Outbox
+from ar_sync_pipeline.alerts.store import IncidentStore
+from ar_sync_pipeline.alerts.webhook import WebhookChannel
+from ar_sync_pipeline.alerts.wording import Place, one_line
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+
+_FILE = "incidents.sqlite"
+_LONGEST_SENTENCE = 600
+_PASSWORD_IN_URL = re.compile(r"(://[^/@\s:]*:)[^\s@]*@")
+_MASK = "********"
+_SHORTEST_SECRET = 4
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """One side's incidents, and the ways to tell people of them.
+
+    Attributes:
+        mail, webhook: None where the settings ask for none.
+        secrets: what no message may show.
+    """
+
+    side: str
+    store: IncidentStore
+    outbox: Outbox
+    clock: Clock
+    mail: MailChannel | None
+    webhook: WebhookChannel | None
+    secrets: tuple[str, ...]
+
+    @property
+    def channels(self) -> Sequence[Channel]:
+        """Those that the settings ask for."""
+        return [channel for channel in (self.mail, self.webhook) if channel is not None]
+
+    def note(self, finding: Problem | Success) -> None:
+        """Keep something that was seen to fail or to work; messages become due by it.
+
+        Raises:
+            AlertStoreError: the file of incidents cannot be used.
+        """
+        if isinstance(finding, Success):
+            self.store.succeeded(finding, self.clock())
+        else:
+            self.store.failed(self._fit_to_be_shown(finding), self.clock())
+
+    def send(self, *, seconds: float) -> Delivery:
+        """Send what is due; it never raises, and ends within that time."""
+        return deliver(self.outbox, self.channels, self.clock, seconds=seconds)
+
+    def _fit_to_be_shown(self, problem: Problem) -> Problem:
+        return replace(
+            problem, sentence=self._clean(problem.sentence), remedy=self._clean(problem.remedy)
+        )
+
+    def _clean(self, text: str) -> str:
+        """One line of bounded length without a secret, whatever an exception put into its text."""
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        for secret in self.secrets:
+            text = text.replace(secret, _MASK)
+        text = one_line(_PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text))
+        return text if len(text) <= _LONGEST_SENTENCE else text[:_LONGEST_SENTENCE] + "…"
+
+
+def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:
+    """The alerts of the side that these settings are of; nothing is opened or made yet."""
+    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
+    place = Place(side, socket.gethostname(), settings.timezone, settings.dagster_url or "")
+    path = incidents_file(settings)
+    mail = _mail(settings, place) if settings.admins else None
+    hook = settings.webhook_url
+    webhook = WebhookChannel(hook.get_secret_value(), place) if hook else None
+    names = [channel.name for channel in (mail, webhook) if channel is not None]
+    return Alerts(
+        side, IncidentStore(path, names), Outbox(path), clock, mail, webhook, _secrets(settings)
+    )
+
+
+def incidents_file(settings: SenderSettings | ReceiverSettings) -> Path:
+    """Each side has its own, also where both run from one file of settings."""
+    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
+    return settings.state_fldr.expanduser() / side / _FILE
+
+
+def _mail(settings: SenderSettings | ReceiverSettings, place: Place) -> MailChannel:
+    server = MailServer(
+        settings.email_host,
+        settings.email_port,
+        settings.email_host_user,
+        settings.email_host_password.get_secret_value(),
+        starttls=settings.email_use_tls,
+    )
+    return MailChannel(server, settings.server_email, settings.admins, place)
+
+
+def _secrets(settings: SenderSettings | ReceiverSettings) -> tuple[str, ...]:
+    """Every secret value, and the password in a connection string; longest first."""
+    found = set()
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            text = value.get_secret_value()
+            found.add(text)
+            if name.endswith("database_url"):
+                found.add(str(conninfo_to_dict(text).get("password") or ""))
+    return tuple(sorted((s for s in found if len(s) >= _SHORTEST_SECRET), key=len, reverse=True))

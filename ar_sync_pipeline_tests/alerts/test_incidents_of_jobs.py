@@ -1,0 +1,156 @@
+"""Hooks and sensors on a real Dagster instance: each cause is told once, by its own side."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+from dagster._core.definitions.dependency import NodeHandle
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.operations import boundary
+from ar_sync_pipeline.operations.failure_hook import NAME as HOOK
+from ar_sync_pipeline_tests.alerts.watched import Watched
+from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute
+
+
+@pytest.fixture
+def watched(deployment: Deployment, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
+    return Watched(deployment, mailbox)
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_hook_is_on_every_step_of_every_job(watched: Watched, side: str) -> None:
+    definitions = watched.definitions(side)
+    jobs = [definitions.resolve_job_def(getattr(job, "name", "")) for job in definitions.jobs or ()]
+    assert jobs
+    for job in (*jobs, *definitions.resolve_all_job_defs()):
+        for node in job.graph.nodes:
+            hooks = job.get_all_hooks_for_handle(NodeHandle(node.name, None))
+            assert [hook.name for hook in hooks] == [HOOK], (job.name, node.name)
+
+
+def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender(
+    watched: Watched,
+) -> None:
+    keys = watched.deployment.sftp.known_hosts
+    pinned = keys.read_text()
+    keys.write_text("")
+    assert not watched.run("partial_dump").succeeded
+    # At once, by the hook.
+    (subject,) = watched.subjects
+    assert subject.startswith("[ar_sync sender] Failing: the way to the receiver")
+    for job in ("ssh_sftp_checker", "complete_dump", "partial_dump"):
+        assert not watched.run(job).succeeded
+        watched.tick_both()
+    keys.write_text(pinned)
+    assert len(watched.subjects) == 1
+    assert watched.run("partial_dump").succeeded
+    watched.tick_both()
+    watched.tick_both()
+    assert watched.subjects[1:] == ["[ar_sync sender] Recovered: the way to the receiver"]
+    assert "3 more times" in watched.text(1)
+    assert "not seen to work since" in watched.text(1)
+    assert "job complete_dump, step complete_tables" in watched.text(1)
+
+
+def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
+    watched: Watched,
+) -> None:
+    receiver = watched.deployment.receiver_url
+    execute(receiver, "ALTER TABLE app_child DROP amount")
+    assert watched.run("complete_dump").succeeded
+    for _ in range(2):
+        assert not watched.run("complete_loaddata").succeeded
+        watched.tick_both()
+    (subject,) = watched.subjects
+    assert "Failing: check receiver/admitted_archives: archives_fit_schema" in subject
+    assert "app_child.amount" in watched.text(0)
+    assert "migrate the receiver" in watched.text(0)
+    execute(receiver, "ALTER TABLE app_child ADD amount double precision")
+    assert watched.run("complete_loaddata").succeeded
+    watched.tick_both()
+    assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Watched) -> None:
+    broken = watched.deployment.receiver_changes
+    broken["AR_SYNC_TRANSFORM"] = "command:/bin/false"
+    assert watched.run("complete_dump").succeeded
+    for job in ("complete_loaddata", "partial_loaddata"):
+        assert not watched.run(job).succeeded
+        watched.tick("receiver")
+    by_hand(watched)
+    watched.tick_both()
+    (subject,) = watched.subjects
+    assert "job complete_loaddata, step receiver/postprocessed_rows" in subject
+    assert "the transform command /bin/false ended with exit status 1" in watched.text(0)
+    broken["AR_SYNC_TRANSFORM"] = "command:/bin/true"
+    by_hand(watched)
+    watched.tick_both()
+    assert "Recovered" in watched.subjects[1]
+    assert "2 more times" in watched.text(1)
+    assert len(watched.subjects) == 2
+
+
+def by_hand(watched: Watched) -> None:
+    """As the UI does, with Dagster's implicit job."""
+    key = dg.AssetKey(["receiver", "postprocessed_rows"])
+    job = watched.definitions("receiver").resolve_implicit_job_def_def_for_assets([key])
+    assert job is not None
+    with watched.instance() as instance:
+        job.execute_in_process(instance=instance, asset_selection=[key], raise_on_error=False)
+
+
+def test_run_is_none_the_worse_for_a_mail_server_that_is_down(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
+    with smtp_server(Mailbox()) as box:
+        watched = Watched(deployment, box)
+    deployment.sftp.known_hosts.write_text("")
+    outcome = watched.run("partial_dump")
+    assert ["known" in failure for failure in outcome.failures] == [True]
+    assert "0 messages sent now, 1 wait" in watched.tick("sender")
+    with smtp_server(box):
+        watched.tick("sender")
+        assert box.subjects == []  # the pause between attempts
+        make_due(watched)
+        assert "1 messages sent now, 0 wait" in watched.tick("sender")
+    assert len(box.subjects) == 1
+
+
+def make_due(watched: Watched) -> None:
+    """As if the pause had passed."""
+    path = watched.deployment.folder / "state" / "sender" / "incidents.sqlite"
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("UPDATE outbox SET due_at = 0")
+
+
+def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
+    shown = CliRunner().invoke(
+        main, ["incidents", "--json"], env=watched.deployment.sender_environment()
+    )
+    found: list[Mapping[str, object]] = json.loads(shown.stdout)["incidents"]
+    return found
+
+
+def test_only_a_load_that_applied_an_archive_gives_a_sign_of_life(
+    watched: Watched, web: WebServer
+) -> None:
+    watched.deployment.receiver_changes["AR_SYNC_HEARTBEAT_URL"] = f"{web.url}/alive"
+    web.status = 500  # a monitor that is ill fails no load
+    assert watched.run("complete_dump").succeeded
+    assert watched.run("partial_loaddata").succeeded  # nothing for it
+    assert web.calls == []
+    for _ in range(2):
+        assert watched.run("complete_loaddata").succeeded
+        assert web.calls == [("GET", "/alive", b"")]

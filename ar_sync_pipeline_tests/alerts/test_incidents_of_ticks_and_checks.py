@@ -1,0 +1,150 @@
+"""Schedules and sensors that fail, and asset checks, told once by the side that they belong to."""
+
+from __future__ import annotations
+
+import time
+
+import dagster as dg
+from dagster._core.remote_origin import (
+    GrpcServerCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster_shared.error import SerializableErrorInfo
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
+from ar_sync_pipeline_tests.alerts.watched import Watched
+
+
+def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueError") -> None:
+    """A finished tick of a sensor, as the daemon writes it."""
+    location = GrpcServerCodeLocationOrigin(host="viz", port=4000, location_name="receiver")
+    origin = RemoteInstigatorOrigin(
+        repository_origin=RemoteRepositoryOrigin(location, "__repository__"), instigator_name=name
+    )
+    state = InstigatorState(
+        origin,
+        InstigatorType.SENSOR,
+        InstigatorStatus.DECLARED_IN_CODE,
+        SensorInstigatorData(min_interval=10),
+    )
+    failure = error and SerializableErrorInfo(
+        "dagster.SensorExecutionError: in the evaluation", [], "SensorExecutionError",
+        cause=SerializableErrorInfo(f"some.module.{cls_name}: {error}\n", [], cls_name),
+    )  # fmt: skip
+    with watched.instance() as instance:
+        if not instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
+            instance.add_instigator_state(state)
+        instance.create_tick(
+            TickData(
+                instigator_origin_id=state.instigator_origin_id,
+                instigator_name=name,
+                instigator_type=InstigatorType.SENSOR,
+                status=TickStatus.FAILURE if failure else TickStatus.SKIPPED,
+                timestamp=time.time(),
+                selector_id=state.selector_id,
+                error=failure or None,
+            )
+        )
+
+
+def evaluate(watched: Watched, key: dg.AssetKey, name: str, description: str | None = None) -> None:
+    """An evaluation of a check outside any run; with a description it failed."""
+    with watched.instance() as instance:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key,
+                check_name=name,
+                passed=description is None,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=description,
+                metadata={},
+            )
+        )
+
+
+def test_sensor_that_fails_is_told_once_and_only_by_its_side(bare: Watched) -> None:
+    for number in range(3):
+        tick(bare, "new_partial_archives", f"cannot count to {number}")
+        bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.startswith("[ar_sync receiver] Failing: sensor new_partial_archives: cannot")
+    tick(bare, "new_partial_archives", None)
+    bare.tick_both()
+    assert bare.subjects[1:] == ["[ar_sync receiver] Recovered: sensor new_partial_archives"]
+    assert "2 more times" in bare.text(1)
+
+
+def test_tick_that_failed_and_worked_at_once_again_is_no_news(bare: Watched) -> None:
+    tick(bare, "new_partial_archives", "a blink")
+    tick(bare, "new_partial_archives", None)
+    bare.tick_both()
+    assert bare.subjects == []
+
+
+def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(bare: Watched) -> None:
+    for name in ("new_partial_archives", "new_complete_archives"):
+        tick(bare, name, "the spool /x does not exist: mount it.", "SpoolMissingError")
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject == "[ar_sync receiver] Failing: the spool: the spool /x does not exist: mount it"
+    tick(bare, "new_partial_archives", None)
+    tick(bare, "new_complete_archives", None)
+    bare.tick_both()
+    assert len(bare.subjects) == 2
+
+
+def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
+    evaluate(bare, applied_archives_key(), "no_holes")
+    bare.tick_both()
+    assert bare.subjects == []
+    for _ in range(2):
+        evaluate(bare, applied_archives_key(), "no_holes", "one hole from 12:00 to 12:05.")
+        bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject == (
+        "[ar_sync receiver] Failing: check receiver/applied_archives: no_holes:"
+        " one hole from 12:00 to 12:05"
+    )
+    assert "an archive was lost on the way" in bare.text(0)
+    evaluate(bare, applied_archives_key(), "no_holes")
+    bare.tick_both()
+    assert "Recovered: check receiver/applied_archives: no_holes" in bare.subjects[1]
+
+
+def test_check_that_failed_and_passed_between_two_looks_is_told_all_the_same(
+    bare: Watched,
+) -> None:
+    evaluate(bare, applied_archives_key(), "no_drift")
+    bare.tick_both()
+    evaluate(bare, applied_archives_key(), "no_drift", "3 rows of app_child")
+    evaluate(bare, applied_archives_key(), "no_drift")
+    bare.tick_both()
+    assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_silence_of_the_receiver_is_not_told_while_it_cannot_be_reached(bare: Watched) -> None:
+    endpoint = (endpoint_key(), "archives_can_be_published")
+    acknowledged = (archive_key(ArchiveKind.PARTIAL), "acknowledged")
+    evaluate(bare, *endpoint, "connect: refused")
+    evaluate(bare, *acknowledged, "Nothing was heard of 3 archives.")
+    bare.tick_both()
+    assert [s.partition(": ")[2] for s in bare.subjects] == [
+        "the way to the receiver: connect: refused"
+    ]
+    evaluate(bare, *endpoint)
+    bare.tick_both()
+    evaluate(bare, *acknowledged, "Nothing was heard of 4 archives.")
+    bare.tick_both()
+    assert [s.split(": ")[0].split()[-1] for s in bare.subjects] == [
+        "Failing", "Recovered", "Failing"
+    ]  # fmt: skip

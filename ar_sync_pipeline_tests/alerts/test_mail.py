@@ -1,0 +1,132 @@
+"""Mail to real SMTP servers, in all their moods."""
+
+from __future__ import annotations
+
+import socket
+import time
+from dataclasses import replace
+
+import pytest
+
+from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.alerts.incidents import NoticeKind, fail, succeed
+from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
+from ar_sync_pipeline.alerts.outbox import Notice
+from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, problem, success
+from ar_sync_pipeline_tests.fix_alerts import (
+    PASSWORD,
+    USER,
+    Certificate,
+    Mailbox,
+    free_port,
+    silent_server,
+    smtp_server,
+)
+
+ADMINS = ["ops@example.org", "boss@example.org"]
+
+
+def notice(kind: NoticeKind = NoticeKind.OPENED, sentence: str = "nobody answers") -> Notice:
+    incident = fail(None, problem(0, sentence=sentence), NOON).incident
+    assert incident is not None
+    if kind is NoticeKind.RECOVERED:
+        incident = succeed(incident, success(125)).incident
+        assert incident is not None
+    return Notice("store", 7, kind, incident, NOON)
+
+
+def channel(server: MailServer) -> MailChannel:
+    return MailChannel(server, "ar_sync@example.org", ADMINS, PLACE)
+
+
+def test_mail_says_what_where_since_when_why_and_what_to_do(mailbox: Mailbox) -> None:
+    channel(MailServer("127.0.0.1", mailbox.port)).send(notice())
+    (mail,) = mailbox.mails
+    assert mailbox.recipients == [ADMINS]
+    assert mail["Subject"] == ("[ar_sync sender] Failing: the way to the receiver: nobody answers")
+    assert (mail["From"], mail["To"]) == ("ar_sync@example.org", ", ".join(ADMINS))
+    assert mail["Auto-Submitted"] == "auto-generated"
+    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    for part in (text.get_content(), html.get_content()):
+        for fact in (
+            "job of step:partial", "sender on db1", "2026-11-24 12:00 UTC (09:00 America/Santiago)",
+            "nobody answers", "start sshd", "https://dagster.example.org/runs/run-0", "Incident 7",
+        ):  # fmt: skip
+            assert fact in part
+
+
+def test_mails_of_an_incident_are_one_thread(mailbox: Mailbox) -> None:
+    mail = channel(MailServer("127.0.0.1", mailbox.port))
+    for kind in (NoticeKind.OPENED, NoticeKind.RECOVERED):
+        mail.send(notice(kind))
+    opening, recovery = mailbox.mails
+    assert recovery["In-Reply-To"] == recovery["References"] == opening["Message-ID"]
+    assert "2 h 5 min" in str(recovery.get_body(("plain",)))
+
+
+def test_name_of_an_archive_adds_no_header_and_no_markup(mailbox: Mailbox) -> None:
+    evil = "archive x\r\nBcc: thief@example.org\r\n\r\n<script>alert(1)</script> \udcff"
+    sentence = evil.encode("utf-8", "replace").decode()
+    channel(MailServer("127.0.0.1", mailbox.port)).send(notice(sentence=sentence))
+    (mail,) = mailbox.mails
+    assert mail["Bcc"] is None
+    assert mailbox.recipients == [ADMINS]
+    html = mail.get_body(("html",))
+    assert html is not None
+    assert "&lt;script&gt;" in html.get_content()
+    assert "<script" not in html.get_content()
+
+
+def test_starttls_with_login(certificate: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    with smtp_server(Mailbox(), tls=certificate.context) as box:
+        server = MailServer("localhost", box.port, USER, PASSWORD, starttls=True)
+        channel(server).send(notice())
+        assert len(box.mails) == 1
+        with pytest.raises(DeliveryError, match="refuses the login") as refused:
+            channel(replace(server, password="wrong-password")).send(notice())
+        assert "wrong-password" not in str(refused.value)
+        assert len(box.mails) == 1
+
+
+def test_certificate_that_nobody_vouches_for_gets_no_login(certificate: Certificate) -> None:
+    with smtp_server(Mailbox(), tls=certificate.context) as box:
+        server = MailServer("localhost", box.port, USER, PASSWORD, starttls=True)
+        with pytest.raises(DeliveryError, match="certificate that cannot be trusted"):
+            channel(server).send(notice())
+
+
+def test_server_without_starttls_gets_no_mail_in_clear_text(mailbox: Mailbox) -> None:
+    with pytest.raises(DeliveryError, match="STARTTLS"):
+        channel(MailServer("127.0.0.1", mailbox.port, starttls=True)).send(notice())
+    assert mailbox.mails == []
+
+
+def test_server_that_refuses_the_mail(mailbox: Mailbox) -> None:
+    mailbox.answer = "554 no thanks"
+    with pytest.raises(DeliveryError, match="answered 554"):
+        channel(MailServer("127.0.0.1", mailbox.port)).send(notice())
+
+
+def test_server_that_is_down() -> None:
+    with pytest.raises(DeliveryError, match="cannot be reached"):
+        channel(MailServer("127.0.0.1", free_port())).send(notice())
+
+
+def test_server_that_never_says_a_word_is_left_in_time() -> None:
+    with silent_server() as port:
+        started = time.monotonic()
+        with pytest.raises(DeliveryError, match="does not answer in time"):
+            channel(MailServer("127.0.0.1", port, timeout_seconds=0.3)).send(notice())
+        assert time.monotonic() - started < 5
+
+
+def test_host_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    with pytest.raises(DeliveryError, match="Name or service not known"):
+        channel(MailServer("smtp.invalid", 25)).send(notice())

@@ -1,0 +1,316 @@
+"""Incidents and messages survive everything, and two who see the same failure tell of it once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
+from ar_sync_pipeline.alerts.errors import AlertStoreError
+from ar_sync_pipeline.alerts.outbox import Notice, Outbox
+from ar_sync_pipeline.alerts.store import IncidentStore
+from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
+
+
+class Side:
+    """A side's store with a recorder behind it, at a time that the test sets."""
+
+    def __init__(self, folder: Path, *channels: Recorder) -> None:
+        self.path = folder / "state" / "sender" / "incidents.sqlite"
+        self.channels = channels or (Recorder(),)
+        self.store = IncidentStore(self.path, [channel.name for channel in self.channels])
+        self.outbox = Outbox(self.path)
+        self.now = NOON
+
+    def send(self, *channels: Channel) -> Delivery:
+        return deliver(self.outbox, channels or self.channels, lambda: self.now, seconds=10)
+
+    @property
+    def kinds(self) -> list[str]:
+        return self.channels[0].kinds
+
+
+@pytest.fixture
+def side(tmp_path: Path) -> Side:
+    return Side(tmp_path)
+
+
+def test_one_opening_and_one_recovery_through_every_channel(tmp_path: Path) -> None:
+    mail, webhook = Recorder(), Recorder("webhook")
+    side = Side(tmp_path, mail, webhook)
+    for minutes in range(0, 60, 5):
+        side.store.failed(problem(minutes), at(minutes))
+        side.send()
+    side.store.succeeded(success(61), at(61))
+    side.store.succeeded(success(66), at(66))
+    side.now = at(70)
+    side.send()
+    assert mail.kinds == webhook.kinds == ["opened", "recovered"]
+    assert mail.notices[1].incident.count == 12
+    assert side.store.open_incidents() == []
+
+
+def test_hook_and_sensor_that_see_the_same_failure_at_once_tell_of_it_once(side: Side) -> None:
+    def see(_: int) -> None:
+        side.store.failed(problem(0), at(0))
+        side.send()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(see, range(16)))
+    assert side.kinds == ["opened"]
+    (one,) = side.store.open_incidents()
+    assert one.incident.count == 1
+
+
+def test_failure_that_is_seen_again_after_its_recovery_is_known(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    side.store.succeeded(success(5), at(5))
+    side.store.failed(problem(0), at(6))
+    side.now = at(6)
+    side.send()
+    assert side.kinds == ["opened", "recovered"]
+
+
+def test_consequence_is_not_told_while_its_cause_is_open(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    for minutes in (1, 10):
+        side.store.failed(problem(minutes, cause="check", muted_by="endpoint"), at(minutes))
+        side.store.succeeded(success(5), at(5))
+    side.now = at(11)
+    side.send()
+    assert [notice.incident.cause for notice in side.channels[0].notices] == [
+        "endpoint", "endpoint", "check"
+    ]  # fmt: skip
+
+
+def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: Side) -> None:
+    mail = side.channels[0]
+    mail.broken = True
+    side.store.failed(problem(0), at(0))
+    assert side.send().problems == ["the server is away: mend it."]
+    side.store.succeeded(success(5), at(5))
+    side.now = at(5)
+    side.send()
+    assert [message.attempts for message in side.outbox.unsent()] == [2, 0]
+    mail.broken = False
+    side.now = at(60)
+    assert side.send().sent == 2
+    assert mail.kinds == ["opened", "recovered"]
+    assert side.outbox.unsent() == []
+
+
+def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -> None:
+    mail = side.channels[0]
+    mail.broken = True
+    side.store.failed(problem(0), at(0))
+    tried = []
+    while side.now < NOON + timedelta(hours=2):
+        if side.send().problems:
+            tried.append((side.now - NOON).total_seconds() / 60)
+        side.now += timedelta(seconds=30)
+    assert tried[:7] == [0, 0.5, 1.5, 3.5, 7.5, 15.5, 30.5]
+    mail.broken = False
+    side.now += timedelta(hours=1)
+    side.send()
+    assert mail.kinds == ["opened"]
+
+
+def test_server_that_holds_the_line_holds_nobody_up(side: Side) -> None:
+    held = Event()
+
+    class Silent(Recorder):
+        def send(self, notice: Notice) -> None:
+            held.wait(30)
+            super().send(notice)
+
+    silent = Silent()
+    side.store.failed(problem(0), at(0))
+    started = time.monotonic()
+    done = deliver(side.outbox, [silent], lambda: side.now, seconds=0.2)
+    assert time.monotonic() - started < 5
+    assert done.problems == ["A message is still being sent after 0 seconds."]
+    assert side.send(silent).sent == 0  # on lease: nobody sends it a second time
+    held.set()
+
+
+def test_person_closes_what_nothing_will_mend(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    (one,) = side.store.open_incidents()
+    assert not side.store.close(one.number + 1, at(5))
+    assert side.store.close(one.number, at(5))
+    assert not side.store.close(one.number, at(6))
+    side.now = at(6)
+    side.send()
+    assert side.kinds == ["opened", "recovered"]
+
+
+def test_one_channel_that_is_down_does_not_keep_the_other_back(tmp_path: Path) -> None:
+    mail, webhook = Recorder(broken=True), Recorder("webhook")
+    side = Side(tmp_path, mail, webhook)
+    side.store.failed(problem(0), at(0))
+    side.send()
+    assert (mail.kinds, webhook.kinds) == ([], ["opened"])
+
+
+def test_only_the_newest_unsent_reminder_is_kept(side: Side) -> None:
+    side.channels[0].broken = True
+    side.store.failed(problem(0), at(0))
+    for days in range(1, 6):
+        side.now = NOON + timedelta(days=days)
+        side.store.remind(side.now)
+        side.send()
+    assert [str(message.kind) for message in side.outbox.unsent()] == ["opened", "reminder"]
+
+
+def test_without_a_channel_incidents_are_kept_all_the_same(tmp_path: Path) -> None:
+    store = IncidentStore(tmp_path / "incidents.sqlite", [])
+    store.failed(problem(0), at(0))
+    assert [one.number for one in store.open_incidents()] == [1]
+    assert Outbox(tmp_path / "incidents.sqlite").unsent() == []
+
+
+def test_what_is_over_is_forgotten_after_months(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    side.store.succeeded(success(5), at(5))
+    side.send()
+    side.store.remind(NOON + timedelta(days=100))
+    with sqlite3.connect(side.path) as db:
+        counts = [db.execute(f"SELECT count(*) FROM {t}").fetchone() for t in ("incident", "seen")]
+    db.close()
+    assert counts == [(0,), (0,)]
+
+
+def test_damaged_file_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "incidents.sqlite"
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(AlertStoreError, match="move it away"):
+        IncidentStore(path, ["mail"]).failed(problem(0), at(0))
+
+
+def test_folder_of_incidents_is_for_its_owner_only(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    assert side.path.parent.stat().st_mode & 0o077 == 0
+
+
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ar_sync_pipeline.alerts import database
+from ar_sync_pipeline.alerts.delivery import deliver
+from ar_sync_pipeline.alerts.outbox import Outbox
+from ar_sync_pipeline.alerts.store import IncidentStore
+from ar_sync_pipeline_tests.alerts.problems import NOON, at, problem
+
+path, sent, point = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Mail:
+    name = "mail"
+    def send(self, notice):
+        sent.open("a").write(f"{notice.kind} {notice.store} {notice.number}\\n")
+        if point == "sent":
+            die()
+
+store = IncidentStore(path, ["mail"])
+if point == "noted":
+    import ar_sync_pipeline.alerts.store as room
+    room.enqueue = die
+store.failed(problem(0), at(0))
+deliver(Outbox(path), [Mail()], lambda: NOON, seconds=10)
+"""
+
+
+@pytest.mark.parametrize(
+    ("point", "before", "after"), [("noted", 0, 1), ("sent", 1, 1)], ids=["noting", "sending"]
+)
+def test_kill_may_repeat_a_message_and_never_loses_one(
+    side: Side, tmp_path: Path, point: str, before: int, after: int
+) -> None:
+    sent = tmp_path / "sent"
+    sent.touch()
+    died = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(side.path), str(sent), point], check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    lines = sent.read_text().splitlines()
+    assert len(lines) == before
+    side.store.failed(problem(0), at(1))
+    side.now = at(1)
+    if point == "sent":  # on lease: it might still be on its way
+        assert side.send().sent == 0
+    side.now = at(6)
+    side.send()
+    side.now = at(30)
+    side.send()
+    notices = side.channels[0].notices
+    assert side.kinds == ["opened"] * after
+    # The same name, so that a mail program shows a repeated mail once.
+    assert all(line == f"opened {n.store} {n.number}" for line, n in zip(lines, notices))  # noqa: B905
+    assert os.listdir(side.path.parent) == [side.path.name]  # noqa: PTH208
+
+
+_HISTORY = st.lists(
+    st.tuples(
+        st.booleans(),  # whether the run succeeds
+        st.booleans(),  # whether its hook lives long enough to see a failure
+        st.booleans(),  # whether the sensor ticks behind it
+        st.booleans(),  # whether the sensor has lost its cursor
+        st.booleans(),  # whether the mail server is up
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_HISTORY)
+def test_any_history_is_told_in_turn_and_ends_with_the_truth(
+    history: list[tuple[bool, bool, bool, bool, bool]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        side = Side(Path(folder))
+        mail = side.channels[0]
+        looked = 0
+        for minute, (_, hook, tick, lost, up) in enumerate(history, start=1):
+            side.now, mail.broken = at(minute), not up
+            if not history[minute - 1][0] and hook:
+                side.store.failed(problem(minute), side.now)
+                side.send()
+            if tick:
+                _look(side, [ok for ok, *_ in history[:minute]], 0 if lost else looked, side.now)
+                looked = minute
+                side.send()
+        side.now, mail.broken = at(1000), False
+        _look(side, [ok for ok, *_ in history], looked, side.now)
+        for hours in (1, 2):
+            side.now = at(1000 + 60 * hours)
+            side.send()
+        expected = ["opened", "recovered"] * len(history)
+        assert mail.kinds == expected[: len(mail.kinds)]
+        assert len(mail.kinds) % 2 == (1 if history and not history[-1][0] else 0)
+        assert side.outbox.unsent() == []
+
+
+def _look(side: Side, runs: list[bool], since: int, now: datetime) -> None:
+    """What the sensor does with the runs since its last look."""
+    for minute, ok in enumerate(runs, start=1):
+        if minute <= since:
+            continue
+        if ok:
+            side.store.succeeded(success(minute), now)
+        else:
+            side.store.failed(problem(minute), now)

@@ -1,0 +1,190 @@
+"""Real servers that alerts go to: SMTP in its moods, and HTTP."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, cast
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult, Envelope
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+USER, PASSWORD = "ar_sync", "correct-horse-battery"
+
+
+@dataclass
+class Mailbox:
+    """An SMTP server's answer to a mail, and the mails that it took.
+
+    Attributes:
+        answer: to DATA; another code than 250 refuses the mail.
+    """
+
+    port: int = 0
+    answer: str = "250 OK"
+    raw: list[bytes] = field(default_factory=list)
+    recipients: list[list[str]] = field(default_factory=list)
+
+    @property
+    def mails(self) -> list[EmailMessage]:
+        return [message_from_bytes(raw, policy=policy.default) for raw in self.raw]
+
+    @property
+    def subjects(self) -> list[str]:
+        return [str(mail["Subject"]) for mail in self.mails]
+
+    async def handle_DATA(  # noqa: N802  aiosmtpd's name
+        self, _server: object, _session: object, envelope: Envelope
+    ) -> str:
+        if self.answer.startswith("250"):
+            self.raw.append(cast("bytes", envelope.content))
+            self.recipients.append(list(envelope.rcpt_tos))
+        return self.answer
+
+
+@contextmanager
+def smtp_server(mailbox: Mailbox, *, tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
+    """A server on loopback; on the mailbox's port if it has one. With TLS it wants a login too."""
+    secured: dict[str, Any] = (
+        {
+            "tls_context": tls,
+            "require_starttls": True,
+            "auth_required": True,
+            "authenticator": _authenticate,
+        }
+        if tls
+        else {}
+    )
+    mailbox.port = mailbox.port or free_port()
+    server = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port, **secured)
+    server.start()
+    try:
+        yield mailbox
+    finally:
+        server.stop()
+
+
+def _authenticate(*arguments: object) -> AuthResult:
+    login = cast("Any", arguments[4])
+    right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
+    return AuthResult(success=right, handled=False)
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """A port that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+@dataclass
+class WebServer:
+    """What an HTTP server was asked, and what it answers."""
+
+    url: str = ""
+    status: int = 204
+    calls: list[tuple[str, str, bytes]] = field(default_factory=list)
+
+    @property
+    def posts(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for method, _, body in self.calls if method == "POST"]
+
+
+@contextmanager
+def web_server() -> Iterator[WebServer]:
+    """An HTTP server on loopback."""
+    seen = WebServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            seen.calls.append((self.command, self.path, self.rfile.read(length)))
+            self.send_response(seen.status)
+            self.end_headers()
+
+        do_GET = do_POST = answer  # noqa: N815  http.server's names
+
+        def log_message(self, *_: object) -> None:
+            """Not into the tests' output."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        seen.url = f"http://127.0.0.1:{server.server_port}"
+        yield seen
+        server.shutdown()
+        thread.join()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Of a server called ``localhost``, signed by itself."""
+
+    file: Path
+    context: ssl.SSLContext
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    public, private = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    public.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    private.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(public, private)
+    return Certificate(public, context)
+
+
+@pytest.fixture
+def mailbox() -> Iterator[Mailbox]:
+    """An SMTP server that takes everything."""
+    with smtp_server(Mailbox()) as box:
+        yield box
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """An HTTP server that answers 204."""
+    with web_server() as server:
+        yield server
