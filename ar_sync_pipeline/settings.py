@@ -140,8 +140,21 @@ class _Settings(BaseModel):
     partitions_start: Annotated[
         int,
         whole_number(1, _DAYS_OF_A_YEAR, "days"),
-        Variable("Days back from today that the grid of windows in Dagster reaches.", "30"),
-    ] = 30
+        Variable(
+            "Days back from today that the grid of windows in Dagster reaches; at most "
+            "AR_SYNC_RUN_LIFETIME.",
+            "7",
+        ),
+    ] = 7
+    run_lifetime: Annotated[
+        int,
+        whole_number(1, _DAYS_OF_A_YEAR, "days"),
+        Variable(
+            "Days that Dagster keeps runs that succeeded, with their logs and plots; others stay "
+            "twice as long.",
+            "7",
+        ),
+    ] = 7
     complete_cron: Annotated[
         str,
         BeforeValidator(cron_line),
@@ -221,6 +234,18 @@ class _Settings(BaseModel):
                 f"set at least {2 * interval}, so that a change is sent by two windows",
             )
         return time
+
+    @field_validator("run_lifetime")
+    @classmethod
+    def _grid_shows_what_is_kept(cls, run_lifetime: int, info: ValidationInfo) -> int:
+        grid = info.data.get("partitions_start")
+        if grid is not None and run_lifetime < grid:
+            raise mistake(
+                f"is less than AR_SYNC_PARTITIONS_START ({grid} days)",
+                f"set at least {grid}, or a smaller grid, which would show windows as missing when"
+                " their runs are deleted",
+            )
+        return run_lifetime
 
     @property
     def warnings(self) -> tuple[str, ...]:

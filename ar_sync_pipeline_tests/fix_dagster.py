@@ -86,6 +86,11 @@ class Deployment:
     def receiver_definitions(self) -> dg.Definitions:
         return receiver_definitions(load_receiver_settings(self.receiver_environment()))
 
+    def partial_assets(self) -> list[dg.AssetKey]:
+        """All assets of the grid of windows, which can only be materialized together."""
+        graph = self.sender_definitions().resolve_asset_graph()
+        return [key for key in graph.materializable_asset_keys if key.path[0] == "partial"]
+
     def run(self, job: str) -> RunOutcome:
         """Run a job of either side in this process, recorded in the instance."""
         definitions = (

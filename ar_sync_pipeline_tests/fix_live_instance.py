@@ -6,12 +6,12 @@ server, and go with it when that is killed.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,13 +30,23 @@ from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[1]
 SENDER, RECEIVER, WEBSERVER, DAEMON = "sender", "receiver", "webserver", "daemon"
-_POLL_SECONDS = 0.2
+_POLL_SECONDS = 0.5
 Found = TypeVar("Found")
 
 # The project's own dagster.yaml, but with the pauses of a test.
 QUICK: Mapping[str, Any] = {
     "run_monitoring": {"poll_interval_seconds": 1, "free_slots_after_run_end_seconds": 1},
 }
+_LAUNCH = """
+mutation ($params: ExecutionParams!) {
+  launchPipelineExecution(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
 
 
 class LiveInstance:
@@ -44,7 +54,7 @@ class LiveInstance:
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
-        self.changes: dict[str, Any] = dict(QUICK)
+        self.changes: dict[str, Any] = {name: dict(values) for name, values in QUICK.items()}
         self.ports = {name: free_port() for name in (SENDER, RECEIVER, WEBSERVER)}
         self._running: dict[str, DagsterProcess] = {}
         self._instance: dg.DagsterInstance | None = None
@@ -97,17 +107,47 @@ class LiveInstance:
     def graphql(self, query: str, **variables: object) -> dict[str, Any]:
         """Ask the web server, as the UI does; returns ``data``."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        url = f"http://{HOST}:{self.ports[WEBSERVER]}/graphql"
-        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
-            answer: dict[str, Any] = json.load(response)
+        connection = http.client.HTTPConnection(HOST, self.ports[WEBSERVER], timeout=60)
+        with closing(connection):
+            connection.request("POST", "/graphql", body, {"Content-Type": "application/json"})
+            answer: dict[str, Any] = json.loads(connection.getresponse().read())
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
         return data
 
+    def request_run(self, side: str, job: str, tags: Mapping[str, str], **selector: object) -> str:
+        """Ask for a run, as the UI does; returns its id."""
+        params = {
+            "selector": {
+                "repositoryLocationName": side,
+                "repositoryName": "__repository__",
+                "jobName": job,
+                **selector,
+            },
+            "executionMetadata": {"tags": [{"key": k, "value": v} for k, v in tags.items()]},
+        }
+        answer = self.graphql(_LAUNCH, params=params)["launchPipelineExecution"]
+        assert "run" in answer, answer
+        run_id: str = answer["run"]["runId"]
+        return run_id
+
     def runs(self, job: str | None = None, **tags: str) -> list[dg.DagsterRun]:
         """Runs, oldest first."""
         return list(self.instance.get_runs(dg.RunsFilter(job_name=job, tags=tags)))[::-1]
+
+    def times(self) -> str:
+        """When every run was made, and its seconds from then to its start and to its end."""
+        lines = []
+        for record in reversed(self.instance.get_run_records()):
+            made = record.create_timestamp.timestamp()
+            start, end = (t and round(t - made, 1) for t in (record.start_time, record.end_time))
+            run = record.dagster_run
+            span = run.tags.get("dagster/asset_partition_range_start", "")
+            lines.append(
+                f"{record.create_timestamp:%H:%M:%S} {start} {end} {run.status.value}"
+                f" {run.job_name} {span}"
+            )
+        return "\n".join(lines)
 
     def worker_pid(self, run_id: str) -> int | None:
         """The process in which a run's steps are executed; None before they are."""
@@ -121,7 +161,7 @@ class LiveInstance:
 
     def story(self) -> str:
         """All runs and the end of every log, for a test that fails."""
-        lines = [f"{run.job_name} {run.run_id} {run.status.value}" for run in self.runs()]
+        lines = [self.times()]
         for log in sorted(self.deployment.folder.glob("*.log")):
             lines += [f"--- {log.name}", log.read_text(errors="replace")[-1500:]]
         return "\n".join(lines)
@@ -159,6 +199,9 @@ class LiveInstance:
     def _write_configuration(self) -> None:
         loaded = load_yaml_from_path(str(ROOT / "dagster.yaml"))
         assert isinstance(loaded, dict)
+        # The test itself opens the instance too, and has no DAGSTER_HOME.
+        folder = self.deployment.home / "history" / "runs"
+        loaded["event_log_storage"]["config"] = {"base_dir": str(folder)}
         for section, values in self.changes.items():
             loaded[section] = {**loaded.get(section, {}), **values}
         (self.deployment.home / "dagster.yaml").write_text(json.dumps(loaded))

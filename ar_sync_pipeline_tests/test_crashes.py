@@ -6,24 +6,21 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import dagster as dg
 import psycopg
+import pytest
 
-from ar_sync_pipeline_tests.fix_live_instance import LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
-APPLIED = "SELECT count(*) FROM ar_sync.applied_archive"
-LAUNCH = """
-mutation ($job: String!, $tags: [ExecutionTag!]!) {
-  launchPipelineExecution(executionParams: {
-    selector: {repositoryLocationName: "sender", repositoryName: "__repository__", jobName: $job}
-    executionMetadata: {tags: $tags}
-  }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
-}
-"""
+APPLIED = "SELECT name, count(*) FROM ar_sync.applied_archive GROUP BY name HAVING count(*) > 1"
+LOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{}'"
+LONGEST_SECONDS = 6
 
 
 @contextmanager
@@ -34,116 +31,152 @@ def held_up(url: str) -> Iterator[None]:
         yield
 
 
-def change(live: LiveInstance) -> None:
-    execute(live.deployment.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
+@dataclass
+class Line:
+    """Both sides of a live deployment, and what a test does to them."""
+
+    live: LiveInstance
+
+    @property
+    def sender(self) -> str:
+        return self.live.deployment.sender_url
+
+    @property
+    def receiver(self) -> str:
+        return self.live.deployment.receiver_url
+
+    def change(self) -> None:
+        execute(self.sender, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
+
+    def ask_for_dump(self) -> str:
+        return self.live.request_run(SENDER, "partial_dump", windows_of_yesterday())
+
+    def ask_for_load(self) -> str:
+        return self.live.request_run(RECEIVER, "partial_loaddata", {})
+
+    def at_work(self, run_id: str, url: str) -> int:
+        """The process of a run, once it waits for the table that is held up."""
+        locked = LOCKED.format(url.rpartition("/")[2].partition("?")[0])
+        self.live.until(lambda: rows(url, locked), f"run {run_id} is at work")
+        pid = self.live.worker_pid(run_id)
+        assert pid is not None
+        return pid
+
+    def ends(self, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
+        return self.live.until(lambda: self._ended(run_id, status), f"run {run_id} is {status}")
+
+    def is_made_again(self, run_id: str) -> dg.DagsterRun:
+        """The run in place of one that lost its worker, when it has succeeded."""
+        return self.live.until(lambda: self._second(run_id), f"run {run_id} is made again")
+
+    def is_equal(self) -> bool:
+        return rows(self.sender, CHILDREN) == rows(self.receiver, CHILDREN)
+
+    def pools_are_free(self) -> bool:
+        storage = self.live.instance.event_log_storage
+        pools = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]
+        return all(not pool.claimed_slots and not pool.pending_steps for pool in pools)
+
+    def _ended(self, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun | None:
+        run = self.live.instance.get_run_by_id(run_id)
+        return run if run is not None and run.status is status else None
+
+    def _second(self, run_id: str) -> dg.DagsterRun | None:
+        runs = self.live.runs(**{"dagster/parent_run_id": run_id})
+        assert len(runs) <= 1
+        return next((run for run in runs if run.is_success), None)
 
 
-def dump_windows(live: LiveInstance) -> str:
-    """Ask for a range of windows, as the UI does; returns the run's id."""
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    tags = {
-        "dagster/asset_partition_range_start": yesterday.strftime("%Y-%m-%dT00:00Z"),
-        "dagster/asset_partition_range_end": yesterday.strftime("%Y-%m-%dT01:00Z"),
+def windows_of_yesterday() -> dict[str, str]:
+    yesterday = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%d")
+    return {
+        "dagster/asset_partition_range_start": f"{yesterday}T00:00Z",
+        "dagster/asset_partition_range_end": f"{yesterday}T01:00Z",
     }
-    given = [{"key": key, "value": value} for key, value in tags.items()]
-    answer = live.graphql(LAUNCH, job="partial_dump", tags=given)["launchPipelineExecution"]
-    assert answer["__typename"] == "LaunchRunSuccess", answer
-    run_id: str = answer["run"]["runId"]
-    return run_id
 
 
-def working(live: LiveInstance, job: str) -> tuple[str, int] | None:
-    """A run of the job that is in the middle of its work, and its process."""
-    for run in live.runs(job):
-        pid = live.worker_pid(run.run_id)
-        if run.status is dg.DagsterRunStatus.STARTED and pid is not None and waits(live):
-            return run.run_id, pid
-    return None
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
-def waits(live: LiveInstance) -> bool:
-    """Whether somebody waits for the table that is held up."""
-    query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    return bool(rows(live.deployment.sender_url, query))
-
-
-def ended(live: LiveInstance, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun | None:
-    run = live.instance.get_run_by_id(run_id)
-    return run if run is not None and run.status is status else None
-
-
-def retried(live: LiveInstance, run_id: str) -> dg.DagsterRun | None:
-    """The run that Dagster made in place of one that lost its worker, when it has succeeded."""
-    runs = live.runs(**{"dagster/parent_run_id": run_id})
-    return next((run for run in runs if run.is_success), None)
-
-
-def up_to_date(live: LiveInstance) -> bool:
-    sender, receiver = live.deployment.sender_url, live.deployment.receiver_url
-    return rows(sender, CHILDREN) == rows(receiver, CHILDREN)
-
-
-def free_pools(live: LiveInstance) -> bool:
-    storage = live.instance.event_log_storage
-    info = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]
-    return all(not each.claimed_slots and not each.pending_steps for each in info)
-
-
-def test_whatever_dies_in_the_middle_is_made_good_without_a_person(live: LiveInstance) -> None:
-    """One deployment for all, since its start takes longer than what is tried on it."""
-    import time
-    t=time.monotonic()
-    def say(x): print(f"{time.monotonic()-t:.1f} {x}", flush=True)
+@pytest.fixture
+def line(live: LiveInstance) -> Line:
+    """In step, and quiet: windows are hours, so schedules hardly ask for anything by themselves."""
     deployment = live.deployment
     for changes in (deployment.sender_changes, deployment.receiver_changes):
         changes |= {"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"}
+    deployment.receiver_changes["AR_SYNC_MAX_LAG"] = "120"
+    live.changes["run_monitoring"] |= {"max_runtime_seconds": LONGEST_SECONDS}
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     live.start()
-    say("started")
+    return Line(live)
 
-    change(live)
-    with held_up(deployment.sender_url):
-        dump_windows(live)
-        run_id, pid = live.until(lambda: working(live, "partial_dump"), "the dump works")
-        say("dump works")
-        os.kill(pid, signal.SIGKILL)
-        live.until(lambda: ended(live, run_id, dg.DagsterRunStatus.FAILURE), "noticed")
-        say("noticed")
-        live.until(lambda: len(live.runs("partial_dump")) == 2, "tried again")
-        say("retried")
-    again = live.until(lambda: retried(live, run_id), "the second attempt")
-    say("retry done")
-    assert again.tags["dagster/asset_partition_range_end"].endswith("T01:00Z")
-    live.until(lambda: up_to_date(live), "loaded")
-    say("loaded")
 
-    change(live)
-    with held_up(deployment.receiver_url):
-        dump_windows(live)
-        run_id, pid = live.until(lambda: working(live, "partial_loaddata"), "the load works")
-        say("load works")
-        os.kill(pid, signal.SIGKILL)
-        live.until(lambda: ended(live, run_id, dg.DagsterRunStatus.FAILURE), "noticed")
-        say("noticed")
-    live.until(lambda: retried(live, run_id), "the second attempt")
-    say("retry done")
-    assert up_to_date(live)
+@pytest.mark.timeout(600)  # on a machine that does much else
+def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -> None:
+    """One deployment for all, since its start takes longer than what is tried on it."""
+    killed_dump_is_made_again(line)
+    killed_load_is_made_again(line)
+    stuck_run_is_ended(line)
+    failed_step_is_no_reason_for_a_second_run(line)
+    reboot_heals(line)
+    line.live.until(line.pools_are_free, "all pools are free")
+    assert rows(line.receiver, APPLIED) == []
 
-    change(live)
-    with held_up(deployment.receiver_url):
-        dump_windows(live)
-        load, _ = live.until(lambda: working(live, "partial_loaddata"), "the load works")
-        with held_up(deployment.sender_url):
-            dump_windows(live)
-            dump, _ = live.until(lambda: working(live, "partial_dump"), "the dump works")
-            say("both work")
-            live.kill()
-    live.start()
-    say("restarted")
-    for run_id in (load, dump):
-        live.until(lambda: retried(live, run_id), "the second attempt")
-    say("retried")
-    live.until(lambda: up_to_date(live), "loaded")
-    live.until(lambda: free_pools(live), "pools are free")
-    say("pools")
+
+def killed_dump_is_made_again(line: Line) -> None:
+    line.change()
+    with held_up(line.sender):
+        run_id = line.ask_for_dump()
+        os.kill(line.at_work(run_id, line.sender), signal.SIGKILL)
+        line.ends(run_id, dg.DagsterRunStatus.FAILURE)
+    again = line.is_made_again(run_id)
+    assert windows_of_yesterday().items() <= again.tags.items()
+
+
+def killed_load_is_made_again(line: Line) -> None:
+    with held_up(line.receiver):
+        run_id = line.ask_for_load()
+        os.kill(line.at_work(run_id, line.receiver), signal.SIGKILL)
+        line.ends(run_id, dg.DagsterRunStatus.FAILURE)
+    line.is_made_again(run_id)
+    assert line.is_equal()
+
+
+def stuck_run_is_ended(line: Line) -> None:
+    """As the UI starts it: without the longest time that a job names, so the instance's holds."""
+    line.change()
+    with held_up(line.sender):
+        selection = [{"path": key.path} for key in line.live.deployment.partial_assets()]
+        run_id = line.live.request_run(
+            SENDER, "__ASSET_JOB", windows_of_yesterday(), assetSelection=selection
+        )
+        pid = line.at_work(run_id, line.sender)
+        line.ends(run_id, dg.DagsterRunStatus.FAILURE)
+        line.live.until(lambda: not is_running(pid), "its process is gone")
+    line.is_made_again(run_id)
+
+
+def failed_step_is_no_reason_for_a_second_run(line: Line) -> None:
+    known_hosts = line.live.deployment.sftp.known_hosts
+    pinned = known_hosts.read_text()
+    known_hosts.write_text("")
+    run = line.ends(line.ask_for_dump(), dg.DagsterRunStatus.FAILURE)
+    assert run.tags["dagster/will_retry"] == "false"
+    known_hosts.write_text(pinned)
+
+
+def reboot_heals(line: Line) -> None:
+    line.change()
+    with held_up(line.receiver), held_up(line.sender):
+        load, dump = line.ask_for_load(), line.ask_for_dump()
+        line.at_work(load, line.receiver)
+        line.at_work(dump, line.sender)
+        waiting = line.ask_for_dump()
+        line.live.kill()
+    line.live.start()
+    line.is_made_again(load)
+    line.is_made_again(dump)
+    line.ends(waiting, dg.DagsterRunStatus.SUCCESS)
+    line.live.until(line.is_equal, "what was dumped is loaded")

@@ -16,7 +16,10 @@ from ar_sync_pipeline_tests.fix_sites import rows
 ROOT = Path(__file__).parents[1]
 
 
-def test_sqlite_instance_records_a_run(deployment: Deployment) -> None:
+def test_sqlite_instance_records_a_run(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(deployment.home))
     shutil.copy(ROOT / "dagster.yaml", deployment.home / "dagster.yaml")
     outcome = deployment.succeed("complete_dump")
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
@@ -41,7 +44,8 @@ def test_postgres_instance_records_a_run(
 
 
 def test_both_files_differ_in_their_storage_only() -> None:
-    sqlite = (ROOT / "dagster.yaml").read_text().splitlines()
-    postgres = (ROOT / "dagster.postgres.yaml").read_text().splitlines()
-    assert postgres[1 : len(sqlite)] == sqlite[1:]
-    assert [line for line in postgres[len(sqlite) :] if line][:1] == ["storage:"]
+    sqlite, of_sqlite = (ROOT / "dagster.yaml").read_text().split("# Storage: ")
+    postgres, of_postgres = (ROOT / "dagster.postgres.yaml").read_text().split("# Storage: ")
+    assert sqlite.splitlines()[1:] == postgres.splitlines()[1:]
+    assert "\nevent_log_storage:\n" in of_sqlite
+    assert "\nstorage:\n  postgres:\n" in of_postgres

@@ -89,7 +89,7 @@ def test_least_sender_has_the_documented_defaults(sender_environ: Environ) -> No
     assert settings.timezone == "America/Santiago"
     assert settings.catalog is None
     assert settings.signing_key is None
-    assert settings.partitions_start == 30
+    assert settings.partitions_start == 7
     assert settings.free_space_floor == 10
 
 

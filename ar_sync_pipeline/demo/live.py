@@ -69,13 +69,27 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
 
 
 def write_instance(home: Path) -> None:
-    """The instance of the demo: SQLite, one load at a time, a quick queue."""
+    """The instance of the demo: as the product's ``dagster.yaml``, without its long limits."""
     settings = {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},
         "run_queue": {"dequeue_interval_seconds": 1},
         "concurrency": {"pools": {"granularity": "run", "default_limit": 1}},
         "run_monitoring": {"enabled": True, "poll_interval_seconds": 30},
+        "run_retries": {
+            "enabled": True,
+            "max_retries": 1,
+            "retry_on_asset_or_op_failure": False,
+        },
+        "run_launcher": {
+            "module": "ar_sync_pipeline.operations.watched_launcher",
+            "class": "WatchedRunLauncher",
+        },
+        "event_log_storage": {
+            "module": "ar_sync_pipeline.operations.batched_events",
+            "class": "BatchedSqliteEventLogStorage",
+            "config": {"base_dir": str(home / "history" / "runs")},
+        },
     }
     (home / "dagster.yaml").write_text(json.dumps(settings), encoding="utf-8")
 

@@ -86,8 +86,12 @@ class LoopbackSftpServer:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Stop: connections are closed, the thread is gone on return."""
-        if self._loop is not None and self._stop is not None:
+        """Stop it, if that has not been done."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Connections are closed, the thread is gone on return."""
+        if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 

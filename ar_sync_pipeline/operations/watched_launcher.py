@@ -39,7 +39,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         decides when it answers again, and until then the longest time of a run is the bound. One
         that was reached by a local socket never comes back at the same place.
         """
-        client = self._get_grpc_client_for_termination(run.run_id)
+        client: DagsterGrpcClient | None = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "no code server is known")
         try:

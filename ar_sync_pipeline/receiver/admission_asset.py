@@ -41,8 +41,8 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         "archives_fit_schema",
         asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
-        " reason beside it; migrate the receiver, and it is loaded by itself. Blocks only a load"
-        " that has no good archive.",
+        " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
+        " itself. Blocks only a load that has no good archive.",
         blocking=True,
     )
 

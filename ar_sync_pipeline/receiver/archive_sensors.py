@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_job import AssetJob
-from ar_sync_pipeline.operations.run_state import unfinished_run
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.backoff import next_try
+from ar_sync_pipeline.operations.run_state import work_under_way
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import list_parked, list_waiting
 from ar_sync_pipeline.sync.delete_guard import kept_by_guard
@@ -16,8 +18,6 @@ from ar_sync_pipeline.sync.old_archives import old_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}
-_FIRST_PAUSE = timedelta(minutes=1)
-_LONGEST_PAUSE = timedelta(minutes=30)
 
 
 def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
@@ -41,17 +41,17 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
         found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
         if not found:
             return dg.SkipReason("No archive waits.")
-        running = unfinished_run(context.instance, job.name)
-        if running is not None:
-            return dg.SkipReason(f"Run {running} is at work; the next tick looks again.")
+        at_work = work_under_way(context.instance, job.name, applied_archives_key(), site.clock())
+        if at_work is not None:
+            return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
         names = sorted(archive.name.applied for archive in found)
         group = _group(names)
         attempts = _attempts(context.instance, job.name, group)
-        wait_until = _wait_until(attempts)
-        if wait_until > site.clock():
+        again = next_try(attempts)
+        if again is not None and again > site.clock():
             return dg.SkipReason(
-                f"{len(attempts)} runs could not load these archives; again at"
-                f" {wait_until:%H:%M:%S} UTC."
+                f"{len(attempts)} runs could not load these archives;"
+                f" again at {again:%H:%M:%S} UTC."
             )
         return dg.RunRequest(
             run_key=f"{group}_{len(attempts)}",
@@ -70,10 +70,3 @@ def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[d
     filters = dg.RunsFilter(job_name=job_name, tags={ARCHIVES_TAG: group})
     records = instance.get_run_records(filters, limit=100)
     return [record.create_timestamp.astimezone(UTC) for record in records]
-
-
-def _wait_until(attempts: Sequence[datetime]) -> datetime:
-    if not attempts:
-        return datetime.min.replace(tzinfo=UTC)
-    doublings: int = min(len(attempts) - 1, 10)
-    return max(attempts) + min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)

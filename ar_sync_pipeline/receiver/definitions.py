@@ -15,6 +15,8 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
+from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
@@ -38,6 +40,8 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     """
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     complete, partial = complete_loaddata(), partial_loaddata()
+    names = [complete.name, partial.name]
+    purge = purge_job("receiver", settings.run_lifetime, names, site.clock)
     postprocessor = choose_postprocessor(site)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(
@@ -50,7 +54,9 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             ],
         ),
         asset_checks=[up_to_date_check(site)],
-        jobs=[complete, partial],
+        jobs=[complete, partial, purge],
+        schedules=[purge_schedule(purge)],
+        executor=WatchedExecutor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),

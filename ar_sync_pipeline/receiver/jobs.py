@@ -17,7 +17,6 @@ def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
         description=description,
         config={"ops": {admitted: {"config": {"kinds": kinds}}}},
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": "receiver"},
-        executor_def=dg.in_process_executor,
     )
 
 

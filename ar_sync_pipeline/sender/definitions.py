@@ -11,6 +11,8 @@ from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
 from ar_sync_pipeline.operations.problem_areas import ENDPOINT
+from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
@@ -36,14 +38,18 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         interval_minutes=settings.partial_interval,
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
+    names = [complete.name, partial.name, checker.name]
+    purge = purge_job("sender", settings.run_lifetime, names, site.clock)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(of_side("sender"), [*_fresh(site, windows), endpoint_spec()]),
         asset_checks=[endpoint_check(site), no_gap_check(site, windows)],
-        jobs=[complete, partial, checker],
+        jobs=[complete, partial, checker, purge],
+        executor=WatchedExecutor(),
         schedules=[
             complete_schedule(settings, complete),
-            partial_schedule(partial, windows),
+            partial_schedule(partial, windows, site.clock),
             checker_schedule(checker),
+            purge_schedule(purge),
         ],
         sensors=[no_gap_sensor(site, windows)],
     )

@@ -20,7 +20,6 @@ def complete_dump() -> AssetJob:
         selection=dg.AssetSelection.groups(COMPLETE_GROUP),
         description="Dump every table and all media under one snapshot and send the archive.",
         tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), "ar_sync/side": "sender"},
-        executor_def=dg.in_process_executor,
     )
 
 
@@ -31,7 +30,6 @@ def partial_dump() -> AssetJob:
         selection=dg.AssetSelection.groups(PARTIAL_GROUP),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
-        executor_def=dg.in_process_executor,
     )
 
 
@@ -42,5 +40,4 @@ def ssh_sftp_checker() -> AssetJob:
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(), CHECK)),
         description="Walk an archive's whole way to the receiver with a test file, step by step.",
         tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), "ar_sync/side": "sender"},
-        executor_def=dg.in_process_executor,
     )

@@ -10,6 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import archive_key, referenced_rows_key, snapshot_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.selected_outputs import only_what_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.sender.acknowledgement_check import (
     acknowledgement_check_result,
@@ -60,7 +61,9 @@ def partial_assets(
         pool=pool(KIND),
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
+        can_subset=True,
     )
+    @only_what_is_selected
     def partial_archive(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:

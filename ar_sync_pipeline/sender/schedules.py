@@ -1,21 +1,19 @@
 """When jobs run: the complete daily, partials for every missing window, the check hourly."""
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime
 
 import dagster as dg
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.run_state import unfinished_run
+from ar_sync_pipeline.operations.backoff import next_try
+from ar_sync_pipeline.operations.run_state import failures_in_a_row, last_success, work_under_way
+from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
 from ar_sync_pipeline.settings import SenderSettings
 
-# Longer than a night, since a line that is cut in the evening may be mended in the morning. What is
-# older has come by the watermark all the same; its windows are left to a person, because Dagster
-# keeps an event for each asset and window of a range.
-_HORIZON = timedelta(hours=12)
-_MATERIALIZED = AssetPartitionStatus.MATERIALIZED
+_OWN_RUNS = {"ar_sync/side": "sender"}
 
 
 def complete_schedule(settings: SenderSettings, job: AssetJob) -> dg.ScheduleDefinition:
@@ -43,12 +41,12 @@ def checker_schedule(job: AssetJob) -> dg.ScheduleDefinition:
 
 
 def partial_schedule(
-    job: AssetJob, windows: dg.TimeWindowPartitionsDefinition
+    job: AssetJob, windows: dg.TimeWindowPartitionsDefinition, clock: Callable[[], datetime]
 ) -> dg.ScheduleDefinition:
     """At the end of every window: one run over all windows that are missing in the last hours.
 
-    While a run of the job is queued or running nothing is requested, so runs never pile up; the
-    next tick takes the missed windows along.
+    While something is at work on them nothing is requested, so runs never pile up; the next tick
+    takes the missed windows along. After failures the pauses grow.
     """
     key = archive_key(ArchiveKind.PARTIAL)
 
@@ -58,52 +56,52 @@ def partial_schedule(
         cron_schedule=windows.get_cron_schedule(),
         execution_timezone="UTC",
         description="Changed rows and media, at the end of every window; missed windows of the"
-        f" last {_HORIZON.total_seconds() / 3600:.0f} hours are taken along in the same run.",
+        f" last {HORIZON.total_seconds() / 3600:.0f} hours are taken along in the same run. While"
+        " runs fail, the next one is tried after 1, 2, 4, ... minutes, half an hour at most; any"
+        " success of the sender ends that.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
     def partial_dump_schedule(
         context: dg.ScheduleEvaluationContext,
     ) -> dg.RunRequest | dg.SkipReason:
-        now = context.scheduled_execution_time
-        running = unfinished_run(context.instance, job.name)
-        if running is not None:
-            return dg.SkipReason(f"Run {running} is still at work; the next tick catches up.")
-        missing = missing_windows(context.instance, key, windows, now)
-        if not missing:
-            return dg.SkipReason("No window is missing.")
-        return dg.RunRequest(
-            run_key=f"{missing[0]}_{missing[-1]}_{now.timestamp():.0f}",
-            tags={
-                "dagster/asset_partition_range_start": missing[0],
-                "dagster/asset_partition_range_end": missing[-1],
-            },
-        )
+        # A daemon that was down makes up for ticks: the first of them takes all windows along.
+        now = max(context.scheduled_execution_time, clock())
+        at_work = work_under_way(context.instance, job.name, key, clock())
+        if at_work is not None:
+            return dg.SkipReason(f"{at_work} is still at work; the next tick catches up.")
+        pause = _pause(context.instance, job.name, key, clock())
+        if pause is not None:
+            return dg.SkipReason(pause)
+        missing = find_missing_windows(context.instance, key, windows, now)
+        if missing.older_in_words is not None:
+            context.log.warning(missing.older_in_words)
+        if not missing.recent:
+            return dg.SkipReason(missing.older_in_words or "No window is missing.")
+        return _request(missing, context.scheduled_execution_time)
 
     return partial_dump_schedule
 
 
-def missing_windows(
-    instance: dg.DagsterInstance,
-    key: dg.AssetKey,
-    windows: dg.TimeWindowPartitionsDefinition,
-    now: datetime,
-) -> list[str]:
-    """Closed windows within the horizon that have no archive; only the newest on a first run."""
-    with dg.partition_loading_context(effective_dt=now):
-        newest = windows.get_last_partition_window()
-        if newest is None:
-            return []
-        start = max(newest.end - _HORIZON, _first_dump(instance, key, windows) or newest.start)
-        recent = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
-        statuses = instance.get_status_by_partition(key, recent, windows) or {}
-    return [window for window in recent if statuses.get(window) is not _MATERIALIZED]
-
-
-def _first_dump(
-    instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
-) -> datetime | None:
-    """The start of the first window that was ever dumped: no window before it is missing."""
-    first = instance.fetch_materializations(key, limit=1, ascending=True).records
-    if not first or first[0].partition_key is None:
+def _pause(
+    instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey, now: datetime
+) -> str | None:
+    """Why nothing is requested now, after failures; None if it is time to try."""
+    failures = failures_in_a_row(instance, job_name, last_success(instance, key, _OWN_RUNS))
+    again = next_try(failures)
+    if again is None or again <= now:
         return None
-    return windows.start_time_for_partition_key(first[0].partition_key)
+    return (
+        f"{len(failures)} runs in a row have failed, see the last one; again at the first tick"
+        f" after {again:%H:%M:%S} UTC, over all windows that are missing then."
+    )
+
+
+def _request(missing: MissingWindows, tick: datetime) -> dg.RunRequest:
+    first, last = missing.recent[0], missing.recent[-1]
+    tags = {
+        "dagster/asset_partition_range_start": first,
+        "dagster/asset_partition_range_end": last,
+    }
+    if missing.older:
+        tags["ar_sync/missing_older_windows"] = f"{missing.older[0]} to {missing.older[-1]}"
+    return dg.RunRequest(run_key=f"{first}_{last}_{tick.timestamp():.0f}", tags=tags)

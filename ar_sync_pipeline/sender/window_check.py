@@ -8,7 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
-from ar_sync_pipeline.sender.schedules import missing_windows
+from ar_sync_pipeline.sender.missing_windows import missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
 
 _ON_THEIR_WAY = 2

@@ -10,11 +10,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.reasons import Reason, read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_quarantined
-from ar_sync_pipeline.sync.errors import ArchiveParkedError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, StillArrivingError
 from ar_sync_pipeline.sync.load_plan import chain_in
+
+_OF_THE_GATE = frozenset(
+    error.__name__
+    for error in (ArchiveParkedError, NewerFormatError, StillArrivingError, UnreadableArchiveError)
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class PutAside:
 
 
 def parked_by_gate(spool: Path) -> tuple[PutAside, ...]:
-    """Archives that wait for the receiver's schema, oldest first."""
+    """Archives that wait for the receiver's schema, rights or version, oldest first."""
     return tuple(_put_aside(a, r) for a, r in _parked(spool) if _is_the_gates(r))
 
 
@@ -62,7 +68,7 @@ def _parked(spool: Path) -> list[tuple[SpooledArchive, Reason | None]]:
 
 
 def _is_the_gates(reason: Reason | None) -> bool:
-    return reason is not None and reason.error == ArchiveParkedError.__name__
+    return reason is not None and reason.error in _OF_THE_GATE
 
 
 def _put_aside(archive: SpooledArchive, reason: Reason | None) -> PutAside:

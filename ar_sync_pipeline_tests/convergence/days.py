@@ -78,11 +78,13 @@ class RealSchedule:
         self._instance = dg.DagsterInstance.from_config(str(home))
         minutes = int(interval.total_seconds() // 60)
         windows = window_partitions(start, days_back=1, interval_minutes=minutes)
-        self._schedule = partial_schedule(partial_dump(), windows)
+        self._schedule = partial_schedule(partial_dump(), windows, lambda: self._now)
         self._interval = interval
+        self._now = start
 
     def asks_for(self, tick: datetime) -> Window | None:
         """The range of windows that the schedule wants dumped at a tick."""
+        self._now = tick
         with dg.build_schedule_context(
             instance=self._instance, scheduled_execution_time=tick
         ) as context:

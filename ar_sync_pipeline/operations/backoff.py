@@ -1,0 +1,19 @@
+"""Pauses between attempts of the same work: 1, 2, 4, ... minutes, half an hour at most."""
+
+from datetime import datetime, timedelta
+
+_FIRST = timedelta(minutes=1)
+_LONGEST = timedelta(minutes=30)
+
+
+def pause_after(failures: int) -> timedelta:
+    """How long to wait after the last of some failures in a row; nothing after none."""
+    if failures <= 0:
+        return timedelta()
+    doublings = min(failures - 1, 10)
+    return min(_FIRST * (1 << doublings), _LONGEST)
+
+
+def next_try(failures: list[datetime]) -> datetime | None:
+    """When to try again after failures at these times; None if there were none."""
+    return max(failures) + pause_after(len(failures)) if failures else None

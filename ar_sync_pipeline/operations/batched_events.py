@@ -1,0 +1,70 @@
+"""The event log of `dagster.yaml`: SQLite as Dagster's own, with one transaction for many events.
+
+Dagster writes two events for each asset and window of a range, with several commits for each: that,
+not the dump, is what a backfill of many windows takes. It hands events over in batches where the
+storage is told to, but its SQLite storage then still commits one by one.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from dagster._config import Field, StringSource
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.events import ASSET_EVENTS
+from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._serdes import ConfigurableClassData
+
+_BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
+_BATCH = "500"
+
+
+class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
+    """Keeps events below ``DAGSTER_HOME``, where Dagster's own SQLite storage keeps them."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        # Dagster reads the size of a batch from its environment only; none is the default.
+        os.environ.setdefault(_BATCH_VARIABLE, _BATCH)
+        super().__init__(base_dir, inst_data)
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The folder, if it is another one than below ``DAGSTER_HOME``."""
+        return {"base_dir": Field(StringSource, is_required=False)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:  # noqa: ANN401  as its base
+        """Made by Dagster."""
+        folder = config_value.get("base_dir")
+        if folder is None:
+            folder = str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs")
+        return cls(folder, inst_data)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Store events of one run, those of assets in one transaction for each of the two files."""
+        of_assets = [event for event in events if _is_of_asset(event)]
+        if of_assets:
+            self._store_asset_events(of_assets)
+        for event in events:
+            if not _is_of_asset(event):
+                self.store_event(event)
+
+    def _store_asset_events(self, events: Sequence[EventLogEntry]) -> None:
+        with self.run_connection(events[0].run_id) as run_log:
+            for event in events:
+                run_log.execute(self.prepare_insert_event(event))
+        with self.index_transaction() as index:
+            ids = [index.execute(self.prepare_insert_event(event)).lastrowid for event in events]
+            self._store_asset_event_tags(index, list(events), ids)
+            newest = {
+                event.get_dagster_event().asset_key: (event, event_id)
+                for event, event_id in zip(events, ids, strict=True)
+            }
+            for event, event_id in newest.values():
+                self._store_asset_event(index, event, event_id)
+
+
+def _is_of_asset(event: EventLogEntry) -> bool:
+    return event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS

@@ -1,0 +1,124 @@
+"""Deleting old runs from a Dagster instance, with all that it keeps of them.
+
+``DagsterInstance.delete_run`` leaves behind the captured output of the steps, the evaluations of
+asset checks, and with SQLite the file that held the run's events. Dagster's own ``retention``
+covers ticks only.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+
+_BATCH = 100
+_LONGEST = timedelta(minutes=20)
+_RUN_FILE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.db(?:-wal|-shm|-journal)?")
+_BAD_ENDS = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+@dataclass(frozen=True)
+class Lifetimes:
+    """How long finished runs stay.
+
+    Attributes:
+        good: of runs that succeeded.
+        bad: of runs that failed or were ended; longer, since somebody may still ask why.
+    """
+
+    good: timedelta
+    bad: timedelta
+
+
+@dataclass(frozen=True)
+class Purged:
+    """What a purge did.
+
+    Attributes:
+        unfinished: whether it ended for lack of time; the next one goes on.
+    """
+
+    runs: int
+    files: int
+    unfinished: bool
+
+
+def purge_runs(
+    instance: dg.DagsterInstance,
+    lifetimes: Lifetimes,
+    clock: Callable[[], datetime],
+    is_own: Callable[[dg.DagsterRun], bool],
+) -> Purged:
+    """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
+
+    Args:
+        is_own: whether a run is this host's to delete: the output of its steps lies here.
+    """
+    started = clock()
+    deleted = 0
+    unfinished = False
+    for batch in _old_runs(instance, lifetimes, started):
+        own = [run.run_id for run in batch if is_own(run)]
+        for run_id in own:
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+            instance.delete_run(run_id)
+        _delete_check_evaluations(instance, own)
+        deleted += len(own)
+        if clock() - started > _LONGEST:
+            unfinished = True
+            break
+    return Purged(deleted, _delete_files_without_run(instance), unfinished)
+
+
+def _old_runs(
+    instance: dg.DagsterInstance, lifetimes: Lifetimes, now: datetime
+) -> Iterator[list[dg.DagsterRun]]:
+    for statuses, lifetime in (
+        ([dg.DagsterRunStatus.SUCCESS], lifetimes.good),
+        (_BAD_ENDS, lifetimes.bad),
+    ):
+        filters = dg.RunsFilter(statuses=statuses, updated_before=now - lifetime)
+        runs = instance.get_runs(filters, limit=_BATCH, ascending=True)
+        while runs:
+            # Read ahead: the place of a deleted run in their order is not known any more.
+            behind = instance.get_runs(
+                filters, limit=_BATCH, cursor=runs[-1].run_id, ascending=True
+            )
+            yield list(runs)
+            runs = behind
+
+
+def _delete_check_evaluations(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
+    storage = instance.event_log_storage
+    if run_ids and isinstance(storage, SqlEventLogStorage):
+        table = AssetCheckExecutionsTable
+        with storage.index_connection() as connection:
+            connection.execute(table.delete().where(table.c.run_id.in_(run_ids)))
+
+
+def _delete_files_without_run(instance: dg.DagsterInstance) -> int:
+    """Remove the event files of runs that are deleted; those of an interrupted purge as well."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqliteEventLogStorage):
+        return 0
+    folder = Path(storage.path_for_shard("any")).parent
+    files = [(path, _RUN_FILE.fullmatch(path.name)) for path in folder.iterdir()]
+    found = [(path, name[1]) for path, name in files if name is not None]
+    living = _living({run_id for _, run_id in found}, instance)
+    dead = [path for path, run_id in found if run_id not in living]
+    for path in dead:
+        path.unlink(missing_ok=True)
+    return len(dead)
+
+
+def _living(run_ids: set[str], instance: dg.DagsterInstance) -> set[str]:
+    known: set[str] = set()
+    ordered = sorted(run_ids)
+    for start in range(0, len(ordered), _BATCH):
+        part = dg.RunsFilter(run_ids=ordered[start : start + _BATCH])
+        known |= {run.run_id for run in instance.get_runs(part)}
+    return known

@@ -1,0 +1,85 @@
+"""The executor of all runs: in one process, which ends when its run has ended for everybody else.
+
+A run is ended from outside when it takes too long, when a person ends it, or when its code server
+no longer knows it; its process is asked to stop. One that does not listen would go on beside the
+run that is made in its place, so it looks at the run's state itself, and ends itself by force.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from dagster._core.events import DagsterEvent
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode
+from dagster._core.executor.in_process import InProcessExecutor
+
+_LOOK_EVERY_SECONDS = 5.0
+# Longer than the transform command is given to end.
+_GRACE_SECONDS = 30.0
+_ENDED = frozenset(
+    {
+        dg.DagsterRunStatus.CANCELING,
+        dg.DagsterRunStatus.CANCELED,
+        dg.DagsterRunStatus.FAILURE,
+    }
+)
+
+
+class WatchedExecutor(InProcessExecutor):
+    """Dagster's in-process executor with a thread that watches the run's state."""
+
+    def __init__(
+        self,
+        *,
+        look_every_seconds: float = _LOOK_EVERY_SECONDS,
+        grace_seconds: float = _GRACE_SECONDS,
+    ) -> None:
+        super().__init__(RetryMode.ENABLED)
+        self._look_every_seconds = look_every_seconds
+        self._grace_seconds = grace_seconds
+
+    def execute(
+        self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
+    ) -> Iterator[DagsterEvent]:
+        """Execute the steps one after the other."""
+        instance, run_id = plan_context.instance, plan_context.run_id
+
+        def is_ended() -> bool:
+            run = instance.get_run_by_id(run_id)
+            return run is None or run.status in _ENDED
+
+        with _watching(is_ended, self._look_every_seconds, self._grace_seconds):
+            yield from super().execute(plan_context, execution_plan)
+
+
+@contextmanager
+def _watching(
+    is_ended: Callable[[], bool], look_every_seconds: float, grace_seconds: float
+) -> Iterator[None]:
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(look_every_seconds):
+            if _looked(is_ended) and not done.wait(grace_seconds):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    watcher = threading.Thread(target=watch, name="run-watcher", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _looked(is_ended: Callable[[], bool]) -> bool:
+    """Whether the run is known to have ended; an instance that cannot be asked ends nothing."""
+    try:
+        return is_ended()
+    except Exception:  # noqa: BLE001  whatever the storage raises, the work goes on
+        return False

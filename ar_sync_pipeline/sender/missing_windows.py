@@ -1,0 +1,83 @@
+"""Which windows have no archive: those that the schedule takes along, and older ones."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import dagster as dg
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+# Longer than a night, since a line that is cut in the evening may be mended in the morning. What is
+# older has come by the watermark all the same; its windows are left to a person, because Dagster
+# keeps an event for each asset and window of a range.
+HORIZON = timedelta(hours=12)
+_MATERIALIZED = AssetPartitionStatus.MATERIALIZED
+
+
+@dataclass(frozen=True)
+class MissingWindows:
+    """Closed windows without an archive, by their keys, oldest first.
+
+    Attributes:
+        recent: within the horizon.
+        older: before it, as far back as the grid and the instance's memory of runs reach.
+    """
+
+    recent: tuple[str, ...]
+    older: tuple[str, ...]
+
+    @property
+    def older_in_words(self) -> str | None:
+        """Which older windows are missing, and what to do; None if none is."""
+        if not self.older:
+            return None
+        span = f"{self.older[0]} to {self.older[-1]}"
+        return (
+            f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
+            " along. No row is missing for that, later archives carried what changed in them. To"
+            " fill the grid, materialize partial/archive for these windows by hand: it is one run."
+        )
+
+
+def missing_windows(
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    windows: dg.TimeWindowPartitionsDefinition,
+    now: datetime,
+) -> list[str]:
+    """Closed windows within the horizon that have no archive; only the newest on a first run."""
+    return list(find_missing_windows(instance, key, windows, now).recent)
+
+
+def find_missing_windows(
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    windows: dg.TimeWindowPartitionsDefinition,
+    now: datetime,
+) -> MissingWindows:
+    """All closed windows since the first dump that is remembered that have no archive."""
+    with dg.partition_loading_context(effective_dt=now):
+        newest = windows.get_last_partition_window()
+        if newest is None:
+            return MissingWindows((), ())
+        start = _first_dump(instance, key, windows) or newest.start
+        known = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
+        statuses = instance.get_status_by_partition(key, known, windows) or {}
+    missing = [window for window in known if statuses.get(window) is not _MATERIALIZED]
+    return _split(missing, windows, newest.end - HORIZON)
+
+
+def _split(
+    missing: list[str], windows: dg.TimeWindowPartitionsDefinition, horizon: datetime
+) -> MissingWindows:
+    recent = [key for key in missing if windows.start_time_for_partition_key(key) >= horizon]
+    return MissingWindows(tuple(recent), tuple(missing[: len(missing) - len(recent)]))
+
+
+def _first_dump(
+    instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
+) -> datetime | None:
+    """The start of the first window that was ever dumped: no window before it is missing."""
+    first = instance.fetch_materializations(key, limit=1, ascending=True).records
+    if not first or first[0].partition_key is None:
+        return None
+    return windows.start_time_for_partition_key(first[0].partition_key)

@@ -1,0 +1,36 @@
+"""A process whose run never ends and does not listen: started by a test with a Dagster home."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
+
+
+@dg.op
+def deaf() -> None:
+    while True:
+        try:
+            time.sleep(60)
+        except BaseException:  # noqa: BLE001, S112  that is what it is about
+            continue
+
+
+@dg.job(
+    executor_def=dg.ExecutorDefinition.hardcoded_executor(
+        WatchedExecutor(look_every_seconds=0.2, grace_seconds=1)
+    )
+)
+def stuck_job() -> None:
+    deaf()
+
+
+if __name__ == "__main__":
+    with (
+        dg.DagsterInstance.from_config(sys.argv[1]) as instance,
+        dg.execute_job(dg.reconstructable(stuck_job), instance) as _,
+    ):
+        pass

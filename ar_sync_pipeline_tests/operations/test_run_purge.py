@@ -1,0 +1,128 @@
+"""Old runs go with all that Dagster keeps of them; young ones and those of another host stay."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.event_log import SqliteEventLogStorage
+
+from ar_sync_pipeline.operations.run_purge import Lifetimes, Purged, purge_runs
+from ar_sync_pipeline.operations.run_purge_job import purge_job
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+
+LIFETIMES = Lifetimes(good=timedelta(days=14), bad=timedelta(days=28))
+WINDOWS = dg.StaticPartitionsDefinition(["one", "two"])
+OURS = "__repository__@sender"
+
+
+@dg.asset(partitions_def=WINDOWS, check_specs=[dg.AssetCheckSpec("sound", asset="archive")])
+def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    if context.run.tags.get("fails"):
+        raise dg.Failure("as asked")
+    print("some output")  # noqa: T201  captured by Dagster
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def instance(
+    request: pytest.FixtureRequest, tmp_path: Path, database_factory: DatabaseFactory
+) -> Iterator[dg.DagsterInstance]:
+    configuration = {"telemetry": {"enabled": False}}
+    if request.param == "postgres":
+        configuration["storage"] = {"postgres": {"postgres_url": database_factory()}}  # type: ignore[dict-item]
+    (tmp_path / "dagster.yaml").write_text(json.dumps(configuration))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+
+
+def run(instance: dg.DagsterInstance, window: str = "one", **tags: str) -> str:
+    """A finished run of one window."""
+    result = dg.materialize(
+        [archive], instance=instance, partition_key=window, tags=tags, raise_on_error=False
+    )
+    return result.run_id
+
+
+def purge(instance: dg.DagsterInstance, days_later: float) -> Purged:
+    now = datetime.now(UTC) + timedelta(days=days_later)
+    return purge_runs(instance, LIFETIMES, lambda: now, lambda run: "other" not in run.tags)
+
+
+def files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
+    """All files that bear a run's id."""
+    return list(Path(instance.root_directory).rglob(f"*{run_id}*"))
+
+
+def test_run_is_deleted_with_events_output_files_and_check_evaluations(
+    instance: dg.DagsterInstance,
+) -> None:
+    old = run(instance)
+    assert files(instance, old)
+    assert purge(instance, days_later=13).runs == 0
+    purged = purge(instance, days_later=15)
+    assert purged.runs == 1
+    assert instance.get_run_by_id(old) is None
+    assert files(instance, old) == []
+    key = dg.AssetCheckKey(archive.key, "sound")
+    assert instance.event_log_storage.get_asset_check_execution_history(key, limit=10) == []
+    assert list(instance.fetch_materializations(archive.key, limit=10).records) == []
+
+
+def test_run_that_failed_stays_twice_as_long(instance: dg.DagsterInstance) -> None:
+    failed = run(instance, fails="yes")
+    assert purge(instance, days_later=27).runs == 0
+    assert instance.get_run_by_id(failed) is not None
+    assert purge(instance, days_later=29).runs == 1
+
+
+def test_runs_of_another_host_and_unfinished_ones_stay(instance: dg.DagsterInstance) -> None:
+    others = run(instance, other="yes")
+    queued = instance.create_run_for_job(
+        dg.Definitions([archive]).resolve_implicit_global_asset_job_def()
+    )
+    assert purge(instance, days_later=100) == Purged(runs=0, files=0, unfinished=False)
+    assert instance.get_run_by_id(others) is not None
+    assert instance.get_run_by_id(queued.run_id) is not None
+
+
+def test_more_runs_than_one_batch_are_deleted_in_one_purge(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ar_sync_pipeline.operations.run_purge._BATCH", 2)
+    runs = [run(instance, other="yes"), *(run(instance, w) for w in ["one", "two"] * 2)]
+    assert purge(instance, days_later=15).runs == 4
+    assert [each.run_id for each in instance.get_runs()] == runs[:1]
+
+
+@pytest.mark.parametrize("instance", ["sqlite"], indirect=True)
+def test_files_that_an_interrupted_purge_left_are_deleted_by_the_next(
+    instance: dg.DagsterInstance,
+) -> None:
+    assert isinstance(instance.event_log_storage, SqliteEventLogStorage)
+    old, young = run(instance), run(instance)
+    instance.delete_run(old)
+    left = Path(instance.event_log_storage.path_for_shard(old))
+    assert left.exists()
+    assert purge(instance, days_later=0).files >= 1
+    assert not left.exists()
+    assert Path(instance.event_log_storage.path_for_shard(young)).exists()
+
+
+def test_job_deletes_runs_of_its_own_code_location_and_those_from_its_command_line(
+    instance: dg.DagsterInstance,
+) -> None:
+    repository = ".dagster/repository"
+    mine = run(instance, **{repository: OURS})
+    others = run(instance, **{repository: "__repository__@receiver"})
+    by_hand = run(instance)
+    later = datetime.now(UTC) + timedelta(days=15)
+    own_name = instance.get_run_by_id(by_hand)
+    assert own_name is not None
+    job = purge_job("sender", 14, [own_name.job_name], lambda: later)
+    result = job.execute_in_process(instance=instance, tags={repository: OURS})
+    assert result.success
+    assert {each.run_id for each in instance.get_runs()} == {others, result.run_id}
+    assert mine != by_hand
