@@ -92,9 +92,9 @@ def enqueue(
         )
     at, body = now.timestamp(), _INCIDENT.dump_json(incident).decode()
     db.executemany(
-        "INSERT INTO outbox (incident, channel, kind, body, made_at, due_at)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
-        [(number, channel, kind, body, at, at) for channel in channels],
+        "INSERT INTO outbox (incident, cause, channel, kind, body, made_at, due_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(number, incident.cause, channel, kind, body, at, at) for channel in channels],
     )
 
 
@@ -107,7 +107,7 @@ class Outbox:
     def take(self, now: datetime, channels: Sequence[str]) -> DueMessage | None:
         """Take the oldest message that is due, so that no other process sends it meanwhile.
 
-        Messages of one incident go through a channel in their order: while one waits for its next
+        Messages of one cause go through a channel in their order: while one waits for its next
         attempt, those behind it wait too.
 
         Raises:
@@ -119,7 +119,7 @@ class Outbox:
                 " FROM outbox one WHERE channel IN (SELECT value FROM json_each(?))"
                 " AND due_at <= ? AND lease_until < ?"
                 " AND NOT EXISTS (SELECT 1 FROM outbox earlier WHERE earlier.id < one.id"
-                " AND earlier.incident = one.incident AND earlier.channel = one.channel)"
+                " AND earlier.cause = one.cause AND earlier.channel = one.channel)"
                 " ORDER BY id LIMIT 1",
                 (json.dumps(list(channels)), now.timestamp(), now.timestamp()),
             ).fetchone()

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from threading import Event
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
@@ -275,8 +275,16 @@ _HISTORY = st.lists(
     max_size=12,
 )
 
+_SECOND_OUTAGE_WHILE_THE_FIRST_IS_UNSENT = [
+    (False, False, True, False, False),
+    (False, False, True, False, False),
+    (True, False, True, False, False),
+    (False, False, True, False, True),
+]
 
-@settings(max_examples=20, deadline=None)
+
+@settings(max_examples=15, deadline=None)
+@example(_SECOND_OUTAGE_WHILE_THE_FIRST_IS_UNSENT)
 @given(_HISTORY)
 def test_any_history_is_told_in_turn_and_ends_with_the_truth(
     history: list[tuple[bool, bool, bool, bool, bool]],
