@@ -14,6 +14,8 @@ from ar_sync_pipeline.operations.problem_areas import RECEIVER_AREAS, SENDER_ARE
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.alerting import open_alerts
 
+_WITH_STEPS = (dg.AssetsDefinition, dg.JobDefinition)
+
 
 def with_alerts(
     definitions: dg.Definitions,
@@ -46,6 +48,7 @@ def with_alerts(
         definitions,
         assets=[_hooked(asset, hooks) for asset in definitions.assets or ()],
         asset_checks=[_hooked(check, hooks) for check in definitions.asset_checks or ()],
+        jobs=[_hooked(job, hooks) for job in definitions.jobs or ()],
         sensors=[*(definitions.sensors or ()), alert_sensor(scope, alerts)],
     )
 
@@ -57,5 +60,8 @@ def report_warnings(settings: SenderSettings | ReceiverSettings) -> None:
 
 
 def _hooked(found: object, hooks: set[dg.HookDefinition]) -> Any:  # noqa: ANN401  what Definitions takes, of many types
-    """What runs gets the hook; a description of something outside has no steps."""
-    return found.with_hooks(hooks) if isinstance(found, dg.AssetsDefinition) else found
+    """What runs gets the hook; a description of something outside has no steps.
+
+    Nor has a job over assets any but theirs.
+    """
+    return found.with_hooks(hooks) if isinstance(found, _WITH_STEPS) else found

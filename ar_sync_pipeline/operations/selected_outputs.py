@@ -21,15 +21,56 @@ def only_what_is_selected(step: Step) -> Step:
     @wraps(step)
     def selected(context: dg.AssetExecutionContext) -> Results:
         assets, checks = context.selected_asset_keys, context.selected_asset_check_keys
-        for result in step(context):
-            if isinstance(result, dg.AssetCheckResult):
-                yield from _selected([result], checks)
-            elif result.asset_key in assets:
+        windowed = context.has_partition_key or context.has_partition_key_range
+        for result in _chosen(step(context), assets, checks):
+            if windowed:
                 yield result
             else:
-                yield from _selected(result.check_results or (), checks)
+                _tell(context, result)
 
     return selected
+
+
+def _chosen(
+    results: Results, assets: AbstractSet[dg.AssetKey], checks: AbstractSet[dg.AssetCheckKey]
+) -> Results:
+    for result in results:
+        if isinstance(result, dg.AssetCheckResult):
+            yield from _selected([result], checks)
+        elif result.asset_key in assets:
+            yield result
+        else:
+            yield from _selected(result.check_results or (), checks)
+
+
+def _tell(
+    context: dg.AssetExecutionContext, result: dg.MaterializeResult | dg.AssetCheckResult
+) -> None:
+    """Report what a run without a window has made.
+
+    Dagster cannot take it as an output: it would look up to which windows the inputs belong.
+    """
+    if isinstance(result, dg.AssetCheckResult):
+        context.log_event(_evaluation(result))
+        return
+    if result.asset_key is None:
+        raise ValueError("a result names its asset where several are made together")
+    context.log_event(dg.AssetMaterialization(result.asset_key, metadata=result.metadata))
+    for check in result.check_results or ():
+        context.log_event(_evaluation(check))
+
+
+def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a result names its asset and its check where several are made together")
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey.from_coercible(result.asset_key),
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+    )
 
 
 def _selected(

@@ -55,7 +55,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         ),
         asset_checks=[up_to_date_check(site)],
         jobs=[complete, partial, purge],
-        schedules=[purge_schedule(purge)],
+        schedules=[purge_schedule()],
         executor=WatchedExecutor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),

@@ -49,7 +49,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
             complete_schedule(settings, complete),
             partial_schedule(partial, windows, site.clock),
             checker_schedule(checker),
-            purge_schedule(purge),
+            purge_schedule(),
         ],
         sensors=[no_gap_sensor(site, windows)],
     )
