@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-ui test soak lint format clean
+.PHONY: demo demo-ui test soak screenshots lint format clean
 
 demo: $(READY)  ## two servers in one folder, proved equal
 	$(VENV)/bin/ar-sync demo
@@ -18,6 +18,9 @@ test: $(READY)
 soak: $(READY)  ## for a night: 500 random histories, three days on a virtual clock, every kill
 	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 \
 	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence
+
+screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium
+	$(VENV)/bin/python docs/screenshots.py
 
 lint: $(READY)
 	$(VENV)/bin/ruff check

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 pytest_plugins = [
     "ar_sync_pipeline_tests.fix_postgres",
     "ar_sync_pipeline_tests.fix_roles",
@@ -13,3 +15,8 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_live_instance",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
 ]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the test that takes minutes begin first; it mostly waits, others work meanwhile."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
