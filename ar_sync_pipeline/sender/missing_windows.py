@@ -11,6 +11,7 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 # keeps an event for each asset and window of a range.
 HORIZON = timedelta(hours=12)
 _MATERIALIZED = AssetPartitionStatus.MATERIALIZED
+_PAGE = 100
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,16 @@ def _split(
 def _first_dump(
     instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
 ) -> datetime | None:
-    """The start of the first window that was ever dumped: no window before it is missing."""
-    first = instance.fetch_materializations(key, limit=1, ascending=True).records
-    if not first or first[0].partition_key is None:
-        return None
-    return windows.start_time_for_partition_key(first[0].partition_key)
+    """The start of the first window that was ever dumped: no window before it is missing.
+
+    A run by hand that was given no window has marked none, and says nothing.
+    """
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor, ascending=True)
+        for record in page.records:
+            if record.partition_key is not None:
+                return windows.start_time_for_partition_key(record.partition_key)
+        if not page.has_more:
+            return None
+        cursor = page.cursor

@@ -176,6 +176,12 @@ def test_first_tick_that_a_daemon_makes_up_for_takes_all_windows_along(ticks: Ti
     assert ticks.asks_for(late=2 * HOUR)[1] == ticks.window(timedelta())
 
 
+def test_run_that_was_given_no_window_hides_no_missing_one(ticks: Ticks) -> None:
+    ticks.instance.report_runless_asset_event(dg.AssetMaterialization(KEY))
+    ticks.dumped(HOUR)
+    assert ticks.asks_for()[0] == ticks.window(HOUR - 5 * MINUTE)
+
+
 def test_windows_before_the_horizon_are_named_with_what_to_do() -> None:
     words = MissingWindows((), ("2026-11-01T00:00Z", "2026-11-01T00:05Z")).older_in_words or ""
     assert words.startswith("2 windows from 2026-11-01T00:00Z to 2026-11-01T00:05Z have no archive")
