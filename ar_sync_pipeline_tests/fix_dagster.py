@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
-from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings

@@ -18,16 +18,16 @@ from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
-from ar_sync_pipeline.sync.admit import Admission, admit_archives
-from ar_sync_pipeline.sync.assemble import assemble
-from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
-from ar_sync_pipeline.sync.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump_tables import (
+from ar_sync_pipeline.sync.dump.assemble import assemble
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import (
     PartialRequest,
     dump_complete,
     dump_partial,
 )
-from ar_sync_pipeline.sync.load import LoadReport, load_archives
+from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
-from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.sftp.probe import STEPS
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 

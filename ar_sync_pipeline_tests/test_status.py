@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.settings import load_sender_settings
-from ar_sync_pipeline.sync.lag import Backlog, explain_lag
-from ar_sync_pipeline.sync.receiver_view import look_at_receiver
+from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
+from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 

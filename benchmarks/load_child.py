@@ -18,8 +18,8 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.sync import stage_archives
-from ar_sync_pipeline.sync.load import LoadReport
+from ar_sync_pipeline.sync.load import stage_archives
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 

@@ -25,7 +25,7 @@ def alert_test(side: str | None, as_json: bool) -> None:
     configured; 2 a mistake in the settings.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.sync.alert_test import send_tests  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.alert_test import send_tests  # noqa: PLC0415
 
     try:
         tried = send_tests(load_side(side), lambda: datetime.now(UTC))

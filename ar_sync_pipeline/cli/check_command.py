@@ -11,7 +11,7 @@ import click
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.check import EndpointCheck
+    from ar_sync_pipeline.sync.watch.check import EndpointCheck
 
 
 @click.command()
@@ -29,7 +29,7 @@ def check(as_json: bool) -> None:
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.settings import load_sender_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.check import check_endpoint  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.check import check_endpoint  # noqa: PLC0415
 
     try:
         settings = load_sender_settings(operator_environment())
@@ -49,7 +49,7 @@ def _show(found: EndpointCheck) -> None:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from ar_sync_pipeline.sync.check import milliseconds  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.check import milliseconds  # noqa: PLC0415
 
     table = Table("step", "", "ms", "found", box=None)
     table.columns[2].justify = "right"

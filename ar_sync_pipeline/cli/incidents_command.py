@@ -36,7 +36,7 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     of incidents cannot be used.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.sync.alerting import open_alerts  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.alerting import open_alerts  # noqa: PLC0415
 
     try:
         alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))

@@ -14,7 +14,7 @@ import click
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.preview import Preview
+    from ar_sync_pipeline.sync.load.preview import Preview
 
 
 @click.command()
@@ -34,7 +34,7 @@ def plan(archive: Path, as_json: bool) -> None:
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.preview import preview_load  # noqa: PLC0415
+    from ar_sync_pipeline.sync.load.preview import preview_load  # noqa: PLC0415
 
     try:
         settings = load_receiver_settings(operator_environment())
@@ -63,7 +63,7 @@ def allow(archive: str, as_json: bool) -> None:
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.allow import allow_archive  # noqa: PLC0415
+    from ar_sync_pipeline.sync.load.allow import allow_archive  # noqa: PLC0415
 
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     try:

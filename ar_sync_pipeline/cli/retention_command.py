@@ -11,7 +11,7 @@ import click
 from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.retention import Retention
+    from ar_sync_pipeline.sync.load.retention import Retention
 
 
 @click.command()
@@ -28,7 +28,7 @@ def retention(dry_run: bool, as_json: bool) -> None:
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.retention import run_retention  # noqa: PLC0415
+    from ar_sync_pipeline.sync.load.retention import run_retention  # noqa: PLC0415
 
     try:
         settings = load_receiver_settings(operator_environment())

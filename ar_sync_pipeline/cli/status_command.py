@@ -13,7 +13,7 @@ from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, jso
 from ar_sync_pipeline.cli.side import load_side, side_option
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.status import Status
+    from ar_sync_pipeline.sync.watch.status import Status
 
 
 @click.command()
@@ -44,7 +44,7 @@ def status(side: str | None, as_json: bool) -> None:
 
 def _look(side: str | None) -> Status:
     from ar_sync_pipeline.settings import ReceiverSettings  # noqa: PLC0415  as above
-    from ar_sync_pipeline.sync.status import receiver_status, sender_status  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.status import receiver_status, sender_status  # noqa: PLC0415
 
     settings, now = load_side(side), datetime.now(UTC)
     if isinstance(settings, ReceiverSettings):

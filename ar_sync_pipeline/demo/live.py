@@ -22,7 +22,7 @@ from ar_sync_pipeline.demo.dagster_process import (
 )
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
-from ar_sync_pipeline.operations.local_runs import LocalRuns
+from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings import load_sender_settings
 
@@ -82,11 +82,11 @@ def write_instance(home: Path) -> None:
             "retry_on_asset_or_op_failure": False,
         },
         "run_launcher": {
-            "module": "ar_sync_pipeline.operations.watched_launcher",
+            "module": "ar_sync_pipeline.operations.runs.watched_launcher",
             "class": "WatchedRunLauncher",
         },
         "event_log_storage": {
-            "module": "ar_sync_pipeline.operations.batched_events",
+            "module": "ar_sync_pipeline.operations.runs.batched_events",
             "class": "BatchedSqliteEventLogStorage",
             "config": {"base_dir": str(home / "history" / "runs")},
         },

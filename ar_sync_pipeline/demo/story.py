@@ -16,7 +16,7 @@ from ar_sync_pipeline.demo.errors import DemoRunError
 from ar_sync_pipeline.demo.report import database_table, media_line
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
-from ar_sync_pipeline.operations.local_runs import Definitions, LocalRuns
+from ar_sync_pipeline.operations.runs.local_runs import Definitions, LocalRuns
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings

@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
-from ar_sync_pipeline.sync.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 
 GROUP = "receiver_load"
 

@@ -9,12 +9,12 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.backoff import next_try
-from ar_sync_pipeline.operations.run_state import work_under_way
+from ar_sync_pipeline.operations.runs.backoff import next_try
+from ar_sync_pipeline.operations.runs.run_state import work_under_way
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import list_parked, list_waiting
-from ar_sync_pipeline.sync.delete_guard import kept_by_guard
-from ar_sync_pipeline.sync.old_archives import old_archives_to_load
+from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.old_system.old_archives import old_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}

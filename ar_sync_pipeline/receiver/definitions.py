@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     of_side,
@@ -15,8 +15,8 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
-from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives

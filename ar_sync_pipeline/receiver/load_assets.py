@@ -27,7 +27,7 @@ from ar_sync_pipeline.receiver.load_metadata import (
     table_metadata,
 )
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
-from ar_sync_pipeline.sync.load import load_archives
+from ar_sync_pipeline.sync.load.load_archives import load_archives
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:

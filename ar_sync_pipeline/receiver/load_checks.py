@@ -7,7 +7,7 @@ import dagster as dg
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
-from ar_sync_pipeline.sync.load import LoadReport
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
 
 _LOADED, _DIGESTS, _NO_HOLES, _NO_DRIFT = (
     "archives_loaded",

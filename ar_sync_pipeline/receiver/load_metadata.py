@@ -12,7 +12,7 @@ from ar_sync_pipeline.operations.asset_keys import asset_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.postgres.merge import TablePlan
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.sync.load import LoadReport
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
 
 
 def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:

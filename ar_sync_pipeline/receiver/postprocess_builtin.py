@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.postprocess import run_builtin
+from ar_sync_pipeline.sync.load.postprocess import run_builtin
 from ar_sync_pipeline.transform.rejected_rows import Severity
 from ar_sync_pipeline.transform.transapp import RESULTS, TransformReport
 

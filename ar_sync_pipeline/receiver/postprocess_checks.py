@@ -8,7 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.sync.postprocess import PostprocessState, postprocess_state
+from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
 
 WAITING = "rows_transformed_in_time"

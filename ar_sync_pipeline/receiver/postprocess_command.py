@@ -13,7 +13,7 @@ import dagster as dg
 
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.postprocess import command_words
+from ar_sync_pipeline.sync.load.postprocess import command_words
 from ar_sync_pipeline.transform.specification import CommandTransform
 
 _GRACE_SECONDS = 10

@@ -17,7 +17,7 @@ import dagster as dg
 from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor
 from ar_sync_pipeline.receiver.postprocess_command import CommandPostprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.postprocess import choose_transform
+from ar_sync_pipeline.sync.load.postprocess import choose_transform
 from ar_sync_pipeline.transform.specification import BuiltinTransform, CommandTransform
 
 

@@ -8,8 +8,8 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.sync.lag import Lag
-from ar_sync_pipeline.sync.status import receiver_status
+from ar_sync_pipeline.sync.watch.lag import Lag
+from ar_sync_pipeline.sync.watch.status import receiver_status
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:

@@ -4,7 +4,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.sync.watermark import StartingPoint
+from ar_sync_pipeline.sync.dump.watermark import StartingPoint
 
 _NAME = "acknowledged"
 

@@ -9,9 +9,9 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import archive_key, media_bundle_key
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
-from ar_sync_pipeline.sync.build_folder import BuildFolder
-from ar_sync_pipeline.sync.bundle_media import bundle_media
-from ar_sync_pipeline.sync.publish import publish_archive
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.publish import publish_archive
 
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"

@@ -16,9 +16,9 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import no_rows_metadata, table_metadata
-from ar_sync_pipeline.sync.dump_tables import dump_complete
-from ar_sync_pipeline.sync.scratch import clean_scratch
-from ar_sync_pipeline.sync.watermark import starting_point
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.scratch import clean_scratch
+from ar_sync_pipeline.sync.dump.watermark import starting_point
 
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"

@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.operations.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
-from ar_sync_pipeline.operations.problem_areas import ENDPOINT
-from ar_sync_pipeline.operations.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
+from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
-from ar_sync_pipeline.sync.check import EndpointCheck, check_endpoint, milliseconds
+from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 
 CHECK = "archives_can_be_published"
 

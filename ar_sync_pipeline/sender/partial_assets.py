@@ -30,10 +30,10 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     table_metadata,
 )
 from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
-from ar_sync_pipeline.sync.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.scratch import clean_scratch
-from ar_sync_pipeline.sync.watermark import StartingPoint, starting_point
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
+from ar_sync_pipeline.sync.dump.scratch import clean_scratch
+from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"

@@ -8,8 +8,12 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.backoff import next_try
-from ar_sync_pipeline.operations.run_state import failures_in_a_row, last_success, work_under_way
+from ar_sync_pipeline.operations.runs.backoff import next_try
+from ar_sync_pipeline.operations.runs.run_state import (
+    failures_in_a_row,
+    last_success,
+    work_under_way,
+)
 from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
 from ar_sync_pipeline.settings import SenderSettings
 

@@ -14,7 +14,7 @@ from dagster._core.definitions.dependency import NodeHandle
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations import boundary
-from ar_sync_pipeline.operations.failure_hook import NAME as HOOK
+from ar_sync_pipeline.operations.alerts.failure_hook import NAME as HOOK
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.instance import DagsterInstance
 
-from ar_sync_pipeline.operations import finished_runs, waiting_runs
+from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline_tests.alerts.watched import Watched
 
 STARTED, WORKED = dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS

@@ -13,7 +13,7 @@ from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.instance import DagsterInstance
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
-from ar_sync_pipeline.operations.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_sftp import Faults

@@ -24,8 +24,8 @@ from ar_sync_pipeline.sender.jobs import partial_dump
 from ar_sync_pipeline.sender.schedules import partial_schedule
 from ar_sync_pipeline.spool.position import Position
 from ar_sync_pipeline.spool.states import list_waiting
-from ar_sync_pipeline.sync.load import LoadReport
-from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide

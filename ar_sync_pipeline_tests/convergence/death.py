@@ -14,7 +14,8 @@ import psycopg
 
 from ar_sync_pipeline.media.install import ReadableStream
 from ar_sync_pipeline.postgres.copy_stream import ByteSink
-from ar_sync_pipeline.sync import dump_tables, load, load_session, publish, stage_archives
+from ar_sync_pipeline.sync.dump import dump_tables, publish
+from ar_sync_pipeline.sync.load import load_archives, load_session, stage_archives
 
 Function = Callable[..., Any]
 _CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
@@ -81,11 +82,11 @@ def _before_the_commit() -> None:
 
 
 def _between_commit_and_renaming() -> None:
-    _patch(load, "mark_applied", lambda _: die)
+    _patch(load_archives, "mark_applied", lambda _: die)
 
 
 def _between_renaming_and_receipt() -> None:
-    _patch(load, "acknowledge", lambda _: die)
+    _patch(load_archives, "acknowledge", lambda _: die)
 
 
 class _Half:

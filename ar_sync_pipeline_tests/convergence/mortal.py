@@ -18,13 +18,13 @@ from uuid import uuid4
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline.sync.admit import admit_archives
-from ar_sync_pipeline.sync.build_folder import open_build
-from ar_sync_pipeline.sync.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump_tables import PartialRequest, dump_complete, dump_partial
-from ar_sync_pipeline.sync.load import load_archives
-from ar_sync_pipeline.sync.publish import publish_archive
-from ar_sync_pipeline.sync.watermark import starting_point
+from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline.sync.load.admit import admit_archives
+from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS, die_at_step
 
 Order = dict[str, Any]

@@ -12,9 +12,9 @@ from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.position import Position, read_position
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
-from ar_sync_pipeline.sync.admit import admit_archives
-from ar_sync_pipeline.sync.load import LoadReport, load_archives
-from ar_sync_pipeline.sync.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.load.admit import admit_archives
+from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.row_images import (
     Connection,

@@ -16,13 +16,13 @@ from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.spool.position import Position
-from ar_sync_pipeline.sync.assemble import assemble
-from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
-from ar_sync_pipeline.sync.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump_tables import PartialRequest, dump_complete, dump_partial
-from ar_sync_pipeline.sync.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.sent_archives import read_sent, remember_sent
-from ar_sync_pipeline.sync.watermark import newest_joined
+from ar_sync_pipeline.sync.dump.assemble import assemble
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import read_sent, remember_sent
+from ar_sync_pipeline.sync.dump.watermark import newest_joined
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.model import Shipment
 from ar_sync_pipeline_tests.convergence.row_images import (

@@ -27,8 +27,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from ar_sync_pipeline.sync.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.sent_archives import SENT_FILE
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide

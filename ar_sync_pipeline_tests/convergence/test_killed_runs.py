@@ -14,7 +14,7 @@ from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.spool.position import read_position
 from ar_sync_pipeline.spool.receipts import ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import clean_incoming, list_waiting
-from ar_sync_pipeline.sync.scratch import clean_scratch
+from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS
 from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers

@@ -19,9 +19,9 @@ from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.position import read_position
-from ar_sync_pipeline.sync.dump_tables import comparable
-from ar_sync_pipeline.sync.retention import run_retention
-from ar_sync_pipeline.sync.status import receiver_status
+from ar_sync_pipeline.sync.dump.dump_tables import comparable
+from ar_sync_pipeline.sync.load.retention import run_retention
+from ar_sync_pipeline.sync.watch.status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.old_system.building import (
     GTFS,
@@ -290,7 +290,8 @@ import json, os, signal, sys
 from datetime import UTC, datetime
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.settings import load_receiver_settings
-from ar_sync_pipeline.sync import admit, old_archives
+from ar_sync_pipeline.sync.load import admit
+from ar_sync_pipeline.sync.old_system import old_archives
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)

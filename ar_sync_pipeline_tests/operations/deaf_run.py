@@ -7,7 +7,7 @@ import time
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 
 
 @dg.op

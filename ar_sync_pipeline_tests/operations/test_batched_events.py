@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline.operations.batched_events import BatchedSqliteEventLogStorage
+from ar_sync_pipeline.operations.runs.batched_events import BatchedSqliteEventLogStorage
 
 WINDOWS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01")
 KEYS = [dg.AssetKey("rows"), dg.AssetKey("archive")]
@@ -34,7 +34,7 @@ def open_instance(home: Path, *, batched: bool) -> dg.DagsterInstance:
     configuration: dict[str, object] = {"telemetry": {"enabled": False}}
     if batched:
         configuration["event_log_storage"] = {
-            "module": "ar_sync_pipeline.operations.batched_events",
+            "module": "ar_sync_pipeline.operations.runs.batched_events",
             "class": "BatchedSqliteEventLogStorage",
         }
     (home / "dagster.yaml").write_text(json.dumps(configuration))

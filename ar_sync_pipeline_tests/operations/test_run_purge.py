@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from ar_sync_pipeline.operations.run_purge import Lifetimes, Purged, purge_runs
-from ar_sync_pipeline.operations.run_purge_job import purge_job
+from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, Purged, purge_runs
+from ar_sync_pipeline.operations.runs.run_purge_job import purge_job
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 LIFETIMES = Lifetimes(good=timedelta(days=14), bad=timedelta(days=28))
@@ -91,7 +91,7 @@ def test_runs_of_another_host_and_unfinished_ones_stay(instance: dg.DagsterInsta
 def test_more_runs_than_one_batch_are_deleted_in_one_purge(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ar_sync_pipeline.operations.run_purge._BATCH", 2)
+    monkeypatch.setattr("ar_sync_pipeline.operations.runs.run_purge._BATCH", 2)
     runs = [run(instance, other="yes"), *(run(instance, w) for w in ["one", "two"] * 2)]
     assert purge(instance, days_later=15).runs == 4
     assert [each.run_id for each in instance.get_runs()] == runs[:1]

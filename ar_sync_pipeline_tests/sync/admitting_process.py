@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings import load_receiver_settings
-from ar_sync_pipeline.sync.admit import admit_archives
+from ar_sync_pipeline.sync.load.admit import admit_archives
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
-from ar_sync_pipeline.sync.build_folder import BuildFolder, open_build
-from ar_sync_pipeline.sync.bundle_media import MediaBundle, bundle_media
-from ar_sync_pipeline.sync.dump_tables import dump_complete
-from ar_sync_pipeline.sync.publish import publish_archive
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.publish import publish_archive
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 

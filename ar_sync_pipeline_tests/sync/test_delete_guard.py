@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline.sync.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
 
 

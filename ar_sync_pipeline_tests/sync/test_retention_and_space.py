@@ -14,10 +14,10 @@ from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
-from ar_sync_pipeline.sync.build_folder import open_build
-from ar_sync_pipeline.sync.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.errors import ScratchFullError
-from ar_sync_pipeline.sync.scratch import clean_scratch
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
 
 

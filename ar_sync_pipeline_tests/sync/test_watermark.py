@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.spool.position import Position
-from ar_sync_pipeline.sync.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.sent_archives import SentArchive
-from ar_sync_pipeline.sync.watermark import newest_joined
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive
+from ar_sync_pipeline.sync.dump.watermark import newest_joined
 
 START = datetime(2026, 11, 23, tzinfo=UTC)
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL

@@ -1,0 +1,1 @@
+"""From what Dagster knows of runs, ticks and checks to incidents."""

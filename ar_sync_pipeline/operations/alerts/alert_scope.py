@@ -1,0 +1,80 @@
+"""What belongs to one code location: with one instance over both sides, each tells of its own."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
+
+# Runs that the UI or a backfill starts over assets, not over a job.
+_IMPLICIT_JOB = "__ASSET_JOB"
+
+
+@dataclass(frozen=True)
+class AlertScope:
+    """A side's jobs, assets, checks, schedules and sensors.
+
+    Attributes:
+        checks: what each check is for, as operators read it.
+        instigators: names of schedules and sensors.
+        areas: by the name of an error's class.
+        checks_of_areas: checks that look at an area; their failing is the area's.
+        muted: checks that fail as a consequence of something else, by that cause's key.
+    """
+
+    side: str
+    jobs: frozenset[str]
+    assets: frozenset[dg.AssetKey]
+    checks: Mapping[dg.AssetCheckKey, str]
+    instigators: frozenset[str]
+    areas: Mapping[str, Area]
+    checks_of_areas: Mapping[dg.AssetCheckKey, Area] = field(default_factory=dict)
+    muted: Mapping[dg.AssetCheckKey, str] = field(default_factory=dict)
+
+    def covers(self, run: dg.DagsterRun) -> bool:
+        """Whether a run is of this side."""
+        if is_by_hand(run):
+            checks = {key.asset_key for key in run.asset_check_selection or ()}
+            return bool(self.assets & ((run.asset_selection or frozenset()) | checks))
+        return run.job_name in self.jobs
+
+
+def is_by_hand(run: dg.DagsterRun) -> bool:
+    """Whether a run is over assets that somebody picked, and of no job."""
+    return run.job_name.startswith(_IMPLICIT_JOB)
+
+
+def scope_of(
+    side: str,
+    definitions: dg.Definitions,
+    areas: tuple[Area, ...],
+    *,
+    checks_of_areas: Mapping[dg.AssetCheckKey, Area],
+    muted: Mapping[dg.AssetCheckKey, str],
+) -> AlertScope:
+    """Everything that a code location defines."""
+    assets: set[dg.AssetKey] = set()
+    checks: dict[dg.AssetCheckKey, str] = {}
+    for found in (*(definitions.assets or ()), *(definitions.asset_checks or ())):
+        if isinstance(found, dg.AssetsDefinition):
+            assets |= set(found.keys)
+            checks |= {spec.key: spec.description or "" for spec in found.check_specs}
+        elif isinstance(found, dg.AssetSpec):
+            assets.add(found.key)
+    assets |= {key.asset_key for key in checks}
+    return AlertScope(
+        side,
+        _names(definitions.jobs),
+        frozenset(assets),
+        checks,
+        _names(definitions.schedules) | _names(definitions.sensors),
+        areas_by_error(areas),
+        checks_of_areas,
+        muted,
+    )
+
+
+def _names(found: Iterable[object] | None) -> frozenset[str]:
+    names: Collection[str] = [getattr(one, "name", "") for one in found or ()]
+    return frozenset(name for name in names if name)

@@ -1,0 +1,83 @@
+"""The sensor behind the hooks: it sees what they cannot, and sends what is still due."""
+
+from datetime import timedelta
+
+import dagster as dg
+from pydantic import BaseModel, Field, ValidationError
+
+from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
+from ar_sync_pipeline.operations.alerts.check_findings import check_findings
+from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_runs
+from ar_sync_pipeline.operations.alerts.run_findings import run_findings
+from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
+from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
+from ar_sync_pipeline.sync.watch.alerting import Alerts
+
+INTERVAL_SECONDS = 30
+# A tick may take 60 seconds; each part keeps to its share.
+_SECONDS_TO_SEND = 20
+_FIRST_LOOK = timedelta(hours=1)
+
+
+class _Seen(BaseModel):
+    """The sensor's cursor. Losing it repeats nothing: the store knows what it has been told."""
+
+    runs: RunsSeen = Field(default_factory=RunsSeen)
+    checks: dict[str, float] = Field(default_factory=dict)
+
+
+def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
+    """Looks at what has ended or was evaluated since the last tick, and sends what is due."""
+
+    @dg.sensor(
+        name=f"{scope.side}_alerts",
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        description="Keeps incidents: failed, killed and never started runs, failed ticks of"
+        " schedules and sensors, failed asset checks; one message when one opens, a reminder a"
+        " day, one message when it is over. Starts nothing. If it fails: read the tick's error;"
+        " nothing is lost meanwhile.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def look_for_incidents(
+        context: dg.SensorEvaluationContext,
+    ) -> dg.SkipReason:
+        seen = _read(context.cursor)
+        findings, now_seen = _look(context.instance, scope, alerts, seen)
+        for finding in sorted(findings, key=lambda finding: finding.at):
+            alerts.note(finding)
+        alerts.store.remind(alerts.clock())
+        context.update_cursor(now_seen.model_dump_json())
+        delivery = alerts.send(seconds=_SECONDS_TO_SEND)
+        for problem in delivery.problems:
+            context.log.warning("An alert is not sent yet. %s", problem)
+        return dg.SkipReason(_in_words(alerts, delivery.sent))
+
+    return look_for_incidents
+
+
+def _read(cursor: str | None) -> _Seen:
+    try:
+        return _Seen.model_validate_json(cursor or "{}")
+    except ValidationError:  # of another version
+        return _Seen()
+
+
+def _look(
+    instance: dg.DagsterInstance, scope: AlertScope, alerts: Alerts, seen: _Seen
+) -> tuple[list[Problem | Success], _Seen]:
+    runs, runs_seen = finished_runs(instance, scope, seen.runs, alerts.clock() - _FIRST_LOOK)
+    findings: list[Problem | Success] = []
+    for run, end in runs:
+        findings += run_findings(instance, scope, run, end)
+    of_checks, checks_seen = check_findings(instance, scope, seen.checks)
+    findings += of_checks
+    findings += tick_findings(instance, scope)
+    findings += waiting_runs(instance, scope, alerts.clock())
+    return findings, _Seen(runs=runs_seen, checks=checks_seen)
+
+
+def _in_words(alerts: Alerts, sent: int) -> str:
+    still_open = len(alerts.store.open_incidents())
+    unsent = len(alerts.outbox.unsent())
+    return f"{still_open} incidents are open; {sent} messages sent now, {unsent} wait."

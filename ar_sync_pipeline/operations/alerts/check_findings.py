@@ -1,0 +1,112 @@
+"""What the newest evaluations of a side's asset checks say."""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+)
+
+from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
+
+# A check is evaluated every few minutes at most, and looked at every half minute.
+_LOOK_BACK = 20
+_REMEDY = "If not: "
+
+
+def check_findings(
+    instance: dg.DagsterInstance, scope: AlertScope, seen: Mapping[str, float]
+) -> tuple[list[Problem | Success], dict[str, float]]:
+    """Every evaluation since the last look, and when each check was evaluated last.
+
+    Args:
+        seen: the result of the last look; of a check that it lacks only the newest evaluation
+            counts.
+    """
+    findings: list[Problem | Success] = []
+    newest = dict(seen)
+    storage = instance.event_log_storage
+    summaries = storage.get_asset_check_summary_records(list(scope.checks))
+    for key, summary in summaries.items():
+        last, name = summary.last_completed_check_execution_record, key.to_user_string()
+        if last is None or last.event is None or last.event.timestamp <= seen.get(name, 0):
+            continue
+        newest[name] = last.event.timestamp
+        records = [last]
+        if name in seen:
+            records = list(
+                storage.get_asset_check_execution_history(
+                    key, limit=_LOOK_BACK, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
+                )
+            )
+        findings += _since(scope, key, records, seen.get(name, 0))
+    return findings, newest
+
+
+def check_problem(
+    scope: AlertScope,
+    evaluation: dg.AssetCheckEvaluation,
+    *,
+    at: datetime,
+    run_id: str | None,
+    occurrence: str,
+) -> Problem:
+    """A failed evaluation as a problem: the check's own, or that of the area it looks at."""
+    key = evaluation.asset_check_key
+    name = f"{key.asset_key.to_user_string()}: {key.name}"
+    meaning, _, remedy = scope.checks.get(key, "").partition(_REMEDY)
+    area = scope.checks_of_areas.get(key)
+    return Problem(
+        cause=area.cause if area else check_source(key),
+        source=check_source(key),
+        occurrence=occurrence,
+        at=at,
+        title=area.title if area else f"check {name}",
+        what=f"check {name}",
+        sentence=_sentence(evaluation, meaning),
+        remedy=remedy.strip().rstrip("."),
+        run_id=run_id,
+        page=f"assets/{'/'.join(key.asset_key.path)}?view=checks",
+        muted_by=scope.muted.get(key),
+    )
+
+
+def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
+    """What the check says, or else what it is for, with the numbers that it found."""
+    if evaluation.description:
+        return evaluation.description.strip().rstrip(".")
+    numbers = ", ".join(
+        f"{name.replace('_', ' ')} {value.value}"
+        for name, value in evaluation.metadata.items()
+        if isinstance(value.value, int | float)
+    )
+    return f"this is not so: {meaning.strip().rstrip('.')}" + (f" ({numbers})" if numbers else "")
+
+
+def check_source(key: dg.AssetCheckKey) -> str:
+    """The check, as the source of a problem."""
+    return f"check:{key.to_user_string()}"
+
+
+def _since(
+    scope: AlertScope,
+    key: dg.AssetCheckKey,
+    records: list[AssetCheckExecutionRecord],
+    after: float,
+) -> Iterator[Problem | Success]:
+    for record in records:
+        evaluation = record.evaluation
+        if record.event is None or evaluation is None or record.event.timestamp <= after:
+            continue
+        at = datetime.fromtimestamp(record.event.timestamp, UTC)
+        if evaluation.passed:
+            yield Success(check_source(key), at)
+        else:
+            # An evaluation that a sensor writes belongs to no run.
+            occurrence = record.run_id or f"evaluation {record.id}"
+            yield check_problem(
+                scope, evaluation, at=at, run_id=record.run_id or None, occurrence=occurrence
+            )

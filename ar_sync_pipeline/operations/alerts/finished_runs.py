@@ -1,0 +1,109 @@
+"""Runs of a side that have ended since the last look, each once, in a bounded number."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Literal, get_args
+
+import dagster as dg
+from dagster._core.event_api import RunStatusChangeRecordsFilter
+from pydantic import BaseModel, Field
+
+from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
+from ar_sync_pipeline.operations.runs.run_retry import retry_is_under_way, will_be_retried
+
+_End = Literal[
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.RUN_SUCCESS,
+    dg.DagsterEventType.RUN_CANCELED,
+]
+_ENDS: tuple[_End, ...] = get_args(_End)
+_EVENTS = 100
+_MOST_WAITING = 50
+
+
+class RunsSeen(BaseModel):
+    """How far the event log has been read.
+
+    Attributes:
+        low: up to this event nothing can be new.
+        done: later events that were looked at. They are read once more, since a transaction with
+            a lower number may be committed later.
+        waiting: runs that are to be tried again, and were not yet.
+    """
+
+    low: int | None = None
+    done: list[int] = Field(default_factory=list)
+    waiting: list[str] = Field(default_factory=list)
+
+
+def finished_runs(
+    instance: dg.DagsterInstance, scope: AlertScope, seen: RunsSeen, since: datetime
+) -> tuple[list[tuple[dg.DagsterRun, dg.EventLogEntry]], RunsSeen]:
+    """Runs with the events that ended them, oldest first, and how far that reaches.
+
+    Args:
+        since: where a first look begins.
+    """
+    records = _ends(instance, seen, since)
+    runs = _runs(instance, [record.run_id for record in records] + seen.waiting)
+    waiting: list[str] = []
+    found: list[tuple[dg.DagsterRun, dg.EventLogEntry]] = []
+    for record in records:
+        run = runs.get(record.run_id)
+        if run is None or not scope.covers(run):
+            continue
+        if run.status is dg.DagsterRunStatus.FAILURE and will_be_retried(instance, run):
+            waiting.append(run.run_id)
+        else:
+            found.append((run, record.event_log_entry))
+    for run_id in seen.waiting:
+        run = runs.get(run_id)
+        if run is None or retry_is_under_way(run):
+            continue
+        if will_be_retried(instance, run):
+            waiting.append(run_id)
+        else:
+            found += [(run, end) for end in _failure(instance, run_id)]
+    ids = [record.storage_id for record in records]
+    low = max(seen.done, default=seen.low)
+    return found, RunsSeen(
+        low=low if low is not None else min(ids, default=None),
+        done=ids,
+        waiting=waiting[-_MOST_WAITING:],
+    )
+
+
+def _ends(instance: dg.DagsterInstance, seen: RunsSeen, since: datetime) -> list[dg.EventLogRecord]:
+    found: list[dg.EventLogRecord] = []
+    complete_up_to: list[int] = []
+    for kind in _ENDS:
+        which = RunStatusChangeRecordsFilter(
+            kind,
+            after_storage_id=seen.low,
+            after_timestamp=since.timestamp() if seen.low is None else None,
+        )
+        page = instance.fetch_run_status_changes(
+            which, limit=_EVENTS + len(seen.done), ascending=True
+        ).records
+        found += page
+        if len(page) == _EVENTS + len(seen.done):
+            complete_up_to.append(page[-1].storage_id)
+    # A kind that fills its page hides what comes behind it, and order matters.
+    limit = min(complete_up_to, default=None)
+    new = [
+        one
+        for one in sorted(found, key=lambda one: one.storage_id)
+        if one.storage_id not in seen.done and (limit is None or one.storage_id <= limit)
+    ]
+    return new[:_EVENTS]
+
+
+def _runs(instance: dg.DagsterInstance, run_ids: list[str]) -> dict[str, dg.DagsterRun]:
+    if not run_ids:
+        return {}
+    return {run.run_id: run for run in instance.get_runs(dg.RunsFilter(run_ids=run_ids))}
+
+
+def _failure(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogEntry]:
+    ends = instance.all_logs(run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    yield from ends[-1:]

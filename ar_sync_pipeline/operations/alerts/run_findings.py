@@ -1,0 +1,173 @@
+"""What one run says: which steps failed and why, which worked, and what was cut short."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
+from ar_sync_pipeline.operations.alerts.check_findings import check_problem
+from ar_sync_pipeline.operations.alerts.event_sentences import of_step_failure
+
+_TYPES = {
+    dg.DagsterEventType.STEP_START,
+    dg.DagsterEventType.STEP_RESTARTED,
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_UP_FOR_RETRY,
+    dg.DagsterEventType.ASSET_CHECK_EVALUATION,
+    dg.DagsterEventType.RUN_CANCELING,
+}
+_RUNNING = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
+_BLOCKED = "DagsterAssetCheckFailedError"
+_CUT_SHORT = (
+    "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
+    " memory; the next run takes the work up"
+)
+
+
+def failed_steps(
+    instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun
+) -> list[Problem]:
+    """Why the steps of a run failed that have failed by now."""
+    return list(_step_problems(scope, run, instance.all_logs(run.run_id, of_type=_TYPES)))
+
+
+def run_findings(
+    instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun, end: dg.EventLogEntry
+) -> list[Problem | Success]:
+    """Everything that a finished run says.
+
+    Args:
+        end: the event that ended it. A run that a person canceled failed nowhere.
+    """
+    events = instance.all_logs(run.run_id, of_type=_TYPES)
+    at = _moment(end.timestamp)
+    findings: list[Problem | Success] = [
+        Success(_step_source(event.step_key), _moment(event.timestamp))
+        for event in events
+        if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS and event.step_key
+    ]
+    problems = list(_step_problems(scope, run, events))
+    if run.status is dg.DagsterRunStatus.SUCCESS:
+        findings.append(Success(run_source(run), at))
+    elif not problems and _was_cut_short(run, events):
+        findings.append(_cut_short(run, events, end.message, at))
+    return [*findings, *problems]
+
+
+def _step_problems(
+    scope: AlertScope, run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]
+) -> Iterator[Problem]:
+    for event in events:
+        if event.dagster_event_type is not dg.DagsterEventType.STEP_FAILURE or not event.step_key:
+            continue
+        data = event.get_dagster_event().step_failure_data
+        sentence = of_step_failure(data)
+        explained = list(_explaining_checks(scope, run, events, sentence.problem, sentence.error))
+        if explained:
+            yield from explained
+            continue
+        area = scope.areas.get(sentence.error)
+        source = _step_source(event.step_key)
+        what = f"{run_name(run)}, step {_step_name(event.step_key)}"
+        yield Problem(
+            cause=area.cause if area else source,
+            source=source,
+            occurrence=run.run_id,
+            at=_moment(event.timestamp),
+            title=area.title if area else what,
+            what=what,
+            sentence=sentence.problem,
+            remedy=sentence.remedy,
+            run_id=run.run_id,
+            page=f"runs/{run.run_id}",
+        )
+
+
+def _explaining_checks(
+    scope: AlertScope,
+    run: dg.DagsterRun,
+    events: Sequence[dg.EventLogEntry],
+    sentence: str,
+    error: str,
+) -> Iterator[Problem]:
+    """Failed checks that a step's failure only repeats: one cause, so one incident, the check's."""
+    for event in events:
+        if event.dagster_event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            continue
+        evaluation = event.get_dagster_event().asset_check_evaluation_data
+        if evaluation.passed or evaluation.asset_check_key not in scope.checks:
+            continue
+        told = (evaluation.description or "").strip().rstrip(".")
+        blocking = error == _BLOCKED and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        if blocking or (told and told in sentence):
+            yield check_problem(
+                scope,
+                evaluation,
+                at=_moment(event.timestamp),
+                run_id=run.run_id,
+                occurrence=run.run_id,
+            )
+
+
+def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
+    """A run that the monitor canceled because it took too long is no person's doing."""
+    if run.status is dg.DagsterRunStatus.FAILURE:
+        return True
+    canceling = dg.DagsterEventType.RUN_CANCELING
+    return any(
+        event.dagster_event_type is canceling and "maximum runtime" in event.message
+        for event in events
+    )
+
+
+def _cut_short(
+    run: dg.DagsterRun, events: Sequence[dg.EventLogEntry], message: str, at: datetime
+) -> Problem:
+    """A worker that was killed, or a run that never started: no step says anything."""
+    running: dict[str, bool] = {}
+    for event in events:
+        if event.step_key and event.dagster_event_type in _TYPES:
+            running[event.step_key] = event.dagster_event_type in _RUNNING
+    step = next((key for key, is_running in running.items() if is_running), None)
+    what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
+    source = _step_source(step) if step else run_source(run)
+    ended = "was cut short" if running else "never started"
+    reason = message.strip().rstrip(".") if message else ""
+    return Problem(
+        cause=source,
+        source=source,
+        occurrence=run.run_id,
+        at=at,
+        title=what,
+        what=what,
+        sentence=f"the run {ended}" + (f" ({reason})" if reason else ""),
+        remedy=_CUT_SHORT,
+        run_id=run.run_id,
+        page=f"runs/{run.run_id}",
+    )
+
+
+def run_name(run: dg.DagsterRun) -> str:
+    """A run's job as people call it."""
+    return "a run started by hand" if is_by_hand(run) else f"job {run.job_name}"
+
+
+def run_source(run: dg.DagsterRun) -> str:
+    """A run as the source of a problem that none of its steps tells of."""
+    return f"job:{run.job_name}"
+
+
+def _step_source(step_key: str | None) -> str:
+    return f"step:{step_key}"
+
+
+def _step_name(step_key: str | None) -> str:
+    """A step as its asset is called."""
+    return (step_key or "").replace("__", "/")
+
+
+def _moment(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

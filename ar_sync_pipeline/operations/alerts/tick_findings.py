@@ -1,0 +1,47 @@
+"""What the newest ticks of a side's schedules and sensors say."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
+
+from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
+from ar_sync_pipeline.operations.alerts.event_sentences import of_error
+
+_FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
+_REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
+
+
+def tick_findings(instance: dg.DagsterInstance, scope: AlertScope) -> Iterator[Problem | Success]:
+    """The newest finished tick of each; one that failed and worked at once again is no news."""
+    for state in instance.all_instigator_state():
+        if state.instigator_name not in scope.instigators:
+            continue
+        ticks = instance.get_ticks(
+            state.instigator_origin_id, state.selector_id, limit=1, statuses=_FINISHED
+        )
+        for tick in ticks:
+            yield _finding(scope, state, tick)
+
+
+def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) -> Problem | Success:
+    name = f"{state.instigator_type.value.lower()} {state.instigator_name}"
+    source = f"tick:{state.instigator_name}"
+    at = datetime.fromtimestamp(tick.timestamp, UTC)
+    if tick.status is not TickStatus.FAILURE:
+        return Success(source, at)
+    sentence = of_error(tick.error) if tick.error else None
+    area = scope.areas.get(sentence.error) if sentence else None
+    return Problem(
+        cause=area.cause if area else source,
+        source=source,
+        occurrence=f"tick {tick.tick_id}",
+        at=at,
+        title=area.title if area else name,
+        what=name,
+        sentence=sentence.problem if sentence else "the tick failed without a reason",
+        remedy=_REMEDY,
+        page="automation",
+    )

@@ -1,0 +1,1 @@
+"""Runs themselves: launching, ending, counting, purging."""

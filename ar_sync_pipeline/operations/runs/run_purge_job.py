@@ -1,0 +1,62 @@
+"""The job and the schedule that delete old runs; each code location has its own."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime, timedelta
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
+
+NAME = "purge_runs"
+_REPOSITORY_TAG = ".dagster/repository"
+_LONGEST_SECONDS = 3600
+
+
+def purge_job(
+    side: str, days: int, job_names: Collection[str], clock: Callable[[], datetime]
+) -> dg.JobDefinition:
+    """Delete runs of this code location, whose output lies on this host.
+
+    Args:
+        days: that successful runs stay; others stay twice as long.
+        job_names: for runs that were started without a code location, from the command line.
+    """
+    lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
+
+    @dg.op(description="Deletes runs, their events and the output of their steps from Dagster.")
+    def delete_old_runs(context: dg.OpExecutionContext) -> None:
+        repository = context.run.tags.get(_REPOSITORY_TAG)
+
+        def is_own(run: dg.DagsterRun) -> bool:
+            made_by = run.tags.get(_REPOSITORY_TAG)
+            return run.job_name in names if made_by is None else made_by == repository
+
+        purged = purge_runs(context.instance, lifetimes, clock, is_own)
+        context.add_output_metadata({"runs_deleted": purged.runs, "files_deleted": purged.files})
+        if purged.unfinished:
+            context.log.warning("There are more old runs; the next purge goes on with them.")
+
+    @dg.job(
+        name=NAME,
+        description=f"Delete finished runs from Dagster: {days} days after they succeeded,"
+        f" {2 * days} days after they failed or were ended. Archives and data are not touched.",
+        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": side},
+    )
+    def purge() -> None:
+        delete_old_runs()
+
+    names = {*job_names, NAME}
+    return purge
+
+
+def purge_schedule() -> dg.ScheduleDefinition:
+    """Every day, at a minute at which no window ends and no complete is due by default."""
+    return dg.ScheduleDefinition(
+        name="purge_runs_schedule",
+        # By its name: the job that is run bears the failure hook, and is another object.
+        job_name=NAME,
+        cron_schedule="47 9 * * *",
+        execution_timezone="UTC",
+        description="Old runs are deleted once a day, so that Dagster's own data stays bounded.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )

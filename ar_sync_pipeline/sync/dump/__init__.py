@@ -1,0 +1,1 @@
+"""From a snapshot to an archive in the receiver's spool."""

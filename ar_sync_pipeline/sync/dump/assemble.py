@@ -1,0 +1,87 @@
+"""One archive out of what the steps of a dump have left in the build folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from uuid import UUID, uuid5
+
+import ar_sync_pipeline
+from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.writer import ArchiveSource
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+
+_ARCHIVE_IDS = UUID("0d1f9d0e-6f3c-4c2e-9d1b-7a6c2f0f5b11")
+
+
+def assemble(
+    build: BuildFolder, media_folder: Path, sender_name: str, signing_key: bytes | None
+) -> ArchiveSource:
+    """Describe the archive that a build folder holds; nothing is copied.
+
+    The archive's id follows from the snapshot, so a step that is tried again publishes the same
+    archive and not a second one.
+    """
+    dump, media = build.read(TableDump), build.read(MediaBundle)
+    mark = dump.watermark
+    archive_id = uuid5(
+        _ARCHIVE_IDS,
+        f"{mark.system_identifier} {mark.timeline} {mark.snapshot} {mark.snapshot_at.isoformat()}",
+    )
+    manifest = Manifest(
+        archive_id=archive_id,
+        kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+        sender=SenderIdentity(
+            system_identifier=mark.system_identifier,
+            database=dump.database,
+            name=sender_name,
+        ),
+        product_version=ar_sync_pipeline.__version__,
+        window=dump.window,
+        since=dump.since,
+        watermark=mark.model_copy(update={"archive_id": archive_id}),
+        snapshot_at=mark.snapshot_at,
+        digest_probe=dump.digest_probe,
+        tables=dump.tables,
+        media=media.entries,
+        migrations=dump.migrations,
+        schema_fingerprint=dump.schema_fingerprint,
+    )
+    if signing_key is not None:
+        manifest = manifest.signed(signing_key)
+    chunks = {
+        chunk.member: build.members / chunk.member.rpartition("/")[2]
+        for table in manifest.tables
+        for chunk in table.copy_members
+    }
+    # Nobody else may enter the run's own folder: its chunks are what this run has hashed.
+    stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
+    stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
+    pictures = {entry.member: entry.path for entry in manifest.media}
+    return ArchiveSource(manifest, _MemberFiles(chunks, pictures, media_folder), stamps=stamps)
+
+
+@dataclass(frozen=True)
+class _MemberFiles(Mapping[str, Path]):
+    """Where each member lies; a path is made when it is asked for, being larger than its text."""
+
+    chunks: Mapping[str, Path]
+    pictures: Mapping[str, str]
+    media_folder: Path
+
+    def __getitem__(self, member: str) -> Path:
+        if member in self.chunks:
+            return self.chunks[member]
+        return self.media_folder / self.pictures[member]
+
+    def __iter__(self) -> Iterator[str]:
+        return chain(self.chunks, self.pictures)
+
+    def __len__(self) -> int:
+        return len(self.chunks) + len(self.pictures)

@@ -1,0 +1,133 @@
+"""The last step of a dump: one archive out of tables and media, sent to the receiver's spool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ar_sync_pipeline.archive.errors import MemberChangedError
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.patience import RetryPlan
+from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sync.dump.assemble import assemble
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
+from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.sent_archives import remember_sent
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
+
+PLAN = RetryPlan()
+_BYTES_PER_MEGABIT = 1_000_000 / 8
+# Each of them sends the archive from its beginning, where the manifest stands.
+_RENEWALS = 5
+
+
+@dataclass(frozen=True)
+class PublishedArchive:
+    """An archive that lies in the receiver's spool under its final name.
+
+    Attributes:
+        age: how old its snapshot was when it lay there.
+        seconds: by phase, from the snapshot to the upload.
+    """
+
+    manifest: Manifest
+    size_bytes: int
+    publication: Publication
+    age: timedelta
+    seconds: dict[str, float]
+
+
+def publish_archive(
+    settings: SenderSettings,
+    build: BuildFolder,
+    clock: Clock,
+    *,
+    on_retry: Callable[[ArSyncError], None] | None = None,
+) -> PublishedArchive:
+    """Send the archive of a build folder and drop the folder.
+
+    A picture that production writes to meanwhile is described anew, and the archive sent with it.
+
+    Args:
+        on_retry: told of each failure that is followed by another attempt, or by the end.
+
+    Raises:
+        TransientError: the link or the receiver failed and the retries are used up, or pictures
+            go on changing.
+        ParkedError: the receiver has no room.
+        TerminalError: the host key, the login or the spool is wrong.
+    """
+    for _ in range(_RENEWALS):
+        try:
+            return _publish_as_it_is(settings, build, clock, on_retry)
+        except MemberChangedError as error:
+            if on_retry is not None:
+                on_retry(error)
+            if not renew_bundle(build, settings.sender_media_fldr, error.member):
+                raise
+    return _publish_as_it_is(settings, build, clock, on_retry)
+
+
+def _publish_as_it_is(
+    settings: SenderSettings,
+    build: BuildFolder,
+    clock: Clock,
+    on_retry: Callable[[ArSyncError], None] | None,
+) -> PublishedArchive:
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    # Before the archive is put together, so that only one of both lists its pictures in memory.
+    seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
+    watch = Stopwatch()
+    source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
+    watch.lap("assemble")
+    name = source.manifest.name
+    publication = publish_with_retries(
+        endpoint(settings),
+        source,
+        spool=settings.remote_bkp_fldr,
+        folder=str(name.kind),
+        filename=name.waiting,
+        plan=PLAN,
+        transfer=transfer_limits(settings),
+        on_retry=on_retry,
+    )
+    watch.lap("upload")
+    sent_at = clock()
+    remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
+    build.remove()
+    return PublishedArchive(
+        source.manifest,
+        source.size_bytes,
+        publication,
+        age=sent_at - source.manifest.snapshot_at,
+        seconds={**seconds, **watch.seconds},
+    )
+
+
+def endpoint(settings: SenderSettings) -> SftpEndpoint:
+    """Where and as whom the sender logs in."""
+    passphrase = settings.private_key_passphrase
+    return SftpEndpoint(
+        host=settings.remote_host,
+        port=settings.remote_port,
+        user=settings.remote_user,
+        private_key=settings.private_key,
+        known_hosts=settings.known_hosts,
+        passphrase=passphrase.get_secret_value() if passphrase else None,
+        agent=settings.private_key is None,
+    )
+
+
+def transfer_limits(settings: SenderSettings) -> TransferLimits:
+    """How much of the line an upload may use."""
+    limit = settings.bandwidth_limit
+    return TransferLimits(
+        max_connections=settings.max_connections,
+        bytes_per_second=limit * _BYTES_PER_MEGABIT if limit else None,
+    )

@@ -1,0 +1,58 @@
+"""The sender's scratch: cleaned of what killed runs left there, and never silently full."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members, stale_builds
+from ar_sync_pipeline.sync.errors import ScratchFullError
+
+# Longer than any run may take, so that nobody still works there.
+_ABANDONED = timedelta(days=2)
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def clean_scratch(scratch: Path, now: datetime) -> int:
+    """Remove the build folders of runs that were killed; returns how many.
+
+    Only folders that the product made itself are touched, whatever else lies there (D36).
+    """
+    stale = list(stale_builds(scratch, now, _ABANDONED))
+    for build in stale:
+        build.remove()
+    return len(stale)
+
+
+@contextmanager
+def room_for(build: BuildFolder) -> Iterator[None]:
+    """Turn a full disk into one sentence, and give back what was written.
+
+    Raises:
+        ScratchFullError: the disk filled up inside the block.
+    """
+    try:
+        yield
+    except (OSError, ArSyncError) as error:
+        cause = _disk_full(error)
+        if cause is None:
+            raise
+        clean_members(build)
+        raise ScratchFullError(
+            f"the disk of the scratch folder {build.path.parent} is full ({cause.strerror})",
+            remedy="make room there, or let AR_SYNC_TMP_BKP_FLDR name a larger disk; the next run"
+            " carries what this one could not",
+        ) from error
+
+
+def _disk_full(error: BaseException | None) -> OSError | None:
+    """The cause, also where closing the database connection failed behind it."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _NO_SPACE:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

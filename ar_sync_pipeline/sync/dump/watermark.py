@@ -1,0 +1,97 @@
+"""From which point on the next archive must carry every change (design, section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What a dump must know of the archives before it.
+
+    Attributes:
+        since: from where a partial must carry every change; None: nobody knows, the window alone
+            counts, and the next complete repairs.
+        acknowledged: what the receiver itself says it has.
+        after: the newest snapshot that was sent.
+        unacknowledged: archives of which the receiver should have said something by now.
+    """
+
+    since: Watermark | None
+    acknowledged: Watermark | None
+    after: datetime | None
+    unacknowledged: tuple[SentArchive, ...]
+
+
+def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
+    """Ask the receiver and the sender's own journal.
+
+    Raises:
+        TerminalError: the receiver cannot be asked and never will.
+    """
+    view, sent = look_at_receiver(settings), read_sent(settings.tmp_bkp_fldr)
+    position = view.position
+    return StartingPoint(
+        since=newest_joined(view, sent),
+        acknowledged=position.watermark if position else None,
+        after=max((archive.watermark.snapshot_at for archive in sent), default=None),
+        unacknowledged=tuple(
+            unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
+        ),
+    )
+
+
+def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:
+    """The end of the chain that the receiver will hold once it has applied what waits in its spool.
+
+    It starts where the receiver says that it stands. An archive that was sent and neither waits
+    nor was acknowledged is lost or refused, so what it carried is sent again from there. A receiver
+    that has never said anything is believed to apply what it was sent.
+
+    Args:
+        sent: what the sender remembers of its archives, in any order.
+    """
+    position = view.position
+    end = position.watermark if position else None
+    for archive in sorted(sent, key=lambda archive: archive.watermark.snapshot_at):
+        arrives = archive.name in view.waiting if view.waiting is not None else position is None
+        if not arrives or (end is not None and archive.watermark.snapshot_at <= end.snapshot_at):
+            continue
+        if archive.kind is ArchiveKind.COMPLETE or _joins(archive, end):
+            end = archive.watermark
+    return end
+
+
+def unacknowledged(
+    view: ReceiverView, sent: Sequence[SentArchive], now: datetime, within: timedelta
+) -> list[SentArchive]:
+    """Archives sent longer ago than that, of which the receiver has said nothing.
+
+    What lies before the receiver's position is acknowledged too: a later complete has made it
+    superfluous, or its receipt was cleared away long ago.
+    """
+    position = view.position
+    reached = position.watermark.snapshot_at if position and position.watermark else None
+    return [
+        archive
+        for archive in sent
+        if now - archive.sent_at > within
+        and archive.name not in view.receipts
+        and (reached is None or archive.watermark.snapshot_at > reached)
+    ]
+
+
+def _joins(archive: SentArchive, end: Watermark | None) -> bool:
+    return (
+        end is not None
+        and archive.since is not None
+        and archive.since.snapshot_at <= end.snapshot_at
+    )

@@ -1,0 +1,107 @@
+"""Telling the sender what became of its archives: receipts, and the receiver's position.
+
+Both follow from the ledger and from where the files lie, so they are written anew by the next run
+where a run was killed before it came to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.position import MOST_PARKED, ParkedArchive, Position, write_position
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.receipts import (
+    Receipt,
+    ReceiptState,
+    clean_receipts,
+    read_receipt,
+    write_receipt,
+)
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_applied,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
+from ar_sync_pipeline.sync.load.load_plan import chain_in
+
+_RECEIPTS_LIFETIME = timedelta(days=8)
+
+
+def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock) -> None:
+    """Write the position, and the receipts of all archives whose state has changed.
+
+    Raises:
+        SpoolMissingError: the spool is not there.
+        SpoolAccessError: the operating system refuses.
+    """
+    spool = settings.remote_bkp_fldr
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    ledger = read_ledger(connection)
+    lines = {line.name: line for line in ledger}
+    receipts = {receipt.archive: receipt for receipt in _receipts(spool, lines)}
+    for receipt in receipts.values():
+        if not _is_written(spool, receipt, key):
+            write_receipt(spool, receipt, signing_key=key)
+    chain = chain_in(ledger)
+    position = Position(
+        at=clock(),
+        watermark=read_watermark(connection, chain.end) if chain else None,
+        holes=len(chain.holes) if chain else 0,
+        waiting=len(list_waiting(spool)),
+        parked=tuple(_parked(spool)),
+        quarantined=len(list_quarantined(spool)),
+    )
+    write_position(spool, position, signing_key=key)
+    clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
+
+
+def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:
+    """By place; what was applied in the end comes last, since a damaged copy may lie elsewhere."""
+    for archive in list_quarantined(spool):
+        yield from _refusal(archive, ReceiptState.QUARANTINED)
+    for archive in list_parked(spool):
+        yield from _refusal(archive, ReceiptState.PARKED)
+    for archive in list_applied(spool):
+        line = ledger.get(archive.name.applied)
+        if line is not None:
+            state = ReceiptState.SUPERSEDED if line.superseded else ReceiptState.APPLIED
+            yield Receipt(
+                archive=line.name, archive_id=line.archive_id, state=state, at=line.applied_at
+            )
+
+
+def _parked(spool: Path) -> Iterator[ParkedArchive]:
+    for archive in list_parked(spool)[:MOST_PARKED]:
+        reason = read_reason(archive.path)
+        yield ParkedArchive(
+            archive=archive.name.applied, reason=reason.reason[:1000] if reason else ""
+        )
+
+
+def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:
+    reason = read_reason(archive.path)
+    if reason is not None:
+        yield Receipt(
+            archive=archive.name.applied,
+            state=state,
+            reason=reason.reason[:4096],
+            remedy=reason.remedy[:4096],
+            at=reason.since,
+        )
+
+
+def _is_written(spool: Path, receipt: Receipt, key: bytes | None) -> bool:
+    try:
+        found = read_receipt(spool, receipt.name, signing_key=key)
+    except ReceiptError:
+        return False
+    return found is not None and found.model_copy(update={"hmac": None}) == receipt

@@ -1,0 +1,160 @@
+"""The second step of a load: rows and pictures of admitted archives, and the names that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.media.install import clean_leftovers
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.ledger import (
+    ensure_ledger,
+    load_lock,
+    read_allowed,
+    read_ledger,
+)
+from ar_sync_pipeline.postgres.media_files import ensure_media_files
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.chain import Chain
+from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, quarantine
+from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge
+from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, archives_at_hand, chain_in
+from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
+from ar_sync_pipeline.sync.load.put_aside import PutAside, parked_by_load
+from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
+from ar_sync_pipeline.sync.load.retention import clean_spool
+from ar_sync_pipeline.sync.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did.
+
+    Attributes:
+        superseded: names of archives that are older than the base and brought nothing.
+        healed: names of archives that had been applied by a load which was killed behind its
+            commit.
+        refused: archives that were put aside, each with its reason.
+        chain: how far the receiver's data reaches without a hole; None without a complete.
+        kept: all that fit and are parked now, whichever run put them aside.
+        tables: of the receiver, as its database describes them.
+        seconds: by phase: stage, media, merge, verify, commit.
+        media: what became of pictures that the sender no longer has.
+    """
+
+    loaded: tuple[LoadedArchive, ...]
+    superseded: tuple[str, ...]
+    healed: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+    chain: Chain | None
+    kept: tuple[PutAside, ...]
+    tables: Mapping[str, TableFacts]
+    seconds: Mapping[str, float]
+    media: MediaRemoval
+
+
+def load_archives(
+    settings: ReceiverSettings, catalog: Catalog, names: Collection[str], clock: Clock
+) -> LoadReport:
+    """Load the admitted archives of these names, and retained later partials behind them.
+
+    Applying anything twice changes nothing; a load that is killed anywhere leaves the state
+    before it, and the next one heals what was left between commit, renaming and receipts. An
+    archive that cannot be applied is put aside with its reason, and the others are loaded.
+
+    Args:
+        names: names of admitted archives, without the prefix of waiting ones.
+
+    Raises:
+        LoadInProgressError: another load is working.
+        DigestMismatchError: the result is not the sender's state; nothing was changed.
+    """
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="load") as connection:
+        ensure_ledger(connection)
+        if settings.media_delete:
+            ensure_media_files(connection)
+        with load_lock(connection):
+            return _Loader(connection, settings, catalog, clock).load(names)
+
+
+@dataclass
+class _Loader:
+    connection: Connection
+    settings: ReceiverSettings
+    catalog: Catalog
+    clock: Clock
+    refused: list[Refusal] = field(default_factory=list)
+
+    def load(self, names: Collection[str]) -> LoadReport:
+        if names:
+            # No other load installs pictures now, so an unfinished one was left by a killed load.
+            clean_leftovers(self.settings.receiver_media_fldr)
+        at_hand, outcome = self._load_what_can_be(names)
+        plan = at_hand.plan
+        for candidate in (*plan.apply, *plan.superseded, *plan.healed):
+            mark_applied(self._spool, at_hand.archives[candidate.archive_id])
+        for candidate in plan.held_back:
+            self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+        applied = [archive.manifest for archive in outcome.loaded]
+        media = remove_absent_media(self.connection, self.settings, applied)
+        acknowledge(self.settings, self.connection, self.clock)
+        clean_spool(self.settings, self.connection, self.clock)
+        return LoadReport(
+            outcome.loaded,
+            superseded=at_hand.names(plan.superseded),
+            healed=at_hand.names(plan.healed),
+            refused=tuple(self.refused),
+            chain=chain_in(read_ledger(self.connection)),
+            kept=parked_by_load(self._spool),
+            tables=outcome.tables,
+            seconds=outcome.seconds,
+            media=media,
+        )
+
+    @property
+    def _spool(self) -> Path:
+        return self.settings.remote_bkp_fldr
+
+    def _load_what_can_be(self, names: Collection[str]) -> tuple[ArchivesAtHand, LoadOutcome]:
+        """Each refused archive leaves the spool's queue, so this ends."""
+        while True:
+            try:
+                at_hand = archives_at_hand(self._spool, names, read_ledger(self.connection))
+                session = LoadSession(
+                    self.connection, self.catalog, self.settings.receiver_media_fldr, at_hand
+                )
+                outcome = session.run(
+                    self.clock,
+                    guard_percent=self.settings.delete_guard,
+                    allowed=read_allowed(self.connection),
+                    remembers_media=self.settings.media_delete,
+                )
+            except ArchiveRefusedError as refusal:
+                self._put_aside(refusal.archive, refusal.error)
+                self.connection.execute("DISCARD TEMP")
+            else:
+                return at_hand, outcome
+
+    def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
+        if isinstance(error, ParkedError):
+            # It was admitted, so its last byte was read.
+            park(self._spool, archive, error, at=self.clock(), sound=True)
+        else:
+            quarantine(self._spool, archive, error, at=self.clock())
+        self.refused.append(Refusal(archive.path.name, error))
+
+
+def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:
+    late = ", ".join(at_hand.names(at_hand.plan.held_back))
+    return HeldBackError(
+        f"{late} came late, and a later archive that was applied is no longer in the spool to be"
+        " applied behind it",
+        remedy="nothing; the receiver keeps its newer state, and the next complete repairs",
+    )

@@ -1,0 +1,290 @@
+"""The second half of a load: one transaction that merges archive after archive, or nothing.
+
+It compares the result with the archives' digests and writes the ledger. Until it commits, readers
+see the state before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import has_cut_times
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
+from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.cut_times import give_back_microseconds
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.kept_rows import KeptRows
+from ar_sync_pipeline.postgres.ledger import record
+from ar_sync_pipeline.postgres.load_tables import LoadTables
+from ar_sync_pipeline.postgres.media_files import remember_media
+from ar_sync_pipeline.postgres.merge import Merge, TablePlan, compute_merge
+from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
+from ar_sync_pipeline.postgres.sequences import advance_sequences
+from ar_sync_pipeline.postgres.snapshot import Clock
+from ar_sync_pipeline.postgres.target_table import count_rows
+from ar_sync_pipeline.postgres.verification import verify_digests, verify_row_count, verify_rows
+from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
+
+_NEVER_APPLICABLE = (CorruptArchiveError, SchemaError, MediaContentError, MediaNameError)
+
+
+@dataclass(frozen=True)
+class LoadedArchive:
+    """What the load of one archive did.
+
+    Attributes:
+        again: it had been applied before and was applied once more, behind an older one.
+        tables: rows added, changed and deleted by table.
+        chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
+        size_bytes: of the archive's file.
+        media_bytes: of the pictures that were installed or replaced.
+    """
+
+    manifest: Manifest
+    again: bool
+    tables: tuple[TablePlan, ...]
+    chunks: int
+    chunks_staged: int
+    media_installed: int
+    media_unchanged: int
+    size_bytes: int
+    media_bytes: int
+
+
+@dataclass(frozen=True)
+class LoadOutcome:
+    """What the merges of one load did together.
+
+    Attributes:
+        deletions: rows that are gone in the end, of the tables that travel.
+        tables: of the receiver, as its database describes them.
+        seconds: by phase: stage, media, merge, verify, commit.
+    """
+
+    loaded: tuple[LoadedArchive, ...]
+    deletions: tuple[Deletion, ...]
+    tables: Mapping[str, TableFacts]
+    seconds: Mapping[str, float]
+
+
+class LoadSession:
+    """A connection, the archives at hand, and what is done with them.
+
+    Args:
+        media: the media folder; None: pictures are not installed.
+    """
+
+    def __init__(
+        self, connection: Connection, catalog: Catalog, media: Path | None, at_hand: ArchivesAtHand
+    ) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._media = media
+        self._at_hand = at_hand
+        self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
+        self._rows_before: dict[str, int] = {}
+        self._watch = Stopwatch()
+
+    def run(
+        self,
+        clock: Clock,
+        *,
+        guard_percent: int,
+        allowed: Collection[str],
+        remembers_media: bool = False,
+    ) -> LoadOutcome:
+        """Carry out the plan.
+
+        Args:
+            guard_percent: share of a table that may be deleted without an operator's word.
+            allowed: names of archives that an operator has let through.
+            remembers_media: note which files the archives list, so that they may be removed once
+                the sender has them no longer.
+
+        Raises:
+            ArchiveRefusedError: one archive cannot be applied; the others may be, without it.
+            DigestMismatchError: the result is not the sender's state; nothing was changed.
+        """
+        staged = self._stage()
+        with self._connection.transaction():
+            outcome = self._merge_all(staged)
+            self._check_deletions(outcome, guard_percent, allowed)
+            for archive in staged:
+                for table in archive.tables:
+                    advance_sequences(self._connection, table.manifest, table.target.facts)
+            for loaded in outcome.loaded:
+                plan = [table.as_dict() for table in loaded.tables]
+                record(self._connection, loaded.manifest, clock(), superseded=False, plan=plan)
+                if remembers_media:
+                    remember_media(self._connection, loaded.manifest)
+            for candidate in self._at_hand.plan.superseded:
+                manifest = self._at_hand.manifests[candidate.archive_id]
+                record(self._connection, manifest, clock(), superseded=True, plan=[])
+        self._watch.lap("commit")
+        return outcome
+
+    def preview(self) -> LoadOutcome:
+        """Carry out the plan and take it back: what `run` would do, to the row.
+
+        Raises:
+            ArchiveRefusedError: one archive cannot be applied.
+            DigestMismatchError: the result would not be the sender's state.
+        """
+        staged = self._stage()
+        with self._connection.transaction(force_rollback=True):
+            return self._merge_all(staged)
+
+    def _stage(self) -> list[StagedArchive]:
+        at_hand = self._at_hand
+        stager = ArchiveStager(
+            self._connection, self._catalog, self._tables, self._media, at_hand, self._watch
+        )
+        staged = []
+        for number, candidate in enumerate(at_hand.plan.apply):
+            with self._blaming(candidate.archive_id):
+                staged.append(stager.stage(number, candidate.archive_id))
+        return staged
+
+    def _merge_all(self, staged: Sequence[StagedArchive]) -> LoadOutcome:
+        kept = self._keeper(staged) if len(staged) > 1 else None
+        loaded = []
+        for number, archive in enumerate(staged):
+            with self._blaming(archive.manifest.archive_id):
+                plan = self._merge(number, archive, kept, _relations(staged[number + 1 :]))
+                loaded.append(self._summary(archive, plan))
+        if kept is not None:
+            with self._blaming(staged[-1].manifest.archive_id):
+                kept.restore(_relations(staged))
+            gone = kept.lost()
+        else:
+            gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
+        deletions = self._deletions(gone)
+        self._watch.lap("merge")
+        return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
+
+    def _keeper(self, staged: Sequence[StagedArchive]) -> KeptRows:
+        targets = {t.target.name: t.target for archive in staged for t in archive.tables}
+        schema = self._catalog.schema_name
+        return KeptRows(LoadTables(self._connection, schema, self._tables, targets))
+
+    def _merge(
+        self,
+        number: int,
+        archive: StagedArchive,
+        kept: KeptRows | None,
+        later: Mapping[str, Sequence[sql.Identifier]],
+    ) -> tuple[TablePlan, ...]:
+        if has_cut_times(archive.manifest):
+            for staged in archive.tables:
+                give_back_microseconds(self._connection, staged)
+        merge = compute_merge(
+            self._connection,
+            self._catalog.schema_name,
+            self._tables,
+            {staged.target.name: staged.target for staged in archive.tables},
+            archive.tables,
+            f"ar_sync_merge_{number}",
+            loose=archive.manifest.archive_id in self._at_hand.plan.loose,
+        )
+        plan = tuple(merge.plan(later))
+        self._count_before(merge)
+        if kept is not None:
+            kept.remember(merge.doomed, final=archive.manifest.kind is ArchiveKind.COMPLETE)
+        merge.carry_out()
+        self._watch.lap("merge")
+        for staged in archive.tables:
+            if archive.comparable and staged.has_every_column:
+                verify_digests(self._connection, staged)
+            else:
+                verify_rows(self._connection, staged)
+            verify_row_count(self._connection, staged)
+        self._watch.lap("verify")
+        return plan
+
+    def _count_before(self, merge: Merge) -> None:
+        for table, count in merge.doomed.counts.items():
+            if count and table not in self._rows_before:
+                self._rows_before[table] = self._rows_of(table)
+
+    def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
+        return tuple(
+            Deletion(table, self._rows_before[table], count, emptied=self._rows_of(table) == 0)
+            for table, count in sorted(gone.items())
+            if count and self._catalog.travels(table)
+        )
+
+    def _rows_of(self, table: str) -> int:
+        return count_rows(self._connection, self._catalog.schema_name, table)
+
+    def _check_deletions(
+        self, outcome: LoadOutcome, guard_percent: int, allowed: Collection[str]
+    ) -> None:
+        found = suspicious(outcome.deletions, guard_percent)
+        if not found:
+            return
+        tables = {deletion.table for deletion in found}
+        for loaded in outcome.loaded:
+            name = loaded.manifest.name.applied
+            deletes = any(plan.deleted and plan.table in tables for plan in loaded.tables)
+            if deletes and not loaded.again and name not in allowed:
+                raise self._refused(loaded.manifest.archive_id, _guard_error(name, found))
+
+    @contextmanager
+    def _blaming(self, archive_id: UUID) -> Iterator[None]:
+        """Say which archive it was, so that the others can be loaded without it."""
+        try:
+            yield
+        except _NEVER_APPLICABLE as error:
+            raise self._refused(archive_id, error) from error
+        except ParkedError as error:
+            raise self._refused(self._at_hand.new_before(archive_id), error) from error
+
+    def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
+        return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
+
+    def _summary(self, archive: StagedArchive, tables: tuple[TablePlan, ...]) -> LoadedArchive:
+        unchanged = archive.media.count(Outcome.UNCHANGED)
+        return LoadedArchive(
+            archive.manifest,
+            archive.manifest.archive_id in self._at_hand.known,
+            tables,
+            chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
+            chunks_staged=sum(len(staged.differing) for staged in archive.tables),
+            media_installed=len(archive.media) - unchanged,
+            media_unchanged=unchanged,
+            size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
+            media_bytes=archive.media_bytes,
+        )
+
+
+def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifier]]:
+    """The staging tables of some archives, by the table that they are for."""
+    relations: dict[str, list[sql.Identifier]] = {}
+    for archive in archives:
+        for staged in archive.tables:
+            relations.setdefault(staged.target.name, []).append(staged.relation)
+    return relations
+
+
+def _guard_error(name: str, found: Sequence[Deletion]) -> DeleteGuardError:
+    return DeleteGuardError(
+        f"{name} is kept from loading: {'; '.join(map(str, found))}",
+        remedy=f"if the sender really deleted them, run `ar-sync allow {name}` at the receiver;"
+        " `ar-sync plan` shows all that the load would do",
+    )

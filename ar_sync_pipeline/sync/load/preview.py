@@ -1,0 +1,118 @@
+"""What a load of one archive would do, found out by doing it and taking it back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_allowed, read_ledger
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
+from ar_sync_pipeline.sync.load.admit import describe_receiver, examine
+from ar_sync_pipeline.sync.load.delete_guard import suspicious
+from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
+from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
+
+
+class Verdict(StrEnum):
+    """What would become of an archive."""
+
+    APPLIED = "applied"
+    ALREADY_APPLIED = "already applied"
+    SUPERSEDED = "superseded"
+    HELD_BACK = "held back"
+    GUARDED = "kept by the delete guard"
+    PARKED = "parked"
+    QUARANTINED = "quarantined"
+
+    @property
+    def is_fine(self) -> bool:
+        """Whether nobody has to do anything."""
+        return self in {Verdict.APPLIED, Verdict.ALREADY_APPLIED, Verdict.SUPERSEDED}
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a load would do if this archive were the only one that waits.
+
+    Attributes:
+        reason: why it would not be applied; empty otherwise.
+        loaded: what each archive of the load does, this one first; those behind it are applied
+            once more.
+        warnings: what an operator should know although it would be applied.
+    """
+
+    name: str
+    verdict: Verdict
+    reason: str = ""
+    loaded: tuple[LoadedArchive, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path) -> Preview:
+    """Read an archive to its last byte, stage and merge it, and roll everything back.
+
+    Readers see nothing of it; pictures and sequences are left alone. Loads wait meanwhile.
+
+    Args:
+        path: of the archive, anywhere; its file name must be that of an archive.
+
+    Raises:
+        NoArchiveError: there is no file of an archive's name.
+        LoadInProgressError: a load is working.
+    """
+    archive = _archive_at(path)
+    name, warnings = archive.name.applied, list[str]()
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="plan") as connection:
+        ensure_ledger(connection)
+        try:
+            receiver = describe_receiver(connection, settings, catalog)
+            examine(archive.path, settings, receiver, warnings)
+            with load_lock(connection):
+                at_hand = plan_for(settings.remote_bkp_fldr, [archive], read_ledger(connection))
+                decided = _decided(at_hand)
+                if decided is not None:
+                    return Preview(name, decided)
+                outcome = LoadSession(connection, catalog, None, at_hand).preview()
+        except ArchiveRefusedError as refusal:
+            return _refused(name, refusal.error)
+        except (ParkedError, TerminalError) as error:
+            return _refused(name, error)
+        kept = suspicious(outcome.deletions, settings.delete_guard)
+        if kept and name not in read_allowed(connection):
+            reason = f"{'; '.join(map(str, kept))}: run `ar-sync allow {name}` to let it through."
+            return Preview(name, Verdict.GUARDED, reason, outcome.loaded, tuple(warnings))
+        return Preview(name, Verdict.APPLIED, "", outcome.loaded, tuple(warnings))
+
+
+def _archive_at(path: Path) -> SpooledArchive:
+    name = ArchiveName.parse(path.name)
+    if name is None or not path.is_file():
+        raise NoArchiveError(
+            f"{path} is not the file of an archive",
+            remedy="name a file backup_<kind>_<instant>.tar of the spool, waiting or parked",
+        )
+    applied = path.name == name.applied
+    state = SpoolState.APPLIED if applied else SpoolState.WAITING
+    return SpooledArchive(name, path, state, path.stat().st_size)
+
+
+def _decided(at_hand: ArchivesAtHand) -> Verdict | None:
+    plan = at_hand.plan
+    if plan.apply:
+        return None
+    if plan.held_back:
+        return Verdict.HELD_BACK
+    return Verdict.SUPERSEDED if plan.superseded else Verdict.ALREADY_APPLIED
+
+
+def _refused(name: str, error: ArSyncError) -> Preview:
+    parked = isinstance(error, ParkedError)
+    return Preview(name, Verdict.PARKED if parked else Verdict.QUARANTINED, str(error))

@@ -1,0 +1,78 @@
+"""Archives that lie parked or in quarantine and still matter, whichever run put them there.
+
+A run looks at some archives only, so what it refused itself says little about what is still wrong:
+a parked complete is no less parked after a run that loaded partials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveError
+from ar_sync_pipeline.postgres.ledger import AppliedArchive
+from ar_sync_pipeline.spool.reasons import Reason, read_reason
+from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_quarantined
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, StillArrivingError
+from ar_sync_pipeline.sync.load.load_plan import chain_in
+
+_OF_THE_GATE = frozenset(
+    error.__name__
+    for error in (ArchiveParkedError, NewerFormatError, StillArrivingError, UnreadableArchiveError)
+)
+
+
+@dataclass(frozen=True)
+class PutAside:
+    """An archive that was not applied, and why.
+
+    Attributes:
+        name: of the archive, without the prefix of waiting ones.
+    """
+
+    name: str
+    reason: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """One sentence for people: the problem, then the remedy."""
+        return f"{self.reason}: {self.remedy}."
+
+
+def parked_by_gate(spool: Path) -> tuple[PutAside, ...]:
+    """Archives that wait for the receiver's schema, rights or version, oldest first."""
+    return tuple(_put_aside(a, r) for a, r in _parked(spool) if _is_the_gates(r))
+
+
+def parked_by_load(spool: Path) -> tuple[PutAside, ...]:
+    """Archives that fit and wait for something else, such as an operator's word."""
+    return tuple(_put_aside(a, r) for a, r in _parked(spool) if not _is_the_gates(r))
+
+
+def lost_in_quarantine(spool: Path, ledger: Sequence[AppliedArchive]) -> tuple[PutAside, ...]:
+    """Quarantined archives of which nothing has yet brought what they held.
+
+    Once the unbroken chain has passed an archive's snapshot, another one has.
+    """
+    chain = chain_in(ledger)
+    return tuple(
+        _put_aside(archive, read_reason(archive.path))
+        for archive in list_quarantined(spool)
+        if chain is None or archive.name.snapshot_at > chain.until
+    )
+
+
+def _parked(spool: Path) -> list[tuple[SpooledArchive, Reason | None]]:
+    return [(archive, read_reason(archive.path)) for archive in list_parked(spool)]
+
+
+def _is_the_gates(reason: Reason | None) -> bool:
+    return reason is not None and reason.error in _OF_THE_GATE
+
+
+def _put_aside(archive: SpooledArchive, reason: Reason | None) -> PutAside:
+    name = archive.name.applied
+    if reason is None:
+        return PutAside(name, f"{name} lies in {archive.path.parent}", "look why")
+    return PutAside(name, reason.reason, reason.remedy)

@@ -1,0 +1,98 @@
+"""What a complete takes out of the receiver's media folder (``AR_SYNC_MEDIA_DELETE``).
+
+Only files that an applied archive once listed, that still hold the bytes which it described, and
+that neither the newest complete nor an archive behind it lists. It follows the commit: a removal
+that is cut short is finished by the next complete.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.media.remove import Removal, remove_media
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.media_files import (
+    count_media,
+    forget_media,
+    media_listed_before,
+)
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+
+_FILES_AT_ONCE = 1000
+
+
+@dataclass(frozen=True)
+class MediaRemoval:
+    """What became of the files that the sender no longer has.
+
+    Attributes:
+        removed: how many are gone.
+        warning: why others are still there, a sentence; None if nothing is to be said.
+    """
+
+    removed: int = 0
+    warning: str | None = None
+
+
+def remove_absent_media(
+    connection: Connection, settings: ReceiverSettings, applied: Sequence[Manifest]
+) -> MediaRemoval:
+    """Remove what the newest complete among the archives just applied no longer lists.
+
+    Args:
+        applied: in their order.
+    """
+    completes = [m.snapshot_at for m in applied if m.kind is ArchiveKind.COMPLETE]
+    if not settings.media_delete or not completes:
+        return MediaRemoval()
+    newest = max(completes)
+    kept = _suspicion(connection, settings.delete_guard, newest)
+    if kept is not None:
+        return MediaRemoval(warning=kept)
+    return _remove(connection, settings, newest)
+
+
+def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | None:
+    known = count_media(connection)
+    absent = count_media(connection, listed_before=newest)
+    files = Deletion("media", known, absent, emptied=absent == known)
+    if not suspicious([files], percent):
+        return None
+    return (
+        f"{absent:,} of {known:,} media files are no longer at the sender, and none was removed:"
+        " look whether its media folder is mounted and AR_SYNC_MEDIA_PATTERNS unchanged; if they"
+        " are really gone, set AR_SYNC_DELETE_GUARD=100 for the load of the next complete."
+    )
+
+
+def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime) -> MediaRemoval:
+    folder, removed, refused = settings.receiver_media_fldr, 0, dict[str, str]()
+    settled = list[str]()
+    for file in media_listed_before(connection, newest):
+        try:
+            outcome = remove_media(
+                folder, file.path, size_bytes=file.size_bytes, sha256=file.sha256
+            )
+        except OSError as error:
+            refused[file.path] = error.strerror or str(error)
+            continue
+        removed += outcome is Removal.REMOVED
+        settled.append(file.path)
+        if len(settled) >= _FILES_AT_ONCE:
+            forget_media(connection, settled)
+            settled.clear()
+    forget_media(connection, settled)
+    if not refused:
+        return MediaRemoval(removed)
+    path, reason = next(iter(refused.items()))
+    return MediaRemoval(
+        removed,
+        f"{len(refused):,} media files that the sender no longer has cannot be removed, such as"
+        f" {path!r} ({reason}): give this account the right to change {folder}; the next complete"
+        " tries again.",
+    )

@@ -1,0 +1,169 @@
+"""The first half of a load: archives streamed once, rows into staging tables, pictures installed.
+
+Only the chunks that differ from what the receiver holds are staged. Nothing that readers see is
+changed here but pictures, which are there before the rows that name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.chunk_member import decompress_chunk
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.media.install import Outcome, install_media
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.row_writing import ensure_source_values
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.staging import (
+    StagedTable,
+    create_staging,
+    finish_staging,
+    settled_chunks,
+    stage_changed_keys,
+    stage_chunk,
+)
+from ar_sync_pipeline.postgres.table_order import parents_first
+from ar_sync_pipeline.postgres.target_table import TargetTable, target_tables
+from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.stopwatch import Stopwatch
+
+
+@dataclass
+class StagedArchive:
+    """An archive whose rows lie in staging tables.
+
+    Attributes:
+        comparable: whether this receiver's digests agree with the sender's.
+        tables: parents before children.
+        media: what became of its pictures.
+        media_bytes: of the pictures that were installed or replaced.
+    """
+
+    manifest: Manifest
+    comparable: bool
+    tables: list[StagedTable] = field(default_factory=list)
+    media: list[Outcome] = field(default_factory=list)
+    media_bytes: int = 0
+
+
+class ArchiveStager:
+    """Stages the archives of one plan.
+
+    Args:
+        tables: every table of the receiver's schema.
+        media: the media folder; None: pictures are not installed.
+        watch: counts the seconds of rows and of pictures.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        tables: Mapping[str, TableFacts],
+        media: Path | None,
+        at_hand: ArchivesAtHand,
+        watch: Stopwatch,
+    ) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._tables = tables
+        self._media = media
+        self._at_hand = at_hand
+        self._watch = watch
+        self._probe = probe_digest(connection)
+        self._last_holder = _last_holders(at_hand)
+
+    def stage(self, number: int, archive_id: UUID) -> StagedArchive:
+        """Stream one archive.
+
+        Args:
+            number: of the archive in the plan, for the names of its staging tables.
+
+        Raises:
+            CorruptArchiveError: the archive was damaged after it had been admitted.
+            SchemaError: a member does not hold rows of its table.
+        """
+        with open_archive(self._at_hand.path(archive_id)) as reader:
+            manifest = reader.manifest
+            archive = StagedArchive(manifest, manifest.digest_probe == self._probe)
+            for target in self._in_order(manifest):
+                staged = self._prepare(number, archive, target)
+                create_staging(self._connection, staged)
+                archive.tables.append(staged)
+            self._read_members(reader, archive)
+        for staged in archive.tables:
+            finish_staging(self._connection, staged)
+        self._watch.lap("stage")
+        return archive
+
+    def _in_order(self, manifest: Manifest) -> list[TargetTable]:
+        shipped = {table.name: table for table in manifest.tables}
+        targets = target_tables(self._catalog, self._tables, manifest.tables)
+        return [targets[name] for name in parents_first(self._tables) if name in shipped]
+
+    def _prepare(self, number: int, archive: StagedArchive, target: TargetTable) -> StagedTable:
+        table = next(table for table in archive.manifest.tables if table.name == target.name)
+        complete = archive.manifest.kind is ArchiveKind.COMPLETE
+        ensure_source_values(self._connection, target)
+        settled = (
+            settled_chunks(self._connection, target, table)
+            if complete and archive.comparable
+            else frozenset()
+        )
+        name = f"{number}_{len(archive.tables)}"
+        return StagedTable(
+            target,
+            table,
+            sql.Identifier("pg_temp", f"ar_sync_stage_{name}"),
+            complete,
+            settled,
+            sql.Identifier("pg_temp", f"ar_sync_changed_{name}") if table.changed_keys else None,
+        )
+
+    def _read_members(self, reader: ArchiveReader, archive: StagedArchive) -> None:
+        """Put each member where it belongs."""
+        rows = {
+            chunk.member: (table, chunk) for table in archive.tables for chunk in table.differing
+        }
+        keys = {
+            chunk.member: (table, chunk)
+            for table in archive.tables
+            if (chunk := table.manifest.changed_keys) is not None
+        }
+        media = {
+            entry.member: entry
+            for entry in archive.manifest.media
+            if self._last_holder[entry.path] == archive.manifest.archive_id
+        }
+        for member, stream in reader.members():
+            if member in rows:
+                table, chunk = rows[member]
+                stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
+            elif member in keys:
+                table, chunk = keys[member]
+                stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
+            elif member in media and self._media is not None:
+                self._watch.lap("stage")
+                outcome = install_media(stream, media[member], self._media)
+                archive.media.append(outcome)
+                if outcome is not Outcome.UNCHANGED:
+                    archive.media_bytes += media[member].size_bytes
+                self._watch.lap("media")
+
+
+def _last_holders(at_hand: ArchivesAtHand) -> dict[str, UUID]:
+    """The archive whose version of a picture counts: the last one in the plan's order."""
+    return {
+        entry.path: candidate.archive_id
+        for candidate in at_hand.plan.apply
+        for entry in at_hand.manifests[candidate.archive_id].media
+    }

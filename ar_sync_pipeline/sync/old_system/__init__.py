@@ -1,0 +1,1 @@
+"""Archives of the old system, taken over as the product's own."""

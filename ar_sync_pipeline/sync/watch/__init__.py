@@ -1,0 +1,1 @@
+"""What operators ask and are told: the way to the receiver, the lag, incidents."""

@@ -1,0 +1,58 @@
+"""A test message through every channel of a side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ar_sync_pipeline.alerts.delivery import Clock
+from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
+
+
+@dataclass(frozen=True)
+class TriedChannel:
+    """What became of a test message.
+
+    Attributes:
+        target: where it went, for people; of an address that may be secret only that it is set.
+        problem: why it did not get through.
+    """
+
+    channel: str
+    target: str
+    sent: bool
+    problem: str | None = None
+
+    @property
+    def in_words(self) -> str:
+        """One line for people."""
+        if self.sent:
+            return f"sent to {self.target}"
+        return self.problem or self.target
+
+
+def send_tests(settings: SenderSettings | ReceiverSettings, clock: Clock) -> list[TriedChannel]:
+    """Try every channel; one that fails does not keep the others back."""
+    alerts = open_alerts(settings, clock)
+    text = f"A test of the alerts of the {alerts.side}. If you read this, they get through."
+    tried = []
+    if mail := alerts.mail:
+        target = f"{', '.join(settings.admins)} by {settings.email_host}:{settings.email_port}"
+        tried.append(_try("mail", target, lambda: mail.send_test(text)))
+    else:
+        tried.append(TriedChannel("mail", "not configured (AR_SYNC_ADMINS)", sent=False))
+    if webhook := alerts.webhook:
+        tried.append(_try("webhook", "the webhook", lambda: webhook.send_test(text)))
+    else:
+        tried.append(TriedChannel("webhook", "not configured (AR_SYNC_WEBHOOK_URL)", sent=False))
+    return tried
+
+
+def _try(channel: str, target: str, send: Callable[[], None]) -> TriedChannel:
+    try:
+        send()
+    except DeliveryError as error:
+        return TriedChannel(channel, target, sent=False, problem=str(error))
+    return TriedChannel(channel, target, sent=True)

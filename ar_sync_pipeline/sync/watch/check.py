@@ -1,0 +1,102 @@
+"""The connectivity check of the sender: the whole way to the receiver, and back to its receipts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
+from ar_sync_pipeline.spool.position import POSITION_FILE, parse_position
+from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
+from ar_sync_pipeline.sync.dump.publish import endpoint
+
+
+@dataclass(frozen=True)
+class EndpointCheck:
+    """What the check found.
+
+    Attributes:
+        steps: all of them in order; those behind the one that failed were not tried.
+    """
+
+    steps: tuple[ProbeStep, ...]
+
+    @property
+    def failed(self) -> ProbeStep | None:
+        """The step that failed; None if archives can be published."""
+        return next((s for s in self.steps if s.outcome is ProbeOutcome.FAILED), None)
+
+    @property
+    def warnings(self) -> tuple[ProbeStep, ...]:
+        """Steps that passed, and say what should be better."""
+        return tuple(s for s in self.steps if s.outcome is ProbeOutcome.WARNED)
+
+    @property
+    def seconds(self) -> float:
+        """All steps together."""
+        return sum(step.seconds for step in self.steps)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Everything that was measured, by names that end with their unit."""
+        tried = [s for s in self.steps if s.outcome is not ProbeOutcome.NOT_TRIED]
+        found = {f"{_key(step.name)}_seconds": step.seconds for step in tried}
+        for step in tried:
+            found |= step.figures
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable shape of ``ar-sync check --json``."""
+        return {
+            "ok": self.failed is None,
+            "warnings": len(self.warnings),
+            "seconds": round(self.seconds, 3),
+            "steps": [
+                {
+                    "name": step.name,
+                    "outcome": str(step.outcome),
+                    "seconds": round(step.seconds, 4),
+                    "detail": step.detail,
+                    "remedy": step.remedy,
+                    "figures": {name: round(value, 4) for name, value in step.figures.items()},
+                }
+                for step in self.steps
+            ],
+        }
+
+
+def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
+    """Walk the whole way of an archive with a test file; nothing is left behind.
+
+    It ends within two minutes whatever hangs, and what is wrong on the way is a step that failed,
+    not an error.
+    """
+    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+
+    def judge(name: str, content: bytes) -> None:
+        if name == POSITION_FILE:
+            parse_position(content, signing_key=key)
+        elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
+            parse_receipt(content, signing_key=key)
+
+    steps = probe(
+        endpoint(settings),
+        settings.remote_bkp_fldr,
+        clock=clock,
+        judge_receipt=judge,
+        free_floor_percent=settings.free_space_floor,
+    )
+    return EndpointCheck(tuple(steps))
+
+
+def milliseconds(step: ProbeStep) -> str:
+    """How long a step took, for a table; empty for one that was not tried."""
+    return "" if step.outcome is ProbeOutcome.NOT_TRIED else f"{1000 * step.seconds:.1f}"
+
+
+def _key(name: str) -> str:
+    return name.replace(" ", "_")

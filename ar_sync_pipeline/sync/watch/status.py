@@ -1,0 +1,154 @@
+"""The state of the whole in one table, on either side (design, section 10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import (
+    SpoolState,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
+from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
+from ar_sync_pipeline.sync.dump.sent_archives import read_sent
+from ar_sync_pipeline.sync.dump.watermark import unacknowledged
+from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
+
+
+@dataclass(frozen=True)
+class StateCount:
+    """How many archives are in one state.
+
+    Attributes:
+        newest: the name of the newest one; empty if there is none.
+        note: what an operator should know of them.
+    """
+
+    state: str
+    count: int
+    newest: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One side's view.
+
+    Attributes:
+        side: ``sender`` or ``receiver``.
+        link_is_up: whether the receiver could be asked; always true on the receiver itself.
+    """
+
+    side: str
+    lag: Lag
+    archives: tuple[StateCount, ...]
+    link_is_up: bool = True
+
+
+def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
+    """Look at the ledger and into the spool.
+
+    Raises:
+        DatabaseUnreachableError: the receiver's database is not there.
+        SpoolMissingError: the spool is not there.
+    """
+    spool = settings.remote_bkp_fldr
+    with connect(
+        settings.receiver_database_url.get_secret_value(), application="status"
+    ) as connection:
+        ensure_ledger(connection)
+        ledger = read_ledger(connection)
+    chain = chain_in(ledger)
+    old = list_old_archives(spool, ZoneInfo(settings.timezone))
+    waiting, parked, refused = (
+        [*found, *(archive for archive in old if archive.state is state)]
+        for found, state in (
+            (list_waiting(spool), SpoolState.WAITING),
+            (list_parked(spool), SpoolState.PARKED),
+            (list_quarantined(spool), SpoolState.QUARANTINED),
+        )
+    )
+    reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
+    lag = explain_lag(
+        chain.until if chain else None,
+        now,
+        timedelta(minutes=settings.partial_interval),
+        Backlog(
+            holes=len(chain.holes) if chain else 0,
+            waiting=len(waiting),
+            parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
+        ),
+    )
+    applied = [line for line in ledger if not line.superseded]
+    superseded = [line for line in ledger if line.superseded]
+    return Status(
+        "receiver",
+        lag,
+        (
+            _count("waiting", [a.name.applied for a in waiting]),
+            _count("applied", [line.name for line in applied]),
+            _count("superseded", [line.name for line in superseded]),
+            _count(
+                "parked",
+                [a.name.applied for a in parked],
+                "; ".join(reason.reason for _, reason in reasons if reason),
+            ),
+            _count(
+                "quarantined",
+                [a.name.applied for a in refused],
+                "; ".join(reason.reason for a in refused if (reason := read_reason(a.path))),
+            ),
+        ),
+    )
+
+
+def sender_status(settings: SenderSettings, now: datetime) -> Status:
+    """Look at the sender's journal, and over SFTP at the receiver's position and spool.
+
+    Raises:
+        TerminalError: the host key, the login or the spool is wrong.
+    """
+    view, sent = look_at_receiver(settings), read_sent(settings.tmp_bkp_fldr)
+    position = view.position
+    lag = explain_lag(
+        position.watermark.snapshot_at if position and position.watermark else None,
+        now,
+        timedelta(minutes=settings.partial_interval),
+        Backlog(
+            holes=position.holes if position else 0,
+            waiting=len(view.waiting or ()),
+            parked=[parked.reason for parked in position.parked] if position else [],
+        ),
+    )
+    late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
+    return Status(
+        "sender",
+        lag,
+        (
+            _count("sent", [a.name for a in sent], "of the last days"),
+            _count("not acknowledged", [a.name for a in late]),
+            _count("waiting", sorted(view.waiting or ())),
+            _count(
+                "parked",
+                [parked.archive for parked in position.parked] if position else [],
+                "; ".join(parked.reason for parked in position.parked) if position else "",
+            ),
+            StateCount("quarantined", position.quarantined if position else 0),
+        ),
+        link_is_up=view.waiting is not None,
+    )
+
+
+def _count(state: str, names: Sequence[str], note: str = "") -> StateCount:
+    newest = max(names, key=lambda name: name.rpartition("_")[2], default="")
+    return StateCount(state, len(names), newest, note if names else "")
