@@ -26,13 +26,14 @@ from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.fix_live_instance import DAEMON, SENDER, LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import DAEMON, LiveInstance
 from ar_sync_pipeline_tests.fix_sites import rows
 
 _LAUNCH = """
-mutation ($job: String!, $location: String!) {
+mutation ($job: String!, $tags: [ExecutionTag!]!) {
   launchPipelineExecution(executionParams: {
-    selector: {jobName: $job, repositoryName: "__repository__", repositoryLocationName: $location}
+    selector: {jobName: $job, repositoryName: "__repository__", repositoryLocationName: "sender"}
+    executionMetadata: {tags: $tags}
   }) { __typename ... on PythonError { message } }
 }
 """
@@ -99,9 +100,10 @@ class Watch:
         self._live = live
         self._receiver = live.deployment.receiver_url
 
-    def launch(self, job: str, location: str) -> None:
+    def launch(self, job: str, **tags: str) -> None:
         """As an operator does in the UI."""
-        answer = self._live.graphql(_LAUNCH, job=job, location=location)
+        given = [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]
+        answer = self._live.graphql(_LAUNCH, job=job, tags=given)
         name = answer["launchPipelineExecution"]["__typename"]
         assert name == "LaunchRunSuccess", answer
 
@@ -130,7 +132,12 @@ class Watch:
     def kill_worker(self, job: str, url: str) -> None:
         """``kill -9`` of the job's next worker, in the middle of its work on a database."""
         with held_up(url):
-            self.launch("partial_dump", SENDER)
+            window = _windows().get_last_partition_key() or ""
+            self.launch(
+                "partial_dump",
+                asset_partition_range_start=window,
+                asset_partition_range_end=window,
+            )
             run_id, pid = self._live.until(lambda: self._waiting_run(job, url), f"{job} works", 90)
             os.kill(pid, signal.SIGKILL)
             self._live.until(lambda: self._failed(run_id), "the killed run is noticed")
@@ -150,10 +157,9 @@ class Watch:
 
     def missing_windows(self) -> list[str]:
         """Windows without an archive between the first and the last that have one."""
-        windows = window_partitions(datetime.now(UTC), days_back=30, interval_minutes=1)
-        keys = windows.get_partition_keys()[-60:]
+        keys = _windows().get_partition_keys()[-60:]
         found = self._live.instance.get_status_by_partition(
-            archive_key(ArchiveKind.PARTIAL), keys, windows
+            archive_key(ArchiveKind.PARTIAL), keys, _windows()
         )
         assert found is not None
         done = [found.get(key) is AssetPartitionStatus.MATERIALIZED for key in keys]
@@ -165,6 +171,10 @@ class Watch:
     def _failed(self, run_id: str) -> bool:
         run = self._live.instance.get_run_by_id(run_id)
         return run is not None and run.status is dg.DagsterRunStatus.FAILURE
+
+
+def _windows() -> dg.TimeWindowPartitionsDefinition:
+    return window_partitions(datetime.now(UTC), days_back=1, interval_minutes=1)
 
 
 @contextmanager
@@ -228,7 +238,7 @@ def test_a_troubled_day_ends_equal_without_a_gap_and_with_one_mail_a_cause(
             live.start(DAEMON)
             watch.wait_for_another(ArchiveKind.PARTIAL)
             production.end()
-            watch.launch("complete_dump", SENDER)
+            watch.launch("complete_dump")
             watch.wait_for_another(ArchiveKind.COMPLETE)
             live.until(lambda: not watch.missing_windows(), "no window is missing", 150)
             live.until(lambda: len(told.mails) > 1, "the recovery mail", 90)
