@@ -6,6 +6,8 @@ from functools import wraps
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+
 Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
 Step = Callable[[dg.AssetExecutionContext], Results]
 
@@ -51,26 +53,13 @@ def _tell(
     Dagster cannot take it as an output: it would look up to which windows the inputs belong.
     """
     if isinstance(result, dg.AssetCheckResult):
-        context.log_event(_evaluation(result))
+        context.log_event(evaluation_of(result))
         return
     if result.asset_key is None:
         raise ValueError("a result names its asset where several are made together")
     context.log_event(dg.AssetMaterialization(result.asset_key, metadata=result.metadata))
     for check in result.check_results or ():
-        context.log_event(_evaluation(check))
-
-
-def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    if result.asset_key is None or result.check_name is None:
-        raise ValueError("a result names its asset and its check where several are made together")
-    return dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey.from_coercible(result.asset_key),
-        check_name=result.check_name,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-    )
+        context.log_event(evaluation_of(check))
 
 
 def _selected(

@@ -11,6 +11,7 @@ import dagster as dg
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 
 _INTERVAL_SECONDS = 60
 
@@ -67,22 +68,11 @@ def standing_check_sensor(
         news = f"{found.result.passed} {found.news}"
         if news == context.cursor and _recorded(context.instance, spec) == found.result.passed:
             return dg.SkipReason(found.result.description or "All is well, as at the last look.")
-        return dg.SensorResult(asset_events=[evaluation(spec, found.result)], cursor=news)
+        return dg.SensorResult(
+            asset_events=[evaluation_of(found.result, blocking=spec.blocking)], cursor=news
+        )
 
     return standing
-
-
-def evaluation(spec: dg.AssetCheckSpec, result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    """A check's result as an event that belongs to no run."""
-    return dg.AssetCheckEvaluation(
-        asset_key=spec.asset_key,
-        check_name=spec.name,
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-        blocking=spec.blocking,
-    )
 
 
 def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckResult:

@@ -6,7 +6,7 @@ old while nothing runs. A tick starts no run: it writes an evaluation, and only 
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.receiver.postprocess_checks import check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
@@ -30,17 +30,6 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
         seen = " ".join(f"{r.check_name}={r.passed}:{r.description or ''}" for r in results)
         if seen == context.cursor:
             return dg.SkipReason("Nothing has changed since the last look.")
-        return dg.SensorResult(asset_events=[_evaluation(r) for r in results], cursor=seen)
+        return dg.SensorResult(asset_events=[evaluation_of(r) for r in results], cursor=seen)
 
     return untransformed_rows
-
-
-def _evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
-    return dg.AssetCheckEvaluation(
-        asset_key=postprocessed_key(),
-        check_name=str(result.check_name),
-        passed=result.passed,
-        metadata=result.metadata,
-        severity=result.severity,
-        description=result.description,
-    )

@@ -1,0 +1,27 @@
+"""A check's result as an event, for where Dagster does not make it of the result itself."""
+
+import dagster as dg
+
+
+def evaluation_of(
+    result: dg.AssetCheckResult, *, blocking: bool = False
+) -> dg.AssetCheckEvaluation:
+    """What a step logs, or a sensor reports, of a check that nobody was asked to run.
+
+    Args:
+        blocking: as the check's specification says.
+
+    Raises:
+        ValueError: the result does not name its asset and its check.
+    """
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a result that is no step's own names its asset and its check")
+    return dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey.from_coercible(result.asset_key),
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+        blocking=blocking,
+    )
