@@ -58,9 +58,8 @@ class Line:
         """The process of a run, once it waits for the table that is held up."""
         locked = LOCKED.format(url.rpartition("/")[2].partition("?")[0])
         self.live.until(lambda: rows(url, locked), f"run {run_id} is at work")
-        pid = self.live.worker_pid(run_id)
-        assert pid is not None
-        return pid
+        # Dagster writes the event that names the process at its own pace.
+        return self.live.until(lambda: self.live.worker_pid(run_id), f"the process of {run_id}")
 
     def ends(self, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
         return self.live.until(lambda: self._ended(run_id, status), f"run {run_id} is {status}")
