@@ -41,7 +41,7 @@ from ar_sync_pipeline_tests.convergence.traffic import (
     transactions,
 )
 
-HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "25"))
+HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "12"))
 SHARDS = 1 if HISTORIES <= 25 else 8
 STEPS = 30
 # Shrinking takes minutes: it is for the person who looks at a failure.
