@@ -38,7 +38,8 @@ import shapely
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.schema import create_receiver_schema
-from ar_sync_pipeline.transform.transapp import TransformReport, run_transapp
+from ar_sync_pipeline.transform.transapp.report import TransformReport
+from ar_sync_pipeline.transform.transapp.run import run_transapp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

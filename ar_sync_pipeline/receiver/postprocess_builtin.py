@@ -10,7 +10,7 @@ import dagster as dg
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.postprocess import run_builtin
 from ar_sync_pipeline.transform.rejected_rows import Severity
-from ar_sync_pipeline.transform.transapp import RESULTS, TransformReport
+from ar_sync_pipeline.transform.transapp.report import RESULTS, TransformReport
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import shapely
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from ar_sync_pipeline.transform.transapp import TransformReport, run_transapp
+from ar_sync_pipeline.transform.transapp.report import TransformReport
+from ar_sync_pipeline.transform.transapp.run import run_transapp
 
 Row = dict[str, Any]
 

@@ -18,7 +18,7 @@ from ar_sync_pipeline.transform.errors import (
     TransformTooSlowError,
 )
 from ar_sync_pipeline.transform.rejected_rows import Severity
-from ar_sync_pipeline.transform.transapp import run_transapp
+from ar_sync_pipeline.transform.transapp.run import run_transapp
 from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
 
 if TYPE_CHECKING:

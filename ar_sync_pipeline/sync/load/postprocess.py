@@ -19,7 +19,8 @@ from ar_sync_pipeline.transform.specification import (
     command_line,
     parse_transform,
 )
-from ar_sync_pipeline.transform.transapp import TransformReport, missing_in, run_transapp
+from ar_sync_pipeline.transform.transapp.receiver_tables import missing_in
+from ar_sync_pipeline.transform.transapp.report import TransformReport
 from ar_sync_pipeline.transform.untransformed import WaitingRows, count_waiting_rows
 
 
@@ -81,6 +82,9 @@ def run_builtin(
     settings: ReceiverSettings, clock: Clock, *, timeout_seconds: float
 ) -> TransformReport:
     """Run the built-in rules over every untransformed row."""
+    # They need pandas, which takes long to start and which most processes never use.
+    from ar_sync_pipeline.transform.transapp.run import run_transapp  # noqa: PLC0415
+
     return run_transapp(
         settings.receiver_database_url.get_secret_value(),
         clock=clock,

@@ -21,19 +21,21 @@ from ar_sync_pipeline.transform.transapp.frames import copy_frame
 from ar_sync_pipeline.transform.transapp.half_hour import half_hours
 from ar_sync_pipeline.transform.transapp.nearest_stops import nearest_stops, read_stops
 from ar_sync_pipeline.transform.transapp.positions import latest_positions, on_earth
+from ar_sync_pipeline.transform.transapp.report import (
+    DIRECTION,
+    HALF_HOUR,
+    NEAREST_STOPS,
+    TIME_PERIOD,
+    ZONE,
+)
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
 from ar_sync_pipeline.transform.transapp.time_period import time_periods
 from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-DIRECTION: Final = "direction"
-HALF_HOUR: Final = "half hour"
-NEAREST_STOPS: Final = "nearest stops"
 POSITION: Final = "position"
-TIME_PERIOD: Final = "time period"
 WRITE: Final = "write"
-ZONE: Final = "zone"
 
 _RESULT = "event_result"
 _TYPES: Final = {

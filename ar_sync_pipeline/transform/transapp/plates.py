@@ -6,19 +6,19 @@ On the receiver this shared column differs from the sender by design; the catalo
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS
+from ar_sync_pipeline.transform.transapp.report import PLATES
 from ar_sync_pipeline.transform.transapp.report_info import NO_PLATE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-PLATES: Final = "plates"
 
 # Under COLLATE "C" the case functions touch ASCII only, whatever the database's locale: a plate is
 # ASCII letters and digits, and the Turkish upper case of `i` is not `I`.

@@ -17,9 +17,9 @@ from psycopg import sql
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp import report_info_writing as writing
 from ar_sync_pipeline.transform.transapp.direction import directions
-from ar_sync_pipeline.transform.transapp.events import DIRECTION, ZONE
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import REPORT, REPORT_INFO
+from ar_sync_pipeline.transform.transapp.report import DIRECTION, REPORT_INFO_STEP, ZONE
 from ar_sync_pipeline.transform.transapp.report_info import (
     BUS,
     BUS_STOP,
@@ -35,7 +35,6 @@ from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-REPORT_INFO_STEP: Final = "report info"
 
 _PENDING = sql.SQL(
     """SELECT id FROM {report}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -27,30 +26,17 @@ from ar_sync_pipeline.transform.rejected_rows import (
 )
 from ar_sync_pipeline.transform.transapp import receiver_tables as tables
 from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage, too_slow
-from ar_sync_pipeline.transform.transapp.events import (
-    BUS_EVENTS,
-    DIRECTION,
-    HALF_HOUR,
-    NEAREST_STOPS,
-    STOP_EVENTS,
-    TIME_PERIOD,
-    ZONE,
-    event_stage,
-)
-from ar_sync_pipeline.transform.transapp.plates import PLATES, bus_stage
-from ar_sync_pipeline.transform.transapp.reports import REPORT_INFO_STEP, report_stage
+from ar_sync_pipeline.transform.transapp.events import BUS_EVENTS, STOP_EVENTS, event_stage
+from ar_sync_pipeline.transform.transapp.plates import bus_stage
+from ar_sync_pipeline.transform.transapp.report import ZONE, TransformReport
+from ar_sync_pipeline.transform.transapp.reports import report_stage
 from ar_sync_pipeline.transform.transapp.stage import StepTimer
-from ar_sync_pipeline.transform.transapp.stop_points import STOP_POINTS, stop_stage
+from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
 from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 DEFAULT_BATCH_ROWS: Final = 20_000
-RESULTS: Final = (
-    STOP_POINTS, PLATES, TIME_PERIOD, HALF_HOUR, ZONE, DIRECTION, NEAREST_STOPS, REPORT_INFO_STEP,
-)  # fmt: skip
-"""The names under which `TransformReport.rows` counts."""
-
 _SESSION: Final = {
     "TimeZone": "UTC",
     # Short statements over bounded batches: compiling them costs more than it saves.
@@ -74,25 +60,6 @@ _TRANSPORT: Final[dict[str, Any]] = {
 }
 _LONGEST_SECONDS: Final = 7 * 24 * 3600
 _TRY_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('ar_sync.transform', 0))"
-
-
-@dataclass(frozen=True)
-class TransformReport:
-    """What a run did.
-
-    Attributes:
-        handled: rows per table.
-        rows: rows that got a result, per result.
-        rejected: rows per step, severity and reason.
-        seconds: per step.
-        batches: transactions committed.
-    """
-
-    handled: Mapping[str, int]
-    rows: Mapping[str, int]
-    rejected: Mapping[tuple[str, Severity, str], int]
-    seconds: Mapping[str, float]
-    batches: int
 
 
 def run_transapp(

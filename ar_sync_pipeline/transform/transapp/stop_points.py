@@ -6,7 +6,7 @@ it so. Where there is no PostGIS the column holds the same point as WKB.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -14,11 +14,11 @@ from psycopg import sql
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity
 from ar_sync_pipeline.transform.transapp.frames import id_array
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS_STOP, geometry_column
+from ar_sync_pipeline.transform.transapp.report import STOP_POINTS
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-STOP_POINTS: Final = "stop points"
 
 # WKB of a point, big-endian as float8send writes it: byte order 0, type 1, x, y (OGC 06-103r4, 8).
 _WKB = sql.SQL(r"'\x0000000001'::bytea || float8send(longitude) || float8send(latitude)")
