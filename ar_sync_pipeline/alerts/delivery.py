@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
-
-Clock = Callable[[], datetime]
 
 
 class Channel(Protocol):

@@ -1,1 +1,1 @@
-"""The two databases: snapshot, selection, digests, staging and merge, ledger."""
+"""What both directions share: connections, schema facts, digests, ledger, gate."""

@@ -19,7 +19,7 @@ from ar_sync_pipeline.demo.city import fill_city
 from ar_sync_pipeline.demo.equality import compare_databases
 from ar_sync_pipeline.demo.receiver_city import fill_receiver
 from ar_sync_pipeline.demo.traffic import Traffic
-from ar_sync_pipeline.postgres import filling
+from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 from ar_sync_pipeline.transform.transapp.run import run_transapp

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column
+from ar_sync_pipeline.export.table_export import chunk_whole_table
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import (
     ChunkDigest,
@@ -19,7 +20,6 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
     probe_digest,
 )
-from ar_sync_pipeline.postgres.table_export import chunk_whole_table
 from ar_sync_pipeline_tests.postgres.scratch import Scratch
 
 Row = tuple[int, str | None, float | None]

@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.archive.reader import verify_archive
-from ar_sync_pipeline.postgres import filling
+from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline_tests.fix_sites import TwoSites, rows
 from ar_sync_pipeline_tests.sync.test_readers_during_a_load import reader

@@ -10,8 +10,8 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.export.snapshot import take_snapshot
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.snapshot import take_snapshot
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, watermark_of
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaGoneError
 from ar_sync_pipeline.media.inventory import (
     MediaFile,
@@ -25,7 +26,6 @@ from ar_sync_pipeline.media.inventory import (
     scan_media,
 )
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump, shipped_table, travelling_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

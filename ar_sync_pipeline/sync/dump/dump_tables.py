@@ -14,11 +14,26 @@ from pydantic import BaseModel, ConfigDict
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest, Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.export.media_references import media_references
+from ar_sync_pipeline.export.selection import (
+    Selection,
+    blind_tables,
+    prepare_keys,
+    select_rows,
+    unseen_by,
+)
+from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
+from ar_sync_pipeline.export.table_export import (
+    ChunkQuery,
+    changed_keys_query,
+    chunk_selected_rows,
+    chunk_whole_table,
+)
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
-from ar_sync_pipeline.postgres.media_references import media_references
 from ar_sync_pipeline.postgres.schema_facts import (
     TableFacts,
     read_migrations,
@@ -26,21 +41,7 @@ from ar_sync_pipeline.postgres.schema_facts import (
     require_primary_keys,
     schema_fingerprint,
 )
-from ar_sync_pipeline.postgres.selection import (
-    Selection,
-    blind_tables,
-    prepare_keys,
-    select_rows,
-    unseen_by,
-)
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
-from ar_sync_pipeline.postgres.snapshot import Clock, Snapshot, join_snapshot, take_snapshot
-from ar_sync_pipeline.postgres.table_export import (
-    ChunkQuery,
-    changed_keys_query,
-    chunk_selected_rows,
-    chunk_whole_table,
-)
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

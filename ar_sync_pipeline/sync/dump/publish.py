@@ -8,8 +8,8 @@ from datetime import timedelta
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline.sftp.patience import RetryPlan

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.position import MOST_PARKED, ParkedArchive, Position, write_position

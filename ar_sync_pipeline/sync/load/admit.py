@@ -16,6 +16,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.gate import (
@@ -31,7 +32,6 @@ from ar_sync_pipeline.postgres.ledger import (
     read_sender,
 )
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason

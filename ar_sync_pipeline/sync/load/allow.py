@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.states import list_parked, list_waiting, unpark
 from ar_sync_pipeline.sync.errors import NoArchiveError

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -18,7 +19,6 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
 from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, quarantine

@@ -19,22 +19,22 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
 from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.merge.cut_times import give_back_microseconds
+from ar_sync_pipeline.merge.kept_rows import KeptRows
+from ar_sync_pipeline.merge.load_tables import LoadTables
+from ar_sync_pipeline.merge.plan import Merge, TablePlan, compute_merge
+from ar_sync_pipeline.merge.sequences import advance_sequences
+from ar_sync_pipeline.merge.target_table import count_rows
+from ar_sync_pipeline.merge.verification import verify_digests, verify_row_count, verify_rows
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.cut_times import give_back_microseconds
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.kept_rows import KeptRows
 from ar_sync_pipeline.postgres.ledger import record
-from ar_sync_pipeline.postgres.load_tables import LoadTables
 from ar_sync_pipeline.postgres.media_files import remember_media
-from ar_sync_pipeline.postgres.merge import Merge, TablePlan, compute_merge
 from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
-from ar_sync_pipeline.postgres.sequences import advance_sequences
-from ar_sync_pipeline.postgres.snapshot import Clock
-from ar_sync_pipeline.postgres.target_table import count_rows
-from ar_sync_pipeline.postgres.verification import verify_digests, verify_row_count, verify_rows
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand

@@ -9,9 +9,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_ledger
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.retention import (

@@ -19,11 +19,8 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.install import Outcome, install_media
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.row_writing import ensure_source_values
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.postgres.staging import (
+from ar_sync_pipeline.merge.row_writing import ensure_source_values
+from ar_sync_pipeline.merge.staging import (
     StagedTable,
     create_staging,
     finish_staging,
@@ -31,8 +28,11 @@ from ar_sync_pipeline.postgres.staging import (
     stage_changed_keys,
     stage_chunk,
 )
+from ar_sync_pipeline.merge.target_table import TargetTable, target_tables
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
-from ar_sync_pipeline.postgres.target_table import TargetTable, target_tables
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 

@@ -22,12 +22,12 @@ from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, first_modified_at, o
 from ar_sync_pipeline.archive.old_names import OldArchiveName, instant_of, is_repeated
 from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.postgres.snapshot import Clock
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.durable_files import move
 from ar_sync_pipeline.spool.errors import access_to

@@ -18,15 +18,15 @@ from ar_sync_pipeline.archive.old_json import DjangoObject, read_objects
 from ar_sync_pipeline.archive.old_sql import CopyBlock, read_dump
 from ar_sync_pipeline.archive.old_tar import OldFormatError
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable
-from ar_sync_pipeline.postgres.text_rows import (
+from ar_sync_pipeline.export.text_rows import (
     copy_line,
     copy_text_in,
     create_text_table,
     export_chunks,
 )
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable
 
 _BATCH_BYTES = 256 * 1024
 _MOST_MISMATCHES = 50

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ar_sync_pipeline.alerts.delivery import Clock
 from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
-from ar_sync_pipeline.alerts.delivery import Channel, Clock, Delivery, deliver
+from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
 from ar_sync_pipeline.alerts.wording import Place, one_line
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 
 _FILE = "incidents.sqlite"

@@ -15,13 +15,13 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.deletion import DoomedRows
+from ar_sync_pipeline.merge.deletion import DoomedRows
+from ar_sync_pipeline.merge.load_tables import LoadTables
+from ar_sync_pipeline.merge.returning_rows import ReturningRows
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.load_tables import LoadTables
-from ar_sync_pipeline.postgres.returning_rows import ReturningRows
 from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.target_table import TargetTable
 
 
 class KeptRows:

@@ -6,7 +6,7 @@ Synchronization Functions"): all rows of an archive were true at one instant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,10 +15,10 @@ from typing import Any
 from psycopg import IsolationLevel, sql
 
 from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import SchemaError
 
-Clock = Callable[[], datetime]
 _TICK = timedelta(microseconds=1)
 
 

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.load_tables import LoadTables
+from ar_sync_pipeline.merge.load_tables import LoadTables
+from ar_sync_pipeline.merge.target_table import equal_keys
 from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.table_order import parents_first
-from ar_sync_pipeline.postgres.target_table import equal_keys
 
 
 class ReturningRows:

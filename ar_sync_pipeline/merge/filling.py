@@ -17,8 +17,8 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ar_sync_pipeline.merge.differences import TableDifference
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.differences import TableDifference
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.staging import StagedTable
-from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys, row_of
 
 ADD, CHANGE, SET_ASIDE = "a", "c", "s"
 

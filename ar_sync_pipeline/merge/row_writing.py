@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.differences import ADD, CHANGE, SET_ASIDE, TableDifference
+from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys, row_of
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.differences import ADD, CHANGE, SET_ASIDE, TableDifference
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys, row_of
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:

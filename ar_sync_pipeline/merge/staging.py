@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
+from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_in
 from ar_sync_pipeline.postgres.digest import (
@@ -24,7 +25,6 @@ from ar_sync_pipeline.postgres.digest import (
 )
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.target_table import TargetTable, equal_keys
 
 _MOST_RANGES = 64
 

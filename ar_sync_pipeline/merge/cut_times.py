@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.target_table import equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.staging import StagedTable
-from ar_sync_pipeline.postgres.target_table import equal_keys
 
 _TIME = "timestamp"
 

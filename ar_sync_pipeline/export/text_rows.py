@@ -15,12 +15,12 @@ from psycopg import sql
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Chunk, Column
+from ar_sync_pipeline.export.table_export import chunk_selected_rows, chunk_whole_table
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
-from ar_sync_pipeline.postgres.table_export import chunk_selected_rows, chunk_whole_table
 
 # A value that a wider column at the sender holds and the receiver's does not.
 _TOO_NARROW = (psycopg.errors.StringDataRightTruncation, psycopg.errors.NumericValueOutOfRange)

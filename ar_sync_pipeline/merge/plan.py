@@ -14,21 +14,21 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.deletion import DoomedRows
-from ar_sync_pipeline.postgres.differences import (
+from ar_sync_pipeline.merge.deletion import DoomedRows
+from ar_sync_pipeline.merge.differences import (
     TableDifference,
     absent_rows,
     count_drift,
     displaced_rows,
     find_differences,
 )
+from ar_sync_pipeline.merge.filling import rebuilt_behind
+from ar_sync_pipeline.merge.row_writing import set_rows_aside, write_rows
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.filling import rebuilt_behind
-from ar_sync_pipeline.postgres.row_writing import set_rows_aside, write_rows
 from ar_sync_pipeline.postgres.schema_facts import TableFacts
-from ar_sync_pipeline.postgres.staging import StagedTable
-from ar_sync_pipeline.postgres.target_table import TargetTable
 
 
 @dataclass(frozen=True)

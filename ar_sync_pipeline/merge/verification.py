@@ -5,12 +5,12 @@ from __future__ import annotations
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk
+from ar_sync_pipeline.merge.differences import count_differences
+from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source
+from ar_sync_pipeline.merge.target_table import equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.differences import count_differences
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
-from ar_sync_pipeline.postgres.staging import StagedTable, held_digest_source
-from ar_sync_pipeline.postgres.target_table import equal_keys
 
 
 def verify_digests(connection: Connection, staged: StagedTable) -> None:

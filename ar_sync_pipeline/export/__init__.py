@@ -1,0 +1,1 @@
+"""Sender rows to archive members: one snapshot, the rows of an archive, its chunks."""

@@ -1,0 +1,1 @@
+"""Archive members to receiver rows: staging, differences, the plan, writing, verification."""
