@@ -8,7 +8,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import TableRules
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable
 
 
 def media_references(
@@ -22,11 +22,9 @@ def media_references(
     Args:
         keys: relation of the chosen rows' keys; None: all rows.
     """
-    source = sql.SQL("{} AS t").format(table.relation)
+    source = sql.SQL("{} AS t").format(table.rows)
     if keys is not None:
-        source = sql.SQL("{} JOIN {} AS k USING ({})").format(
-            source, keys, column_list(table.primary_key)
-        )
+        source = sql.SQL("{} JOIN {} AS k ON {}").format(source, keys, table.same_row("t", "k"))
     for column in rules.media_columns:
         query = sql.SQL(
             "SELECT DISTINCT {0} FROM {1} WHERE {0} IS NOT NULL AND {0} <> ALL ({2}::text[])"

@@ -7,7 +7,7 @@ read-only transaction, but not made; hence `prepare_keys` before it starts).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -17,8 +17,8 @@ from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MEGABYTE = 1024 * 1024
 
@@ -40,7 +40,7 @@ class Selection:
 
 
 def prepare_keys(
-    connection: Connection, schema: str, tables: Mapping[str, TableFacts]
+    connection: Connection, tables: Mapping[str, TableFacts]
 ) -> dict[str, sql.Identifier]:
     """Make an empty temporary table of keys for each table; before the snapshot is taken."""
     relations = {
@@ -48,10 +48,10 @@ def prepare_keys(
         for number, name in enumerate(sorted(tables))
     }
     for name, relation in relations.items():
-        key = column_list(tables[name].primary_key)
+        key = column_list(tables[name].key)
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-                relation, key, sql.Identifier(schema, name)
+                relation, key, tables[name].relation
             )
         )
         connection.execute(sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(relation, key))
@@ -70,7 +70,7 @@ def select_rows(
     Raises:
         SchemaError: the catalog names a ``changed_at`` column that the table lacks.
     """
-    collector = _KeyCollector(connection, catalog.schema_name, tables, keys)
+    collector = _KeyCollector(connection, tables, keys)
     references = [
         key
         for facts in tables.values()
@@ -96,7 +96,6 @@ def select_rows(
 @dataclass(frozen=True)
 class _KeyCollector:
     connection: Connection
-    schema: str
     tables: Mapping[str, TableFacts]
     keys: Mapping[str, sql.Identifier]
 
@@ -105,8 +104,8 @@ class _KeyCollector:
         self.connection.execute(
             sql.SQL("INSERT INTO {} SELECT {} FROM {} AS t WHERE {}").format(
                 self.keys[facts.name],
-                column_list(facts.primary_key, "t"),
-                sql.Identifier(self.schema, facts.name),
+                column_list(facts.key, "t"),
+                facts.rows,
                 condition,
             )
         )
@@ -120,35 +119,21 @@ class _KeyCollector:
         return self._follow(key, known=key.table, wanted=key.referenced_table)
 
     def _follow(self, key: ForeignKey, *, known: str, wanted: str) -> int:
-        child_side = known == key.table
-        known_columns, wanted_columns = (
-            (key.columns, key.referenced_columns)
-            if child_side
-            else (key.referenced_columns, key.columns)
-        )
+        child, parent = ("known", "wanted") if known == key.table else ("wanted", "known")
         statement = sql.SQL(
             "INSERT INTO {target} SELECT DISTINCT {columns} FROM {held} AS held"
             " JOIN {known} AS known ON {held_is_known} JOIN {wanted} AS wanted ON {refers}"
             " ON CONFLICT DO NOTHING"
         ).format(
             target=self.keys[wanted],
-            columns=column_list(self.tables[wanted].primary_key, "wanted"),
+            columns=column_list(self.tables[wanted].key, "wanted"),
             held=self.keys[known],
-            known=sql.Identifier(self.schema, known),
-            wanted=sql.Identifier(self.schema, wanted),
-            held_is_known=_equal("held", "known", self.tables[known].primary_key),
-            refers=_equal("known", "wanted", known_columns, wanted_columns),
+            known=self.tables[known].rows,
+            wanted=self.tables[wanted].rows,
+            held_is_known=self.tables[known].same_row("held", "known"),
+            refers=key.refers(child, parent),
         )
         return self.connection.execute(statement).rowcount
-
-
-def _equal(
-    left: str, right: str, columns: Sequence[str], right_columns: Sequence[str] | None = None
-) -> sql.Composed:
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(left, a), sql.Identifier(right, b))
-        for a, b in zip(columns, right_columns or columns, strict=True)
-    )
 
 
 def blind_tables(

@@ -33,10 +33,10 @@ def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[Chunk
     One sequential read, under the connection's snapshot, counts and digests every chunk.
     """
     if not is_chunked(table.columns, table.primary_key):
-        return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.relation))
+        return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.rows))
     key = sql.Identifier("t", table.primary_key[0])
     statement = sql.SQL("SELECT {}, count(*), {} FROM {} AS t GROUP BY 1 ORDER BY 1").format(
-        chunk_index(key), digest_of(table.columns, alias="t"), table.relation
+        chunk_index(key), digest_of(connection, table.columns, alias="t"), table.rows
     )
     return [
         _range_chunk(table, index, ChunkDigest(count, str(digest)))
@@ -45,11 +45,11 @@ def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[Chunk
 
 
 def chunk_selected_rows(
-    connection: Connection, table: ShippedTable, keys: sql.Identifier
+    connection: Connection, table: ShippedTable, keys: sql.Composable
 ) -> list[ChunkQuery]:
     """One chunk of the rows whose keys stand in the relation ``keys``; none if there are none."""
-    source = sql.SQL("{} AS t JOIN {} AS k USING ({})").format(
-        table.relation, keys, column_list(table.primary_key)
+    source = sql.SQL("{} AS t JOIN {} AS k ON {}").format(
+        table.rows, keys, table.same_row("t", "k")
     )
     return _single_chunk(connection, table, source)
 
@@ -57,7 +57,7 @@ def chunk_selected_rows(
 def changed_keys_query(table: ShippedTable, condition: sql.Composable) -> sql.Composed:
     """The query for the primary keys of the rows ``t`` that meet a condition."""
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
-        column_list(table.primary_key, "t"), table.relation, condition
+        column_list(table.primary_key, "t"), table.rows, condition
     )
 
 
@@ -65,7 +65,7 @@ def _single_chunk(
     connection: Connection, table: ShippedTable, source: sql.Composed
 ) -> list[ChunkQuery]:
     statement = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(table.columns, alias="t"), source
+        digest_of(connection, table.columns, alias="t"), source
     )
     row = connection.execute(statement).fetchone()
     if row is None or row[0] == 0:
@@ -84,7 +84,7 @@ def _range_chunk(table: ShippedTable, index: int, content: ChunkDigest) -> Chunk
         "SELECT {columns} FROM {table} AS t WHERE {key} >= {low} AND {key} < {high} ORDER BY {key}"
     ).format(
         columns=table.column_list("t"),
-        table=table.relation,
+        table=table.rows,
         key=key,
         low=sql.Literal(key_range.low),
         high=sql.Literal(key_range.high),

@@ -19,15 +19,15 @@ from ar_sync_pipeline.export.table_export import chunk_selected_rows, chunk_whol
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 # A value that a wider column at the sender holds and the receiver's does not.
 _TOO_NARROW = (psycopg.errors.StringDataRightTruncation, psycopg.errors.NumericValueOutOfRange)
 
 
 def create_text_table(
-    connection: Connection, schema: str, facts: TableFacts, names: Sequence[str]
+    connection: Connection, facts: TableFacts, names: Sequence[str]
 ) -> ShippedTable:
     """Make an empty temporary table of the same name with these of a table's columns."""
     columns = tuple(
@@ -35,10 +35,16 @@ def create_text_table(
         for name in names
         if (column := facts.column(name)) is not None
     )
-    table = ShippedTable("pg_temp", facts.name, columns, facts.primary_key)
+    table = ShippedTable(
+        facts.name,
+        sql.Identifier("pg_temp", facts.name),
+        columns,
+        facts.key,
+        facts.key_operators,
+    )
     connection.execute(
         sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-            sql.Identifier(facts.name), column_list(names), sql.Identifier(schema, facts.name)
+            table.rows, column_list(names), facts.relation
         )
     )
     return table
@@ -58,7 +64,7 @@ def copy_text_in(
         SchemaMismatchError: a value is too large for the receiver's column.
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN (ENCODING {})").format(
-        table.relation,
+        table.rows,
         column_list(column.name for column in table.columns),
         sql.Literal(encoding),
     )
@@ -68,7 +74,7 @@ def copy_text_in(
                 copy.write(piece)
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                table.relation, column_list(table.primary_key)
+                table.rows, column_list(table.primary_key)
             )
         )
     except _TOO_NARROW as error:
@@ -95,7 +101,7 @@ def export_chunks(
     if complete:
         queries = chunk_whole_table(connection, table)
     else:
-        queries = chunk_selected_rows(connection, table, table.relation)
+        queries = chunk_selected_rows(connection, table, table.rows)
     chunks = []
     for number, chunk in enumerate(queries):
         with ChunkWriter(folder, table.name, number) as writer:
@@ -105,7 +111,7 @@ def export_chunks(
                     row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range
                 )
             )
-    connection.execute(sql.SQL("DROP TABLE {}").format(table.relation))
+    connection.execute(sql.SQL("DROP TABLE {}").format(table.rows))
     return tuple(chunks)
 
 

@@ -15,8 +15,8 @@ from psycopg import sql
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey, TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
 
 

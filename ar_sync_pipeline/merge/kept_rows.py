@@ -20,8 +20,8 @@ from ar_sync_pipeline.merge.load_tables import LoadTables
 from ar_sync_pipeline.merge.returning_rows import ReturningRows
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
 class KeptRows:

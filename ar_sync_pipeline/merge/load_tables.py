@@ -9,8 +9,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 @dataclass(frozen=True)

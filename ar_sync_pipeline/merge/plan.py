@@ -28,7 +28,7 @@ from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.load_tables import LoadTables
 from ar_sync_pipeline.merge.target_table import equal_keys
-from ar_sync_pipeline.postgres.schema_facts import ForeignKey
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
 from ar_sync_pipeline.postgres.table_order import parents_first
 
 
@@ -90,7 +90,7 @@ class ReturningRows:
     def _drop_taken(self, table: str) -> None:
         """Forget rows whose key or unique value is another row's now."""
         facts = self._tables.facts[table]
-        for unique_key in (facts.primary_key, *facts.unique_keys):
+        for unique_key in (facts.primary_key, *(k.plain for k in facts.unique_keys if k.plain)):
             self._tables.connection.execute(
                 sql.SQL("DELETE FROM {} AS k USING {} AS t WHERE {}").format(
                     self._rows[table], self._tables.named(table), equal_keys("k", "t", unique_key)

@@ -6,7 +6,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def advance_sequences(connection: Connection, manifest: TableManifest, facts: TableFacts) -> None:

@@ -234,7 +234,7 @@ def _held_digests(
     connection: Connection, target: TargetTable, *, by_key: bool
 ) -> dict[int | None, ChunkDigest]:
     source, values = held_digest_source(target)
-    digest = digest_of(target.columns, values, alias="t")
+    digest = digest_of(connection, target.columns, values, alias="t")
     if not (by_key and is_chunked(target.columns, target.primary_key)):
         row = connection.execute(
             sql.SQL("SELECT count(*), {} FROM {}").format(digest, source)

@@ -12,8 +12,8 @@ from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import LEDGER_SCHEMA
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _MAX_IDENTIFIER = 63
 
@@ -79,7 +79,7 @@ class TargetTable:
         """Unique keys over shared columns, other than those that contain the primary key."""
         return tuple(
             key
-            for key in self.facts.unique_keys
+            for key in (k.plain for k in self.facts.unique_keys if k.plain)
             if set(key) <= set(self.shared) and not set(self.primary_key) <= set(key)
         )
 

@@ -67,7 +67,7 @@ def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDig
     target = staged.target
     source, values = held_digest_source(target)
     query = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(target.columns, values, alias="t"), source
+        digest_of(connection, target.columns, values, alias="t"), source
     )
     if chunk.key_range is not None:
         key = sql.Identifier("t", target.primary_key[0])

@@ -27,7 +27,6 @@ _SESSION = {
     "IntervalStyle": "postgres",
     "bytea_output": "hex",
     "extra_float_digits": "1",
-    "search_path": "pg_catalog",
     "statement_timeout": "0",
     "max_parallel_workers_per_gather": "0",
 }
@@ -68,6 +67,7 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
     """
     connection = _open(url, application, autocommit)
     with connection:
+        _set_search_path(connection)
         try:
             yield connection
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
@@ -91,6 +91,27 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
         f"the database {label} gave up a statement ({message})",
         remedy="it is tried again; look at the server's log if it repeats",
     )
+
+
+def use_default_search_path(connection: Connection) -> None:
+    """For the rest of the transaction, resolve names as the application's own sessions do.
+
+    Functions in triggers, constraints and index expressions may rely on the search path of the
+    role or the database. All names in the product's own statements are qualified.
+    """
+    connection.execute(
+        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), true)"
+    )
+
+
+def _set_search_path(connection: Connection) -> None:
+    """Keep the session's own search path aside: types and expressions are printed in full."""
+    connection.execute(
+        "SELECT set_config('ar_sync.search_path', current_setting('search_path'), false),"
+        " set_config('search_path', 'pg_catalog', false)"
+    )
+    if not connection.autocommit:
+        connection.commit()
 
 
 def _open(url: str, application: str, autocommit: bool) -> Connection:

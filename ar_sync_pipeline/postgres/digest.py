@@ -24,7 +24,7 @@ CHUNK_KEY_BITS = 16
 """A chunk holds the rows whose integer key has the same ``key >> 16`` (floor, so also below 0)."""
 
 _HASHED_AS_THEY_ARE = re.compile(
-    r"(smallint|integer|bigint|boolean|text|character varying(\(\d+\))?|uuid|bytea|date"
+    r"(smallint|integer|bigint|boolean|uuid|bytea|date"
     r"|timestamp(\(\d\))? with(out)? time zone|time(\(\d\))? without time zone|oid)\Z"
 )
 _WIRE_FORMS = {
@@ -56,7 +56,11 @@ def chunk_index(key: sql.Composable) -> sql.Composed:
 
 
 def digest_of(
-    columns: Sequence[Column], value_of: dict[str, sql.Composable] | None = None, *, alias: str
+    connection: Connection,
+    columns: Sequence[Column],
+    value_of: dict[str, sql.Composable] | None = None,
+    *,
+    alias: str,
 ) -> sql.Composed:
     """The aggregate expression for the digest of the rows of ``alias``.
 
@@ -65,8 +69,13 @@ def digest_of(
         value_of: expressions to read instead of the column, by column name.
         alias: of the relation in the query.
     """
+    encoded = _server_encoding(connection) != "UTF8"
     fields = [
-        _hashable(column, (value_of or {}).get(column.name, sql.Identifier(alias, column.name)))
+        _hashable(
+            column,
+            (value_of or {}).get(column.name, sql.Identifier(alias, column.name)),
+            encoded=encoded,
+        )
         for column in sorted(columns, key=lambda column: column.name)
     ]
     row = sql.SQL(", ").join(fields)
@@ -75,7 +84,12 @@ def digest_of(
 
 def probe_digest(connection: Connection) -> str:
     """The digest of one fixed row of every type that is hashed directly."""
-    query = sql.SQL("SELECT {}").format(_row_digest(sql.SQL(_PROBE)))
+    encoded = _server_encoding(connection) != "UTF8"
+    text = sql.SQL("{}::{}").format(
+        sql.Literal(_PROBE_TEXT.encode() if encoded else _PROBE_TEXT),
+        sql.SQL("bytea" if encoded else "text"),
+    )
+    query = sql.SQL("SELECT {}").format(_row_digest(sql.SQL(_PROBE).format(text=text)))
     row = connection.execute(query).fetchone()
     if row is None:  # a SELECT without FROM always has a row
         raise AssertionError
@@ -86,16 +100,29 @@ def _row_digest(fields: sql.Composable) -> sql.Composed:
     return sql.SQL("hashfloat8extended(hash_record_extended(ROW({}), 0)::float8, 0)").format(fields)
 
 
-def _hashable(column: Column, value: sql.Composable) -> sql.Composable:
+def _server_encoding(connection: Connection) -> str:
+    return connection.info.parameter_status("server_encoding") or ""
+
+
+def _hashable(column: Column, value: sql.Composable, *, encoded: bool) -> sql.Composable:
+    """What is hashed instead of a value, so that only the same bytes hash alike.
+
+    Args:
+        encoded: the database's encoding is not UTF-8. The bytes of a text in UTF-8 hash as the
+            text itself does in a database of that encoding.
+    """
     if _HASHED_AS_THEY_ARE.match(column.type):
         return value
     if column.type in _WIRE_FORMS:
         return sql.SQL("{}({})").format(sql.SQL(_WIRE_FORMS[column.type]), value)
-    return sql.SQL("{}::text").format(value)
+    # Under a nondeterministic collation, texts of different bytes hash alike.
+    text = sql.SQL('({}::text COLLATE "C")').format(value)
+    return sql.SQL("convert_to({}, 'UTF8')").format(text) if encoded else text
 
 
+_PROBE_TEXT = "ñandú 🚌"
 _PROBE = """
-    (-7)::smallint, 70000::integer, (-5000000000)::bigint, true, 'ñandú 🚌'::text,
+    (-7)::smallint, 70000::integer, (-5000000000)::bigint, true, {text},
     'v'::character varying, 'c0ffee00-0000-4000-8000-000000000001'::uuid, '\\x00ff'::bytea,
     '2024-02-29'::date, '2017-05-14 03:59:59.999999+00'::timestamptz,
     '2017-05-14 03:59:59.999999'::timestamp, '23:59:59.999999'::time,

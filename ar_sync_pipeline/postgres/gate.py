@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:

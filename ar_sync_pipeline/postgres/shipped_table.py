@@ -9,7 +9,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column, SequenceValue
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts, equal
 
 
 @dataclass(frozen=True)
@@ -17,32 +17,35 @@ class ShippedTable:
     """What of a table goes into an archive.
 
     Attributes:
+        rows: the table's own rows, as SQL.
         columns: without generated columns and those that the catalog gives to the receiver.
+        primary_key: the columns that tell its rows apart; empty if none do.
+        key_operators: by key column, its equality operator, as SQL.
     """
 
-    schema: str
     name: str
+    rows: sql.Composable
     columns: tuple[Column, ...]
     primary_key: tuple[str, ...]
+    key_operators: tuple[str, ...] = ()
 
-    @property
-    def relation(self) -> sql.Identifier:
-        """The table, quoted and qualified."""
-        return sql.Identifier(self.schema, self.name)
+    def same_row(self, left: str, right: str) -> sql.Composed:
+        """The condition that two aliases mean the same row."""
+        return equal(left, right, self.primary_key, self.key_operators)
 
     def column_list(self, alias: str) -> sql.Composed:
         """The columns of an alias, comma separated, in the order of `columns`."""
         return column_list((column.name for column in self.columns), alias)
 
 
-def ship(schema: str, facts: TableFacts, receiver_columns: Sequence[str]) -> ShippedTable:
+def ship(facts: TableFacts, receiver_columns: Sequence[str]) -> ShippedTable:
     """Decide which columns of a table travel."""
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
         for column in facts.columns
         if not column.generated and column.name not in receiver_columns
     )
-    return ShippedTable(schema, facts.name, columns, facts.primary_key)
+    return ShippedTable(facts.name, facts.rows, columns, facts.key, facts.key_operators)
 
 
 def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def parents_first(tables: Mapping[str, TableFacts]) -> list[str]:

@@ -11,7 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.operations.asset_keys import asset_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 
 

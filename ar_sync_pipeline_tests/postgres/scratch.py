@@ -10,8 +10,9 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
+from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Scratch:
         return read_tables(self.connection, self.schema, lambda _: True)
 
     def shipped(self, name: str) -> ShippedTable:
-        return ship(self.schema, self.tables()[name], ())
+        return ship(self.tables()[name], ())
 
     def relation(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.schema, name)

@@ -192,7 +192,7 @@ def test_only_one_integer_column_makes_a_key_that_can_be_cut() -> None:
 def digest_of_value(connection: Connection, kind: str, value: str) -> str:
     column = Column(name="value", type=kind, nullable=True)
     query = sql.SQL("SELECT {} FROM (SELECT CAST({} AS {}) AS value) AS t").format(
-        digest_of([column], alias="t"),
+        digest_of(connection, [column], alias="t"),
         sql.SQL(value),
         sql.SQL(kind),
     )
@@ -210,7 +210,9 @@ def digest(connection: Connection, rows: Sequence[Row]) -> ChunkDigest:
         "SELECT count(*), {} FROM unnest(%s::int4[], %s::text[], %s::float8[]) t(a,b,c)"
     )
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    row = connection.execute(query.format(digest_of(COLUMNS, alias="t")), columns).fetchone()
+    row = connection.execute(
+        query.format(digest_of(connection, COLUMNS, alias="t")), columns
+    ).fetchone()
     assert row is not None
     return ChunkDigest(row[0], str(row[1]))
 

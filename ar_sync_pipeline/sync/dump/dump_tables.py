@@ -35,13 +35,12 @@ from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.schema_facts import (
-    TableFacts,
     read_migrations,
     read_tables,
-    require_primary_keys,
     schema_fingerprint,
 )
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -158,7 +157,7 @@ def dump_partial(
     clean_members(build)
     with room_for(build), connect(url, application="dump") as connection:
         tables = travelling_tables(connection, catalog)
-        keys = prepare_keys(connection, catalog.schema_name, tables)
+        keys = prepare_keys(connection, tables)
         with take_snapshot(connection, clock, after=request.after) as snapshot:
             watch.lap("snapshot")
             since = comparable(request.since, snapshot.watermark)
@@ -196,7 +195,6 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
         DatabaseRefusedError: the role may not read some of them.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
-    require_primary_keys(tables)
     if not tables:
         raise SchemaError(
             f"the database has no table that matches {', '.join(catalog.tables)}"
@@ -300,7 +298,7 @@ def _borrow(idle: SimpleQueue[Connection]) -> Iterator[Connection]:
 
 def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
     """A sender's table without the columns that the catalog gives to the receiver."""
-    return ship(catalog.schema_name, facts, catalog.rules(facts.name).receiver_columns)
+    return ship(facts, catalog.rules(facts.name).receiver_columns)
 
 
 def _write(

@@ -31,7 +31,8 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     read_sender,
 )
-from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_migrations, read_tables
+from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason

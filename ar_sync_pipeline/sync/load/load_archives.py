@@ -18,7 +18,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
 )
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
 from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, quarantine

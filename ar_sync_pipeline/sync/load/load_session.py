@@ -34,7 +34,8 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
-from ar_sync_pipeline.postgres.schema_facts import TableFacts, read_tables
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand

@@ -31,7 +31,7 @@ from ar_sync_pipeline.merge.staging import (
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.stopwatch import Stopwatch

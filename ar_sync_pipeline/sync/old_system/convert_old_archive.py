@@ -36,7 +36,8 @@ from ar_sync_pipeline.media.beneath import media_name_problem
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.schema_facts import TableFacts, schema_fingerprint
+from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 from ar_sync_pipeline.sync.old_system.old_tables import OldTables

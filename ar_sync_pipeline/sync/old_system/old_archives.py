@@ -27,7 +27,7 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.durable_files import move
 from ar_sync_pipeline.spool.errors import access_to

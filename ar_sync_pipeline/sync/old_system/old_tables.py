@@ -25,8 +25,8 @@ from ar_sync_pipeline.export.text_rows import (
     export_chunks,
 )
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.schema_facts import TableFacts
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _BATCH_BYTES = 256 * 1024
 _MOST_MISMATCHES = 50
@@ -129,7 +129,7 @@ class OldTables:
     ) -> None:
         if not set(facts.primary_key) <= set(columns):
             raise OldFormatError(f"holds {facts.name} without the key that it has here")
-        table = create_text_table(self._connection, self._catalog.schema_name, facts, columns)
+        table = create_text_table(self._connection, facts, columns)
         copy_text_in(self._connection, table, rows, encoding)
         self._made[facts.name] = self._export(table, complete=complete)
 

@@ -1,0 +1,161 @@
+"""The queries of `schema_facts` over the system catalogs."""
+
+from __future__ import annotations
+
+_NAME = (
+    "CASE WHEN {n}.nspname = %(schema)s THEN {c}.relname::text"
+    " ELSE {n}.nspname || '.' || {c}.relname END"
+)
+# Conditions that pg_get_indexdef and pg_get_expr print are complete under the search path
+# pg_catalog, which every session of the product has.
+_OPERATOR = "format('OPERATOR(%%s.%%s)', {o}.oprnamespace::regnamespace, {o}.oprname)"
+
+TABLES = f"""
+SELECT c.oid::bigint AS oid,
+       {_NAME.format(n="n", c="c")} AS name,
+       n.nspname AS schema,
+       c.relname AS relname,
+       c.relkind = 'p' AS partitioned,
+       pg_table_size(c.oid) AS size_bytes,
+       ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+              WHERE NOT has_table_privilege(c.oid, p)) AS denied,
+       CASE WHEN row_security_active(c.oid) THEN coalesce(
+         (SELECT json_agg(p.polname ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid),
+         '["(none: every row is hidden)"]') END AS policies,
+       (SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t
+         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS triggers
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+ ORDER BY n.nspname <> %(schema)s, n.nspname, c.relname
+"""
+
+COLUMNS = """
+WITH RECURSIVE part AS (
+  SELECT DISTINCT a.atttypid AS column_type, a.atttypid AS type
+    FROM pg_attribute a
+   WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+  UNION
+  SELECT p.column_type, x.type
+    FROM part p
+    JOIN pg_type t ON t.oid = p.type
+   CROSS JOIN LATERAL (
+     SELECT t.typelem AS type WHERE t.typcategory = 'A' AND t.typelem <> 0
+     UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
+     UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+     UNION ALL SELECT a.atttypid FROM pg_attribute a
+                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
+                  AND NOT a.attisdropped) AS x)
+SELECT a.attrelid::bigint AS table,
+       a.attname AS name,
+       format_type(a.atttypid, a.atttypmod) AS type,
+       NOT a.attnotnull AS nullable,
+       a.attgenerated <> '' AS generated,
+       d.oid IS NOT NULL OR a.attidentity <> '' AS has_default,
+       a.attidentity = 'a' AS always_identity,
+       sn.nspname AS sequence_schema,
+       s.relname AS sequence_name,
+       ln.nspname AS collation_schema,
+       l.collname AS collation_name,
+       NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
+                    WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
+         AS binary
+  FROM pg_attribute a
+  JOIN pg_type y ON y.oid = a.atttypid
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+  LEFT JOIN pg_collation l ON l.oid = a.attcollation AND a.attcollation <> y.typcollation
+  LEFT JOIN pg_namespace ln ON ln.oid = l.collnamespace
+  LEFT JOIN LATERAL (
+       SELECT dep.refobjid AS oid
+         FROM pg_depend dep JOIN pg_class q ON q.oid = dep.refobjid AND q.relkind = 'S'
+        WHERE dep.classid = 'pg_attrdef'::regclass AND dep.objid = d.oid
+          AND dep.refclassid = 'pg_class'::regclass
+       UNION
+       SELECT dep.objid
+         FROM pg_depend dep JOIN pg_class q ON q.oid = dep.objid AND q.relkind = 'S'
+        WHERE dep.classid = 'pg_class'::regclass AND dep.refclassid = 'pg_class'::regclass
+          AND dep.refobjid = a.attrelid AND dep.refobjsubid = a.attnum AND dep.deptype = 'i'
+       LIMIT 1) AS used ON true
+  LEFT JOIN pg_class s ON s.oid = used.oid
+  LEFT JOIN pg_namespace sn ON sn.oid = s.relnamespace
+ WHERE a.attrelid = ANY (%(tables)s::bigint[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attrelid, a.attnum
+"""
+
+# The equality of an index is the operator of its operator class, which need not be the `=` that
+# the search path finds (citext, ltree). An exclusion constraint names its own.
+UNIQUE_KEYS = f"""
+SELECT i.indrelid::bigint AS table,
+       c.relname AS name,
+       i.indisprimary AS primary,
+       i.indisvalid AS valid,
+       i.indisexclusion AS exclusion,
+       NOT i.indimmediate AS deferrable,
+       NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_distinct,
+       pg_get_expr(i.indpred, i.indrelid) AS predicate,
+       e.elements,
+       e.operators,
+       e.collations,
+       CASE WHEN i.indexprs IS NULL THEN e.names END AS plain,
+       (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
+          FROM pg_attribute a
+         WHERE a.attrelid = i.indrelid AND a.attnum > 0
+           AND (a.attnum = ANY (i.indkey::int2[])
+                OR EXISTS (SELECT FROM pg_depend d
+                            WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+                              AND d.refclassid = 'pg_class'::regclass
+                              AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS uses
+  FROM pg_index i
+  JOIN pg_class c ON c.oid = i.indexrelid
+  LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype = 'x'
+ CROSS JOIN LATERAL (
+   SELECT json_agg(pg_get_indexdef(i.indexrelid, x.position::int, false) ORDER BY x.position)
+            AS elements,
+          json_agg({_OPERATOR.format(o="o")} ORDER BY x.position) AS operators,
+          json_agg(CASE WHEN l.collisdeterministic THEN ''
+                        ELSE coalesce(quote_ident(l.collname), '') END ORDER BY x.position)
+            AS collations,
+          json_agg(a.attname ORDER BY x.position) AS names
+     FROM generate_series(1, i.indnkeyatts) AS x(position)
+     JOIN pg_opclass oc ON oc.oid = i.indclass[x.position - 1]
+     LEFT JOIN pg_amop m ON m.amopfamily = oc.opcfamily AND m.amopstrategy = 3
+       AND m.amoplefttype = oc.opcintype AND m.amoprighttype = oc.opcintype
+       AND k.oid IS NULL
+     LEFT JOIN pg_operator o ON o.oid = coalesce(k.conexclop[x.position], m.amopopr)
+     LEFT JOIN pg_collation l ON l.oid = i.indcollation[x.position - 1]
+     LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid
+       AND a.attnum = i.indkey[x.position - 1] AND a.attnum > 0) AS e
+ WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
+   AND (i.indisunique OR i.indisexclusion) AND i.indisready
+ ORDER BY c.relname
+"""
+
+FOREIGN_KEYS = f"""
+SELECT k.conrelid::bigint AS table,
+       k.conname AS name,
+       {_NAME.format(n="n", c="c")} AS table_name,
+       {_NAME.format(n="m", c="r")} AS referenced_table,
+       k.confdeltype AS on_delete,
+       k.confupdtype AS on_update,
+       k.condeferrable AS deferrable,
+       k.confmatchtype = 'f' AS match_full,
+       (SELECT json_agg(a.attname ORDER BY x.position)
+          FROM unnest(k.conkey) WITH ORDINALITY AS x(attnum, position)
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.attnum) AS columns,
+       (SELECT json_agg(a.attname ORDER BY x.position)
+          FROM unnest(k.confkey) WITH ORDINALITY AS x(attnum, position)
+          JOIN pg_attribute a ON a.attrelid = k.confrelid AND a.attnum = x.attnum)
+          AS referenced_columns,
+       (SELECT json_agg({_OPERATOR.format(o="o")} ORDER BY x.position)
+          FROM unnest(k.conpfeqop) WITH ORDINALITY AS x(operator, position)
+          JOIN pg_operator o ON o.oid = x.operator) AS operators
+  FROM pg_constraint k
+  JOIN pg_class c ON c.oid = k.conrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class r ON r.oid = k.confrelid
+  JOIN pg_namespace m ON m.oid = r.relnamespace
+ WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT r.relispartition
+   AND k.conrelid = ANY (%(tables)s::bigint[]::oid[])
+ ORDER BY k.conrelid, k.conname
+"""
