@@ -32,6 +32,7 @@ MANIFEST_MEMBER = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
+TableLabel = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
 MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
@@ -158,7 +159,7 @@ class TableManifest(_Strict):
             complete changes beyond these, the partials should have brought.
     """
 
-    name: Identifier
+    name: TableLabel
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
     primary_key: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=32), FailFast()]
     row_count: RowCount
