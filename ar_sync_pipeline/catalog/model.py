@@ -125,8 +125,12 @@ class Catalog(_Strict):
         """The rules of a table; the defaults where the catalog says nothing."""
         return self.table.get(label, _DEFAULT_RULES)
 
+    def names(self, label: str) -> bool:
+        """Whether the file names a replicated table, by a section or in ``tables``."""
+        return (label in self.table or label in self.tables) and self.travels(label)
+
     def named_tables(self) -> tuple[str, ...]:
-        """The replicated tables that the file names, sorted; a pattern alone names none."""
+        """The replicated tables that the file names, sorted; a wildcard alone names none."""
         literal = filter(is_literal, self.tables)
         return tuple(sorted({name for name in (*self.table, *literal) if self.travels(name)}))
 

@@ -8,7 +8,12 @@ import dagster as dg
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.operations.asset_keys import archive_key, referenced_rows_key, snapshot_key
+from ar_sync_pipeline.operations.asset_keys import (
+    archive_key,
+    qualified_name,
+    referenced_rows_key,
+    snapshot_key,
+)
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.selected_outputs import only_what_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -92,10 +97,10 @@ def _tables(
     found = {table.name: table for table in dump.tables}
     for table, key in keys.items():
         if table in found:
-            metadata = table_metadata(found[table], catalog.schema_name)
+            metadata = table_metadata(found[table], catalog)
         else:
             columns = dump.columns.get(table)
-            metadata = no_rows_metadata(columns, table, catalog.schema_name)
+            metadata = no_rows_metadata(columns, table, catalog)
         count = metadata.pop("dagster/row_count")
         metadata = {"dagster/partition_row_count": count, **metadata}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
@@ -106,7 +111,6 @@ def _tables(
 
 
 def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]:
-    schema = site.catalog.schema_name
     tracked = [
         dg.AssetSpec(
             key,
@@ -116,7 +120,7 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
             kinds={"postgres"},
             owners=OWNERS,
             group_name=GROUP,
-            metadata={"dagster/table_name": f"{schema}.{table}"},
+            metadata={"dagster/table_name": qualified_name(site.catalog, table)},
         )
         for table, key in keys.items()
     ]
