@@ -6,6 +6,7 @@ what no database can tell. A table that it does not mention travels with the def
 
 from __future__ import annotations
 
+import typing
 from fnmatch import fnmatchcase
 from typing import Annotated
 
@@ -49,6 +50,7 @@ class TableRules(_Strict):
     reset_on_change: dict[Name, Literal] = Field(default_factory=dict)
     clear_on_change: tuple[Name, ...] = ()
     rewritten_by_transform: tuple[Name, ...] = ()
+    triggers: typing.Literal["suppress", "fire"] = "suppress"
 
 
 class Catalog(_Strict):
