@@ -12,7 +12,7 @@ import hashlib
 import hmac
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -27,12 +27,15 @@ from pydantic import (
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_MEMBER = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
-TableLabel = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
+TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
+Definition = Annotated[
+    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
+]
 MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
@@ -157,15 +160,23 @@ class TableManifest(_Strict):
         changed_keys: in a complete, the primary keys of the rows that were written since the point
             that the receiver was known to have (`Manifest.since`), as one more member; what a
             complete changes beyond these, the partials should have brought.
+        primary_key: columns that tell rows apart; empty for a table without any, which is carried
+            whole.
+        unique_keys: definitions of what no two rows may have in common; None: not recorded.
+        whole: in a partial, the rows are all of the table, so that others are gone.
+        covers_since: in a partial, every row that was written since `Manifest.since` is there.
     """
 
-    name: TableLabel
+    name: TableName
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
-    primary_key: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=32), FailFast()]
+    primary_key: Annotated[tuple[Identifier, ...], Field(max_length=32), FailFast()]
     row_count: RowCount
     chunks: Annotated[tuple[Chunk, ...], FailFast()]
     sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
     changed_keys: Chunk | None = None
+    unique_keys: Annotated[tuple[Definition, ...], Field(max_length=1000), FailFast()] | None = None
+    whole: bool = False
+    covers_since: bool = False
 
     @property
     def copy_members(self) -> tuple[Chunk, ...]:
@@ -180,6 +191,23 @@ class TableManifest(_Strict):
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
         return self
+
+
+class TypeDefinition(_Strict):
+    """A type that the sender's application made.
+
+    Attributes:
+        name: PostgreSQL's ``format_type`` of it.
+        kind: what else the definition means.
+        parts: the labels of an enum in order, the checks of a domain, the attributes of a composite
+            type.
+        base: of a domain; empty otherwise.
+    """
+
+    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    kind: Literal["enum", "domain", "composite"]
+    parts: Annotated[tuple[Definition, ...], Field(max_length=10_000), FailFast()]
+    base: Annotated[str, StringConstraints(max_length=256)] = ""
 
 
 class MediaEntry(_Strict):
@@ -219,6 +247,9 @@ class Manifest(_Strict):
         watermark: the archive's own snapshot, the point up to which it carries every change.
         digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
             function agrees with the sender's.
+        types: the enums, domains and composite types of the tables' columns; None: not recorded.
+        references: the foreign keys of the replicated tables, as `ForeignKey.definition`; None:
+            not recorded.
         hmac: HMAC-SHA256 over the canonical manifest without this field, when signed.
     """
 
@@ -237,6 +268,10 @@ class Manifest(_Strict):
     migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
     schema_fingerprint: str
+    types: Annotated[tuple[TypeDefinition, ...], Field(max_length=10_000), FailFast()] | None = None
+    references: Annotated[tuple[Definition, ...], Field(max_length=100_000), FailFast()] | None = (
+        None
+    )
     hmac: Sha256 | None = None
 
     @model_validator(mode="after")

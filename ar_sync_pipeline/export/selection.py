@@ -148,7 +148,7 @@ def blind_tables(
     return tuple(
         name
         for name, facts in tables.items()
-        if not _reads_watermark(catalog, facts)
+        if not reads_watermark(catalog, facts)
         and (catalog.rules(name).changed_at is None or unknown_start)
     )
 
@@ -169,7 +169,7 @@ def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.C
                 end=sql.Literal(selection.changed_at.end),
             )
         )
-    if selection.since is not None and _reads_watermark(catalog, facts):
+    if selection.since is not None and reads_watermark(catalog, facts):
         conditions.append(unseen_by(selection.since))
     elif selection.since is not None and rules.changed_at is not None:
         start = selection.since.oldest_write_at or selection.since.snapshot_at
@@ -181,7 +181,8 @@ def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.C
     return sql.SQL(" OR ").join(conditions) if conditions else None
 
 
-def _reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
+def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
+    """Whether partials find every row of a table that a snapshot could not see."""
     chosen = catalog.rules(facts.name).watermark
     return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
 

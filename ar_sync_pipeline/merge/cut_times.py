@@ -10,7 +10,6 @@ from __future__ import annotations
 from psycopg import sql
 
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.target_table import equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
 
 _TIME = "timestamp"
@@ -22,7 +21,7 @@ def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
     names = [
         column.name
         for column in target.columns
-        if column.type.startswith(_TIME) and column.name not in target.primary_key
+        if column.type.startswith(_TIME) and column.name not in target.key
     ]
     if not names:
         return
@@ -41,7 +40,7 @@ def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
         sql.SQL("UPDATE {} AS n SET {} FROM {} AS t WHERE {}").format(
             staged.relation,
             sql.SQL(", ").join(assignments),
-            target.relation,
-            equal_keys("t", "n", target.primary_key),
+            target.rows,
+            target.same_row("t", "n"),
         )
     )

@@ -1,8 +1,8 @@
-"""What a staged table changes: rows to add, to change, to set aside for a moment, to delete.
+"""What a staged table changes: rows to add, to change, to replace, and rows that are absent.
 
-Computed first, as keys in temporary tables: it is the plan that operators see, and the merge
-touches nothing else. Rows are compared to the bit; an unchanged row is never locked or written
-(an upsert of everything writes forty times the WAL).
+Computed first, as row identities in temporary tables: it is the plan that operators see, and the
+merge touches nothing else. Rows are compared to the bit; an unchanged row is never locked or
+written (an upsert of everything writes forty times the WAL).
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.keyless import keyless_absent_rows, keyless_new_rows
+from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys, row_of
+from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import column_list
 
-ADD, CHANGE, SET_ASIDE = "a", "c", "s"
+ADD, CHANGE, REPLACE = "a", "c", "r"
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,12 @@ class TableDifference:
     """The rows of one staged table that differ from the receiver's.
 
     Attributes:
-        relation: temporary table of keys with an ``action`` of `ADD`, `CHANGE` or `SET_ASIDE`;
-            there is none if nothing was staged, and the staging table is it if the target is
-            filled. A row is set aside (deleted and inserted again, its own columns kept) when its
-            value under a unique key changes: two rows may have exchanged theirs.
-        aside: name of the temporary table for rows that are set aside.
+        relation: temporary table of identities with an ``action`` of `ADD`, `CHANGE` or
+            `REPLACE`; there is none if nothing was staged or the target is filled. A row is
+            replaced (deleted and inserted in the same statement, its receiver-only columns
+            preserved) only where PostgreSQL allows no update: a ``GENERATED ALWAYS`` identity that
+            differs, or a unique value that must move and for which no placeholder exists.
+        aside: name of the temporary table for the rows that are replaced.
         fills: the target has no rows; every staged one is to be added.
     """
 
@@ -45,6 +47,27 @@ class TableDifference:
         """Whether nothing is to be written."""
         return self.added == 0 and self.changed == 0
 
+    @property
+    def target(self) -> TargetTable:
+        """The receiver's table."""
+        return self.staged.target
+
+    @property
+    def identity(self) -> RowIdentity:
+        """What `relation` stores; of a table without a key, the place in the staging table."""
+        return self.staged.target.identity
+
+    def rows(self, actions: Sequence[str]) -> sql.Composed:
+        """The staged rows of some actions, as ``n``, with their identity as ``d``."""
+        if self.fills:
+            return sql.SQL("{} AS n").format(self.staged.relation)
+        return sql.SQL("{} AS n JOIN {} AS d ON {} AND d.action = ANY ({})").format(
+            self.staged.relation,
+            self.relation,
+            self.identity.matches("n", "d"),
+            sql.Literal(list(actions)),
+        )
+
 
 def find_differences(connection: Connection, staged: StagedTable, prefix: str) -> TableDifference:
     """Compare a staging table with its target; inside the merge's transaction.
@@ -59,34 +82,9 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     target = staged.target
     if _is_empty(connection, target):
         rows = sum(chunk.row_count for chunk in staged.differing)
-        return TableDifference(staged, staged.relation, aside, added=rows, changed=0, fills=True)
-    source, current = _current_values(staged)
-    connection.execute(
-        sql.SQL(
-            "CREATE TEMP TABLE {relation} ON COMMIT DROP AS"
-            " SELECT {key}, CASE WHEN {missing} THEN {add} WHEN {moves} THEN {aside}"
-            ' ELSE {change} END::"char" AS action FROM {stage} AS n LEFT JOIN {source} ON {same}'
-            " WHERE {missing} OR {new} *<> {current}"
-        ).format(
-            relation=relation,
-            key=column_list(target.primary_key, "n"),
-            missing=sql.SQL("{} IS NULL").format(sql.Identifier("t", target.primary_key[0])),
-            moves=_moves(staged),
-            add=sql.Literal(ADD),
-            aside=sql.Literal(SET_ASIDE),
-            change=sql.Literal(CHANGE),
-            stage=staged.relation,
-            source=source,
-            same=_same_row(staged),
-            new=row_of(target.shared, "n"),
-            current=current,
-        )
-    )
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-            relation, column_list(target.primary_key)
-        )
-    )
+        return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
+    query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
+    target.identity.fill(connection, f"{prefix}_diff", query)
     connection.execute(sql.SQL("ANALYZE {}").format(relation))
     row = connection.execute(
         sql.SQL("SELECT count(*) FILTER (WHERE action = {add}), count(*) FROM {relation}").format(
@@ -97,21 +95,39 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     return TableDifference(staged, relation, aside, added, total - added)
 
 
+def _differing_rows(staged: StagedTable) -> sql.Composed:
+    target = staged.target
+    source, current = _current_values(staged)
+    fixed = target.fixed
+    moved = (
+        sql.SQL("{} *<> {}").format(row_of(fixed, "n"), row_of(fixed, "t"))
+        if fixed
+        else sql.SQL("false")
+    )
+    return sql.SQL(
+        "SELECT {identity}, CASE WHEN {missing} THEN {add} WHEN {moved} THEN {replace}"
+        " ELSE {change} END::text AS action FROM {stage} AS n LEFT JOIN {source} ON {same}"
+        " WHERE {missing} OR {new} *<> {current}"
+    ).format(
+        identity=target.identity.values("n"),
+        missing=sql.SQL("{} IS NULL").format(sql.Identifier("t", target.key[0])),
+        moved=moved,
+        add=sql.Literal(ADD),
+        replace=sql.Literal(REPLACE),
+        change=sql.Literal(CHANGE),
+        stage=staged.relation,
+        source=source,
+        same=_same_row(staged),
+        new=row_of(target.shared, "n"),
+        current=current,
+    )
+
+
 def count_differences(connection: Connection, staged: StagedTable) -> int:
     """How many staged rows the target lacks or holds otherwise."""
     target = staged.target
-    source, current = _current_values(staged)
-    query = sql.SQL(
-        "SELECT count(*) FROM {} AS n LEFT JOIN {} ON {} WHERE {} IS NULL OR {} *<> {}"
-    ).format(
-        staged.relation,
-        source,
-        _same_row(staged),
-        sql.Identifier("t", target.primary_key[0]),
-        row_of(target.shared, "n"),
-        current,
-    )
-    row = connection.execute(query).fetchone()
+    query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
+    row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)).fetchone()
     return row[0] if row else 0
 
 
@@ -123,7 +139,7 @@ def count_drift(
     To be asked before the rows are written.
 
     Args:
-        later: staging tables of the archives that are applied behind this one; a row in one of
+        later: staging tables of the archives that are applied after this one; a row in one of
             them differs because the receiver is ahead of a late complete.
     """
     staged = difference.staged
@@ -133,56 +149,47 @@ def count_drift(
         return 0
     explained = sql.SQL(" AND ").join(
         sql.SQL("NOT EXISTS (SELECT FROM {} AS k WHERE {})").format(
-            relation, equal_keys("k", "d", staged.target.primary_key)
+            relation, difference.identity.matches("k", "d")
         )
         for relation in (staged.changed_keys, *later)
     )
-    query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(difference.relation, explained)
+    source = (
+        sql.SQL("(SELECT {} FROM {})").format(difference.identity.values("n"), difference.rows([]))
+        if difference.fills
+        else difference.relation
+    )
+    query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(source, explained)
     row = connection.execute(query).fetchone()
     return row[0] if row else 0
 
 
 def absent_rows(staged: StagedTable) -> sql.Composed:
-    """Keys of the target's rows that a complete archive no longer has."""
+    """Identities of the target's rows that an archive which speaks for all rows no longer has."""
     target = staged.target
+    if not target.key:
+        return keyless_absent_rows(staged)
     return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}").format(
-        column_list(target.primary_key, "t"),
-        target.relation,
+        target.identity.values("t"),
+        target.rows,
         staged.relation,
-        equal_keys("t", "n", target.primary_key),
-        sql.Identifier("n", target.primary_key[0]),
+        target.same_row("t", "n"),
+        sql.Identifier("n", target.key[0]),
         staged.unsettled_keys("t"),
     )
 
 
-def displaced_rows(difference: TableDifference) -> list[sql.Composed]:
-    """Keys of rows that hold a unique value which an incoming row has at the sender.
-
-    Such a row is not in the archive; at the sender it has changed or is gone. One query for each
-    unique key.
-    """
-    if difference.fills:
-        return []
-    target = difference.staged.target
-    return [
-        sql.SQL(
-            "SELECT {pk} FROM {table} AS t JOIN {stage} AS n ON {same_value} JOIN {rows} AS d"
-            " ON {is_written} WHERE NOT EXISTS (SELECT FROM {stage} AS o WHERE {is_staged})"
-        ).format(
-            pk=column_list(target.primary_key, "t"),
-            table=target.relation,
-            stage=difference.staged.relation,
-            same_value=equal_keys("t", "n", unique_key),
-            rows=difference.relation,
-            is_written=equal_keys("d", "n", target.primary_key),
-            is_staged=equal_keys("o", "t", target.primary_key),
-        )
-        for unique_key in target.unique_keys()
-    ]
+def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
+    """The condition that the stored identity ``alias`` is that of a staged row."""
+    identity = staged.target.identity
+    if identity is PLACE:
+        return sql.Composed([sql.SQL("false")])
+    return sql.SQL("EXISTS (SELECT FROM {} AS o WHERE {})").format(
+        staged.relation, identity.matches("o", alias)
+    )
 
 
 def _is_empty(connection: Connection, target: TargetTable) -> bool:
-    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.relation)
+    query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.rows)
     row = connection.execute(query).fetchone()
     return row is not None and bool(row[0])
 
@@ -190,15 +197,15 @@ def _is_empty(connection: Connection, target: TargetTable) -> bool:
 def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
     """The receiver's rows as ``t``, and their shared columns as the sender last wrote them."""
     target = staged.target
-    source = sql.SQL("{} AS t").format(target.relation)
+    source = sql.SQL("{} AS t").format(target.rows)
     if not target.rewritten:
         return source, row_of(target.shared, "t")
     joined = sql.SQL("({} LEFT JOIN {} AS s ON {})").format(
-        source, target.source_values, equal_keys("t", "s", target.primary_key)
+        source, target.source_values, target.same_row("t", "s")
     )
     values = [
         sql.SQL("CASE WHEN {known} IS NULL THEN {held} ELSE {sent} END").format(
-            known=sql.Identifier("s", target.primary_key[0]),
+            known=sql.Identifier("s", target.key[0]),
             held=sql.Identifier("t", name),
             sent=sql.Identifier("s", name),
         )
@@ -210,16 +217,5 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
 
 
 def _same_row(staged: StagedTable) -> sql.Composed:
-    """``t`` is the staged row ``n``; settled chunks, where no staged row is, are not even read."""
-    return sql.SQL("{} AND {}").format(
-        equal_keys("t", "n", staged.target.primary_key), staged.unsettled_keys("t")
-    )
-
-
-def _moves(staged: StagedTable) -> sql.Composable:
-    target = staged.target
-    changes = [
-        sql.SQL("{} *<> {}").format(row_of(key, "n"), row_of(key, "t"))
-        for key in target.unique_keys()
-    ]
-    return sql.SQL("({})").format(sql.SQL(" OR ").join(changes)) if changes else sql.SQL("false")
+    """``t`` is the staged row ``n``; unchanged chunks, where no staged row is, are not read."""
+    return sql.SQL("{} AND {}").format(staged.target.same_row("t", "n"), staged.unsettled_keys("t"))

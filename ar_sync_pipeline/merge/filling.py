@@ -1,7 +1,7 @@
-"""Filling empty tables: without foreign keys and secondary indexes, which are made behind the rows.
+"""Filling empty tables: without foreign keys and secondary indexes, which are made after the rows.
 
 A foreign key checks every inserted row by a query of its own and, deferred, keeps a note of it in
-memory; added behind the rows it checks them with one join. An index that is built at once costs a
+memory; added after the rows it checks them with one join. An index that is built at once costs a
 third of one that grows. It happens inside the load's transaction, so a load that fails leaves
 everything as it was; readers of the empty tables wait for the commit, and nobody waits for a
 table that has rows.
@@ -25,9 +25,7 @@ _LOCK_WAIT = "2s"
 
 
 @contextmanager
-def rebuilt_behind(
-    connection: Connection, differences: Sequence[TableDifference]
-) -> Iterator[None]:
+def rebuilt_after(connection: Connection, differences: Sequence[TableDifference]) -> Iterator[None]:
     """Take away what empty tables need not have while they are filled; make it after the block.
 
     Only where many rows come into an empty table. Without the right to do so, or while somebody
@@ -54,7 +52,7 @@ class _Part:
 def _parts(connection: Connection, differences: Sequence[TableDifference]) -> list[_Part]:
     if not any(d.fills and d.added >= _WORTH_A_LOCK_ROWS for d in differences):
         return []
-    filled = [d.staged.target.relation for d in differences if d.fills and d.added]
+    filled = [d.target.relation for d in differences if d.fills and d.added]
     tables = [relation.as_string(connection) for relation in filled]
     with connection.cursor(row_factory=class_row(_Part)) as cursor:
         indexes = cursor.execute(_INDEXES, {"tables": tables}).fetchall()

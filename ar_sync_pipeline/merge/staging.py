@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
-from ar_sync_pipeline.merge.target_table import TargetTable, equal_keys
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_in
 from ar_sync_pipeline.postgres.digest import (
@@ -27,6 +28,14 @@ from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.shipped_table import column_list
 
 _MOST_RANGES = 64
+# The bytes are right, and the receiver's type has no such value: a label of an enum, a character of
+# another encoding, a longer text.
+_UNKNOWN_HERE = (
+    psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.UntranslatableCharacter,
+    psycopg.errors.StringDataRightTruncation,
+    psycopg.errors.NumericValueOutOfRange,
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,11 @@ class StagedTable:
         return len(self.target.columns) == len(self.manifest.columns)
 
     @property
+    def speaks_for_all_rows(self) -> bool:
+        """Whether rows that are not in the archive are gone at the sender."""
+        return self.complete or self.manifest.whole
+
+    @property
     def wholly_settled(self) -> bool:
         """Whether the table travels as one chunk and the receiver already holds it."""
         return any(
@@ -73,7 +87,7 @@ class StagedTable:
 
         As ranges, which the key's index serves; a table of very many pieces is filtered instead.
         """
-        key = sql.Identifier(alias, self.target.primary_key[0])
+        key = sql.Identifier(alias, self.target.key[0])
         settled = self._settled_indexes()
         if not settled:
             return sql.SQL("true")
@@ -86,7 +100,7 @@ class StagedTable:
 
     def _settled_indexes(self) -> list[int]:
         """Numbers of the settled chunks, ascending, where the table is cut by key."""
-        if not is_chunked(self.target.columns, self.target.primary_key):
+        if not is_chunked(self.target.columns, self.target.key):
             return []
         return sorted(
             chunk.key_range.low >> CHUNK_KEY_BITS
@@ -116,8 +130,10 @@ def create_staging(connection: Connection, staged: StagedTable) -> None:
         SchemaMismatchError: the archive has a column of a type that the receiver does not know.
     """
     definitions = sql.SQL(", ").join(
-        sql.SQL("{} {}").format(
-            sql.Identifier(column.name), _type_name(connection, staged.target, column)
+        sql.SQL("{} {}{}").format(
+            sql.Identifier(column.name),
+            _type_name(connection, staged.target, column),
+            _collation(staged.target, column),
         )
         for column in staged.manifest.columns
     )
@@ -126,7 +142,7 @@ def create_staging(connection: Connection, staged: StagedTable) -> None:
         connection.execute(
             sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
                 staged.changed_keys,
-                column_list(staged.target.primary_key),
+                column_list(staged.target.key),
                 staged.target.relation,
             )
         )
@@ -145,6 +161,14 @@ def _type_name(connection: Connection, target: TargetTable, column: Column) -> s
             remedy="create the type at the receiver, or migrate it",
         )
     return sql.SQL(row[0])
+
+
+def _collation(target: TargetTable, column: Column) -> sql.Composable:
+    """The receiver's collation of a column: values of two collations cannot be compared."""
+    known = target.facts.column(column.name)
+    if known is None or known.collation is None:
+        return sql.SQL("")
+    return sql.SQL(" COLLATE {}").format(sql.Identifier(*known.collation))
 
 
 def stage_chunk(
@@ -168,7 +192,7 @@ def stage_changed_keys(
         SchemaError: the bytes are no keys of the shape and number that the manifest declares.
     """
     if staged.changed_keys is not None:
-        columns = column_list(staged.target.primary_key)
+        columns = column_list(staged.target.key)
         _copy_member(connection, staged, chunk, staged.changed_keys, columns, data)
 
 
@@ -182,6 +206,8 @@ def _copy_member(
 ) -> None:
     try:
         rows = copy_in(connection, relation, columns, data)
+    except _UNKNOWN_HERE as error:
+        raise refusal(error) from error
     except (psycopg.DataError, psycopg.errors.ProtocolViolation) as error:
         raise SchemaError(
             f"{chunk.member} does not hold rows of {staged.target.name}"
@@ -200,19 +226,29 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
 
     Only keys are joined, and statistics of the other columns would be a good part of the WAL.
     """
-    connection.execute(
-        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-            staged.relation, column_list(staged.target.primary_key)
-        )
-    )
+    target = staged.target
+    if target.key:
+        _add_key(connection, staged)
     if staged.differing:
-        target = staged.target
-        keys = {name for key in (target.primary_key, *target.unique_keys()) for name in key}
-        connection.execute(
-            sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(sorted(keys)))
-        )
+        used = {*target.key, *(name for key in target.unique_keys() for name in key.uses)}
+        names = sorted(used & set(target.shared)) or target.shared
+        connection.execute(sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(names)))
     if staged.changed_keys is not None:
         connection.execute(sql.SQL("ANALYZE {}").format(staged.changed_keys))
+
+
+def _add_key(connection: Connection, staged: StagedTable) -> None:
+    try:
+        connection.execute(
+            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+                staged.relation, column_list(staged.target.key)
+            )
+        )
+    except psycopg.IntegrityError as error:
+        raise SchemaError(
+            f"it holds rows of {staged.target.name} that have the same key, or none",
+            remedy="run ar-sync verify on the archive and look at the sender's version",
+        ) from error
 
 
 def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql.Composable]]:
@@ -221,11 +257,11 @@ def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql
     A row whose source values are not known yet is left out, so that its chunk counts as
     different and the load learns them.
     """
-    source = sql.SQL("{} AS t").format(target.relation)
+    source = sql.SQL("{} AS t").format(target.rows)
     if not target.rewritten:
         return source, {}
     joined = sql.SQL("{} JOIN {} AS s ON {}").format(
-        source, target.source_values, equal_keys("t", "s", target.primary_key)
+        source, target.source_values, target.same_row("t", "s")
     )
     return joined, {name: sql.Identifier("s", name) for name in target.rewritten}
 
@@ -235,14 +271,14 @@ def _held_digests(
 ) -> dict[int | None, ChunkDigest]:
     source, values = held_digest_source(target)
     digest = digest_of(connection, target.columns, values, alias="t")
-    if not (by_key and is_chunked(target.columns, target.primary_key)):
+    if not (by_key and is_chunked(target.columns, target.key)):
         row = connection.execute(
             sql.SQL("SELECT count(*), {} FROM {}").format(digest, source)
         ).fetchone()
         return {None: ChunkDigest(row[0], str(row[1]))} if row else {}
     rows = connection.execute(
         sql.SQL("SELECT {}, count(*), {} FROM {} GROUP BY 1").format(
-            chunk_index(sql.Identifier("t", target.primary_key[0])), digest, source
+            chunk_index(sql.Identifier("t", target.key[0])), digest, source
         )
     )
     return {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}

@@ -1,52 +1,67 @@
-"""A receiver's table as a load sees it: what is shared, what is the receiver's own."""
+"""A receiver's table as a load sees it: what is replicated, what is the receiver's only."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.shipped_table import column_list
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
 
 
 @dataclass(frozen=True)
 class TargetTable:
-    """A table that travels, at the receiver.
+    """A replicated table, at the receiver.
 
     Attributes:
         columns: the shared columns, with the sender's types.
-        facts: what the receiver's database says of the table.
+        facts: what the receiver's database says of the table; its key is the one that the archive
+            tells rows apart by.
         rules: what the catalog says of it.
     """
 
-    schema: str
     columns: tuple[Column, ...]
     facts: TableFacts
     rules: TableRules
 
     @property
     def name(self) -> str:
-        """The table's name."""
+        """The table's name in the product."""
         return self.facts.name
 
     @property
     def relation(self) -> sql.Identifier:
         """The table, quoted and qualified."""
-        return sql.Identifier(self.schema, self.name)
+        return self.facts.relation
 
     @property
-    def primary_key(self) -> tuple[str, ...]:
-        """Columns of the primary key."""
-        return self.facts.primary_key
+    def rows(self) -> sql.Composed:
+        """The table's own rows, without those of tables that inherit from it."""
+        return self.facts.rows
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns that tell rows apart; empty if none do."""
+        return self.facts.key
+
+    @property
+    def identity(self) -> RowIdentity:
+        """The key, or the place of rows where there is none."""
+        return RowIdentity(self.key, self.facts.key_operators) if self.key else PLACE
+
+    def same_row(self, left: str, right: str) -> sql.Composed:
+        """The condition that two aliases mean the same row."""
+        return self.facts.same_row(left, right)
 
     @property
     def shared(self) -> tuple[str, ...]:
@@ -63,6 +78,12 @@ class TargetTable:
         )
 
     @property
+    def fixed(self) -> tuple[str, ...]:
+        """Shared columns that PostgreSQL lets nobody update: ``GENERATED ALWAYS AS IDENTITY``."""
+        shared = set(self.shared)
+        return tuple(c.name for c in self.facts.columns if c.always_identity and c.name in shared)
+
+    @property
     def rewritten(self) -> tuple[str, ...]:
         """Shared columns that the transform rewrites in place."""
         return tuple(name for name in self.rules.rewritten_by_transform if name in self.shared)
@@ -75,40 +96,56 @@ class TargetTable:
             name = f"source_{hashlib.sha256(self.name.encode()).hexdigest()[:32]}"
         return sql.Identifier(LEDGER_SCHEMA, name)
 
-    def unique_keys(self) -> tuple[tuple[str, ...], ...]:
-        """Unique keys over shared columns, other than those that contain the primary key."""
+    def unique_keys(self) -> tuple[UniqueKey, ...]:
+        """What no two rows may have in common, other than what follows from the key."""
+        key = set(self.key)
         return tuple(
-            key
-            for key in (k.plain for k in self.facts.unique_keys if k.plain)
-            if set(key) <= set(self.shared) and not set(self.primary_key) <= set(key)
+            unique
+            for unique in self.facts.unique_keys
+            if unique.exclusion or unique.predicate or not (key and key <= set(unique.plain))
         )
+
+    def defaults(self) -> dict[str, sql.Composable]:
+        """What the catalog resets in receiver-only columns of a row that is new or changes."""
+        resets: dict[str, sql.Composable] = {
+            name: sql.Literal(value) for name, value in sorted(self.rules.reset_on_change.items())
+        }
+        resets |= {name: sql.SQL("NULL") for name in self.rules.clear_on_change}
+        return {name: value for name, value in resets.items() if name in self.own}
 
 
 def target_tables(
     catalog: Catalog, tables: Mapping[str, TableFacts], shipped: Sequence[TableManifest]
 ) -> dict[str, TargetTable]:
-    """The receiver's side of shipped tables, restricted to what both sides have."""
+    """The receiver's side of an archive's tables, restricted to what both sides have."""
     targets = {}
     for table in shipped:
-        if table.name not in tables:
+        if table.name not in tables or not catalog.travels(table.name):
             continue
-        facts = tables[table.name]
+        facts = with_key(tables[table.name], table.primary_key)
         rules = catalog.rules(table.name)
         columns = tuple(
             column
             for column in table.columns
-            if facts.column(column.name) is not None and column.name not in rules.receiver_columns
+            if (held := facts.column(column.name)) is not None
+            and not held.generated
+            and column.name not in rules.receiver_columns
         )
-        targets[table.name] = TargetTable(catalog.schema_name, columns, facts, rules)
+        targets[table.name] = TargetTable(columns, facts, rules)
     return targets
 
 
-def equal_keys(left: str, right: str, key: Sequence[str]) -> sql.Composed:
-    """``left.a = right.a AND ...`` over the columns of a key."""
-    return sql.SQL(" AND ").join(
-        sql.SQL("{} = {}").format(sql.Identifier(left, column), sql.Identifier(right, column))
-        for column in key
-    )
+def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
+    """The facts with the key that an archive uses, which need not be the first choice here."""
+    operators = {
+        column: operator
+        for unique in facts.unique_keys
+        if unique.plain and set(unique.plain) == set(key)
+        for column, operator in zip(unique.plain, unique.operators, strict=True)
+    }
+    if len(operators) != len(key):
+        return replace(facts, key=(), key_operators=()) if not key else facts
+    return replace(facts, key=tuple(key), key_operators=tuple(operators[name] for name in key))
 
 
 def row_of(names: Sequence[str], alias: str) -> sql.Composed:
@@ -119,8 +156,8 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
     return sql.SQL("ROW({})::record").format(column_list(names, alias))
 
 
-def count_rows(connection: Connection, schema: str, table: str) -> int:
+def count_rows(connection: Connection, facts: TableFacts) -> int:
     """How many rows a table has."""
-    query = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(schema, table))
+    query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
     row = connection.execute(query).fetchone()
     return row[0] if row else 0

@@ -6,61 +6,76 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.merge.differences import count_differences
+from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source
-from ar_sync_pipeline.merge.target_table import equal_keys
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
-from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.postgres.errors import DigestMismatchError, SchemaError
 
 
-def verify_digests(connection: Connection, staged: StagedTable) -> None:
-    """Compare the rows of every chunk that was staged with the archive, inside the transaction.
+def verify_table(connection: Connection, staged: StagedTable, *, comparable: bool) -> None:
+    """Compare a table with the archive: by digests where both servers compute the same ones.
 
     Raises:
         DigestMismatchError: they differ; the caller's transaction must not commit.
+        SchemaError: the archive's own rows are not what its manifest says.
     """
+    if comparable and staged.has_every_column:
+        _verify_digests(connection, staged)
+    else:
+        _verify_rows(connection, staged)
+    _verify_row_count(connection, staged)
+
+
+def _verify_digests(connection: Connection, staged: StagedTable) -> None:
     for chunk in staged.differing:
         held = _held(connection, staged, chunk)
-        if held != ChunkDigest(chunk.row_count, chunk.digest):
-            raise DigestMismatchError(
-                f"after the load {chunk.member} is not what the receiver holds"
-                f" ({held.row_count} rows instead of {chunk.row_count}, or other content)",
-                remedy="nothing was changed; look for a trigger or rule on"
-                f" {staged.target.name} that alters what is written",
+        if held == ChunkDigest(chunk.row_count, chunk.digest):
+            continue
+        if _staged(connection, staged, chunk) != ChunkDigest(chunk.row_count, chunk.digest):
+            raise SchemaError(
+                f"the rows of {chunk.member} are not those that its manifest describes",
+                remedy="run ar-sync verify on the archive and look at the sender's version",
             )
+        raise DigestMismatchError(
+            f"after the load {chunk.member} is not what the receiver holds"
+            f" ({held.row_count} rows instead of {chunk.row_count}, or other content)",
+            remedy=_remedy(staged),
+        )
 
 
-def verify_row_count(connection: Connection, staged: StagedTable) -> None:
-    """After a complete, a table has as many rows as the sender's; settled chunks included.
-
-    Raises:
-        DigestMismatchError: it has not; the caller's transaction must not commit.
-    """
-    if not staged.complete:
+def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
+    """After a complete, a table has as many rows as the sender's; unchanged chunks included."""
+    if not staged.speaks_for_all_rows:
         return
-    query = sql.SQL("SELECT count(*) FROM {}").format(staged.target.relation)
+    query = sql.SQL("SELECT count(*) FROM {}").format(staged.target.rows)
     row = connection.execute(query).fetchone()
     if row is not None and row[0] != staged.manifest.row_count:
         raise DigestMismatchError(
             f"after the load {staged.target.name} has {row[0]} rows instead of"
             f" {staged.manifest.row_count}",
-            remedy="nothing was changed; look for whoever else writes to the table",
+            remedy=_remedy(staged),
         )
 
 
-def verify_rows(connection: Connection, staged: StagedTable) -> None:
-    """Compare row by row with what was staged, where the two servers' digests do not agree.
-
-    Raises:
-        DigestMismatchError: they differ; the caller's transaction must not commit.
-    """
+def _verify_rows(connection: Connection, staged: StagedTable) -> None:
+    """Compare row by row with what was staged."""
     different = count_differences(connection, staged)
     if different:
         raise DigestMismatchError(
             f"after the load {different} rows of {staged.target.name} are not the archive's",
-            remedy="nothing was changed; look for a trigger or rule on the table that alters"
-            " what is written",
+            remedy=_remedy(staged),
         )
+
+
+def _remedy(staged: StagedTable) -> str:
+    triggers = ", ".join(staged.target.facts.triggers[:5])
+    named = f" ({triggers})" if triggers else ""
+    return (
+        f"nothing was changed; look for a trigger{named} or rule on {staged.target.name} that"
+        f" alters what is written, and {GRANT}, so that it does not fire; or for somebody else who"
+        " writes to the table"
+    )
 
 
 def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
@@ -70,13 +85,33 @@ def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDig
         digest_of(connection, target.columns, values, alias="t"), source
     )
     if chunk.key_range is not None:
-        key = sql.Identifier("t", target.primary_key[0])
-        query = sql.SQL("{} WHERE {} >= {} AND {} < {}").format(
-            query, key, sql.Literal(chunk.key_range.low), key, sql.Literal(chunk.key_range.high)
-        )
-    elif not staged.complete:
+        query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
+    elif not staged.speaks_for_all_rows:
         query = sql.SQL("{} JOIN {} AS n ON {}").format(
-            query, staged.relation, equal_keys("n", "t", target.primary_key)
+            query, staged.relation, target.same_row("t", "n")
         )
+    return _digest(connection, query)
+
+
+def _staged(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
+    """What the archive's own rows are."""
+    query = sql.SQL("SELECT count(*), {} FROM {} AS t").format(
+        digest_of(connection, staged.manifest.columns, alias="t"), staged.relation
+    )
+    if chunk.key_range is not None:
+        query = sql.SQL("{} WHERE {}").format(query, _in_range(staged, chunk))
+    return _digest(connection, query)
+
+
+def _in_range(staged: StagedTable, chunk: Chunk) -> sql.Composable:
+    if chunk.key_range is None:
+        return sql.SQL("true")
+    key = sql.Identifier("t", staged.target.key[0])
+    return sql.SQL("{} >= {} AND {} < {}").format(
+        key, sql.Literal(chunk.key_range.low), key, sql.Literal(chunk.key_range.high)
+    )
+
+
+def _digest(connection: Connection, query: sql.Composed) -> ChunkDigest:
     row = connection.execute(query).fetchone()
     return ChunkDigest(row[0], str(row[1])) if row else ChunkDigest(0, "0")

@@ -37,6 +37,8 @@ _TRANSPORT = {
     "keepalives_count": 4,
     "tcp_user_timeout": 60_000,
 }
+_SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
+_SERVER_STATES = frozenset({"53100", "53300", "55P03", "25P03", "25P04"})
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
     r"|permission denied|is not permitted"
@@ -75,6 +77,22 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             raise _failure(error, connection, database_label(url)) from error
 
 
+def is_of_the_server(error: psycopg.Error, connection: Connection) -> bool:
+    """Whether an error says that the server or the line failed, not what was asked of it.
+
+    By its class (PostgreSQL manual, appendix A): connection, insufficient disk or connections,
+    operator intervention, deadlock and lock timeout, system error.
+    """
+    state = error.sqlstate or ""
+    return (
+        connection.closed
+        or connection.broken
+        or state in _SERVER_STATES
+        or state[:2] in _SERVER_CLASSES
+        or (not state and isinstance(error, psycopg.OperationalError))
+    )
+
+
 def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSyncError:
     if connection.closed or connection.broken:
         return DatabaseUnreachableError(
@@ -93,15 +111,21 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
     )
 
 
-def use_default_search_path(connection: Connection) -> None:
-    """For the rest of the transaction, resolve names as the application's own sessions do.
+@contextmanager
+def default_search_path(connection: Connection) -> Iterator[None]:
+    """For the length of a block, resolve names as the application's own sessions do.
 
     Functions in triggers, constraints and index expressions may rely on the search path of the
     role or the database. All names in the product's own statements are qualified.
     """
     connection.execute(
-        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), true)"
+        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), false)"
     )
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
 
 
 def _set_search_path(connection: Connection) -> None:

@@ -33,5 +33,5 @@ class LoadRefusedError(ParkedError):
     """The receiver's constraints refuse the rows; another archive may bring what they miss."""
 
 
-class DigestMismatchError(TerminalError):
+class DigestMismatchError(ParkedError):
     """After a load the receiver's rows were not the sender's; the load was rolled back."""

@@ -1,12 +1,22 @@
-"""The schema gate: does an archive fit the receiver's tables?"""
+"""The schema gate: does an archive fit the receiver's tables?
+
+It compares all that a merge relies on: columns and types, the labels of enums, the checks of domains,
+the key by which rows are told apart, and every unique key of the receiver, which must hold at the
+sender too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import permutations
 
-from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
+
+_MOST_COLUMNS = 4
 
 
 def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
@@ -29,10 +39,17 @@ def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list
 
 
 def schema_mismatches(
-    manifest: Manifest, catalog: Catalog, tables: Mapping[str, TableFacts]
+    manifest: Manifest,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    types: Sequence[TypeDefinition] = (),
 ) -> list[str]:
-    """Every way in which the archive's tables do not fit the receiver's, as sentences."""
-    mismatches: list[str] = []
+    """Every way in which the archive's tables do not fit the receiver's, as sentences.
+
+    Args:
+        types: the receiver's, of all its replicated tables.
+    """
+    mismatches = _type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
         if not catalog.travels(table.name):
             mismatches.append(f"table {table.name} is not one that the catalog lets travel")
@@ -44,9 +61,7 @@ def schema_mismatches(
 
 
 def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
-    mismatches: list[str] = []
-    if shipped.primary_key != held.primary_key:
-        mismatches.append(f"{held.name} has another primary key at the receiver")
+    mismatches = _key_mismatches(shipped, catalog, held)
     own = catalog.rules(held.name).receiver_columns
     for column in shipped.columns:
         there = held.column(column.name)
@@ -66,6 +81,8 @@ def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts
             mismatches.append(
                 f"{held.name}.{column.name} may be NULL at the sender, not at the receiver"
             )
+        elif there.generated:
+            mismatches.append(f"{held.name}.{column.name} is computed at the receiver")
     shipped_names = {column.name for column in shipped.columns}
     mismatches += [
         f"the receiver's column {held.name}.{column.name} needs a value that the sender lacks"
@@ -76,3 +93,83 @@ def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts
         and not column.generated
     ]
     return mismatches
+
+
+def _key_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+    key = set(shipped.primary_key)
+    usable = [
+        unique
+        for unique in held.unique_keys
+        if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
+    ]
+    mismatches = []
+    if key and not any(set(unique.plain) == key for unique in usable):
+        mismatches.append(
+            f"{held.name} has no unique key ({', '.join(shipped.primary_key)}) at the receiver"
+        )
+    if shipped.unique_keys is None:
+        return mismatches
+    own = {*catalog.rules(held.name).receiver_columns}
+    own |= {column.name for column in held.columns} - {column.name for column in shipped.columns}
+    return mismatches + [
+        f"{held.name} has {unique.name}, {unique.definition}, at the receiver and not at the sender"
+        for unique in held.unique_keys
+        if not own & set(unique.uses) and not _follows(unique, shipped.unique_keys)
+    ]
+
+
+def _follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
+    """Whether a unique key of the receiver holds wherever the sender's hold.
+
+    The same definition does, and so does a unique key over fewer of its columns.
+    """
+    if unique.definition in definitions:
+        return True
+    if not unique.plain or unique.exclusion:
+        return False
+    return any(
+        replace(
+            unique,
+            elements=tuple(unique.elements[i] for i in chosen),
+            operators=tuple(unique.operators[i] for i in chosen),
+            collations=tuple(unique.collations[i] for i in chosen),
+            predicate=predicate,
+            nulls_distinct=nulls_distinct,
+        ).definition
+        in definitions
+        for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
+        for chosen in permutations(range(len(unique.plain)), size)
+        for predicate in {unique.predicate, None}
+        for nulls_distinct in {unique.nulls_distinct, False}
+    )
+
+
+def _type_mismatches(
+    shipped: Sequence[TypeDefinition], held: Sequence[TypeDefinition]
+) -> list[str]:
+    here = {definition.name: definition for definition in held}
+    return [
+        mismatch
+        for definition in shipped
+        if (known := here.get(definition.name)) is not None
+        for mismatch in _differences(definition, known)
+    ]
+
+
+def _differences(shipped: TypeDefinition, held: TypeDefinition) -> list[str]:
+    if shipped.kind != held.kind:
+        return [f"{shipped.name} is a type of kind {shipped.kind} at the sender, {held.kind} here"]
+    if shipped.kind == "enum":
+        return [
+            f"the receiver's enum {held.name} lacks the label {printable(label)}"
+            for label in shipped.parts
+            if label not in held.parts
+        ]
+    if shipped.kind == "domain":
+        changed = [f"{held.name} is a domain over {held.base} here"]
+        return (changed if shipped.base != held.base else []) + [
+            f"the receiver's domain {held.name} has {check}, the sender's has not"
+            for check in held.parts
+            if check not in shipped.parts
+        ]
+    return [f"the attributes of type {held.name} differ"] if shipped.parts != held.parts else []

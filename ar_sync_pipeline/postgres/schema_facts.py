@@ -97,7 +97,7 @@ def _table_facts(
         name=row["name"],
         columns=described,
         primary_key=tuple(primary["plain"]) if primary else (),
-        unique_keys=tuple(_unique_key(found) for found in keys if not found["primary"]),
+        unique_keys=tuple(_unique_key(found) for found in keys),
         foreign_keys=tuple(_foreign_key(found) for found in references),
         size_bytes=row["size_bytes"],
         denied=tuple(row["denied"]),
@@ -158,6 +158,8 @@ def _unique_key(row: dict[str, Any]) -> UniqueKey:
         row["deferrable"],
         row["exclusion"],
         tuple(row["collations"]),
+        row["primary"],
+        row["valid"],
     )
 
 

@@ -156,7 +156,8 @@ SELECT k.conrelid::bigint AS table,
   JOIN pg_namespace n ON n.oid = c.relnamespace
   JOIN pg_class r ON r.oid = k.confrelid
   JOIN pg_namespace m ON m.oid = r.relnamespace
- WHERE k.contype = 'f' AND k.conparentid = 0 AND NOT r.relispartition
+ WHERE k.contype = 'f' AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
+   AND k.conparentid = 0 AND NOT r.relispartition
    AND k.conrelid = ANY (%(tables)s::bigint[]::oid[])
  ORDER BY k.conrelid, k.conname
 """

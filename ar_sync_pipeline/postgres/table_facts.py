@@ -72,6 +72,13 @@ class ForeignKey:
     deferrable: bool = False
     match_full: bool = False
 
+    @property
+    def definition(self) -> str:
+        """One text that two servers have in common if their foreign keys join the same columns."""
+        pairs = sorted(zip(self.columns, self.referenced_columns, strict=True))
+        here, there = (", ".join(names) for names in zip(*pairs, strict=True))
+        return f"{self.table} ({here}) -> {self.referenced_table} ({there})"
+
     def refers(self, child: str, parent: str) -> sql.Composed:
         """The condition that the child row ``child`` refers to the parent row ``parent``."""
         operators = self.operators or ("=",) * len(self.columns)
@@ -90,6 +97,7 @@ class UniqueKey:
     """A unique index or an exclusion constraint: what no two rows may have in common.
 
     Attributes:
+        valid: it holds for all rows, not only for those written since it was made.
         name: of the index, which is also the constraint's.
         elements: SQL of each key element: a quoted column or an expression over bare columns.
         operators: by element, the operator that must not hold between two rows, as SQL.
@@ -112,6 +120,8 @@ class UniqueKey:
     deferrable: bool = False
     exclusion: bool = False
     collations: tuple[str, ...] = ()
+    primary: bool = False
+    valid: bool = True
 
     @property
     def definition(self) -> str:
@@ -138,7 +148,8 @@ class TableFacts:
     Attributes:
         name: in the product; see the module's text.
         primary_key: column names in key order.
-        unique_keys: every other unique index, and exclusion constraints.
+        unique_keys: every unique index, that of the primary key included, and exclusion
+            constraints.
         key: columns that tell rows apart for replication: the primary key, else a unique key
             whose columns are all NOT NULL; generated columns never; empty if there is none.
         key_operators: by key column, its equality operator, as SQL.

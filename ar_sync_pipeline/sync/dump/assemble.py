@@ -52,6 +52,8 @@ def assemble(
         media=media.entries,
         migrations=dump.migrations,
         schema_fingerprint=dump.schema_fingerprint,
+        types=dump.types,
+        references=dump.references,
     )
     if signing_key is not None:
         manifest = manifest.signed(signing_key)

@@ -12,7 +12,14 @@ from queue import SimpleQueue
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
-from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest, Watermark, Window
+from ar_sync_pipeline.archive.manifest import (
+    Chunk,
+    Column,
+    TableManifest,
+    TypeDefinition,
+    Watermark,
+    Window,
+)
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.media_references import media_references
@@ -20,6 +27,7 @@ from ar_sync_pipeline.export.selection import (
     Selection,
     blind_tables,
     prepare_keys,
+    reads_watermark,
     select_rows,
     unseen_by,
 )
@@ -41,6 +49,7 @@ from ar_sync_pipeline.postgres.schema_facts import (
 )
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -80,6 +89,8 @@ class TableDump(BaseModel):
             that the receiver is known to have.
         media_references: names of media files in the dumped rows of a partial.
         blind_tables: tables of which a partial may miss changes until the next complete.
+        types: of these columns.
+        references: the foreign keys of the replicated tables.
         columns: that travel, of every table that does, also where no row of it came along.
         seconds: by phase: snapshot, selection (of a partial), tables.
     """
@@ -97,6 +108,8 @@ class TableDump(BaseModel):
     media_references: tuple[str, ...] = ()
     blind_tables: tuple[str, ...] = ()
     columns: dict[str, tuple[Column, ...]] = {}
+    types: tuple[TypeDefinition, ...] = ()
+    references: tuple[str, ...] = ()
     seconds: dict[str, float] = {}
 
 
@@ -179,6 +192,15 @@ def dump_partial(
         update={
             "window": request.window,
             "media_references": tuple(sorted(references)),
+            "tables": tuple(
+                table.model_copy(
+                    update={
+                        "covers_since": since is not None
+                        and reads_watermark(catalog, tables[table.name])
+                    }
+                )
+                for table in dump.tables
+            ),
             "blind_tables": blind_tables(catalog, tables, since),
             "seconds": watch.seconds,
         }
@@ -324,6 +346,7 @@ def _manifest(
         chunks=tuple(chunks),
         sequences=read_sequences(connection, facts),
         changed_keys=changed_keys,
+        unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),
     )
 
 
@@ -344,5 +367,9 @@ def _finish(
         migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
         schema_fingerprint=schema_fingerprint(tables),
         tables=tuple(manifests),
+        types=read_types(connection, tables),
+        references=tuple(
+            sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
+        ),
         columns={name: shipped_table(catalog, facts).columns for name, facts in tables.items()},
     )

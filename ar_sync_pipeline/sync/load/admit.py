@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import NewerFormatError
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
@@ -33,6 +33,7 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -93,6 +94,7 @@ class Receiver:
 
     catalog: Catalog
     tables: dict[str, TableFacts]
+    types: tuple[TypeDefinition, ...]
     migrations: tuple[str, ...]
     sender: SenderIdentity | None
     sender_name: str
@@ -214,9 +216,11 @@ def describe_receiver(
     connection: Connection, settings: ReceiverSettings, catalog: Catalog
 ) -> Receiver:
     """What of this receiver decides whether an archive may be loaded."""
+    tables = read_tables(connection, catalog.schema_name, catalog.travels)
     return Receiver(
         catalog,
-        read_tables(connection, catalog.schema_name, catalog.travels),
+        tables,
+        read_types(connection, tables),
         read_migrations(connection, catalog.schema_name, catalog.django_app),
         read_sender(connection),
         settings.sender_name,
@@ -283,7 +287,7 @@ def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
 
 def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
     mismatches = missing_migrations(manifest, receiver.migrations)
-    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables)
+    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
     if mismatches and not receiver.ignores_drift:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
@@ -23,14 +24,16 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
 from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.cut_times import give_back_microseconds
-from ar_sync_pipeline.merge.kept_rows import KeptRows
-from ar_sync_pipeline.merge.load_tables import LoadTables
-from ar_sync_pipeline.merge.plan import Merge, TablePlan, compute_merge
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.preserved_rows import PreservedRows
+from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.sequences import advance_sequences
+from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.target_table import count_rows
-from ar_sync_pipeline.merge.verification import verify_digests, verify_row_count, verify_rows
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, default_search_path, is_of_the_server
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
@@ -55,6 +58,7 @@ class LoadedArchive:
         chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
         size_bytes: of the archive's file.
         media_bytes: of the pictures that were installed or replaced.
+        fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
     """
 
     manifest: Manifest
@@ -66,6 +70,7 @@ class LoadedArchive:
     media_unchanged: int
     size_bytes: int
     media_bytes: int
+    fired: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,17 @@ class LoadSession:
             ArchiveRefusedError: one archive cannot be applied; the others may be, without it.
             DigestMismatchError: the result is not the sender's state; nothing was changed.
         """
+        with default_search_path(self._connection):
+            return self._run(clock, guard_percent, allowed, remembers_media=remembers_media)
+
+    def _run(
+        self,
+        clock: Clock,
+        guard_percent: int,
+        allowed: Collection[str],
+        *,
+        remembers_media: bool,
+    ) -> LoadOutcome:
         staged = self._stage()
         with self._connection.transaction():
             outcome = self._merge_all(staged)
@@ -147,9 +163,10 @@ class LoadSession:
             ArchiveRefusedError: one archive cannot be applied.
             DigestMismatchError: the result would not be the sender's state.
         """
-        staged = self._stage()
-        with self._connection.transaction(force_rollback=True):
-            return self._merge_all(staged)
+        with default_search_path(self._connection):
+            staged = self._stage()
+            with self._connection.transaction(force_rollback=True):
+                return self._merge_all(staged)
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
@@ -163,65 +180,58 @@ class LoadSession:
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive]) -> LoadOutcome:
-        kept = self._keeper(staged) if len(staged) > 1 else None
+        effects = suppress_side_effects(self._connection)
+        preserved = self._preserved_rows(staged) if len(staged) > 1 else None
         loaded = []
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
-                plan = self._merge(number, archive, kept, _relations(staged[number + 1 :]))
-                loaded.append(self._summary(archive, plan))
-        if kept is not None:
+                later = _relations(staged[number + 1 :])
+                result = self._merge(number, archive, effects, preserved, later)
+                loaded.append(self._summary(archive, result))
+        if preserved is not None:
             with self._blaming(staged[-1].manifest.archive_id):
-                kept.restore(_relations(staged))
-            gone = kept.lost()
+                preserved.restore(_relations(staged))
+            gone = preserved.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
         deletions = self._deletions(gone)
         self._watch.lap("merge")
         return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
 
-    def _keeper(self, staged: Sequence[StagedArchive]) -> KeptRows:
+    def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
         targets = {t.target.name: t.target for archive in staged for t in archive.tables}
-        schema = self._catalog.schema_name
-        return KeptRows(LoadTables(self._connection, schema, self._tables, targets))
+        tables = {n: targets[n].facts if n in targets else f for n, f in self._tables.items()}
+        return PreservedRows(self._connection, References(tables, targets))
 
     def _merge(
         self,
         number: int,
         archive: StagedArchive,
-        kept: KeptRows | None,
+        effects: SideEffects,
+        preserved: PreservedRows | None,
         later: Mapping[str, Sequence[sql.Identifier]],
-    ) -> tuple[TablePlan, ...]:
-        if has_cut_times(archive.manifest):
+    ) -> MergeResult:
+        manifest = archive.manifest
+        if has_cut_times(manifest):
             for staged in archive.tables:
                 give_back_microseconds(self._connection, staged)
-        merge = compute_merge(
-            self._connection,
-            self._catalog.schema_name,
-            self._tables,
-            {staged.target.name: staged.target for staged in archive.tables},
+        rows = ArchiveRows(
             archive.tables,
-            f"ar_sync_merge_{number}",
-            loose=archive.manifest.archive_id in self._at_hand.plan.loose,
+            number,
+            complete=manifest.kind is ArchiveKind.COMPLETE,
+            after_gap=manifest.archive_id in self._at_hand.plan.loose,
+            comparable=archive.comparable,
+            sender_references=(
+                None if manifest.references is None else frozenset(manifest.references)
+            ),
         )
-        plan = tuple(merge.plan(later))
-        self._count_before(merge)
-        if kept is not None:
-            kept.remember(merge.doomed, final=archive.manifest.kind is ArchiveKind.COMPLETE)
-        merge.carry_out()
+        result = apply(
+            self._connection, self._tables, rows, effects, preserved=preserved, later=later
+        )
+        for table, count in result.rows_before.items():
+            self._rows_before.setdefault(table, count)
         self._watch.lap("merge")
-        for staged in archive.tables:
-            if archive.comparable and staged.has_every_column:
-                verify_digests(self._connection, staged)
-            else:
-                verify_rows(self._connection, staged)
-            verify_row_count(self._connection, staged)
-        self._watch.lap("verify")
-        return plan
-
-    def _count_before(self, merge: Merge) -> None:
-        for table, count in merge.doomed.counts.items():
-            if count and table not in self._rows_before:
-                self._rows_before[table] = self._rows_of(table)
+        return result
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
         return tuple(
@@ -231,7 +241,7 @@ class LoadSession:
         )
 
     def _rows_of(self, table: str) -> int:
-        return count_rows(self._connection, self._catalog.schema_name, table)
+        return count_rows(self._connection, self._tables[table])
 
     def _check_deletions(
         self, outcome: LoadOutcome, guard_percent: int, allowed: Collection[str]
@@ -255,22 +265,28 @@ class LoadSession:
             raise self._refused(archive_id, error) from error
         except ParkedError as error:
             raise self._refused(self._at_hand.new_before(archive_id), error) from error
+        except psycopg.Error as error:
+            if is_of_the_server(error, self._connection):
+                raise
+            blamed = self._at_hand.new_before(archive_id)
+            raise self._refused(blamed, refusal(error)) from error
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
 
-    def _summary(self, archive: StagedArchive, tables: tuple[TablePlan, ...]) -> LoadedArchive:
+    def _summary(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
         unchanged = archive.media.count(Outcome.UNCHANGED)
         return LoadedArchive(
             archive.manifest,
             archive.manifest.archive_id in self._at_hand.known,
-            tables,
+            result.plans,
             chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
             chunks_staged=sum(len(staged.differing) for staged in archive.tables),
             media_installed=len(archive.media) - unchanged,
             media_unchanged=unchanged,
             size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
             media_bytes=archive.media_bytes,
+            fired=result.fired,
         )
 
 

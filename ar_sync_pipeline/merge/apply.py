@@ -1,0 +1,300 @@
+"""Merging a staged archive into the receiver's tables, inside one transaction: `apply`.
+
+Order: find the differences and the rows to delete, plan, preserve what a later archive of the same
+load may bring back, free unique values, write everything in one statement, verify. Unchanged rows
+are never touched, the receiver's own columns keep their values, and the result is compared with the
+archive's digests before commit.
+
+One statement writes all tables: the server checks foreign keys at its end (PostgreSQL manual, 7.8.4
+"Data-Modifying Statements in WITH"), so constraints that are not deferrable are met whatever rows
+refer to each other, and children move before their old parents are gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import (
+    REPLACE,
+    TableDifference,
+    absent_rows,
+    count_drift,
+    find_differences,
+    is_staged,
+)
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.filling import rebuilt_after
+from ar_sync_pipeline.merge.freeing import UniqueValueFreer
+from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.preserved_rows import PreservedRows
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+from ar_sync_pipeline.merge.row_writing import (
+    remember_source_values,
+    take_out_replaced_rows,
+    write_statements,
+)
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.unique_values import holders, repeated_values
+from ar_sync_pipeline.merge.verification import verify_table
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
+
+
+@dataclass(frozen=True)
+class ArchiveRows:
+    """A staged archive, as the merge needs it.
+
+    Attributes:
+        tables: with their staged rows.
+        number: of the archive within the load, for names of temporary tables.
+        complete: the archive speaks for all rows of its tables.
+        after_gap: archives before this one are missing. A row that it contradicts may then be
+            alive at the sender, and what is the receiver's own of it must not go.
+        comparable: this receiver's digests agree with the sender's.
+        sender_references: the sender's foreign keys; None: unknown.
+    """
+
+    tables: Sequence[StagedTable]
+    number: int
+    complete: bool
+    after_gap: bool
+    comparable: bool
+    sender_references: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """What a merge did.
+
+    Attributes:
+        plans: by table.
+        rows_before: of the tables that lost rows.
+        fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
+    """
+
+    plans: tuple[TablePlan, ...]
+    rows_before: Mapping[str, int]
+    fired: tuple[str, ...] = ()
+
+
+def apply(
+    connection: Connection,
+    tables: Mapping[str, TableFacts],
+    archive: ArchiveRows,
+    effects: SideEffects,
+    *,
+    preserved: PreservedRows | None = None,
+    later: Mapping[str, Sequence[sql.Identifier]] | None = None,
+) -> MergeResult:
+    """Merge one archive and verify the result; the caller's transaction decides.
+
+    Args:
+        tables: every table of the receiver, by name.
+        effects: how this transaction writes.
+        preserved: keeps what is deleted, where later archives follow in the same load.
+        later: by table, the staging tables of the archives that are applied after this one.
+
+    Raises:
+        LoadRefusedError: the receiver's constraints, or what an archive that is missing may have
+            held, refuse the rows.
+        DigestMismatchError: the result is not the sender's.
+    """
+    try:
+        return _Merge(connection, tables, archive, effects).run(preserved, later or {})
+    except (psycopg.IntegrityError, psycopg.DataError) as error:
+        raise refusal(error) from error
+
+
+@dataclass
+class _Merge:
+    connection: Connection
+    facts: Mapping[str, TableFacts]
+    archive: ArchiveRows
+    effects: SideEffects
+    differences: dict[str, TableDifference] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        targets = {staged.target.name: staged.target for staged in self.archive.tables}
+        tables = {
+            name: targets[name].facts if name in targets else facts
+            for name, facts in self.facts.items()
+        }
+        self.references = References(tables, targets)
+        self.to_delete = RowsToDelete(
+            self.connection,
+            self.references,
+            {staged.target.name: staged for staged in self.archive.tables},
+            self.archive.sender_references,
+            self.archive.complete,
+            f"{self._prefix}_delete",
+        )
+        self.checks = ReferenceChecks(
+            self.connection, self.references, self.differences, self.to_delete, self._prefix
+        )
+
+    @property
+    def _prefix(self) -> str:
+        return f"ar_sync_merge_{self.archive.number}"
+
+    def run(
+        self, preserved: PreservedRows | None, later: Mapping[str, Sequence[sql.Identifier]]
+    ) -> MergeResult:
+        self._find_differences()
+        self._find_rows_to_delete()
+        self.checks.remember()
+        plans = self._plans(later)
+        before = {table: self._count(table) for table in self.to_delete.tables()}
+        if preserved is not None:
+            preserved.remember(self.to_delete, final=self.archive.complete)
+        self._write()
+        self._verify()
+        fired = self.effects.firing_triggers(
+            d.target for d in self.differences.values() if not d.empty
+        )
+        return MergeResult(tuple(plans), before, tuple(fired))
+
+    def _find_differences(self) -> None:
+        for number, staged in enumerate(self.archive.tables):
+            prefix = f"{self._prefix}_{number}"
+            self.differences[staged.target.name] = find_differences(self.connection, staged, prefix)
+
+    def _find_rows_to_delete(self) -> None:
+        for table, difference in self.differences.items():
+            staged = difference.staged
+            if staged.speaks_for_all_rows and not staged.wholly_settled:
+                self.to_delete.add(table, absent_rows(staged))
+            elif not difference.empty and not difference.fills:
+                for unique in difference.target.unique_keys():
+                    self._add_displaced_rows(difference, unique)
+        self.to_delete.add_dependents()
+
+    def _add_displaced_rows(self, difference: TableDifference, unique: UniqueKey) -> None:
+        """Rows that have a unique value which another row has at the sender, and are not here.
+
+        With every change since the receiver's state in the archive, such a row is gone at the
+        sender: had it changed, it would have come along.
+        """
+        query = sql.SQL("SELECT h.* FROM ({}) AS h WHERE NOT {}").format(
+            holders(difference, unique), is_staged(difference.staged, "h")
+        )
+        table = difference.target.name
+        proven = difference.staged.manifest.covers_since and not self.archive.after_gap
+        if self.to_delete.add(table, query) and not proven:
+            raise LoadRefusedError(
+                f"a row of {table} gets a value of {unique.name} that another row has here, and"
+                " what became of that row is not in this archive",
+                remedy="nothing; the next complete archive brings both",
+            )
+
+    def _plans(self, later: Mapping[str, Sequence[sql.Identifier]]) -> list[TablePlan]:
+        followers = self.checks.followers()
+        deleted = self.to_delete.counts
+        plans = [
+            TablePlan(
+                table,
+                shipped=True,
+                added=difference.added,
+                changed=difference.changed,
+                deleted=deleted.get(table, 0),
+                row_count=difference.staged.manifest.row_count,
+                drift=count_drift(self.connection, difference, later.get(table, ())),
+            )
+            for table, difference in self.differences.items()
+        ]
+        others = {
+            t for t in (*deleted, *followers) if deleted.get(t) or followers.get(t)
+        } - self.differences.keys()
+        return plans + [
+            TablePlan(t, False, 0, followers.get(t, 0), deleted.get(t, 0), 0)
+            for t in sorted(others)
+        ]
+
+    def _write(self) -> None:
+        self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
+        differences = list(self.differences.values())
+        with rebuilt_after(self.connection, differences):
+            self.to_delete.clear_references()
+            freer = UniqueValueFreer(self.connection, self.to_delete, self.effects)
+            replaced = set()
+            for number, difference in enumerate(differences):
+                freer.free(difference, f"{self._prefix}_free_{number}")
+                if self._has_replacements(difference):
+                    take_out_replaced_rows(self.connection, difference)
+                    replaced.add(difference.target.name)
+            self._write_rows(replaced)
+            for difference in differences:
+                remember_source_values(self.connection, difference)
+            self.to_delete.delete_source_values()
+            if self.effects.suppressed:
+                self.checks.follow()
+            self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+
+    def _write_rows(self, replaced: set[str]) -> None:
+        """All tables in one statement; those whose triggers shall fire in another one."""
+        firing = {n for n, t in self.references.targets.items() if self.effects.fires(t)}
+        silent = (self.references.tables.keys() - firing) if self.effects.suppressed else set()
+        self._execute(self._statements(silent, replaced))
+        loud = self._statements(self.references.tables.keys() - silent, replaced)
+        if loud:
+            with self.effects.allowed():
+                self._execute(loud)
+
+    def _statements(self, tables: set[str], replaced: set[str]) -> list[sql.Composed]:
+        return self.to_delete.statements(tables) + [
+            statement
+            for name, difference in self.differences.items()
+            if name in tables
+            for statement in write_statements(difference, replaces=name in replaced)
+        ]
+
+    def _execute(self, statements: Sequence[sql.Composed]) -> None:
+        if not statements:
+            return
+        parts = sql.SQL(", ").join(
+            sql.SQL("{} AS ({})").format(sql.Identifier(f"part {number}"), statement)
+            for number, statement in enumerate(statements)
+        )
+        self.connection.execute(sql.SQL("WITH {} SELECT").format(parts))
+
+    def _has_replacements(self, difference: TableDifference) -> bool:
+        if difference.fills or not difference.changed:
+            return False
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE action = {})").format(
+            difference.relation, sql.Literal(REPLACE)
+        )
+        row = self.connection.execute(query).fetchone()
+        return bool(row and row[0])
+
+    def _verify(self) -> None:
+        if self.effects.suppressed:
+            self.checks.verify()
+            for difference in self.differences.values():
+                self._verify_deferrable(difference)
+        for difference in self.differences.values():
+            verify_table(self.connection, difference.staged, comparable=self.archive.comparable)
+
+    def _verify_deferrable(self, difference: TableDifference) -> None:
+        """What the server would check at the end of the transaction, but not in replica mode."""
+        for unique in difference.target.facts.unique_keys:
+            if not unique.deferrable or difference.empty:
+                continue
+            row = self.connection.execute(repeated_values(difference, unique)).fetchone()
+            if row and row[0]:
+                raise LoadRefusedError(
+                    f"rows of {difference.target.name} would have a value of {unique.name} twice",
+                    remedy=f"compare {unique.name} with the sender's schema and alter it at the"
+                    " receiver; the archive is then loaded by itself",
+                )
+
+    def _count(self, table: str) -> int:
+        query = sql.SQL("SELECT count(*) FROM {}").format(self.references.tables[table].rows)
+        row = self.connection.execute(query).fetchone()
+        return row[0] if row else 0

@@ -1,0 +1,61 @@
+"""What a database says while an archive's rows are written, as messages for operators."""
+
+from __future__ import annotations
+
+import psycopg
+
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+
+GRANT = (
+    "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
+    " (PostgreSQL 15 or later)"
+)
+"""What lets the merge write without side effects."""
+
+
+def refusal(error: psycopg.Error) -> LoadRefusedError:
+    """The message for an error that the archive's rows caused.
+
+    It names table and constraint and never repeats values, which may be a person's.
+    """
+    where = _where(error)
+    primary = printable((error.diag.message_primary or str(error)).partition(': "')[0])
+    return LoadRefusedError(
+        f"the receiver refuses the archive's rows ({primary}{where})", remedy=_remedy(error)
+    )
+
+
+def _where(error: psycopg.Error) -> str:
+    diag = error.diag
+    parts = [
+        f"{label} {printable(name)}"
+        for label, name in (
+            ("table", diag.table_name),
+            ("column", diag.column_name),
+            ("constraint", diag.constraint_name),
+            ("type", diag.datatype_name),
+        )
+        if name and name not in (diag.message_primary or "")
+    ]
+    context = (diag.context or "").partition("\n")[0]
+    if context.startswith("PL/pgSQL function"):
+        parts.append(printable(context.partition(" line")[0]))
+    return f"; {', '.join(parts)}" if parts else ""
+
+
+def _remedy(error: psycopg.Error) -> str:
+    name = printable(error.diag.constraint_name or "the constraint")
+    if isinstance(error, psycopg.errors.ForeignKeyViolation):
+        action = f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
+    elif isinstance(error, psycopg.errors.NotNullViolation):
+        action = "drop NOT NULL of the column at the receiver"
+    elif isinstance(error, psycopg.IntegrityError):
+        action = f"compare {name} with the sender's schema and alter it at the receiver"
+    elif isinstance(error, psycopg.errors.InsufficientPrivilege):
+        action = "grant the right to the role of the receiver's URL"
+    elif error.diag.context and "function" in error.diag.context:
+        action = f"correct the function at the receiver, or {GRANT}"
+    else:
+        action = "compare the table's columns and types with the sender's"
+    return f"{action}; the archive is tried again by itself"

@@ -1,0 +1,160 @@
+"""Freeing unique values before they are written, so that every row can be updated in place.
+
+A unique index that is not deferrable is checked row by row, so two rows cannot exchange their
+values by two updates, and a row cannot take over the value of one that is deleted later. So each
+row that is still to be written or deleted, and that has a value which an incoming row is to get,
+first gets a placeholder. After that no order of the statements can conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.placeholders import Placeholder, placeholders
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.unique_values import holders, still_held
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import UniqueKey
+
+_REFUSED = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.FeatureNotSupported)
+
+
+@dataclass(frozen=True)
+class UniqueValueFreer:
+    """Frees the unique values of a merge's tables.
+
+    Attributes:
+        to_delete: the rows that the merge deletes.
+        effects: whether deleting a row has an effect on others.
+    """
+
+    connection: Connection
+    to_delete: RowsToDelete
+    effects: SideEffects
+
+    def free(self, difference: TableDifference, prefix: str) -> None:
+        """Move the rows of a table out of the way of its incoming ones.
+
+        Where no placeholder fits, a row is deleted or replaced at once, if that has no effect on
+        other rows; otherwise the statement that writes it will say which constraint refuses.
+
+        Args:
+            prefix: of the names of temporary tables, unique within the transaction.
+        """
+        deleted = self.to_delete.counts.get(difference.target.name, 0)
+        if difference.fills or not (difference.changed or (difference.added and deleted)):
+            return
+        for number, unique in enumerate(difference.target.unique_keys()):
+            if unique.deferrable:
+                continue
+            moved = self._blocking_rows(difference, unique, f"{prefix}_{number}")
+            if moved is not None and not self._place(difference, unique, moved):
+                self._remove(difference, moved)
+
+    def _blocking_rows(
+        self, difference: TableDifference, unique: UniqueKey, name: str
+    ) -> sql.Identifier | None:
+        """Rows to be changed or deleted that have a wanted value; None: there are none."""
+        identity, table = difference.identity, difference.target.name
+        written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {} AND d.action = {})").format(
+            difference.relation, identity.same("b", "d"), sql.Literal(CHANGE)
+        )
+        deleted = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
+            self.to_delete.relation(table), identity.same("b", "d")
+        )
+        query = sql.SQL(
+            "SELECT b.*, row_number() OVER () AS {} FROM ({}) AS b WHERE {} OR {}"
+        ).format(sql.Identifier("ar_sync number"), holders(difference, unique), written, deleted)
+        relation = identity.fill(self.connection, name, query)
+        return relation if _any(self.connection, relation) else None
+
+    def _place(self, difference: TableDifference, unique: UniqueKey, moved: sql.Identifier) -> bool:
+        """Try placeholders until one frees the values.
+
+        Raises:
+            LoadRefusedError: a foreign key that is checked at once holds the values in place.
+        """
+        held_by: psycopg.Error | None = None
+        for placeholder in placeholders(self.connection, difference, unique):
+            try:
+                if self._try(difference, unique, moved, placeholder):
+                    return True
+            except psycopg.errors.ForeignKeyViolation as error:
+                held_by = error
+            except _REFUSED:
+                continue
+        if held_by is not None and not self._deletes_silently(difference):
+            raise refusal(held_by) from held_by
+        return False
+
+    def _try(
+        self,
+        difference: TableDifference,
+        unique: UniqueKey,
+        moved: sql.Identifier,
+        placeholder: Placeholder,
+    ) -> bool:
+        statement = sql.SQL("UPDATE {} AS t SET {} = {} FROM {} AS m WHERE {}").format(
+            difference.target.rows,
+            sql.Identifier(placeholder.column),
+            placeholder.value,
+            moved,
+            difference.identity.matches("t", "m"),
+        )
+        freed = False
+        with self.connection.transaction():
+            self.connection.execute(statement)
+            freed = not self._ask(still_held(difference, unique, moved))
+            if not freed:
+                raise psycopg.Rollback
+        return freed
+
+    def _remove(self, difference: TableDifference, moved: sql.Identifier) -> None:
+        """Delete blocking rows that are to be deleted; mark the others to be replaced."""
+        if not self._deletes_silently(difference):
+            return
+        identity, table = difference.identity, difference.target.name
+        self.connection.execute(
+            sql.SQL(
+                "UPDATE {} AS d SET action = {} FROM {} AS m WHERE {} AND d.action = {}"
+            ).format(
+                difference.relation,
+                sql.Literal(REPLACE),
+                moved,
+                identity.same("d", "m"),
+                sql.Literal(CHANGE),
+            )
+        )
+        self.connection.execute(
+            sql.SQL("DELETE FROM {} AS t USING {} AS m, {} AS d WHERE {} AND {}").format(
+                difference.target.rows,
+                moved,
+                self.to_delete.relation(table),
+                identity.matches("t", "m"),
+                identity.same("m", "d"),
+            )
+        )
+
+    def _deletes_silently(self, difference: TableDifference) -> bool:
+        """Whether deleting a row of the table changes no other row."""
+        if self.effects.suppressed:
+            return True
+        references = self.to_delete.references.to(difference.target.name)
+        acting: Sequence[object] = [key for key in references if key.on_delete.writes]
+        return not acting and not difference.target.facts.triggers
+
+    def _ask(self, query: sql.Composed) -> bool:
+        row = self.connection.execute(query).fetchone()
+        return bool(row and row[0])
+
+
+def _any(connection: Connection, relation: sql.Identifier) -> bool:
+    row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(relation)).fetchone()
+    return bool(row and row[0])

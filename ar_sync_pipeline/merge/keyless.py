@@ -1,0 +1,53 @@
+"""Tables without a key: compared as bags of whole rows.
+
+Such a table is carried whole. Rows that both sides have as often are left alone; what is missing is
+inserted, what is too many is deleted. Rows are compared by the text of their shared columns, which
+differs wherever their bytes do.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.row_identity import PLACE
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.postgres.shipped_table import column_list
+
+
+def keyless_new_rows(staged: StagedTable) -> sql.Composed:
+    """Places of the staged rows that the target lacks, with the action to add them."""
+    return sql.SQL(
+        "SELECT {}, 'a'::text AS action FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})"
+    ).format(
+        PLACE.stored_list("n"),
+        _numbered(staged, staged.relation, "n"),
+        _numbered(staged, staged.target.rows, "t"),
+        _SAME,
+    )
+
+
+def keyless_absent_rows(staged: StagedTable) -> sql.Composed:
+    """Places of the target's rows that were not staged."""
+    return sql.SQL("SELECT {} FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
+        PLACE.stored_list("t"),
+        _numbered(staged, staged.target.rows, "t"),
+        _numbered(staged, staged.relation, "n"),
+        _SAME,
+    )
+
+
+_SAME = sql.SQL("t.image = n.image AND t.copy = n.copy")
+
+
+def _numbered(staged: StagedTable, rows: sql.Composable, alias: str) -> sql.Composed:
+    """Every row with its place, its image, and which of the rows of this image it is."""
+    return sql.SQL(
+        "(SELECT {place}, md5(ROW({columns})::text) AS image, row_number() OVER"
+        " (PARTITION BY md5(ROW({columns})::text) ORDER BY x.tableoid, x.ctid) AS copy"
+        " FROM {rows} AS x) AS {alias}"
+    ).format(
+        place=PLACE.values("x"),
+        columns=column_list(staged.target.shared, "x"),
+        rows=rows,
+        alias=sql.Identifier(alias),
+    )

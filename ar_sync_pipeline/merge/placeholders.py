@@ -1,0 +1,140 @@
+"""Values that a column may hold for a moment, so that its unique value is free for another row.
+
+Candidates only: the database itself says whether one fits the column's type, domain, checks and
+other unique indexes. They are tried in the order in which they are likely to fit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from psycopg import sql
+from psycopg.rows import class_row
+
+from ar_sync_pipeline.merge.differences import TableDifference
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import UniqueKey
+
+NUMBER = sql.Identifier("m", "ar_sync number")
+"""The number of a row among those that get placeholders, from 1."""
+_MOST_LABELS = 8
+_LENGTH = re.compile(r"\((\d+)\)\Z")
+_RANDOM = sql.SQL("md5(random()::text || clock_timestamp()::text)")
+# By type, or by category of types.
+_OTHERS = {
+    "B": "NOT {column}",
+    "R": "'empty'::{base}",
+    "I": "('fd00::'::inet + (random() * 1e15)::bigint)::{base}",
+    "uuid": "gen_random_uuid()",
+    "bytea": "decode(md5(random()::text || clock_timestamp()::text), 'hex')",
+}
+
+
+@dataclass(frozen=True)
+class Placeholder:
+    """An assignment to one column of the row ``t``."""
+
+    column: str
+    value: sql.Composable
+
+
+@dataclass(frozen=True)
+class _ColumnType:
+    """A column's type without its domains.
+
+    Attributes:
+        category: ``pg_type.typcategory``.
+        labels: of an enum.
+    """
+
+    base: str
+    category: str
+    labels: list[str]
+
+
+def placeholders(
+    connection: Connection, difference: TableDifference, unique: UniqueKey
+) -> Iterator[Placeholder]:
+    """What might take a row out of a unique index, or move it within, without a conflict.
+
+    Only columns that the merge writes afterwards, and none by which it finds the row again.
+    """
+    target, facts = difference.target, difference.target.facts
+    written = {*target.shared, *target.defaults()} - {*target.key, *target.rewritten, *target.fixed}
+    names = [name for name in unique.uses if name in written]
+    for name in names:
+        column = facts.column(name)
+        if column is not None and column.nullable:
+            yield Placeholder(name, sql.SQL("NULL"))
+    for name in names:
+        for value in _values(connection, difference, name):
+            yield Placeholder(name, value)
+
+
+def _values(
+    connection: Connection, difference: TableDifference, name: str
+) -> Iterator[sql.Composable]:
+    with connection.cursor(row_factory=class_row(_ColumnType)) as cursor:
+        facts = difference.target.facts
+        relation = facts.relation.as_string(connection)
+        found = cursor.execute(_TYPE, {"table": relation, "column": name}).fetchone()
+    if found is None:
+        return
+    column, base = sql.Identifier("t", name), sql.SQL(found.base)
+    if found.category == "S":
+        yield from _texts(column, base, found.base)
+    elif found.category in "ND":
+        yield from _numbers(difference, name, base, found.category)
+    elif found.category == "E":
+        for label in found.labels[:_MOST_LABELS]:
+            yield sql.SQL("{}::{}").format(sql.Literal(label), base)
+    elif (value := _OTHERS.get(found.base) or _OTHERS.get(found.category)) is not None:
+        yield sql.SQL(value).format(column=column, base=base)
+
+
+def _texts(column: sql.Identifier, base: sql.SQL, type_name: str) -> Iterator[sql.Composable]:
+    """The value with something after or before it, which keeps most formats; then random text."""
+    limit = _LENGTH.search(type_name)
+    length = sql.Literal(min(int(limit[1]), 32) if limit else 32)
+    yield sql.SQL("({}::text || {})::{}").format(column, _RANDOM, base)
+    yield sql.SQL("({} || {}::text)::{}").format(_RANDOM, column, base)
+    for _ in range(3):
+        yield sql.SQL("left({}, {})::{}").format(_RANDOM, length, base)
+
+
+def _numbers(
+    difference: TableDifference, name: str, base: sql.SQL, category: str
+) -> Iterator[sql.Composable]:
+    """Beyond the largest and the smallest value of both sides."""
+    step = (
+        sql.SQL("{} * interval '1 day'").format(NUMBER)
+        if category == "D"
+        else sql.SQL("{}::integer").format(NUMBER)
+    )
+    shared = name in difference.target.shared
+    for extreme, beyond, sign in (("max", "greatest", "+"), ("min", "least", "-")):
+        sides = [difference.target.rows, *([difference.staged.relation] if shared else [])]
+        ends = sql.SQL(", ").join(
+            sql.SQL("(SELECT {}({}) FROM {})").format(sql.SQL(extreme), sql.Identifier(name), side)
+            for side in sides
+        )
+        yield sql.SQL("({}({}) {} {})::{}").format(sql.SQL(beyond), ends, sql.SQL(sign), step, base)
+
+
+_TYPE = """
+WITH RECURSIVE part AS (
+  SELECT a.atttypid AS type, a.atttypmod AS modifier, 0 AS depth
+    FROM pg_attribute a
+   WHERE a.attrelid = %(table)s::regclass AND a.attname = %(column)s
+  UNION ALL
+  SELECT t.typbasetype, t.typtypmod, depth + 1
+    FROM part p JOIN pg_type t ON t.oid = p.type
+   WHERE t.typtype = 'd')
+SELECT format_type(p.type, p.modifier) AS base, t.typcategory::text AS category,
+       ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid
+              ORDER BY e.enumsortorder) AS labels
+  FROM part p JOIN pg_type t ON t.oid = p.type
+ ORDER BY p.depth DESC LIMIT 1
+"""

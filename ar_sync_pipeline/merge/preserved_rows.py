@@ -1,0 +1,169 @@
+"""What the merges of one load delete for a time only, because they meet a newer state.
+
+An older archive that comes late is applied with the later ones after it, in one transaction. A
+complete deletes what it lacks, and a partial the row whose unique value it gives to another, with
+all that depends on them; a later archive may bring such a row back. But it comes back without the
+columns that people set here, without the rows of receiver-only tables that depended on it, and
+without the shared rows that depended on it and that no later archive holds, as they have not
+changed. So all of this is preserved in temporary tables, and put back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.restored_rows import RestoredRows
+from ar_sync_pipeline.merge.row_identity import PLACE
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
+
+
+class PreservedRows:
+    """The rows that the merges of one load delete; each as it was before the first of them."""
+
+    def __init__(self, connection: Connection, references: References) -> None:
+        self._connection = connection
+        self._references = references
+        self._copies = TemporaryCopies(connection, references, "ar_sync_preserved")
+        self._cleared: dict[ForeignKey, sql.Identifier] = {}
+        self._restored = RestoredRows(connection, references)
+
+    def remember(self, to_delete: RowsToDelete, *, final: bool) -> None:
+        """Copy what is about to be deleted, and the references that are about to become NULL.
+
+        Args:
+            final: the archive is a complete: a shared row that it lacks comes back only if a
+                later archive brings it.
+
+        Raises:
+            LoadRefusedError: a row without a key would lose a reference that cannot be put back.
+        """
+        for table, count in to_delete.counts.items():
+            if not count:
+                continue
+            rows = sql.SQL("SELECT t.* FROM {} AS t JOIN {} AS d ON {}").format(
+                self._references.tables[table].rows,
+                to_delete.relation(table),
+                to_delete.identity(table).matches("t", "d"),
+            )
+            self._copies.add(table, rows)
+            if table not in self._references.targets or not final:
+                self._restored.remember(table, rows)
+        for key in to_delete.cleared():
+            self._remember_reference(to_delete, key)
+
+    def restore(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
+        """Put back what only went for a time, and what is the receiver's own of it.
+
+        Args:
+            staged: by table, the staging tables of all archives of the load.
+
+        Raises:
+            LoadRefusedError: a constraint that only the receiver has stands in the way.
+        """
+        try:
+            self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
+            self._restored.put_back(staged)
+            for table, kept in self._copies.items():
+                if table in self._references.targets:
+                    self._restore_columns(self._references.targets[table], kept)
+            for key, relation in self._cleared.items():
+                columns = self._references.cleared_columns(key)
+                self._update(key.table, columns, relation, self._parent_is_there(key))
+            self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.IntegrityError as error:
+            raise refusal(error) from error
+
+    def lost(self) -> dict[str, int]:
+        """Rows that are deleted in the end, by table."""
+        counts = {}
+        for table, relation in self._copies.items():
+            facts = self._references.tables[table]
+            if not facts.key:
+                query = sql.SQL("SELECT count(*) FROM {}").format(relation)
+            else:
+                query = sql.SQL(
+                    "SELECT count(*) FROM {} AS k WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})"
+                ).format(relation, facts.rows, facts.same_row("t", "k"))
+            row = self._connection.execute(query).fetchone()
+            counts[table] = row[0] if row else 0
+        return counts
+
+    def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:
+        facts = self._references.tables[key.table]
+        names = tuple(dict.fromkeys((*facts.key, *key.columns)))
+        columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
+        rows = sql.SQL("SELECT {} FROM {}").format(
+            columns, self._references.joined(key, to_delete.relation(key.referenced_table))
+        )
+        if to_delete.identity(key.table) is PLACE:
+            found = self._connection.execute(sql.SQL("SELECT EXISTS ({})").format(rows)).fetchone()
+            if found and found[0]:
+                raise LoadRefusedError(
+                    f"a late archive would take a row away for a time to which rows of {key.table}"
+                    " refer, and that table has no key by which the reference could be put back",
+                    remedy=f"give {key.table} a primary key, or wait for the next complete archive",
+                )
+            return
+        if key not in self._cleared:
+            self._cleared[key] = self._copies.create(
+                f"reference_{len(self._cleared)}", key.table, names
+            )
+        self._connection.execute(
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(self._cleared[key], rows)
+        )
+
+    def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
+        """Derived columns are left to the transform, which finds such a row untransformed.
+
+        A reference among them is put back only if the row that it names is there.
+        """
+        if not target.key:
+            return
+        derived = {*target.rules.reset_on_change, *target.rules.clear_on_change}
+        own = [name for name in target.own if name not in derived]
+        references = [k for k in target.facts.foreign_keys if set(k.columns) & set(own)]
+        plain = [name for name in own if not any(name in key.columns for key in references)]
+        if plain:
+            self._update(target.name, plain, kept, sql.SQL("true"))
+        for key in references:
+            names = [name for name in key.columns if name in own]
+            self._update(target.name, names, kept, self._parent_is_there(key))
+
+    def _update(
+        self, table: str, names: Sequence[str], kept: sql.Identifier, condition: sql.Composable
+    ) -> None:
+        facts = self._references.tables[table]
+        assignments = (
+            sql.SQL("{} = {}").format(sql.Identifier(name), sql.Identifier("k", name))
+            for name in names
+        )
+        self._connection.execute(
+            sql.SQL("UPDATE {} AS t SET {} FROM {} AS k WHERE {} AND {}").format(
+                facts.rows,
+                sql.SQL(", ").join(assignments),
+                kept,
+                facts.same_row("t", "k"),
+                condition,
+            )
+        )
+
+    def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
+        """The row that a preserved reference names exists, or the reference names none."""
+        missing = sql.SQL(" OR ").join(
+            sql.SQL("{} IS NULL").format(sql.Identifier("k", name)) for name in key.columns
+        )
+        return sql.SQL("({} OR EXISTS (SELECT FROM {} AS p WHERE {}))").format(
+            missing,
+            self._references.tables[key.referenced_table].rows,
+            key.refers("k", "p"),
+        )

@@ -1,0 +1,71 @@
+"""Foreign keys as the merge sees them: which are the receiver's only, and which rows they join."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.row_identity import RowIdentity, identity_of
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
+
+
+@dataclass(frozen=True)
+class References:
+    """The foreign keys between a receiver's tables.
+
+    Attributes:
+        tables: every table of the receiver, by name.
+        targets: the replicated ones among those that a load brings.
+    """
+
+    tables: Mapping[str, TableFacts]
+    targets: Mapping[str, TargetTable]
+
+    def to(self, table: str) -> list[ForeignKey]:
+        """The foreign keys that refer to a table."""
+        return [
+            key
+            for facts in self.tables.values()
+            for key in facts.foreign_keys
+            if key.referenced_table == table
+        ]
+
+    def of(self, table: str) -> list[ForeignKey]:
+        """The foreign keys of a table whose parents are known."""
+        return [k for k in self.tables[table].foreign_keys if k.referenced_table in self.tables]
+
+    def own_columns(self, key: ForeignKey) -> tuple[str, ...]:
+        """The columns of a foreign key that the sender does not write.
+
+        A foreign key is the receiver's only if there are any. Of one that mixes shared and
+        receiver-only columns, only the latter may be changed here.
+        """
+        target = self.targets.get(key.table)
+        shared = set(target.shared) if target else set[str]()
+        return tuple(name for name in key.columns if name not in shared)
+
+    def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
+        """The columns to set to NULL so that a row of the receiver's no longer refers; or none."""
+        facts = self.tables[key.table]
+        columns = [facts.column(name) for name in self.own_columns(key)]
+        free = tuple(c.name for c in columns if c is not None and c.nullable and not c.generated)
+        return free if not key.match_full or len(free) == len(key.columns) else ()
+
+    def joined(self, key: ForeignKey, parents: sql.Composable) -> sql.Composed:
+        """The child rows ``c`` of a foreign key and their parents ``p`` among identities ``d``."""
+        child, parent = self.tables[key.table], self.tables[key.referenced_table]
+        return sql.SQL("{} AS c JOIN {} AS p ON {} JOIN {} AS d ON {}").format(
+            child.rows,
+            parent.rows,
+            key.refers("c", "p"),
+            parents,
+            self.identity(key.referenced_table).matches("p", "d"),
+        )
+
+    def identity(self, table: str) -> RowIdentity:
+        """What tells the rows of a table apart."""
+        target = self.targets.get(table)
+        return target.identity if target else identity_of(self.tables[table])

@@ -1,0 +1,218 @@
+"""Foreign keys in a merge that writes without the server's own checks.
+
+In replica mode PostgreSQL checks no foreign key and carries out no referential action. What a
+receiver-only table declared for updates (``ON UPDATE CASCADE``, ``SET NULL``) is done here, for all
+rows at once, so that exchanged values reach the right rows; and before the merge commits, no row
+may refer to nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.target_table import row_of
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
+
+_SAME_IF_EQUAL = re.compile(r"smallint|integer|bigint|uuid|boolean|date|timestamp.*|oid")
+
+
+@dataclass
+class ReferenceChecks:
+    """The foreign keys that a merge may break.
+
+    Attributes:
+        differences: by table.
+        prefix: of the names of temporary tables, unique within the transaction.
+    """
+
+    connection: Connection
+    references: References
+    differences: Mapping[str, TableDifference]
+    to_delete: RowsToDelete
+    prefix: str
+    _left: dict[tuple[str, tuple[str, ...]], sql.Identifier] = field(default_factory=dict)
+
+    def remember(self) -> None:
+        """Keep the referenced values that rows are about to lose; before anything is written."""
+        for table in {*self.differences, *self.to_delete.tables()}:
+            for key in self.references.to(table):
+                place = (table, key.referenced_columns)
+                queries = [] if place in self._left else self._lost_values(key)
+                if queries:
+                    self._left[place] = self._create(len(self._left), queries)
+
+    def followers(self) -> dict[str, int]:
+        """How many rows of receiver-only references follow a changed value, by table."""
+        counts: dict[str, int] = {}
+        for key, left in self._following():
+            query = sql.SQL("SELECT count(*) FROM {} WHERE l.kept").format(
+                self._referring(key, left)
+            )
+            row = self.connection.execute(query).fetchone()
+            counts[key.table] = counts.get(key.table, 0) + (row[0] if row else 0)
+        return counts
+
+    def follow(self) -> None:
+        """Carry out what receiver-only references declare for a changed value."""
+        for key, left in self._following():
+            own = self.references.own_columns(key)
+            values = [_followed(key, name) for name in own]
+            self.connection.execute(
+                sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
+                    self.references.tables[key.table].rows,
+                    sql.SQL(", ").join(
+                        sql.SQL("{} = {}").format(sql.Identifier(name), value)
+                        for name, value in zip(own, values, strict=True)
+                    ),
+                    left,
+                    self._refers(key),
+                )
+            )
+
+    def verify(self) -> None:
+        """No written row, and no row that referred to a lost value, may refer to nothing.
+
+        Raises:
+            LoadRefusedError: one does; the caller's transaction must not commit.
+        """
+        for table, difference in self.differences.items():
+            if not difference.empty:
+                for key in self.references.of(table):
+                    self._refuse_if(self._written_orphans(difference, key), key)
+        for (table, columns), left in self._left.items():
+            for key in self.references.to(table):
+                if key.referenced_columns == columns:
+                    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE NOT {})").format(
+                        self._referring(key, left), self._has_parent(key, "c")
+                    )
+                    self._refuse_if(query, key)
+
+    def _following(self) -> list[tuple[ForeignKey, sql.Identifier]]:
+        return [
+            (key, left)
+            for (table, columns), left in self._left.items()
+            for key in self.references.to(table)
+            if key.referenced_columns == columns
+            and key.on_update.writes
+            and self.references.own_columns(key)
+        ]
+
+    def _lost_values(self, key: ForeignKey) -> list[sql.Composed]:
+        """Queries for the values that parents lose: old ones, new ones, whether the row is kept."""
+        table, columns = key.referenced_table, key.referenced_columns
+        parent = self.references.tables[table]
+        old = _named("t", columns, "o")
+        queries = []
+        difference = self.differences.get(table)
+        if difference is not None and difference.changed and self._may_change(key, difference):
+            queries.append(
+                sql.SQL(
+                    "SELECT {}, {}, true AS kept FROM {} JOIN {} AS t ON {} WHERE {} *<> {}"
+                ).format(
+                    old,
+                    _named("n", columns, "n"),
+                    difference.rows((CHANGE, REPLACE)),
+                    parent.rows,
+                    difference.target.same_row("t", "n"),
+                    row_of(columns, "t"),
+                    row_of(columns, "n"),
+                )
+            )
+        if self.to_delete.counts.get(table):
+            queries.append(
+                sql.SQL("SELECT {}, {}, false FROM {} AS t JOIN {} AS d ON {}").format(
+                    old,
+                    _named("t", columns, "n"),
+                    parent.rows,
+                    self.to_delete.relation(table),
+                    self.to_delete.identity(table).matches("t", "d"),
+                )
+            )
+        return queries
+
+    def _may_change(self, key: ForeignKey, difference: TableDifference) -> bool:
+        target = difference.target
+        if not set(key.referenced_columns) <= set(target.shared):
+            return False
+        types = {column.name: column.type for column in target.columns}
+        is_key = set(key.referenced_columns) <= set(target.key)
+        exact = all(_SAME_IF_EQUAL.fullmatch(types[c]) for c in key.referenced_columns)
+        return not (is_key and exact)
+
+    def _create(self, number: int, queries: Sequence[sql.Composed]) -> sql.Identifier:
+        relation = sql.Identifier("pg_temp", f"{self.prefix}_left_{number}")
+        self.connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS {}").format(
+                relation, sql.SQL(" UNION ALL ").join(queries)
+            )
+        )
+        self.connection.execute(sql.SQL("ANALYZE {}").format(relation))
+        return relation
+
+    def _referring(self, key: ForeignKey, left: sql.Identifier) -> sql.Composed:
+        return sql.SQL("{} AS c JOIN {} AS l ON {}").format(
+            self.references.tables[key.table].rows, left, self._refers(key)
+        )
+
+    def _refers(self, key: ForeignKey) -> sql.Composed:
+        """The child ``c`` refers to the old value of ``l``."""
+        operators = key.operators or ("=",) * len(key.columns)
+        return sql.SQL(" AND ").join(
+            sql.SQL("{} {} {}").format(
+                sql.Identifier("l", f"o{number}"), sql.SQL(operator), sql.Identifier("c", name)
+            )
+            for number, (name, operator) in enumerate(zip(key.columns, operators, strict=True), 1)
+        )
+
+    def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
+        return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
+            self.references.tables[key.referenced_table].rows, key.refers(child, "p")
+        )
+
+    def _written_orphans(self, difference: TableDifference, key: ForeignKey) -> sql.Composed:
+        target = difference.target
+        source = sql.SQL("{} AS t").format(target.rows)
+        if not difference.fills and target.key:
+            source = sql.SQL("{} JOIN {} AS d ON {}").format(
+                source, difference.relation, difference.identity.matches("t", "d")
+            )
+        nulls = [sql.SQL("{} IS NULL").format(sql.Identifier("t", name)) for name in key.columns]
+        any_null = sql.SQL("({})").format(sql.SQL(" OR ").join(nulls))
+        orphan = sql.SQL("NOT {} AND NOT {}").format(any_null, self._has_parent(key, "t"))
+        if key.match_full and len(nulls) > 1:
+            all_null = sql.SQL("({})").format(sql.SQL(" AND ").join(nulls))
+            orphan = sql.SQL("({} OR {} AND NOT {})").format(orphan, any_null, all_null)
+        return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)
+
+    def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:
+        row = self.connection.execute(query).fetchone()
+        if row and row[0]:
+            raise LoadRefusedError(
+                f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
+                f" there, which the receiver's constraint {key.name} forbids",
+                remedy=f"wait for the next complete archive; if {key.name} is not a constraint of"
+                " the sender, drop it or let it cascade",
+            )
+
+
+def _followed(key: ForeignKey, column: str) -> sql.Composable:
+    """What a column becomes by the foreign key's ``ON UPDATE``."""
+    if key.on_update is Action.CASCADE:
+        return sql.Identifier("l", f"n{key.columns.index(column) + 1}")
+    return sql.SQL("NULL" if key.on_update is Action.SET_NULL else "DEFAULT")
+
+
+def _named(alias: str, columns: Sequence[str], prefix: str) -> sql.Composed:
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(sql.Identifier(alias, c), sql.Identifier(f"{prefix}{i}"))
+        for i, c in enumerate(columns, 1)
+    )

@@ -1,0 +1,154 @@
+"""Deleted rows that may come back at the end of a load, as many of them as fit together.
+
+A row comes back if nobody has taken its key or a unique value of it meanwhile, and if every row
+that it refers to is there or comes back too; a reference that may be NULL becomes NULL instead.
+Rows that refer to each other come back together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
+
+
+class RestoredRows:
+    """Rows that were deleted, in temporary tables by table name."""
+
+    def __init__(self, connection: Connection, references: References) -> None:
+        self._connection = connection
+        self._references = references
+        self._copies = TemporaryCopies(connection, references, "ar_sync_restored")
+        self._source_values: dict[str, sql.Identifier] = {}
+
+    def remember(self, table: str, rows: sql.Composed) -> None:
+        """Copy rows that are about to be deleted; the first copy is the state before the load."""
+        self._copies.add(table, rows)
+        target = self._references.targets.get(table)
+        if target is None or not target.rewritten:
+            return
+        if table not in self._source_values:
+            self._source_values[table] = self._copies.create(
+                f"source_{len(self._source_values)}", table, source=target.source_values
+            )
+        sent = sql.SQL("SELECT s.* FROM {} AS s JOIN ({}) AS r ON {}").format(
+            target.source_values, rows, target.same_row("s", "r")
+        )
+        self._connection.execute(
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(
+                self._source_values[table], sent
+            )
+        )
+
+    def put_back(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
+        """Insert the rows that may come back, all tables in one statement.
+
+        Args:
+            staged: by table, the staging tables of all archives of the load. What became of a row
+                that one of them holds is known.
+        """
+        for table, relation in self._copies.items():
+            self._drop_staged(table, relation, staged.get(table, ()))
+            for unique in self._references.tables[table].unique_keys:
+                self._drop_taken(table, relation, unique)
+        while any(self._drop_dangling(key) for key in self._foreign_keys()):
+            pass
+        self._insert()
+        for table, relation in self._source_values.items():
+            target = self._references.targets[table]
+            self._connection.execute(
+                sql.SQL("INSERT INTO {} SELECT s.* FROM {} AS s JOIN {} AS k ON {}").format(
+                    target.source_values, relation, self._copies[table], target.same_row("s", "k")
+                )
+            )
+
+    def _insert(self) -> None:
+        parts = []
+        for number, (table, relation) in enumerate(self._copies.items()):
+            facts = self._references.tables[table]
+            names = [column.name for column in facts.columns if not column.generated]
+            parts.append(
+                sql.SQL(
+                    "{} AS (INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {})"
+                ).format(
+                    sql.Identifier(f"part {number}"),
+                    facts.relation,
+                    column_list(names),
+                    column_list(names),
+                    relation,
+                )
+            )
+        if parts:
+            self._connection.execute(sql.SQL("WITH {} SELECT").format(sql.SQL(", ").join(parts)))
+
+    def _foreign_keys(self) -> list[ForeignKey]:
+        return [key for table, _ in self._copies.items() for key in self._references.of(table)]
+
+    def _drop_staged(
+        self, table: str, relation: sql.Identifier, staged: Sequence[sql.Identifier]
+    ) -> None:
+        for stage in staged:
+            self._connection.execute(
+                sql.SQL("DELETE FROM {} AS k USING {} AS n WHERE {}").format(
+                    relation, stage, self._references.tables[table].same_row("k", "n")
+                )
+            )
+
+    def _drop_taken(self, table: str, relation: sql.Identifier, unique: UniqueKey) -> None:
+        """Forget rows whose key or unique value is another row's now."""
+        facts = self._references.tables[table]
+        elements = sql.SQL(", ").join(
+            sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
+            for number, element in enumerate(unique.elements, 1)
+        )
+        met = sql.SQL(unique.predicate or "true")
+        same = sql.SQL(" AND ").join(
+            sql.SQL("k.{0} {1} t.{0}").format(sql.Identifier(f"v{number}"), sql.SQL(operator))
+            for number, operator in enumerate(unique.operators, 1)
+        )
+        self._connection.execute(
+            sql.SQL(
+                "DELETE FROM {relation} WHERE ctid IN (SELECT k.place FROM"
+                " (SELECT x.ctid AS place, {elements} FROM {relation} AS x WHERE {met}) AS k"
+                " JOIN (SELECT {elements} FROM {rows} AS x WHERE {met}) AS t ON {same})"
+            ).format(relation=relation, elements=elements, met=met, rows=facts.rows, same=same)
+        )
+
+    def _drop_dangling(self, key: ForeignKey) -> bool:
+        """Forget rows, or references that may be NULL, that would name nothing."""
+        relation = self._copies[key.table]
+        cleared = self._references.cleared_columns(key)
+        if cleared:
+            statement = sql.SQL("UPDATE {} AS k SET {} WHERE {}").format(
+                relation,
+                sql.SQL(", ").join(
+                    sql.SQL("{} = NULL").format(sql.Identifier(name)) for name in cleared
+                ),
+                self._names_nothing(key),
+            )
+        else:
+            statement = sql.SQL("DELETE FROM {} AS k WHERE {}").format(
+                relation, self._names_nothing(key)
+            )
+        return self._connection.execute(statement).rowcount > 0
+
+    def _names_nothing(self, key: ForeignKey) -> sql.Composed:
+        conditions = [
+            sql.SQL("{} IS NOT NULL").format(sql.Identifier("k", column)) for column in key.columns
+        ]
+        parents: list[sql.Composable] = [self._references.tables[key.referenced_table].rows]
+        if key.referenced_table in self._copies:
+            parents.append(self._copies[key.referenced_table])
+        conditions += [
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS p WHERE {})").format(
+                parent, key.refers("k", "p")
+            )
+            for parent in parents
+        ]
+        return sql.SQL(" AND ").join(conditions)

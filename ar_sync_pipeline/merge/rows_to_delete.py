@@ -1,0 +1,167 @@
+"""The rows that one merge deletes at the receiver, with all that depends on them there.
+
+A row that the sender no longer has may be referred to by rows of receiver-only tables, or by
+receiver-only columns of replicated tables. Such columns become NULL where they may, other dependent
+rows are deleted too; so no constraint of the receiver is ever violated and nothing is left that
+refers to nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import is_staged
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.row_identity import RowIdentity
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
+
+
+@dataclass
+class RowsToDelete:
+    """Identities of rows, in temporary tables by table name.
+
+    Attributes:
+        staged: the tables that this archive brings, by name.
+        sender_references: the sender's foreign keys, as `ForeignKey.definition`; None: unknown.
+        complete: the archive speaks for all rows of its tables.
+        prefix: of the temporary tables' names.
+        counts: rows to delete, by table.
+    """
+
+    connection: Connection
+    references: References
+    staged: Mapping[str, StagedTable]
+    sender_references: frozenset[str] | None
+    complete: bool
+    prefix: str
+    counts: dict[str, int] = field(default_factory=dict)
+    _relations: dict[str, sql.Identifier] = field(default_factory=dict)
+
+    def add(self, table: str, identities: sql.Composable) -> int:
+        """Add the rows that a query yields; returns how many were new."""
+        statement = sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING")
+        count = self.connection.execute(statement.format(self.relation(table), identities)).rowcount
+        self.counts[table] = self.counts.get(table, 0) + count
+        return count
+
+    def add_dependents(self) -> None:
+        """Add what depends on rows to delete, until nothing more does.
+
+        Raises:
+            LoadRefusedError: a row depends on them that is alive at the sender.
+        """
+        pending = self.tables()
+        while pending:
+            pending = {
+                key.table
+                for table in pending
+                for key in self.references.to(table)
+                if not self.references.cleared_columns(key) and self._add_dependents(key)
+            }
+
+    def _add_dependents(self, key: ForeignKey) -> int:
+        count = self.add(key.table, self._dependents(key))
+        known = self.sender_references is None or key.definition in self.sender_references
+        if count and not self.references.own_columns(key) and (self.complete or not known):
+            raise LoadRefusedError(
+                f"rows of {key.table} are alive at the sender and refer to rows of"
+                f" {key.referenced_table} that are not, which the receiver's constraint {key.name}"
+                " forbids",
+                remedy=f"drop {key.name} at the receiver, or add it at the sender; the archive is"
+                " then loaded by itself",
+            )
+        return count
+
+    def tables(self) -> set[str]:
+        """The tables that have rows to delete."""
+        return {table for table, count in self.counts.items() if count}
+
+    def cleared(self) -> list[ForeignKey]:
+        """The foreign keys by which receiver-only columns refer to rows to delete."""
+        return [
+            key
+            for table in sorted(self.tables())
+            for key in self.references.to(table)
+            if self.references.cleared_columns(key)
+        ]
+
+    def referring_rows(self, key: ForeignKey, extra: sql.Composable) -> sql.Composed:
+        """The query for identity and further columns of the rows ``c`` that refer by a key."""
+        return sql.SQL("SELECT {}, {} FROM {}").format(
+            self.identity(key.table).values("c"),
+            extra,
+            self.references.joined(key, self.relation(key.referenced_table)),
+        )
+
+    def clear_references(self) -> None:
+        """Let receiver-only columns no longer refer to rows to delete."""
+        for key in self.cleared():
+            identity = self.identity(key.table)
+            rows = sql.SQL("SELECT DISTINCT {} FROM {}").format(
+                identity.values("c"),
+                self.references.joined(key, self.relation(key.referenced_table)),
+            )
+            self.connection.execute(
+                sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
+                    self.references.tables[key.table].rows,
+                    sql.SQL(", ").join(
+                        sql.SQL("{} = NULL").format(sql.Identifier(column))
+                        for column in self.references.cleared_columns(key)
+                    ),
+                    rows,
+                    identity.matches("u", "c"),
+                )
+            )
+
+    def statements(self, tables: set[str]) -> list[sql.Composed]:
+        """The statements that delete the rows of some tables."""
+        return [
+            sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
+                self.references.tables[table].rows,
+                self.relation(table),
+                self.identity(table).matches("t", "d"),
+            )
+            for table in sorted(self.tables() & tables)
+        ]
+
+    def delete_source_values(self) -> None:
+        """Forget what the sender's values of transformed columns were in rows to delete."""
+        for table in self.tables() & self.references.targets.keys():
+            target = self.references.targets[table]
+            if target.rewritten:
+                self.connection.execute(
+                    sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
+                        target.source_values,
+                        self.relation(table),
+                        target.identity.matches("t", "d"),
+                    )
+                )
+
+    def identity(self, table: str) -> RowIdentity:
+        """What tells the rows of a table apart."""
+        return self.references.identity(table)
+
+    def relation(self, table: str) -> sql.Identifier:
+        """The temporary table of a table's identities."""
+        if table not in self._relations:
+            name = f"{self.prefix}_{len(self._relations)}"
+            rows = self.references.tables[table].rows
+            self._relations[table] = self.identity(table).create(self.connection, name, rows)
+        return self._relations[table]
+
+    def _dependents(self, key: ForeignKey) -> sql.Composed:
+        """Rows that refer to rows to delete and that this archive does not write."""
+        query = sql.SQL("SELECT DISTINCT {} FROM {}").format(
+            self.identity(key.table).values("c"),
+            self.references.joined(key, self.relation(key.referenced_table)),
+        )
+        staged = self.staged.get(key.table)
+        if staged is None or self.references.own_columns(key):
+            return query
+        return sql.SQL("SELECT * FROM ({}) AS k WHERE NOT {}").format(query, is_staged(staged, "k"))

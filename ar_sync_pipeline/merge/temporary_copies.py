@@ -1,0 +1,76 @@
+"""Copies of rows in temporary tables that have the shape and the key of their table."""
+
+from __future__ import annotations
+
+from collections.abc import ItemsView, Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.shipped_table import column_list
+
+
+class TemporaryCopies:
+    """Copies by table; of a row that is copied twice the first one counts.
+
+    Args:
+        prefix: of the temporary tables' names, unique within the transaction.
+    """
+
+    def __init__(self, connection: Connection, references: References, prefix: str) -> None:
+        self._connection = connection
+        self._references = references
+        self._prefix = prefix
+        self._relations: dict[str, sql.Identifier] = {}
+
+    def add(self, table: str, rows: sql.Composed) -> None:
+        """Copy the rows that a query yields, with all columns of their table."""
+        if table not in self._relations:
+            self._relations[table] = self.create(str(len(self._relations)), table)
+        self._connection.execute(
+            sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(self._relations[table], rows)
+        )
+
+    def __contains__(self, table: str) -> bool:
+        """Whether there are copies of a table."""
+        return table in self._relations
+
+    def __getitem__(self, table: str) -> sql.Identifier:
+        """The temporary table of a table's copies."""
+        return self._relations[table]
+
+    def items(self) -> ItemsView[str, sql.Identifier]:
+        """Tables and the temporary tables of their copies."""
+        return self._relations.items()
+
+    def create(
+        self,
+        name: str,
+        table: str,
+        columns: Sequence[str] = (),
+        source: sql.Identifier | None = None,
+    ) -> sql.Identifier:
+        """Make an empty temporary table with the key of a table.
+
+        Args:
+            name: unique under the prefix.
+            columns: of the table; all if none are named.
+            source: another table with that key, whose columns it has.
+        """
+        facts = self._references.tables[table]
+        relation = sql.Identifier("pg_temp", f"{self._prefix}_{name}")
+        self._connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT {} FROM {} WITH NO DATA").format(
+                relation,
+                column_list(columns) if columns else sql.SQL("*"),
+                source or facts.relation,
+            )
+        )
+        if facts.key:
+            self._connection.execute(
+                sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+                    relation, column_list(facts.key)
+                )
+            )
+        return relation

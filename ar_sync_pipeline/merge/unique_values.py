@@ -1,0 +1,112 @@
+"""Which rows of the receiver have a unique value that an incoming row is to get.
+
+A unique index compares its elements, which may be expressions, by operators of its own, and only
+among the rows that meet its predicate; an exclusion constraint names its operators. So the elements
+of the present rows and of the incoming ones are computed by the index's own definition and compared
+as the index does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
+from ar_sync_pipeline.postgres.table_facts import UniqueKey
+
+WRITTEN = (ADD, CHANGE, REPLACE)
+
+
+def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
+    """Identities of present rows that have a value which another, incoming row is to get."""
+    identity = difference.identity
+    return sql.SQL(
+        "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({incoming}) AS w"
+        " ON {conflict} AND NOT ({same})"
+    ).format(
+        held_identity=identity.stored_list("h"),
+        present=_present_values(difference, unique),
+        incoming=_incoming_values(difference, unique),
+        conflict=_conflict(unique),
+        same=identity.same("h", "w"),
+    )
+
+
+def still_held(
+    difference: TableDifference, unique: UniqueKey, moved: sql.Identifier
+) -> sql.Composed:
+    """Whether rows of a temporary table of identities still have such a value."""
+    return sql.SQL("SELECT EXISTS (SELECT FROM ({}) AS h JOIN {} AS m ON {})").format(
+        holders(difference, unique), moved, difference.identity.same("h", "m")
+    )
+
+
+def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
+    """Whether a written row has, after the merge, a value that another row has too.
+
+    For constraints whose check a session in replica mode does not make: deferrable ones.
+    """
+    return sql.SQL("SELECT EXISTS ({})").format(holders(difference, unique))
+
+
+def _conflict(unique: UniqueKey) -> sql.Composed:
+    conditions = []
+    for number, operator in enumerate(unique.operators, 1):
+        held, wanted = sql.Identifier("h", f"v{number}"), sql.Identifier("w", f"v{number}")
+        compared = sql.SQL("{} {} {}").format(held, sql.SQL(operator), wanted)
+        if not unique.nulls_distinct:
+            compared = sql.SQL("({} OR {} IS NULL AND {} IS NULL)").format(compared, held, wanted)
+        conditions.append(compared)
+    return sql.SQL(" AND ").join(conditions)
+
+
+def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
+    return _elements(
+        sql.SQL("{}, {}").format(difference.identity.values("t"), _columns("t", unique.uses)),
+        sql.SQL("{} AS t").format(difference.target.rows),
+        difference,
+        unique,
+    )
+
+
+def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
+    """The values that written rows will have; receiver-only columns keep theirs or are reset."""
+    target = difference.target
+    resets = target.defaults()
+    source: sql.Composable = difference.rows(WRITTEN)
+    columns = []
+    for name in unique.uses:
+        value: sql.Composable = sql.Identifier("n" if name in target.shared else "t", name)
+        columns.append(sql.SQL("{} AS {}").format(resets.get(name, value), sql.Identifier(name)))
+    if not set(unique.uses) <= {*target.shared, *resets}:
+        source = sql.SQL("{} LEFT JOIN {} AS t ON {}").format(
+            source, target.rows, target.same_row("t", "n") if target.key else sql.SQL("false")
+        )
+    return _elements(
+        sql.SQL("{}, {}").format(difference.identity.values("n"), sql.SQL(", ").join(columns)),
+        source,
+        difference,
+        unique,
+    )
+
+
+def _elements(
+    columns: sql.Composable,
+    source: sql.Composable,
+    difference: TableDifference,
+    unique: UniqueKey,
+) -> sql.Composed:
+    """The index's elements of some rows, whose columns are in scope under their bare names."""
+    elements = sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
+        for number, element in enumerate(unique.elements, 1)
+    )
+    predicate = sql.SQL(unique.predicate) if unique.predicate else sql.SQL("true")
+    return sql.SQL("SELECT {}, {} FROM (SELECT {} FROM {}) AS x WHERE {}").format(
+        difference.identity.stored_list("x"), elements, columns, source, predicate
+    )
+
+
+def _columns(alias: str, names: Sequence[str]) -> sql.Composed:
+    return sql.SQL(", ").join(sql.Identifier(alias, name) for name in names)

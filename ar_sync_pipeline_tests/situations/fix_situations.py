@@ -1,0 +1,89 @@
+"""Two databases that situations share, swept before each, and the roles that load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.situations.running import Running, Servers
+from ar_sync_pipeline_tests.situations.situation import Mode, Situation
+
+_ROLES = {Mode.LEAST: "situation_least", Mode.REPLICA: "situation_replica"}
+_SWEEP = """
+DO $$
+DECLARE name text;
+BEGIN
+  FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)'
+  LOOP EXECUTE format('DROP SCHEMA %I CASCADE', name); END LOOP;
+END $$;
+CREATE SCHEMA public;
+"""
+_RIGHTS = (
+    "GRANT USAGE ON SCHEMAS",
+    "GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES",
+    "GRANT USAGE, SELECT, UPDATE ON SEQUENCES",
+)
+
+RunSituation = Callable[[Situation, Mode], None]
+
+
+@pytest.fixture(scope="session")
+def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
+    urls = [postgres_server.create_database(f"situation_{side}") for side in ("sender", "receiver")]
+    for role in _ROLES.values():
+        execute(postgres_server.url(), f"CREATE ROLE {role} LOGIN")
+    grant = f"GRANT SET ON PARAMETER session_replication_role TO {_ROLES[Mode.REPLICA]}"
+    execute(postgres_server.url(), grant)
+    yield Servers(*urls)
+    for side in ("sender", "receiver"):
+        postgres_server.drop_database(f"situation_{side}")
+
+
+@pytest.fixture
+def run_situation(situation_servers: Servers, tmp_path: Path) -> RunSituation:
+    """Go through a situation from empty databases on."""
+
+    def run(situation: Situation, mode: Mode) -> None:
+        Running(
+            situation, mode, situation_servers, loads_as(situation_servers, mode), tmp_path
+        ).run()
+
+    return run
+
+
+def loads_as(servers: Servers, mode: Mode) -> str:
+    """Empty both databases; returns the URL with which the receiver loads."""
+    for url in (servers.sender, servers.receiver):
+        _sweep(url)
+    if mode is Mode.SUPERUSER:
+        return servers.receiver
+    role = _ROLES[mode]
+    # What is made from here on may be used by the role, and belongs to somebody else.
+    execute(
+        servers.receiver,
+        f"GRANT USAGE ON SCHEMA public TO {role}",
+        f"CREATE SCHEMA ar_sync AUTHORIZATION {role}",
+        *(f"ALTER DEFAULT PRIVILEGES {right} TO {role}" for right in _RIGHTS),
+    )
+    address = urlsplit(servers.receiver)
+    return address._replace(netloc=f"{role}@{address.hostname}:{address.port}").geturl()
+
+
+def _sweep(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET client_min_messages = warning")
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        for role in _ROLES.values():
+            for right in _RIGHTS:
+                revoke = right.replace("GRANT", "REVOKE", 1)
+                connection.execute(f"ALTER DEFAULT PRIVILEGES {revoke} FROM {role}".encode())
+        connection.execute(_SWEEP.encode())
