@@ -26,6 +26,7 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     unlisted_metadata,
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 
@@ -72,6 +73,8 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
     )
     def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
+            for omission in omissions_of_dump(site.url, catalog):
+                context.log.warning("Not replicated: %s", omission)
             clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
             start = starting_point(site.settings, site.clock())
             dump = dump_complete(
