@@ -42,6 +42,8 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.findings import errors_of, refuse
+from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import (
     read_migrations,
     read_tables,
@@ -213,10 +215,11 @@ def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
     """The sender's tables that the catalog lets travel, by name.
 
     Raises:
-        SchemaError: there are none, or one has no primary key.
+        SchemaError: there are none, or the catalog names what cannot be replicated.
         DatabaseRefusedError: the role may not read some of them.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    refuse(errors_of(find_omissions(connection, catalog, tables)))
     if not tables:
         raise SchemaError(
             f"the database has no table that matches {', '.join(catalog.tables)}"
