@@ -27,7 +27,7 @@ from pydantic import (
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 
-FORMAT = 2
+FORMAT = 1
 MANIFEST_MEMBER = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -174,7 +174,7 @@ class TableManifest(_Strict):
     chunks: Annotated[tuple[Chunk, ...], FailFast()]
     sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
     changed_keys: Chunk | None = None
-    unique_keys: Annotated[tuple[Definition, ...], Field(max_length=1000), FailFast()] | None = None
+    unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
     whole: bool = False
     covers_since: bool = False
 
@@ -268,10 +268,8 @@ class Manifest(_Strict):
     migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
     schema_fingerprint: str
-    types: Annotated[tuple[TypeDefinition, ...], Field(max_length=10_000), FailFast()] | None = None
-    references: Annotated[tuple[Definition, ...], Field(max_length=100_000), FailFast()] | None = (
-        None
-    )
+    types: Annotated[tuple[TypeDefinition, ...] | None, Field(max_length=10_000)] = None
+    references: Annotated[tuple[Definition, ...] | None, Field(max_length=10_000)] = None
     hmac: Sha256 | None = None
 
     @model_validator(mode="after")

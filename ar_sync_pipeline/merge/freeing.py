@@ -15,12 +15,13 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
-from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.merge.errors import GRANT, refusal
 from ar_sync_pipeline.merge.placeholders import Placeholder, placeholders
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _REFUSED = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.FeatureNotSupported)
@@ -43,10 +44,13 @@ class UniqueValueFreer:
         """Move the rows of a table out of the way of its incoming ones.
 
         Where no placeholder fits, a row is deleted or replaced at once, if that has no effect on
-        other rows; otherwise the statement that writes it will say which constraint refuses.
+        other rows.
 
         Args:
             prefix: of the names of temporary tables, unique within the transaction.
+
+        Raises:
+            LoadRefusedError: it would have, or a foreign key holds the values in place.
         """
         deleted = self.to_delete.counts.get(difference.target.name, 0)
         if difference.fills or not (difference.changed or (difference.added and deleted)):
@@ -56,7 +60,7 @@ class UniqueValueFreer:
                 continue
             moved = self._blocking_rows(difference, unique, f"{prefix}_{number}")
             if moved is not None and not self._place(difference, unique, moved):
-                self._remove(difference, moved)
+                self._remove(difference, unique, moved)
 
     def _blocking_rows(
         self, difference: TableDifference, unique: UniqueKey, name: str
@@ -82,7 +86,9 @@ class UniqueValueFreer:
             LoadRefusedError: a foreign key that is checked at once holds the values in place.
         """
         held_by: psycopg.Error | None = None
-        for placeholder in placeholders(self.connection, difference, unique):
+        for placeholder in placeholders(
+            self.connection, self.to_delete.references, difference, unique
+        ):
             try:
                 if self._try(difference, unique, moved, placeholder):
                     return True
@@ -116,10 +122,17 @@ class UniqueValueFreer:
                 raise psycopg.Rollback
         return freed
 
-    def _remove(self, difference: TableDifference, moved: sql.Identifier) -> None:
+    def _remove(
+        self, difference: TableDifference, unique: UniqueKey, moved: sql.Identifier
+    ) -> None:
         """Delete blocking rows that are to be deleted; mark the others to be replaced."""
         if not self._deletes_silently(difference):
-            return
+            raise LoadRefusedError(
+                f"rows of {difference.target.name} take over each other's values of {unique.name},"
+                " and no value is free that a row could have meanwhile",
+                remedy=f"{GRANT}, or make {unique.name} DEFERRABLE; the archive is tried again by"
+                " itself",
+            )
         identity, table = difference.identity, difference.target.name
         self.connection.execute(
             sql.SQL(

@@ -122,6 +122,8 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
         row["always_identity"],
         (row["collation_schema"], row["collation_name"]) if row["collation_name"] else None,
         row["binary"],
+        row["expression"] or "",
+        tuple(row["computed_from"] or ()),
     )
 
 

@@ -60,7 +60,15 @@ SELECT a.attrelid::bigint AS table,
        l.collname AS collation_name,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
-         AS binary
+         AS binary,
+       CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS expression,
+       CASE WHEN a.attgenerated <> '' THEN
+         (SELECT json_agg(b.attname ORDER BY b.attnum)
+            FROM pg_depend g JOIN pg_attribute b
+              ON b.attrelid = a.attrelid AND b.attnum = g.refobjsubid
+           WHERE g.classid = 'pg_attrdef'::regclass AND g.objid = d.oid
+             AND g.refclassid = 'pg_class'::regclass AND g.refobjid = a.attrelid
+             AND b.attnum > 0 AND b.attnum <> a.attnum) END AS computed_from
   FROM pg_attribute a
   JOIN pg_type y ON y.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -30,9 +30,10 @@ from ar_sync_pipeline.merge.errors import refusal
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
-from ar_sync_pipeline.merge.target_table import count_rows
+from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
 from ar_sync_pipeline.postgres.connect import Connection, default_search_path, is_of_the_server
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.ledger import record
@@ -104,6 +105,9 @@ class LoadSession:
         self._media = media
         self._at_hand = at_hand
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
+        self._references = References(self._tables, replicated_tables(catalog, self._tables))
+        for target in self._references.targets.values():
+            ensure_source_values(connection, target)
         self._rows_before: dict[str, int] = {}
         self._watch = Stopwatch()
 
@@ -199,9 +203,8 @@ class LoadSession:
         return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
 
     def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
-        targets = {t.target.name: t.target for archive in staged for t in archive.tables}
-        tables = {n: targets[n].facts if n in targets else f for n, f in self._tables.items()}
-        return PreservedRows(self._connection, References(tables, targets))
+        targets = (table.target for archive in staged for table in archive.tables)
+        return PreservedRows(self._connection, self._references.with_targets(targets))
 
     def _merge(
         self,
@@ -226,7 +229,7 @@ class LoadSession:
             ),
         )
         result = apply(
-            self._connection, self._tables, rows, effects, preserved=preserved, later=later
+            self._connection, self._references, rows, effects, preserved=preserved, later=later
         )
         for table, count in result.rows_before.items():
             self._rows_before.setdefault(table, count)
