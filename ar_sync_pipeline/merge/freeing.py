@@ -8,7 +8,6 @@ first gets a placeholder. After that no order of the statements can conflict.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -160,8 +159,8 @@ class UniqueValueFreer:
         if self.effects.suppressed:
             return True
         references = self.to_delete.references.to(difference.target.name)
-        acting: Sequence[object] = [key for key in references if key.on_delete.writes]
-        return not acting and not difference.target.facts.triggers
+        held = any(key.on_delete.writes or not key.deferrable for key in references)
+        return not held and not difference.target.facts.triggers
 
     def _ask(self, query: sql.Composed) -> bool:
         row = self.connection.execute(query).fetchone()

@@ -550,7 +550,7 @@ CYCLES = (
             partial(
                 "UPDATE t_b SET a = 3 WHERE id = 1; UPDATE t_b SET a = 1 WHERE id = 2;"
                 "UPDATE t_b SET a = 2 WHERE id = 1",
-                may_wait={Mode.LEAST: ["t_c_a_fkey"]},
+                may_wait={Mode.LEAST: ["fkey"]},
                 finds=[BOTH_NOTES],
             ),
             complete(

@@ -344,7 +344,7 @@ SWAPS = (
                 finds=[BOTH_NOTES],
             ),
             partial(
-                "DELETE FROM t_a WHERE id IN (5, 6);INSERT INTO t_a VALUES (20, '[57,63)')",
+                "DELETE FROM t_a WHERE id IN (5, 6);INSERT INTO t_a VALUES (20, '[57,68)')",
                 deletes={"t_a": 2},
                 finds=[BOTH_NOTES],
             ),
