@@ -30,6 +30,7 @@ _RIGHTS = (
     "GRANT USAGE, SELECT, UPDATE ON SEQUENCES",
 )
 
+StartSituation = Callable[[Situation, Mode], Running]
 RunSituation = Callable[[Situation, Mode], None]
 
 
@@ -46,15 +47,20 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def run_situation(situation_servers: Servers, tmp_path: Path) -> RunSituation:
+def start_situation(situation_servers: Servers, tmp_path: Path) -> StartSituation:
+    """Two empty databases, to go through a situation by hand."""
+
+    def start(situation: Situation, mode: Mode) -> Running:
+        role = loads_as(situation_servers, mode)
+        return Running(situation, mode, situation_servers, role, tmp_path)
+
+    return start
+
+
+@pytest.fixture
+def run_situation(start_situation: StartSituation) -> RunSituation:
     """Go through a situation from empty databases on."""
-
-    def run(situation: Situation, mode: Mode) -> None:
-        Running(
-            situation, mode, situation_servers, loads_as(situation_servers, mode), tmp_path
-        ).run()
-
-    return run
+    return lambda situation, mode: start_situation(situation, mode).run()
 
 
 def loads_as(servers: Servers, mode: Mode) -> str:
