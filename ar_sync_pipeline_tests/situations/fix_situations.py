@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,8 +89,8 @@ def _sweep(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        for role in _ROLES.values():
-            for right in _RIGHTS:
+        if connection.execute("SELECT FROM pg_default_acl").fetchall():
+            for role, right in product(_ROLES.values(), _RIGHTS):
                 revoke = right.replace("GRANT", "REVOKE", 1)
                 connection.execute(f"ALTER DEFAULT PRIVILEGES {revoke} FROM {role}".encode())
         connection.execute(_SWEEP.encode())

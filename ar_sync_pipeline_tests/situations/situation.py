@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import product
 
 import pytest
 
@@ -174,8 +173,3 @@ def cases(situations: Iterable[Situation]) -> pytest.MarkDecorator:
         for mode in situation.modes
     ]
     return pytest.mark.parametrize(("situation", "mode"), pairs)
-
-
-def crossed(*choices: Iterable[str]) -> list[tuple[str, ...]]:
-    """All combinations of SQL clauses."""
-    return list(product(*choices))

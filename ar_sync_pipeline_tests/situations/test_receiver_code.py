@@ -63,7 +63,7 @@ def meddling(name: str, code: str, may_wait: Mapping[Mode, Sequence[str]] = BY_L
                 may_wait=may_wait,
             ),
         ),
-        modes=EVERY_MODE,
+        modes=EVERY_MODE if may_wait is BY_ALL else (Mode.SUPERUSER, Mode.LEAST),
     )
 
 
@@ -216,7 +216,7 @@ QUIET = (
         + trigger("AFTER INSERT OR UPDATE OR DELETE", "audit")
         + "CREATE TRIGGER fires_too BEFORE UPDATE ON t_a FOR EACH ROW EXECUTE FUNCTION touch()",
         rows=ROWS,
-        steps=(partial(SWAP), complete("UPDATE t_a SET n = 7; DELETE FROM t_a WHERE id = 2")),
+        steps=(complete(SWAP), complete("UPDATE t_a SET n = 7; DELETE FROM t_a WHERE id = 2")),
         modes=PRIVILEGED,
         # The audit travels: it is filled by rows, not by triggers.
         tables=("t_*", "audit"),

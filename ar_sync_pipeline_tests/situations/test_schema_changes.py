@@ -336,6 +336,27 @@ BOTH_SIDES = (
             ),
         ),
     ),
+    *(
+        Situation(
+            # A replica's session would not check it.
+            f"reference_that_only_the_receiver_has_{'deferred' if time else 'at_once'}",
+            "CREATE TABLE t_a (id int PRIMARY KEY); CREATE TABLE t_b (id int PRIMARY KEY, a int)",
+            rows="INSERT INTO t_a VALUES (1), (2); INSERT INTO t_b VALUES (1, 1), (2, 2)",
+            receiver="ALTER TABLE t_b ADD CONSTRAINT only_here FOREIGN KEY (a) REFERENCES t_a"
+            f" {time}",
+            steps=(
+                partial("INSERT INTO t_a VALUES (3); INSERT INTO t_b VALUES (3, 3)"),
+                partial(
+                    "INSERT INTO t_b VALUES (4, 404)",
+                    waits_for=["only_here"],
+                    then="ALTER TABLE t_b DROP CONSTRAINT only_here",
+                ),
+                complete("DELETE FROM t_a WHERE id = 1", deletes={"t_a": 1}),
+            ),
+            modes=tuple(Mode),
+        )
+        for time in ("", "DEFERRABLE INITIALLY DEFERRED")
+    ),
     Situation(
         "others_load_while_one_waits",
         "CREATE TYPE mood AS ENUM ('a'); CREATE TABLE t_a (id int PRIMARY KEY, v mood);",

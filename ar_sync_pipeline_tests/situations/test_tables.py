@@ -516,7 +516,14 @@ SHAPES = (
         rows="INSERT INTO t_a VALUES (1, 1); INSERT INTO t_log VALUES (now(), 'a'), (NULL, NULL)",
         steps=(
             # The log waits for the complete, if nothing better is possible; nothing doubles.
-            partial("INSERT INTO t_log VALUES (now(), 'b'); UPDATE t_a SET v = 2", keeps=False),
+            partial(
+                "INSERT INTO t_log VALUES (now(), 'b'); UPDATE t_a SET v = 2",
+                compared=False,
+                finds=[
+                    ask("SELECT v FROM t_a", (2,)),
+                    ask("SELECT count(*) FROM t_log WHERE v = 'a'", (1,)),
+                ],
+            ),
             complete("INSERT INTO t_log VALUES (now(), 'c'); DELETE FROM t_log WHERE v = 'a'"),
         ),
     ),
