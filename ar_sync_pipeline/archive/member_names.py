@@ -7,6 +7,7 @@ text that is a plain relative path, whatever letters it has, and nothing else.
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_CHARS = 1024
 MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system that PostgreSQL or Django runs on
+_MAX_LABEL_BYTES = 200  # leaves room for the number and the suffixes
 # Control characters and line separators (a name with a newline is two names to a reader of
 # lists), and lone surrogates (what Python makes of a name that is not UTF-8).
 _REFUSED_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -51,17 +53,35 @@ def _refused_character(name: str) -> str | None:
 def table_member_path(table: str, index: int | None) -> str:
     """The member of a table's chunk number ``index``: ``tables/<table>.00000.copy.zst``.
 
+    What of the table's label cannot be in a file name is percent-encoded, and so is the percent
+    sign: two labels never have the same member.
+
+    >>> table_member_path("bus", 0), table_member_path("in/out 5%", None)
+    ('tables/bus.00000.copy.zst', 'tables/in%2Fout 5%25.keys.copy.zst')
+
     Args:
         index: None names the member of its changed keys, ``tables/<table>.keys.copy.zst``.
-
-    Raises:
-        ValueError: the table's name cannot be a file name.
     """
-    name = f"tables/{table}.{'keys' if index is None else f'{index:05d}'}.copy.zst"
-    problem = "it has a '/'" if "/" in table else name_problem(name)
-    if problem is not None:
-        raise ValueError(f"table {table!r} cannot name a member: {problem}")
-    return name
+    number = "keys" if index is None else f"{index:05d}"
+    return f"tables/{_file_name(table)}.{number}.copy.zst"
+
+
+def _file_name(label: str) -> str:
+    encoded = "".join(_encoded(c) if _is_encoded(c) else c for c in label)
+    if encoded.startswith("."):  # a hidden file, which listings and cleaning would not see
+        encoded = "%2E" + encoded[1:]
+    if len(encoded.encode()) <= _MAX_LABEL_BYTES:
+        return encoded
+    # No encoded character begins with "%~".
+    return "%~" + hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _is_encoded(character: str) -> bool:
+    return character in "/%" or _refused_character(character) is not None
+
+
+def _encoded(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
 def manifest_names_problem(manifest: Manifest) -> str | None:
@@ -75,10 +95,7 @@ def manifest_names_problem(manifest: Manifest) -> str | None:
         if table.changed_keys is not None:
             numbered.append((None, table.changed_keys))
         for index, chunk in numbered:
-            try:
-                expected = table_member_path(table.name, index)
-            except ValueError as error:
-                return str(error)
+            expected = table_member_path(table.name, index)
             if chunk.member != expected:
                 return f"table {table.name}: a chunk is {chunk.member!r}, not {expected!r}"
     paths = {entry.path for entry in manifest.media}

@@ -1,4 +1,4 @@
-"""Reading a catalog file, with every mistake said at once."""
+"""Reading a catalog file; a wrong one is refused with all its mistakes at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from ar_sync_pipeline.catalog.errors import CatalogError
+from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.validation import validated
 
 DEFAULT_CATALOG = "android_requests.toml"
 
@@ -34,28 +33,12 @@ def load_catalog(path: Path | None = None) -> Catalog:
 
 def _parse(text: str, label: str) -> Catalog:
     try:
-        catalog = Catalog.model_validate(tomllib.loads(text))
+        data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise CatalogError(f"the catalog {label} is no TOML ({error})", remedy="mend it") from error
-    except ValidationError as error:
-        mistakes = "; ".join(
-            f"{'.'.join(str(part) for part in mistake['loc'])}: {mistake['msg']}"
-            for mistake in error.errors(include_url=False)
-        )
         raise CatalogError(
-            f"the catalog {label} is wrong ({mistakes})", remedy="see docs/catalog.md"
+            f"the catalog {label} is no TOML ({error})", remedy="correct the named line"
         ) from error
-    _check_names(catalog, label)
+    catalog, mistakes = validated(data)
+    if mistakes or catalog is None:
+        raise CatalogMistakesError(label, mistakes)
     return catalog
-
-
-def _check_names(catalog: Catalog, label: str) -> None:
-    known = {name for name in catalog.table if catalog.travels(name)}
-    strangers = sorted(set(catalog.table) - known - set(catalog.receiver_tables))
-    children = {child for rules in catalog.table.values() for child in rules.children}
-    strangers += sorted(child for child in children if not catalog.travels(child))
-    if strangers:
-        raise CatalogError(
-            f"the catalog {label} has rules for tables that do not travel ({', '.join(strangers)})",
-            remedy="add a pattern to `tables` that matches them, or drop their rules",
-        )

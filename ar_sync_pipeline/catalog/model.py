@@ -1,19 +1,21 @@
-"""The catalog: which tables travel and how each one changes.
+"""The catalog: which tables are replicated and how each one changes.
 
 Primary keys, foreign keys and column types are read from the database; the catalog holds only
-what no database can tell. A table that it does not mention travels with the defaults.
+what no database can tell. A table that it does not mention is replicated with the defaults.
 """
 
 from __future__ import annotations
 
-import typing
-from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import Annotated, Any
+from typing import Literal as OneOf
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from ar_sync_pipeline.catalog.labels import canonical, is_literal, locate, matches
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
-Literal = bool | int | float | str
+Label = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
+Value = bool | int | float | str
 
 
 class _Strict(BaseModel):
@@ -26,72 +28,145 @@ class TableRules(_Strict):
     Attributes:
         changed_at: the ``timestamptz`` column that the application moves when a row changes;
             None: only the watermark finds changes.
+        changed_at_zone: the IANA time zone in which ``changed_at`` is written, where it is a
+            ``timestamp without time zone``.
         watermark: whether partials also read the table for rows that the previous archive's
             snapshot could not see; None: decided by the table's size
             (`Catalog.watermark_limit_mb`).
         children: tables whose rows come along with a selected row that they refer to.
         media_columns: columns that name media files.
         no_media_values: values of these columns that mean "no file".
-        receiver_columns: columns that are the receiver's own; loads never write them.
-        reset_on_change: receiver's own columns and the value that they get when a row is new or
+        receiver_columns: receiver-only columns; loads never write them.
+        reset_on_change: receiver-only columns and the value that they get when a row is new or
             changes, for the transform to find it.
-        clear_on_change: receiver's own columns that such a row gets NULL in.
-        rewritten_by_transform: shared columns that the receiver rewrites in place. The sender's
+        clear_on_change: receiver-only columns that such a row gets NULL in.
+        rewritten_by_transform: shared columns that the receiver transforms in place. The sender's
             values are kept beside the table, so comparisons stay exact and a reload of an
-            unchanged row does not undo the rewriting.
+            unchanged row does not undo the transformation.
+        triggers: whether replicated rows fire the triggers that users made for the table at the
+            receiver.
     """
 
     changed_at: Name | None = None
+    changed_at_zone: Name | None = None
     watermark: bool | None = None
-    children: tuple[Name, ...] = ()
+    children: tuple[Label, ...] = ()
     media_columns: tuple[Name, ...] = ()
     no_media_values: tuple[str, ...] = ()
     receiver_columns: tuple[Name, ...] = ()
-    reset_on_change: dict[Name, Literal] = Field(default_factory=dict)
+    reset_on_change: dict[Name, Value] = Field(default_factory=dict)
     clear_on_change: tuple[Name, ...] = ()
     rewritten_by_transform: tuple[Name, ...] = ()
-    triggers: typing.Literal["suppress", "fire"] = "suppress"
+    triggers: OneOf["suppress", "fire"] = "suppress"
 
 
 class Catalog(_Strict):
-    """The tables of one application that travel from sender to receiver.
+    """The tables of one application that are replicated from sender to receiver.
+
+    A table's name in the catalog is its label (`ar_sync_pipeline.catalog.labels`): the name alone
+    in the catalog's schema, ``schema.table`` in any other. Names compare case-sensitively. All
+    labels are kept in their canonical spelling, whatever the file says.
 
     Attributes:
-        name: of the catalog, for people.
+        name: of the catalog; two catalogs that are loaded into one database differ in it.
         schema_name: the database schema of the tables (``schema`` in the file).
-        tables: patterns of table names, case-sensitive, with ``*`` and ``?``.
-        receiver_tables: tables that only the receiver has; they match a pattern but never travel.
+        tables: patterns of labels, with ``*`` and ``?``; ``*`` and ``?`` in the part before the
+            dot match schemas.
+        exclude: patterns of labels that are not replicated although ``tables`` matches them.
+        receiver_tables: patterns of receiver-only tables; ``tables`` may match them too.
         django_app: the app label under which ``django_migrations`` records migrations; None:
             migrations are not compared.
         watermark_limit_mb: tables above this size are not read for the watermark by default.
-        table: rules by table name.
+        whole_table_limit_mb: tables without a key are carried whole up to this size, and refused
+            above it.
+        table: rules by label.
     """
 
     name: Name
     schema_name: Name = Field(default="public", alias="schema")
-    tables: tuple[Name, ...] = Field(min_length=1)
-    receiver_tables: tuple[Name, ...] = ()
+    tables: tuple[Label, ...] = Field(min_length=1)
+    exclude: tuple[Label, ...] = ()
+    receiver_tables: tuple[Label, ...] = ()
     django_app: Name | None = None
     watermark_limit_mb: Annotated[int, Field(ge=0)] = 2048
-    table: dict[Name, TableRules] = Field(default_factory=dict)
+    whole_table_limit_mb: Annotated[int, Field(ge=0)] = 64
+    table: dict[Label, TableRules] = Field(default_factory=dict)
 
-    def travels(self, table: str) -> bool:
-        """Whether a table of this name is copied from the sender to the receiver."""
-        matches = any(fnmatchcase(table, pattern) for pattern in self.tables)
-        return matches and table not in self.receiver_tables
+    @model_validator(mode="before")
+    @classmethod
+    def _canonical_labels(cls, data: Any) -> Any:  # noqa: ANN401  what pydantic passes
+        """Spell every label in one way; what is no label is left to the fields' validation."""
+        if not isinstance(data, dict):
+            return data
+        schema = data.get("schema", "public")
+        return _spelled(data, schema) if isinstance(schema, str) and schema else data
 
-    def rules(self, table: str) -> TableRules:
+    def travels(self, label: str) -> bool:
+        """Whether a table is replicated."""
+        return (
+            self.matches_any(self.tables, label)
+            and not self.matches_any(self.exclude, label)
+            and not self.is_receiver_only(label)
+        )
+
+    def is_receiver_only(self, label: str) -> bool:
+        """Whether the catalog says that only the receiver has a table."""
+        return self.matches_any(self.receiver_tables, label)
+
+    def matches_any(self, patterns: tuple[str, ...], label: str) -> bool:
+        """Whether one of the patterns matches a table."""
+        return any(matches(pattern, label, self.schema_name) for pattern in patterns)
+
+    def locate(self, label: str) -> tuple[str, str]:
+        """The schema and the name, in the database, of the table that a label means."""
+        return locate(label, self.schema_name)
+
+    def rules(self, label: str) -> TableRules:
         """The rules of a table; the defaults where the catalog says nothing."""
-        return self.table.get(table, _DEFAULT_RULES)
+        return self.table.get(label, _DEFAULT_RULES)
+
+    def names(self, label: str) -> bool:
+        """Whether the file names a replicated table, by a section or in ``tables``."""
+        return (label in self.table or label in self.tables) and self.travels(label)
 
     def named_tables(self) -> tuple[str, ...]:
-        """The travelling tables that the file names, sorted; a pattern alone names none."""
-        literal = (name for name in self.tables if not set(name) & set("*?["))
+        """The replicated tables that the file names, sorted; a wildcard alone names none."""
+        literal = filter(is_literal, self.tables)
         return tuple(sorted({name for name in (*self.table, *literal) if self.travels(name)}))
 
     def tracked(self) -> tuple[str, ...]:
-        """The tables with a ``changed_at`` column, sorted by name."""
-        return tuple(sorted(name for name, rules in self.table.items() if rules.changed_at))
+        """The replicated tables with a ``changed_at`` column, sorted by label."""
+        return tuple(
+            sorted(
+                name
+                for name, rules in self.table.items()
+                if rules.changed_at and self.travels(name)
+            )
+        )
+
+
+def _spelled(data: dict[str, Any], schema: str) -> dict[str, Any]:
+    """The fields of a catalog with canonical labels."""
+
+    def labels(value: Any) -> Any:  # noqa: ANN401  as it stands in the file
+        if not isinstance(value, list | tuple):
+            return value
+        return [canonical(v, schema) if isinstance(v, str) else v for v in value]
+
+    def rules(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, dict) or "children" not in value:
+            return value
+        return value | {"children": labels(value["children"])}
+
+    spelled = dict(data)
+    for name in {"tables", "exclude", "receiver_tables"} & data.keys():
+        spelled[name] = labels(data[name])
+    if isinstance(data.get("table"), dict):
+        sections: dict[str, Any] = {}
+        for label, section in data["table"].items():
+            sections.setdefault(canonical(label, schema), rules(section))
+        spelled["table"] = sections
+    return spelled
 
 
 _DEFAULT_RULES = TableRules()

@@ -1,70 +1,138 @@
-"""``ar-sync check``: whether archives can reach the receiver, step by step."""
+"""``ar-sync check``: whether a database fits its catalog, and archives can reach the receiver."""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.side import side_option
 
 if TYPE_CHECKING:
+    from ar_sync_pipeline.postgres.findings import Finding
     from ar_sync_pipeline.sync.watch.check import EndpointCheck
 
 
 @click.command()
+@side_option
 @json_option
-def check(as_json: bool) -> None:
-    """Walk an archive's whole way to the receiver with a test file, at the sender.
+def check(side: str | None, as_json: bool) -> None:
+    """Examine the database of a side, and at the sender the link to the receiver.
 
-    Each step is named and timed: resolve, connect, host key, login, sftp, spool exists, spool
-    writable, round trip, free space, clock difference, receipts readable. The first one that
-    fails is the last one tried. It ends within two minutes; nothing is left behind.
+    The database: rights of the role, tables that the catalog names and that are not there, keys,
+    references to tables that are not replicated, triggers that loads would fire, and everything
+    that the catalog seems to replicate and does not. No row is read, nothing is written.
 
-    Exit codes: 0 archives can be published, perhaps with warnings; 1 a step failed; 2 a mistake
-    in the settings.
+    The link: a test file makes an archive's whole way. Each step is named and timed: resolve,
+    connect, host key, login, sftp, spool exists, spool writable, round trip, free space, clock
+    difference, receipts readable. The first one that fails is the last one tried. It ends within
+    two minutes; nothing is left behind.
+
+    Exit codes: 0 archives can be made and published, or loaded, perhaps with warnings; 1 a step
+    failed, or a finding is an error; 2 a mistake in the settings or in the catalog.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_sender_settings  # noqa: PLC0415
-    from ar_sync_pipeline.sync.watch.check import check_endpoint  # noqa: PLC0415
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  when it runs
 
     try:
-        settings = load_sender_settings(operator_environment())
-        found = check_endpoint(settings, lambda: datetime.now(UTC))
+        link, findings = _look(side)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
     if as_json:
-        click.echo(json.dumps(found.as_dict()))
+        click.echo(json.dumps(_as_dict(link, findings)))
     else:
-        _show(found)
-    if found.failed is not None:
+        _show(link, findings)
+    if not _is_well(link, findings):
         raise SystemExit(FOUND_WRONG)
 
 
-def _show(found: EndpointCheck) -> None:
+def _look(side: str | None) -> tuple[EndpointCheck | None, tuple[Finding, ...]]:
+    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  when it runs
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
+    from ar_sync_pipeline.settings import (  # noqa: PLC0415
+        load_receiver_settings,
+        load_sender_settings,
+    )
+    from ar_sync_pipeline.sync.watch.check import check_endpoint  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender  # noqa: PLC0415
+
+    environment = operator_environment()
+    of_receiver = "AR_SYNC_RECEIVER_DATABASE_URL" in environment
+    of_sender = "AR_SYNC_SENDER_DATABASE_URL" in environment
+    if side == "receiver" or (side is None and of_receiver and not of_sender):
+        receiver = load_receiver_settings(environment)
+        url = receiver.receiver_database_url.get_secret_value()
+        return None, check_receiver(url, load_catalog(receiver.catalog))
+    sender = load_sender_settings(environment)
+    catalog = load_catalog(sender.catalog)
+    findings = check_sender(sender.sender_database_url.get_secret_value(), catalog)
+    return check_endpoint(sender, lambda: datetime.now(UTC)), findings
+
+
+def _is_well(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> bool:
+    from ar_sync_pipeline.postgres.findings import errors_of  # noqa: PLC0415  when it runs
+
+    return not errors_of(findings) and (link is None or link.failed is None)
+
+
+def _as_dict(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> dict[str, Any]:
+    """The stable shape of ``--json``; the receiver has no steps."""
+    nothing: dict[str, Any] = {"warnings": 0, "seconds": 0.0, "steps": []}
+    steps = link.as_dict() if link else nothing
+    return {
+        "ok": _is_well(link, findings),
+        "warnings": steps["warnings"] + _count(findings, "warning"),
+        "seconds": steps["seconds"],
+        "steps": steps["steps"],
+        "findings": [
+            {
+                "level": str(found.level),
+                "subject": found.subject,
+                "problem": found.problem,
+                "remedy": found.remedy,
+            }
+            for found in findings
+        ],
+    }
+
+
+def _count(findings: tuple[Finding, ...], level: str) -> int:
+    return sum(found.level == level for found in findings)
+
+
+def _show(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    from ar_sync_pipeline.sync.watch.check import milliseconds  # noqa: PLC0415
-
-    table = Table("step", "", "ms", "found", box=None)
-    table.columns[2].justify = "right"
-    table.columns[3].overflow = "fold"  # a fingerprint is there to be compared
-    for step in found.steps:
-        words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
-        table.add_row(step.name, str(step.outcome), milliseconds(step), Text(words))
     console = Console()
-    console.print(table)
-    console.print(Text(f"{_verdict(found)} ({found.seconds:.1f} s)"))
+    for found in findings:
+        console.print(Text(f"{found.level}: {found}"), soft_wrap=True)
+    if link is not None:
+        from ar_sync_pipeline.sync.watch.check import milliseconds  # noqa: PLC0415
+
+        table = Table("step", "", "ms", "found", box=None)
+        table.columns[2].justify = "right"
+        table.columns[3].overflow = "fold"  # a fingerprint is there to be compared
+        for step in link.steps:
+            words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
+            table.add_row(step.name, str(step.outcome), milliseconds(step), Text(words))
+        console.print(table)
+    console.print(Text(_verdict(link, findings)), soft_wrap=True)
 
 
-def _verdict(found: EndpointCheck) -> str:
-    if found.failed is not None:
-        return f"{found.failed.name} failed."
-    count = len(found.warnings)
-    warned = f", with {count} warning{'s' * (count > 1)}" if count else ""
-    return f"Archives can be published{warned}."
+def _verdict(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> str:
+    errors, warned = _count(findings, "error"), _count(findings, "warning")
+    seconds = ""
+    if link is not None:
+        warned += len(link.warnings)
+        seconds = f" ({link.seconds:.1f} s)"
+        if link.failed is not None:
+            return f"{link.failed.name} failed.{seconds}"
+    if errors:
+        return f"{errors} finding{'s are errors' if errors > 1 else ' is an error'}.{seconds}"
+    noted = f", with {warned} warning{'s' * (warned > 1)}" if warned else ""
+    able = "Archives can be published" if link is not None else "Archives can be loaded"
+    return f"{able}{noted}.{seconds}"

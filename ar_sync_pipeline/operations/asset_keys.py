@@ -1,5 +1,6 @@
 """Keys and marks of all assets, the same whether one Dagster instance or two run the locations."""
 
+import re
 from collections.abc import Callable
 
 import dagster as dg
@@ -7,16 +8,46 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 
+_REFERENCED, _UNLISTED = "referenced_rows", "unlisted_tables"
+_RESERVED = frozenset({_REFERENCED, _UNLISTED})
+
 
 def of_side(side: str) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
     """Mark assets with the server that they belong to, for searching in one control plane."""
     return lambda spec: spec.merge_attributes(tags={"ar_sync/side": side})
 
 
-def asset_name(catalog: Catalog, table: str) -> str:
-    """A table's name without the application's prefix, as people call it."""
+def short_name(catalog: Catalog, table: str) -> str:
+    """A table's label without the application's prefix, for people."""
     prefix = f"{catalog.django_app}_" if catalog.django_app else ""
-    return table.removeprefix(prefix).replace("-", "_").replace(".", "_") or table
+    return table.removeprefix(prefix) or table
+
+
+def qualified_name(catalog: Catalog, table: str) -> str:
+    """``schema.table`` as the database has it, for Dagster's ``dagster/table_name``."""
+    return ".".join(catalog.locate(table))
+
+
+def asset_name(catalog: Catalog, table: str) -> str:
+    """The last part of a table's asset keys: its short name, in Dagster's alphabet.
+
+    Letters, digits and underscores stay. Any other character becomes its code point, ``x.bus`` is
+    ``x_0x2e_bus``: valid in names of ops and outputs and in addresses of the UI. Two tables of a
+    catalog never have the same name.
+    """
+    short = short_name(catalog, table)
+    # The label of another table: this one keeps its prefix.
+    name = table if catalog.names(short) else short
+    if name in _RESERVED:
+        name, _, rest = name.partition("_")
+        return f"{name}{_code('_')}{rest}"
+    # A literal underscore that looks like the beginning of a code is encoded itself.
+    literal = re.sub(r"_(?=0x)", "\0", name)
+    return re.sub(r"[^A-Za-z0-9_]", lambda found: _code(found[0].replace("\0", "_")), literal)
+
+
+def _code(character: str) -> str:
+    return f"_0x{ord(character):x}_"
 
 
 def snapshot_key(catalog: Catalog, kind: ArchiveKind, table: str) -> dg.AssetKey:
@@ -26,7 +57,17 @@ def snapshot_key(catalog: Catalog, kind: ArchiveKind, table: str) -> dg.AssetKey
 
 def referenced_rows_key() -> dg.AssetKey:
     """Rows of the other tables that a partial carries because something refers to them."""
-    return dg.AssetKey(["partial", "tables", "referenced_rows"])
+    return dg.AssetKey(["partial", "tables", _REFERENCED])
+
+
+def unlisted_snapshot_key() -> dg.AssetKey:
+    """The tables in a complete, where the catalog has patterns only and names none of them."""
+    return dg.AssetKey(["complete", "tables", _UNLISTED])
+
+
+def unlisted_receiver_key() -> dg.AssetKey:
+    """The receiver's tables, where the catalog has patterns only and names none of them."""
+    return dg.AssetKey(["receiver", "tables", _UNLISTED])
 
 
 def media_bundle_key(kind: ArchiveKind) -> dg.AssetKey:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+# The label of a table, as ar_sync_pipeline.catalog.labels has it.
 _NAME = (
-    "CASE WHEN {n}.nspname = %(schema)s THEN {c}.relname::text"
-    " ELSE {n}.nspname || '.' || {c}.relname END"
+    "CASE WHEN {n}.nspname = %(schema)s AND position('.' IN {c}.relname) = 0"
+    " THEN {c}.relname::text ELSE {n}.nspname || '.' || {c}.relname END"
 )
 # Conditions that pg_get_indexdef and pg_get_expr print are complete under the search path
 # pg_catalog, which every session of the product has.

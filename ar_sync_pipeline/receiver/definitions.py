@@ -13,6 +13,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     of_side,
     postprocessed_key,
     receiver_table_key,
+    unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
@@ -71,7 +72,8 @@ def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
     """Every load writes the ledger, a complete all tables."""
     settings, catalog = site.settings, site.catalog
     complete = every_complete(settings.complete_cron, settings.timezone)
-    tables = (receiver_table_key(catalog, table) for table in catalog.named_tables())
+    tables = [receiver_table_key(catalog, table) for table in catalog.named_tables()]
+    tables = tables or [unlisted_receiver_key()]
     return {**dict.fromkeys(tables, complete), applied_archives_key(): within(settings.max_lag)}
 
 

@@ -1,14 +1,17 @@
 """The receiver's tables and media folder: what a load brings up to date, all or nothing."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import (
     admitted_key,
     applied_archives_key,
+    qualified_name,
     receiver_media_key,
     receiver_table_key,
+    unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -25,6 +28,7 @@ from ar_sync_pipeline.receiver.load_metadata import (
     media_metadata,
     rows_by_table,
     table_metadata,
+    unlisted_metadata,
 )
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import load_archives
@@ -34,6 +38,9 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     """The second step of both load jobs: one transaction for the rows, pictures before it."""
     catalog = site.catalog
     keys = {table: receiver_table_key(catalog, table) for table in catalog.named_tables()}
+    tables = {_output(key): _table_out(catalog, table, key) for table, key in keys.items()}
+    if not tables:
+        tables = {_output(unlisted_receiver_key()): _unlisted_out(catalog)}
 
     @dg.multi_asset(
         name="load",
@@ -62,27 +69,13 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 is_required=False,
                 metadata={"dagster/table_name": "ar_sync.applied_archive"},
             ),
-            **{
-                _output(key): dg.AssetOut(
-                    key=key,
-                    description=f"`{table}` at the receiver: equal to the sender's in every shared"
-                    " column, as of the newest applied archive. The receiver's own columns keep"
-                    " their values.",
-                    kinds={"postgres"},
-                    owners=OWNERS,
-                    group_name=GROUP,
-                    dagster_type=dg.Nothing,
-                    is_required=False,
-                    metadata={"dagster/table_name": f"{catalog.schema_name}.{table}"},
-                )
-                for table, key in keys.items()
-            },
+            **tables,
         },
         # The ledger is written in the transaction of the tables, and behind the pictures. Other
         # than theirs its output is there after every load, so the transform hangs on it.
         internal_asset_deps={
-            **{name: {admitted_key()} for name in ("media", *map(_output, keys.values()))},
-            "applied_archives": {receiver_media_key(), *keys.values()},
+            **{name: {admitted_key()} for name in ("media", *tables)},
+            "applied_archives": {receiver_media_key(), *_keys(tables)},
         },
         check_specs=[
             *load_check_specs(),
@@ -125,10 +118,50 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             if table in keys:
                 shown = table_metadata(report, plans)
                 yield dg.Output(None, _output(keys[table]), metadata=shown)
+        if not keys and report.loaded:
+            shown = unlisted_metadata(report, catalog)
+            yield dg.Output(None, _output(unlisted_receiver_key()), metadata=shown)
         summary = load_metadata(report, catalog, site.clock())
         yield dg.Output(None, "applied_archives", metadata=summary)
 
     return load
+
+
+def _table_out(catalog: Catalog, table: str, key: dg.AssetKey) -> dg.AssetOut:
+    return _out(
+        key,
+        f"`{table}` at the receiver: equal to the sender's in every shared column, as of the newest"
+        " applied archive. The receiver's own columns keep their values.",
+        {"dagster/table_name": qualified_name(catalog, table)},
+    )
+
+
+def _unlisted_out(catalog: Catalog) -> dg.AssetOut:
+    """One asset for all tables, without which a catalog of patterns would show none."""
+    patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
+    return _out(
+        unlisted_receiver_key(),
+        f"Every table at the receiver that matches {patterns}: equal to the sender's in every"
+        " shared column, as of the newest applied archive. The catalog names no table; one with a"
+        " section in it gets an asset of its own.",
+    )
+
+
+def _out(key: dg.AssetKey, description: str, metadata: dict[str, str] | None = None) -> dg.AssetOut:
+    return dg.AssetOut(
+        key=key,
+        description=description,
+        kinds={"postgres"},
+        owners=OWNERS,
+        group_name=GROUP,
+        dagster_type=dg.Nothing,
+        is_required=False,
+        metadata=metadata,
+    )
+
+
+def _keys(outs: Mapping[str, dg.AssetOut]) -> Iterator[dg.AssetKey]:
+    return (out.key for out in outs.values() if out.key is not None)
 
 
 def _output(key: dg.AssetKey) -> str:

@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.merge.plan import TablePlan
-from ar_sync_pipeline.operations.asset_keys import asset_name
+from ar_sync_pipeline.operations.asset_keys import short_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -36,6 +36,17 @@ def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, 
         "rows_shipped": sum(plan.row_count for plan in plans),
         **({"dagster/row_count": plans[-1].row_count} if whole else {}),
         **(_schema(report, facts) if facts else {}),
+    }
+
+
+def unlisted_metadata(report: LoadReport, catalog: Catalog) -> dict[str, Any]:
+    """What a load did to the tables that the catalog does not name, with the rows of each."""
+    plans = rows_by_table(report)
+    return {
+        "tables": len(plans),
+        **_changes([plan for table in plans.values() for plan in table]),
+        "rows_shipped": sum(plan.row_count for table in plans.values() for plan in table),
+        "rows_by_table": _rows_as_table(plans, catalog),
     }
 
 
@@ -94,7 +105,7 @@ def _rows_as_table(
     return markdown_table(
         ("table", "added", "changed", "deleted"),
         [
-            (asset_name(catalog, table), t["rows_added"], t["rows_changed"], t["rows_deleted"])
+            (short_name(catalog, table), t["rows_added"], t["rows_changed"], t["rows_deleted"])
             for table, t in totals
             if any(t.values())
         ],

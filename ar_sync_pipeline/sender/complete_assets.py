@@ -5,7 +5,12 @@ from collections.abc import Iterator
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import snapshot_key
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.asset_keys import (
+    qualified_name,
+    snapshot_key,
+    unlisted_snapshot_key,
+)
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
@@ -15,8 +20,13 @@ from ar_sync_pipeline.sender.archive_assets import (
     references_check,
 )
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
-from ar_sync_pipeline.sender.snapshot_metadata import no_rows_metadata, table_metadata
+from ar_sync_pipeline.sender.snapshot_metadata import (
+    no_rows_metadata,
+    table_metadata,
+    unlisted_metadata,
+)
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 
@@ -57,22 +67,14 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
 
     @dg.multi_asset(
         name="complete_tables",
-        specs=[
-            dg.AssetSpec(
-                key,
-                description=f"All rows of `{table}` at the sender, as of the snapshot that the"
-                " newest complete archive was made from.",
-                kinds={"postgres"},
-                owners=OWNERS,
-                group_name=GROUP,
-                metadata={"dagster/table_name": f"{catalog.schema_name}.{table}"},
-            )
-            for table, key in keys.items()
-        ],
+        specs=[_table_spec(catalog, table, key) for table, key in keys.items()]
+        or [_unlisted_spec(catalog)],
         pool=pool(KIND),
     )
     def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         with operator_errors():
+            for omission in omissions_of_dump(site.url, catalog):
+                context.log.warning("Not replicated: %s", omission)
             clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
             start = starting_point(site.settings, site.clock())
             dump = dump_complete(
@@ -87,14 +89,45 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
         for table, key in keys.items():
             if table in found:
                 yield dg.MaterializeResult(
-                    asset_key=key, metadata=table_metadata(found[table], catalog.schema_name)
+                    asset_key=key, metadata=table_metadata(found[table], catalog)
                 )
             else:
                 context.log.warning("The sender has no table %s.", table)
-                metadata = no_rows_metadata(None, table, catalog.schema_name)
+                metadata = no_rows_metadata(None, table, catalog)
                 yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-        strangers = sorted(set(found) - set(keys))
-        if strangers:
-            context.log.info("Also in the archive: %s.", ", ".join(strangers))
+        unlisted = [table for name, table in sorted(found.items()) if name not in keys]
+        if not keys:
+            yield dg.MaterializeResult(
+                asset_key=unlisted_snapshot_key(), metadata=unlisted_metadata(unlisted, catalog)
+            )
+        elif unlisted:
+            names = ", ".join(table.name for table in unlisted)
+            context.log.info("Tables in the archive that the catalog does not name: %s.", names)
 
     return complete_tables
+
+
+def _table_spec(catalog: Catalog, table: str, key: dg.AssetKey) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        description=f"All rows of `{table}` at the sender, as of the snapshot that the"
+        " newest complete archive was made from.",
+        kinds={"postgres"},
+        owners=OWNERS,
+        group_name=GROUP,
+        metadata={"dagster/table_name": qualified_name(catalog, table)},
+    )
+
+
+def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
+    """One asset for all tables, without which a catalog of patterns would show none."""
+    patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
+    return dg.AssetSpec(
+        unlisted_snapshot_key(),
+        description=f"All rows of every table at the sender that matches {patterns}, as of the"
+        " snapshot that the newest complete archive was made from. The catalog names no table; one"
+        " with a section in it gets an asset of its own.",
+        kinds={"postgres"},
+        owners=OWNERS,
+        group_name=GROUP,
+    )

@@ -8,7 +8,12 @@ import dagster as dg
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.operations.asset_keys import archive_key, referenced_rows_key, snapshot_key
+from ar_sync_pipeline.operations.asset_keys import (
+    archive_key,
+    qualified_name,
+    referenced_rows_key,
+    snapshot_key,
+)
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.selected_outputs import only_what_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -32,6 +37,7 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
 from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
+from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 
@@ -78,6 +84,7 @@ def partial_assets(
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
+            omissions_of_dump(site.url, catalog)  # refuses; the complete says what is left out
             dump = _dump(site, context, build, windows, start)
             yield from _tables(dump, keys, catalog)
             yield materialize_media(site, KIND, build)
@@ -92,10 +99,10 @@ def _tables(
     found = {table.name: table for table in dump.tables}
     for table, key in keys.items():
         if table in found:
-            metadata = table_metadata(found[table], catalog.schema_name)
+            metadata = table_metadata(found[table], catalog)
         else:
             columns = dump.columns.get(table)
-            metadata = no_rows_metadata(columns, table, catalog.schema_name)
+            metadata = no_rows_metadata(columns, table, catalog)
         count = metadata.pop("dagster/row_count")
         metadata = {"dagster/partition_row_count": count, **metadata}
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
@@ -106,7 +113,6 @@ def _tables(
 
 
 def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]:
-    schema = site.catalog.schema_name
     tracked = [
         dg.AssetSpec(
             key,
@@ -116,7 +122,7 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
             kinds={"postgres"},
             owners=OWNERS,
             group_name=GROUP,
-            metadata={"dagster/table_name": f"{schema}.{table}"},
+            metadata={"dagster/table_name": qualified_name(site.catalog, table)},
         )
         for table, key in keys.items()
     ]

@@ -8,7 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.manifest import Column, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.operations.asset_keys import asset_name
+from ar_sync_pipeline.operations.asset_keys import qualified_name, short_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
@@ -17,11 +17,11 @@ from ar_sync_pipeline.sync.dump.publish import PublishedArchive
 _SHOWN = 20
 
 
-def table_metadata(table: TableManifest, schema: str) -> dict[str, Any]:
+def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
     """A table's rows and size in the archive."""
     return {
         "dagster/row_count": table.row_count,
-        "dagster/table_name": f"{schema}.{table.name}",
+        "dagster/table_name": qualified_name(catalog, table.name),
         **column_schema(table.columns, table.primary_key),
         "size_bytes": _stored(table),
         "compression_ratio": _ratio([table]),
@@ -29,7 +29,9 @@ def table_metadata(table: TableManifest, schema: str) -> dict[str, Any]:
     }
 
 
-def no_rows_metadata(columns: Sequence[Column] | None, table: str, schema: str) -> dict[str, Any]:
+def no_rows_metadata(
+    columns: Sequence[Column] | None, table: str, catalog: Catalog
+) -> dict[str, Any]:
     """A table of which nothing came along; figures all the same, so that charts have no holes.
 
     Args:
@@ -37,10 +39,21 @@ def no_rows_metadata(columns: Sequence[Column] | None, table: str, schema: str) 
     """
     return {
         "dagster/row_count": 0,
-        "dagster/table_name": f"{schema}.{table}",
+        "dagster/table_name": qualified_name(catalog, table),
         **(column_schema(columns) if columns else {}),
         "size_bytes": 0,
         "chunks": 0,
+    }
+
+
+def unlisted_metadata(tables: Sequence[TableManifest], catalog: Catalog) -> dict[str, Any]:
+    """The tables of a complete that the catalog does not name, with the rows of each."""
+    return {
+        "dagster/row_count": sum(table.row_count for table in tables),
+        "tables": len(tables),
+        "size_bytes": sum(_stored(table) for table in tables),
+        "chunks": sum(len(table.chunks) for table in tables),
+        "rows_by_table": _rows_as_table(tables, catalog),
     }
 
 
@@ -112,7 +125,7 @@ def _rows_as_table(
     return markdown_table(
         ("table", "rows", "KB"),
         [
-            (asset_name(catalog, table.name), table.row_count, round(_stored(table) / 1000, 1))
+            (short_name(catalog, table.name), table.row_count, round(_stored(table) / 1000, 1))
             for table in sorted(tables, key=lambda table: -table.row_count)
             if table.row_count
         ],

@@ -92,7 +92,7 @@ def count_waiting_rows(
     counts = []
     for table, waits in _conditions(connection, catalog):
         query = sql.SQL(_COUNT).format(
-            table=sql.Identifier(catalog.schema_name, table),
+            table=sql.Identifier(*catalog.locate(table)),
             waits=waits,
             turn=sql.Literal(_TURN),
         )
@@ -121,7 +121,7 @@ def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str,
     for table, rules in sorted(catalog.table.items()):
         if not rules.reset_on_change or not catalog.travels(table):
             continue
-        found = connection.execute(_PRESENT_COLUMNS, (catalog.schema_name, table)).fetchall()
+        found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
         present = {row[0] for row in found}
         marks = [
             sql.SQL("({0} IS NULL OR {0} = {1})").format(sql.Identifier(name), sql.Literal(value))

@@ -7,7 +7,7 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter, decompress_chunk
@@ -53,13 +53,34 @@ def test_a_chunk_is_never_written_over_another(tmp_path: Path) -> None:
     assert (tmp_path / "t.00000.copy.zst").read_bytes() == b"earlier"
 
 
-@pytest.mark.parametrize("table", ["a/b", "..", "a\nb", "x" * 250, "\ud800"])
-def test_a_table_whose_name_cannot_be_a_file_has_no_member(table: str) -> None:
-    if table == "..":
-        assert table_member_path(table, 0) == "tables/...00000.copy.zst"  # three dots: harmless
-    else:
-        with pytest.raises(ValueError, match="cannot name a member"):
-            table_member_path(table, 0)
+@pytest.mark.parametrize(
+    ("table", "file"),
+    [
+        ("AndroidRequests_bus", "AndroidRequests_bus"),
+        ("x.bus", "x.bus"),
+        ("órdenes de día 🚌", "órdenes de día 🚌"),
+        ("in/out", "in%2Fout"),
+        ("in%2Fout", "in%252Fout"),
+        ("..", "%2E."),
+        ("a\nb", "a%0Ab"),
+        ("'\"\\", "'\"\\"),
+        ("\ud800", "%ED%A0%80"),
+    ],
+)
+def test_a_table_of_any_name_has_a_member_and_ordinary_names_stay(table: str, file: str) -> None:
+    assert table_member_path(table, 0) == f"tables/{file}.00000.copy.zst"
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.integers(0, 200_000) | st.none())
+@example("/" * 127, "/" * 126, None)
+@example("🚌" * 127, "🚌" * 126 + "/", 100_000)
+@example("t", "T", 0)
+@example("a.00000", "a", 0)
+def test_two_tables_never_have_the_same_member(one: str, other: str, index: int | None) -> None:
+    member = table_member_path(one, index)
+    assert name_problem(member) is None
+    assert member.count("/") == 1
+    assert (table_member_path(other, index) == member) == (other == one)
 
 
 @given(st.text())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.catalog.errors import CatalogError
+from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
 
 
 def test_android_requests_catalog_names_the_24_travelling_tables() -> None:
@@ -57,3 +59,118 @@ def test_wrong_catalog_gets_one_sentence(tmp_path: Path, text: str, mistake: str
 def test_missing_catalog_is_named(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="cannot be read"):
         load_catalog(tmp_path / "nowhere.toml")
+
+
+def catalog_of(*tables: str, **fields: object) -> Catalog:
+    return Catalog.model_validate({"name": "x", "tables": tables, **fields})
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched", "others"),
+    [
+        ("t_*", ["t_", "t_a", "public.t_.a"], ["T_a", "x.t_a", "at_a", "t"]),
+        ("a[1]", ["a[1]"], ["a1", "A[1]"]),
+        ("a[!b]?", ["a[!b]c"], ["acc", "a[!b]"]),
+        ("x.t_*", ["x.t_a"], ["t_a", "y.t_a", "public.x.t_a", "xy.t_a"]),
+        ("x?.t", ["x1.t"], ["x.t", "x12.t"]),
+        ("*.t", ["t", "x.t"], ["x.tt", "x.a.t"]),
+        ("public.t", ["t"], ["x.t"]),
+        ("public.a.b", ["public.a.b"], ["a.b", "b"]),
+        ("*", ["t", "a/b 'c'\"%", "ñ\n🚌"], ["x.t"]),
+        ("*.*", ["t", "x.t", "x.a.b"], []),
+    ],
+)
+def test_only_stars_and_question_marks_are_special_in_a_pattern(
+    pattern: str, matched: list[str], others: list[str]
+) -> None:
+    catalog = catalog_of(pattern)
+    assert [label for label in [*matched, *others] if catalog.travels(label)] == matched
+
+
+def test_label_means_one_table_and_a_table_has_one_label() -> None:
+    catalog = catalog_of(
+        "public.t_a",
+        "x.t_*",
+        receiver_tables=["public.own", "x.t_own"],
+        exclude=["x.t_old*"],
+        table={"public.t_a": {"children": ["x.t_b", "public.t_a"]}, "x.t_b": {}},
+    )
+    assert catalog.named_tables() == ("t_a", "x.t_b")
+    assert catalog.rules("t_a").children == ("x.t_b", "t_a")
+    assert catalog.receiver_tables == ("own", "x.t_own")
+    assert not any(map(catalog.travels, ["x.t_own", "x.t_old", "x.t_old_1", "t_b"]))
+    assert [catalog.locate(label) for label in ("t_a", "x.t_b", "x.a.b", "public.a.b")] == [
+        ("public", "t_a"), ("x", "t_b"), ("x", "a.b"), ("public", "a.b"),
+    ]  # fmt: skip
+
+
+def test_catalog_of_another_schema_calls_its_tables_by_their_names_alone() -> None:
+    catalog = catalog_of("t_*", "sales.extra", "public.t_b", schema="sales")
+    assert [label for label in ("t_a", "extra", "public.t_b", "public.t_a") if
+            catalog.travels(label)] == ["t_a", "extra", "public.t_b"]  # fmt: skip
+    assert catalog.locate("t_a") == ("sales", "t_a")
+
+
+def test_schema_with_a_dot_in_its_name_can_be_the_catalogs_own() -> None:
+    catalog = catalog_of("a.b.t_*", "c", schema="a.b")
+    assert [catalog.travels(label) for label in ("t_1", "c", "a.t_1", "b.t_1")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert catalog.locate("t_1") == ("a.b", "t_1")
+    assert catalog.locate("a.b.x.y") == ("a.b", "x.y")
+
+
+def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(
+        """
+        tables = ["t_*", "old"]
+        exclude = ["old", "t_x*"]
+        receiver_tabels = ["t_own"]
+        whole_table_limit_mb = -1
+        [table.t_a]
+        changed_at = 7
+        triggers = "sometimes"
+        children = ["t_x1", "u"]
+        [table."public.t_a"]
+        [table."t b"]
+        changed_at_zone = "Mars/Olympus"
+        [table.t_x2]
+        [table."x.c"]
+        [table."x."]
+        """
+    )
+    with pytest.raises(CatalogMistakesError) as caught:
+        load_catalog(path)
+    said = [str(mistake) for mistake in caught.value.mistakes]
+    expected = [
+        '[table."public.t_a"]: means the same table as [table.t_a]: ',
+        "name: is missing: add it",
+        "whole_table_limit_mb: has a wrong value (input should be greater than or equal to 0): ",
+        "[table.t_a] changed_at: has a wrong value (input should be a valid string): ",
+        "[table.t_a] triggers: has a wrong value (input should be 'suppress' or 'fire'): ",
+        "receiver_tabels: is no key of a catalog: did you mean receiver_tables?",
+        "tables: names old, which is excluded: remove it here or from `exclude`",
+        "[table.t_a] children: t_x1 is not replicated: remove it here or from `exclude`",
+        '[table.t_a] children: u is not replicated: add "u" to `tables`, or remove it here',
+        '[table."t b"]: matches no pattern of `tables`: add "t b" to `tables`',
+        '[table."t b"] changed_at_zone: has no `changed_at` beside it: ',
+        "[table.\"t b\"] changed_at_zone: 'Mars/Olympus' is no time zone: ",
+        "[table.t_x2]: has rules, but the table is excluded: ",
+        '[table."x.c"]: matches no pattern of `tables`: add "x.c" to `tables`',
+        "[table.\"x.\"]: 'x.' lacks a name beside the dot: ",
+    ]
+    for line in expected:
+        assert any(mistake.startswith(line) for mistake in said), (line, said)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("zone", ["America", "../UTC", "/etc/localtime", "Santiago", "utc\0"])
+def test_zone_of_a_time_stamp_is_one_of_the_iana_database(tmp_path: Path, zone: str) -> None:
+    path = tmp_path / "zone.toml"
+    rules = f'changed_at = "at"\nchanged_at_zone = {json.dumps(zone)}'
+    path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
+    with pytest.raises(CatalogMistakesError, match=r"\[table.t\] changed_at_zone"):
+        load_catalog(path)
+    path.write_text(path.read_text().replace(json.dumps(zone), '"America/Santiago"'))
+    assert load_catalog(path).rules("t").changed_at_zone == "America/Santiago"

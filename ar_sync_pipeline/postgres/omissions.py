@@ -1,0 +1,200 @@
+"""What the catalog's patterns match, or a replicated table holds, and no archive carries.
+
+Rows of tables and partitioned tables are replicated. Views, materialized views, foreign tables,
+sequences without a column and large objects are not; a catalog that names one of them for itself is
+refused, one whose wildcards match it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg.rows import class_row
+
+from ar_sync_pipeline.catalog.labels import label_of
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+
+_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
+_INSTEAD = {
+    "v": "create it at the receiver by its own definition",
+    "m": "create it at the receiver by its own definition",
+    "f": "create it at the receiver by its own definition",
+    "S": "replicate the tables that use it",
+}
+# Their binary form is the number of an object in the sender's own system catalogs.
+_CATALOG_NUMBERS = frozenset(
+    f"reg{kind}"
+    for kind in (
+        *("class", "proc", "procedure", "oper", "operator", "type"),
+        *("role", "namespace", "config", "dictionary", "collation"),
+    )
+)
+
+
+def find_omissions(
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> list[Finding]:
+    """Return everything that the catalog may seem to replicate and does not.
+
+    Args:
+        tables: the facts of the replicated tables, by label.
+    """
+    findings: list[Finding] = []
+    with connection.cursor(row_factory=class_row(_Relation)) as cursor:
+        relations = cursor.execute(_RELATIONS).fetchall()
+    for relation in relations:
+        findings += _omitted_relation(catalog, relation)
+    for table in tables.values():
+        findings += _omitted_columns(catalog, table)
+    with connection.cursor(row_factory=class_row(_Child)) as cursor:
+        for child in cursor.execute(_INHERITANCE).fetchall():
+            findings += _omitted_child(catalog, child)
+    row = connection.execute(_LARGE_OBJECTS).fetchone()
+    if row is not None and row[0]:
+        findings.append(
+            Finding(
+                Level.WARNING,
+                "the database",
+                "has large objects, which are not replicated",
+                "keep such contents in bytea columns, or copy them with pg_dump",
+            )
+        )
+    return findings
+
+
+@dataclass(frozen=True)
+class _Relation:
+    schema: str
+    name: str
+    kind: str
+    root_schema: str | None
+    root_name: str | None
+
+
+@dataclass(frozen=True)
+class _Child:
+    schema: str
+    name: str
+    parent_schema: str
+    parent_name: str
+
+
+def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding]:
+    label = label_of(relation.schema, relation.name, catalog.schema_name)
+    if not catalog.travels(label):
+        return
+    # A section or an entry of `tables` means this very relation; a wildcard may mean others.
+    level = Level.ERROR if catalog.names(label) else Level.WARNING
+    if "." in relation.schema and relation.schema != catalog.schema_name:
+        yield Finding(
+            Level.ERROR,
+            f'table {label} of schema "{relation.schema}"',
+            "has no label of its own, since the schema's name has a dot",
+            "rename the schema, make it the `schema` of a catalog of its own, or let `exclude` of"
+            " the catalog match it",
+        )
+    elif relation.root_name is not None and relation.root_schema is not None:
+        root = label_of(relation.root_schema, relation.root_name, catalog.schema_name)
+        if not catalog.travels(root):
+            yield Finding(
+                level,
+                f"table {label}",
+                f"is a partition of {root} and is not replicated by itself",
+                f"replace it by {root} in `tables`, or let `exclude` of the catalog match it",
+            )
+    elif relation.kind in _KINDS:
+        yield Finding(
+            level,
+            f"{_KINDS[relation.kind]} {label}",
+            "matches `tables` of the catalog and is not replicated",
+            f"{_INSTEAD[relation.kind]}, and let `exclude` of the catalog match it",
+        )
+
+
+def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    own = catalog.rules(table.name).receiver_columns
+    for column in table.columns:
+        if column.name not in own and not column.generated:
+            yield from _omitted_column(table, column)
+
+
+def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
+    subject = f"column {column.name} of table {table.name}"
+    if not column.binary:
+        yield Finding(
+            Level.ERROR,
+            subject,
+            f"is of type {column.type}, which has no binary form",
+            "let `exclude` of the catalog match the table, or name the column in its"
+            " `receiver_columns`",
+        )
+    elif column.type.removesuffix("[]") in _CATALOG_NUMBERS:
+        yield Finding(
+            Level.WARNING,
+            subject,
+            f"is of type {column.type}, whose values mean other objects at the receiver",
+            "keep names in a text column, or name the column in `receiver_columns` of the table",
+        )
+    elif column.type == "oid" or column.type.rpartition(".")[2] == "lo":
+        yield Finding(
+            Level.WARNING,
+            subject,
+            f"is of type {column.type}; a large object that it names is not replicated",
+            "keep such contents in a bytea column, or name the column in `receiver_columns` of the"
+            " table",
+        )
+
+
+def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:
+    label = label_of(child.schema, child.name, catalog.schema_name)
+    parent = label_of(child.parent_schema, child.parent_name, catalog.schema_name)
+    if catalog.travels(parent) and not catalog.travels(label):
+        yield Finding(
+            Level.WARNING,
+            f"table {label}",
+            f"inherits from {parent}, and its rows are not replicated",
+            f"add {label} to `tables` of the catalog",
+        )
+
+
+# What an extension brings along is none of the application's.
+_RELATIONS = """
+SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
+       rn.nspname AS root_schema, r.relname AS root_name
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  LEFT JOIN pg_class r ON c.relispartition AND r.oid = pg_partition_root(c.oid)
+  LEFT JOIN pg_namespace rn ON rn.oid = r.relnamespace
+ WHERE (c.relkind IN ('v', 'm', 'f', 'S') OR c.relispartition
+        OR (c.relkind IN ('r', 'p') AND position('.' IN n.nspname) > 0))
+   AND c.relkind <> 'i' AND c.relkind <> 'I'
+   AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e')
+   AND NOT (c.relkind = 'S' AND EXISTS (
+         SELECT FROM pg_depend d
+          WHERE (d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                 AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i'))
+             OR (d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
+                 AND d.refobjid = c.oid)))
+ ORDER BY n.nspname, c.relname
+"""
+
+_INHERITANCE = """
+SELECT n.nspname AS schema, c.relname AS name,
+       pn.nspname AS parent_schema, p.relname AS parent_name
+  FROM pg_inherits i
+  JOIN pg_class c ON c.oid = i.inhrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_class p ON p.oid = i.inhparent
+  JOIN pg_namespace pn ON pn.oid = p.relnamespace
+ WHERE c.relkind = 'r' AND p.relkind = 'r'
+ ORDER BY n.nspname, c.relname
+"""
+
+_LARGE_OBJECTS = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"

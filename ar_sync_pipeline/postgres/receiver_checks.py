@@ -1,0 +1,137 @@
+"""Whether the receiver's tables are as the catalog says, and can be loaded by this role."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.labels import is_literal
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.rights import check_rights
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_PARAMETERS_CAN_BE_GRANTED = 150000
+_RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
+_MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
+# tgenabled: O fires in ordinary sessions, R in replica mode, A in both.
+_TRIGGERS = """
+SELECT t.tgname, t.tgenabled::text FROM pg_trigger t
+ WHERE t.tgrelid = to_regclass(%s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+ ORDER BY t.tgname
+"""
+_MAY_WRITE_LEDGER = """
+SELECT CASE WHEN to_regnamespace('ar_sync') IS NULL
+            THEN has_database_privilege(current_database(), 'CREATE')
+            ELSE has_schema_privilege('ar_sync', 'USAGE, CREATE') END
+"""
+
+
+def check_receiver_tables(
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> list[Finding]:
+    """Return what keeps archives from being loaded, and what replicated rows set off.
+
+    Args:
+        tables: the facts of the replicated tables that the receiver has, by label.
+    """
+    findings = list(_missing(catalog, tables))
+    findings += check_rights(connection, tables, _RIGHTS, "deploy/sql/receiver_role.sql")
+    may_suppress = _may_suppress(connection)
+    for table in tables.values():
+        findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
+        findings += _own_columns(catalog, table)
+    row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
+    if row is not None and not row[0]:
+        role = sql.Identifier(connection.info.user).as_string(connection)
+        findings.append(
+            Finding(
+                Level.ERROR,
+                "the ledger in schema ar_sync",
+                "cannot be written by this role",
+                f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
+                " or run deploy/sql/receiver_role.sql",
+            )
+        )
+    return findings
+
+
+def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
+    for label in catalog.named_tables():
+        if label not in tables:
+            yield Finding(
+                Level.WARNING,
+                f"table {label}",
+                "is not in the receiver's database, so that archives with it are parked",
+                "create it by the application's migration, or correct the catalog",
+            )
+    for pattern in catalog.tables:
+        if not is_literal(pattern) and not any(
+            catalog.matches_any((pattern,), label) for label in tables
+        ):
+            yield Finding(
+                Level.WARNING if tables else Level.ERROR,
+                f"`{pattern}` of `tables`",
+                "matches no table of the receiver",
+                "create the tables by the application's migrations, or correct the catalog",
+            )
+
+
+def _may_suppress(connection: Connection) -> bool:
+    """Whether loads write with ``session_replication_role = replica``."""
+    newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
+    query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
+    row = connection.execute(query.encode()).fetchone()
+    return bool(row and row[0])
+
+
+def _triggers(
+    connection: Connection, catalog: Catalog, table: TableFacts, *, may_suppress: bool
+) -> Iterator[Finding]:
+    """The triggers that loads fire although the catalog says nothing of them."""
+    if catalog.rules(table.name).triggers == "fire":
+        return
+    relation = table.relation.as_string(connection)
+    fire_in = {"R", "A"} if may_suppress else {"O", "A"}
+    found = connection.execute(_TRIGGERS, [relation]).fetchall()
+    firing = [name for name, enabled in found if enabled in fire_in]
+    if not firing:
+        return
+    problem, remedy = "fires its triggers for replicated rows", _suppressing(connection)
+    if may_suppress:
+        problem = "fires triggers that are ENABLE ALWAYS or REPLICA for replicated rows"
+        remedy = "; ".join(
+            sql.SQL("ALTER TABLE {} ENABLE TRIGGER {}")
+            .format(table.relation, sql.Identifier(name))
+            .as_string(connection)
+            for name in firing
+        )
+    problem = f"{problem} ({', '.join(firing)})"
+    yield Finding(Level.WARNING, f"table {table.name}", problem, remedy)
+
+
+def _suppressing(connection: Connection) -> str:
+    """How the role becomes one whose rows fire no triggers."""
+    if connection.info.server_version < _PARAMETERS_CAN_BE_GRANTED:
+        return (
+            "disable them, or set `triggers` in the catalog if they are wanted; before PostgreSQL"
+            " 15 only a superuser's loads fire none"
+        )
+    role = sql.Identifier(connection.info.user).as_string(connection)
+    return f"GRANT SET ON PARAMETER session_replication_role TO {role}"
+
+
+def _own_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    rules = catalog.rules(table.name)
+    for key in ("reset_on_change", "clear_on_change", "rewritten_by_transform"):
+        for name in getattr(rules, key):
+            if table.column(name) is None:
+                yield Finding(
+                    Level.WARNING,
+                    f"`{key}` of table {table.name}",
+                    f"names {name}, which is no column of it at the receiver",
+                    "add the column by the receiver's migration, or remove the name",
+                )

@@ -1,0 +1,96 @@
+"""What a role lacks, as the statements that give it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+def check_rights(
+    connection: Connection, tables: Mapping[str, TableFacts], wanted: Sequence[str], script: str
+) -> Iterator[Finding]:
+    """Yield what this connection's role may not do with tables, their schemas and sequences.
+
+    Args:
+        wanted: of SELECT, INSERT, UPDATE and DELETE, what the role needs.
+        script: the file that gives all of it.
+    """
+    role = sql.Identifier(connection.info.user)
+    for schema in sorted({table.schema for table in tables.values()}):
+        if not _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
+            statement = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
+                sql.Identifier(schema), role
+            )
+            yield _lacking(connection, f"schema {schema}", "USAGE", statement, script)
+    for table in tables.values():
+        lacking = [right for right in wanted if right in table.denied]
+        if lacking:
+            yield _lacking(
+                connection,
+                f"table {table.name}",
+                ", ".join(lacking),
+                sql.SQL("GRANT {} ON {} TO {}").format(_words(lacking), table.relation, role),
+                script,
+            )
+        yield from _row_security(connection, table, role)
+    on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
+    for name in sorted({c.sequence for t in tables.values() for c in t.columns if c.sequence}):
+        yield from _sequence(connection, name, on_sequences, script)
+
+
+def _sequence(
+    connection: Connection, name: tuple[str, str], wanted: Sequence[str], script: str
+) -> Iterator[Finding]:
+    sequence = sql.Identifier(*name)
+    if not _has(connection, "has_schema_privilege(%s, 'USAGE')", name[0]):
+        return  # said of the schema; the sequence cannot even be looked up
+    text = sequence.as_string(connection)
+    lacking = [
+        right
+        for right in wanted
+        if not _has(connection, "has_sequence_privilege(%s, %s)", text, right)
+    ]
+    if lacking:
+        statement = sql.SQL("GRANT {} ON SEQUENCE {} TO {}").format(
+            _words(lacking), sequence, sql.Identifier(connection.info.user)
+        )
+        subject = f"sequence {'.'.join(name)}"
+        yield _lacking(connection, subject, ", ".join(lacking), statement, script)
+
+
+def _row_security(
+    connection: Connection, table: TableFacts, role: sql.Identifier
+) -> Iterator[Finding]:
+    if table.policies:
+        yield Finding(
+            Level.ERROR,
+            f"table {table.name}",
+            f"hides rows from this role by row level security ({', '.join(table.policies)})",
+            f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
+        )
+
+
+def _lacking(
+    connection: Connection, subject: str, rights: str, statement: sql.Composed, script: str
+) -> Finding:
+    return Finding(
+        Level.ERROR,
+        subject,
+        f"gives this role no {rights}",
+        f"{statement.as_string(connection)}, or run {script}",
+    )
+
+
+def _words(rights: Sequence[str]) -> sql.Composable:
+    known = {right: sql.SQL(right) for right in ("SELECT", "INSERT", "UPDATE", "DELETE")}
+    return sql.SQL(", ").join(known[right] for right in rights)
+
+
+def _has(connection: Connection, condition: str, *arguments: str) -> bool:
+    row = connection.execute(f"SELECT {condition}".encode(), arguments).fetchone()
+    return bool(row and row[0])
