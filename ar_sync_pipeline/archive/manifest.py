@@ -86,6 +86,9 @@ class Watermark(_Strict):
         oldest_write_at: no transaction that the snapshot could not see had begun before this
             instant of the database's clock; None: the sender's role may not see the others'
             transactions (it is no member of ``pg_read_all_stats``).
+        lsn: the position in the write-ahead log, in bytes; it only grows in one history.
+        traces: transaction ids that the dump used up just before, and whether it committed (``c``)
+            or aborted (``a``) each, by which another history of the same cluster is told.
     """
 
     archive_id: UUID | None = None
@@ -94,6 +97,10 @@ class Watermark(_Strict):
     system_identifier: str
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
+    lsn: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    traces: Annotated[
+        str | None, StringConstraints(pattern=r"^[0-9]+[ca](,[0-9]+[ca])*$", max_length=1000)
+    ] = None
 
 
 class Column(_Strict):
@@ -156,15 +163,18 @@ class TableManifest(_Strict):
         changed_keys: in a complete, the primary keys of the rows that were written since the point
             that the receiver was known to have (`Manifest.since`), as one more member; what a
             complete changes beyond these, the partials should have brought.
+        whole: in a partial, the chunks are all of the table, as in a complete: it has no key, or
+            its definition changed, which leaves no trace in its rows.
     """
 
     name: Identifier
     columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
-    primary_key: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=32), FailFast()]
+    primary_key: Annotated[tuple[Identifier, ...], Field(max_length=32), FailFast()]
     row_count: RowCount
     chunks: Annotated[tuple[Chunk, ...], FailFast()]
     sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
     changed_keys: Chunk | None = None
+    whole: bool = False
 
     @property
     def copy_members(self) -> tuple[Chunk, ...]:
@@ -178,6 +188,10 @@ class TableManifest(_Strict):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
+        if not self.primary_key and (
+            self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
+        ):
+            raise ValueError(f"table {self.name}: without a key it is one chunk")
         return self
 
 
@@ -245,6 +259,12 @@ class Manifest(_Strict):
             raise ValueError("a member is listed twice")
         if (self.kind is ArchiveKind.PARTIAL) != (self.window is not None):
             raise ValueError("a partial has a window and a complete has none")
+        if self.kind is ArchiveKind.PARTIAL:
+            parts = [t.name for t in self.tables if not (t.primary_key or t.whole)]
+            if parts:
+                raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
+        elif any(table.whole for table in self.tables):
+            raise ValueError("every table of a complete is whole, and none says so")
         return self
 
     @property

@@ -25,6 +25,8 @@ class TableRules(_Strict):
     Attributes:
         changed_at: the ``timestamptz`` column that the application moves when a row changes;
             None: only the watermark finds changes.
+        changed_at_zone: the IANA time zone in which ``changed_at`` is written, where it is a
+            ``timestamp without time zone``.
         watermark: whether partials also read the table for rows that the previous archive's
             snapshot could not see; None: decided by the table's size
             (`Catalog.watermark_limit_mb`).
@@ -41,6 +43,7 @@ class TableRules(_Strict):
     """
 
     changed_at: Name | None = None
+    changed_at_zone: Name | None = None
     watermark: bool | None = None
     children: tuple[Name, ...] = ()
     media_columns: tuple[Name, ...] = ()
@@ -62,6 +65,8 @@ class Catalog(_Strict):
         django_app: the app label under which ``django_migrations`` records migrations; None:
             migrations are not compared.
         watermark_limit_mb: tables above this size are not read for the watermark by default.
+        whole_table_limit_mb: tables without a key are carried whole up to this size, and refused
+            above it.
         table: rules by table name.
     """
 
@@ -71,6 +76,7 @@ class Catalog(_Strict):
     receiver_tables: tuple[Name, ...] = ()
     django_app: Name | None = None
     watermark_limit_mb: Annotated[int, Field(ge=0)] = 2048
+    whole_table_limit_mb: Annotated[int, Field(ge=0)] = 64
     table: dict[Name, TableRules] = Field(default_factory=dict)
 
     def travels(self, table: str) -> bool:
