@@ -10,7 +10,7 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import psycopg
@@ -70,9 +70,11 @@ def _begin(connection: _Session, label: str) -> int | None:
     pgconn.send_query(b"BEGIN; SELECT pg_backend_pid()")
     deadline = time.monotonic() + _ANSWER_SECONDS
     process = None
-    while (result := _next_result(pgconn, deadline, label)) is not None:
-        if result.status == pq.ExecStatus.TUPLES_OK:
-            process = int(result.get_value(0, 0) or b"0")
+    # Statement pooling ends the connection at BEGIN.
+    with suppress(psycopg.OperationalError):
+        while (result := _next_result(pgconn, deadline, label)) is not None:
+            if result.status == pq.ExecStatus.TUPLES_OK:
+                process = int(result.get_value(0, 0) or b"0")
     return process
 
 
