@@ -164,13 +164,30 @@ class DumpStart:
     def _lock_wait(self, known: Mapping[str, TableFacts]) -> ArSyncError:
         """Who is in the way; asked on a connection that waits for nothing."""
         with connect(self.url, application="dump") as connection:
-            found = exclusive_holder(connection, [facts.relation for facts in known.values()])
+            relations = [facts.relation for facts in known.values()]
+            # The first read of the facts locks each table for a moment.
+            relations = relations or _locked_relations(connection, self.catalog)
+            found = exclusive_holder(connection, relations)
         if found is None:
             return LockWaitError(
                 "the dump did not get its locks, by a session that has ended meanwhile",
                 remedy="it is tried again",
             )
         return lock_wait("the dump", *found)
+
+
+def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Identifier]:
+    """The replicated tables that somebody has locked exclusively; found without any lock."""
+    rows = connection.execute(
+        "SELECT DISTINCT n.nspname, c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return [
+        sql.Identifier(schema, name)
+        for schema, name in rows
+        if catalog.travels(name if schema == catalog.schema_name else f"{schema}.{name}")
+    ]
 
 
 def _definition(facts: TableFacts | None) -> TableFacts | None:
