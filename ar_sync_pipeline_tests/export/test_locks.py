@@ -13,7 +13,7 @@ import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import TransientError
-from ar_sync_pipeline.export import dump_session, whole_tables
+from ar_sync_pipeline.export import dump_session, source_tables, table_export, whole_tables
 from ar_sync_pipeline.export.errors import TablesChangingError
 from ar_sync_pipeline.export.locks import lock_tables
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -44,7 +44,7 @@ def before_locking(
 ) -> Iterator[None]:
     """Do something between the first read of the tables' facts and the locks, once an attempt."""
     left = list(actions)
-    read = dump_session.replicated_tables
+    read = source_tables.replicated_tables
     calls = [0]
 
     def replicated(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
@@ -166,7 +166,7 @@ def test_locked_table_outside_the_catalog_does_not_matter(source: Source) -> Non
 
 def slow(seconds: float, reading: threading.Event) -> Callable[..., Any]:
     """A reader of chunks that takes its time on the server."""
-    write = whole_tables.write_chunk
+    write = table_export.write_chunk
 
     def write_slowly(connection: Connection, *rest: Any) -> Any:
         reading.set()
