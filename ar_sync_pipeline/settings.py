@@ -169,6 +169,15 @@ class _Settings(BaseModel):
         BeforeValidator(time_zone),
         Variable("Time zone of the schedule and of the city's clock.", "America/Santiago"),
     ] = "America/Santiago"
+    max_blocking_seconds: Annotated[
+        int,
+        whole_number(1, 3600, "seconds"),
+        Variable(
+            "Seconds that a statement of another session may wait for a lock of a dump or a load"
+            " before that is ended and tried again.",
+            "30",
+        ),
+    ] = 30
     free_space_floor: Annotated[
         int,
         whole_number(0, 90, "percent"),

@@ -90,6 +90,9 @@ class Watermark(_Strict):
         oldest_write_at: no transaction that the snapshot could not see had begun before this
             instant of the database's clock; None: the sender's role may not see the others'
             transactions (it is no member of ``pg_read_all_stats``).
+        lsn: the position in the write-ahead log, in bytes; it only grows in one history.
+        traces: transaction ids that the dump used up just before, and whether it committed (``c``)
+            or aborted (``a``) each, by which another history of the same cluster is told.
     """
 
     archive_id: UUID | None = None
@@ -98,6 +101,10 @@ class Watermark(_Strict):
     system_identifier: str
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
+    lsn: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    traces: Annotated[
+        str | None, StringConstraints(pattern=r"^[0-9]+[ca](,[0-9]+[ca])*$", max_length=1000)
+    ] = None
 
 
 class Column(_Strict):
@@ -190,6 +197,10 @@ class TableManifest(_Strict):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
+        if not self.primary_key and (
+            self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
+        ):
+            raise ValueError(f"table {self.name}: without a key it is one chunk")
         return self
 
 
@@ -279,6 +290,12 @@ class Manifest(_Strict):
             raise ValueError("a member is listed twice")
         if (self.kind is ArchiveKind.PARTIAL) != (self.window is not None):
             raise ValueError("a partial has a window and a complete has none")
+        if self.kind is ArchiveKind.PARTIAL:
+            parts = [t.name for t in self.tables if not (t.primary_key or t.whole)]
+            if parts:
+                raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
+        elif any(table.whole for table in self.tables):
+            raise ValueError("every table of a complete is whole, and none says so")
         return self
 
     @property

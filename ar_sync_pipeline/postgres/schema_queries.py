@@ -17,7 +17,6 @@ SELECT c.oid::bigint AS oid,
        n.nspname AS schema,
        c.relname AS relname,
        c.relkind = 'p' AS partitioned,
-       pg_table_size(c.oid) AS size_bytes,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
               WHERE NOT has_table_privilege(c.oid, p)) AS denied,
        CASE WHEN row_security_active(c.oid) THEN coalesce(
@@ -30,6 +29,14 @@ SELECT c.oid::bigint AS oid,
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
  ORDER BY n.nspname <> %(schema)s, n.nspname, c.relname
+"""
+
+# pg_table_size() locks the table for a moment, so it is asked of the wanted ones only.
+SIZES = """
+SELECT t.oid::bigint AS oid,
+       coalesce((SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(t.oid) AS p),
+                pg_table_size(t.oid), 0)::bigint AS size_bytes
+  FROM unnest(%(tables)s::bigint[]::oid[]) AS t(oid)
 """
 
 COLUMNS = """

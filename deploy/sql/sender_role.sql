@@ -11,6 +11,9 @@
 --   tables      AndroidRequests_*    `tables` of the catalog: patterns, comma separated
 --   new_tables  on                   tables that the application makes later may be read as well;
 --                                    off: run this file after each migration
+--   bypassrls   off                  on: the role sees all rows of tables with row level security;
+--                                    without it a dump of such a table fails, since a part of a
+--                                    table would make the receiver delete the rest
 
 \set ON_ERROR_STOP on
 \set QUIET on
@@ -18,6 +21,7 @@
 \if :{?schema} \else \set schema public \endif
 \if :{?tables} \else \set tables AndroidRequests_* \endif
 \if :{?new_tables} \else \set new_tables on \endif
+\if :{?bypassrls} \else \set bypassrls off \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -42,6 +46,8 @@ GRANT USAGE ON SCHEMA :"schema" TO :"role";
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
 GRANT pg_read_all_stats TO :"role";
+
+SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
 SELECT format('GRANT SELECT ON %s TO %I', c.oid::regclass, :'role')
   FROM pg_class c
@@ -77,7 +83,7 @@ DROP TABLE future;
 COMMIT;
 
 -- What others gave it, or PUBLIC has: this file does not take that away.
-SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
+SELECT r.rolsuper OR (r.rolbypassrls AND NOT :'bypassrls'::boolean) OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
        OR has_schema_privilege(r.oid, :'schema', 'CREATE')
        OR has_database_privilege(r.oid, :'DBNAME', 'CREATE')
        OR EXISTS (SELECT FROM pg_class c
@@ -88,4 +94,16 @@ SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rol
 \if :too_much
 \warn 'This role can do more than read: by an attribute, by a membership, or by what PUBLIC may do'
 \warn '(before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
+\endif
+
+-- A dump refuses a table of which the role would not see every row.
+SELECT string_agg(c.relname, ', ' ORDER BY c.relname) AS hidden, count(*) > 0 AS some_hidden
+  FROM pg_class c
+  JOIN pg_roles r ON r.rolname = :'role'
+ WHERE c.relnamespace = :'schema'::regnamespace AND c.relkind IN ('r', 'p')
+   AND c.relname ~ :'pattern' AND c.relrowsecurity AND NOT (r.rolsuper OR r.rolbypassrls)
+   AND (c.relforcerowsecurity OR NOT pg_has_role(r.oid, c.relowner, 'USAGE')) \gset
+\if :some_hidden
+\warn 'Row level security may hide rows from this role:' :hidden
+\warn 'Run this file again with -v bypassrls=on, or ALTER ROLE ... BYPASSRLS; dumps of these tables fail.'
 \endif

@@ -17,6 +17,7 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references
+from ar_sync_pipeline.export.source_tables import replicated_tables, shipped_table
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaGoneError
 from ar_sync_pipeline.media.inventory import (
     MediaFile,
@@ -25,9 +26,10 @@ from ar_sync_pipeline.media.inventory import (
     resolve_references,
     scan_media,
 )
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump, shipped_table, travelling_tables
+from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _TRIES = 3
@@ -167,13 +169,15 @@ def _hash_when_settled(file: MediaFile) -> MediaEntry:
 
 
 def _all_references(url: str, catalog: Catalog) -> set[str]:
-    with connect(url, application="media") as connection:
-        tables = travelling_tables(connection, catalog)
-        with connection.transaction():
-            return {
-                name
-                for facts in tables.values()
-                for name in media_references(
-                    connection, shipped_table(catalog, facts), catalog.rules(facts.name)
-                )
-            }
+    names = set[str]()
+    with (
+        end_when_blocking(url, work="the list of media files") as watch,
+        connect(url, application="media") as connection,
+        watch.over(connection),
+    ):
+        for facts in replicated_tables(connection, catalog).values():
+            # A transaction each, so that no lock is kept while another table is read.
+            with connection.transaction():
+                table, rules = shipped_table(catalog, facts), catalog.rules(facts.name)
+                names.update(media_references(connection, table, rules))
+    return names

@@ -34,11 +34,12 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
-from ar_sync_pipeline.postgres.connect import Connection, default_search_path, is_of_the_server
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
