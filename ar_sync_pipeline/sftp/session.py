@@ -427,7 +427,8 @@ def _open_once(
                     try:
                         client = starting.open_sftp(endpoint, transport)
                     except starting.HungUpError:
-                        on_hang_up()
+                        if watchdog.reason is None:  # else it was this side that hung up
+                            on_hang_up()
                         raise
             yield SftpSession(endpoint, limits, transport, client, watchdog)
     finally:
