@@ -37,6 +37,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _PIECE_BYTES = 1024 * 1024
+IS_A_FOLDER = "it is a folder, of which only the files are sent"
 # Nothing is there, or a folder or a link has taken the place of the file or of a folder on its way.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
@@ -68,7 +69,8 @@ class RefusedName:
     """A name that cannot travel, printable, with the reason.
 
     Attributes:
-        temporary: whether the file may well travel later, once it can be read.
+        temporary: whether the file may well travel later, once it can be read; the name is then
+            as it is.
     """
 
     name: str
@@ -170,7 +172,8 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
             elif facts is not None:
                 found.append(MediaFile(name, folder, facts.st_size, _modified_at(facts)))
         if problem is not None:
-            refused.append(RefusedName(_printable(name), problem, temporary))
+            shown = name if temporary else _printable(name)
+            refused.append(RefusedName(shown, problem, temporary))
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
 
 
@@ -232,28 +235,34 @@ class _Walk:
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Regular files below a subfolder, ``""`` or a path with a ``/`` at its end."""
-        entries = self._entries(prefix)
-        for order, entry in entries:
+        for order, entry in self._entries(prefix):
             relative = prefix + order
             if relative.endswith("/"):
                 # Of a pattern such as "*.jpeg", not of one that fits every folder.
                 if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
-                    self._tell(relative, "it is a folder, of which only the files are sent", entry)
+                    self._tell(relative, IS_A_FOLDER, entry)
                 yield from self.files(relative)
-                continue
-            try:
-                facts = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue  # deleted since it was listed: as if the scan had come a moment later
-            except OSError as error:
-                if _matches(relative, self.patterns):
-                    self._fail(relative, error)
-                continue
-            if stat.S_ISREG(facts.st_mode):
-                if _matches(relative, self.patterns) and self._in_time(facts):
-                    yield relative, facts
-            elif _matches(relative, self.patterns) or _leads_to_folder(entry):
-                self._tell(relative, _kind_of(facts.st_mode), entry)
+            elif (facts := self._file(relative, entry)) is not None:
+                yield relative, facts
+
+    def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """What there is to say of a regular file that matches; anything else is told."""
+        matches = _matches(relative, self.patterns)
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # deleted since it was listed: as if the scan had come a moment later
+        except OSError as error:
+            if matches:
+                self._fail(relative, error)
+            return None
+        if stat.S_ISREG(facts.st_mode):
+            return facts if matches and self._in_time(facts) else None
+        if _leads_to_folder(entry):
+            self._tell(f"{relative}/", "it is a symbolic link to a folder", entry)
+        elif matches:
+            self._tell(relative, _kind_of(facts.st_mode), entry)
+        return None
 
     def _entries(self, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
         """What is in a folder, a folder as ``name/``, so that the order is that of whole paths."""
