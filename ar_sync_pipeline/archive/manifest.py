@@ -261,6 +261,8 @@ class Manifest(_Strict):
         types: the enums, domains and composite types of the tables' columns; None: not recorded.
         references: the foreign keys of the replicated tables, as `ForeignKey.definition`; None:
             not recorded.
+        media_omitted: media files, and folders with a ``/`` at their end, that exist at the sender
+            and could not be sent: an archive that does not list them says nothing of them.
         hmac: HMAC-SHA256 over the canonical manifest without this field, when signed.
     """
 
@@ -276,6 +278,7 @@ class Manifest(_Strict):
     digest_probe: str
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
     media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
+    media_omitted: Annotated[tuple[MemberName, ...], FailFast()] = ()
     migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
     schema_fingerprint: str
@@ -323,10 +326,12 @@ class Manifest(_Strict):
         """Canonical JSON: sorted keys, no blanks, UTF-8.
 
         Media are spelled one by one: as Python objects all of them would take ten times the room.
+        Where nothing was omitted the field is left out, so that an older receiver reads the rest.
         """
+        unwanted = {"media"} if self.media_omitted else {"media", "media_omitted"}
         fields = {
             name: canonical_json(value)
-            for name, value in self.model_dump(mode="json", exclude={"media"}).items()
+            for name, value in self.model_dump(mode="json", exclude=unwanted).items()
         }
         media = (canonical_json(entry.model_dump(mode="json")) for entry in self.media)
         fields["media"] = b"[%b]" % b",".join(media)
