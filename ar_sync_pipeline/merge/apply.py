@@ -60,6 +60,7 @@ class ArchiveRows:
             alive at the sender, and what is the receiver's own of it must not go.
         comparable: this receiver's digests agree with the sender's.
         sender_references: the sender's foreign keys; None: unknown.
+        rebuilds: indexes and foreign keys of empty tables may be made after their rows.
     """
 
     tables: Sequence[StagedTable]
@@ -68,6 +69,7 @@ class ArchiveRows:
     after_gap: bool
     comparable: bool
     sender_references: frozenset[str] | None = None
+    rebuilds: bool = True
 
 
 @dataclass(frozen=True)
@@ -227,13 +229,14 @@ class _Merge:
     def _write(self) -> None:
         self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
         differences = list(self.differences.values())
-        with rebuilt_after(self.connection, differences):
+        with rebuilt_after(self.connection, differences if self.archive.rebuilds else []):
             self.to_delete.clear_references()
             freer = UniqueValueFreer(self.connection, self.to_delete, self.effects)
             replaced = set()
             for number, difference in enumerate(differences):
                 freer.free(difference, f"{self._prefix}_free_{number}")
                 if self._has_replacements(difference):
+                    freer.refuse_replacing(difference)
                     take_out_replaced_rows(self.connection, difference)
                     replaced.add(difference.target.name)
             self._write_rows(replaced)

@@ -205,12 +205,13 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 _OWN_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
+# Who waits for a row, or for the lock of another run of the product, makes nobody else wait.
 # `waitstart` is there from PostgreSQL 14 on, and filled a moment after the wait began.
 _WAITING = sql.SQL(
     """
 WITH waiting AS MATERIALIZED (
   SELECT l.pid, l.pid = ANY (%(ours)s::int[]) AS ours, pg_blocking_pids(l.pid) AS blockers,
-         to_jsonb(l) ->> 'waitstart' AS since,
+         to_jsonb(l) ->> 'waitstart' AS since, l.locktype AS kind,
          CASE WHEN l.locktype = 'relation' AND l.database IN (0,
                 (SELECT oid FROM pg_database WHERE datname = current_database()))
               THEN l.relation::regclass::text ELSE 'a ' || l.locktype END AS what
@@ -221,7 +222,8 @@ SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
        CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END, {activity}
   FROM waiting w
   LEFT JOIN pg_stat_activity a ON a.pid = CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END
- WHERE w.ours OR w.blockers && %(ours)s::int[]
+ WHERE w.ours
+    OR (w.blockers && %(ours)s::int[] AND w.kind NOT IN ('advisory', 'transactionid', 'tuple'))
 """
 ).format(activity=sql.SQL(ACTIVITY))
 

@@ -33,6 +33,10 @@ class SchemaMismatchError(ParkedError):
     """An archive does not fit the receiver's tables; it will after a migration."""
 
 
+class LedgerOfAnotherCatalogError(TerminalError):
+    """The receiver's database keeps the ledger of another catalog."""
+
+
 class LoadInProgressError(TransientError):
     """Another load holds the receiver's load lock."""
 

@@ -96,15 +96,24 @@ class LoadSession:
 
     Args:
         media: the media folder; None: pictures are not installed.
+        rebuilds: indexes and foreign keys of empty tables may be made after their rows, for which
+            readers of these tables wait.
     """
 
     def __init__(
-        self, connection: Connection, catalog: Catalog, media: Path | None, at_hand: ArchivesAtHand
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        media: Path | None,
+        at_hand: ArchivesAtHand,
+        *,
+        rebuilds: bool = True,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._media = media
         self._at_hand = at_hand
+        self._rebuilds = rebuilds
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
         for target in self._references.targets.values():
@@ -228,6 +237,7 @@ class LoadSession:
             sender_references=(
                 None if manifest.references is None else frozenset(manifest.references)
             ),
+            rebuilds=self._rebuilds,
         )
         result = apply(
             self._connection, self._references, rows, effects, preserved=preserved, later=later
