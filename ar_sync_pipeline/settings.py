@@ -74,6 +74,7 @@ __all__ = [
 ]
 
 _DAYS_OF_A_YEAR: Final = 365
+_SUBMISSIONS_PORT: Final = 465
 
 _Database = Annotated[SecretStr, BeforeValidator(libpq_string)]
 _Flag = Annotated[bool, BeforeValidator(yes_or_no)]
@@ -169,6 +170,15 @@ class _Settings(BaseModel):
         BeforeValidator(time_zone),
         Variable("Time zone of the schedule and of the city's clock.", "America/Santiago"),
     ] = "America/Santiago"
+    max_blocking_seconds: Annotated[
+        int,
+        whole_number(1, 3600, "seconds"),
+        Variable(
+            "Seconds that a statement of another session may wait for a lock of a dump or a load"
+            " before that is ended and tried again.",
+            "30",
+        ),
+    ] = 30
     free_space_floor: Annotated[
         int,
         whole_number(0, 90, "percent"),
@@ -196,7 +206,12 @@ class _Settings(BaseModel):
         SecretStr("")
     )
     email_use_tls: Annotated[
-        _Flag, Variable("Whether to use STARTTLS with the mail server.", "true")
+        _Flag,
+        Variable(
+            "Whether to use STARTTLS with the mail server; on port 465 the connection is encrypted "
+            "from its beginning, whatever this says.",
+            "true",
+        ),
     ] = False
     server_email: Annotated[
         str,
@@ -253,7 +268,8 @@ class _Settings(BaseModel):
         found = []
         if not self.admins:
             found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
-        if self.email_host_user and not self.email_use_tls and self.email_host != "localhost":
+        encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT
+        if self.email_host_user and not encrypted and self.email_host != "localhost":
             found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")
         return tuple(found)
 

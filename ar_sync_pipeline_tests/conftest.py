@@ -8,6 +8,7 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_postgres",
     "ar_sync_pipeline_tests.fix_roles",
     "ar_sync_pipeline_tests.fix_shared_databases",
+    "ar_sync_pipeline_tests.fix_pgbouncer",
     "ar_sync_pipeline_tests.fix_sites",
     "ar_sync_pipeline_tests.fix_dagster",
     "ar_sync_pipeline_tests.fix_alerts",
@@ -15,6 +16,7 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_live_instance",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
     "ar_sync_pipeline_tests.situations.fix_situations",
+    "ar_sync_pipeline_tests.sync.fix_media_sender",
 ]
 
 

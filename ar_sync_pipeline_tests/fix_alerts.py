@@ -33,9 +33,11 @@ class Mailbox:
 
     Attributes:
         answer: to DATA; another code than 250 refuses the mail.
+        login: user and password that are let in.
     """
 
     port: int = 0
+    login: tuple[str, str] = (USER, PASSWORD)
     answer: str = "250 OK"
     raw: list[bytes] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
@@ -48,6 +50,11 @@ class Mailbox:
     def subjects(self) -> list[str]:
         return [str(mail["Subject"]) for mail in self.mails]
 
+    def authenticate(self, *arguments: object) -> AuthResult:
+        login = cast("Any", arguments[4])
+        right = (login.login, login.password) == tuple(text.encode() for text in self.login)
+        return AuthResult(success=right, handled=False)
+
     async def handle_DATA(  # noqa: N802  aiosmtpd's name
         self, _server: object, _session: object, envelope: Envelope
     ) -> str:
@@ -58,14 +65,27 @@ class Mailbox:
 
 
 @contextmanager
-def smtp_server(mailbox: Mailbox, *, tls: ssl.SSLContext | None = None) -> Iterator[Mailbox]:
-    """A server on loopback; on the mailbox's port if it has one. With TLS it wants a login too."""
+def smtp_server(
+    mailbox: Mailbox,
+    *,
+    tls: ssl.SSLContext | None = None,
+    implicit: bool = False,
+    without: tuple[str, ...] = (),
+) -> Iterator[Mailbox]:
+    """A server on loopback; on the mailbox's port if it has one. With TLS it wants a login too.
+
+    Args:
+        implicit: TLS from the first byte instead of STARTTLS.
+        without: mechanisms of login that it does not offer, PLAIN or LOGIN.
+    """
     secured: dict[str, Any] = (
         {
-            "tls_context": tls,
-            "require_starttls": True,
+            **({"ssl_context": tls} if implicit else {"tls_context": tls}),
+            "require_starttls": not implicit,
+            "auth_require_tls": not implicit,
             "auth_required": True,
-            "authenticator": _authenticate,
+            "authenticator": mailbox.authenticate,
+            "auth_exclude_mechanism": without,
         }
         if tls
         else {}
@@ -77,12 +97,6 @@ def smtp_server(mailbox: Mailbox, *, tls: ssl.SSLContext | None = None) -> Itera
         yield mailbox
     finally:
         server.stop()
-
-
-def _authenticate(*arguments: object) -> AuthResult:
-    login = cast("Any", arguments[4])
-    right = (login.login, login.password) == (USER.encode(), PASSWORD.encode())
-    return AuthResult(success=right, handled=False)
 
 
 @contextmanager

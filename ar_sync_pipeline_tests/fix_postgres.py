@@ -38,7 +38,8 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
     """The session's server. Databases in it are the tests' own: ask ``database_factory``."""
     parent = Path(tempfile.gettempdir())
     _remove_servers_of_killed_sessions(parent)
-    server = EmbeddedPostgres(parent / f"ar-sync-tests-{os.getpid()}")
+    settings = {"max_prepared_transactions": "5"}
+    server = EmbeddedPostgres(parent / f"ar-sync-tests-{os.getpid()}", settings=settings)
     try:
         with server:
             yield server

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import functools
 import getpass
 import io
 import os
@@ -73,6 +74,8 @@ class Faults:
 
     Attributes:
         unsupported: extensions that it does not offer: posix_rename, fsync, statvfs.
+        refusal: what it answers to these.
+        failing_fsyncs: how many flushes fail from now on, as on a disk with errors.
         read_only: nobody may write.
         free_bytes: what its disk still takes; None for the real one.
         blocks_free: of a disk of 100 blocks of a gigabyte, as statvfs tells; None for the real one.
@@ -85,6 +88,10 @@ class Faults:
     """
 
     unsupported: set[str] = field(default_factory=set)
+    refusal: Exception = field(
+        default_factory=lambda: asyncssh.SFTPOpUnsupported("Operation unsupported")
+    )
+    failing_fsyncs: int = 0
     read_only: bool = False
     free_bytes: int | None = None
     blocks_free: int | None = None
@@ -143,6 +150,11 @@ class FaultySftp(asyncssh.SFTPServer):
             self.connection.abort()
         return result
 
+    def rename(self, oldpath: bytes, newpath: bytes) -> Any:
+        if self._faults.cross_device:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return super().rename(oldpath, newpath)
+
     def statvfs(self, path: bytes) -> Any:
         self._offered("statvfs")
         if (free := self._faults.blocks_free) is not None:
@@ -152,12 +164,15 @@ class FaultySftp(asyncssh.SFTPServer):
 
     async def fsync(self, file_obj: object) -> None:
         self._offered("fsync")
+        if self._faults.failing_fsyncs:
+            self._faults.failing_fsyncs -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         await _sleep_or_close(self._faults.seconds_per_fsync, file_obj)
         super().fsync(file_obj)
 
     def _offered(self, name: str) -> None:
         if name in self._faults.unsupported:
-            raise asyncssh.SFTPOpUnsupported("Operation unsupported")
+            raise self._faults.refusal
 
 
 async def _sleep_or_close(seconds: float, file_obj: object) -> None:
@@ -332,6 +347,37 @@ class ShellTestServer(OpensshTestServer):
         return ["Subsystem sftp internal-sftp", "PermitRootLogin prohibit-password"]
 
 
+class ConfiguredTestServer(OpensshTestServer):
+    """sshd with lines of a test's own.
+
+    Args:
+        lines: of sshd_config; ``{root}`` is the server's folder.
+        user: who logs in.
+        key_options: before the key in authorized_keys.
+    """
+
+    def __init__(
+        self, folder: Path, lines: tuple[str, ...], *, user: str = "", key_options: str = ""
+    ) -> None:
+        super().__init__(folder)
+        self.user = user or self.user
+        self._lines = lines
+        self._key_options = key_options
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.renew_spool()
+        return self
+
+    def account(self) -> list[str]:
+        lines = [line.replace("{root}", str(self.root)) for line in self._lines]
+        return [*lines, "PermitRootLogin prohibit-password"]
+
+    def authorize(self, public_key: Path) -> None:
+        with (self._folder / "authorized_keys").open("a") as file:
+            file.write(f"{self._key_options} {public_key.read_text()}")
+
+
 class CuttingProxy:
     """A TCP proxy that breaks the line from the client to the server after so many bytes.
 
@@ -422,7 +468,7 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshTestServer]:
 
 
 @contextlib.contextmanager
-def _daemon(kind: type[_Server], folder: Path | None = None) -> Iterator[_Server]:
+def _daemon(kind: Callable[[Path], _Server], folder: Path | None = None) -> Iterator[_Server]:
     if not SSHD.exists():
         skip_unless_in_ci("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
     # Not under pytest's own folder, which only its owner may enter: the account is another one.
@@ -433,6 +479,20 @@ def _daemon(kind: type[_Server], folder: Path | None = None) -> Iterator[_Server
             yield server
     finally:
         shutil.rmtree(home)
+
+
+@contextlib.contextmanager
+def configured_server(
+    *lines: str, user: str = "", key_options: str = "", below: str | None = None
+) -> Iterator[ConfiguredTestServer]:
+    """A server of a test's own; see `ConfiguredTestServer`.
+
+    Args:
+        below: folder in which its own is made; the machine's temporary one by default.
+    """
+    kind = functools.partial(ConfiguredTestServer, lines=lines, user=user, key_options=key_options)
+    with _daemon(kind, Path(below) if below else None) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

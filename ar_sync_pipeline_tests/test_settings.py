@@ -418,6 +418,9 @@ def test_mail_password_in_clear_text_is_a_warning(receiver_environ: Environ) -> 
     assert not load_receiver_settings(
         receiver_environ | mail | {"AR_SYNC_EMAIL_USE_TLS": "yes"}
     ).warnings
+    assert not load_receiver_settings(
+        receiver_environ | mail | {"AR_SYNC_EMAIL_PORT": "465"}
+    ).warnings
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import ssl
 from collections.abc import Sequence
@@ -17,19 +18,27 @@ from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter, write_test
 
+_CONTINUE, _LOGGED_IN = 334, (235, 503)  # RFC 4954; 503: it was logged in already
 # Headers on one line: Python would begin a subject of 70 letters on a line of its own, which some
 # programs show with a blank before it. RFC 5322 allows 998.
 _POLICY = policy.SMTP.clone(max_line_length=990)
+
+
+SUBMISSIONS_PORT = 465
+"""Where a server speaks TLS from the first byte (RFC 8314, section 3.3)."""
 
 
 @dataclass(frozen=True)
 class MailServer:
     """The SMTP server that takes messages.
 
+    With either kind of TLS the server's certificate is checked against the machine's authorities
+    (or those of the variable ``SSL_CERT_FILE``).
+
     Attributes:
         user, password: empty for a server that asks for no login.
-        starttls: whether to encrypt, with the server's certificate checked against the machine's
-            authorities (or those of the variable ``SSL_CERT_FILE``).
+        starttls: whether to upgrade a plain connection to TLS.
+        implicit_tls: whether to use TLS from the first byte; by default on port 465 only.
     """
 
     host: str
@@ -38,6 +47,12 @@ class MailServer:
     password: str = ""
     starttls: bool = False
     timeout_seconds: float = 10
+    implicit_tls: bool | None = None
+
+    @property
+    def encrypts_at_once(self) -> bool:
+        """Whether TLS begins with the connection; there is nothing to upgrade then."""
+        return self.port == SUBMISSIONS_PORT if self.implicit_tls is None else self.implicit_tls
 
 
 class MailChannel:
@@ -102,12 +117,10 @@ class MailChannel:
     def _hand_over(self, message: EmailMessage) -> None:
         server = self._server
         try:
-            connection = smtplib.SMTP(server.host, server.port, timeout=server.timeout_seconds)
+            connection = _connect(server)
             try:
-                if server.starttls:
-                    connection.starttls(context=ssl.create_default_context())
                 if server.user:
-                    connection.login(server.user, server.password)
+                    _log_in(connection, server.user, server.password)
                 connection.send_message(message)
                 # The server has it: a farewell that fails is no reason to send it again.
                 with suppress(OSError, smtplib.SMTPException):
@@ -119,6 +132,50 @@ class MailChannel:
                 f"the mail server {server.host}:{server.port} {_reason(error)}",
                 remedy="see to it, or correct the AR_SYNC_EMAIL_ settings; the mail is sent again",
             ) from error
+
+
+def _connect(server: MailServer) -> smtplib.SMTP:
+    """A connection that is encrypted, if that is asked for."""
+    address, seconds = (server.host, server.port), server.timeout_seconds
+    if server.encrypts_at_once:
+        return smtplib.SMTP_SSL(*address, timeout=seconds, context=ssl.create_default_context())
+    connection = smtplib.SMTP(*address, timeout=seconds)
+    if server.starttls:
+        try:
+            connection.starttls(context=ssl.create_default_context())
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
+    """Log in, also with letters outside ASCII, which Python's own login cannot send.
+
+    They are sent as UTF-8, which is what AUTH PLAIN asks for (RFC 4616, section 2) and what
+    servers take with AUTH LOGIN.
+    """
+    if (user + password).isascii():
+        connection.login(user, password)
+        return
+    connection.ehlo_or_helo_if_needed()
+    offered = connection.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in offered:
+        code, answer = connection.docmd("AUTH", "PLAIN " + _base64(f"\0{user}\0{password}"))
+    elif "LOGIN" in offered:
+        code, answer = connection.docmd("AUTH", "LOGIN " + _base64(user))
+        if code == _CONTINUE:
+            code, answer = connection.docmd(_base64(password))
+    else:
+        raise smtplib.SMTPNotSupportedError(
+            "letters outside ASCII in the user or the password need AUTH PLAIN or LOGIN"
+        )
+    if code not in _LOGGED_IN:
+        raise smtplib.SMTPAuthenticationError(code, answer)
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode("ascii")
 
 
 def _reason(error: Exception) -> str:

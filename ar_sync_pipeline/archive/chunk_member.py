@@ -1,4 +1,9 @@
-"""A table's chunk as a member: binary COPY, compressed with zstd on its way to and from disk."""
+"""A table's chunk as a member: binary COPY, compressed with zstd on its way to and from disk.
+
+A reader refuses a member that grows a thousandfold, as a bomb would. Rows that repeat themselves
+compress even better, so behind the zstd frame of such a chunk comes one skippable frame of zeros
+(RFC 8878, section 3.1.2), which every zstd decoder passes over.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
+from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.member_names import table_member_path
 
 if sys.version_info >= (3, 14):
@@ -27,6 +33,11 @@ _BATCH_BYTES = 256 * 1024
 _PIECE_BYTES = 256 * 1024
 # Level 1 looks back 512 KiB; a frame that asks for more than 8 MiB of memory is not ours.
 _WINDOW_LOG_MAX = 23
+_SKIPPABLE = (0x184D2A50).to_bytes(4, "little")
+_SKIPPABLE_HEADER_BYTES = 8
+# Half of what a reader accepts, so that a reader of another version accepts it too.
+_RATIO = ReadLimits().compression_ratio // 2
+_FREE_RAW_BYTES = ReadLimits().free_raw_bytes // 2
 
 
 class ReadableStream(Protocol):
@@ -82,6 +93,7 @@ class ChunkWriter:
         """
         self._compress_batch()
         self._store(self._compressor.flush())
+        self._pad()
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -112,6 +124,17 @@ class ChunkWriter:
         self._store(self._compressor.compress(self._batch))
         self._batch = bytearray()
 
+    def _pad(self) -> None:
+        """Make the member large enough for what it grows to."""
+        lacking = -(-(self.raw_bytes - _FREE_RAW_BYTES) // _RATIO) - self.size_bytes
+        if lacking <= 0:
+            return
+        zeros = max(0, lacking - _SKIPPABLE_HEADER_BYTES)
+        self._store(_SKIPPABLE + zeros.to_bytes(4, "little"))
+        while zeros:
+            self._store(bytes(min(zeros, _PIECE_BYTES)))
+            zeros -= min(zeros, _PIECE_BYTES)
+
     def _store(self, data: bytes) -> None:
         self._file.write(data)
         self._sha256.update(data)
@@ -125,8 +148,9 @@ def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
     this iterator is exhausted. Memory is bounded by the size of a piece and a zstd window.
 
     Raises:
-        CorruptArchiveError: not one zstd frame of exactly ``chunk.raw_bytes``; raised before
-            the first byte that would exceed them is yielded.
+        CorruptArchiveError: not one zstd frame of exactly ``chunk.raw_bytes``, with at most one
+            skippable frame of zeros after it; raised before the first byte that would exceed them
+            is yielded.
     """
     decompressor = zstd.ZstdDecompressor(
         options={zstd.DecompressionParameter.window_log_max: _WINDOW_LOG_MAX}
@@ -151,9 +175,25 @@ def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
             )
         if piece:
             yield piece
-    if decompressor.unused_data or stream.read(1):
+    if not _is_padding(decompressor.unused_data, stream):
         raise CorruptArchiveError("has bytes behind its zstd frame", member=chunk.member)
     if produced != chunk.raw_bytes:
         raise CorruptArchiveError(
             f"holds {produced} bytes where it declares {chunk.raw_bytes}", member=chunk.member
         )
+
+
+def _is_padding(rest: bytes, stream: ReadableStream) -> bool:
+    """Whether nothing follows a frame but one skippable frame of zeros, or nothing at all."""
+    while len(rest) < _SKIPPABLE_HEADER_BYTES and (data := stream.read(_PIECE_BYTES)):
+        rest += data
+    if not rest:
+        return True
+    header, rest = rest[:_SKIPPABLE_HEADER_BYTES], rest[_SKIPPABLE_HEADER_BYTES:]
+    if len(header) < _SKIPPABLE_HEADER_BYTES or header[:4] != _SKIPPABLE:
+        return False
+    left = int.from_bytes(header[4:], "little")
+    while rest and not rest.strip(b"\0") and len(rest) <= left:
+        left -= len(rest)
+        rest = stream.read(_PIECE_BYTES) or b""
+    return not rest and left == 0

@@ -90,6 +90,9 @@ class Watermark(_Strict):
         oldest_write_at: no transaction that the snapshot could not see had begun before this
             instant of the database's clock; None: the sender's role may not see the others'
             transactions (it is no member of ``pg_read_all_stats``).
+        lsn: the position in the write-ahead log, in bytes; it only grows in one history.
+        traces: transaction ids that the dump used up just before, and whether it committed (``c``)
+            or aborted (``a``) each, by which another history of the same cluster is told.
     """
 
     archive_id: UUID | None = None
@@ -98,6 +101,10 @@ class Watermark(_Strict):
     system_identifier: str
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
+    lsn: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    traces: Annotated[
+        str | None, StringConstraints(pattern=r"^[0-9]+[ca](,[0-9]+[ca])*$", max_length=1000)
+    ] = None
 
 
 class Column(_Strict):
@@ -190,6 +197,10 @@ class TableManifest(_Strict):
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
+        if not self.primary_key and (
+            self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
+        ):
+            raise ValueError(f"table {self.name}: without a key it is one chunk")
         return self
 
 
@@ -250,6 +261,8 @@ class Manifest(_Strict):
         types: the enums, domains and composite types of the tables' columns; None: not recorded.
         references: the foreign keys of the replicated tables, as `ForeignKey.definition`; None:
             not recorded.
+        media_omitted: media files, and folders with a ``/`` at their end, that exist at the sender
+            and could not be sent: an archive that does not list them says nothing of them.
         hmac: HMAC-SHA256 over the canonical manifest without this field, when signed.
     """
 
@@ -265,6 +278,7 @@ class Manifest(_Strict):
     digest_probe: str
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
     media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
+    media_omitted: Annotated[tuple[MemberName, ...], FailFast()] = ()
     migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
     schema_fingerprint: str
@@ -279,6 +293,12 @@ class Manifest(_Strict):
             raise ValueError("a member is listed twice")
         if (self.kind is ArchiveKind.PARTIAL) != (self.window is not None):
             raise ValueError("a partial has a window and a complete has none")
+        if self.kind is ArchiveKind.PARTIAL:
+            parts = [t.name for t in self.tables if not (t.primary_key or t.whole)]
+            if parts:
+                raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
+        elif any(table.whole for table in self.tables):
+            raise ValueError("every table of a complete is whole, and none says so")
         return self
 
     @property
@@ -306,10 +326,12 @@ class Manifest(_Strict):
         """Canonical JSON: sorted keys, no blanks, UTF-8.
 
         Media are spelled one by one: as Python objects all of them would take ten times the room.
+        Where nothing was omitted the field is left out, so that an older receiver reads the rest.
         """
+        unwanted = {"media"} if self.media_omitted else {"media", "media_omitted"}
         fields = {
             name: canonical_json(value)
-            for name, value in self.model_dump(mode="json", exclude={"media"}).items()
+            for name, value in self.model_dump(mode="json", exclude=unwanted).items()
         }
         media = (canonical_json(entry.model_dump(mode="json")) for entry in self.media)
         fields["media"] = b"[%b]" % b",".join(media)

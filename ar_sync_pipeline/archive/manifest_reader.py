@@ -34,7 +34,7 @@ class ReadLimits:
         archive_bytes: size of the whole file.
         compression_ratio: bytes of a chunk's COPY stream per stored byte.
         free_raw_bytes: COPY bytes of a chunk to which the ratio does not apply, because a small
-            chunk of equal rows compresses beyond any ratio.
+            chunk of equal rows compresses beyond any ratio; a large one is padded by its writer.
     """
 
     manifest_bytes: int = 64 * 1024**2

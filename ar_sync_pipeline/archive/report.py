@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ar_sync_pipeline.archive.errors import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ar_sync_pipeline.archive.manifest import Manifest
+
+_SHOWN = 5
 
 
 class TableRow(NamedTuple):
@@ -48,6 +52,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("changes since", since.snapshot_at.isoformat() if since else "-"),
         ("watermark", manifest.watermark.snapshot),
         ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
+        ("media omitted", _first(manifest.media_omitted)),
         ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} shipped"),
         ("signed", "yes" if manifest.hmac else "no"),
     ]
@@ -77,8 +82,19 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "signed": manifest.hmac is not None,
         "row_count": manifest.row_count,
         "tables": [row._asdict() for row in table_rows(manifest)],
-        "media": {"file_count": len(manifest.media), "size_bytes": _media_bytes(manifest)},
+        "media": {
+            "file_count": len(manifest.media),
+            "size_bytes": _media_bytes(manifest),
+            "omitted": list(manifest.media_omitted),
+        },
     }
+
+
+def _first(names: Sequence[str]) -> str:
+    """How many, and the first of them."""
+    shown = ", ".join(names[:_SHOWN])
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"{len(names)}: {shown}{more}" if names else "-"
 
 
 def _media_bytes(manifest: Manifest) -> int:

@@ -45,6 +45,7 @@ class ArchiveSource:
 
     Attributes:
         fingerprint: hex sha256 of the manifest, which determines every byte of the archive.
+        stamps: as given, by member.
 
     Raises:
         ValueError: the members are not exactly those of the manifest, or misnamed.
@@ -66,7 +67,7 @@ class ArchiveSource:
             raise ValueError("the members given are not those that the manifest lists")
         self.manifest = manifest
         self._members = members
-        self._stamps = stamps or {}
+        self.stamps = stamps or {}
         self._manifest_json = manifest.to_json()
         self.fingerprint = hashlib.sha256(self._manifest_json).hexdigest()
         self._layout = Layout.of(len(self._manifest_json), self.fingerprint, listed)
@@ -97,7 +98,7 @@ class ArchiveSource:
         that is no longer as declared, so no archive is ever complete with wrong content. The
         stream is of no further use after that.
         """
-        tar = _VirtualTar(self._layout, self._manifest_json, self._members, self._stamps)
+        tar = _VirtualTar(self._layout, self._manifest_json, self._members, self.stamps)
         return io.BufferedReader(tar, buffer_size=_PIECE_BYTES)
 
     def write_to(self, path: Path) -> None:
@@ -274,7 +275,10 @@ class _CheckedMember:
             self._read(scratch[: offset - self._position])
 
     def _read(self, view: memoryview) -> int:
-        count = os.readv(self._fd, [view])
+        try:
+            count = os.readv(self._fd, [view])
+        except OSError as error:
+            raise self._changed(f"it cannot be read ({error.strerror})") from error
         if count == 0:
             raise self._changed(f"it ends after {self._position} bytes")
         self._position += count

@@ -2,21 +2,23 @@
 
 The keys of the chosen rows are collected in temporary tables of the dump's session, one a table,
 by set-based statements under the archive's snapshot (temporary tables may be written in a
-read-only transaction, but not made; hence `prepare_keys` before it starts).
+read-only transaction, but not made; hence `prepare_keys` before it starts). A table without a key
+is carried whole if any of its rows would be chosen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.changed_at import changed_within
+from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.shipped_table import column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
@@ -42,10 +44,11 @@ class Selection:
 def prepare_keys(
     connection: Connection, tables: Mapping[str, TableFacts]
 ) -> dict[str, sql.Identifier]:
-    """Make an empty temporary table of keys for each table; before the snapshot is taken."""
+    """Make an empty temporary table of keys for each table with a key; before the snapshot."""
     relations = {
         name: sql.Identifier("pg_temp", f"ar_sync_keys_{number}")
         for number, name in enumerate(sorted(tables))
+        if tables[name].key
     }
     for name, relation in relations.items():
         key = column_list(tables[name].key)
@@ -64,13 +67,21 @@ def select_rows(
     tables: Mapping[str, TableFacts],
     keys: Mapping[str, sql.Identifier],
     selection: Selection,
-) -> None:
+    redefined: Collection[str] = (),
+) -> frozenset[str]:
     """Fill the key tables: changed rows, their children, then everything that they refer to.
 
+    Args:
+        redefined: tables whose definition changed, so that their rows cannot tell what did.
+
+    Returns:
+        The tables of which all rows are to be carried, whatever their key tables hold.
+
     Raises:
-        SchemaError: the catalog names a ``changed_at`` column that the table lacks.
+        SchemaError: the database does not know a time zone of the catalog.
     """
-    collector = _KeyCollector(connection, tables, keys)
+    whole = {name for name in redefined if reads_watermark(catalog, tables[name])}
+    collector = _KeyCollector(connection, tables, keys, whole)
     references = [
         key
         for facts in tables.values()
@@ -78,7 +89,7 @@ def select_rows(
         if key.referenced_table in tables
     ]
     for facts in tables.values():
-        condition = _changed(catalog, facts, selection)
+        condition = _changed(connection, catalog, facts, selection)
         if condition is not None:
             collector.choose(facts, condition)
     for key in references:
@@ -91,112 +102,112 @@ def select_rows(
             for key in references
             if key.table in pending and collector.add_parents(key)
         }
+    return frozenset(collector.whole)
 
 
 @dataclass(frozen=True)
 class _KeyCollector:
+    """The chosen rows: by their keys, or all rows of a table in ``whole``."""
+
     connection: Connection
     tables: Mapping[str, TableFacts]
     keys: Mapping[str, sql.Identifier]
+    whole: set[str] = field(default_factory=set)
 
-    def choose(self, facts: TableFacts, condition: sql.Composable) -> None:
-        """Add the rows of a table that meet a condition on ``t``."""
-        self.connection.execute(
-            sql.SQL("INSERT INTO {} SELECT {} FROM {} AS t WHERE {}").format(
-                self.keys[facts.name],
-                column_list(facts.key, "t"),
-                facts.rows,
-                condition,
-            )
+    def choose(self, facts: TableFacts, condition: sql.Composable) -> bool:
+        """Add the rows of a table that meet a condition on ``t``; returns whether any is new."""
+        source = sql.SQL("{} AS t WHERE {}").format(facts.rows, condition)
+        return self._add(facts.name, "t", source)
+
+    def add_children(self, key: ForeignKey) -> bool:
+        """Add the rows that refer to chosen rows; returns whether any is new."""
+        refers = key.refers("wanted", "known")
+        return self._follow(known=key.referenced_table, wanted=key.table, refers=refers)
+
+    def add_parents(self, key: ForeignKey) -> bool:
+        """Add the rows that chosen rows refer to; returns whether any is new."""
+        refers = key.refers("known", "wanted")
+        return self._follow(known=key.table, wanted=key.referenced_table, refers=refers)
+
+    def _follow(self, *, known: str, wanted: str, refers: sql.Composable) -> bool:
+        chosen = self._chosen(known)
+        if chosen is None:
+            return False
+        source = sql.SQL("{} JOIN {} AS wanted ON {}").format(
+            chosen, self.tables[wanted].rows, refers
+        )
+        return self._add(wanted, "wanted", source)
+
+    def _chosen(self, name: str) -> sql.Composed | None:
+        """The chosen rows of a table as ``known``; None: it has no key, and none is chosen."""
+        facts = self.tables[name]
+        if name in self.whole:
+            return sql.SQL("{} AS known").format(facts.rows)
+        if not facts.key:
+            return None
+        return sql.SQL("{} AS held JOIN {} AS known ON {}").format(
+            self.keys[name], facts.rows, facts.same_row("held", "known")
         )
 
-    def add_children(self, key: ForeignKey) -> int:
-        """Add the rows that refer to chosen rows; returns how many were new."""
-        return self._follow(key, known=key.referenced_table, wanted=key.table)
-
-    def add_parents(self, key: ForeignKey) -> int:
-        """Add the rows that chosen rows refer to; returns how many were new."""
-        return self._follow(key, known=key.table, wanted=key.referenced_table)
-
-    def _follow(self, key: ForeignKey, *, known: str, wanted: str) -> int:
-        child, parent = ("known", "wanted") if known == key.table else ("wanted", "known")
-        statement = sql.SQL(
-            "INSERT INTO {target} SELECT DISTINCT {columns} FROM {held} AS held"
-            " JOIN {known} AS known ON {held_is_known} JOIN {wanted} AS wanted ON {refers}"
-            " ON CONFLICT DO NOTHING"
-        ).format(
-            target=self.keys[wanted],
-            columns=column_list(self.tables[wanted].key, "wanted"),
-            held=self.keys[known],
-            known=self.tables[known].rows,
-            wanted=self.tables[wanted].rows,
-            held_is_known=self.tables[known].same_row("held", "known"),
-            refers=key.refers(child, parent),
-        )
-        return self.connection.execute(statement).rowcount
+    def _add(self, name: str, alias: str, source: sql.Composable) -> bool:
+        if name in self.whole:
+            return False
+        facts = self.tables[name]
+        if facts.key:
+            statement = sql.SQL(
+                "INSERT INTO {} SELECT DISTINCT {} FROM {} ON CONFLICT DO NOTHING"
+            ).format(self.keys[name], column_list(facts.key, alias), source)
+            return self.connection.execute(statement).rowcount > 0
+        found = self.connection.execute(
+            sql.SQL("SELECT EXISTS (SELECT FROM {})").format(source)
+        ).fetchone()
+        if found is None or not found[0]:
+            return False
+        self.whole.add(name)
+        return True
 
 
 def blind_tables(
-    catalog: Catalog, tables: Mapping[str, TableFacts], since: Watermark | None
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    since: Watermark | None,
+    redefined: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Tables of which a partial may miss changes that only the next complete brings.
 
     They are too large to be read for the watermark, and either have no time stamp, or the role
-    may not see when the oldest writing transaction began.
+    may not see when the oldest writing transaction began, or their definition changed.
     """
     unknown_start = since is not None and since.oldest_write_at is None
     return tuple(
         name
         for name, facts in tables.items()
         if not reads_watermark(catalog, facts)
-        and (catalog.rules(name).changed_at is None or unknown_start)
+        and (catalog.rules(name).changed_at is None or unknown_start or name in redefined)
     )
 
 
-def _changed(catalog: Catalog, facts: TableFacts, selection: Selection) -> sql.Composable | None:
-    rules = catalog.rules(facts.name)
-    conditions: list[sql.Composable] = []
-    if rules.changed_at is not None:
-        if facts.column(rules.changed_at) is None:
-            raise SchemaError(
-                f"table {facts.name} has no column {rules.changed_at}",
-                remedy="mend `changed_at` in the catalog",
-            )
-        conditions.append(
-            sql.SQL("({column} >= {start} AND {column} < {end})").format(
-                column=sql.Identifier("t", rules.changed_at),
-                start=sql.Literal(selection.changed_at.start),
-                end=sql.Literal(selection.changed_at.end),
-            )
-        )
-    if selection.since is not None and reads_watermark(catalog, facts):
-        conditions.append(unseen_by(selection.since))
-    elif selection.since is not None and rules.changed_at is not None:
-        start = selection.since.oldest_write_at or selection.since.snapshot_at
-        conditions.append(
-            sql.SQL("{} >= {}").format(
-                sql.Identifier("t", rules.changed_at), sql.Literal(start - selection.look_back)
-            )
-        )
-    return sql.SQL(" OR ").join(conditions) if conditions else None
-
-
 def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
-    """Whether partials find every row of a table that a snapshot could not see."""
+    """Whether a partial reads all of a table to find what an earlier snapshot could not see."""
     chosen = catalog.rules(facts.name).watermark
     return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
 
 
-def unseen_by(since: Watermark) -> sql.Composed:
-    """The condition for rows ``t`` that the earlier snapshot could not see, or not yet.
-
-    They were written by transactions from that snapshot's ``xmin`` on, compared modulo 2^32. The
-    low end is used rather than membership in the snapshot: rows written in savepoints carry ids of
-    subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``, whose
-    distance is large, and so do the permanent ids below 3.
-    """
-    lowest = int(since.snapshot.split(":")[0])
-    return sql.SQL(
-        "((pg_snapshot_xmax(pg_current_snapshot())::text::bigint - t.xmin::text::bigint)"
-        " & 4294967295) <= pg_snapshot_xmax(pg_current_snapshot())::text::bigint - {}"
-    ).format(sql.Literal(lowest))
+def _changed(
+    connection: Connection, catalog: Catalog, facts: TableFacts, selection: Selection
+) -> sql.Composable | None:
+    rules, since, interval = catalog.rules(facts.name), selection.since, selection.changed_at
+    conditions: list[sql.Composable] = []
+    if rules.changed_at is not None:
+        conditions.append(
+            changed_within(
+                connection, rules, facts, interval.start, interval.end, until=interval.end
+            )
+        )
+    if since is not None and reads_watermark(catalog, facts):
+        conditions.append(unseen_by(since))
+    elif since is not None and rules.changed_at is not None:
+        start = (since.oldest_write_at or since.snapshot_at) - selection.look_back
+        until = max(since.snapshot_at, interval.end)
+        conditions.append(changed_within(connection, rules, facts, start, None, until=until))
+    return sql.SQL(" OR ").join(conditions) if conditions else None

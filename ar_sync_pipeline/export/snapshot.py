@@ -1,12 +1,14 @@
 """One PostgreSQL snapshot, shared by as many connections as want to read it.
 
 ``REPEATABLE READ, READ ONLY`` and ``pg_export_snapshot()`` (PostgreSQL manual, 9.28.5 "Snapshot
-Synchronization Functions"): all rows of an archive were true at one instant.
+Synchronization Functions"): all rows of an archive were true at one instant. Every session locks
+its tables before it reads: the first one before the snapshot is taken, so that the snapshot sees
+all that was done to them before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,8 +18,11 @@ from psycopg import IsolationLevel, sql
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.export.history import leave_traces
+from ar_sync_pipeline.export.locks import limit_lock_waits, lock_tables, open_indexes
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _TICK = timedelta(microseconds=1)
 
@@ -41,19 +46,30 @@ class Snapshot:
 
 @contextmanager
 def take_snapshot(
-    connection: Connection, clock: Clock, *, after: datetime | None = None
+    connection: Connection,
+    clock: Clock,
+    *,
+    after: datetime | None = None,
+    tables: Iterable[TableFacts] = (),
+    others: Sequence[sql.Composable] = (),
 ) -> Iterator[Snapshot]:
-    """Take a snapshot and keep it open for the length of the block.
+    """Lock tables, take a snapshot and keep both for the length of the block.
 
     Args:
         clock: gives ``snapshot_at``; asked right after the snapshot was taken.
         after: of an earlier snapshot; this one's instant is later, also where the clock was set
             back meanwhile, since archives are applied in the order of these instants.
+        tables: to be locked first.
+        others: more of them, which the catalog does not name.
     """
+    locked = tuple(tables)
+    limit_lock_waits(connection)
+    traces = leave_traces(connection)
     # Before the snapshot: whoever is no longer listed then has ended, and the snapshot sees it.
     oldest_write_at = _one(connection, _OLDEST_WRITE)[0]
     _begin(connection)
     with connection.transaction():
+        lock_tables(connection, locked, others)
         facts = _one(connection, _FACTS)
         now = clock()
         watermark = Watermark(
@@ -62,18 +78,31 @@ def take_snapshot(
             system_identifier=facts[2],
             timeline=facts[3],
             oldest_write_at=oldest_write_at,
+            lsn=facts[5],
+            traces=traces,
         )
+        open_indexes(connection, locked)
         yield Snapshot(connection, facts[0], watermark, facts[4])
 
 
 @contextmanager
-def join_snapshot(url: str, exported: str) -> Iterator[Connection]:
-    """Another connection that reads the same snapshot."""
+def join_snapshot(
+    url: str, exported: str, *, tables: Iterable[TableFacts] = ()
+) -> Iterator[Connection]:
+    """Another connection that reads the same snapshot.
+
+    Args:
+        tables: to be locked first.
+    """
+    locked = tuple(tables)
     with connect(url, application="dump worker") as connection:
+        limit_lock_waits(connection)
         _begin(connection)
         with connection.transaction():
             statement = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported))
             connection.execute(statement)
+            lock_tables(connection, locked)
+            open_indexes(connection, locked)
             yield connection
 
 
@@ -96,7 +125,9 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
        (SELECT system_identifier::text FROM pg_control_system()),
        CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
-       current_database()
+       current_database(),
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+             ELSE pg_current_wal_lsn() END - '0/0')::bigint
 """
 
 # Sessions that have not written yet count too: their first statement may still stamp rows with

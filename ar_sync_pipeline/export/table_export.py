@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.archive.manifest import KeyRange
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.digest import (
     CHUNK_KEY_BITS,
     ChunkDigest,
@@ -15,6 +21,7 @@ from ar_sync_pipeline.postgres.digest import (
     digest_of,
     is_chunked,
 )
+from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
 
 
@@ -31,6 +38,9 @@ def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[Chunk
     """Cut all rows of a table by ranges of its key; an empty table has no chunks.
 
     One sequential read, under the connection's snapshot, counts and digests every chunk.
+
+    Raises:
+        SchemaError: a value cannot be read.
     """
     if not is_chunked(table.columns, table.primary_key):
         return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.rows))
@@ -38,16 +48,19 @@ def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[Chunk
     statement = sql.SQL("SELECT {}, count(*), {} FROM {} AS t GROUP BY 1 ORDER BY 1").format(
         chunk_index(key), digest_of(connection, table.columns, alias="t"), table.rows
     )
-    return [
-        _range_chunk(table, index, ChunkDigest(count, str(digest)))
-        for index, count, digest in connection.execute(statement).fetchall()
-    ]
+    with readable(table.name):
+        rows = connection.execute(statement).fetchall()
+    return [_range_chunk(table, index, ChunkDigest(n, str(digest))) for index, n, digest in rows]
 
 
 def chunk_selected_rows(
     connection: Connection, table: ShippedTable, keys: sql.Composable
 ) -> list[ChunkQuery]:
-    """One chunk of the rows whose keys stand in the relation ``keys``; none if there are none."""
+    """One chunk of the rows whose keys are in the relation ``keys``; none if there are none.
+
+    Raises:
+        SchemaError: a value cannot be read.
+    """
     source = sql.SQL("{} AS t JOIN {} AS k ON {}").format(
         table.rows, keys, table.same_row("t", "k")
     )
@@ -61,18 +74,60 @@ def changed_keys_query(table: ShippedTable, condition: sql.Composable) -> sql.Co
     )
 
 
+def write_chunk(
+    connection: Connection, folder: Path, table: ShippedTable, number: int, chunk: ChunkQuery
+) -> Chunk:
+    """Read a chunk's rows into a new member.
+
+    Raises:
+        SchemaError: a value cannot be read.
+    """
+    with readable(table.name), ChunkWriter(folder, table.name, number) as writer:
+        rows = copy_out(connection, chunk.query, writer)
+        return writer.finish(row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range)
+
+
+@contextmanager
+def readable(table: str) -> Iterator[None]:
+    """Name the table whose values the server cannot read or spell in UTF-8.
+
+    What `connect` makes of an error is left to it; the server's words about a value are left out.
+
+    Raises:
+        SchemaError: the block failed at a value.
+    """
+    try:
+        yield
+    except (
+        psycopg.errors.CharacterNotInRepertoire,
+        psycopg.errors.UntranslatableCharacter,
+    ) as error:
+        raise SchemaError(
+            f"table {table} holds text that is not valid in the database's encoding or in UTF-8",
+            remedy="correct the text, or recreate a SQL_ASCII database with the encoding that its"
+            " texts really have",
+        ) from error
+    except (psycopg.DataError, psycopg.InternalError) as error:
+        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
+        raise SchemaError(
+            f"table {table} cannot be read ({words})",
+            remedy="read the table with psql to find the row, and restore or correct it",
+        ) from error
+
+
 def _single_chunk(
     connection: Connection, table: ShippedTable, source: sql.Composed
 ) -> list[ChunkQuery]:
     statement = sql.SQL("SELECT count(*), {} FROM {}").format(
         digest_of(connection, table.columns, alias="t"), source
     )
-    row = connection.execute(statement).fetchone()
+    with readable(table.name):
+        row = connection.execute(statement).fetchone()
     if row is None or row[0] == 0:
         return []
-    query = sql.SQL("SELECT {} FROM {} ORDER BY {}").format(
-        table.column_list("t"), source, column_list(table.primary_key, "t")
-    )
+    query = sql.SQL("SELECT {} FROM {}").format(table.column_list("t"), source)
+    if table.primary_key:
+        query += sql.SQL(" ORDER BY {}").format(column_list(table.primary_key, "t"))
     return [ChunkQuery(None, ChunkDigest(row[0], str(row[1])), query)]
 
 

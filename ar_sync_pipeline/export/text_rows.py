@@ -12,12 +12,14 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Chunk, Column
-from ar_sync_pipeline.export.table_export import chunk_selected_rows, chunk_whole_table
+from ar_sync_pipeline.export.table_export import (
+    chunk_selected_rows,
+    chunk_whole_table,
+    write_chunk,
+)
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -104,13 +106,7 @@ def export_chunks(
         queries = chunk_selected_rows(connection, table, table.rows)
     chunks = []
     for number, chunk in enumerate(queries):
-        with ChunkWriter(folder, table.name, number) as writer:
-            rows = copy_out(connection, chunk.query, writer)
-            chunks.append(
-                writer.finish(
-                    row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range
-                )
-            )
+        chunks.append(write_chunk(connection, folder, table, number, chunk))
     connection.execute(sql.SQL("DROP TABLE {}").format(table.rows))
     return tuple(chunks)
 

@@ -5,7 +5,8 @@
     MediaFolderError (parked)      a folder or file that the operator must put right
     MediaSpaceError (parked)       the disk has no room
     MediaChangedError (transient)  a picture changed while it was being hashed
-    └── MediaGoneError             it is no longer there
+    ├── MediaGoneError             it is no longer there
+    └── MediaUnreadableError       the operating system does not give its bytes
     MediaContentError (terminal)   bytes that are not those which the manifest declares
     MediaNameError (terminal)      a name that would leave the folder, or is reserved
 """
@@ -29,6 +30,10 @@ class MediaChangedError(TransientError):
 
 class MediaGoneError(MediaChangedError):
     """A file went away between being found and being hashed."""
+
+
+class MediaUnreadableError(MediaChangedError):
+    """A file's bytes cannot be read: no right, a fault of the disk; another try now is no use."""
 
 
 class MediaContentError(TerminalError):

@@ -15,6 +15,7 @@ import stat
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
 from ar_sync_pipeline.media.beneath import (
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 _PIECE_BYTES = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEFTOVER = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9a-f]{16}")
+_ASIDE = ".moved-aside-"
+_LONGEST_SHOWN = 200
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -47,6 +50,7 @@ class Outcome(StrEnum):
     INSTALLED = "installed"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
+    MADE_ROOM = "installed, what was in its place moved aside"
 
 
 class ReadableStream(Protocol):
@@ -59,7 +63,10 @@ class ReadableStream(Protocol):
 def install_media(stream: ReadableStream, entry: MediaEntry, folder: Path) -> Outcome:
     """Install one file below the media folder; nothing is visible of it before it is whole.
 
-    A file that has the same size and sha256 already is left alone, and the stream unread.
+    A file that has the same size and sha256 already is left alone, and the stream unread. A folder
+    in the place of the file, or a file in that of one of its folders, is moved aside under a name
+    with ``.moved-aside-`` in it, since the sender has something else there by now and nobody knows
+    whether all of it came from there; an empty folder is removed.
 
     Args:
         stream: the file's bytes.
@@ -70,7 +77,7 @@ def install_media(stream: ReadableStream, entry: MediaEntry, folder: Path) -> Ou
         MediaNameError: the name is not that of a file inside the folder.
         MediaContentError: the stream's bytes are not those declared; the file is as it was.
         MediaSpaceError: the disk has no room.
-        MediaFolderError: a link, a file or missing rights stand in the way.
+        MediaFolderError: a link or missing rights stand in the way.
     """
     problem = media_name_problem(entry.path)
     if problem is not None:
@@ -79,14 +86,17 @@ def install_media(stream: ReadableStream, entry: MediaEntry, folder: Path) -> Ou
             remedy="correct the name on the sender, in the picture folder or the row",
         )
     try:
+        made_room = _make_room_for_folders(folder, entry.path)
         with open_parent(folder, entry.path, create=True) as (parent, name):
             existing = _existing_size(parent, name)
             if existing == entry.size_bytes and _sha256_of(parent, name) == entry.sha256:
                 return Outcome.UNCHANGED
             _check_space(parent, entry, folder)
-            _write(stream, entry, parent, name)
+            made_room |= _write(stream, entry, parent, name)
     except OSError as error:
         raise _explained(error, entry, folder) from error
+    if made_room:
+        return Outcome.MADE_ROOM
     return Outcome.INSTALLED if existing is None else Outcome.REPLACED
 
 
@@ -114,7 +124,47 @@ def clean_leftovers(folder: Path) -> int:
     return removed
 
 
-def _write(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) -> None:
+def _make_room_for_folders(folder: Path, path: str) -> bool:
+    """Move a regular file aside that has the name of one of the path's folders; links stay."""
+    parents = list(PurePosixPath(path).parents)[-2::-1]
+    for parent in parents:
+        try:
+            with open_parent(folder, str(parent)) as (fd, name):
+                mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
+                if stat.S_ISREG(mode):
+                    _move_aside(fd, name)
+                    return True
+        except FileNotFoundError:
+            break
+    return False
+
+
+def _move_aside(parent: int, name: str) -> None:
+    # Short enough for any file system, whatever the name's length.
+    shown = name.encode()[:_LONGEST_SHOWN].decode(errors="ignore")
+    aside = f"{shown}{_ASIDE}{secrets.token_hex(4)}"
+    os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
+    os.fsync(parent)
+
+
+def _clear_folder(parent: int, name: str) -> bool:
+    """Make room for a file where there is a folder; whether there was one that was not empty."""
+    try:
+        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            return False
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+        _move_aside(parent, name)
+        return True
+    return False
+
+
+def _write(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) -> bool:
+    """Write the file and give it its name; whether something had to be moved aside for it."""
     temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
@@ -123,12 +173,14 @@ def _write(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) ->
             modified_ns = (entry.modified_at - _EPOCH) // timedelta(microseconds=1) * 1000
             os.utime(file.fileno(), ns=(modified_ns, modified_ns))
             os.fsync(file.fileno())
+            made_room = _clear_folder(parent, name)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=parent)
             raise
     os.fsync(parent)
+    return made_room
 
 
 def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
@@ -183,7 +235,7 @@ def _explained(
         return MediaSpaceError(problem, remedy="make room on that disk, the load is tried again")
     if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
         return MediaFolderError(
-            problem, remedy="remove the link, file or folder that stands in its way"
+            problem, remedy="remove the link or special file that stands in its way"
         )
     return MediaFolderError(problem, remedy="check the folder and this account's rights in it")
 

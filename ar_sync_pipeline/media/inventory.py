@@ -22,7 +22,12 @@ from ar_sync_pipeline.media.beneath import (
     open_file,
     open_parent,
 )
-from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError, MediaGoneError
+from ar_sync_pipeline.media.errors import (
+    MediaChangedError,
+    MediaFolderError,
+    MediaGoneError,
+    MediaUnreadableError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,6 +37,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _PIECE_BYTES = 1024 * 1024
+IS_A_FOLDER = "it is a folder, of which only the files are sent"
 # Nothing is there, or a folder or a link has taken the place of the file or of a folder on its way.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
@@ -60,10 +66,31 @@ class MediaFile:
 
 @dataclass(frozen=True)
 class RefusedName:
-    """A name that cannot travel, printable, with the reason."""
+    """A name that cannot travel, printable, with the reason.
+
+    Attributes:
+        temporary: whether the file may well travel later, once it can be read; the name is then
+            as it is.
+    """
 
     name: str
     reason: str
+    temporary: bool = False
+
+
+@dataclass(frozen=True)
+class OmittedMedia:
+    """Something in the media folder that is not sent as it is now.
+
+    Attributes:
+        path: relative to the media folder; of a folder with a ``/`` at its end.
+        reason: why, as a clause.
+        temporary: whether it may be sent once it can be read.
+    """
+
+    path: str
+    reason: str
+    temporary: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +114,8 @@ def scan_media(
     *,
     modified_within: tuple[datetime, datetime] | None = None,
     on_refused: Callable[[RefusedName], None] | None = None,
+    on_omitted: Callable[[OmittedMedia], None] | None = None,
+    below: str = "",
 ) -> Iterator[MediaFile]:
     """Find the files of a folder and its subfolders, sorted by path.
 
@@ -99,23 +128,18 @@ def scan_media(
             is held against the whole relative path, any other against the last component.
         modified_within: only files whose mtime lies in this half-open interval.
         on_refused: told of each matching file whose name cannot travel (not UTF-8, a newline).
+        on_omitted: told of each link, folder or special file that matches, of each link to a
+            folder, and of what cannot be read, which is an error without it.
+        below: only what is in this subfolder, such as ``2017/``.
 
     Raises:
-        MediaFolderError: the folder or one of its subfolders cannot be read.
+        MediaFolderError: the folder cannot be read, or one of its subfolders.
     """
-    for relative, entry in _walk(folder, ""):
-        if not _matches(relative, patterns):
-            continue
-        try:
-            facts = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            continue  # deleted since it was listed: as if the scan had come a moment later
-        modified_at = _modified_at(facts)
-        if modified_within and not modified_within[0] <= modified_at < modified_within[1]:
-            continue
+    walk = _Walk(folder, patterns, modified_within, on_omitted)
+    for relative, facts in walk.files(below):
         problem = media_name_problem(relative)
         if problem is None:
-            yield MediaFile(relative, folder, facts.st_size, modified_at)
+            yield MediaFile(relative, folder, facts.st_size, _modified_at(facts))
         elif on_refused is not None:
             on_refused(RefusedName(_printable(relative), problem))
 
@@ -129,7 +153,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
     found, missing, refused = [], [], []
     _check_folder(folder)
     for name in sorted(set(names)):
-        problem = media_name_problem(name)
+        problem, temporary = media_name_problem(name), False
         try:
             facts = None if problem else _facts_beneath(folder, name)
         except (FileNotFoundError, NotADirectoryError):
@@ -141,13 +165,15 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
                 continue
         except OSError as error:
             problem = f"it cannot be opened ({error.strerror})"
+            temporary = error.errno not in _GONE
         else:
             if facts is not None and not stat.S_ISREG(facts.st_mode):
                 problem = "it is not a regular file"
             elif facts is not None:
                 found.append(MediaFile(name, folder, facts.st_size, _modified_at(facts)))
         if problem is not None:
-            refused.append(RefusedName(_printable(name), problem))
+            shown = name if temporary else _printable(name)
+            refused.append(RefusedName(shown, problem, temporary))
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
 
 
@@ -156,13 +182,14 @@ def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
 
     Raises:
         MediaGoneError: a file went away.
+        MediaUnreadableError: it cannot be opened or read.
         MediaChangedError: a file changed while it was read.
     """
     for file in files:
         try:
             entry = _hash_file(file)
         except OSError as error:
-            kind = MediaGoneError if error.errno in _GONE else MediaChangedError
+            kind = MediaGoneError if error.errno in _GONE else MediaUnreadableError
             raise _changed(file, str(error.strerror), kind) from error
         yield entry
 
@@ -184,6 +211,8 @@ def _hash_file(file: MediaFile) -> MediaEntry:
         while piece := stream.read(_PIECE_BYTES):
             digest.update(piece)
             size_bytes += len(piece)
+            if size_bytes > before.st_size:
+                break  # it grows, perhaps faster than it can be read
         after = os.fstat(stream.fileno())
     if (before.st_size, before.st_mtime_ns) != (size_bytes, after.st_mtime_ns):
         raise _changed(file, "it was being written")
@@ -195,25 +224,107 @@ def _hash_file(file: MediaFile) -> MediaEntry:
     )
 
 
-def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Regular files below a folder with their relative paths, in the order of these paths."""
+@dataclass(frozen=True)
+class _Walk:
+    """The files of a folder that match, in the order of their whole paths; the rest is told."""
+
+    folder: Path
+    patterns: Sequence[str]
+    modified_within: tuple[datetime, datetime] | None
+    on_omitted: Callable[[OmittedMedia], None] | None
+
+    def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+        """Regular files below a subfolder, ``""`` or a path with a ``/`` at its end."""
+        for order, entry in self._entries(prefix):
+            relative = prefix + order
+            if relative.endswith("/"):
+                # Of a pattern such as "*.jpeg", not of one that fits every folder.
+                if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
+                    self._tell(relative, IS_A_FOLDER, entry)
+                yield from self.files(relative)
+            elif (facts := self._file(relative, entry)) is not None:
+                yield relative, facts
+
+    def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
+        """What there is to say of a regular file that matches; anything else is told."""
+        matches = _matches(relative, self.patterns)
+        try:
+            facts = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None  # deleted since it was listed: as if the scan had come a moment later
+        except OSError as error:
+            if matches:
+                self._fail(relative, error)
+            return None
+        if stat.S_ISREG(facts.st_mode):
+            return facts if matches and self._in_time(facts) else None
+        if _leads_to_folder(entry):
+            self._tell(f"{relative}/", "it is a symbolic link to a folder", entry)
+        elif matches:
+            self._tell(relative, _kind_of(facts.st_mode), entry)
+        return None
+
+    def _entries(self, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
+        """What is in a folder, a folder as ``name/``, so that the order is that of whole paths."""
+        try:
+            with os.scandir(self.folder / prefix) as listing:
+                found = [entry for entry in listing if not entry.name.startswith(".")]
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if prefix:
+                return []  # a subfolder deleted since it was listed, or a file by now
+            raise _folder_error(self.folder, error) from error
+        except OSError as error:
+            if not prefix:
+                raise _folder_error(self.folder, error) from error
+            self._fail(prefix, error)
+            return []
+        return sorted(((_order(entry), entry) for entry in found), key=lambda pair: pair[0])
+
+    def _in_time(self, facts: os.stat_result) -> bool:
+        within = self.modified_within
+        return within is None or within[0] <= _modified_at(facts) < within[1]
+
+    def _tell(self, relative: str, reason: str, entry: os.DirEntry[str]) -> None:
+        """Say what is not sent; with an interval of time only what came in it."""
+        if self.on_omitted is None:
+            return
+        try:
+            in_time = self._in_time(entry.stat(follow_symlinks=False))
+        except OSError:
+            in_time = True
+        if in_time:
+            self.on_omitted(OmittedMedia(relative, reason))
+
+    def _fail(self, relative: str, error: OSError) -> None:
+        if self.on_omitted is None:
+            raise _folder_error(self.folder / relative, error) from error
+        self.on_omitted(
+            OmittedMedia(relative, f"it cannot be read ({error.strerror})", temporary=True)
+        )
+
+
+def _order(entry: os.DirEntry[str]) -> str:
     try:
-        with os.scandir(folder / prefix) as listing:
-            entries = [entry for entry in listing if not entry.name.startswith(".")]
-    except FileNotFoundError as error:
-        if prefix:
-            return  # a subfolder deleted since it was listed
-        raise _folder_error(folder, error) from error
-    except OSError as error:
-        raise _folder_error(folder / prefix, error) from error
-    # A folder sorts as "name/", so that the walk's order is that of the whole paths.
-    order = {e: e.name + "/" * e.is_dir(follow_symlinks=False) for e in entries}
-    for entry in sorted(entries, key=order.__getitem__):
-        relative = prefix + order[entry]
-        if relative.endswith("/"):
-            yield from _walk(folder, relative)
-        elif entry.is_file(follow_symlinks=False):
-            yield relative, entry
+        return entry.name + "/" * entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return entry.name
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_symlink() and entry.is_dir()
+    except OSError:
+        return False
+
+
+def _kind_of(mode: int) -> str:
+    kinds = {
+        stat.S_IFLNK: "a symbolic link",
+        stat.S_IFIFO: "a named pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFDIR: "a folder",
+    }
+    return f"it is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a regular file"
 
 
 def _matches(relative: str, patterns: Sequence[str]) -> bool:
@@ -247,9 +358,9 @@ def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
 def _changed(
     file: MediaFile, change: str, kind: type[MediaChangedError] = MediaChangedError
 ) -> MediaChangedError:
+    what = "cannot be read" if kind is MediaUnreadableError else "changed while it was hashed"
     return kind(
-        f"{_printable(str(file.location))} changed while it was hashed ({change})",
-        remedy="build the archive again",
+        f"{_printable(str(file.location))} {what} ({change})", remedy="build the archive again"
     )
 
 

@@ -41,11 +41,11 @@ from ar_sync_pipeline.merge.row_writing import (
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.unique_values import holders, repeated_values
+from ar_sync_pipeline.merge.unique_values import follows, holders, repeated_values
 from ar_sync_pipeline.merge.verification import verify_table
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
+from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ class ArchiveRows:
             alive at the sender, and what is the receiver's own of it must not go.
         comparable: this receiver's digests agree with the sender's.
         sender_references: the sender's foreign keys; None: unknown.
+        rebuilds: indexes and foreign keys of empty tables may be made after their rows.
     """
 
     tables: Sequence[StagedTable]
@@ -68,6 +69,7 @@ class ArchiveRows:
     after_gap: bool
     comparable: bool
     sender_references: frozenset[str] | None = None
+    rebuilds: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class MergeResult:
 
 def apply(
     connection: Connection,
-    tables: Mapping[str, TableFacts],
+    references: References,
     archive: ArchiveRows,
     effects: SideEffects,
     *,
@@ -97,7 +99,7 @@ def apply(
     """Merge one archive and verify the result; the caller's transaction decides.
 
     Args:
-        tables: every table of the receiver, by name.
+        references: every table of the receiver, and the replicated ones.
         effects: how this transaction writes.
         preserved: keeps what is deleted, where later archives follow in the same load.
         later: by table, the staging tables of the archives that are applied after this one.
@@ -108,7 +110,7 @@ def apply(
         DigestMismatchError: the result is not the sender's.
     """
     try:
-        return _Merge(connection, tables, archive, effects).run(preserved, later or {})
+        return _Merge(connection, references, archive, effects).run(preserved, later or {})
     except (psycopg.IntegrityError, psycopg.DataError) as error:
         raise refusal(error) from error
 
@@ -116,18 +118,15 @@ def apply(
 @dataclass
 class _Merge:
     connection: Connection
-    facts: Mapping[str, TableFacts]
+    references: References
     archive: ArchiveRows
     effects: SideEffects
     differences: dict[str, TableDifference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        targets = {staged.target.name: staged.target for staged in self.archive.tables}
-        tables = {
-            name: targets[name].facts if name in targets else facts
-            for name, facts in self.facts.items()
-        }
-        self.references = References(tables, targets)
+        self.references = self.references.with_targets(
+            staged.target for staged in self.archive.tables
+        )
         self.to_delete = RowsToDelete(
             self.connection,
             self.references,
@@ -150,6 +149,8 @@ class _Merge:
         self._find_differences()
         self._find_rows_to_delete()
         self.checks.remember()
+        if not self.effects.suppressed:
+            self.checks.remember_followers()
         plans = self._plans(later)
         before = {table: self._count(table) for table in self.to_delete.tables()}
         if preserved is not None:
@@ -187,7 +188,15 @@ class _Merge:
         )
         table = difference.target.name
         proven = difference.staged.manifest.covers_since and not self.archive.after_gap
-        if self.to_delete.add(table, query) and not proven:
+        displaced = self.to_delete.add(table, query)
+        definitions = difference.staged.manifest.unique_keys
+        if displaced and definitions is not None and not follows(unique, definitions):
+            raise LoadRefusedError(
+                f"two rows of {table} have the same value of {unique.name}, {unique.definition},"
+                " which is a unique key at the receiver and not at the sender",
+                remedy=f"drop {unique.name} at the receiver; the archive is then loaded by itself",
+            )
+        if displaced and not proven:
             raise LoadRefusedError(
                 f"a row of {table} gets a value of {unique.name} that another row has here, and"
                 " what became of that row is not in this archive",
@@ -220,13 +229,14 @@ class _Merge:
     def _write(self) -> None:
         self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
         differences = list(self.differences.values())
-        with rebuilt_after(self.connection, differences):
+        with rebuilt_after(self.connection, differences if self.archive.rebuilds else []):
             self.to_delete.clear_references()
             freer = UniqueValueFreer(self.connection, self.to_delete, self.effects)
             replaced = set()
             for number, difference in enumerate(differences):
                 freer.free(difference, f"{self._prefix}_free_{number}")
                 if self._has_replacements(difference):
+                    freer.refuse_replacing(difference)
                     take_out_replaced_rows(self.connection, difference)
                     replaced.add(difference.target.name)
             self._write_rows(replaced)
@@ -235,6 +245,8 @@ class _Merge:
             self.to_delete.delete_source_values()
             if self.effects.suppressed:
                 self.checks.follow()
+            else:
+                self.checks.restore_followers()
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
     def _write_rows(self, replaced: set[str]) -> None:

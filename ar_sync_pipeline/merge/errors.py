@@ -52,6 +52,10 @@ def _remedy(error: psycopg.Error) -> str:
         action = "drop NOT NULL of the column at the receiver"
     elif isinstance(error, psycopg.IntegrityError):
         action = f"compare {name} with the sender's schema and alter it at the receiver"
+    elif isinstance(error, psycopg.errors.InsufficientPrivilege) and "row-level" in str(error):
+        action = "ALTER ROLE ... BYPASSRLS for the role of the receiver's URL"
+    elif isinstance(error, psycopg.NotSupportedError):
+        action = f"drop the rule at the receiver, or {GRANT}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
         action = "grant the right to the role of the receiver's URL"
     elif error.diag.context and "function" in error.diag.context:

@@ -14,11 +14,13 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from ar_sync_pipeline.merge.differences import TableDifference
+from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.table_facts import UniqueKey
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 NUMBER = sql.Identifier("m", "ar_sync number")
 """The number of a row among those that get placeholders, from 1."""
+_DIGITS = "0123456789"
 _MOST_LABELS = 8
 _LENGTH = re.compile(r"\((\d+)\)\Z")
 _RANDOM = sql.SQL("md5(random()::text || clock_timestamp()::text)")
@@ -55,7 +57,7 @@ class _ColumnType:
 
 
 def placeholders(
-    connection: Connection, difference: TableDifference, unique: UniqueKey
+    connection: Connection, references: References, difference: TableDifference, unique: UniqueKey
 ) -> Iterator[Placeholder]:
     """What might take a row out of a unique index, or move it within, without a conflict.
 
@@ -63,7 +65,7 @@ def placeholders(
     """
     target, facts = difference.target, difference.target.facts
     written = {*target.shared, *target.defaults()} - {*target.key, *target.rewritten, *target.fixed}
-    names = [name for name in unique.uses if name in written]
+    names = [name for name in target.columns_of(unique) if name in written]
     for name in names:
         column = facts.column(name)
         if column is not None and column.nullable:
@@ -71,6 +73,9 @@ def placeholders(
     for name in names:
         for value in _values(connection, difference, name):
             yield Placeholder(name, value)
+        for key in references.of(target.name):
+            if key.columns == (name,):
+                yield Placeholder(name, _unused_parent(references, key))
 
 
 def _values(
@@ -94,10 +99,31 @@ def _values(
         yield sql.SQL(value).format(column=column, base=base)
 
 
+def _unused_parent(references: References, key: ForeignKey) -> sql.Composed:
+    """A value that the foreign key allows, since a row that nobody refers to has it."""
+    child, parent = references.tables[key.table], references.tables[key.referenced_table]
+    return sql.SQL(
+        "(SELECT p.{value} FROM {parent} AS p WHERE NOT EXISTS (SELECT FROM {child} AS c WHERE"
+        " {refers}) ORDER BY p.{value} OFFSET {number} - 1 LIMIT 1)"
+    ).format(
+        value=sql.Identifier(key.referenced_columns[0]),
+        parent=parent.rows,
+        child=child.rows,
+        refers=key.refers("c", "p"),
+        number=NUMBER,
+    )
+
+
 def _texts(column: sql.Identifier, base: sql.SQL, type_name: str) -> Iterator[sql.Composable]:
-    """The value with something after or before it, which keeps most formats; then random text."""
+    """The value with other digits, with something after or before it; then random text."""
     limit = _LENGTH.search(type_name)
     length = sql.Literal(min(int(limit[1]), 32) if limit else 32)
+    for turn in range(1, 10):
+        # Other digits keep the format of codes, numbers and addresses.
+        turned = sql.Literal(_DIGITS[turn:] + _DIGITS[:turn])
+        yield sql.SQL("translate({}::text, {}, {})::{}").format(
+            column, sql.Literal(_DIGITS), turned, base
+        )
     yield sql.SQL("({}::text || {})::{}").format(column, _RANDOM, base)
     yield sql.SQL("({} || {}::text)::{}").format(_RANDOM, column, base)
     for _ in range(3):

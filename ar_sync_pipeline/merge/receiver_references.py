@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from psycopg import sql
@@ -18,11 +18,17 @@ class References:
 
     Attributes:
         tables: every table of the receiver, by name.
-        targets: the replicated ones among those that a load brings.
+        targets: the replicated ones.
     """
 
     tables: Mapping[str, TableFacts]
     targets: Mapping[str, TargetTable]
+
+    def with_targets(self, targets: Iterable[TargetTable]) -> References:
+        """The same with what archives say of some tables."""
+        known = {target.name: target for target in targets}
+        facts = {name: target.facts for name, target in known.items()}
+        return References({**self.tables, **facts}, {**self.targets, **known})
 
     def to(self, table: str) -> list[ForeignKey]:
         """The foreign keys that refer to a table."""

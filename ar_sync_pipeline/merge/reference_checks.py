@@ -40,6 +40,7 @@ class ReferenceChecks:
     to_delete: RowsToDelete
     prefix: str
     _left: dict[tuple[str, tuple[str, ...]], sql.Identifier] = field(default_factory=dict)
+    _followers: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
 
     def remember(self) -> None:
         """Keep the referenced values that rows are about to lose; before anything is written."""
@@ -49,6 +50,45 @@ class ReferenceChecks:
                 queries = [] if place in self._left else self._lost_values(key)
                 if queries:
                     self._left[place] = self._create(len(self._left), queries)
+
+    def remember_followers(self) -> None:
+        """Keep the references of replicated rows that the server itself will let follow.
+
+        What becomes of them was decided at the sender. Before anything is written.
+        """
+        for key, left in self._acting():
+            if not self.references.own_columns(key):
+                identity = self.references.identity(key.table)
+                query = sql.SQL("SELECT DISTINCT {}, {} FROM {} WHERE l.kept").format(
+                    identity.values("c"), _named("c", key.columns, "v"), self._referring(key, left)
+                )
+                name = f"{self.prefix}_followers_{len(self._followers)}"
+                self._followers[key] = identity.fill(self.connection, name, query)
+
+    def restore_followers(self) -> None:
+        """Give replicated rows that followed, and that are not written, their references back."""
+        for key, followers in self._followers.items():
+            identity = self.references.identity(key.table)
+            difference = self.differences.get(key.table)
+            written = sql.Composed([sql.SQL("false")])
+            if difference is not None and difference.changed:
+                written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
+                    difference.relation, identity.same("f", "d")
+                )
+            self.connection.execute(
+                sql.SQL("UPDATE {} AS c SET {} FROM {} AS f WHERE {} AND NOT {}").format(
+                    self.references.tables[key.table].rows,
+                    sql.SQL(", ").join(
+                        sql.SQL("{} = {}").format(
+                            sql.Identifier(name), sql.Identifier("f", f"v{number}")
+                        )
+                        for number, name in enumerate(key.columns, 1)
+                    ),
+                    followers,
+                    identity.matches("c", "f"),
+                    written,
+                )
+            )
 
     def followers(self) -> dict[str, int]:
         """How many rows of receiver-only references follow a changed value, by table."""
@@ -97,13 +137,15 @@ class ReferenceChecks:
                     self._refuse_if(query, key)
 
     def _following(self) -> list[tuple[ForeignKey, sql.Identifier]]:
+        return [(key, left) for key, left in self._acting() if self.references.own_columns(key)]
+
+    def _acting(self) -> list[tuple[ForeignKey, sql.Identifier]]:
+        """Foreign keys that react to a change of their parent, with the values that change."""
         return [
             (key, left)
             for (table, columns), left in self._left.items()
             for key in self.references.to(table)
-            if key.referenced_columns == columns
-            and key.on_update.writes
-            and self.references.own_columns(key)
+            if key.referenced_columns == columns and key.on_update.writes
         ]
 
     def _lost_values(self, key: ForeignKey) -> list[sql.Composed]:
@@ -129,7 +171,7 @@ class ReferenceChecks:
             )
         if self.to_delete.counts.get(table):
             queries.append(
-                sql.SQL("SELECT {}, {}, false FROM {} AS t JOIN {} AS d ON {}").format(
+                sql.SQL("SELECT {}, {}, false AS kept FROM {} AS t JOIN {} AS d ON {}").format(
                     old,
                     _named("t", columns, "n"),
                     parent.rows,

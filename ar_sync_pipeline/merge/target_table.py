@@ -105,6 +105,16 @@ class TargetTable:
             if unique.exclusion or unique.predicate or not (key and key <= set(unique.plain))
         )
 
+    def columns_of(self, unique: UniqueKey) -> tuple[str, ...]:
+        """The columns that decide a row's unique value; generated ones by what they come from."""
+        names: dict[str, None] = {}
+        for name in unique.uses:
+            column = self.facts.column(name)
+            names |= dict.fromkeys(
+                column.computed_from if column is not None and column.generated else (name,)
+            )
+        return tuple(names)
+
     def defaults(self) -> dict[str, sql.Composable]:
         """What the catalog resets in receiver-only columns of a row that is new or changes."""
         resets: dict[str, sql.Composable] = {
@@ -133,6 +143,23 @@ def target_tables(
         )
         targets[table.name] = TargetTable(columns, facts, rules)
     return targets
+
+
+def replicated_tables(catalog: Catalog, tables: Mapping[str, TableFacts]) -> dict[str, TargetTable]:
+    """Every replicated table of the receiver, as far as it can be known without an archive."""
+    return {
+        name: TargetTable(
+            tuple(
+                Column(name=column.name, type=column.type, nullable=column.nullable)
+                for column in facts.columns
+                if not column.generated and column.name not in catalog.rules(name).receiver_columns
+            ),
+            facts,
+            catalog.rules(name),
+        )
+        for name, facts in tables.items()
+        if catalog.travels(name)
+    }
 
 
 def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:

@@ -9,12 +9,15 @@ as the index does.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import permutations
 
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
+_MOST_COLUMNS = 4
 WRITTEN = (ADD, CHANGE, REPLACE)
 
 
@@ -50,6 +53,32 @@ def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Compo
     return sql.SQL("SELECT EXISTS ({})").format(holders(difference, unique))
 
 
+def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
+    """Whether a unique key of the receiver holds wherever the sender's do.
+
+    The same definition does, and so does a unique key over fewer of its columns.
+    """
+    if unique.definition in definitions:
+        return True
+    if not unique.plain or unique.exclusion:
+        return False
+    return any(
+        replace(
+            unique,
+            elements=tuple(unique.elements[i] for i in chosen),
+            operators=tuple(unique.operators[i] for i in chosen),
+            collations=tuple(unique.collations[i] for i in chosen),
+            predicate=predicate,
+            nulls_distinct=nulls_distinct,
+        ).definition
+        in definitions
+        for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
+        for chosen in permutations(range(len(unique.plain)), size)
+        for predicate in {unique.predicate, None}
+        for nulls_distinct in {unique.nulls_distinct, False}
+    )
+
+
 def _conflict(unique: UniqueKey) -> sql.Composed:
     conditions = []
     for number, operator in enumerate(unique.operators, 1):
@@ -63,7 +92,9 @@ def _conflict(unique: UniqueKey) -> sql.Composed:
 
 def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
     return _elements(
-        sql.SQL("{}, {}").format(difference.identity.values("t"), _columns("t", unique.uses)),
+        sql.SQL("{}, {}").format(
+            difference.identity.values("t"), _columns("t", difference.target.columns_of(unique))
+        ),
         sql.SQL("{} AS t").format(difference.target.rows),
         difference,
         unique,
@@ -76,10 +107,10 @@ def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Comp
     resets = target.defaults()
     source: sql.Composable = difference.rows(WRITTEN)
     columns = []
-    for name in unique.uses:
+    for name in target.columns_of(unique):
         value: sql.Composable = sql.Identifier("n" if name in target.shared else "t", name)
         columns.append(sql.SQL("{} AS {}").format(resets.get(name, value), sql.Identifier(name)))
-    if not set(unique.uses) <= {*target.shared, *resets}:
+    if not set(target.columns_of(unique)) <= {*target.shared, *resets}:
         source = sql.SQL("{} LEFT JOIN {} AS t ON {}").format(
             source, target.rows, target.same_row("t", "n") if target.key else sql.SQL("false")
         )
@@ -103,8 +134,16 @@ def _elements(
         for number, element in enumerate(unique.elements, 1)
     )
     predicate = sql.SQL(unique.predicate) if unique.predicate else sql.SQL("true")
-    return sql.SQL("SELECT {}, {} FROM (SELECT {} FROM {}) AS x WHERE {}").format(
-        difference.identity.stored_list("x"), elements, columns, source, predicate
+    rows = sql.SQL("SELECT {} FROM {}").format(columns, source)
+    computed = [
+        sql.SQL("{} AS {}").format(sql.SQL(column.expression), sql.Identifier(column.name))
+        for column in difference.target.facts.columns
+        if column.generated and column.name in unique.uses
+    ]
+    if computed:
+        rows = sql.SQL("SELECT x.*, {} FROM ({}) AS x").format(sql.SQL(", ").join(computed), rows)
+    return sql.SQL("SELECT {}, {} FROM ({}) AS x WHERE {}").format(
+        difference.identity.stored_list("x"), elements, rows, predicate
     )
 
 

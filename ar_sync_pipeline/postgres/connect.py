@@ -1,4 +1,4 @@
-"""Connections whose text forms, time zone and time-outs do not depend on the server's settings."""
+"""Connections that depend on no setting of the server, and say in one sentence what is wrong."""
 
 from __future__ import annotations
 
@@ -16,20 +16,13 @@ from ar_sync_pipeline.postgres.errors import (
     DatabaseRefusedError,
     DatabaseUnreachableError,
 )
+from ar_sync_pipeline.postgres.pooler import refuse_transaction_pooling
+from ar_sync_pipeline.postgres.session_settings import set_up_session
+
+__all__ = ["Connection", "connect", "database_label", "is_of_the_server"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# Digests and staging depend on one text form per value, whatever the role's defaults are
-# (PostgreSQL manual, 19.11 "Client Connection Defaults").
-_SESSION = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, YMD",
-    "IntervalStyle": "postgres",
-    "bytea_output": "hex",
-    "extra_float_digits": "1",
-    "statement_timeout": "0",
-    "max_parallel_workers_per_gather": "0",
-}
 _TRANSPORT = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -41,7 +34,7 @@ _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53300", "55P03", "25P03", "25P04"})
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
-    r"|permission denied|is not permitted"
+    r"|permission denied|is not permitted|unsupported startup parameter|no such (database|user)"
 )
 
 
@@ -64,17 +57,21 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
     Raises:
         DatabaseUnreachableError: no server there, or the connection broke inside the block.
         DatabaseFailedError: the server gave up a statement inside the block.
-        DatabaseRefusedError: the server refused the role, password or database, or the role
-            lacks a right that a statement inside the block needs.
+        DatabaseRefusedError: the server refused the role, password or database, the role
+            lacks a right that a statement inside the block needs, or a pooler is in between that
+            does not lend whole sessions.
     """
-    connection = _open(url, application, autocommit)
+    label = database_label(url)
+    connection = _open(url, application)
     with connection:
-        _set_search_path(connection)
         try:
+            set_up_session(connection)
+            refuse_transaction_pooling(connection, lambda: _open(url, application), label)
+            connection.autocommit = autocommit
             yield connection
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
             # Looked at before the connection is closed: afterwards every error looks like a break.
-            raise _failure(error, connection, database_label(url)) from error
+            raise _failure(error, connection, label) from error
 
 
 def is_of_the_server(error: psycopg.Error, connection: Connection) -> bool:
@@ -101,9 +98,13 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
         )
     message = error.diag.message_primary or _first_line(error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        # The only refusal that row_security = off makes; it has no code of its own.
+        hidden = "row-level security" in message
         return DatabaseRefusedError(
             f"the database {label} refused a statement ({message})",
-            remedy="grant the right to the role in the URL",
+            remedy="let an administrator run ALTER ROLE ... BYPASSRLS for the role in the URL"
+            if hidden
+            else "grant the right to the role in the URL",
         )
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",
@@ -111,50 +112,19 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
     )
 
 
-@contextmanager
-def default_search_path(connection: Connection) -> Iterator[None]:
-    """For the length of a block, resolve names as the application's own sessions do.
-
-    Functions in triggers, constraints and index expressions may rely on the search path of the
-    role or the database. All names in the product's own statements are qualified.
-    """
-    connection.execute(
-        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), false)"
-    )
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
-
-
-def _set_search_path(connection: Connection) -> None:
-    """Keep the session's own search path aside: types and expressions are printed in full."""
-    connection.execute(
-        "SELECT set_config('ar_sync.search_path', current_setting('search_path'), false),"
-        " set_config('search_path', 'pg_catalog', false)"
-    )
-    if not connection.autocommit:
-        connection.commit()
-
-
-def _open(url: str, application: str, autocommit: bool) -> Connection:
-    options = " ".join(
-        f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _SESSION.items()
-    )
+def _open(url: str, application: str) -> Connection:
     given = conninfo_to_dict(url)
     merged = {**_TRANSPORT, **{k: v for k, v in given.items() if v is not None}}
-    merged["options"] = f"{given.get('options') or ''} {options}".strip()
     merged["application_name"] = f"ar_sync {application}"
     merged["client_encoding"] = "UTF8"
     try:
-        return psycopg.connect(**merged, autocommit=autocommit)  # type: ignore[arg-type]
+        return psycopg.connect(**merged, autocommit=True)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         label = database_label(url)
         if _REFUSED.search(str(error)):
             raise DatabaseRefusedError(
                 f"the database {label} refused the connection ({_first_line(error)})",
-                remedy="check the role, password and database name in the URL",
+                remedy="check the role, password, database name and options in the URL",
             ) from error
         raise DatabaseUnreachableError(
             f"the database {label} cannot be reached ({_first_line(error)})",

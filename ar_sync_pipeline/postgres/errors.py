@@ -17,12 +17,24 @@ class DatabaseFailedError(TransientError):
     """The server gave a statement up: a deadlock, a time-out, a full disk, a shutdown."""
 
 
+class LockWaitError(TransientError):
+    """A lock could not be had in time: another session holds it."""
+
+
+class BlockingEndedError(TransientError):
+    """Another session waited for a lock of ours for too long, so our work was ended."""
+
+
 class SchemaError(TerminalError):
     """A table lacks something that copying needs, such as a primary key."""
 
 
 class SchemaMismatchError(ParkedError):
     """An archive does not fit the receiver's tables; it will after a migration."""
+
+
+class LedgerOfAnotherCatalogError(TerminalError):
+    """The receiver's database keeps the ledger of another catalog."""
 
 
 class LoadInProgressError(TransientError):

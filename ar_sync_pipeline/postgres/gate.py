@@ -1,22 +1,18 @@
 """The schema gate: does an archive fit the receiver's tables?
 
-It compares all that a merge relies on: columns and types, the labels of enums, the checks of domains,
-the key by which rows are told apart, and every unique key of the receiver, which must hold at the
-sender too.
+It compares all that a merge relies on: columns and types, the labels of enums, the checks of
+domains, and the key by which rows are told apart. Other unique keys are compared where a merge
+meets them: rows may satisfy a key that only the receiver has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import permutations
 
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
-
-_MOST_COLUMNS = 4
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
@@ -61,7 +57,7 @@ def schema_mismatches(
 
 
 def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
-    mismatches = _key_mismatches(shipped, catalog, held)
+    mismatches = _key_mismatches(shipped, held)
     own = catalog.rules(held.name).receiver_columns
     for column in shipped.columns:
         there = held.column(column.name)
@@ -95,53 +91,17 @@ def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts
     return mismatches
 
 
-def _key_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+def _key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
     key = set(shipped.primary_key)
     usable = [
         unique
         for unique in held.unique_keys
         if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
     ]
-    mismatches = []
     if key and not any(set(unique.plain) == key for unique in usable):
-        mismatches.append(
-            f"{held.name} has no unique key ({', '.join(shipped.primary_key)}) at the receiver"
-        )
-    if shipped.unique_keys is None:
-        return mismatches
-    own = {*catalog.rules(held.name).receiver_columns}
-    own |= {column.name for column in held.columns} - {column.name for column in shipped.columns}
-    return mismatches + [
-        f"{held.name} has {unique.name}, {unique.definition}, at the receiver and not at the sender"
-        for unique in held.unique_keys
-        if not own & set(unique.uses) and not _follows(unique, shipped.unique_keys)
-    ]
-
-
-def _follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
-    """Whether a unique key of the receiver holds wherever the sender's hold.
-
-    The same definition does, and so does a unique key over fewer of its columns.
-    """
-    if unique.definition in definitions:
-        return True
-    if not unique.plain or unique.exclusion:
-        return False
-    return any(
-        replace(
-            unique,
-            elements=tuple(unique.elements[i] for i in chosen),
-            operators=tuple(unique.operators[i] for i in chosen),
-            collations=tuple(unique.collations[i] for i in chosen),
-            predicate=predicate,
-            nulls_distinct=nulls_distinct,
-        ).definition
-        in definitions
-        for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
-        for chosen in permutations(range(len(unique.plain)), size)
-        for predicate in {unique.predicate, None}
-        for nulls_distinct in {unique.nulls_distinct, False}
-    )
+        columns = ", ".join(shipped.primary_key)
+        return [f"{held.name} has no unique key ({columns}) at the receiver"]
+    return []
 
 
 def _type_mismatches(

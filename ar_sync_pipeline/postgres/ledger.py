@@ -17,11 +17,12 @@ import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import LoadInProgressError
+from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError, LoadInProgressError
 
 LEDGER_SCHEMA = "ar_sync"
 _LOAD_LOCK = 7_017_250_917_033_000
@@ -59,6 +60,29 @@ def ensure_ledger(connection: Connection) -> None:
             if schema is None:
                 connection.execute("CREATE SCHEMA ar_sync")
             connection.execute(_TABLES)
+
+
+def claim_ledger(connection: Connection, catalog_name: str) -> None:
+    """Make the ledger where it is missing, for one catalog only.
+
+    Two catalogs that share a ledger would each take the other's archives for their own chain.
+
+    Raises:
+        LedgerOfAnotherCatalogError: it is another catalog's.
+    """
+    ensure_ledger(connection)
+    connection.execute(
+        "INSERT INTO ar_sync.replicated_catalog (name) VALUES (%s) ON CONFLICT DO NOTHING",
+        [catalog_name],
+    )
+    row = connection.execute("SELECT name FROM ar_sync.replicated_catalog").fetchone()
+    if row is not None and row[0] != catalog_name:
+        raise LedgerOfAnotherCatalogError(
+            f"the ledger of this database is that of the catalog {printable(row[0])}, and"
+            f" AR_SYNC_CATALOG is the catalog {printable(catalog_name)}",
+            remedy="give each catalog a receiver database of its own; if the catalog was only"
+            " renamed, run UPDATE ar_sync.replicated_catalog SET name = the new name",
+        )
 
 
 @contextmanager
@@ -172,7 +196,7 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
 
 # Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
 # SCHEMA), which the role of a schema made by an administrator need not have.
-_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.allowed_archive')"
+_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.replicated_catalog')"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     archive_id   uuid PRIMARY KEY,
@@ -193,6 +217,12 @@ CREATE TABLE IF NOT EXISTS ar_sync.allowed_archive (
     allowed_by  text NOT NULL,
     allowed_at  timestamptz NOT NULL
 );
+CREATE TABLE IF NOT EXISTS ar_sync.replicated_catalog (
+    only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
+    name     text NOT NULL
+);
+COMMENT ON TABLE ar_sync.replicated_catalog IS
+    'The catalog whose archives this ledger records';
 COMMENT ON TABLE ar_sync.allowed_archive IS
     'Archives that an operator let through the delete guard, with who and when';
 CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);

@@ -45,6 +45,11 @@ def remember_media(connection: Connection, manifest: Manifest) -> None:
             for entry in manifest.media:
                 copy.write_row((entry.path, entry.size_bytes, entry.sha256))
         cursor.execute(_MERGE, [manifest.snapshot_at])
+        if manifest.media_omitted:
+            # What could not be read at the sender is there all the same.
+            cursor.execute(_KEEP_FILES, [manifest.snapshot_at, list(manifest.media_omitted)])
+            folders = [name for name in manifest.media_omitted if name.endswith("/")]
+            cursor.execute(_KEEP_FOLDERS, [manifest.snapshot_at, folders])
     connection.execute("DROP TABLE pg_temp.ar_sync_listed")
 
 
@@ -94,4 +99,13 @@ SELECT path, size_bytes, sha256, %s FROM pg_temp.ar_sync_listed
 ON CONFLICT (path) DO UPDATE SET
     size_bytes = excluded.size_bytes, sha256 = excluded.sha256, listed_at = excluded.listed_at
 WHERE known.listed_at <= excluded.listed_at
+"""
+
+_KEEP_FILES = """
+UPDATE ar_sync.media_file SET listed_at = greatest(listed_at, %s) WHERE path = ANY(%s)
+"""
+
+_KEEP_FOLDERS = """
+UPDATE ar_sync.media_file AS known SET listed_at = greatest(listed_at, %s)
+FROM unnest(%s::text[]) AS omitted (folder) WHERE starts_with(known.path, omitted.folder)
 """

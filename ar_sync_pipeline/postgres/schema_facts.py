@@ -38,12 +38,14 @@ def read_tables(
         tables = cursor.execute(queries.TABLES, arguments).fetchall()
         tables = [row for row in tables if wanted(row["name"])]
         arguments["tables"] = [row["oid"] for row in tables]  # type: ignore[assignment]
+        sizes = cursor.execute(queries.SIZES, arguments).fetchall()
+        size_bytes = {row["oid"]: row["size_bytes"] for row in sizes}
         columns = _by_table(cursor.execute(queries.COLUMNS, arguments).fetchall())
         keys = _by_table(cursor.execute(queries.UNIQUE_KEYS, arguments).fetchall())
         references = _by_table(cursor.execute(queries.FOREIGN_KEYS, arguments).fetchall())
     return {
         row["name"]: _table_facts(
-            row,
+            row | {"size_bytes": size_bytes.get(row["oid"], 0)},
             columns.get(row["oid"], []),
             keys.get(row["oid"], []),
             references.get(row["oid"], []),
@@ -122,6 +124,8 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
         row["always_identity"],
         (row["collation_schema"], row["collation_name"]) if row["collation_name"] else None,
         row["binary"],
+        row["expression"] or "",
+        tuple(row["computed_from"] or ()),
     )
 
 

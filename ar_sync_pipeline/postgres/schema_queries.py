@@ -17,7 +17,6 @@ SELECT c.oid::bigint AS oid,
        n.nspname AS schema,
        c.relname AS relname,
        c.relkind = 'p' AS partitioned,
-       pg_table_size(c.oid) AS size_bytes,
        ARRAY(SELECT p FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
               WHERE NOT has_table_privilege(c.oid, p)) AS denied,
        CASE WHEN row_security_active(c.oid) THEN coalesce(
@@ -30,6 +29,14 @@ SELECT c.oid::bigint AS oid,
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
  ORDER BY n.nspname <> %(schema)s, n.nspname, c.relname
+"""
+
+# pg_table_size() locks the table for a moment, so it is asked of the wanted ones only.
+SIZES = """
+SELECT t.oid::bigint AS oid,
+       coalesce((SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(t.oid) AS p),
+                pg_table_size(t.oid), 0)::bigint AS size_bytes
+  FROM unnest(%(tables)s::bigint[]::oid[]) AS t(oid)
 """
 
 COLUMNS = """
@@ -61,7 +68,15 @@ SELECT a.attrelid::bigint AS table,
        l.collname AS collation_name,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
-         AS binary
+         AS binary,
+       CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS expression,
+       CASE WHEN a.attgenerated <> '' THEN
+         (SELECT json_agg(b.attname ORDER BY b.attnum)
+            FROM pg_depend g JOIN pg_attribute b
+              ON b.attrelid = a.attrelid AND b.attnum = g.refobjsubid
+           WHERE g.classid = 'pg_attrdef'::regclass AND g.objid = d.oid
+             AND g.refclassid = 'pg_class'::regclass AND g.refobjid = a.attrelid
+             AND b.attnum > 0 AND b.attnum <> a.attnum) END AS computed_from
   FROM pg_attribute a
   JOIN pg_type y ON y.oid = a.atttypid
   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

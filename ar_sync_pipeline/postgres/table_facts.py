@@ -38,6 +38,8 @@ class ColumnFacts:
         sequence: schema and name of the sequence that fills it.
         always_identity: ``GENERATED ALWAYS AS IDENTITY``: PostgreSQL refuses to update it.
         collation: schema and name, where it is not the default of the type.
+        expression: SQL over bare columns, of a generated column.
+        computed_from: the columns of that expression.
         binary: its type has binary input and output, all parts of it.
     """
 
@@ -50,6 +52,8 @@ class ColumnFacts:
     always_identity: bool = False
     collation: tuple[str, str] | None = None
     binary: bool = True
+    expression: str = ""
+    computed_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

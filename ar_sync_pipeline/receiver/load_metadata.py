@@ -75,8 +75,15 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
         **seconds_by_phase(report.seconds),
+        **_fired(report),
         "rows_by_table": _rows_as_table(plans, catalog),
     }
+
+
+def _fired(report: LoadReport) -> dict[str, str]:
+    """Triggers at the receiver that fired for replicated rows; nothing where none did."""
+    fired = sorted({name for archive in report.loaded for name in archive.fired})
+    return {"triggers_fired": ", ".join(fired)} if fired else {}
 
 
 def _position(report: LoadReport, now: datetime) -> dict[str, Any]:

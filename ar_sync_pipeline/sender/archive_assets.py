@@ -16,7 +16,8 @@ from ar_sync_pipeline.sync.dump.publish import publish_archive
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names.",
-    ArchiveKind.PARTIAL: "Media files that the window's rows name, and those that changed in it.",
+    ArchiveKind.PARTIAL: "Media files that the window's rows name, and those that changed in it:"
+    " of these what the receiver is not known to have.",
 }
 _ARCHIVE = {
     ArchiveKind.COMPLETE: "The newest complete archive, in the receiver's spool under its final"

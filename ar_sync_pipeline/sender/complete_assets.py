@@ -84,7 +84,10 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
                 site.clock,
                 since=start.acknowledged,
                 after=start.after,
+                max_blocking_seconds=site.settings.max_blocking_seconds,
             )
+        for sentence in dump.references_out:
+            context.log.warning("%s.", sentence)
         found = {table.name: table for table in dump.tables}
         for table, key in keys.items():
             if table in found:

@@ -148,7 +148,14 @@ def _dump(
         since=start.since,
         after=start.after,
     )
-    dump = dump_partial(site.url, site.catalog, build, site.clock, request)
+    dump = dump_partial(
+        site.url,
+        site.catalog,
+        build,
+        site.clock,
+        request,
+        max_blocking_seconds=site.settings.max_blocking_seconds,
+    )
     if dump.since is None:
         context.log.warning(
             "No point is known from which to carry every change: the window alone counts, and the"
@@ -158,7 +165,7 @@ def _dump(
         context.log.warning(
             "Changes in these large tables may wait for the next complete: %s. Grant"
             " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
-            " true in the catalog.",
+            " true in the catalog; after a migration of such a table start a complete_dump.",
             ", ".join(dump.blind_tables),
         )
     return dump

@@ -75,13 +75,16 @@ def referenced_metadata(
 
 
 def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
-    """Files, bytes, and the names that could not be found."""
+    """Files, bytes, names that could not be found, and files that are not sent as they are now."""
     return {
         "files": len(bundle.entries),
         "size_bytes": bundle.size_bytes,
         "missing_files": len(bundle.missing),
         "refused_names": len(bundle.refused),
+        "omitted_files": len(bundle.omitted),
+        "files_that_the_receiver_has": bundle.held,
         "seconds": round(bundle.seconds, 3),
+        **({"omitted": _names(bundle.omitted)} if bundle.omitted else {}),
     }
 
 
@@ -90,7 +93,7 @@ def lost_names(bundle: MediaBundle) -> dict[str, Any]:
     lost = [*((name, "no such file") for name in bundle.missing), *bundle.refused]
     if not lost:
         return {}
-    return {"names": markdown_table(("name", "problem"), [(f"`{n}`", p) for n, p in lost[:_SHOWN]])}
+    return {"names": _names(lost)}
 
 
 def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, Any]:
@@ -107,6 +110,7 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
         "compression_ratio": _ratio(manifest.tables),
         "media_files": len(manifest.media),
         "media_bytes": sum(entry.size_bytes for entry in manifest.media),
+        "media_omitted": len(manifest.media_omitted),
         **seconds_by_phase(archive.seconds),
         "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),
         "resumed_bytes": transfer.resumed_bytes,
@@ -117,6 +121,12 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
         "archive_id": str(manifest.archive_id),
         "rows_by_table": _rows_as_table(manifest.tables, catalog),
     }
+
+
+def _names(
+    pairs: Sequence[tuple[str, str]],
+) -> dg.MarkdownMetadataValue | str:
+    return markdown_table(("name", "problem"), [(f"`{n}`", p) for n, p in pairs[:_SHOWN]])
 
 
 def _rows_as_table(

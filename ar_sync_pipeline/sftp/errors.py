@@ -19,7 +19,8 @@ TerminalError                   a person has to act
 ├── KnownHostsError             the file of pinned host keys cannot be used
 ├── UnknownHostKeyError         no key of this server is pinned
 ├── ChangedHostKeyError         another key is pinned, or this one is revoked
-├── IncompatibleServerError     no common algorithm, or no SFTP
+├── IncompatibleServerError     no common algorithm
+│   └── NoSftpError             the account is let in, and SFTP does not start for it
 ├── LoginRefusedError           the server does not accept this user with this key
 ├── RemoteNameError             a name that is not allowed over there
 ├── RemoteFileTooLargeError     a small file that is not small
@@ -98,7 +99,11 @@ class ChangedHostKeyError(TerminalError):
 
 
 class IncompatibleServerError(TerminalError):
-    """The server shares no algorithm with this client, or offers no SFTP."""
+    """The server shares no algorithm with this client."""
+
+
+class NoSftpError(IncompatibleServerError):
+    """The server lets the account in and then starts something else than SFTP, or nothing."""
 
 
 class LoginRefusedError(TerminalError):

@@ -1,4 +1,4 @@
-"""The steps from a host's name to an SFTP channel, each with its own error.
+"""The steps from a host's name to a login, each with its own error; `starting` is the next one.
 
 Every step is short and bounded by a socket time-out or by the session's watchdog; `session` runs
 them, `probe` times them. The order of authentication is the project's own rather than that of
@@ -56,8 +56,6 @@ _TCP_OPTIONS = {
 _KEEPALIVE_SECONDS = 15
 # Waits inside paramiko; the watchdog's limit for the whole opening is the one that counts.
 _STEP_SECONDS = 30
-# paramiko's thread notices a hang-up a moment after the call that failed by it.
-_LAST_WORDS_SECONDS = 0.2
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -161,7 +159,7 @@ def handshake(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko
     try:
         transport.start_client(timeout=_STEP_SECONDS)
         if not transport.initial_kex_done:
-            raise _silent(endpoint, "key exchange")
+            raise hung_up(endpoint, "key exchange")
     except IncompatiblePeer as error:
         raise IncompatibleServerError(
             f"{endpoint.host} port {endpoint.port} shares no algorithm with this client ({error})",
@@ -236,9 +234,13 @@ def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramik
     try:
         further = transport.auth_publickey(endpoint.user, key)
     except paramiko.AuthenticationException as error:
-        # The same class tells a refusal, a silent server and one that hung up.
+        # The same class tells a refusal, a silent server, one that hung up, and one that let the
+        # user in and hung up then.
+        handler = transport.auth_handler
+        if handler is not None and handler.is_authenticated():
+            return True
         if not transport.is_active() or "timeout" in str(error):
-            raise _silent(endpoint, "login") from error
+            raise hung_up(endpoint, "login") from error
         return False
     if further:
         raise LoginRefusedError(
@@ -249,42 +251,10 @@ def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramik
     return True
 
 
-def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko.SFTPClient:
-    """Open the SFTP subsystem.
-
-    Raises:
-        IncompatibleServerError: if the account has none.
-        ConnectionLostError: if the server hung up.
-    """
-    try:
-        channel = transport.open_session(timeout=_STEP_SECONDS)
-        return _start_subsystem(endpoint, transport, channel)
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        transport.join(_LAST_WORDS_SECONDS)
-        if transport.is_active():
-            raise
-        # What sshd does after a good login if it refuses the account's root folder.
-        raise _silent(endpoint, "the start of SFTP") from error
-
-
-def _start_subsystem(
-    endpoint: SftpEndpoint, transport: paramiko.Transport, channel: paramiko.Channel
-) -> paramiko.SFTPClient:
-    try:
-        channel.invoke_subsystem("sftp")
-    except paramiko.SSHException as error:
-        if not transport.is_active():
-            raise
-        raise IncompatibleServerError(
-            f"{endpoint.label} was let in but offers no SFTP",
-            remedy="configure Subsystem sftp internal-sftp in the receiver's sshd_config",
-        ) from error
-    return paramiko.SFTPClient(channel)
-
-
-def _silent(endpoint: SftpEndpoint, step: str) -> ConnectionLostError:
+def hung_up(endpoint: SftpEndpoint, step: str) -> ConnectionLostError:
+    """The error of a server that ends the connection, or says nothing, in the middle of a step."""
     return ConnectionLostError(
         f"{endpoint.host} port {endpoint.port} hung up or kept silent during {step}",
-        remedy="nothing if it passes; else see the receiver's sshd log (a chroot folder must"
-        " belong to root, MaxStartups limits connections)",
+        remedy="nothing if it passes; else see the receiver's sshd log (MaxStartups limits"
+        " connections)",
     )

@@ -88,7 +88,8 @@ class StepRecord:
         started, found = time.monotonic(), list[Finding]()
         try:
             yield found
-        except ArSyncError:
+        except Exception:
+            # Also one that is translated farther out is a failure of this step.
             self._failed = (name, time.monotonic() - started)
             raise
         self._add(name, time.monotonic() - started, found[0])

@@ -8,15 +8,14 @@ import socket
 import stat
 import time
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import paramiko
 from paramiko.sftp import SFTPError
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sftp import opening, protocol
+from ar_sync_pipeline.sftp import opening, protocol, starting
 from ar_sync_pipeline.sftp.errors import (
     ConnectionLostError,
     ReceiverDiskFullError,
@@ -25,6 +24,7 @@ from ar_sync_pipeline.sftp.errors import (
     SpoolNotWritableError,
 )
 from ar_sync_pipeline.sftp.known_hosts import load_known_hosts
+from ar_sync_pipeline.sftp.limits import OpeningStep, SessionLimits
 from ar_sync_pipeline.sftp.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+
+__all__ = ["OpeningStep", "SessionLimits", "SftpSession", "connection_lost", "open_session"]
 
 # All that paramiko raises on purpose; an undecodable text of the server is a UnicodeError.
 _FAILURES = (OSError, EOFError, SFTPError, paramiko.SSHException, UnicodeError)
@@ -41,50 +43,8 @@ _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.
 _FULL_BELOW_BYTES = protocol.UNDER_WAY_BYTES
 _SIGN_OF_LIFE_SECONDS = 15
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.001, 0.1
-
-
-class OpeningStep(StrEnum):
-    """The steps of opening a session, in their order, as a person reads them."""
-
-    RESOLVE = "resolve"
-    CONNECT = "connect"
-    HOST_KEY = "host key"
-    LOGIN = "login"
-    SFTP = "sftp"
-
-
-@dataclass(frozen=True)
-class SessionLimits:
-    """How long each part of a session may take.
-
-    Attributes:
-        resolve_seconds: for the host's address.
-        connect_seconds: for a TCP connection, all addresses together.
-        opening_seconds: from the host's name to an open SFTP channel, all together.
-        silence_seconds: for any later call without progress; the kernel's own limit for a dead
-            network is 60 s too, this one also covers a server that is alive but frozen.
-        disk_bytes_per_second: slowest disk for which the server's fsync is waited.
-        whole_seconds: for everything that is done in the open session, together; None: no limit,
-            since an upload may rightly take hours.
-    """
-
-    resolve_seconds: float = 10
-    connect_seconds: float = 10
-    opening_seconds: float = 30
-    silence_seconds: float = 60
-    disk_bytes_per_second: float = 5_000_000
-    whole_seconds: float | None = None
-
-    def within(self, seconds: float) -> Self:
-        """These limits, shortened so that opening and one silence end within so many seconds."""
-        share = seconds / (self.opening_seconds + self.silence_seconds)
-        if share >= 1:
-            return self
-        return replace(
-            self,
-            opening_seconds=share * self.opening_seconds,
-            silence_seconds=share * self.silence_seconds,
-        )
+# Behind a login that ended in a hang-up; a cut line or a restarted server is not met three times.
+_PAUSES_AFTER_HANG_UP_SECONDS = (0.5, 1.5)
 
 
 class SftpSession:
@@ -226,13 +186,14 @@ class SftpSession:
         """Rename atomically; ``target`` must not exist, which the caller has to have checked.
 
         ``posix-rename@openssh.com`` where it is offered: SFTP version 3's own rename is a link
-        and an unlink in OpenSSH, so for an instant the file has both names.
+        and an unlink in OpenSSH, so for an instant the file has both names. A server that denies
+        the extension is asked for its own rename, whose answer is the one that counts.
         """
         with self.calling("renaming to", target):
             try:
                 self.client.posix_rename(str(source), str(target))
-            except OSError as error:
-                if not _is_unsupported(error):
+            except (OSError, SFTPError) as error:
+                if not self._denies_extension(error):
                     raise
                 self.client.rename(str(source), str(target))
 
@@ -241,24 +202,44 @@ class SftpSession:
         with self.calling("asking for the limits of", path):
             try:
                 return protocol.write_block_bytes(self.client)
-            except OSError:
-                if not self.transport.is_active():
+            except (OSError, SFTPError) as error:
+                if not self._denies_extension(error):
                     raise
                 return protocol.WRITE_BLOCK_BYTES
 
     def sync(self, handle: bytes, path: PurePosixPath, size_bytes: int) -> bool:
-        """Have the server flush a file to its disk; False if it does not offer that."""
+        """Have the server flush a file to its disk; False if it does not offer or allow that.
+
+        A bare "Failure" may be either the disk's or that of a server which denies the extension.
+        A disk's failure is told once for an open file (fsync(2)), so a second one means the latter.
+        """
         limits = self.limits
         allowed = limits.silence_seconds + size_bytes / limits.disk_bytes_per_second
         with self.calling("flushing", path, total_seconds=allowed):
             try:
-                pipe = protocol.start_sync(self.client, handle)
-                self.wait_for(lambda: channel_has_news(self.client.get_channel()), allowed)
-                protocol.confirm_sync(pipe)
-            except OSError as error:
-                if not _is_unsupported(error):
+                self._flush(handle, allowed)
+            except (OSError, SFTPError) as error:
+                if not self._denies_extension(error):
+                    raise
+                denied_plainly = isinstance(error, PermissionError) or _is_unsupported(error)
+                if not denied_plainly and self._fails_by_its_disk(handle, path, allowed):
                     raise
                 return False
+        return True
+
+    def _flush(self, handle: bytes, allowed_seconds: float) -> None:
+        pipe = protocol.start_sync(self.client, handle)
+        self.wait_for(lambda: channel_has_news(self.client.get_channel()), allowed_seconds)
+        protocol.confirm_sync(pipe)
+
+    def _fails_by_its_disk(self, handle: bytes, path: PurePosixPath, allowed: float) -> bool:
+        space = self._space(path.parent)
+        if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
+            return True
+        try:
+            self._flush(handle, allowed)
+        except (OSError, SFTPError) as error:
+            return not self._denies_extension(error)
         return True
 
     @contextmanager
@@ -291,10 +272,17 @@ class SftpSession:
     def _space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
         try:
             return protocol.file_system_space(self.client, str(path))
-        except OSError as error:
-            if not _is_unsupported(error):
+        except (OSError, SFTPError) as error:
+            if not self._denies_extension(error):
                 raise
             return None
+
+    def _denies_extension(self, error: Exception) -> bool:
+        """Whether a living server said no to an extension, with whatever status it has for that.
+
+        OpenSSH answers "Permission denied" to one that ``-P`` forbids, others "Failure".
+        """
+        return not isinstance(error, FileNotFoundError) and not self._is_dead(error)
 
     def _is_dead(self, error: Exception) -> bool:
         channel = self.client.get_channel()
@@ -375,9 +363,9 @@ def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> 
     )
 
 
-def _is_unsupported(error: OSError) -> bool:
+def _is_unsupported(error: Exception) -> bool:
     # paramiko turns SSH_FX_OP_UNSUPPORTED into an OSError with nothing but the server's text.
-    return error.errno is None and _UNSUPPORTED_TEXT.search(str(error)) is not None
+    return _UNSUPPORTED_TEXT.search(str(error)) is not None
 
 
 def _observe_nothing(_step: OpeningStep) -> AbstractContextManager[object]:
@@ -402,6 +390,20 @@ def open_session(
         ArSyncError: one of `ar_sync_pipeline.sftp.errors`, for every way in which it can fail.
     """
     limits = limits or SessionLimits()
+    again = replace(limits, opening_seconds=limits.opening_seconds / 2)
+    with _open_once(
+        endpoint, limits, observe, on_hang_up=lambda: _require_hang_up(endpoint, again)
+    ) as session:
+        yield session
+
+
+@contextmanager
+def _open_once(
+    endpoint: SftpEndpoint,
+    limits: SessionLimits,
+    observe: Callable[[OpeningStep], AbstractContextManager[object]] = _observe_nothing,
+    on_hang_up: Callable[[], None] = lambda: None,
+) -> Iterator[SftpSession]:
     key, known = endpoint.load_private_key(), load_known_hosts(endpoint.known_hosts)
     end = time.monotonic() + limits.opening_seconds
     with observe(OpeningStep.RESOLVE):
@@ -414,31 +416,56 @@ def open_session(
     transport = opening.new_transport(connection, pinned)
     try:
         with Watchdog(lambda: _cut(connection, transport)) as watchdog:
-            with _watched_opening(endpoint, max(end - time.monotonic(), 0), watchdog):
-                with observe(OpeningStep.HOST_KEY):
+            seconds = max(end - time.monotonic(), 0)
+            with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
+                with observe(OpeningStep.HOST_KEY), _translated(endpoint, watchdog, "host key"):
                     offered = opening.handshake(endpoint, transport)
                     opening.check_host_key(endpoint, known, offered)
-                with observe(OpeningStep.LOGIN):
+                with observe(OpeningStep.LOGIN), _translated(endpoint, watchdog, "login"):
                     opening.log_in(endpoint, transport, key)
-                with observe(OpeningStep.SFTP):
-                    client = opening.open_sftp(endpoint, transport)
+                with observe(OpeningStep.SFTP), _translated(endpoint, watchdog, "start of SFTP"):
+                    try:
+                        client = starting.open_sftp(endpoint, transport)
+                    except starting.HungUpError:
+                        if watchdog.reason is None:  # else it was this side that hung up
+                            on_hang_up()
+                        raise
             yield SftpSession(endpoint, limits, transport, client, watchdog)
     finally:
         # Not the client's own close(), which sends a message and could block on a dead line.
         _cut(connection, transport)
 
 
+def _require_hang_up(endpoint: SftpEndpoint, limits: SessionLimits) -> None:
+    """Find out whether a server hangs up behind every login, or did so once.
+
+    Raises:
+        NoSftpError: it does so every time, which no retry mends.
+    """
+    for pause_seconds in _PAUSES_AFTER_HANG_UP_SECONDS:
+        time.sleep(pause_seconds)
+        try:
+            with _open_once(endpoint, limits):
+                return
+        except starting.HungUpError:
+            continue
+        except ArSyncError:
+            return
+    raise starting.hangs_up_always(endpoint)
+
+
 @contextmanager
-def _watched_opening(endpoint: SftpEndpoint, seconds: float, watchdog: Watchdog) -> Iterator[None]:
+def _translated(endpoint: SftpEndpoint, watchdog: Watchdog, step: str) -> Iterator[None]:
+    """Make one of our errors of every failure of a step, with the step's name in it."""
+    moment = f"during the step {step!r}"
     try:
-        with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
-            yield
+        yield
     except ArSyncError as error:
         if watchdog.reason is None or isinstance(error, ConnectionLostError):
             raise
-        raise connection_lost(endpoint, watchdog, "while it was being opened") from error
+        raise connection_lost(endpoint, watchdog, moment) from error
     except _FAILURES as error:
-        raise connection_lost(endpoint, watchdog, "while it was being opened") from error
+        raise connection_lost(endpoint, watchdog, moment) from error
 
 
 def _cut(connection: socket.socket, transport: paramiko.Transport) -> None:

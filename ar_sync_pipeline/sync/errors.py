@@ -26,6 +26,10 @@ class ScratchFullError(ParkedError):
     """The sender's scratch disk has no room for the archive."""
 
 
+class MediaJournalError(ParkedError):
+    """The sender's journal of media files cannot be read or written."""
+
+
 class NoArchiveError(TerminalError):
     """What an operator named is not an archive."""
 

@@ -91,6 +91,79 @@ def test_starttls_with_login(certificate: Certificate, monkeypatch: pytest.Monke
         assert len(box.mails) == 1
 
 
+@pytest.mark.parametrize("starttls", [False, True])
+def test_tls_from_the_first_byte(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch, starttls: bool
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    with smtp_server(Mailbox(), tls=certificate.context, implicit=True) as box:
+        server = MailServer(
+            "localhost", box.port, USER, PASSWORD, starttls=starttls, implicit_tls=True
+        )
+        channel(server).send(notice())
+        assert len(box.mails) == 1
+        with pytest.raises(DeliveryError, match="refuses the login"):
+            channel(replace(server, password="wrong-password")).send(notice())
+
+
+def test_tls_from_the_first_byte_is_what_port_465_speaks(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    assert MailServer("smtp.example.org", 465, starttls=True).encrypts_at_once
+    assert not MailServer("smtp.example.org", 587, starttls=True).encrypts_at_once
+    try:
+        with smtp_server(Mailbox(port=465), tls=certificate.context, implicit=True) as box:
+            channel(MailServer("localhost", 465, USER, PASSWORD)).send(notice())
+            assert len(box.mails) == 1
+    except PermissionError:
+        pytest.skip("only root may listen on port 465")
+
+
+def test_certificate_is_checked_with_tls_from_the_first_byte(certificate: Certificate) -> None:
+    with smtp_server(Mailbox(), tls=certificate.context, implicit=True) as box:
+        server = MailServer("localhost", box.port, USER, PASSWORD, implicit_tls=True)
+        with pytest.raises(DeliveryError, match="certificate that cannot be trusted"):
+            channel(server).send(notice())
+
+
+def test_server_without_tls_at_a_port_for_it_is_one_sentence(mailbox: Mailbox) -> None:
+    server = MailServer("localhost", mailbox.port, implicit_tls=True, timeout_seconds=1)
+    with pytest.raises(DeliveryError):
+        channel(server).send(notice())
+    assert mailbox.mails == []
+
+
+@pytest.mark.parametrize("without", [(), ("PLAIN",), ("LOGIN",)])
+@pytest.mark.parametrize("login", [(USER, "contraseña-ñandú"), ("señal", "\u5bc6\u7801 \u20ac")])
+def test_login_with_letters_outside_ascii(
+    certificate: Certificate,
+    monkeypatch: pytest.MonkeyPatch,
+    login: tuple[str, str],
+    without: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    with smtp_server(Mailbox(login=login), tls=certificate.context, without=without) as box:
+        server = MailServer("localhost", box.port, *login, starttls=True)
+        channel(server).send(notice())
+        assert len(box.mails) == 1
+        wrong = replace(server, password="\u00e9-wrong")
+        with pytest.raises(DeliveryError, match="refuses the login") as refused:
+            channel(wrong).send(notice())
+        assert "wrong" not in str(refused.value)
+
+
+def test_server_that_cannot_take_such_a_login_is_one_sentence(
+    certificate: Certificate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate.file))
+    both = ("PLAIN", "LOGIN")
+    with smtp_server(Mailbox(), tls=certificate.context, without=both) as box:
+        server = MailServer("localhost", box.port, USER, "contraseña", starttls=True)
+        with pytest.raises(DeliveryError, match="letters outside ASCII"):
+            channel(server).send(notice())
+
+
 def test_certificate_that_nobody_vouches_for_gets_no_login(certificate: Certificate) -> None:
     with smtp_server(Mailbox(), tls=certificate.context) as box:
         server = MailServer("localhost", box.port, USER, PASSWORD, starttls=True)

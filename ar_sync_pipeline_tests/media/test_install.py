@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -123,16 +124,78 @@ def test_a_link_under_the_files_name_is_replaced_not_written_through(
     assert outside.read_bytes() == b"keep"
 
 
-def test_a_file_or_folder_in_the_way_is_one_sentence(folder: Path) -> None:
-    (folder / "file").write_bytes(b"x")
-    (folder / "folder" / "sub").mkdir(parents=True)
+def contents(folder: Path) -> dict[str, bytes]:
+    """Files by path; what was moved aside with a * for what is random."""
+    return {
+        re.sub("aside-[0-9a-f]{8}", "aside-*", str(path.relative_to(folder))): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
-    for name in ("file/a.jpeg", "folder"):
+
+def test_a_file_that_became_a_folder_at_the_sender_and_back_is_followed(folder: Path) -> None:
+    install(folder, "a.jpeg", b"file")
+    assert install(folder, "a.jpeg/b/c.jpeg", b"within") is Outcome.MADE_ROOM
+    assert install(folder, "a.jpeg/d.jpeg", b"too") is Outcome.INSTALLED
+    assert contents(folder) == {
+        "a.jpeg.moved-aside-*": b"file",
+        "a.jpeg/b/c.jpeg": b"within",
+        "a.jpeg/d.jpeg": b"too",
+    }
+    assert install(folder, "a.jpeg", b"file again") is Outcome.MADE_ROOM
+    assert contents(folder) == {
+        "a.jpeg": b"file again",
+        "a.jpeg.moved-aside-*": b"file",
+        "a.jpeg.moved-aside-*/b/c.jpeg": b"within",
+        "a.jpeg.moved-aside-*/d.jpeg": b"too",
+    }
+
+
+def test_an_empty_folder_in_the_way_is_removed(folder: Path) -> None:
+    (folder / "a.jpeg").mkdir()
+    assert install(folder, "a.jpeg", b"x") is not Outcome.UNCHANGED
+    assert contents(folder) == {"a.jpeg": b"x"}
+
+
+def test_the_receivers_own_files_are_moved_not_deleted(folder: Path) -> None:
+    (folder / "a.jpeg" / "sub").mkdir(parents=True)
+    (folder / "a.jpeg" / "sub" / "own.txt").write_bytes(b"own")
+    (folder / "note").write_bytes(b"own too")
+    install(folder, "a.jpeg", b"x")
+    install(folder, "note/b.jpeg", b"y")
+    assert contents(folder) == {
+        "a.jpeg": b"x",
+        "a.jpeg.moved-aside-*/sub/own.txt": b"own",
+        "note.moved-aside-*": b"own too",
+        "note/b.jpeg": b"y",
+    }
+
+
+def test_a_damaged_file_moves_nothing_aside(folder: Path) -> None:
+    (folder / "a.jpeg").mkdir()
+    (folder / "a.jpeg" / "own.txt").write_bytes(b"own")
+    with pytest.raises(MediaContentError):
+        install_media(io.BytesIO(b"damaged"), make_entry("a.jpeg", b"picture"), folder)
+    assert contents(folder) == {"a.jpeg/own.txt": b"own"}
+
+
+def test_a_name_of_the_greatest_length_can_be_moved_aside(folder: Path) -> None:
+    name = "\u00f1" * 125 + ".jpg"
+    (folder / name).write_bytes(b"file")
+    assert install(folder, f"{name}/b.jpeg", b"x") is Outcome.MADE_ROOM
+    assert sorted(contents(folder).values()) == [b"file", b"x"]
+
+
+def test_a_link_or_pipe_in_the_place_of_a_folder_is_one_sentence(
+    folder: Path, tmp_path: Path
+) -> None:
+    (folder / "linked").symlink_to(tmp_path)
+    os.mkfifo(folder / "pipe")
+    for name in ("linked/a.jpeg", "pipe/a.jpeg"):
         with pytest.raises(MediaFolderError, match="stands in its way"):
             install(folder, name, b"y")
     with pytest.raises(MediaFolderError, match="No such file"):
         install(folder / "absent", "a.jpeg", b"y")
-    assert list((folder / "folder").iterdir()) == [folder / "folder" / "sub"]
 
 
 def test_a_file_larger_than_the_free_space_is_not_begun(folder: Path) -> None:

@@ -15,11 +15,11 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.export.history import comparable
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.position import read_position
-from ar_sync_pipeline.sync.dump.dump_tables import comparable
 from ar_sync_pipeline.sync.load.retention import run_retention
 from ar_sync_pipeline.sync.watch.status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute, rows

@@ -16,7 +16,7 @@ import paramiko
 import pytest
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sftp.errors import ConnectionLostError, DamagedUploadError
+from ar_sync_pipeline.sftp.errors import DamagedUploadError, NoSftpError
 from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.probe import probe
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
@@ -129,20 +129,20 @@ def test_it_has_no_shell_no_command_no_forwarding_and_no_terminal(session: SftpS
     assert session.is_folder(PurePosixPath("/")) is True
 
 
-def test_chroot_below_a_folder_that_others_may_write_is_told_as_a_hang_up(
+def test_chroot_below_a_folder_that_others_may_write_is_found_out(
     chrooted_server: ChrootedTestServer,
 ) -> None:
-    """The server closes the connection without a word; the error says where to look."""
+    """The server closes every connection without a word; the error says where to look."""
     chrooted_server.root.chmod(0o777)
     try:
         with (
-            pytest.raises(ConnectionLostError) as caught,
+            pytest.raises(NoSftpError) as caught,
             open_session(chrooted_server.endpoint()) as session,
         ):
             session.is_folder(PurePosixPath("/"))
     finally:
         chrooted_server.root.chmod(0o755)
-    assert "chroot folder must belong to root" in str(caught.value)
+    assert "ChrootDirectory, or a folder above it, does not belong to root" in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", [("ed25519",), ("ecdsa",), ("rsa", "-b", "2048")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +31,7 @@ _RIGHTS = (
     "GRANT USAGE, SELECT, UPDATE ON SEQUENCES",
 )
 
+StartSituation = Callable[[Situation, Mode], Running]
 RunSituation = Callable[[Situation, Mode], None]
 
 
@@ -46,15 +48,20 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def run_situation(situation_servers: Servers, tmp_path: Path) -> RunSituation:
+def start_situation(situation_servers: Servers, tmp_path: Path) -> StartSituation:
+    """Two empty databases, to go through a situation by hand."""
+
+    def start(situation: Situation, mode: Mode) -> Running:
+        role = loads_as(situation_servers, mode)
+        return Running(situation, mode, situation_servers, role, tmp_path)
+
+    return start
+
+
+@pytest.fixture
+def run_situation(start_situation: StartSituation) -> RunSituation:
     """Go through a situation from empty databases on."""
-
-    def run(situation: Situation, mode: Mode) -> None:
-        Running(
-            situation, mode, situation_servers, loads_as(situation_servers, mode), tmp_path
-        ).run()
-
-    return run
+    return lambda situation, mode: start_situation(situation, mode).run()
 
 
 def loads_as(servers: Servers, mode: Mode) -> str:
@@ -82,8 +89,8 @@ def _sweep(url: str) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        for role in _ROLES.values():
-            for right in _RIGHTS:
+        if connection.execute("SELECT FROM pg_default_acl").fetchall():
+            for role, right in product(_ROLES.values(), _RIGHTS):
                 revoke = right.replace("GRANT", "REVOKE", 1)
                 connection.execute(f"ALTER DEFAULT PRIVILEGES {revoke} FROM {role}".encode())
         connection.execute(_SWEEP.encode())

@@ -68,18 +68,32 @@ class Running:
         self.sites = TwoSites(self.servers.sender, self.loads_as, catalog, self.folder)
 
     def run(self) -> None:
+        """Everything, unless this mode parks something for good."""
+        try:
+            self.begin()
+            for step in self.situation.steps:
+                self.step(step)
+        except ParkedForGoodError:
+            return
+
+    def begin(self) -> None:
+        """Both servers, and the first complete between them."""
         situation = self.situation
         for url in (self.servers.sender, self.servers.receiver):
             run_sql(url, situation.both)
         run_sql(self.servers.receiver, situation.receiver)
         run_sql(self.servers.sender, situation.rows)
-        try:
-            self.step(Step(ArchiveKind.COMPLETE, may_wait=situation.first_may_wait))
-            run_sql(self.servers.receiver, situation.own)
-            for step in situation.steps:
-                self.step(step)
-        except ParkedForGoodError:
-            return
+        self.step(Step(ArchiveKind.COMPLETE, may_wait=situation.first_may_wait))
+        run_sql(self.servers.receiver, situation.own)
+
+    def partial_that_may_tell(self, sender: str) -> list[str]:
+        """Load a partial, whatever becomes of it; returns all that an operator is told."""
+        run_sql(self.servers.sender, sender)
+        self.since = watermark_of(self._dump(ArchiveKind.PARTIAL))
+        admission = self.sites.admit()
+        report = self.sites.load()
+        holes = report.chain.holes if report.chain else ()
+        return [*admission.warnings, *self._reasons(), *map(str, holes)]
 
     def step(self, step: Step) -> None:
         run_sql(self.servers.sender, step.sender)

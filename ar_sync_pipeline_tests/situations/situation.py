@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import product
 
 import pytest
 
@@ -109,6 +108,7 @@ def partial(
     receiver: str = "",
     deletes: Mapping[str, int] | None = None,
     keeps: bool = False,
+    compared: bool = True,
     waits_for: Sequence[str] = (),
     meanwhile: Sequence[Query] = (),
     then: str = "",
@@ -122,7 +122,7 @@ def partial(
         receiver,
         deletes or {},
         keeps,
-        True,
+        compared,
         waits_for,
         meanwhile,
         then,
@@ -173,8 +173,3 @@ def cases(situations: Iterable[Situation]) -> pytest.MarkDecorator:
         for mode in situation.modes
     ]
     return pytest.mark.parametrize(("situation", "mode"), pairs)
-
-
-def crossed(*choices: Iterable[str]) -> list[tuple[str, ...]]:
-    """All combinations of SQL clauses."""
-    return list(product(*choices))

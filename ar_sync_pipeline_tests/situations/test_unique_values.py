@@ -344,7 +344,7 @@ SWAPS = (
                 finds=[BOTH_NOTES],
             ),
             partial(
-                "DELETE FROM t_a WHERE id IN (5, 6);INSERT INTO t_a VALUES (20, '[57,63)')",
+                "DELETE FROM t_a WHERE id IN (5, 6);INSERT INTO t_a VALUES (20, '[57,67)')",
                 deletes={"t_a": 2},
                 finds=[BOTH_NOTES],
             ),
@@ -674,6 +674,40 @@ SWAPS = (
                 finds=[BOTH_NOTES],
             ),
         ),
+    ),
+    Situation(
+        # Its check at the end is a trigger, which a replica's session switches off.
+        "deferrable_unique_key_that_only_the_receiver_has",
+        "CREATE TABLE t_a (id int PRIMARY KEY, u text)",
+        rows=THREE,
+        receiver=HAS_MANY + "; ALTER TABLE t_a ADD CONSTRAINT only_here UNIQUE (u) DEFERRABLE",
+        own=WRITE_NOTES,
+        steps=(
+            partial(swap("u"), finds=[BOTH_NOTES]),
+            partial(
+                "UPDATE t_a SET u = 'a'",
+                waits_for=["only_here"],
+                meanwhile=[BOTH_NOTES],
+                then="ALTER TABLE t_a DROP CONSTRAINT only_here",
+                finds=[BOTH_NOTES],
+            ),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "deferrable_exclusion_that_only_the_receiver_has",
+        "CREATE TABLE t_a (id int PRIMARY KEY, during int4range)",
+        rows="INSERT INTO t_a VALUES (1, '[1,5)'), (2, '[5,9)')",
+        receiver="ALTER TABLE t_a ADD CONSTRAINT only_here EXCLUDE USING gist (during WITH &&)"
+        " DEFERRABLE INITIALLY DEFERRED",
+        steps=(
+            partial(
+                "UPDATE t_a SET during = '[4,9)' WHERE id = 2",
+                waits_for=["only_here"],
+                then="ALTER TABLE t_a DROP CONSTRAINT only_here",
+            ),
+        ),
+        modes=EVERY_MODE,
     ),
     Situation(
         "unique_key_over_a_column_of_the_receiver",

@@ -191,18 +191,36 @@ def test_sequences_follow_the_senders(filled: TwoSites) -> None:
     assert rows(filled.receiver, next_id) == rows(filled.sender, next_id)
 
 
-def test_load_that_a_trigger_alters_is_rolled_back(filled: TwoSites) -> None:
-    filled.at_receiver(
-        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$BEGIN NEW.amount := 0; RETURN NEW; END$$",
-        "CREATE TRIGGER meddle BEFORE INSERT ON app_child"
-        " FOR EACH ROW EXECUTE FUNCTION public.meddle()",
-    )
+def test_triggers_do_not_fire_for_replicated_rows(filled: TwoSites) -> None:
+    filled.at_receiver(*MEDDLING)
+    filled.complete()
+    filled.load()
+    assert equal(filled)
+
+
+def test_load_that_a_trigger_alters_is_parked_and_nothing_has_changed(filled: TwoSites) -> None:
+    filled.at_receiver(*MEDDLING, "ALTER TABLE app_child ENABLE ALWAYS TRIGGER meddle")
     path = filled.complete()
-    with pytest.raises(DigestMismatchError, match="trigger"):
-        filled.load()
+    (refusal,) = filled.load().refused
+    assert isinstance(refusal.error, DigestMismatchError)
+    assert "meddle" in str(refusal.error)
     assert rows(filled.receiver, "SELECT count(*) FROM app_parent") == [(0,)]
-    assert path.exists()
+    assert not path.exists()
+    filled.at_receiver("DROP TRIGGER meddle ON app_child")
+    filled.load()
+    assert equal(filled)
+
+
+MEDDLING = (
+    (
+        "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN NEW.amount := 0; RETURN NEW; END$$"
+    ),
+    (
+        "CREATE TRIGGER meddle BEFORE INSERT ON app_child"
+        " FOR EACH ROW EXECUTE FUNCTION public.meddle()"
+    ),
+)
 
 
 def test_d13_second_load_waits_for_the_first(filled: TwoSites) -> None:

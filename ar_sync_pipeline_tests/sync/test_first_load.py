@@ -88,7 +88,7 @@ def test_row_without_its_parent_is_refused_and_nothing_has_changed(sites: TwoSit
     before = rows(sites.receiver, DEFINITIONS)
     (refusal,) = sites.load().refused
     assert isinstance(refusal.error, LoadRefusedError)
-    assert "violates foreign key" in str(refusal.error)
+    assert "app_child_parent_id_fkey" in str(refusal.error)
     assert rows(sites.receiver, DEFINITIONS) == before
     assert rows(sites.receiver, "SELECT count(*) FROM app_parent") == [(0,)]
 

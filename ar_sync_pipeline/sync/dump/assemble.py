@@ -50,6 +50,7 @@ def assemble(
         digest_probe=dump.digest_probe,
         tables=dump.tables,
         media=media.entries,
+        media_omitted=media.omitted_names,
         migrations=dump.migrations,
         schema_fingerprint=dump.schema_fingerprint,
         types=dump.types,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -17,21 +17,26 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references
-from ar_sync_pipeline.media.errors import MediaChangedError, MediaGoneError
-from ar_sync_pipeline.media.inventory import (
-    MediaFile,
-    RefusedName,
-    hash_media,
-    resolve_references,
-    scan_media,
+from ar_sync_pipeline.export.source_tables import replicated_tables, shipped_table
+from ar_sync_pipeline.media.beneath import media_name_problem
+from ar_sync_pipeline.media.errors import (
+    MediaChangedError,
+    MediaGoneError,
+    MediaUnreadableError,
 )
+from ar_sync_pipeline.media.inventory import IS_A_FOLDER, MediaFile, OmittedMedia, hash_media
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump, shipped_table, travelling_tables
+from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection, without_ancestors
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
+_WRITTEN = "it was being written"
+_REPLACED = "it is replaced again and again"
 
 
 class MediaBundle(BaseModel):
@@ -41,7 +46,12 @@ class MediaBundle(BaseModel):
         entries: the files, each with size and sha256.
         missing: names in rows without a file at the sender.
         refused: names that cannot be those of a media file, with the reason.
+        omitted: what is in the media folder and is not sent as it is now, with the reason: links,
+            folders and special files that match a pattern, and what cannot be read or does not
+            stay as it is; these come with a later archive.
+        held: how many files are not carried because the receiver has them already.
         stamps: by path, of files that need not be hashed once more while they are sent.
+        renewed: paths of files that changed since the bundle was made, and were described anew.
         seconds: that listing and hashing took.
     """
 
@@ -50,7 +60,10 @@ class MediaBundle(BaseModel):
     entries: tuple[MediaEntry, ...]
     missing: tuple[str, ...]
     refused: tuple[tuple[str, str], ...]
+    omitted: tuple[tuple[str, str], ...] = ()
+    held: int = 0
     stamps: dict[str, FileStamp] = {}
+    renewed: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -58,48 +71,41 @@ class MediaBundle(BaseModel):
         """Bytes of all files."""
         return sum(entry.size_bytes for entry in self.entries)
 
+    @property
+    def omitted_names(self) -> tuple[str, ...]:
+        """Paths of what an archive says nothing of, as far as a manifest can name them; sorted."""
+        paths = {path for path, reason in self.omitted if reason != IS_A_FOLDER}
+        return tuple(sorted(p for p in paths if media_name_problem(p.removesuffix("/")) is None))
+
 
 def bundle_media(
     build: BuildFolder, catalog: Catalog, url: str, folder: Path, patterns: Sequence[str]
 ) -> MediaBundle:
     """List and hash the media files of the archive that a build folder holds.
 
-    A complete takes every file that matches a pattern; a partial those that its rows name, and
-    those whose mtime lies in the time that it covers. A file that a row names travels whatever
-    its pattern. A missing one is reported, not an error. One that is just being written is waited
-    for, since production does not stop for a dump.
+    A complete takes every file that matches a pattern or that a row names. A partial takes those
+    that its rows name, those whose mtime lies in the time that it covers, and those that could not
+    be sent when their time had come; of all these only what the receiver is not known to have.
+
+    No file stops the others: one that cannot be read, or is being written all the time, is named
+    and comes with a later archive. A missing one is reported.
 
     Raises:
-        MediaFolderError: the folder cannot be read.
-        MediaChangedError: a file goes on changing; the step may be tried again.
+        MediaFolderError: the folder itself cannot be read.
+        MediaJournalError: the journal beside the build folder cannot be used.
     """
     watch = Stopwatch()
     dump = build.read(TableDump)
-    refused: list[RefusedName] = []
+    chosen = MediaSelection(folder, patterns)
     if dump.window is None:
-        names: Iterable[str] = _all_references(url, catalog)
-        scanned = scan_media(folder, patterns, on_refused=refused.append)
+        chosen.scan(None)
+        chosen.add_referenced(_all_references(url, catalog))
+        bundle = _describe_all(chosen)
+        _owe(build, chosen.omitted.values())
     else:
-        names = dump.media_references
-        start = min(dump.window.start, dump.since.snapshot_at if dump.since else dump.window.start)
-        # A picture of the snapshot's last instant may get its mtime a moment later.
-        until = dump.watermark.snapshot_at + timedelta(minutes=1)
-        scanned = scan_media(
-            folder, patterns, modified_within=(start, until), on_refused=refused.append
-        )
-    files: dict[str, MediaFile] = {file.path: file for file in scanned}
-    named = resolve_references(folder, names)
-    files.update({file.path: file for file in named.found})
-    entries, stamps = _describe(files[path] for path in sorted(files))
-    gone = files.keys() - {entry.path for entry in entries}
+        bundle = _bundle_partial(build, dump, chosen)
     watch.lap("media")
-    bundle = MediaBundle(
-        entries=entries,
-        missing=tuple(sorted({*named.missing, *gone.intersection(names)})),
-        refused=tuple((r.name, r.reason) for r in (*refused, *named.refused)),
-        stamps=stamps,
-        seconds=watch.seconds["media"],
-    )
+    bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
     return bundle
 
@@ -107,73 +113,200 @@ def bundle_media(
 def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
     """Describe those files of a bundle anew that changed since; files that are gone leave it.
 
+    A file that changes a second time leaves the bundle as well, and is named: who replaces it four
+    times a second would keep the archive from being sent for ever.
+
     Args:
         member: of the archive, whose file is known to have changed.
 
     Returns:
         False if that member is none of the bundle's.
-
-    Raises:
-        MediaChangedError: a file goes on changing.
     """
     bundle = build.read(MediaBundle)
-    if member not in {entry.member for entry in bundle.entries}:
+    before = {entry.path: entry for entry in bundle.entries}
+    culprit = next((path for path, entry in before.items() if entry.member == member), None)
+    if culprit is None:
         return False
-    changed = {
-        entry.path
-        for entry in bundle.entries
-        if entry.member == member
-        or entry.path not in bundle.stamps
-        or bundle.stamps[entry.path] != settled_stamp(folder / entry.path)
+    suspects = {
+        path
+        for path in before
+        if path == culprit
+        or path not in bundle.stamps
+        or bundle.stamps[path] != settled_stamp(folder / path)
     }
-    found, stamps = _describe(
-        MediaFile(entry.path, folder, entry.size_bytes, entry.modified_at)
-        for entry in bundle.entries
-        if entry.path in changed
+    described = _Description()
+    described.add(
+        MediaFile(path, folder, before[path].size_bytes, before[path].modified_at)
+        for path in sorted(suspects)
     )
-    kept = [entry for entry in bundle.entries if entry.path not in changed]
-    old = {path: stamp for path, stamp in bundle.stamps.items() if path not in changed}
-    entries = tuple(sorted([*kept, *found], key=lambda entry: entry.path))
-    build.save(bundle.model_copy(update={"entries": entries, "stamps": old | stamps}))
+    found = {entry.path: entry for entry in described.entries}
+    changed = {path for path in found if path == culprit or found[path] != before[path]}
+    for path in changed & set(bundle.renewed):
+        described.omit(OmittedMedia(path, _REPLACED, temporary=True))
+    _owe(build, described.omitted)
+    gone = {path for path in suspects if path not in {entry.path for entry in described.entries}}
+    kept = [entry for entry in bundle.entries if entry.path not in suspects]
+    entries = tuple(sorted([*kept, *described.entries], key=lambda entry: entry.path))
+    stamps = {path: stamp for path, stamp in bundle.stamps.items() if path not in suspects}
+    stamps |= {path: stamp for path, stamp in described.stamps.items() if path not in gone}
+    build.save(
+        bundle.model_copy(
+            update={
+                "entries": entries,
+                "stamps": stamps,
+                "renewed": tuple(sorted({*bundle.renewed, *changed})),
+                "omitted": _texts([*bundle.omitted, *_pairs(described.omitted)]),
+            }
+        )
+    )
     return True
 
 
-def _describe(
-    files: Iterable[MediaFile],
-) -> tuple[tuple[MediaEntry, ...], dict[str, FileStamp]]:
-    """Hash files, those that are gone left out; with the stamps of those that have settled."""
-    entries, stamps = list[MediaEntry](), dict[str, FileStamp]()
-    for file in files:
-        # Before the hash, so that an equal stamp later vouches for it.
-        stamp = settled_stamp(file.location)
-        try:
-            entries.append(_hash_when_settled(file))
-        except MediaGoneError:
-            continue
-        if stamp is not None:
-            stamps[file.path] = stamp
-    return tuple(entries), stamps
+def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection) -> MediaBundle:
+    scratch = build.path.parent
+    with open_journal(scratch) as journal:
+        owed = journal.owed()
+    chosen.scan(_covered(dump))
+    chosen.add_referenced(dump.media_references)
+    promised = chosen.add_owed(owed)
+    with open_journal(scratch) as journal:
+        held = journal.held(dump.since)
+        have = {
+            path
+            for path, file in chosen.files.items()
+            if held.has_stamp(path, settled_stamp(file.location))
+        }
+    for path in have:
+        del chosen.files[path]
+    bundle = _describe_all(chosen)
+    with open_journal(scratch) as journal:
+        held = journal.held(dump.since)
+        known = [entry for entry in bundle.entries if held.has_content(entry)]
+        for entry in known:
+            if entry.path in bundle.stamps:
+                held.remember_stamp(entry.path, bundle.stamps[entry.path])
+        have |= {entry.path for entry in known}
+        journal.owe(chosen.omitted.values())
+        settled = {p for p, files in promised.items() if files <= have and p not in chosen.omitted}
+        journal.settle(settled | chosen.gone)
+    return bundle.model_copy(
+        update={
+            "entries": tuple(entry for entry in bundle.entries if entry.path not in have),
+            "stamps": {p: stamp for p, stamp in bundle.stamps.items() if p not in have},
+            "held": len(have),
+        }
+    )
 
 
-def _hash_when_settled(file: MediaFile) -> MediaEntry:
-    for _ in range(_TRIES - 1):
-        try:
-            return next(hash_media([file]))
-        except MediaGoneError:
-            raise
-        except MediaChangedError:
+def _covered(dump: TableDump) -> tuple[datetime, datetime]:
+    """The time of whose modifications a partial carries the files."""
+    assert dump.window is not None  # noqa: S101  of a partial
+    start = min(dump.window.start, dump.since.snapshot_at if dump.since else dump.window.start)
+    # A picture of the snapshot's last instant may get its mtime a moment later.
+    return start, dump.watermark.snapshot_at + timedelta(minutes=1)
+
+
+def _describe_all(chosen: MediaSelection) -> MediaBundle:
+    paths, folders = without_ancestors(chosen.files)
+    for path in folders:
+        chosen.omit(OmittedMedia(path, "it became a folder while it was read", temporary=True))
+    described = _Description()
+    described.add(chosen.files[path] for path in sorted(paths))
+    for item in described.omitted:
+        chosen.omit(item)
+    return MediaBundle(
+        entries=tuple(described.entries),
+        missing=tuple(sorted(chosen.missing)),
+        refused=tuple((r.name, r.reason) for r in chosen.refused),
+        omitted=_texts(_pairs(chosen.omitted.values())),
+        stamps=described.stamps,
+    )
+
+
+class _Description:
+    """Files that were hashed, with their stamps, and those that could not be."""
+
+    def __init__(self) -> None:
+        self.entries: list[MediaEntry] = []
+        self.stamps: dict[str, FileStamp] = {}
+        self.omitted: list[OmittedMedia] = []
+
+    def add(self, files: Iterable[MediaFile]) -> None:
+        """Hash files; one that is being written is tried again behind the others."""
+        again = self._hash(files)
+        for _ in range(_TRIES - 1):
+            if not again:
+                break
             time.sleep(_PAUSE_SECONDS)
-    return next(hash_media([file]))
+            again = self._hash(again)
+        for file in again:
+            self.omitted.append(OmittedMedia(file.path, _WRITTEN, temporary=True))
+        self.entries.sort(key=lambda entry: entry.path)
+
+    def omit(self, item: OmittedMedia) -> None:
+        """Take a file out again."""
+        self.entries = [entry for entry in self.entries if entry.path != item.path]
+        self.stamps.pop(item.path, None)
+        self.omitted.append(item)
+
+    def _hash(self, files: Iterable[MediaFile]) -> list[MediaFile]:
+        again = list[MediaFile]()
+        for file in files:
+            # Before the hash, so that an equal stamp later vouches for it.
+            stamp = settled_stamp(file.location)
+            try:
+                self.entries.append(next(hash_media([file])))
+            except MediaGoneError:
+                self.omitted.append(OmittedMedia(file.path, WENT_AWAY))
+                continue
+            except MediaUnreadableError as error:
+                reason = _cause(error)
+                self.omitted.append(OmittedMedia(file.path, reason, temporary=True))
+                continue
+            except MediaChangedError:
+                again.append(file)
+                continue
+            if stamp is not None:
+                self.stamps[file.path] = stamp
+        return again
+
+
+def _cause(error: MediaUnreadableError) -> str:
+    cause = error.__cause__
+    text = cause.strerror if isinstance(cause, OSError) else None
+    return f"it cannot be read ({text or 'no reason is known'})"
+
+
+def _owe(build: BuildFolder, omitted: Iterable[OmittedMedia]) -> None:
+    wanted = [item for item in omitted if item.temporary]
+    if wanted:
+        with open_journal(build.path.parent) as journal:
+            journal.owe(wanted)
+
+
+def _pairs(omitted: Iterable[OmittedMedia]) -> list[tuple[str, str]]:
+    return [(item.path, item.reason) for item in omitted]
+
+
+def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Sorted by path, one reason each; a path that no JSON can hold is spelled out."""
+    return tuple(sorted({_printable(path): reason for path, reason in pairs}.items()))
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
 
 
 def _all_references(url: str, catalog: Catalog) -> set[str]:
-    with connect(url, application="media") as connection:
-        tables = travelling_tables(connection, catalog)
-        with connection.transaction():
-            return {
-                name
-                for facts in tables.values()
-                for name in media_references(
-                    connection, shipped_table(catalog, facts), catalog.rules(facts.name)
-                )
-            }
+    names = set[str]()
+    with (
+        end_when_blocking(url, work="the list of media files") as watch,
+        connect(url, application="media") as connection,
+        watch.over(connection),
+    ):
+        for facts in replicated_tables(connection, catalog).values():
+            # A transaction each, so that no lock is kept while another table is read.
+            with connection.transaction():
+                table, rules = shipped_table(catalog, facts), catalog.rules(facts.name)
+                names.update(media_references(connection, table, rules))
+    return names

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from queue import SimpleQueue
 
 from pydantic import BaseModel, ConfigDict
 
-from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import (
     Chunk,
     Column,
@@ -22,41 +18,32 @@ from ar_sync_pipeline.archive.manifest import (
 )
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.export.definition_changes import redefined_tables
+from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
+from ar_sync_pipeline.export.history import comparable, has_traces
 from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
     Selection,
     blind_tables,
-    prepare_keys,
     reads_watermark,
     select_rows,
-    unseen_by,
 )
-from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
+from ar_sync_pipeline.export.source_tables import references_out, shipped_table
 from ar_sync_pipeline.export.table_export import (
-    ChunkQuery,
-    changed_keys_query,
     chunk_selected_rows,
     chunk_whole_table,
+    write_chunk,
 )
-from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.export.whole_tables import WholeTables
+from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
-from ar_sync_pipeline.postgres.findings import errors_of, refuse
-from ar_sync_pipeline.postgres.omissions import find_omissions
-from ar_sync_pipeline.postgres.schema_facts import (
-    read_migrations,
-    read_tables,
-    schema_fingerprint,
-)
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, read_sequences, ship
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.schema_facts import read_migrations, schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
-_HALF_OF_ALL_IDS = 2**31
+_WORK = "the dump"
 
 
 @dataclass(frozen=True)
@@ -93,6 +80,7 @@ class TableDump(BaseModel):
         blind_tables: tables of which a partial may miss changes until the next complete.
         types: of these columns.
         references: the foreign keys of the replicated tables.
+        references_out: foreign keys to tables that are not replicated, one sentence each.
         columns: that travel, of every table that does, also where no row of it came along.
         seconds: by phase: snapshot, selection (of a partial), tables.
     """
@@ -109,6 +97,7 @@ class TableDump(BaseModel):
     tables: tuple[TableManifest, ...]
     media_references: tuple[str, ...] = ()
     blind_tables: tuple[str, ...] = ()
+    references_out: tuple[str, ...] = ()
     columns: dict[str, tuple[Column, ...]] = {}
     types: tuple[TypeDefinition, ...] = ()
     references: tuple[str, ...] = ()
@@ -123,6 +112,7 @@ def dump_complete(
     *,
     since: Watermark | None = None,
     after: datetime | None = None,
+    max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
 ) -> TableDump:
     """Write every row of every table of the catalog.
 
@@ -132,240 +122,203 @@ def dump_complete(
         since: a point that the receiver is known to have; the keys of the rows that were written
             since then come along, so that it can tell what partials missed.
         after: the newest snapshot that was taken before this one.
+        max_blocking_seconds: how long another session may wait for the dump before it is ended.
 
     Raises:
+        BlockingEndedError: another session waited longer than that.
+        LockWaitError: another session holds a lock on a table.
+        TablesChangingError: migrations go on changing the tables.
         DatabaseUnreachableError: the database is not there.
-        DatabaseRefusedError: it refuses the connection.
+        DatabaseRefusedError: it refuses the connection, or hides rows from the role.
         SchemaError: a table cannot be copied.
         ScratchFullError: the disk of the build folder filled up.
     """
-    watch = Stopwatch()
+    stopwatch = Stopwatch()
     clean_members(build)
-    with room_for(build), connect(url, application="dump") as connection:
-        tables = travelling_tables(connection, catalog)
-        with take_snapshot(connection, clock, after=after) as snapshot:
-            watch.lap("snapshot")
-            since = comparable(since, snapshot.watermark)
-            export = _Export(
-                build, {n: shipped_table(catalog, f) for n, f in tables.items()}, since
-            )
-            manifests = export.run(url, snapshot, tables)
-            watch.lap("tables")
-            dump = _finish(snapshot, catalog, tables, manifests, since)
-    dump = dump.model_copy(update={"seconds": watch.seconds})
+    with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
+        start = DumpStart(url, catalog, clock, watch, after=after, workers=1)
+        with start.begin() as session:
+            stopwatch.lap("snapshot")
+            since = _usable(session, since)
+            manifests = _whole_manifests(session, catalog, build, since)
+            stopwatch.lap("tables")
+            dump = _describe(session, catalog, manifests, since)
+    dump = dump.model_copy(update={"seconds": stopwatch.seconds})
     build.save(dump)
     return dump
 
 
 def dump_partial(
-    url: str, catalog: Catalog, build: BuildFolder, clock: Clock, request: PartialRequest
+    url: str,
+    catalog: Catalog,
+    build: BuildFolder,
+    clock: Clock,
+    request: PartialRequest,
+    *,
+    max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
 ) -> TableDump:
     """Write what changed in a window or since a watermark, and all that it refers to.
 
+    Args:
+        max_blocking_seconds: how long another session may wait for the dump before it is ended.
+
     Raises:
+        BlockingEndedError: another session waited longer than that.
+        LockWaitError: another session holds a lock on a table.
+        TablesChangingError: migrations go on changing the tables.
         DatabaseUnreachableError: the database is not there.
-        DatabaseRefusedError: it refuses the connection.
+        DatabaseRefusedError: it refuses the connection, or hides rows from the role.
         SchemaError: a table cannot be copied, or the catalog names a column that is not there.
         ScratchFullError: the disk of the build folder filled up.
     """
-    watch = Stopwatch()
+    stopwatch = Stopwatch()
     clean_members(build)
-    with room_for(build), connect(url, application="dump") as connection:
-        tables = travelling_tables(connection, catalog)
-        keys = prepare_keys(connection, tables)
-        with take_snapshot(connection, clock, after=request.after) as snapshot:
-            watch.lap("snapshot")
-            since = comparable(request.since, snapshot.watermark)
-            selection = Selection(request.changed_at, since, request.look_back)
-            select_rows(connection, catalog, tables, keys, selection)
-            watch.lap("selection")
-            manifests, references = [], set[str]()
-            for name, facts in tables.items():
-                table = shipped_table(catalog, facts)
-                chunks = chunk_selected_rows(connection, table, keys[name])
-                if chunks:
-                    written = [_write(connection, build, table, n, c) for n, c in enumerate(chunks)]
-                    manifests.append(_manifest(connection, facts, table, written))
-                    rules = catalog.rules(name)
-                    references.update(media_references(connection, table, rules, keys[name]))
-            dump = _finish(snapshot, catalog, tables, manifests, since)
-    watch.lap("tables")
-    dump = dump.model_copy(
-        update={
-            "window": request.window,
-            "media_references": tuple(sorted(references)),
-            "tables": tuple(
-                table.model_copy(
-                    update={
-                        "covers_since": since is not None
-                        and reads_watermark(catalog, tables[table.name])
-                    }
-                )
-                for table in dump.tables
-            ),
-            "blind_tables": blind_tables(catalog, tables, since),
-            "seconds": watch.seconds,
-        }
-    )
+    with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
+        start = DumpStart(url, catalog, clock, watch, after=request.after, with_keys=True)
+        with start.begin() as session:
+            stopwatch.lap("snapshot")
+            found = _PartialRows(session, catalog, build, request, _usable(session, request.since))
+            found.select()
+            stopwatch.lap("selection")
+            manifests = found.write()
+            dump = _describe(session, catalog, manifests, found.since)
+    stopwatch.lap("tables")
+    dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     build.save(dump)
     return dump
 
 
-def travelling_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
-    """The sender's tables that the catalog lets travel, by name.
+def _usable(session: DumpSession, since: Watermark | None) -> Watermark | None:
+    """The watermark, if transaction ids can be compared with it."""
+    since = comparable(since, session.snapshot.watermark)
+    return since if since is not None and has_traces(session.connection, since) else None
 
-    Raises:
-        SchemaError: there are none, or the catalog names what cannot be replicated.
-        DatabaseRefusedError: the role may not read some of them.
-    """
-    tables = read_tables(connection, catalog.schema_name, catalog.travels)
-    refuse(errors_of(find_omissions(connection, catalog, tables)))
-    if not tables:
-        raise SchemaError(
-            f"the database has no table that matches {', '.join(catalog.tables)}"
-            f" in schema {catalog.schema_name}",
-            remedy="check the database's name and AR_SYNC_CATALOG",
+
+def _whole_manifests(
+    session: DumpSession, catalog: Catalog, build: BuildFolder, since: Watermark | None
+) -> list[TableManifest]:
+    tables = session.tables
+    largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
+    writer = WholeTables(session.connections, build.members, since)
+    written = writer.write([shipped_table(catalog, tables[name]) for name in largest_first])
+    return [
+        _manifest(session, catalog, name, written[name].chunks).model_copy(
+            update={"changed_keys": written[name].changed_keys}
         )
-    unreadable = sorted(name for name, facts in tables.items() if "SELECT" in facts.denied)
-    if unreadable:
-        raise DatabaseRefusedError(
-            f"the sender's role may not read {', '.join(unreadable)}",
-            remedy="run deploy/sql/sender_role.sql at the sender's database",
-        )
-    return tables
+        for name in tables
+    ]
 
 
-def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
-    """The watermark, unless it belongs to another history or is too far back to compare.
+class _PartialRows:
+    """The rows of a partial: chosen, then written.
 
-    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32. A
-    cluster that has seen fewer of them than the watermark was set back, as by a restored disk.
+    Attributes:
+        since: the point from which every change is carried, if ids can be compared with it.
     """
-    if since is None or (since.system_identifier, since.timeline) != (
-        now.system_identifier,
-        now.timeline,
-    ):
-        return None
-    oldest, newest = _ends(since)
-    reached = _ends(now)[1]
-    return since if newest <= reached and reached - oldest < _HALF_OF_ALL_IDS else None
 
+    def __init__(
+        self,
+        session: DumpSession,
+        catalog: Catalog,
+        build: BuildFolder,
+        request: PartialRequest,
+        since: Watermark | None,
+    ) -> None:
+        self.since = since
+        self._session = session
+        self._catalog = catalog
+        self._build = build
+        self._request = request
+        self._redefined: frozenset[str] = frozenset()
+        self._whole: frozenset[str] = frozenset()
+        self._references: set[str] = set()
 
-def _ends(watermark: Watermark) -> tuple[int, int]:
-    """A snapshot's ``xmin`` and ``xmax``."""
-    oldest, newest, _ = watermark.snapshot.split(":")
-    return int(oldest), int(newest)
+    def select(self) -> None:
+        """Choose the rows."""
+        session, request = self._session, self._request
+        if self.since is not None:
+            self._redefined = redefined_tables(session.connection, session.tables, self.since)
+        self._whole = select_rows(
+            session.connection,
+            self._catalog,
+            session.tables,
+            session.keys,
+            Selection(request.changed_at, self.since, request.look_back),
+            self._redefined,
+        )
 
+    def write(self) -> list[TableManifest]:
+        """Write the chosen rows; tables without any are left out, unless they are whole."""
+        found = (self._write_table(name) for name in self._session.tables)
+        return [manifest for manifest in found if manifest.chunks or manifest.whole]
 
-@dataclass(frozen=True)
-class _Export:
-    """Every row of some tables, written by two connections side by side."""
+    @property
+    def described(self) -> dict[str, object]:
+        """What the dump says of itself beyond its tables."""
+        return {
+            "window": self._request.window,
+            "media_references": tuple(sorted(self._references)),
+            "blind_tables": blind_tables(
+                self._catalog, self._session.tables, self.since, self._redefined
+            ),
+        }
 
-    build: BuildFolder
-    shipped: Mapping[str, ShippedTable]
-    since: Watermark | None
-
-    def run(
-        self, url: str, snapshot: Snapshot, tables: Mapping[str, TableFacts]
-    ) -> list[TableManifest]:
-        largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
-        with (
-            join_snapshot(url, snapshot.exported) as helper,
-            ThreadPoolExecutor(max_workers=2, thread_name_prefix="dump") as pool,
-        ):
-            idle: SimpleQueue[Connection] = SimpleQueue()
-            for connection in (snapshot.connection, helper):
-                idle.put(connection)
-
-            def cut(name: str) -> list[ChunkQuery]:
-                with _borrow(idle) as connection:
-                    return chunk_whole_table(connection, self.shipped[name])
-
-            def write(work: tuple[str, int, ChunkQuery]) -> Chunk:
-                name, number, chunk = work
-                with _borrow(idle) as connection:
-                    return _write(connection, self.build, self.shipped[name], number, chunk)
-
-            def write_keys(name: str) -> Chunk | None:
-                with _borrow(idle) as connection:
-                    return self._write_changed_keys(connection, name)
-
-            cuts = dict(zip(largest_first, pool.map(cut, largest_first), strict=True))
-            work = [
-                (name, n, chunk) for name, chunks in cuts.items() for n, chunk in enumerate(chunks)
-            ]
-            written: dict[str, list[Chunk]] = {name: [] for name in tables}
-            for (name, _, _), chunk in zip(work, pool.map(write, work), strict=True):
-                written[name].append(chunk)
-            keys = dict(zip(tables, pool.map(write_keys, tables), strict=True))
-        return [
-            _manifest(snapshot.connection, facts, self.shipped[name], written[name], keys[name])
-            for name, facts in tables.items()
+    def _write_table(self, name: str) -> TableManifest:
+        connection, whole = self._session.connection, name in self._whole
+        table = shipped_table(self._catalog, self._session.tables[name])
+        keys = None if whole else self._session.keys.get(name)
+        if whole:
+            queries = chunk_whole_table(connection, table)
+        else:
+            queries = chunk_selected_rows(connection, table, keys) if keys is not None else []
+        chunks = [
+            write_chunk(connection, self._build.members, table, number, query)
+            for number, query in enumerate(queries)
         ]
-
-    def _write_changed_keys(self, connection: Connection, name: str) -> Chunk | None:
-        if self.since is None:
-            return None
-        query = changed_keys_query(self.shipped[name], unseen_by(self.since))
-        with ChunkWriter(self.build.members, name, None) as writer:
-            rows = copy_out(connection, query, writer)
-            return writer.finish(row_count=rows, digest="0", key_range=None)
-
-
-@contextmanager
-def _borrow(idle: SimpleQueue[Connection]) -> Iterator[Connection]:
-    connection = idle.get()
-    try:
-        yield connection
-    finally:
-        idle.put(connection)
-
-
-def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
-    """A sender's table without the columns that the catalog gives to the receiver."""
-    return ship(facts, catalog.rules(facts.name).receiver_columns)
-
-
-def _write(
-    connection: Connection, build: BuildFolder, table: ShippedTable, number: int, chunk: ChunkQuery
-) -> Chunk:
-    with ChunkWriter(build.members, table.name, number) as writer:
-        rows = copy_out(connection, chunk.query, writer)
-        return writer.finish(row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range)
+        if chunks:
+            rules = self._catalog.rules(name)
+            self._references.update(media_references(connection, table, rules, keys))
+        manifest = _manifest(self._session, self._catalog, name, chunks, whole=whole)
+        covers = self.since is not None and (
+            whole or reads_watermark(self._catalog, self._session.tables[name])
+        )
+        return manifest.model_copy(update={"covers_since": covers})
 
 
 def _manifest(
-    connection: Connection,
-    facts: TableFacts,
-    table: ShippedTable,
+    session: DumpSession,
+    catalog: Catalog,
+    name: str,
     chunks: Sequence[Chunk],
-    changed_keys: Chunk | None = None,
+    *,
+    whole: bool = False,
 ) -> TableManifest:
+    facts = session.tables[name]
+    table = shipped_table(catalog, facts)
     return TableManifest(
-        name=table.name,
+        name=name,
         columns=table.columns,
         primary_key=table.primary_key,
         row_count=sum(chunk.row_count for chunk in chunks),
         chunks=tuple(chunks),
-        sequences=read_sequences(connection, facts),
-        changed_keys=changed_keys,
+        sequences=session.sequences[name],
+        whole=whole,
         unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),
     )
 
 
-def _finish(
-    snapshot: Snapshot,
+def _describe(
+    session: DumpSession,
     catalog: Catalog,
-    tables: Mapping[str, TableFacts],
     manifests: Sequence[TableManifest],
     since: Watermark | None,
 ) -> TableDump:
-    connection = snapshot.connection
+    connection, tables = session.connection, session.tables
     return TableDump(
         window=None,
         since=since,
-        watermark=snapshot.watermark,
-        database=snapshot.database,
+        watermark=session.snapshot.watermark,
+        database=session.snapshot.database,
         digest_probe=probe_digest(connection),
         migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
         schema_fingerprint=schema_fingerprint(tables),
@@ -375,4 +328,5 @@ def _finish(
             sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
         ),
         columns={name: shipped_table(catalog, facts).columns for name, facts in tables.items()},
+        references_out=references_out(tables),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -18,13 +19,15 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.sent_archives import remember_sent
+from ar_sync_pipeline.sync.errors import MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
 _BYTES_PER_MEGABIT = 1_000_000 / 8
 # Each of them sends the archive from its beginning, where the manifest stands.
-_RENEWALS = 5
+_RENEWALS = 10
 
 
 @dataclass(frozen=True)
@@ -52,14 +55,15 @@ def publish_archive(
 ) -> PublishedArchive:
     """Send the archive of a build folder and drop the folder.
 
-    A picture that production writes to meanwhile is described anew, and the archive sent with it.
+    A picture that production writes to meanwhile is described anew, and the archive sent with it;
+    one that is written to again then is left out, and comes with a later archive.
 
     Args:
         on_retry: told of each failure that is followed by another attempt, or by the end.
 
     Raises:
-        TransientError: the link or the receiver failed and the retries are used up, or pictures
-            go on changing.
+        TransientError: the link or the receiver failed and the retries are used up, or ever other
+            pictures go on changing.
         ParkedError: the receiver has no room.
         TerminalError: the host key, the login or the spool is wrong.
     """
@@ -99,6 +103,9 @@ def _publish_as_it_is(
     )
     watch.lap("upload")
     sent_at = clock()
+    # Before the archive is known as sent: what is not in the journal is only carried again.
+    with suppress(MediaJournalError), open_journal(settings.tmp_bkp_fldr) as journal:
+        journal.remember(source.manifest, source.stamps)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
     build.remove()
     return PublishedArchive(

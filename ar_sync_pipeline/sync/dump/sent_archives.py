@@ -1,7 +1,14 @@
 """What the sender remembers of the archives it has sent: a small journal in its scratch folder.
 
-With the receiver's position and a look into the spool it tells from where the next partial must
-carry every change; it is a hint, so a lost journal only makes the next partial larger.
+With the receiver's position and a check of the spool it tells from where the next partial must
+carry every change, and which snapshot was the newest one. Where the journal is lost:
+
+- the next partial begins at the receiver's position, and carries again what waits in the spool;
+- a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
+  at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;
+- a snapshot is dated after the receiver's position only: where the clock was set back to before
+  archives that the receiver has not applied yet, new archives count as older than those;
+- archives sent before are no longer missed when the receiver says nothing of them.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 
+_CLOCK_TOLERANCE = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class StartingPoint:
@@ -21,7 +23,7 @@ class StartingPoint:
         since: from where a partial must carry every change; None: nobody knows, the window alone
             counts, and the next complete repairs.
         acknowledged: what the receiver itself says it has.
-        after: the newest snapshot that was sent.
+        after: the newest snapshot that was sent or that the receiver has.
         unacknowledged: archives of which the receiver should have said something by now.
     """
 
@@ -37,16 +39,28 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     Raises:
         TerminalError: the receiver cannot be asked and never will.
     """
-    view, sent = look_at_receiver(settings), read_sent(settings.tmp_bkp_fldr)
+    view = look_at_receiver(settings)
+    sent = believable(read_sent(settings.tmp_bkp_fldr), now)
     position = view.position
+    dated = [archive.watermark.snapshot_at for archive in sent]
+    if position and position.watermark:
+        dated.append(position.watermark.snapshot_at)
     return StartingPoint(
         since=newest_joined(view, sent),
         acknowledged=position.watermark if position else None,
-        after=max((archive.watermark.snapshot_at for archive in sent), default=None),
+        after=max(dated, default=None),
         unacknowledged=tuple(
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
     )
+
+
+def believable(sent: Sequence[SentArchive], now: datetime) -> tuple[SentArchive, ...]:
+    """Archives that are not dated in the future: of a clock that was set back since.
+
+    The receiver does not apply such an archive before its time, and it must not date others.
+    """
+    return tuple(a for a in sent if a.watermark.snapshot_at <= now + _CLOCK_TOLERANCE)
 
 
 def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:

@@ -26,7 +26,7 @@ from ar_sync_pipeline.postgres.gate import (
 )
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
-    ensure_ledger,
+    claim_ledger,
     read_allowed,
     read_ledger,
     read_sender,
@@ -136,7 +136,7 @@ def admit_archives(
     prepare_spool(spool)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
-        ensure_ledger(connection)
+        claim_ledger(connection, catalog.name)
         receiver = describe_receiver(connection, settings, catalog)
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(settings, receiver, clock, kinds), old)

@@ -10,9 +10,11 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.install import clean_leftovers
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import BlockingEndedError
 from ar_sync_pipeline.postgres.ledger import (
-    ensure_ledger,
+    claim_ledger,
     load_lock,
     read_allowed,
     read_ledger,
@@ -73,15 +75,34 @@ def load_archives(
 
     Raises:
         LoadInProgressError: another load is working.
-        DigestMismatchError: the result is not the sender's state; nothing was changed.
+        BlockingEndedError: another session waited too long for the load's locks.
+        LockWaitError: another session holds a lock that the load needs.
     """
+    try:
+        return _load(settings, catalog, names, clock, rebuilds=True)
+    except BlockingEndedError:
+        # Readers of tables that are filled for the first time waited; row by row nobody does.
+        return _load(settings, catalog, names, clock, rebuilds=False)
+
+
+def _load(
+    settings: ReceiverSettings,
+    catalog: Catalog,
+    names: Collection[str],
+    clock: Clock,
+    *,
+    rebuilds: bool,
+) -> LoadReport:
     url = settings.receiver_database_url.get_secret_value()
-    with connect(url, application="load") as connection:
-        ensure_ledger(connection)
+    with (
+        end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
+        connect(url, application="load") as connection,
+    ):
+        claim_ledger(connection, catalog.name)
         if settings.media_delete:
             ensure_media_files(connection)
-        with load_lock(connection):
-            return _Loader(connection, settings, catalog, clock).load(names)
+        with load_lock(connection), watch.over(connection):
+            return _Loader(connection, settings, catalog, clock, rebuilds).load(names)
 
 
 @dataclass
@@ -90,6 +111,7 @@ class _Loader:
     settings: ReceiverSettings
     catalog: Catalog
     clock: Clock
+    rebuilds: bool = True
     refused: list[Refusal] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
@@ -128,7 +150,11 @@ class _Loader:
             try:
                 at_hand = archives_at_hand(self._spool, names, read_ledger(self.connection))
                 session = LoadSession(
-                    self.connection, self.catalog, self.settings.receiver_media_fldr, at_hand
+                    self.connection,
+                    self.catalog,
+                    self.settings.receiver_media_fldr,
+                    at_hand,
+                    rebuilds=self.rebuilds,
                 )
                 outcome = session.run(
                     self.clock,

@@ -30,14 +30,16 @@ from ar_sync_pipeline.merge.errors import refusal
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
-from ar_sync_pipeline.merge.target_table import count_rows
-from ar_sync_pipeline.postgres.connect import Connection, default_search_path, is_of_the_server
+from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
@@ -94,16 +96,28 @@ class LoadSession:
 
     Args:
         media: the media folder; None: pictures are not installed.
+        rebuilds: indexes and foreign keys of empty tables may be made after their rows, for which
+            readers of these tables wait.
     """
 
     def __init__(
-        self, connection: Connection, catalog: Catalog, media: Path | None, at_hand: ArchivesAtHand
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        media: Path | None,
+        at_hand: ArchivesAtHand,
+        *,
+        rebuilds: bool = True,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._media = media
         self._at_hand = at_hand
+        self._rebuilds = rebuilds
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
+        self._references = References(self._tables, replicated_tables(catalog, self._tables))
+        for target in self._references.targets.values():
+            ensure_source_values(connection, target)
         self._rows_before: dict[str, int] = {}
         self._watch = Stopwatch()
 
@@ -199,9 +213,8 @@ class LoadSession:
         return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
 
     def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
-        targets = {t.target.name: t.target for archive in staged for t in archive.tables}
-        tables = {n: targets[n].facts if n in targets else f for n, f in self._tables.items()}
-        return PreservedRows(self._connection, References(tables, targets))
+        targets = (table.target for archive in staged for table in archive.tables)
+        return PreservedRows(self._connection, self._references.with_targets(targets))
 
     def _merge(
         self,
@@ -224,9 +237,10 @@ class LoadSession:
             sender_references=(
                 None if manifest.references is None else frozenset(manifest.references)
             ),
+            rebuilds=self._rebuilds,
         )
         result = apply(
-            self._connection, self._tables, rows, effects, preserved=preserved, later=later
+            self._connection, self._references, rows, effects, preserved=preserved, later=later
         )
         for table, count in result.rows_before.items():
             self._rows_before.setdefault(table, count)

@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_allowed, read_ledger
+from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock, read_allowed, read_ledger
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
@@ -71,7 +71,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path) -> Pr
     name, warnings = archive.name.applied, list[str]()
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="plan") as connection:
-        ensure_ledger(connection)
+        claim_ledger(connection, catalog.name)
         try:
             receiver = describe_receiver(connection, settings, catalog)
             examine(archive.path, settings, receiver, warnings)

@@ -19,7 +19,6 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.install import Outcome, install_media
-from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
     create_staging,
@@ -113,7 +112,6 @@ class ArchiveStager:
     def _prepare(self, number: int, archive: StagedArchive, target: TargetTable) -> StagedTable:
         table = next(table for table in archive.manifest.tables if table.name == target.name)
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
-        ensure_source_values(self._connection, target)
         settled = (
             settled_chunks(self._connection, target, table)
             if complete and archive.comparable

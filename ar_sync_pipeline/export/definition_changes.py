@@ -1,0 +1,49 @@
+"""Changes of a table's content that leave no trace in its rows, found in the system catalogs.
+
+``ADD COLUMN ... DEFAULT`` with a constant writes no row: the value is kept in ``pg_attribute``. Nor
+does attaching a partition, renaming another table to this name, or a change of a column's type that
+keeps the bytes. Each of them writes a row of a system catalog, whose ``xmin`` tells when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.export.unseen import unseen_by
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+def redefined_tables(
+    connection: Connection, tables: Mapping[str, TableFacts], since: Watermark
+) -> frozenset[str]:
+    """The tables whose definition an earlier snapshot could not see, or not in this form."""
+    names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
+    query = sql.SQL(_REDEFINED).format(
+        attribute=unseen_by(since, "a"), type=unseen_by(since, "y"), parent=unseen_by(since, "i")
+    )
+    found = connection.execute(query, {"names": list(names)})
+    return frozenset(names[name] for (name,) in found)
+
+
+# A table's row type is renamed and moved together with the table; pg_class is no use, since its row
+# is also rewritten by GRANT, VACUUM FULL or a first trigger.
+_REDEFINED = """
+WITH RECURSIVE part AS (
+  SELECT n.name, to_regclass(n.name)::oid AS oid FROM unnest(%(names)s::text[]) AS n (name)
+  UNION
+  SELECT p.name, i.inhrelid FROM part p
+    JOIN pg_class c ON c.oid = p.oid AND c.relkind = 'p'
+    JOIN pg_inherits i ON i.inhparent = p.oid
+)
+SELECT DISTINCT p.name FROM part p
+ WHERE EXISTS (SELECT FROM pg_attribute a
+                WHERE a.attrelid = p.oid AND a.attnum > 0 AND {attribute})
+    OR EXISTS (SELECT FROM pg_type y WHERE y.typrelid = p.oid AND {type})
+    OR EXISTS (SELECT FROM pg_inherits i
+                 JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'
+                WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent})
+"""

@@ -1,0 +1,213 @@
+"""The start of a dump: tables described, locked and seen by one snapshot, or tried again.
+
+The facts of a table are read before it can be locked, and a migration may come in between; so they
+are read again under the snapshot and compared. Whatever is in the way, all locks are given
+back before the next attempt: production goes first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import SequenceValue
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.export.errors import TablesChangingError
+from ar_sync_pipeline.export.locks import limit_lock_waits
+from ar_sync_pipeline.export.selection import prepare_keys
+from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
+from ar_sync_pipeline.export.source_tables import replicated_tables
+from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.postgres.other_sessions import exclusive_holder
+from ar_sync_pipeline.postgres.shipped_table import read_sequences
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+# A deadlock is a lock that cannot be had either.
+_LOCK_ERRORS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+# A table or index that was there a moment ago.
+_CHANGED_ERRORS = (
+    psycopg.errors.InternalError_,
+    psycopg.errors.UndefinedTable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedObject,
+    psycopg.errors.InvalidSchemaName,
+    psycopg.errors.WrongObjectType,
+)
+
+
+@dataclass(frozen=True)
+class DumpSession:
+    """A dump that has begun: nothing that it reads can change or be locked away any more.
+
+    Attributes:
+        snapshot: what all of its connections see.
+        tables: the replicated tables, by name.
+        connections: all that read the snapshot, that of the snapshot first.
+        keys: by table with a key, the relation for the keys of chosen rows; empty unless asked for.
+        sequences: by table, the last values of its sequences, read after the snapshot was taken.
+    """
+
+    snapshot: Snapshot
+    tables: Mapping[str, TableFacts]
+    connections: tuple[Connection, ...]
+    keys: Mapping[str, sql.Identifier]
+    sequences: Mapping[str, tuple[SequenceValue, ...]]
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that holds the snapshot."""
+        return self.snapshot.connection
+
+
+@dataclass(frozen=True)
+class DumpStart:
+    """What a dump is started with.
+
+    Attributes:
+        url: of the sender's database.
+        after: the newest snapshot that was taken before this one.
+        workers: connections beside the first one.
+        with_keys: whether rows will be chosen, as in a partial.
+    """
+
+    url: str
+    catalog: Catalog
+    clock: Clock
+    watch: BlockingWatch
+    after: datetime | None = None
+    workers: int = 0
+    with_keys: bool = False
+
+    @contextmanager
+    def begin(self) -> Iterator[DumpSession]:
+        """Keep a dump's sessions open for the length of a block.
+
+        Raises:
+            LockWaitError: another session holds a lock on a table; it says which one.
+            TablesChangingError: the tables go on changing.
+            DatabaseUnreachableError: the database is not there.
+            DatabaseRefusedError: it refuses the connection, or hides rows from the role.
+            SchemaError: a table cannot be exported.
+        """
+        with ExitStack() as stack:
+            yield self._with_retries(stack)
+
+    def _with_retries(self, stack: ExitStack) -> DumpSession:
+        for pause in (*_PAUSES_SECONDS, None):
+            try:
+                with ExitStack() as attempt:
+                    session = self._attempt(attempt)
+                    stack.push(attempt.pop_all())
+                    return session
+            except (LockWaitError, TablesChangingError):
+                if pause is None:
+                    raise
+                time.sleep(pause)
+        raise AssertionError
+
+    def _attempt(self, stack: ExitStack) -> DumpSession:
+        known: Mapping[str, TableFacts] = {}
+        try:
+            connection = self._connect(stack)
+            known = replicated_tables(connection, self.catalog)
+            keys = prepare_keys(connection, known) if self.with_keys else {}
+            others = _others(connection, self.catalog)
+            snapshot = stack.enter_context(
+                take_snapshot(
+                    connection, self.clock, after=self.after, tables=known.values(), others=others
+                )
+            )
+            tables = self._unchanged(connection, known)
+            sequences = {name: read_sequences(connection, f) for name, f in tables.items()}
+            workers = [self._join(stack, snapshot, tables) for _ in range(self.workers)]
+        except _LOCK_ERRORS as error:
+            raise self._lock_wait(known) from error
+        except _CHANGED_ERRORS as error:
+            raise _changing(error.diag.message_primary or "") from error
+        return DumpSession(snapshot, tables, (connection, *workers), keys, sequences)
+
+    def _connect(self, stack: ExitStack) -> Connection:
+        connection = stack.enter_context(connect(self.url, application="dump"))
+        limit_lock_waits(connection)
+        stack.enter_context(self.watch.over(connection))
+        return connection
+
+    def _join(
+        self, stack: ExitStack, snapshot: Snapshot, tables: Mapping[str, TableFacts]
+    ) -> Connection:
+        worker = join_snapshot(self.url, snapshot.exported, tables=tables.values())
+        connection = stack.enter_context(worker)
+        stack.enter_context(self.watch.over(connection))
+        return connection
+
+    def _unchanged(
+        self, connection: Connection, known: Mapping[str, TableFacts]
+    ) -> dict[str, TableFacts]:
+        """The facts as the snapshot has them, if they are those by which the tables were locked."""
+        tables = replicated_tables(connection, self.catalog)
+        for name in known.keys() | tables.keys():
+            if _definition(known.get(name)) != _definition(tables.get(name)):
+                raise _changing(name)
+        return tables
+
+    def _lock_wait(self, known: Mapping[str, TableFacts]) -> ArSyncError:
+        """Who is in the way; asked on a connection that waits for nothing."""
+        with connect(self.url, application="dump") as connection:
+            relations = [facts.relation for facts in known.values()]
+            # The first read of the facts locks each table for a moment.
+            relations = relations or _locked_relations(connection, self.catalog)
+            found = exclusive_holder(connection, relations)
+        if found is None:
+            return LockWaitError(
+                "the dump did not get its locks, by a session that has ended meanwhile",
+                remedy="it is tried again",
+            )
+        return lock_wait("the dump", *found)
+
+
+def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Identifier]:
+    """The replicated tables that somebody has locked exclusively; found without any lock."""
+    rows = connection.execute(
+        "SELECT DISTINCT n.nspname, c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE l.mode = 'AccessExclusiveLock'"
+        " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    return [
+        sql.Identifier(schema, name)
+        for schema, name in rows
+        if catalog.travels(name if schema == catalog.schema_name else f"{schema}.{name}")
+    ]
+
+
+def _definition(facts: TableFacts | None) -> TableFacts | None:
+    return replace(facts, size_bytes=0) if facts is not None else None
+
+
+def _changing(what: str) -> TablesChangingError:
+    return TablesChangingError(
+        f"the tables were changed while the dump began ({what})",
+        remedy="it is tried again; run dumps and migrations one after the other",
+    )
+
+
+def _others(connection: Connection, catalog: Catalog) -> list[sql.Composable]:
+    """Other tables that a dump reads: Django's list of migrations."""
+    if catalog.django_app is None:
+        return []
+    table = sql.Identifier(catalog.schema_name, "django_migrations")
+    row = connection.execute(
+        "SELECT coalesce(has_table_privilege(to_regclass(%s), 'SELECT'), false)",
+        [table.as_string(connection)],
+    ).fetchone()
+    return [table] if row is not None and row[0] else []

@@ -1,0 +1,101 @@
+"""Whether an earlier snapshot belongs to the history that the database has now.
+
+Transaction ids tell what an earlier snapshot could not see, in one history only. Another cluster
+has another system identifier, a promoted standby or a point-in-time recovery another timeline. A
+cluster restored from a cold copy of its folder, or a machine set back to an older disk, keeps both:
+
+- it may have used fewer transaction ids, or written less WAL, than the snapshot had seen;
+- where it has overtaken both, the *traces* tell: each dump uses up sixteen transaction ids, of
+  which a random half aborts. The commit log of another history says something else about these ids.
+
+Not detected: a standby as the sender, which can use up no ids, that was set back and has overtaken
+the log's position; and another history whose sixteen ids have the same outcomes by chance (one in
+10,000 if half of its transactions abort, far less otherwise). A crash right after a dump may lose
+the outcomes of its traces: the next partial then counts as one of another history, and the next
+complete repairs.
+"""
+
+from __future__ import annotations
+
+import random
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.postgres.connect import Connection
+
+_HALF_OF_ALL_IDS = 2**31
+_TRACES = 16
+
+
+def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
+    """The watermark, unless it belongs to another history or is too far back to compare.
+
+    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32. A
+    cluster that has seen fewer of them, or written less, than the watermark was set back.
+    """
+    if since is None or (since.system_identifier, since.timeline) != (
+        now.system_identifier,
+        now.timeline,
+    ):
+        return None
+    if since.lsn is not None and now.lsn is not None and now.lsn < since.lsn:
+        return None
+    oldest, newest = _ends(since)
+    reached = _ends(now)[1]
+    return since if newest <= reached and reached - oldest < _HALF_OF_ALL_IDS else None
+
+
+def leave_traces(connection: Connection) -> str | None:
+    """Use up some transaction ids, a random half of them aborted; outside a transaction.
+
+    It writes no row, and needs no right.
+
+    Returns:
+        For `Watermark.traces`; None on a standby, which can use up no ids.
+    """
+    row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
+    if row is None or row[0]:
+        return None
+    outcomes = ["c"] * (_TRACES // 2) + ["a"] * (_TRACES // 2)
+    random.SystemRandom().shuffle(outcomes)
+    script = "; ".join(
+        f"BEGIN; SELECT pg_current_xact_id()::text; {'COMMIT' if outcome == 'c' else 'ROLLBACK'}"
+        for outcome in outcomes
+    )
+    used = list[str]()
+    with connection.cursor() as cursor:
+        cursor.execute(script.encode())
+        while True:
+            if cursor.description:
+                used += [row[0] for row in cursor.fetchall()]
+            if not cursor.nextset():
+                break
+    return ",".join(used_id + outcome for used_id, outcome in zip(used, outcomes, strict=True))
+
+
+def has_traces(connection: Connection, since: Watermark) -> bool:
+    """Whether the database's commit log agrees with what a watermark says of its traces.
+
+    Ids so old that their outcome is forgotten count as right.
+    """
+    if since.traces is None:
+        return True
+    traces = [(trace[:-1], trace[-1]) for trace in since.traces.split(",")]
+    ids, outcomes = [t[0] for t in traces], [t[1] for t in traces]
+    row = connection.execute(_AGREES, {"ids": ids, "outcomes": outcomes}).fetchone()
+    return row is None or bool(row[0])
+
+
+def _ends(watermark: Watermark) -> tuple[int, int]:
+    """A snapshot's ``xmin`` and ``xmax``."""
+    oldest, newest, _ = watermark.snapshot.split(":")
+    return int(oldest), int(newest)
+
+
+# pg_xact_status() raises an error for an id that is not used yet.
+_AGREES = """
+SELECT bool_and(CASE
+         WHEN t.id::xid8 >= pg_snapshot_xmax(pg_current_snapshot()) THEN false
+         ELSE coalesce(pg_xact_status(t.id::xid8)
+                       = CASE t.outcome WHEN 'c' THEN 'committed' ELSE 'aborted' END, true) END)
+  FROM unnest(%(ids)s::text[], %(outcomes)s::text[]) AS t (id, outcome)
+"""

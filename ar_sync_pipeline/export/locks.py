@@ -1,0 +1,59 @@
+"""Locks of a dump: all of them at its start, none later, and never a long wait.
+
+Two sessions of one snapshot and a waiting ``ALTER TABLE`` make a deadlock that PostgreSQL cannot
+see: the ALTER waits for the idle session, the other session waits behind the ALTER. So each session
+locks all tables first, with the indexes that its statements will open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+def limit_lock_waits(connection: Connection) -> None:
+    """Let the session give up a lock before any other session could be a deadlock's victim.
+
+    A deadlock is ended by the session that has waited for ``deadlock_timeout``, which may be
+    production's; this one has given up by then (PostgreSQL manual, 20.12 "Lock Management").
+    """
+    connection.execute(_LIMIT)
+
+
+def lock_tables(
+    connection: Connection, tables: Iterable[TableFacts], others: Sequence[sql.Composable] = ()
+) -> None:
+    """Lock tables in ACCESS SHARE mode; inside a transaction that has run no query yet.
+
+    ``LOCK TABLE`` takes no snapshot, so what another transaction did to the tables before the
+    locks were had, such as TRUNCATE, is seen by the first query after it (PostgreSQL manual, 13.2.2
+    "Repeatable Read Isolation Level"; 13.6 "Caveats").
+
+    Args:
+        others: more tables, which the catalog does not name.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
+    """
+    names = [table.rows for table in tables] + list(others)
+    for name in names:
+        connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+
+
+def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:
+    """Lock the indexes too: the planner opens all of a table's indexes for any statement.
+
+    ``REINDEX`` locks an index exclusively and its table only in SHARE mode.
+    """
+    for table in tables:
+        connection.execute(sql.SQL("EXPLAIN SELECT FROM {}").format(table.rows))
+
+
+_LIMIT = """
+SELECT set_config('lock_timeout', greatest(10, least(500, setting::int / 2)) || 'ms', false)
+  FROM pg_settings WHERE name = 'deadlock_timeout'
+"""

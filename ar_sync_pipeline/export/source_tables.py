@@ -1,0 +1,151 @@
+"""The sender's tables that are replicated, and everything that keeps one from being read whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.export.changed_at import changed_at_problem
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.findings import errors_of
+from ar_sync_pipeline.postgres.omissions import find_omissions
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_MEGABYTE = 1024 * 1024
+
+
+def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
+    """The sender's tables that the catalog replicates, by name.
+
+    Raises:
+        SchemaError: there are none, or one cannot be exported.
+        DatabaseRefusedError: the role may not read all rows and columns of one.
+    """
+    tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    problem = next(source_problems(connection, catalog, tables), None)
+    if problem is not None:
+        raise problem
+    return tables
+
+
+def source_problems(
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> Iterator[ArSyncError]:
+    """Everything that keeps the replicated tables from being exported, one error each."""
+    for found in errors_of(find_omissions(connection, catalog, tables)):
+        yield SchemaError(found.problem, remedy=found.remedy)
+    if not tables:
+        yield SchemaError(
+            f"the database has no table that matches {', '.join(catalog.tables)}"
+            f" in schema {catalog.schema_name}",
+            remedy="check the database's name and AR_SYNC_CATALOG",
+        )
+    yield from _unreadable(connection, tables)
+    yield from _policies(connection, tables)
+    for facts in tables.values():
+        yield from _not_exportable(catalog, facts)
+        problem = changed_at_problem(catalog.rules(facts.name), facts)
+        if problem is not None:
+            yield problem
+
+
+def references_out(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
+    """Foreign keys to tables that are not replicated, one sentence each with the table to add.
+
+    Rows that refer to such a table can be loaded only where the receiver has the other row.
+    """
+    return tuple(
+        f"{key.table} ({', '.join(key.columns)}) refers to {key.referenced_table}, which is not"
+        f" replicated: add {key.referenced_table} to `tables` of the catalog"
+        for facts in tables.values()
+        for key in facts.foreign_keys
+        if key.referenced_table not in tables
+    )
+
+
+def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
+    """A sender's table without the columns that the catalog gives to the receiver."""
+    return ship(facts, catalog.rules(facts.name).receiver_columns)
+
+
+def _unreadable(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> Iterator[DatabaseRefusedError]:
+    denied = {name: f for name, f in tables.items() if "SELECT" in f.denied}
+    partly: dict[str, list[str]] = {}
+    for name, facts in denied.items():
+        columns = _denied_columns(connection, facts)
+        if len(columns) < len(facts.columns):
+            partly[name] = columns
+    wholly = sorted(denied.keys() - partly.keys())
+    remedy = "run deploy/sql/sender_role.sql at the sender's database"
+    if wholly:
+        yield DatabaseRefusedError(
+            f"the sender's role may not read {', '.join(wholly)}", remedy=remedy
+        )
+    for name, columns in sorted(partly.items()):
+        what = f"column {', '.join(columns)} of {name}" if columns else f"{name} as a whole"
+        yield DatabaseRefusedError(
+            f"the sender's role may not read {what}, having rights on single columns only",
+            remedy=f"GRANT SELECT ON {name}, or {remedy}",
+        )
+
+
+def _denied_columns(connection: Connection, facts: TableFacts) -> list[str]:
+    rows = connection.execute(
+        "SELECT c FROM unnest(%s::text[]) AS c"
+        " WHERE NOT has_column_privilege(to_regclass(%s), c, 'SELECT')",
+        [[column.name for column in facts.columns], facts.relation.as_string(connection)],
+    )
+    return [name for (name,) in rows]
+
+
+def _policies(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> Iterator[DatabaseRefusedError]:
+    hidden = {name: facts for name, facts in tables.items() if facts.policies}
+    if not hidden:
+        return
+    row = connection.execute("SELECT quote_ident(current_user)").fetchone()
+    role = row[0] if row else "the role"
+    for name, facts in sorted(hidden.items()):
+        yield DatabaseRefusedError(
+            f"row level security may hide rows of {name} from the sender's role {role} (policy"
+            f" {', '.join(facts.policies)})",
+            remedy=f"ALTER ROLE {role} BYPASSRLS, or, without FORCE ROW LEVEL SECURITY, read as the"
+            " table's owner; or exclude the table from the catalog",
+        )
+
+
+def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:
+    table = shipped_table(catalog, facts)
+    if not table.columns:
+        yield SchemaError(
+            f"table {facts.name} has no column to replicate",
+            remedy="exclude the table from the catalog",
+        )
+    replicated = {column.name for column in table.columns}
+    for column in facts.columns:
+        if column.name in replicated and not column.binary:
+            yield SchemaError(
+                f"column {column.name} of {facts.name} has the type {column.type}, which has no"
+                " binary form",
+                remedy="name the column in `receiver_columns` of the catalog, or exclude the table",
+            )
+    lost = [name for name in facts.key if name not in replicated]
+    if lost:
+        yield SchemaError(
+            f"the catalog keeps key column {lost[0]} of {facts.name} from being replicated",
+            remedy="take it out of the table's `receiver_columns`",
+        )
+    if not facts.key and facts.size_bytes > catalog.whole_table_limit_mb * _MEGABYTE:
+        yield SchemaError(
+            f"table {facts.name} has no primary key and no unique key of NOT NULL columns, and its"
+            f" {facts.size_bytes // _MEGABYTE} MB are too much to carry whole each time",
+            remedy="give it a primary key, raise whole_table_limit_mb in the catalog, or exclude"
+            " the table",
+        )

@@ -1,0 +1,106 @@
+"""Every row of some tables, written by several sessions of one snapshot side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+from ar_sync_pipeline.archive.chunk_member import ChunkWriter
+from ar_sync_pipeline.archive.manifest import Chunk, Watermark
+from ar_sync_pipeline.export.table_export import (
+    ChunkQuery,
+    changed_keys_query,
+    chunk_whole_table,
+    readable,
+    write_chunk,
+)
+from ar_sync_pipeline.export.unseen import unseen_by
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.postgres.shipped_table import ShippedTable
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class WrittenTable:
+    """The members that hold a table's rows, and those of its rows that changed."""
+
+    chunks: tuple[Chunk, ...]
+    changed_keys: Chunk | None
+
+
+@dataclass(frozen=True)
+class WholeTables:
+    """Writes tables whole.
+
+    Attributes:
+        connections: sessions of one snapshot; each works for one thread at a time.
+        folder: where the members are made.
+        since: a point that the receiver is known to have; the keys of the rows that were written
+            since then come along.
+    """
+
+    connections: Sequence[Connection]
+    folder: Path
+    since: Watermark | None
+
+    def write(self, tables: Sequence[ShippedTable]) -> Mapping[str, WrittenTable]:
+        """Write every row of the tables; large ones first in ``tables`` keep all sessions busy.
+
+        Raises:
+            SchemaError: a value cannot be read.
+        """
+        cuts = self._share(chunk_whole_table, tables)
+        work = [
+            (table, number, chunk)
+            for table, chunks in zip(tables, cuts, strict=True)
+            for number, chunk in enumerate(chunks)
+        ]
+        written: dict[str, list[Chunk]] = {table.name: [] for table in tables}
+        for (table, _, _), chunk in zip(work, self._share(self._write, work), strict=True):
+            written[table.name].append(chunk)
+        keys = self._share(self._write_changed_keys, tables)
+        return {
+            table.name: WrittenTable(tuple(written[table.name]), changed)
+            for table, changed in zip(tables, keys, strict=True)
+        }
+
+    def _share(
+        self, do: Callable[[Connection, Work], Result], work: Iterable[Work]
+    ) -> list[Result]:
+        """Do each piece of work on a session that is free; the first error ends all of it."""
+        idle: SimpleQueue[Connection] = SimpleQueue()
+        for connection in self.connections:
+            idle.put(connection)
+
+        def on_idle_session(piece: Work) -> Result:
+            connection = idle.get()
+            try:
+                return do(connection, piece)
+            finally:
+                idle.put(connection)
+
+        with ThreadPoolExecutor(len(self.connections), thread_name_prefix="dump") as pool:
+            try:
+                return list(pool.map(on_idle_session, work))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _write(self, connection: Connection, work: tuple[ShippedTable, int, ChunkQuery]) -> Chunk:
+        table, number, chunk = work
+        return write_chunk(connection, self.folder, table, number, chunk)
+
+    def _write_changed_keys(self, connection: Connection, table: ShippedTable) -> Chunk | None:
+        if self.since is None or not table.primary_key:
+            return None
+        query = changed_keys_query(table, unseen_by(self.since))
+        with readable(table.name), ChunkWriter(self.folder, table.name, None) as writer:
+            rows = copy_out(connection, query, writer)
+            return writer.finish(row_count=rows, digest="0", key_range=None)

@@ -1,0 +1,236 @@
+"""An end to work that makes other sessions wait for its locks.
+
+A dump reads tables for minutes. An ``ALTER TABLE`` meanwhile waits for it, and every statement of
+the application waits behind that. A watch on a connection of its own asks once a second who waits;
+after a limit it ends the sessions that it watches, whatever they are doing, and so frees the locks.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError
+from ar_sync_pipeline.postgres.other_sessions import ACTIVITY, OtherSession, other_session
+
+DEFAULT_LIMIT_SECONDS = 30.0
+
+_POLL_SECONDS = 1.0
+_POLLS_PER_LIMIT = 4
+_START_SECONDS = 30.0
+_STOP_SECONDS = 20.0
+
+
+class BlockingWatch:
+    """Which sessions are watched, and what was seen; made by `end_when_blocking`.
+
+    Args:
+        url: of the database.
+        limit_seconds: how long another session may wait for a lock of a watched one.
+        work: what the watched sessions do, for messages: ``the dump``.
+    """
+
+    def __init__(self, url: str, limit_seconds: float, work: str) -> None:
+        self._url = url
+        self._limit = limit_seconds
+        self._work = work
+        self._poll_seconds = min(_POLL_SECONDS, limit_seconds / _POLLS_PER_LIMIT)
+        self._sessions: dict[int, datetime] = {}
+        self._guard = threading.Lock()
+        self._stopped = threading.Event()
+        self._started = threading.Event()
+        self._failure: ArSyncError | psycopg.Error | None = None
+        self._seen: dict[tuple[int, str], float] = {}
+        self._ended: BlockingEndedError | None = None
+        self._obstacle: LockWaitError | None = None
+        self._thread = threading.Thread(target=self._run, name="blocking watch", daemon=True)
+
+    @contextmanager
+    def over(self, connection: Connection) -> Iterator[None]:
+        """Watch a session for the length of a block; it is ended only inside of it.
+
+        Raises:
+            BlockingEndedError: the watched work has been ended already.
+        """
+        row = connection.execute(_OWN_SESSION).fetchone()
+        if row is None:  # one row by its condition
+            raise AssertionError
+        pid, started = row
+        with self._guard:
+            if self._ended is not None:
+                raise self._ended
+            self._sessions[pid] = started
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._sessions.pop(pid, None)
+
+    def verdict(self, error: BaseException) -> ArSyncError | None:
+        """What an error inside the watched block really is; None: just what it says.
+
+        Either the watch ended the sessions, or they gave up a lock that another session holds.
+        """
+        if self._ended is not None:
+            return self._ended
+        gave_up = any(isinstance(e, psycopg.errors.LockNotAvailable) for e in _causes(error))
+        if not gave_up or isinstance(error, LockWaitError):
+            return None
+        return self._obstacle or LockWaitError(
+            f"{self._work} did not get a lock in time, by a session that has ended meanwhile",
+            remedy="it is tried again",
+        )
+
+    def start(self) -> None:
+        """Begin to watch.
+
+        Raises:
+            ArSyncError: the watch could not connect.
+        """
+        self._thread.start()
+        self._started.wait(_START_SECONDS)
+        if self._failure is not None:
+            self.stop()
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the watch; the sessions stay as they are."""
+        self._stopped.set()
+        self._thread.join(_STOP_SECONDS)
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                with connect(self._url, application="lock watch") as connection:
+                    connection.execute("SET statement_timeout = '10s'")
+                    self._started.set()
+                    while not self._stopped.wait(self._poll_seconds):
+                        self._poll(connection)
+            except (ArSyncError, psycopg.Error) as error:
+                # A watch that lost its connection gets another one; the work goes on meanwhile.
+                if not self._started.is_set():
+                    self._failure = error
+                    self._started.set()
+                self._stopped.wait(self._poll_seconds)
+
+    def _poll(self, connection: Connection) -> None:
+        with self._guard:
+            ours = list(self._sessions)
+        if not ours:
+            return
+        now = time.monotonic()
+        rows = connection.execute(_WAITING, {"ours": ours}).fetchall()
+        waits = {(row[1], row[3]): row for row in rows if not row[0]}
+        self._seen = {key: self._seen.get(key, now) for key in waits}
+        for row in rows:
+            if row[0]:
+                self._obstacle = self._held_by(row[2], other_session(*row[5:]))
+        for key, row in waits.items():
+            waited = max(row[4], now - self._seen[key])
+            if waited > self._limit:
+                self._end(connection, row[2], waited, other_session(*row[5:]))
+
+    def _end(self, connection: Connection, what: str, waited: float, session: OtherSession) -> None:
+        with self._guard:
+            if not self._sessions:
+                return
+            self._ended = self._ended or BlockingEndedError(
+                f"{self._work} was ended, since {session} had waited {waited:.0f} s for its lock"
+                f" on {what}",
+                remedy="it is tried again by itself; run migrations at another time, or raise"
+                " AR_SYNC_MAX_BLOCKING_SECONDS",
+            )
+            pids, starts = list(self._sessions), list(self._sessions.values())
+            connection.execute(_TERMINATE, {"pids": pids, "starts": starts})
+
+    def _held_by(self, what: str, session: OtherSession) -> LockWaitError:
+        return lock_wait(self._work, what, session)
+
+
+def lock_wait(work: str, what: str, session: OtherSession) -> LockWaitError:
+    """The error for a lock that another session holds."""
+    remedy = "it is tried again; end that session if it was forgotten"
+    if session.pid:
+        remedy += f" (SELECT pg_terminate_backend({session.pid}))"
+    return LockWaitError(f"{work} did not get its lock on {what}, held by {session}", remedy=remedy)
+
+
+@contextmanager
+def end_when_blocking(
+    url: str, limit_seconds: float = DEFAULT_LIMIT_SECONDS, *, work: str
+) -> Iterator[BlockingWatch]:
+    """Watch sessions for the length of a block, and end them if others wait for them too long.
+
+    Use it around `connect`, so that errors of ended connections become the one sentence::
+
+        with end_when_blocking(url, 30, work="the dump") as watch, connect(...) as connection:
+            with watch.over(connection):
+                ...
+
+    Args:
+        limit_seconds: how long another session may wait for a lock of a watched one.
+        work: what the block does, for messages: ``the dump``.
+
+    Raises:
+        BlockingEndedError: another session waited that long; the block's sessions are ended.
+        LockWaitError: a session of the block gave up a lock (``lock_timeout``); it says who held
+            it.
+    """
+    watch = BlockingWatch(url, limit_seconds, work)
+    watch.start()
+    try:
+        yield watch
+    except Exception as error:
+        found = watch.verdict(error)
+        if found is None or found is error:
+            raise
+        raise found from error
+    finally:
+        watch.stop()
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+_OWN_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+
+# Who waits for a row, or for the lock of another run of the product, makes nobody else wait.
+# `waitstart` is there from PostgreSQL 14 on, and filled a moment after the wait began.
+_WAITING = sql.SQL(
+    """
+WITH waiting AS MATERIALIZED (
+  SELECT l.pid, l.pid = ANY (%(ours)s::int[]) AS ours, pg_blocking_pids(l.pid) AS blockers,
+         to_jsonb(l) ->> 'waitstart' AS since, l.locktype AS kind,
+         CASE WHEN l.locktype = 'relation' AND l.database IN (0,
+                (SELECT oid FROM pg_database WHERE datname = current_database()))
+              THEN l.relation::regclass::text ELSE 'a ' || l.locktype END AS what
+    FROM pg_locks l
+   WHERE NOT l.granted)
+SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
+       coalesce(extract(epoch from clock_timestamp() - w.since::timestamptz), 0)::float8,
+       CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END, {activity}
+  FROM waiting w
+  LEFT JOIN pg_stat_activity a ON a.pid = CASE WHEN w.ours THEN w.blockers[1] ELSE w.pid END
+ WHERE w.ours
+    OR (w.blockers && %(ours)s::int[] AND w.kind NOT IN ('advisory', 'transactionid', 'tuple'))
+"""
+).format(activity=sql.SQL(ACTIVITY))
+
+# By the start as well: a process id may have become another session's.
+_TERMINATE = """
+SELECT pg_terminate_backend(a.pid)
+  FROM pg_stat_activity a
+  JOIN unnest(%(pids)s::int[], %(starts)s::timestamptz[]) AS s (pid, started)
+    ON a.pid = s.pid AND a.backend_start = s.started
+"""

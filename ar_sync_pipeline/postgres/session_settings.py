@@ -1,0 +1,93 @@
+"""The parameters that every session of the product relies on, whatever the server's defaults are.
+
+A role or a database may have defaults of its own for any of them (``ALTER ROLE ... SET``). They
+are set after connecting, not as the startup parameter ``options``, which PgBouncer refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+# Digests and staging depend on one text form per value; transactions on their isolation; the
+# length of a dump or load on no time-out (PostgreSQL manual, 20.11 "Client Connection Defaults").
+# `row_security = off` raises an error where a policy would hide rows, as in pg_dump.
+_ALWAYS = {
+    "array_nulls": "on",
+    "bytea_output": "hex",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, YMD",
+    "default_transaction_deferrable": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "extra_float_digits": "1",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+    "IntervalStyle": "postgres",
+    "max_parallel_workers_per_gather": "0",
+    "quote_all_identifiers": "off",
+    "row_security": "off",
+    "standard_conforming_strings": "on",
+    "TimeZone": "UTC",
+    "transaction_timeout": "0",
+    "transform_null_equals": "off",
+    "xmloption": "content",
+}
+# The URL may say otherwise: the end of every wait for a lock.
+_UNLESS_GIVEN = {"lock_timeout": "60s"}
+
+_KEEP_SEARCH_PATH = (
+    "SELECT pg_catalog.set_config('ar_sync.search_path',"
+    " pg_catalog.current_setting('search_path'), false),"
+    " pg_catalog.set_config('search_path', 'pg_catalog', false)"
+)
+
+
+def set_up_session(connection: psycopg.Connection[Any]) -> None:
+    """Give a new session its parameters; outside a transaction.
+
+    The session's own search path is kept in ``ar_sync.search_path``: types and expressions are
+    printed in full under ``pg_catalog``. A parameter that this version of the server does not know
+    is left out.
+    """
+    # First and alone: a role's time-out of some milliseconds would end the others.
+    connection.execute("SET statement_timeout = 0")
+    connection.execute(_KEEP_SEARCH_PATH)
+    connection.execute(_SET_ALL)
+
+
+@contextmanager
+def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """For the length of a block, resolve names as the application's own sessions do.
+
+    Functions in triggers, constraints and index expressions may rely on the search path of the
+    role or the database. All names in the product's own statements are qualified.
+    """
+    connection.execute(
+        "SELECT set_config('search_path', current_setting('ar_sync.search_path'), false)"
+    )
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("SELECT set_config('search_path', 'pg_catalog', false)")
+
+
+def _set_all() -> sql.Composed:
+    wanted = [(name, value, False) for name, value in _ALWAYS.items()]
+    wanted += [(name, value, True) for name, value in _UNLESS_GIVEN.items()]
+    rows = sql.SQL(", ").join(
+        sql.SQL("({}, {}, {})").format(*(sql.Literal(part) for part in row)) for row in wanted
+    )
+    return sql.SQL(
+        "SELECT set_config(s.name, w.value, false) FROM pg_settings s"
+        " JOIN (VALUES {}) AS w (name, value, keep) ON lower(s.name) = lower(w.name)"
+        " WHERE NOT (w.keep AND s.source = 'client')"
+    ).format(rows)
+
+
+_SET_ALL = _set_all()

@@ -1,0 +1,260 @@
+"""What the sender remembers of media files: which versions it has sent, and which it owes.
+
+A partial need not carry a file that the receiver is known to have, however often its row comes
+along, and must carry one that could not be read when its time had come. Like the journal of sent
+archives this is a hint in the scratch folder: without it a partial carries all that it refers to.
+It is SQLite, since a complete may have hundreds of thousands of files.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.media.beneath import media_name_problem
+from ar_sync_pipeline.media.inventory import OmittedMedia
+from ar_sync_pipeline.sync.errors import MediaJournalError
+
+MEDIA_JOURNAL = "ar_sync_media.sqlite"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WAIT_SECONDS = 60
+# Each has a line for every file; older ones are of use only to a receiver that was set back days.
+_COMPLETES = 3
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Carried:
+    archive: int
+    size_bytes: int
+    sha256: str
+    inode: int | None
+    modified_ns: int | None
+    changed_ns: int | None
+
+    def is_at(self, stamp: FileStamp) -> bool:
+        mine = (self.size_bytes, self.inode, self.modified_ns, self.changed_ns)
+        return mine == (stamp.size_bytes, stamp.inode, stamp.modified_ns, stamp.changed_ns)
+
+    def has(self, size_bytes: int, sha256: str) -> bool:
+        return (self.size_bytes, self.sha256) == (size_bytes, sha256)
+
+
+class HeldMedia:
+    """The versions of files that the receiver has, as of a point up to which it is known to be.
+
+    These are the versions of the archive with that snapshot, of the one that it follows, and so on
+    back to a complete. An archive that was lost is in no such chain, and a file of which a later
+    archive carried another version is not known to be what the receiver has.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, archives: frozenset[int]) -> None:
+        self._connection = connection
+        self._archives = archives
+
+    def has_stamp(self, path: str, stamp: FileStamp | None) -> bool:
+        """Whether the receiver has the file that bears this stamp now."""
+        if stamp is None or not self._archives:
+            return False
+        newest, later = self._versions(path)
+        if newest is None or not newest.is_at(stamp):
+            return False
+        return all(version.has(newest.size_bytes, newest.sha256) for version in later)
+
+    def has_content(self, entry: MediaEntry) -> bool:
+        """Whether the receiver has a file with this content under its name."""
+        newest, later = self._versions(entry.path) if self._archives else (None, [])
+        versions = [newest, *later] if newest is not None else []
+        return bool(versions) and all(v.has(entry.size_bytes, entry.sha256) for v in versions)
+
+    def remember_stamp(self, path: str, stamp: FileStamp) -> None:
+        """Note the stamp of a file whose content the receiver has; it need not be read again."""
+        newest, _ = self._versions(path)
+        if newest is not None:
+            self._connection.execute(
+                "UPDATE carried SET inode = ?, modified_ns = ?, changed_ns = ?"
+                " WHERE path = ? AND archive = ?",
+                [stamp.inode, stamp.modified_ns, stamp.changed_ns, path, newest.archive],
+            )
+
+    def _versions(self, path: str) -> tuple[_Carried | None, list[_Carried]]:
+        """The newest version in the chain, and all that went with later archives."""
+        later = list[_Carried]()
+        for row in self._connection.execute(
+            "SELECT archive, size_bytes, sha256, inode, modified_ns, changed_ns FROM carried"
+            " WHERE path = ? ORDER BY archive DESC",
+            [path],
+        ):
+            version = _Carried(*row)
+            if version.archive in self._archives:
+                return version, later
+            later.append(version)
+        return None, later
+
+
+class MediaJournal:
+    """The open journal; what is written is kept when the block of `open_journal` ends well."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def held(self, since: Watermark | None) -> HeldMedia:
+        """What the receiver has at a point; nothing where that is not known."""
+        chain, base = set[int](), None
+        point = None if since is None else _number(since.snapshot_at)
+        while point is not None and point not in chain:
+            row = self._connection.execute(
+                "SELECT kind, since FROM archive WHERE archive = ?", [point]
+            ).fetchone()
+            if row is None:
+                break
+            chain.add(point)
+            if row[0] == ArchiveKind.COMPLETE:
+                base = point
+                break
+            point = row[1]
+        if base is not None:
+            self._forget_before(base)
+        return HeldMedia(self._connection, frozenset(chain))
+
+    def remember(self, manifest: Manifest, stamps: Mapping[str, FileStamp]) -> None:
+        """Note the files of an archive that was published.
+
+        Args:
+            stamps: by member of the archive, of files whose content is known to go with them.
+        """
+        archive = _number(manifest.snapshot_at)
+        since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
+        self._connection.execute(
+            "INSERT OR REPLACE INTO archive VALUES (?, ?, ?)",
+            [archive, str(manifest.kind), since and _number(since.snapshot_at)],
+        )
+        if manifest.kind is ArchiveKind.PARTIAL:
+            self._forget_other_shapes(manifest.media)
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO carried VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (_row(archive, entry, stamps.get(entry.member)) for entry in manifest.media),
+        )
+        if manifest.kind is ArchiveKind.COMPLETE:
+            self._keep_newest_completes()
+
+    def owed(self) -> tuple[str, ...]:
+        """Paths that could not be sent when their time had come; a folder's ends with ``/``."""
+        return tuple(row[0] for row in self._connection.execute("SELECT path FROM owed"))
+
+    def owe(self, omitted: Iterable[OmittedMedia]) -> None:
+        """Note what is to be tried again until the receiver has it."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO owed VALUES (?, ?)",
+            [(item.path, item.reason) for item in omitted if _can_be_owed(item)],
+        )
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """Drop what the receiver has by now, or what is no longer there."""
+        self._connection.executemany("DELETE FROM owed WHERE path = ?", [(p,) for p in paths])
+
+    def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
+        """A file in the place of a folder, or the reverse, moves what the receiver had there."""
+        for entry in media:
+            parents = [(p,) for p in _parents(entry.path)]
+            self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
+            self._connection.execute(
+                "DELETE FROM carried WHERE path > ? AND path < ?",
+                [entry.path + "/", entry.path + "0"],  # "0" follows "/"
+            )
+
+    def _keep_newest_completes(self) -> None:
+        row = self._connection.execute(
+            "SELECT archive FROM archive WHERE kind = ? ORDER BY archive DESC LIMIT 1 OFFSET ?",
+            [str(ArchiveKind.COMPLETE), _COMPLETES - 1],
+        ).fetchone()
+        if row is not None:
+            self._forget_before(row[0])
+
+    def _forget_before(self, archive: int) -> None:
+        for table in ("carried", "archive"):
+            self._connection.execute(f"DELETE FROM {table} WHERE archive < ?", [archive])  # noqa: S608  two names of ours
+
+
+@contextmanager
+def open_journal(scratch: Path) -> Iterator[MediaJournal]:
+    """The journal of a scratch folder, made where it is missing or unusable.
+
+    Raises:
+        MediaJournalError: it cannot be written.
+    """
+    path = scratch / MEDIA_JOURNAL
+    try:
+        with closing(_connect(path)) as connection, connection:
+            yield MediaJournal(connection)
+    except sqlite3.Error as error:
+        raise MediaJournalError(
+            f"the journal of media files {path} cannot be used ({error})",
+            remedy="check the rights and the free space there, or remove the file: the next partial"
+            " then carries every file that its rows name",
+        ) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
+    try:
+        _prepare(connection)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise  # locked, no right, no space
+        path.unlink()
+        connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
+        _prepare(connection)
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    found = connection.execute("PRAGMA user_version").fetchone()[0]
+    if found != _VERSION:
+        connection.executescript(_DDL)
+
+
+def _can_be_owed(item: OmittedMedia) -> bool:
+    return item.temporary and media_name_problem(item.path.removesuffix("/")) is None
+
+
+def _number(instant: datetime) -> int:
+    return (instant - _EPOCH) // timedelta(microseconds=1)
+
+
+def _row(
+    archive: int, entry: MediaEntry, stamp: FileStamp | None
+) -> tuple[str, int, int, str, int | None, int | None, int | None]:
+    facts = (stamp.inode, stamp.modified_ns, stamp.changed_ns) if stamp else (None, None, None)
+    return (entry.path, archive, entry.size_bytes, entry.sha256, *facts)
+
+
+def _parents(path: str) -> Iterator[str]:
+    parent = path.rpartition("/")[0]
+    while parent:
+        yield parent
+        parent = parent.rpartition("/")[0]
+
+
+_DDL = f"""
+BEGIN;
+DROP TABLE IF EXISTS archive;
+DROP TABLE IF EXISTS carried;
+DROP TABLE IF EXISTS owed;
+CREATE TABLE archive (archive integer PRIMARY KEY, kind text NOT NULL, since integer);
+CREATE TABLE carried (
+    path text, archive integer, size_bytes integer NOT NULL, sha256 text NOT NULL, inode integer,
+    modified_ns integer, changed_ns integer, PRIMARY KEY (path, archive)
+) WITHOUT ROWID;
+CREATE TABLE owed (path text PRIMARY KEY, reason text NOT NULL);
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""

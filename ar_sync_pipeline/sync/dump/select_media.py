@@ -1,0 +1,116 @@
+"""Which media files an archive may carry: found, missing, refused, and what is omitted and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ar_sync_pipeline.media.inventory import (
+    MediaFile,
+    OmittedMedia,
+    RefusedName,
+    resolve_references,
+    scan_media,
+)
+
+WENT_AWAY = "it went away, or became something else, while it was read"
+
+
+@dataclass
+class MediaSelection:
+    """Files that an archive may carry, and names of which it carries none.
+
+    Attributes:
+        files: by path.
+        missing: names in rows without a file.
+        refused: names that cannot be those of a media file.
+        omitted: by path, what is there and is not sent as it is now.
+        gone: paths that were owed and of which nothing is left to be sent.
+        referenced: files that rows name.
+    """
+
+    folder: Path
+    patterns: Sequence[str]
+    files: dict[str, MediaFile] = field(default_factory=dict)
+    missing: set[str] = field(default_factory=set)
+    refused: list[RefusedName] = field(default_factory=list)
+    omitted: dict[str, OmittedMedia] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    referenced: set[str] = field(default_factory=set)
+
+    def scan(self, within: tuple[datetime, datetime] | None, *, below: str = "") -> set[str]:
+        """Add the files that match a pattern; returns their paths.
+
+        Args:
+            within: only those modified in this half-open interval.
+            below: only those in this subfolder.
+        """
+        found = scan_media(
+            self.folder,
+            self.patterns,
+            modified_within=within,
+            on_refused=self.refused.append,
+            on_omitted=self.omit,
+            below=below,
+        )
+        files = {file.path: file for file in found}
+        self.files |= files
+        return set(files)
+
+    def add_referenced(self, names: Iterable[str]) -> None:
+        """Add the files that rows name, whatever their pattern."""
+        named = resolve_references(self.folder, names)
+        self.files |= {file.path: file for file in named.found}
+        self.referenced.update(file.path for file in named.found)
+        self.missing.update(named.missing)
+        self._split(named.refused)
+
+    def add_owed(self, paths: Iterable[str]) -> dict[str, set[str]]:
+        """Add what could not be sent earlier; returns the files of each owed path."""
+        owed = set(paths)
+        folders = {path for path in owed if path.endswith("/")}
+        found = {path: self._scan_owed(path) for path in folders}
+        named = resolve_references(self.folder, owed - folders)
+        self.files |= {file.path: file for file in named.found}
+        self._split([name for name in named.refused if name.temporary])
+        self.gone |= {*named.missing, *(n.name for n in named.refused if not n.temporary)}
+        return found | {file.path: {file.path} for file in named.found}
+
+    def omit(self, item: OmittedMedia) -> None:
+        """Note something that is not sent; a file that went away is missing if a row names it."""
+        self.files.pop(item.path, None)
+        if item.reason == WENT_AWAY and item.path in self.referenced:
+            self.missing.add(item.path)
+        else:
+            self.omitted[item.path] = item
+
+    def _scan_owed(self, path: str) -> set[str]:
+        place = self.folder / path
+        if any(folder.is_symlink() for folder in (place, *place.parents)[: path.count("/")]):
+            return set()
+        return self.scan(None, below=path)
+
+    def _split(self, refused: Iterable[RefusedName]) -> None:
+        """A name that can be sent once its file can be read is omitted, not refused."""
+        for name in refused:
+            if name.temporary:
+                self.omit(OmittedMedia(name.name, name.reason, temporary=True))
+            else:
+                self.refused.append(name)
+
+
+def without_ancestors(paths: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Paths that can be files together, and those that are also a folder of another one.
+
+    A file that became a folder while the folder was scanned may have been seen as both.
+    """
+    wanted = set(paths)
+    folders = {parent for path in wanted for parent in _parents(path) if parent in wanted}
+    return wanted - folders, folders
+
+
+def _parents(path: str) -> list[str]:
+    parts = path.split("/")[:-1]
+    return ["/".join(parts[: n + 1]) for n in range(len(parts))]

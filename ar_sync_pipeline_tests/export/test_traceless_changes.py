@@ -1,0 +1,102 @@
+"""Changes that leave no trace in rows come with the next partial, or are told (case S20)."""
+
+from __future__ import annotations
+
+import pytest
+
+from ar_sync_pipeline_tests.export.source import Source, catalog, row_counts, whole_tables
+
+TABLES = (
+    "CREATE TABLE t_a (id integer PRIMARY KEY, v text)",
+    "CREATE TABLE t_b (id integer PRIMARY KEY, a integer REFERENCES t_a)",
+    "INSERT INTO t_a SELECT n, 'v' FROM generate_series(1, 50) n",
+    "INSERT INTO t_b SELECT n, n FROM generate_series(1, 20) n",
+    "CREATE TABLE t_p (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+    "CREATE TABLE t_p1 PARTITION OF t_p FOR VALUES FROM (0) TO (10)",
+    "CREATE TABLE apart (id integer NOT NULL, v text)",
+    "INSERT INTO apart SELECT n, 'old' FROM generate_series(10, 19) n",
+    "CREATE TABLE aside (id integer PRIMARY KEY, v text)",
+    "INSERT INTO aside VALUES (1, 'other')",
+)
+
+
+@pytest.fixture
+def source(source: Source) -> Source:
+    source.run(*TABLES)
+    return source
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "ALTER TABLE t_a ADD made timestamptz NOT NULL DEFAULT now()",
+        "ALTER TABLE t_a ALTER v TYPE varchar",
+        "ALTER TABLE t_a RENAME v TO w",
+        "ALTER TABLE t_a DROP v",
+        (
+            "BEGIN; DROP TABLE t_b; ALTER TABLE t_a RENAME TO past;"
+            " ALTER TABLE aside RENAME TO t_a; COMMIT"
+        ),
+    ],
+)
+def test_table_whose_definition_changed_comes_whole(source: Source, statement: str) -> None:
+    base = source.complete().watermark
+    assert row_counts(source.partial(base)) == {}
+    source.run(statement)
+    dump = source.partial(base)
+    assert whole_tables(dump) == {"t_a"}
+    assert row_counts(dump)["t_a"] == (1 if "aside" in statement else 50)
+    # And only once.
+    assert row_counts(source.partial(dump.watermark)) == {}
+
+
+def test_attached_partition_comes_with_its_table(source: Source) -> None:
+    base = source.complete().watermark
+    source.run("ALTER TABLE t_p ATTACH PARTITION apart FOR VALUES FROM (10) TO (20)")
+    dump = source.partial(base)
+    assert (whole_tables(dump), row_counts(dump)) == ({"t_p"}, {"t_p": 10})
+    source.run("ALTER TABLE t_p ADD w integer DEFAULT 7")
+    assert whole_tables(source.partial(dump.watermark)) == {"t_p"}
+
+
+def test_rows_that_a_whole_table_refers_to_come_along(source: Source) -> None:
+    base = source.complete().watermark
+    source.run("ALTER TABLE t_b ADD made integer DEFAULT 7")
+    dump = source.partial(base)
+    assert whole_tables(dump) == {"t_b"}
+    assert row_counts(dump) == {"t_a": 20, "t_b": 20}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "GRANT SELECT ON t_a TO pg_monitor",
+        "VACUUM FULL t_a",
+        "ANALYZE t_a",
+        "CREATE INDEX ON t_a (v)",
+        "ALTER TABLE t_a ADD CHECK (id > 0)",
+        "ALTER TABLE t_a SET (fillfactor = 70)",
+        "REINDEX TABLE t_a",
+    ],
+)
+def test_what_changes_no_value_sends_nothing(source: Source, statement: str) -> None:
+    base = source.complete().watermark
+    source.run(statement)
+    assert row_counts(source.partial(base)) == {}
+
+
+def test_late_migration_is_found(source: Source) -> None:
+    with source.session("SELECT pg_current_xact_id()") as writer:
+        base = source.complete().watermark
+        writer.execute("ALTER TABLE t_a ADD w integer DEFAULT 7")
+        writer.commit()
+    assert whole_tables(source.partial(base)) == {"t_a"}
+
+
+def test_table_that_is_too_large_to_be_carried_is_told(source: Source) -> None:
+    source.catalog = catalog(table={"t_a": {"watermark": False}})
+    base = source.complete().watermark
+    source.run("ALTER TABLE t_a ADD w integer DEFAULT 7")
+    dump = source.partial(base)
+    assert row_counts(dump) == {}
+    assert "t_a" in dump.blind_tables

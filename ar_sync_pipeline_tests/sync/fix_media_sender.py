@@ -1,0 +1,121 @@
+"""A sender that publishes over SFTP into the receiver's spool, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
+from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+
+
+@dataclass
+class MediaSender:
+    """What a test does to the sender's media and archives.
+
+    Attributes:
+        bundle: of the last archive, as it was before it was sent.
+        failures: of uploads, in words.
+    """
+
+    sites: TwoSites
+    settings: SenderSettings
+    bundle: MediaBundle | None = None
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def media(self) -> Path:
+        return self.sites.sender_media
+
+    @property
+    def scratch(self) -> Path:
+        return self.settings.tmp_bkp_fldr
+
+    def complete(self) -> Manifest:
+        return self.publish(self.bundled_complete())
+
+    def partial(self) -> Manifest:
+        return self.publish(self.bundled_partial())
+
+    def bundled_complete(self) -> BuildFolder:
+        build = open_build(self.scratch, uuid4().hex)
+        sites = self.sites
+        start = starting_point(self.settings, sites.clock())
+        dump_complete(
+            sites.sender,
+            sites.catalog,
+            build,
+            sites.clock,
+            since=start.acknowledged,
+            after=start.after,
+        )
+        return self._bundled(build)
+
+    def bundled_partial(self) -> BuildFolder:
+        build = open_build(self.scratch, uuid4().hex)
+        sites = self.sites
+        start = starting_point(self.settings, sites.clock())
+        # A window of an hour ago: what is carried is what the starting point asks for.
+        window = recent_window()
+        hour = timedelta(hours=1)
+        window = window.model_copy(update={"start": window.start - hour, "end": window.end - hour})
+        request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
+        dump_partial(sites.sender, sites.catalog, build, sites.clock, request)
+        return self._bundled(build)
+
+    def publish(self, build: BuildFolder) -> Manifest:
+        def on_retry(error: ArSyncError) -> None:
+            self.failures.append(error.problem)
+
+        published = publish_archive(
+            self.settings, build, lambda: datetime.now(UTC), on_retry=on_retry
+        )
+        return published.manifest
+
+    def waiting(self, manifest: Manifest) -> Path:
+        return self.sites.spool / str(manifest.kind) / manifest.name.waiting
+
+    def _bundled(self, build: BuildFolder) -> BuildFolder:
+        sites = self.sites
+        self.bundle = bundle_media(build, sites.catalog, sites.sender, self.media, ["*.jpeg"])
+        return build
+
+
+def names(manifest: Manifest) -> list[str]:
+    """Paths of the media files of an archive."""
+    return [entry.path for entry in manifest.media]
+
+
+@pytest.fixture
+def media_sender(filled: TwoSites) -> Iterator[MediaSender]:
+    """A sender of the small application with 2,000 rows and no media yet."""
+    with LoopbackSftpServer(filled.folder, filled.folder / "keys") as sftp:
+        yield MediaSender(
+            filled,
+            load_sender_settings(
+                {
+                    "AR_SYNC_SENDER_DATABASE_URL": filled.sender,
+                    "AR_SYNC_SENDER_MEDIA_FLDR": str(filled.sender_media),
+                    "AR_SYNC_TMP_BKP_FLDR": str(filled.folder / "scratch"),
+                    "AR_SYNC_REMOTE_HOST": sftp.host,
+                    "AR_SYNC_REMOTE_PORT": str(sftp.port),
+                    "AR_SYNC_REMOTE_USER": sftp.user,
+                    "AR_SYNC_PRIVATE_KEY": str(sftp.private_key),
+                    "AR_SYNC_KNOWN_HOSTS": str(sftp.known_hosts),
+                    "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+                }
+            ),
+        )

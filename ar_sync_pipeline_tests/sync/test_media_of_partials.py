@@ -1,0 +1,195 @@
+"""A partial carries the media files that are new or changed since the receiver's state, no others.
+
+And never less than these: whatever the sender does not know for certain is carried.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL
+from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
+from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
+
+PICTURES = 171
+OLD = time.time() - 86400
+
+
+@pytest.fixture
+def sender(media_sender: MediaSender) -> MediaSender:
+    """171 rows with a picture, a day old, and a receiver that has all of it."""
+    for number in range(1, PICTURES + 1):
+        put(media_sender, f"{number}.jpeg", f"picture {number}")
+    media_sender.sites.at_sender(
+        f"UPDATE app_child SET picture = id || '.jpeg' WHERE id <= {PICTURES}"
+    )
+    media_sender.complete()
+    media_sender.sites.load()
+    return media_sender
+
+
+def put(sender: MediaSender, name: str, text: str, at: float = OLD) -> None:
+    path = sender.media / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (at, at))
+
+
+def touch_rows(sites: TwoSites) -> None:
+    """Every row with a picture comes along."""
+    sites.at_sender("UPDATE app_child SET amount = amount + 1 WHERE picture IS NOT NULL")
+
+
+def received(sites: TwoSites) -> dict[str, str]:
+    folder = sites.receiver_media
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_rows_come_along_and_their_pictures_do_not_travel_again(sender: MediaSender) -> None:
+    for _ in range(2):
+        touch_rows(sender.sites)
+        manifest = sender.partial()
+        assert sum(t.row_count for t in manifest.tables if t.name == "app_child") >= PICTURES
+        assert names(manifest) == []
+        sender.sites.load()
+
+
+def test_pictures_do_not_travel_again_while_the_archive_waits(sender: MediaSender) -> None:
+    put(sender, "1.jpeg", "changed")
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == ["1.jpeg"]
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == []
+    sender.sites.load()
+    assert received(sender.sites)["1.jpeg"] == "changed"
+
+
+def test_changed_picture_travels_though_its_time_is_old(sender: MediaSender) -> None:
+    put(sender, "5.jpeg", "PICTURE 5")
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == ["5.jpeg"]
+
+
+def test_picture_that_was_only_touched_does_not_travel(sender: MediaSender) -> None:
+    put(sender, "5.jpeg", "picture 5", at=time.time())
+    assert names(sender.partial()) == []
+
+
+def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
+    put(sender, "1.jpeg", "changed")
+    touch_rows(sender.sites)
+    lost = sender.partial()
+    sender.waiting(lost).unlink()
+    touch_rows(sender.sites)
+    # The first one that bridges the gap, and then the one after it, which follows that.
+    assert names(sender.partial()) == ["1.jpeg"]
+    sender.sites.load()
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == []
+    assert received(sender.sites)["1.jpeg"] == "changed"
+
+
+def test_archive_that_was_lost_vouches_for_nothing_later(sender: MediaSender) -> None:
+    """Its snapshot is earlier than the receiver's state, which never had it."""
+    put(sender, "new.jpeg", "new")
+    sites = sender.sites
+    sites.at_sender("UPDATE app_child SET picture = 'new.jpeg' WHERE id = 900")
+    sender.waiting(sender.partial()).unlink()
+    sites.at_sender("UPDATE app_child SET picture = NULL WHERE id = 900")
+    assert names(sender.partial()) == []
+    sites.load()
+    sites.at_sender("UPDATE app_child SET picture = 'new.jpeg' WHERE id = 900")
+    assert names(sender.partial()) == ["new.jpeg"]
+
+
+@pytest.mark.parametrize("lost", [MEDIA_JOURNAL, SENT_FILE])
+@pytest.mark.parametrize("damage", ["removed", "garbage"])
+def test_lost_journal_makes_a_partial_larger_never_smaller(
+    sender: MediaSender, lost: str, damage: str
+) -> None:
+    path = sender.scratch / lost
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(b"no journal" * 1000)
+    touch_rows(sender.sites)
+    carried = len(names(sender.partial()))
+    assert carried in ({PICTURES} if lost == MEDIA_JOURNAL else {0, PICTURES})
+
+
+def test_receiver_that_was_set_back_gets_the_files_of_later_archives_again(
+    sender: MediaSender,
+) -> None:
+    position = sender.sites.spool / "receipts" / "position.json"
+    before = position.read_bytes()
+    put(sender, "1.jpeg", "changed")
+    touch_rows(sender.sites)
+    sender.partial()
+    sender.sites.load()
+    position.write_bytes(before)
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == ["1.jpeg"]
+
+
+def test_version_that_comes_back_travels_again(sender: MediaSender) -> None:
+    for text in ("other", "picture 1"):
+        put(sender, "1.jpeg", text)
+        touch_rows(sender.sites)
+        assert names(sender.partial()) == ["1.jpeg"]
+    sender.sites.load()
+    assert received(sender.sites)["1.jpeg"] == "picture 1"
+
+
+def test_version_that_comes_back_travels_where_an_archive_after_a_gap_had_another(
+    sender: MediaSender,
+) -> None:
+    """The receiver may have that one although its unbroken chain does not reach so far."""
+    put(sender, "1.jpeg", "other")
+    touch_rows(sender.sites)
+    sender.waiting(sender.partial()).unlink()
+    put(sender, "1.jpeg", "picture 1")
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == ["1.jpeg"]
+
+
+def test_file_that_becomes_a_folder_and_back_is_followed(sender: MediaSender) -> None:
+    sites, path = sender.sites, sender.media / "7.jpeg"
+    path.unlink()
+    put(sender, "7.jpeg/a.jpeg", "within", at=time.time())
+    assert names(sender.partial()) == ["7.jpeg/a.jpeg"]
+    sites.load()
+    assert received(sites)["7.jpeg/a.jpeg"] == "within"
+    aside = path.rename(sender.media.parent / "aside")
+    put(sender, "7.jpeg", "picture 7")
+    touch_rows(sites)
+    assert names(sender.partial()) == ["7.jpeg"]
+    sites.load()
+    assert received(sites)["7.jpeg"] == "picture 7"
+    path.unlink()
+    aside.rename(path)
+    sites.at_sender("UPDATE app_child SET picture = '7.jpeg/a.jpeg' WHERE id = 7")
+    assert names(sender.partial()) == ["7.jpeg/a.jpeg"]
+    sites.load()
+    assert received(sites)["7.jpeg/a.jpeg"] == "within"
+
+
+def test_complete_carries_everything(sender: MediaSender) -> None:
+    assert len(names(sender.complete())) == PICTURES
+
+
+def test_journal_stays_small(sender: MediaSender) -> None:
+    """A fresh complete lets what was before the receiver's state be forgotten."""
+    for _ in range(4):
+        sender.complete()
+        sender.sites.load()
+        sender.partial()
+    size = (sender.scratch / MEDIA_JOURNAL).stat().st_size
+    assert size < 3 * PICTURES * 250 + 65536

@@ -1,0 +1,295 @@
+"""No file stops the rows or the other files: it is named, and comes with a later archive."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.media.errors import MediaUnreadableError
+from ar_sync_pipeline.media.inventory import MediaFile, hash_media
+from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
+
+PICTURES = 200
+OLD = time.time() - 86400
+
+
+@pytest.fixture
+def sender(media_sender: MediaSender) -> MediaSender:
+    """200 pictures a day old, each named by a row."""
+    for number in range(1, PICTURES + 1):
+        put(media_sender.media / f"{number}.jpeg", f"picture {number}")
+    media_sender.sites.at_sender(
+        f"UPDATE app_child SET picture = id || '.jpeg' WHERE id <= {PICTURES}"
+    )
+    return media_sender
+
+
+def put(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    os.utime(path, (OLD, OLD))
+
+
+@contextmanager
+def again_and_again(write: Callable[[int], None], seconds: float) -> Iterator[None]:
+    """Production at work while the block runs."""
+    stop = threading.Event()
+
+    def work() -> None:
+        number = 0
+        while not stop.wait(seconds):
+            write(number)
+            number += 1
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def growing(path: Path) -> Callable[[int], None]:
+    def write(_number: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"x" * 1000)
+
+    return write
+
+
+def replaced(path: Path) -> Callable[[int], None]:
+    def write(number: int) -> None:
+        fresh = path.with_name(".fresh")
+        fresh.write_text(f"version {number}")
+        fresh.replace(path)
+
+    return write
+
+
+def quiet(*paths: Path) -> None:
+    """From now on nobody writes; times of last modification are a day old."""
+    for path in paths:
+        path.chmod(0o644)
+        os.utime(path, (OLD, OLD))
+
+
+def omitted(sender: MediaSender) -> dict[str, str]:
+    assert sender.bundle is not None
+    return dict(sender.bundle.omitted)
+
+
+def same_media(sites: TwoSites, *, but: frozenset[str] = frozenset()) -> bool:
+    return pictures(sites.sender_media, but) == pictures(sites.receiver_media, frozenset())
+
+
+def pictures(folder: Path, but: frozenset[str]) -> dict[str, bytes]:
+    return {
+        name: path.read_bytes()
+        for path in folder.rglob("*.jpeg")
+        if path.is_file() and (name := str(path.relative_to(folder))) not in but
+    }
+
+
+@pytest.mark.parametrize("kind", ["complete", "partial"])
+def test_unreadable_growing_and_replaced_files_are_named_and_come_later(
+    sender: MediaSender, kind: str
+) -> None:
+    sites = sender.sites
+    if kind == "partial":
+        sender.complete()
+        sites.load()
+        sites.at_sender("UPDATE app_child SET amount = amount + 1 WHERE picture IS NOT NULL")
+        for number in range(1, PICTURES + 1):
+            put(sender.media / f"{number}.jpeg", f"PICTURE {number}")
+    secret, log, latest = (sender.media / f"{n}.jpeg" for n in ("17", "log", "latest"))
+    for path in (log, latest):
+        path.write_text("x")
+    secret.chmod(0)
+    started = time.monotonic()
+    with ExitStack() as production:
+        production.enter_context(permissions_count())
+        production.enter_context(again_and_again(growing(log), 0.01))
+        production.enter_context(again_and_again(replaced(latest), 0.25))
+        manifest = sender.complete() if kind == "complete" else sender.partial()
+    assert time.monotonic() - started < 60
+    three = {"17.jpeg", "log.jpeg", "latest.jpeg"}
+    assert set(manifest.media_omitted) == three
+    assert len(names(manifest)) == PICTURES - 1
+    sites.load()
+    assert equal(sites)
+    if kind == "complete":
+        assert same_media(sites, but=frozenset(three))
+
+    quiet(secret, log, latest)
+    later = sender.partial()
+    assert (set(names(later)), later.media_omitted) == (three, ())
+    sites.load()
+    assert same_media(sites)
+    # What the receiver has by now is owed no longer.
+    assert names(sender.partial()) == []
+
+
+def test_archive_with_the_late_file_is_lost(sender: MediaSender) -> None:
+    """It is owed until the receiver has it."""
+    secret = sender.media / "17.jpeg"
+    secret.chmod(0)
+    with permissions_count():
+        sender.complete()
+    sender.sites.load()
+    quiet(secret)
+    lost = sender.partial()
+    assert names(lost) == ["17.jpeg"]
+    sender.waiting(lost).unlink()
+    assert names(sender.partial()) == ["17.jpeg"]
+    sender.sites.load()
+    assert names(sender.partial()) == []
+    assert same_media(sender.sites)
+
+
+def test_unreadable_subfolder_is_named_and_its_files_come_later(sender: MediaSender) -> None:
+    for name in ("2017/a.jpeg", "2017/11/b.jpeg"):
+        (sender.media / name).parent.mkdir(parents=True, exist_ok=True)
+        put(sender.media / name, name)
+    folder = sender.media / "2017"
+    folder.chmod(0)
+    with permissions_count():
+        manifest = sender.complete()
+        assert omitted(sender)["2017/"].startswith("it cannot be read (Permission denied")
+        sender.sites.load()
+        assert sender.partial().media_omitted == ("2017/",)
+    assert len(names(manifest)) == PICTURES
+    folder.chmod(0o755)
+    assert names(sender.partial()) == ["2017/11/b.jpeg", "2017/a.jpeg"]
+    sender.sites.load()
+    assert names(sender.partial()) == []
+    assert same_media(sender.sites)
+
+
+def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    put(tmp_path / "outside" / "secret.jpeg", "secret")
+    (sender.media / "link.jpeg").symlink_to(tmp_path / "outside" / "secret.jpeg")
+    (sender.media / "dangling.jpeg").symlink_to("nowhere")
+    (sender.media / "linked").symlink_to(tmp_path / "outside")
+    (sender.media / "folder.jpeg").mkdir()
+    put(sender.media / "folder.jpeg" / "within.jpeg", "within")
+    os.mkfifo(sender.media / "pipe.jpeg")
+    os.mkfifo(sender.media / "other.fifo")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(sender.media / "socket.jpeg"))
+        manifest = sender.complete()
+    assert omitted(sender) == {
+        "dangling.jpeg": "it is a symbolic link, not a regular file",
+        "folder.jpeg/": "it is a folder, of which only the files are sent",
+        "link.jpeg": "it is a symbolic link, not a regular file",
+        "linked/": "it is a symbolic link to a folder",
+        "pipe.jpeg": "it is a named pipe, not a regular file",
+        "socket.jpeg": "it is a socket, not a regular file",
+    }
+    assert len(names(manifest)) == PICTURES + 1
+    assert "folder.jpeg/within.jpeg" in names(manifest)
+    sender.sites.load()
+    # A partial names what came in its time only.
+    for name in ("link.jpeg", "dangling.jpeg", "linked"):
+        os.utime(sender.media / name, (OLD, OLD), follow_symlinks=False)
+    os.utime(sender.media / "pipe.jpeg", (OLD, OLD))
+    sender.partial()
+    assert "link.jpeg" not in omitted(sender)
+
+
+def test_file_that_vanishes_while_files_are_hashed(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(sender.media / "unnamed.jpeg", "no row names it")
+
+    def hash_and_delete(files: list[MediaFile]) -> Iterator[object]:
+        (sender.media / "unnamed.jpeg").unlink(missing_ok=True)
+        (sender.media / "9.jpeg").unlink(missing_ok=True)
+        return hash_media(files)
+
+    monkeypatch.setattr("ar_sync_pipeline.sync.dump.bundle_media.hash_media", hash_and_delete)
+    manifest = sender.complete()
+    assert sender.bundle is not None
+    assert "went away" in omitted(sender)["unnamed.jpeg"]
+    assert sender.bundle.missing == ("9.jpeg",)
+    assert len(names(manifest)) == PICTURES - 1
+
+
+def test_fault_of_the_disk_is_told_from_a_change() -> None:
+    """What is at address 0 of a process cannot be read: EIO, as from a damaged disk."""
+    file = MediaFile("mem", Path("/proc/self"), 0, datetime.now(UTC))
+    with pytest.raises(MediaUnreadableError, match="Input/output error"):
+        list(hash_media([file]))
+
+
+def test_file_that_becomes_unreadable_before_it_is_sent(sender: MediaSender) -> None:
+    build = sender.bundled_complete()
+    (sender.media / "3.jpeg").chmod(0)
+    with permissions_count():
+        manifest = sender.publish(build)
+    assert manifest.media_omitted == ("3.jpeg",)
+    assert len(names(manifest)) == PICTURES - 1
+    quiet(sender.media / "3.jpeg")
+    sender.sites.load()
+    assert names(sender.partial()) == ["3.jpeg"]
+
+
+def test_file_that_becomes_a_folder_before_it_is_sent(sender: MediaSender) -> None:
+    build = sender.bundled_complete()
+    (sender.media / "3.jpeg").unlink()
+    put(sender.media / "3.jpeg" / "4.jpeg", "within")
+    assert len(names(sender.publish(build))) == PICTURES - 1
+
+
+def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> None:
+    """``AR_SYNC_MEDIA_DELETE``: what a complete could not read is there all the same."""
+    sites = sender.sites
+    sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    for name in ("2017/a.jpeg", "2018/b.jpeg"):
+        put(sender.media / name, name)
+    sender.complete()
+    sites.load()
+    (sender.media / "17.jpeg").chmod(0)
+    (sender.media / "2017").chmod(0)
+    (sender.media / "18.jpeg").unlink()
+    (sender.media / "2018" / "b.jpeg").unlink()
+    with permissions_count():
+        sender.complete()
+    report = sites.load()
+    assert report.media.removed == 2
+    left = pictures(sites.receiver_media, frozenset())
+    assert {"17.jpeg", "2017/a.jpeg"} <= left.keys()
+    assert not {"18.jpeg", "2018/b.jpeg"} & left.keys()
+
+
+def test_manifest_without_omissions_is_as_before(sender: MediaSender) -> None:
+    manifest = sender.complete()
+    assert b"media_omitted" not in manifest.to_json()
+    assert Manifest.model_validate_json(manifest.to_json()) == manifest
+    assert verify_archive(sender.waiting(manifest)).media_omitted == ()
+
+
+def test_unreadable_file_that_is_deleted_is_owed_no_longer(sender: MediaSender) -> None:
+    secret = sender.media / "17.jpeg"
+    secret.chmod(0)
+    with permissions_count():
+        sender.complete()
+    sender.sites.load()
+    secret.unlink()
+    for _ in range(2):
+        manifest = sender.partial()
+        assert (names(manifest), manifest.media_omitted) == ([], ())
+    assert rows(sender.sites.sender, "SELECT count(*) FROM app_child")
