@@ -28,13 +28,14 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     try:
         with connect(url, application="check") as connection:
             tables = read_tables(connection, catalog.schema_name, catalog.travels)
-            findings = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
-            # A role without these rights cannot examine the rest.
-            if not findings:
+            lacking = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
+            findings = list(lacking)
+            if not lacking:  # a role without these rights cannot examine the rest
                 findings += map(as_error, source_problems(connection, catalog, tables))
             findings += check_sender_tables(connection, catalog, tables)
             omissions = find_omissions(connection, catalog, tables)
-            findings += (found for found in omissions if found.level is not Level.ERROR)
+            # Without rights missing, those that are errors are among the problems above.
+            findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
     except ArSyncError as error:
         return (as_error(error),)
     return _sorted(findings)
