@@ -32,7 +32,7 @@ def check_sender_tables(
     Args:
         tables: the facts of the replicated tables, by label.
     """
-    findings = list(_patterns_without_a_table(catalog, tables))
+    findings = list(_patterns_without_a_table(connection, catalog, tables))
     findings += check_rights(connection, tables, ["SELECT"], "deploy/sql/sender_role.sql")
     for table in tables.values():
         findings += _key(catalog, table)
@@ -44,11 +44,13 @@ def check_sender_tables(
 
 
 def _patterns_without_a_table(
-    catalog: Catalog, tables: Mapping[str, TableFacts]
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[Finding]:
     for pattern in catalog.tables:
         if any(catalog.matches_any((pattern,), label) for label in tables):
             continue
+        if is_literal(pattern) and _is_relation(connection, catalog, pattern):
+            continue  # a view or the like, or a partition: see `omissions`
         what = "is not in the database" if is_literal(pattern) else "matches no table"
         yield Finding(
             Level.WARNING if tables else Level.ERROR,
@@ -65,6 +67,14 @@ def _patterns_without_a_table(
                 "has rules and is not in the database",
                 "correct the name of the section in the catalog, or remove it",
             )
+
+
+def _is_relation(connection: Connection, catalog: Catalog, label: str) -> bool:
+    row = connection.execute(
+        "SELECT to_regclass(format('%%I.%%I', %s::text, %s::text)) IS NOT NULL",
+        catalog.locate(label),
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _key(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
