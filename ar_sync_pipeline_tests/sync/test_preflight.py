@@ -114,7 +114,7 @@ def test_references_out_of_the_catalog_are_named_with_the_table_to_add(
     )
     assert found(empty_database, catalog_of("t_*")) == [
         'warning: table t_a refers to x.person (owned), which is not replicated: add "x.person"'
-        + " to `tables` of the catalog, or let `exclude` match t_a."
+        " to `tables` of the catalog, or let `exclude` match t_a."
     ]
     assert found(empty_database, catalog_of("t_*", "x.person")) == []
 
