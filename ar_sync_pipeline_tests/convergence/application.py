@@ -2,8 +2,9 @@
 
 Parents refer to themselves, have a unique code and no time stamp; teams and their members refer to
 each other; tags have no integer key. Accounts go with their parent, and their unique keys are a
-case-insensitive one, a partial one and one over an expression. Every write at the sender, committed or not, gets its row a
-higher ``version``, and every deletion is noted, so that a test can tell older from newer.
+case-insensitive one, a partial one and one over an expression. Every write at the sender, committed
+or not, gets its row a higher ``version``, and every deletion is noted, so that a test can tell
+older from newer.
 """
 
 from __future__ import annotations

@@ -135,7 +135,8 @@ _templates = st.one_of(
     _values("INSERT INTO app_grandchild VALUES ({0}, 0, {1}, {{now}})", _child, _child),
     _values("DELETE FROM app_grandchild WHERE id = {0}", _child),
     _values(
-        "INSERT INTO app_team VALUES ({0}, 0, {0}, '{1}'); INSERT INTO app_member VALUES ({0}, 0, {0})",
+        "INSERT INTO app_team VALUES ({0}, 0, {0}, '{1}');"
+        " INSERT INTO app_member VALUES ({0}, 0, {0})",
         _team,
         _code,
     ),
