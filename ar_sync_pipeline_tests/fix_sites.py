@@ -79,14 +79,14 @@ class TwoSites:
         """Dump a complete straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         dump_complete(self.sender, self.catalog, build, self.clock, since=since)
-        return self._seal(build)
+        return self.seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
         dump_partial(self.sender, self.catalog, build, self.clock, request)
-        return self._seal(build)
+        return self.seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:
         """Admit what waits and load it."""
@@ -101,7 +101,7 @@ class TwoSites:
     def at_receiver(self, *statements: str) -> None:
         execute(self.receiver, *statements)
 
-    def _seal(self, build: BuildFolder) -> Path:
+    def seal(self, build: BuildFolder) -> Path:
         bundle_media(build, self.catalog, self.sender, self.sender_media, ["*.jpeg"])
         source = assemble(build, self.sender_media, self.sender_name, None)
         manifest = source.manifest

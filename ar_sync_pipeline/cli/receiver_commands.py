@@ -38,7 +38,8 @@ def plan(archive: Path, as_json: bool) -> None:
 
     try:
         settings = load_receiver_settings(operator_environment())
-        preview = preview_load(settings, load_catalog(settings.catalog), archive)
+        catalog = load_catalog(settings.catalog)
+        preview = preview_load(settings, catalog, archive, lambda: datetime.now(UTC))
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
     if as_json:

@@ -38,6 +38,7 @@ class AppliedArchive:
         superseded: the archive was older than the newest complete and nothing of it was loaded.
         covers_from: from when a partial carries every change: its watermark; None where the
             window alone counted, and in a complete.
+        system_identifier, timeline, lsn: where its snapshot is in the sender's history.
     """
 
     archive_id: UUID
@@ -49,6 +50,9 @@ class AppliedArchive:
     window_end: datetime | None
     superseded: bool
     applied_at: datetime
+    system_identifier: str
+    timeline: int
+    lsn: int | None
 
 
 def ensure_ledger(connection: Connection) -> None:
@@ -115,7 +119,9 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
     with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
         rows = cursor.execute(
             "SELECT archive_id, name, kind, snapshot_at, covers_from, window_start,"
-            " window_end, superseded, applied_at"
+            " window_end, superseded, applied_at, watermark ->> 'system_identifier' AS"
+            " system_identifier, (watermark ->> 'timeline')::bigint AS timeline,"
+            " (watermark ->> 'lsn')::numeric::bigint AS lsn"
             " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
         ).fetchall()
     return [_typed(row) for row in rows]

@@ -14,6 +14,10 @@ class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
 
 
+class FutureArchiveError(ParkedError):
+    """The archive is dated later than the receiver's clock allows."""
+
+
 class StillArrivingError(ParkedError):
     """An old archive is cut, and was written to so lately that its rest may come."""
 

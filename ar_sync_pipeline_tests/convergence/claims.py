@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
-from ar_sync_pipeline.spool.states import list_parked, list_waiting
+from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
 from ar_sync_pipeline.sync.load.load_plan import chain_in
 from ar_sync_pipeline_tests.convergence.application import TABLES
 from ar_sync_pipeline_tests.convergence.model import expected_state
@@ -97,12 +97,16 @@ def own_data_is_kept(receiver: ReceiverSide, sender: SenderSide) -> None:
     stars = receiver.values("SELECT id, stars FROM app_child")
     notes = receiver.values("SELECT id, parent_id FROM app_note")
     remarks = receiver.values("SELECT id, note_id FROM app_remark")
+    accounts = {key for name, key in deleted if name == "app_account"}
+    pins = receiver.values("SELECT id, account_id FROM app_pin")
     for parent, value in own.seen.items():
         assert str(parent) in parents or seen.get(parent) == value, f"seen of {parent}"
     for child, value in own.stars.items():
         assert str(child) in children or stars.get(child) == value, f"stars of {child}"
     for note, parent in own.notes.items():
         assert str(parent) in parents or notes.get(note) == parent, f"note {note}"
+    for pin, account in own.pins.items():
+        assert str(account) in accounts or pins.get(pin) == account, f"pin {pin}"
     for remark, note in own.remarks.items():
         assert str(own.notes[note]) in parents or remarks.get(remark) == note, f"remark {remark}"
 
@@ -120,6 +124,13 @@ def every_promise_of_a_running_sync(receiver: ReceiverSide, sender: SenderSide) 
     nothing_newer_is_missing(receiver, sender, ledger)
     own_data_is_kept(receiver, sender)
     pictures_are_there(receiver, sender)
+    only_damaged_archives_are_quarantined(receiver)
+
+
+def only_damaged_archives_are_quarantined(receiver: ReceiverSide) -> None:
+    """Whatever waits for a migration or for a clock is parked."""
+    quarantined = {archive.name.applied for archive in list_quarantined(receiver.spool)}
+    assert quarantined <= receiver.damaged, quarantined - receiver.damaged
 
 
 def partial_closes_every_hole(receiver: ReceiverSide, sender: SenderSide) -> None:

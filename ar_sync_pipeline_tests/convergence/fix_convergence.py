@@ -20,10 +20,12 @@ from ar_sync_pipeline_tests.convergence.application import (
     CATALOG,
     RECEIVER_SCHEMA,
     SENDER_SCHEMA,
+    TABLES,
 )
 from ar_sync_pipeline_tests.convergence.row_images import Connection
 from ar_sync_pipeline_tests.fix_sites import execute
 
+DUMPS_AS = "convergence_dumps"
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
@@ -96,6 +98,12 @@ def servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
     receiver = postgres_server.create_database("convergence_receiver")
     execute(sender, SENDER_SCHEMA)
     execute(receiver, RECEIVER_SCHEMA)
+    execute(
+        sender,
+        f"CREATE ROLE {DUMPS_AS} LOGIN",
+        f"GRANT pg_read_all_stats TO {DUMPS_AS}",
+        f"GRANT SELECT ON {', '.join(TABLES)} TO {DUMPS_AS}",
+    )
     with ExitStack() as stack:
         connections = [
             stack.enter_context(

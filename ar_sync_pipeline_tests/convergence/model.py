@@ -19,11 +19,16 @@ from ar_sync_pipeline_tests.convergence.row_images import Row, State
 
 @dataclass(frozen=True)
 class Shipment:
-    """The contents of one archive, as the model sees them."""
+    """The contents of one archive, as the model sees them.
+
+    Attributes:
+        dropped: unique constraints that the sender no longer had.
+    """
 
     complete: bool
     snapshot_at: datetime
     rows: State
+    dropped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,16 @@ def expected_state(applied: Sequence[Shipment]) -> Expected:
             rows = {name: dict(shipment.rows.get(name, {})) for name in TABLES}
             displaced = {name: {} for name in TABLES}
         else:
-            before, rows = rows, _after_partial(rows, shipment.rows)
+            before, rows = rows, _after_partial(rows, shipment)
             for name in TABLES:
                 gone = {k: row for k, row in before[name].items() if k not in rows[name]}
                 displaced[name] |= gone
     return Expected(rows, displaced)
 
 
-def _after_partial(before: State, partial: State) -> State:
-    doomed = {name: _displaced(name, before, partial) for name in TABLES}
+def _after_partial(before: State, shipment: Shipment) -> State:
+    partial = shipment.rows
+    doomed = {name: _displaced(name, before, shipment) for name in TABLES}
     while more := _dependents(before, partial, doomed):
         for name, key in more:
             doomed[name].add(key)
@@ -70,17 +76,19 @@ def _after_partial(before: State, partial: State) -> State:
     }
 
 
-def _displaced(name: str, before: State, partial: State) -> set[Row]:
-    table = TABLES[name]
-    if table.unique is None:
-        return set()
-    column = table.columns.index(table.unique)
-    taken = {row[column] for row in partial.get(name, {}).values()} - {None}
-    return {
-        key
-        for key, row in before[name].items()
-        if row[column] in taken and key not in partial.get(name, {})
-    }
+def _displaced(name: str, before: State, shipment: Shipment) -> set[Row]:
+    table, incoming = TABLES[name], shipment.rows.get(name, {})
+    found = set[Row]()
+    for constraint, value in table.unique.items():
+        if constraint in shipment.dropped:
+            continue
+        taken = {value(table.values(row)) for row in incoming.values()} - {None}
+        found |= {
+            key
+            for key, row in before[name].items()
+            if key not in incoming and value(table.values(row)) in taken
+        }
+    return found
 
 
 def _dependents(

@@ -25,7 +25,7 @@ from ar_sync_pipeline_tests.convergence.row_images import (
 )
 from ar_sync_pipeline_tests.convergence.sender_side import Dumped, VirtualClock
 
-OWN_TABLES = ("app_note", "app_remark")
+OWN_TABLES = ("app_note", "app_remark", "app_pin")
 
 
 @dataclass
@@ -37,15 +37,23 @@ class OwnData:
         stars: own column of children, by id.
         notes: parents of own rows, by id.
         remarks: notes of own rows, by id.
+        pins: accounts of own rows, by id.
     """
 
     seen: dict[int, int] = field(default_factory=dict)
     stars: dict[int, int] = field(default_factory=dict)
     notes: dict[int, int] = field(default_factory=dict)
     remarks: dict[int, int] = field(default_factory=dict)
+    pins: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> OwnData:
-        return OwnData(dict(self.seen), dict(self.stars), dict(self.notes), dict(self.remarks))
+        return OwnData(
+            dict(self.seen),
+            dict(self.stars),
+            dict(self.notes),
+            dict(self.remarks),
+            dict(self.pins),
+        )
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class ReceiverSide:
     folder: Path
     clock: VirtualClock
     own: OwnData = field(default_factory=OwnData)
+    damaged: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         for path in (self.media, self.spool):
@@ -134,6 +143,7 @@ class ReceiverSide:
             shutil.copyfile(dumped.file, target)
         else:
             target.write_bytes(content)
+            self.damaged.add(dumped.name.applied)
         return target
 
     def file_of(self, dumped: Dumped) -> Path:
@@ -183,6 +193,15 @@ class ReceiverSide:
             self.own.seen[as_integer(parent)] = value
         for (child,) in self.run(f"UPDATE app_child SET stars = {value} RETURNING id"):
             self.own.stars[as_integer(child)] = value
+
+    def pin_every_account(self) -> None:
+        """A row of the receiver's own for each account, which goes with it and not before."""
+        first = max((*self.own.pins, 0)) + 1
+        made = self.run(
+            f"INSERT INTO app_pin SELECT {first} + row_number() OVER (), id FROM app_account"
+            " RETURNING id, account_id"
+        )
+        self.own.pins |= {as_integer(pin): as_integer(account) for pin, account in made}
 
     def take_note(self, parent: int, child: int) -> None:
         """A row of the receiver's own that needs a parent and may name a child, and back."""

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -21,8 +22,8 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent, remember_sent
-from ar_sync_pipeline.sync.dump.watermark import newest_joined
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent, remember_sent
+from ar_sync_pipeline.sync.dump.watermark import believable, newest_joined, newest_snapshot
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.model import Shipment
 from ar_sync_pipeline_tests.convergence.row_images import (
@@ -34,7 +35,12 @@ from ar_sync_pipeline_tests.convergence.row_images import (
 from ar_sync_pipeline_tests.convergence.traffic import Write
 
 INTERVAL, LOOK_BACK = timedelta(minutes=1), timedelta(minutes=3)
-_REFUSALS = (psycopg.IntegrityError, psycopg.errors.LockNotAvailable)
+_REFUSALS = (
+    psycopg.IntegrityError,
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UnsafeNewEnumValueUsage,
+)
 
 
 class VirtualClock:
@@ -51,6 +57,21 @@ class VirtualClock:
         self.now += span
 
 
+class WrongClock(VirtualClock):
+    """A clock that may be ahead of the true one, or behind."""
+
+    def __init__(self, true: VirtualClock) -> None:
+        super().__init__(true.now)
+        self.true = true
+        self.ahead = timedelta(0)
+
+    def __call__(self) -> datetime:
+        return self.true() + self.ahead
+
+    def pass_time(self, span: timedelta) -> None:
+        self.true.pass_time(span)
+
+
 @dataclass(frozen=True)
 class Dumped:
     """An archive on its way, with what the test knows of it.
@@ -58,6 +79,7 @@ class Dumped:
     Attributes:
         since: the snapshot from which it carries every change.
         at_sender: the sender's committed state at the archive's snapshot.
+        ahead: how far the sender's clock was ahead.
     """
 
     name: ArchiveName
@@ -65,6 +87,7 @@ class Dumped:
     file: Path = field(repr=False)
     shipment: Shipment = field(repr=False)
     at_sender: State = field(repr=False)
+    ahead: timedelta = timedelta(0)
 
 
 @dataclass
@@ -75,6 +98,7 @@ class SenderSide:
         folder: holds its media, its scratch folder and the archives that it has made.
         tell: who wants to hear of every statement.
         dumped: every archive ever made, oldest first.
+        role: the role that dumps, if another one than the application's.
     """
 
     url: str
@@ -85,6 +109,8 @@ class SenderSide:
     catalog: Catalog = CATALOG
     dumped: list[Dumped] = field(default_factory=list)
     open_transactions: list[Connection] = field(default_factory=list)
+    role: str = ""
+    _dropped: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         for path in (self.media, self.scratch, self.outbox):
@@ -103,6 +129,20 @@ class SenderSide:
     @property
     def outbox(self) -> Path:
         return self.folder / "outbox"
+
+    @property
+    def dump_url(self) -> str:
+        address = urlsplit(self.url)
+        netloc = f"{self.role}@{address.hostname}:{address.port}"
+        return address._replace(netloc=netloc).geturl() if self.role else self.url
+
+    @property
+    def ahead(self) -> timedelta:
+        return self.clock.ahead if isinstance(self.clock, WrongClock) else timedelta(0)
+
+    def note_definitions(self, *, dropped: frozenset[str]) -> None:
+        """What archives are made without from now on."""
+        self._dropped = dropped
 
     def run(self, *statements: str) -> None:
         for statement in statements:
@@ -176,18 +216,19 @@ class SenderSide:
         request = PartialRequest(
             window or Window(start=now - INTERVAL, end=now),
             LOOK_BACK if window is None else 3 * (window.end - window.start),
-            newest_joined(view, read_sent(self.scratch)),
-            self._after(),
+            newest_joined(view, self._sent(view, now)),
+            self._after(view, now),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump_partial(self.url, self.catalog, build, self.clock, request)
+        dump_partial(self.dump_url, self.catalog, build, self.clock, request)
         return self._seal(build, published)
 
     def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
+        after = self._after(ReceiverView(position, None), self.clock())
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
         dump_complete(
-            self.url, self.catalog, build, self.clock, since=acknowledged, after=self._after()
+            self.dump_url, self.catalog, build, self.clock, since=acknowledged, after=after
         )
         return self._seal(build, published)
 
@@ -203,11 +244,20 @@ class SenderSide:
             connection.close()
         self.open_transactions.clear()
 
-    def _after(self) -> datetime | None:
-        return self.dumped[-1].name.snapshot_at if self.dumped else None
+    def _sent(self, view: ReceiverView, now: datetime) -> tuple[SentArchive, ...]:
+        return believable(read_sent(self.scratch), view, now)
+
+    def _after(self, view: ReceiverView, now: datetime) -> datetime | None:
+        """By the real rule; of archives with a right date, those of which the sender cannot know.
+
+        It does not notice that it was set back beyond such archives if its journal is lost too.
+        """
+        known = newest_snapshot(view, self._sent(view, now), now)
+        right = [d.name.snapshot_at for d in self.dumped if not d.ahead]
+        return max((*right, *([known] if known else [])), default=None)
 
     def _seal(self, build: BuildFolder, published: bool) -> Dumped:
-        bundle_media(build, self.catalog, self.url, self.media, ["*.jpeg"])
+        bundle_media(build, self.catalog, self.dump_url, self.media, ["*.jpeg"])
         source = assemble(build, self.media, "", None)
         manifest = source.manifest
         file = self.outbox / manifest.name.applied
@@ -215,8 +265,10 @@ class SenderSide:
         build.remove()
         if published:
             remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
-        shipment = Shipment(manifest.window is None, manifest.snapshot_at, rows_in_archive(file))
+        rows = rows_in_archive(file)
+        complete = manifest.window is None
+        shipment = Shipment(complete, manifest.snapshot_at, rows, self._dropped)
         since = manifest.since.snapshot_at if manifest.since else None
-        dumped = Dumped(manifest.name, since, file, shipment, self.state())
+        dumped = Dumped(manifest.name, since, file, shipment, self.state(), self.ahead)
         self.dumped.append(dumped)
         return dumped

@@ -27,12 +27,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
-from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.fix_convergence import DUMPS_AS, MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.migrations import POLICY, Migration, Migrations
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
-from ar_sync_pipeline_tests.convergence.sender_side import Dumped, SenderSide, VirtualClock
+from ar_sync_pipeline_tests.convergence.sender_side import (
+    Dumped,
+    SenderSide,
+    VirtualClock,
+    WrongClock,
+)
 from ar_sync_pipeline_tests.convergence.traffic import (
     BEGINNING,
     CHILDREN,
@@ -62,8 +69,12 @@ class History(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="history-"))
         self.clock = VirtualClock(datetime.now(UTC))
         s = self.servers
-        self.sender = SenderSide(s.sender_url, s.sender, self.folder, self.clock, note)
-        self.receiver = ReceiverSide(s.receiver_url, s.receiver, self.folder, self.clock)
+        self.sender_clock, self.receiver_clock = WrongClock(self.clock), WrongClock(self.clock)
+        self.sender = SenderSide(
+            s.sender_url, s.sender, self.folder, self.sender_clock, note, role=DUMPS_AS
+        )
+        self.receiver = ReceiverSide(s.receiver_url, s.receiver, self.folder, self.receiver_clock)
+        self.migrations = Migrations(self.sender, self.receiver)
         self.seen: ReceiverView = self.receiver.seen_from_sender()
         self.backup: Backup | None = None
         self.value = 0
@@ -224,6 +235,74 @@ class History(RuleBasedStateMachine):
     def journal_of_the_sender_is_lost(self) -> None:
         (self.sender.scratch / SENT_FILE).unlink(missing_ok=True)
 
+    @rule(
+        ahead=st.sampled_from([timedelta(hours=1), timedelta(days=1)]),
+        writes=transactions,
+        complete=st.lists(st.booleans(), min_size=1, max_size=2),
+        delivered=sometimes,
+        loaded=sometimes,
+    )
+    def clock_of_the_sender_is_ahead_for_a_while(
+        self,
+        ahead: timedelta,
+        writes: list[Write],
+        complete: list[bool],
+        delivered: bool,
+        loaded: bool,
+    ) -> None:
+        self.sender_clock.ahead = ahead
+        for whole in complete:
+            self.change_rows(writes)
+            if whole:
+                self.dump_a_complete(delivered=delivered, published=True)
+            else:
+                self.dump_a_partial(delivered=delivered, published=True, link=True)
+        self.sender_clock.ahead = timedelta(0)
+        if loaded:
+            self.load()
+
+    @rule(hours=st.sampled_from([-1, 1, 0]))
+    def clock_of_the_receiver_is_wrong_or_set_right(self, hours: int) -> None:
+        self.receiver_clock.ahead = timedelta(hours=hours)
+
+    # What people do to the tables.
+
+    @rule(
+        migration=st.sampled_from(list(Migration)),
+        default=st.integers(1, 9),
+        here=st.sampled_from(["sender", "receiver"]),
+    )
+    def migrate(self, migration: Migration, default: int, here: str) -> None:
+        if here == "sender":
+            self.migrations.at_sender(migration, default)
+        else:
+            self.migrations.at_receiver(migration, default)
+
+    @rule(migration=st.sampled_from(list(Migration)), writes=transactions, loaded=sometimes)
+    def sender_migrates_first(
+        self, migration: Migration, writes: list[Write], loaded: bool
+    ) -> None:
+        """Archives wait meanwhile, and load by themselves."""
+        self.migrations.at_sender(migration, default=11)
+        self.changes_go_through(writes, look_back=True)
+        self.migrations.at_receiver(migration, default=12)
+        if loaded:
+            self.load()
+
+    @rule(complete=st.booleans())
+    def policy_hides_rows_from_the_dump(self, complete: bool) -> None:
+        """Nothing is sent of it, so nothing can be deleted."""
+        with self.migrations.hidden_rows() as hidden:
+            if not hidden:
+                return
+            made = len(self.sender.dumped)
+            with pytest.raises(DatabaseRefusedError, match=f"app_account.*{POLICY}"):
+                if complete:
+                    self.sender.complete(self.receiver.position())
+                else:
+                    self.sender.partial(self.receiver.seen_from_sender())
+            assert len(self.sender.dumped) == made
+
     @rule()
     def clock_is_set_back(self) -> None:
         self.clock.pass_time(-timedelta(minutes=10))
@@ -248,17 +327,22 @@ class History(RuleBasedStateMachine):
     @rule()
     def nothing_goes_wrong_for_a_while(self) -> None:
         """What was lost is sent again by itself: no need to wait for the next complete."""
+        self.set_everything_right()
         self.load()
         self.dump_a_partial(delivered=True, published=True, link=True)
         self.load()
         claims.partial_closes_every_hole(self.receiver, self.sender)
+
+    def set_everything_right(self) -> None:
+        self.receiver_clock.ahead = timedelta(0)
+        self.migrations.catch_up()
 
     @rule(step=st.integers(1, 220))
     def load_and_be_killed(self, step: int) -> None:
         """A reader looks all the while and sees the state before or the state after."""
         before = self.receiver.state()
         looks = []
-        self.runs.start("load", self.receiver.environ, self.clock(), step=step)
+        self.runs.start("load", self.receiver.environ, self.receiver_clock(), step=step)
         while not self.runs.ended():
             looks.append(self.receiver.state())
         assert self.runs.status() in {0, -9}
@@ -270,6 +354,7 @@ class History(RuleBasedStateMachine):
         self.value += 1
         self.receiver.rate_everything(self.value)
         self.receiver.take_note(parent, child)
+        self.receiver.pin_every_account()
 
     @rule()
     def transform(self) -> None:
@@ -282,16 +367,22 @@ class History(RuleBasedStateMachine):
                 self.end_well()
         finally:
             self.sender.close()
+            self.migrations.undo()
             shutil.rmtree(self.folder)
 
     def end_well(self) -> None:
         for _ in range(len(self.sender.open_transactions)):
             self.sender.end(0, commit=True)
+        self.set_everything_right()
         self.clock.pass_time(timedelta(minutes=1))
-        self.receiver.deliver(self.sender.complete(self.receiver.position()))
+        self.receiver.load()
+        self.receiver.deliver(self.sender.complete(self.look(True).position))
+        self.receiver.load()
+        # What it has overtaken, of a clock that was ahead, waits no longer.
         self.receiver.load()
         claims.every_promise_of_a_running_sync(self.receiver, self.sender)
         claims.receiver_equals_sender(self.receiver, self.sender)
+        self.migrations.added_columns_are_equal()
 
 
 def _usual_seed() -> int:

@@ -7,11 +7,15 @@ from datetime import datetime
 
 from hypothesis import strategies as st
 
-PARENTS, CHILDREN, TEAMS = 4, 6, 2
+PARENTS, CHILDREN, TEAMS, ACCOUNTS = 4, 6, 2, 5
 _parent = st.integers(1, PARENTS)
 _child = st.integers(1, CHILDREN)
 _team = st.integers(1, TEAMS)
 _code = st.sampled_from("abc")
+_account = st.integers(1, ACCOUNTS)
+_email = st.sampled_from(["a@x", "A@x", "b@x", "B@X"])
+_nick = st.sampled_from(["a", "A", "b", "c"])
+_flag = st.sampled_from(["true", "false"])
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,51 @@ _DEEP_DELETE = (
     " DELETE FROM app_parent WHERE id = {0}"
 )
 
+_account_templates = (
+    _values(
+        "INSERT INTO app_account VALUES ({0}, 0, {1}, '{2}', '{3}', {4}, {{now}}, 'calm')",
+        _account,
+        _parent,
+        _email,
+        _nick,
+        _flag,
+    ),
+    _values("UPDATE app_account SET email = '{1}' WHERE id = {0}", _account, _email),
+    _values(
+        "UPDATE app_account SET email = upper(email), nick = lower(nick) WHERE id > {0}", _account
+    ),
+    _values(
+        "UPDATE app_account SET email = NULL WHERE email = '{1}';"
+        " UPDATE app_account SET email = '{1}', touched = {{now}} WHERE id = {0}",
+        _account,
+        _email,
+    ),
+    _values(
+        "DELETE FROM app_account WHERE email = '{1}' AND id <> {0};"
+        " UPDATE app_account SET email = '{1}' WHERE id = {0}",
+        _account,
+        _email,
+    ),
+    _values("UPDATE app_account SET nick = '{1}' WHERE id = {0}", _account, _nick),
+    _values(
+        "UPDATE app_account SET main = false WHERE parent_id = {1};"
+        " UPDATE app_account SET main = true, parent_id = {1} WHERE id = {0}",
+        _account,
+        _parent,
+    ),
+    _values("UPDATE app_account SET parent_id = {1} WHERE id = {0}", _account, _parent),
+    _values("SELECT exchange_accounts({0}, {1})", _account, _account),
+    _values("DELETE FROM app_account WHERE id = {0}", _account),
+    _values(
+        "UPDATE app_account SET mood = (enum_range(NULL::app_mood))["
+        "cardinality(enum_range(NULL::app_mood)) - {1}] WHERE id = {0}",
+        _account,
+        st.integers(0, 1),
+    ),
+    # Where a migration has added the column.
+    _values("UPDATE app_account SET extra = {0} WHERE id = {0}", _account),
+)
+
 _templates = st.one_of(
     _values("INSERT INTO app_parent VALUES ({0}, 0, '{1}', 'l', NULL)", _parent, _code),
     _values(
@@ -65,8 +114,10 @@ _templates = st.one_of(
     _values("UPDATE app_parent SET boss_id = NULL WHERE id = {0}", _parent),
     _values("SELECT exchange_codes({0}, {1})", _parent, _parent),
     _values(_DEEP_DELETE, _parent),
+    *_account_templates,
     _values(
         "UPDATE app_child SET parent_id = {1} WHERE parent_id = {0};"
+        " UPDATE app_account SET parent_id = {1} WHERE parent_id = {0} AND NOT main;"
         " UPDATE app_tag SET parent_id = {1} WHERE parent_id = {0};"
         " UPDATE app_parent SET boss_id = {1} WHERE boss_id = {0};"
         " DELETE FROM app_parent WHERE id = {0}",
@@ -84,9 +135,12 @@ _templates = st.one_of(
     _values("INSERT INTO app_grandchild VALUES ({0}, 0, {1}, {{now}})", _child, _child),
     _values("DELETE FROM app_grandchild WHERE id = {0}", _child),
     _values(
-        "INSERT INTO app_team VALUES ({0}, 0, {0}); INSERT INTO app_member VALUES ({0}, 0, {0})",
+        "INSERT INTO app_team VALUES ({0}, 0, {0}, '{1}');"
+        " INSERT INTO app_member VALUES ({0}, 0, {0})",
         _team,
+        _code,
     ),
+    _values("UPDATE app_team SET name = '{1}' WHERE id = {0}", _team, _code),
     _values("UPDATE app_member SET team_id = {1} WHERE id = {0}", _team, _team),
     _values("UPDATE app_team SET captain_id = {1} WHERE id = {0}", _team, _team),
     _values(
@@ -112,7 +166,10 @@ BEGINNING = """
         SELECT n, 0, 1 + n % 3, now() - interval '1 day', n FROM generate_series(1, 5) n;
     INSERT INTO app_grandchild
         SELECT n, 0, n, now() - interval '1 day' FROM generate_series(1, 3) n;
-    INSERT INTO app_team VALUES (1, 0, 1);
+    INSERT INTO app_account
+        SELECT n, 0, 1 + n % 3, chr(96 + n) || '@x', chr(96 + n), true, now(), 'calm'
+          FROM generate_series(1, 3) n;
+    INSERT INTO app_team VALUES (1, 0, 1, 'a');
     INSERT INTO app_member VALUES (1, 0, 1);
     INSERT INTO app_tag VALUES ('a', 'b', 0, 1, 1)
 """

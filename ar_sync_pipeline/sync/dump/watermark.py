@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.manifest import Watermark
-from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 
 _CLOCK_TOLERANCE = timedelta(minutes=5)
+_TICKS = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -40,27 +41,53 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         TerminalError: the receiver cannot be asked and never will.
     """
     view = look_at_receiver(settings)
-    sent = believable(read_sent(settings.tmp_bkp_fldr), now)
     position = view.position
-    dated = [archive.watermark.snapshot_at for archive in sent]
-    if position and position.watermark:
-        dated.append(position.watermark.snapshot_at)
+    sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
     return StartingPoint(
         since=newest_joined(view, sent),
         acknowledged=position.watermark if position else None,
-        after=max(dated, default=None),
+        after=newest_snapshot(view, sent, now),
         unacknowledged=tuple(
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
     )
 
 
-def believable(sent: Sequence[SentArchive], now: datetime) -> tuple[SentArchive, ...]:
+def believable(
+    sent: Sequence[SentArchive], view: ReceiverView, now: datetime
+) -> tuple[SentArchive, ...]:
     """Archives that are not dated in the future: of a clock that was set back since.
 
     The receiver does not apply such an archive before its time, and it must not date others.
     """
-    return tuple(a for a in sent if a.watermark.snapshot_at <= now + _CLOCK_TOLERANCE)
+    limit = _latest_date(view, now)
+    return tuple(a for a in sent if a.watermark.snapshot_at <= limit)
+
+
+def newest_snapshot(
+    view: ReceiverView, sent: Sequence[SentArchive], now: datetime
+) -> datetime | None:
+    """The newest snapshot that was sent or that the receiver has; the next one is dated after it.
+
+    The names of the archives that wait in the spool count too, since the journal may be lost.
+
+    Args:
+        sent: what the sender remembers of its archives, as far as it is believable.
+    """
+    dated = [archive.watermark.snapshot_at for archive in sent]
+    if view.position and view.position.watermark:
+        dated.append(view.position.watermark.snapshot_at)
+    names = map(ArchiveName.parse, view.waiting or ())
+    waiting = [name.snapshot_at for name in names if name is not None]
+    limit = _latest_date(view, now)
+    return max((*dated, *(at for at in waiting if at <= limit)), default=None)
+
+
+def _latest_date(view: ReceiverView, now: datetime) -> datetime:
+    """The receiver parks what is dated later; what follows its position by an instant, it loads."""
+    position = view.position.watermark if view.position else None
+    latest = now + _CLOCK_TOLERANCE
+    return max(latest, position.snapshot_at + _TICKS) if position else latest
 
 
 def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import NewerFormatError
@@ -49,6 +50,7 @@ from ar_sync_pipeline.spool.states import (
 )
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
+from ar_sync_pipeline.sync.load.dates import check_date
 from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.put_aside import PutAside, lost_in_quarantine, parked_by_gate
@@ -101,6 +103,7 @@ class Receiver:
     ignores_drift: bool
     ledger: Sequence[AppliedArchive]
     allowed: frozenset[str]
+    now: datetime
     takes_old: bool = False
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
@@ -137,7 +140,7 @@ def admit_archives(
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
         claim_ledger(connection, catalog.name)
-        receiver = describe_receiver(connection, settings, catalog)
+        receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(settings, receiver, clock, kinds), old)
         acknowledge(settings, connection, clock)
@@ -213,7 +216,7 @@ def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
 
 
 def describe_receiver(
-    connection: Connection, settings: ReceiverSettings, catalog: Catalog
+    connection: Connection, settings: ReceiverSettings, catalog: Catalog, now: datetime
 ) -> Receiver:
     """What of this receiver decides whether an archive may be loaded."""
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
@@ -227,6 +230,7 @@ def describe_receiver(
         settings.schema_drift is SchemaDrift.IGNORE,
         read_ledger(connection),
         read_allowed(connection),
+        now,
         settings.old_archives is OldArchives.ACCEPT,
     )
 
@@ -250,6 +254,7 @@ def examine(
         CorruptArchiveError: a byte or the signature is wrong.
         ForeignArchiveError: another sender made it.
         ArchiveParkedError: it does not fit the receiver's schema yet.
+        FutureArchiveError: it is dated in the future.
     """
     key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
     with open_archive(path) as reader:
@@ -257,6 +262,7 @@ def examine(
             reader.check_signature(key)
         manifest = reader.manifest
     _check_identity(manifest, receiver)
+    check_date(manifest, receiver.ledger, receiver.now)
     warnings += _check_schema(manifest, receiver)
     return manifest if sound else verify_archive(path, signing_key=key)
 

@@ -148,7 +148,9 @@ class _Loader:
         """Each refused archive leaves the spool's queue, so this ends."""
         while True:
             try:
-                at_hand = archives_at_hand(self._spool, names, read_ledger(self.connection))
+                at_hand = archives_at_hand(
+                    self._spool, names, read_ledger(self.connection), self.clock()
+                )
                 session = LoadSession(
                     self.connection,
                     self.catalog,

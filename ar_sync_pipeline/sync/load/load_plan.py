@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
+from ar_sync_pipeline.sync.load.dates import SnapshotMark, applied_marks, is_overtaken
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class ArchivesAtHand:
 
 
 def archives_at_hand(
-    spool: Path, names: Collection[str], ledger: Sequence[AppliedArchive]
+    spool: Path, names: Collection[str], ledger: Sequence[AppliedArchive], now: datetime
 ) -> ArchivesAtHand:
     """Plan a load of the admitted archives of these names.
 
@@ -71,11 +73,14 @@ def archives_at_hand(
         for archive in (*unknown_to(known, list_applied(spool)), *list_waiting(spool))
         if archive.name.applied in names
     }
-    return plan_for(spool, list(admitted.values()), ledger)
+    return plan_for(spool, list(admitted.values()), ledger, now)
 
 
 def plan_for(
-    spool: Path, admitted: Sequence[SpooledArchive], ledger: Sequence[AppliedArchive]
+    spool: Path,
+    admitted: Sequence[SpooledArchive],
+    ledger: Sequence[AppliedArchive],
+    now: datetime,
 ) -> ArchivesAtHand:
     """Plan a load of these archives and of the applied ones that belong behind them."""
     applied = {line.name for line in ledger if not line.superseded}
@@ -103,7 +108,24 @@ def plan_for(
         )
     held = spans(ledger)
     known = frozenset(span.archive_id for span in held)
-    return ArchivesAtHand(archives, manifests, plan_load(candidates, held), known)
+    overtaken = _overtaken(manifests, ledger, now)
+    plan = plan_load([c for c in candidates if c.archive_id not in overtaken], held)
+    left_out = tuple(c for c in candidates if c.archive_id in overtaken)
+    plan = replace(plan, superseded=(*plan.superseded, *left_out))
+    return ArchivesAtHand(archives, manifests, plan, known)
+
+
+def _overtaken(
+    manifests: Mapping[UUID, Manifest], ledger: Sequence[AppliedArchive], now: datetime
+) -> frozenset[UUID]:
+    """New archives that were made before others and are dated after them."""
+    known = {line.archive_id for line in ledger if not line.superseded}
+    marks = applied_marks(ledger) + [SnapshotMark.of(manifest) for manifest in manifests.values()]
+    return frozenset(
+        archive_id
+        for archive_id, manifest in manifests.items()
+        if archive_id not in known and is_overtaken(manifest, marks, now)
+    )
 
 
 def _manifest_of(archive: SpooledArchive) -> Manifest:

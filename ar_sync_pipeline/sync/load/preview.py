@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock, read_allowed, read_ledger
@@ -55,7 +56,7 @@ class Preview:
     warnings: tuple[str, ...] = ()
 
 
-def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path) -> Preview:
+def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock: Clock) -> Preview:
     """Read an archive to its last byte, stage and merge it, and roll everything back.
 
     Readers see nothing of it; pictures and sequences are left alone. Loads wait meanwhile.
@@ -73,10 +74,12 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path) -> Pr
     with connect(url, application="plan") as connection:
         claim_ledger(connection, catalog.name)
         try:
-            receiver = describe_receiver(connection, settings, catalog)
+            receiver = describe_receiver(connection, settings, catalog, clock())
             examine(archive.path, settings, receiver, warnings)
             with load_lock(connection):
-                at_hand = plan_for(settings.remote_bkp_fldr, [archive], read_ledger(connection))
+                at_hand = plan_for(
+                    settings.remote_bkp_fldr, [archive], read_ledger(connection), clock()
+                )
                 decided = _decided(at_hand)
                 if decided is not None:
                     return Preview(name, decided)

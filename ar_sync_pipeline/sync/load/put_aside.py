@@ -14,12 +14,22 @@ from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveE
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.reasons import Reason, read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_quarantined
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, StillArrivingError
+from ar_sync_pipeline.sync.errors import (
+    ArchiveParkedError,
+    FutureArchiveError,
+    StillArrivingError,
+)
 from ar_sync_pipeline.sync.load.load_plan import chain_in
 
 _OF_THE_GATE = frozenset(
     error.__name__
-    for error in (ArchiveParkedError, NewerFormatError, StillArrivingError, UnreadableArchiveError)
+    for error in (
+        ArchiveParkedError,
+        FutureArchiveError,
+        NewerFormatError,
+        StillArrivingError,
+        UnreadableArchiveError,
+    )
 )
 
 
@@ -41,7 +51,7 @@ class PutAside:
 
 
 def parked_by_gate(spool: Path) -> tuple[PutAside, ...]:
-    """Archives that wait for the receiver's schema, rights or version, oldest first."""
+    """Archives that wait for the receiver's schema, rights, version or clock, oldest first."""
     return tuple(_put_aside(a, r) for a, r in _parked(spool) if _is_the_gates(r))
 
 

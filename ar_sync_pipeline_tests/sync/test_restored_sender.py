@@ -1,0 +1,142 @@
+"""A sender that was restored from a cold copy of its data folder (case S22).
+
+System identifier and timeline are those of before, and transaction ids and positions in the log are
+used again, so they may have overtaken what the receiver has seen.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
+
+TABLE = "CREATE TABLE t_a (id integer PRIMARY KEY, v integer, changed timestamptz)"
+ROWS = "SELECT id, v FROM t_a ORDER BY id"
+CATALOG = Catalog.model_validate(
+    {"name": "restored", "tables": ["t_*"], "table": {"t_a": {"changed_at": "changed"}}}
+)
+DAY_AGO = f"now() - interval '{timedelta(days=1).total_seconds()} s'"
+
+
+class Restored:
+    """A sender in a cluster of its own, which can be set back to a cold copy."""
+
+    def __init__(self, server: EmbeddedPostgres, receiver: str, folder: Path) -> None:
+        self._server = server
+        self._copy = server.folder / "copy"
+        server.start()
+        server.create_database("sender")
+        self.sites = TwoSites(server.url("sender"), receiver, CATALOG, folder)
+        execute(receiver, TABLE)
+        self.sites.at_sender(
+            TABLE, f"INSERT INTO t_a SELECT n, 0, {DAY_AGO} FROM generate_series(1, 100) n"
+        )
+
+    def copy(self) -> None:
+        self._server.stop()
+        self._replace(self._server.folder / "data", self._copy)
+        self._start()
+
+    def restore(self) -> None:
+        self._server.stop()
+        self._replace(self._copy, self._server.folder / "data")
+        self._start()
+
+    def transactions(self, first: int, count: int, value: int) -> None:
+        """One each; the rows look as if nothing had happened for a day."""
+        self.sites.at_sender(
+            *(
+                f"INSERT INTO t_a VALUES ({n}, {value}, {DAY_AGO})"
+                f" ON CONFLICT (id) DO UPDATE SET v = {value}"
+                for n in range(first, first + count)
+            )
+        )
+
+    def _start(self) -> None:
+        self._server.start()
+        self.sites.sender = self._server.url("sender")
+
+    @staticmethod
+    def _replace(source: Path, target: Path) -> None:
+        rmtree(target, ignore_errors=True)
+        subprocess.run(["cp", "-a", source, target], check=True)
+
+
+@pytest.fixture
+def restored(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: str, tmp_path: Path
+) -> Iterator[Restored]:
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("cold") / "cluster")
+    try:
+        yield Restored(server, empty_database, tmp_path)
+    finally:
+        server.destroy()
+
+
+def _as_many_as_were_lost(sender: Restored) -> None:
+    sender.transactions(first=95, count=6, value=2)
+
+
+def _many_more(sender: Restored) -> None:
+    sender.transactions(first=1, count=200, value=2)
+
+
+@pytest.mark.parametrize("goes_on", [_as_many_as_were_lost, _many_more])
+def test_gap_is_told_and_the_complete_repairs(
+    restored: Restored, goes_on: Callable[[Restored], None]
+) -> None:
+    sites = restored.sites
+    since = watermark_of(sites.complete())
+    sites.load()
+    restored.copy()
+    for number in range(3):
+        restored.transactions(first=98 + 2 * number, count=2, value=1)
+        since = watermark_of(sites.partial(recent_window(), since=since))
+        assert sites.load().refused == ()
+    assert len(rows(sites.receiver, ROWS)) == 103
+    restored.restore()
+    goes_on(restored)
+    partial = sites.partial(recent_window(), since=since)
+    with open_archive(partial) as reader:
+        assert reader.manifest.since is None
+    report = sites.load()
+    assert report.chain is not None
+    (gap,) = report.chain.holes
+    assert "may be missing" in str(gap)
+    assert report.chain.until == since.snapshot_at
+    sites.complete(since=since)
+    report = sites.load()
+    assert report.chain is not None
+    assert report.chain.holes == ()
+    assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
+    assert list_parked(sites.spool) == []
+
+
+def test_lost_history_that_arrives_late_takes_nobody_back_after_the_complete(
+    restored: Restored,
+) -> None:
+    sites = restored.sites
+    since = watermark_of(sites.complete())
+    sites.load()
+    restored.copy()
+    restored.transactions(first=98, count=200, value=1)
+    late = sites.partial(recent_window(), since=since)
+    content = late.read_bytes()
+    late.unlink()
+    restored.restore()
+    restored.transactions(first=95, count=2, value=2)
+    sites.complete(since=since)
+    sites.load()
+    late.write_bytes(content)
+    sites.load()
+    assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
