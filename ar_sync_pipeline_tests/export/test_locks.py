@@ -156,7 +156,7 @@ def test_lock_that_another_session_awaits_names_both(source: Source) -> None:
                 source.complete()
                 source.run(UNTIL_SOMEBODY_WAITS)
         text = str(caught.value)
-        assert "ALTER TABLE t_b ADD word text) waits already" in text
+        assert "(ALTER TABLE t_b ADD word text, active) waits already" in text
         assert f"kept waiting by process {reader} (migration, SELECT count, idle in" in text
         assert f"pg_terminate_backend({reader})" in caught.value.remedy
     waiting.join()
