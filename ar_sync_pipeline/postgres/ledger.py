@@ -38,7 +38,7 @@ class AppliedArchive:
         superseded: the archive was older than the newest complete and nothing of it was loaded.
         covers_from: from when a partial carries every change: its watermark; None where the
             window alone counted, and in a complete.
-        system_identifier, timeline, lsn: where its snapshot is in the sender's history.
+        system_identifier, timeline, xmax, lsn: where its snapshot is in the sender's history.
     """
 
     archive_id: UUID
@@ -52,6 +52,7 @@ class AppliedArchive:
     applied_at: datetime
     system_identifier: str
     timeline: int
+    xmax: int
     lsn: int | None
 
 
@@ -121,6 +122,7 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
             "SELECT archive_id, name, kind, snapshot_at, covers_from, window_start,"
             " window_end, superseded, applied_at, watermark ->> 'system_identifier' AS"
             " system_identifier, (watermark ->> 'timeline')::bigint AS timeline,"
+            " split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,"
             " (watermark ->> 'lsn')::numeric::bigint AS lsn"
             " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
         ).fetchall()

@@ -16,6 +16,8 @@ from psycopg import sql
 # Digests and staging depend on one text form per value; transactions on their isolation; the
 # length of a dump or load on no time-out (PostgreSQL manual, 20.11 "Client Connection Defaults").
 # `row_security = off` raises an error where a policy would hide rows, as in pg_dump.
+# `jit = off`: queries of the system catalogs are estimated as large, so compiling one takes
+# seconds, and running it milliseconds.
 _ALWAYS = {
     "array_nulls": "on",
     "bytea_output": "hex",
@@ -28,6 +30,7 @@ _ALWAYS = {
     "idle_in_transaction_session_timeout": "0",
     "idle_session_timeout": "0",
     "IntervalStyle": "postgres",
+    "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "quote_all_identifiers": "off",
     "row_security": "off",

@@ -18,6 +18,7 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.row_images import (
     Connection,
+    Saved,
     State,
     put_back,
     read_state,
@@ -60,7 +61,7 @@ class OwnData:
 class Backup:
     """A backup of the receiver's database."""
 
-    tables: dict[str, bytes]
+    tables: dict[str, Saved]
     own: OwnData
 
 
@@ -165,7 +166,7 @@ class ReceiverSide:
         return Backup(save(self.connection, self._tables()), self.own.copy())
 
     def restore(self, backup: Backup) -> None:
-        newer = {name: b"" for name in self._tables() if name not in backup.tables}
+        newer = [name for name in self._tables() if name not in backup.tables]
         put_back(self.connection, backup.tables)
         for name in newer:
             self.run(f"DELETE FROM {name}")

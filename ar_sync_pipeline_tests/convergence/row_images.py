@@ -9,6 +9,7 @@ import json
 import struct
 import sys
 import tarfile
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -30,6 +31,10 @@ Connection = psycopg.Connection[tuple[object, ...]]
 
 _SIGNATURE = b"PGCOPY\n\xff\r\n\x00"
 _HEADER_BYTES = len(_SIGNATURE) + 8
+_COLUMNS = """
+SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped AND attgenerated = ''
+"""
 
 
 def read_state(connection: Connection) -> State:
@@ -108,23 +113,38 @@ def key_text(table: str, key: Row) -> str:
     return b"".join(part or b"" for part in key).decode()
 
 
-def put_back(connection: Connection, saved: dict[str, bytes]) -> None:
-    """Replace the contents of tables by what `save` gave, as a restored backup would."""
+@dataclass(frozen=True)
+class Saved:
+    """The contents of a table, in binary form."""
+
+    columns: str
+    content: bytes
+
+
+def put_back(connection: Connection, saved: dict[str, Saved]) -> None:
+    """Replace the contents of tables by what `save` gave, as a restored backup would.
+
+    A column that was added since gets its default.
+    """
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")
-        for name, content in saved.items():
+        for name, table in saved.items():
             cursor.execute(f"DELETE FROM {name}".encode())
-            with cursor.copy(f"COPY {name} FROM STDIN (FORMAT binary)".encode()) as copy:
-                copy.write(content)
+            statement = f"COPY {name} ({table.columns}) FROM STDIN (FORMAT binary)"
+            with cursor.copy(statement.encode()) as copy:
+                copy.write(table.content)
 
 
-def save(connection: Connection, names: list[str]) -> dict[str, bytes]:
+def save(connection: Connection, names: list[str]) -> dict[str, Saved]:
     """The contents of tables, for `put_back`."""
     saved = {}
     for name in names:
-        kept = BytesIO()
-        with connection.cursor().copy(f"COPY {name} TO STDOUT (FORMAT binary)".encode()) as copy:
+        found = connection.execute(_COLUMNS, [name]).fetchone()
+        assert found is not None
+        kept, columns = BytesIO(), str(found[0])
+        statement = f"COPY {name} ({columns}) TO STDOUT (FORMAT binary)"
+        with connection.cursor().copy(statement.encode()) as copy:
             for piece in copy:
                 kept.write(piece)
-        saved[name] = kept.getvalue()
+        saved[name] = Saved(columns, kept.getvalue())
     return saved

@@ -6,8 +6,7 @@ carry every change, and which snapshot was the newest one. Where the journal is 
 - the next partial begins at the receiver's position, and carries again what waits in the spool;
 - a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
   at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;
-- a snapshot is dated after the receiver's position only: where the clock was set back to before
-  archives that the receiver has not applied yet, new archives count as older than those;
+- a snapshot is dated after the receiver's position and after what waits in its spool only;
 - archives sent before are no longer missed when the receiver says nothing of them.
 """
 

@@ -1,9 +1,10 @@
 """Dates that cannot be right: a clock was wrong when an archive was made.
 
 Archives are ordered by the instants of their snapshots, which the sender's clock gives. Positions
-in its write-ahead log tell which of two snapshots really came first, in one history of one cluster.
-A cluster that was restored from an older copy writes the same positions again; its dumps start from
-no known point (``since``) then, and such an archive is believed as long as its date may be right.
+in its write-ahead log and transaction ids tell which of two snapshots really came first, in one
+history of one cluster. A cluster that was restored from an older copy uses both again; its dumps
+start from no known point (``since``) then, and such an archive is believed as long as its date may
+be right.
 """
 
 from __future__ import annotations
@@ -30,18 +31,22 @@ class SnapshotMark:
 
     Attributes:
         history: the cluster and its timeline.
-        lsn: the position in the write-ahead log; None in archives of the old system.
+        xmax: the first transaction id that was not used yet; each dump uses up some.
+        lsn: the written position in the write-ahead log, which may be that of the dump before; None
+            in archives of the old system.
     """
 
     snapshot_at: datetime
     history: tuple[str, int]
+    xmax: int
     lsn: int | None
 
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         """The snapshot of an archive."""
         mark = manifest.watermark
-        return cls(mark.snapshot_at, (mark.system_identifier, mark.timeline), mark.lsn)
+        xmax = int(mark.snapshot.split(":")[1])
+        return cls(mark.snapshot_at, (mark.system_identifier, mark.timeline), xmax, mark.lsn)
 
     def came_before(self, other: SnapshotMark) -> bool:
         """Whether it was taken earlier than another one, and is dated later."""
@@ -49,7 +54,9 @@ class SnapshotMark:
             self.history == other.history
             and self.lsn is not None
             and other.lsn is not None
-            and self.lsn < other.lsn
+            and self.lsn <= other.lsn
+            and self.xmax <= other.xmax
+            and (self.lsn, self.xmax) != (other.lsn, other.xmax)
             and self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
         )
 
@@ -57,7 +64,7 @@ class SnapshotMark:
 def applied_marks(ledger: Iterable[AppliedArchive]) -> list[SnapshotMark]:
     """The snapshots of the archives that the receiver has applied."""
     return [
-        SnapshotMark(line.snapshot_at, (line.system_identifier, line.timeline), line.lsn)
+        SnapshotMark(line.snapshot_at, (line.system_identifier, line.timeline), line.xmax, line.lsn)
         for line in ledger
         if not line.superseded
     ]
