@@ -48,7 +48,8 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     applied = [path.name for path in (deployment.spool / "complete").iterdir()]
     assert applied == [waiting[0].removeprefix("NEW_")]
     assert list((deployment.spool / ".incoming").iterdir()) == []
-    assert [p.name for p in (deployment.folder / "scratch").iterdir()] == ["ar_sync_sent.json"]
+    journals = ["ar_sync_media.sqlite", "ar_sync_sent.json"]
+    assert sorted(p.name for p in (deployment.folder / "scratch").iterdir()) == journals
 
 
 def test_load_without_anything_new_succeeds_and_changes_nothing(deployment: Deployment) -> None:

@@ -11,6 +11,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from backports import zstd
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -362,10 +363,17 @@ def _bomb_archive(folder: Path, raw: bytes, declared_bytes: int) -> Path:
     source = make_source(folder / "files", tables={"t": [raw]})
     (table,) = source.manifest.tables
     (chunk,) = table.chunks
-    chunk = chunk.model_copy(update={"raw_bytes": declared_bytes})
+    # Without the padding by which a sender keeps to the limit.
+    content = zstd.compress(raw, 1)
+    chunk = chunk.model_copy(
+        update={
+            "raw_bytes": declared_bytes,
+            "size_bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    )
     table = table.model_copy(update={"chunks": (chunk,)})
     manifest = source.manifest.model_copy(update={"tables": (table,)})
-    content = (folder / "files" / "t.00000.copy.zst").read_bytes()
     return forge(folder, manifest.to_json(), member(chunk.member, content) + END_OF_ARCHIVE)
 
 
