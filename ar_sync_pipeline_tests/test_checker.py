@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.sftp.probe import STEPS
 from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute
 
 
 def check(deployment: Deployment, *words: str) -> Result:
@@ -58,6 +59,42 @@ def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> N
     example = json.loads(manual.partition("```json\n")[2].partition("```")[0])
     assert example.keys() == found.keys()
     assert example["steps"][0].keys() == found["steps"][0].keys()
+
+
+def test_findings_in_the_database_are_told_with_their_remedies(deployment: Deployment) -> None:
+    execute(
+        deployment.sender_url,
+        "CREATE TABLE person (id int PRIMARY KEY)",
+        "ALTER TABLE app_child ADD person int REFERENCES person",
+        "CREATE VIEW app_view AS SELECT 1",
+    )
+    found = json.loads(check(deployment, "--json").stdout)
+    assert (found["ok"], found["warnings"]) == (True, 2)
+    assert [one["level"] for one in found["findings"]] == ["warning", "warning"]
+    text = check(deployment).stdout
+    assert "warning: view app_view matches `tables`" in text
+    assert "with 2 warnings" in text
+    execute(deployment.sender_url, "ALTER TABLE app_child ALTER changed TYPE text")
+    shown = check(deployment, "--json")
+    found = json.loads(shown.stdout)
+    assert (shown.exit_code, found["ok"], found["findings"][0]["level"]) == (1, False, "error")
+    assert "1 finding is an error." in check(deployment).stdout
+
+
+def test_receiver_examines_its_own_database(deployment: Deployment) -> None:
+    execute(deployment.receiver_url, "DROP TABLE app_child CASCADE")
+    environment = deployment.receiver_environment()
+    for words in (["check", "--json"], ["check", "--side", "receiver", "--json"]):
+        shown = CliRunner().invoke(main, words, env=environment)
+        assert shown.exit_code == 0, shown.output
+        found = json.loads(shown.stdout)
+        assert found["steps"] == []
+        assert (
+            "table app_child is not in the receiver's database" in found["findings"][0]["problem"]
+        )
+    assert "Archives can be loaded, with 1 warning." in CliRunner().invoke(
+        main, ["check"], env=environment
+    ).stdout  # fmt: skip
 
 
 def test_failed_step_says_what_to_do_and_those_behind_it_are_not_tried(

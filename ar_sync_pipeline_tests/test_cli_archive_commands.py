@@ -62,7 +62,7 @@ def test_inspect_json_has_a_stable_shape(archive: Path) -> None:
     (table,) = shown["tables"]
     assert table["table"] == "AndroidRequests_bus"
     assert (table["row_count"], table["chunk_count"], table["raw_bytes"]) == (2, 2, 8)
-    assert shown["media"] == {"file_count": 1, "size_bytes": 7}
+    assert shown["media"] == {"file_count": 1, "size_bytes": 7, "omitted": []}
     assert shown["size_bytes"] == archive.stat().st_size
 
 

@@ -62,18 +62,21 @@ def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int
 def test_d16_sixty_thousand_pictures_travel_in_bounded_memory(
     deployment: Deployment, pictures: Path
 ) -> None:
-    """All of them in a complete; in a partial the one that a changed row names."""
+    """All of them in a complete; in a partial the new one that a changed row names."""
     deployment.sender_changes["AR_SYNC_SENDER_MEDIA_FLDR"] = str(pictures)
     used = run_job("sender", "complete_dump", deployment.sender_environment(), deployment.home)
     assert used < _MOST_MEMORY_BYTES
+    (pictures / "new.jpeg").write_bytes(b"new")
+    os.utime(pictures / "new.jpeg", (0, 0))
     execute(
         deployment.sender_url,
         "UPDATE app_child SET picture = 'report-059999.jpeg', changed = now() WHERE id = 7",
+        "UPDATE app_child SET picture = 'new.jpeg', changed = now() WHERE id = 8",
     )
     used = run_job("sender", "partial_dump", deployment.sender_environment(), deployment.home)
     assert used < _MOST_MEMORY_BYTES
     assert len(media(deployment, "complete")) == _PICTURES
-    assert media(deployment, "partial") == ["report-059999.jpeg"]
+    assert media(deployment, "partial") == ["new.jpeg"]
 
 
 def media(deployment: Deployment, kind: str) -> list[str]:

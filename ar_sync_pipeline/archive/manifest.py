@@ -90,7 +90,7 @@ class Watermark(_Strict):
         oldest_write_at: no transaction that the snapshot could not see had begun before this
             instant of the database's clock; None: the sender's role may not see the others'
             transactions (it is no member of ``pg_read_all_stats``).
-        lsn: the position in the write-ahead log, in bytes; it only grows in one history.
+        lsn: how far the write-ahead log was flushed, in bytes; it only grows in one history.
         traces: transaction ids that the dump used up just before, and whether it committed (``c``)
             or aborted (``a``) each, by which another history of the same cluster is told.
     """

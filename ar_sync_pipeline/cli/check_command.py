@@ -87,12 +87,7 @@ def _as_dict(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> dict[
         "seconds": steps["seconds"],
         "steps": steps["steps"],
         "findings": [
-            {
-                "level": str(found.level),
-                "subject": found.subject,
-                "problem": found.problem,
-                "remedy": found.remedy,
-            }
+            {"level": str(found.level), "problem": found.problem, "remedy": found.remedy}
             for found in findings
         ],
     }

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, LiteralString
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.labels import locate
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
@@ -101,20 +103,24 @@ def compare_databases(
     tables: Sequence[str] | None = None,
     *,
     rewritten: Mapping[str, Collection[str]] | None = None,
+    schema: str = "public",
 ) -> list[TableComparison]:
     """Compare the sender's tables with the receiver's, each side under one snapshot.
 
     Args:
         sender_url: libpq URL of the sender; its columns are those compared.
         receiver_url: libpq URL of the receiver.
-        tables: which tables; by default every AndroidRequests table of the sender.
+        tables: labels of the tables; by default every AndroidRequests table of the sender.
         rewritten: per table the columns that the receiver rewrites by design, left out.
+        schema: the catalog's, in which tables have labels without a dot.
     """
     rewritten = rewritten or {}
     with _reading(sender_url) as sender, _reading(receiver_url) as receiver:
         names = _shared_tables(sender) if tables is None else tables
         return [
-            _compare_table(sender, receiver, table, frozenset(rewritten.get(table, ())))
+            _compare_table(
+                sender, receiver, _Table(table, *locate(table, schema)), rewritten.get(table, ())
+            )
             for table in names
         ]
 
@@ -161,8 +167,8 @@ def _shared_tables(connection: psycopg.Connection[TupleRow]) -> list[str]:
 def _compare_table(
     sender: psycopg.Connection[TupleRow],
     receiver: psycopg.Connection[TupleRow],
-    table: str,
-    rewritten: frozenset[str],
+    table: _Table,
+    rewritten: Collection[str],
 ) -> TableComparison:
     sent, received = _columns(sender, table), _columns(receiver, table)
     unlike = tuple(name for name, kind in sent.items() if received.get(name) != kind)
@@ -182,7 +188,7 @@ def _compare_table(
             counts[finding] += 1
             first = first or row_key
     return TableComparison(
-        table=table,
+        table=table.label,
         sender_rows=counts["sender"],
         receiver_rows=counts["receiver"],
         missing_rows=counts["missing"],
@@ -212,27 +218,38 @@ def _walk(
             ours, theirs = next(sender, _NO_MORE), next(receiver, _NO_MORE)
 
 
-def _columns(connection: psycopg.Connection[TupleRow], table: str) -> dict[str, str]:
+@dataclass(frozen=True)
+class _Table:
+    label: str
+    schema: str
+    name: str
+
+    @property
+    def relation(self) -> sql.Identifier:
+        return sql.Identifier(self.schema, self.name)
+
+
+def _columns(connection: psycopg.Connection[TupleRow], table: _Table) -> dict[str, str]:
     rows = connection.execute(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
-        " WHERE attrelid = to_regclass(quote_ident(%s)) AND attnum > 0 AND NOT attisdropped"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
         " ORDER BY attnum",
-        [table],
+        [table.relation.as_string(connection)],
     )
     return dict(rows.fetchall())
 
 
-def _primary_key(connection: psycopg.Connection[TupleRow], table: str) -> tuple[str, ...]:
+def _primary_key(connection: psycopg.Connection[TupleRow], table: _Table) -> tuple[str, ...]:
     rows = connection.execute(
         "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid"
         " AND attnum = ANY(indkey) WHERE indisprimary"
-        " AND indrelid = to_regclass(quote_ident(%s)) ORDER BY attnum",
-        [table],
+        " AND indrelid = to_regclass(%s) ORDER BY attnum",
+        [table.relation.as_string(connection)],
     )
     return tuple(name for (name,) in rows)
 
 
-def _row_digests(table: str, columns: Sequence[str], key: Sequence[str]) -> sql.Composed:
+def _row_digests(table: _Table, columns: Sequence[str], key: Sequence[str]) -> sql.Composed:
     # The C collation orders by bytes, as Python orders text; a row without a key is its own.
     return sql.SQL(
         'COPY (SELECT ROW({key})::text COLLATE "C", md5(ROW({columns})::text)'
@@ -240,7 +257,7 @@ def _row_digests(table: str, columns: Sequence[str], key: Sequence[str]) -> sql.
     ).format(
         key=sql.SQL(", ").join(map(sql.Identifier, key or columns)),
         columns=sql.SQL(", ").join(map(sql.Identifier, columns)),
-        table=sql.Identifier(table),
+        table=table.relation,
     )
 
 

@@ -21,6 +21,7 @@ from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _ABSOLUTE = re.compile(r"timestamp(\(\d\))? with time zone\Z")
+_TICK = timedelta(microseconds=1)
 _LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z|date\Z")
 
 
@@ -97,7 +98,7 @@ def _offsets(
             "SELECT min(x), max(x) FROM (SELECT (u AT TIME ZONE %(zone)s) - (u AT TIME ZONE 'UTC')"
             " AS x FROM (SELECT generate_series(%(start)s::timestamptz, %(end)s::timestamptz,"
             " interval '1 hour') UNION SELECT %(end)s::timestamptz) AS s (u)) AS o",
-            {"zone": rules.changed_at_zone, "start": start, "end": end},
+            {"zone": rules.changed_at_zone, "start": start, "end": max(start, end - _TICK)},
         ).fetchone()
     except psycopg.errors.InvalidParameterValue as error:
         raise SchemaError(

@@ -28,7 +28,7 @@ from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LockWaitError
-from ar_sync_pipeline.postgres.other_sessions import exclusive_holder
+from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
 from ar_sync_pipeline.postgres.shipped_table import read_sequences
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -164,16 +164,21 @@ class DumpStart:
     def _lock_wait(self, known: Mapping[str, TableFacts]) -> ArSyncError:
         """Who is in the way; asked on a connection that waits for nothing."""
         with connect(self.url, application="dump") as connection:
-            relations = [facts.relation for facts in known.values()]
             # The first read of the facts locks each table for a moment.
-            relations = relations or _locked_relations(connection, self.catalog)
-            found = exclusive_holder(connection, relations)
+            relations = _relations(known) or _locked_relations(connection, self.catalog)
+            found = exclusive_lock(connection, [*relations, *_others(connection, self.catalog)])
         if found is None:
             return LockWaitError(
                 "the dump did not get its locks, by a session that has ended meanwhile",
                 remedy="it is tried again",
             )
-        return lock_wait("the dump", *found)
+        return lock_wait("the dump", found)
+
+
+def _relations(tables: Mapping[str, TableFacts]) -> list[sql.Identifier]:
+    """The tables and their sequences."""
+    sequences = [c.sequence for facts in tables.values() for c in facts.columns if c.sequence]
+    return [facts.relation for facts in tables.values()] + [sql.Identifier(*s) for s in sequences]
 
 
 def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Identifier]:

@@ -127,7 +127,7 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
             ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
        current_database(),
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-             ELSE pg_current_wal_lsn() END - '0/0')::bigint
+             ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint
 """
 
 # Sessions that have not written yet count too: their first statement may still stamp rows with

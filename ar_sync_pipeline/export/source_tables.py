@@ -9,6 +9,8 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.findings import errors_of
+from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -34,6 +36,8 @@ def source_problems(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[ArSyncError]:
     """Everything that keeps the replicated tables from being exported, one error each."""
+    for found in errors_of(find_omissions(connection, catalog, tables)):
+        yield SchemaError(found.problem, remedy=found.remedy)
     if not tables:
         yield SchemaError(
             f"the database has no table that matches {', '.join(catalog.tables)}"

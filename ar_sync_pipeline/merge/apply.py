@@ -43,7 +43,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.unique_values import follows, holders, repeated_values
 from ar_sync_pipeline.merge.verification import verify_table
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
@@ -79,7 +79,8 @@ class MergeResult:
     Attributes:
         plans: by table.
         rows_before: of the tables that lost rows.
-        fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
+        fired: triggers and rules at the receiver that fired for replicated rows, as
+            ``table.trigger``.
     """
 
     plans: tuple[TablePlan, ...]
@@ -109,10 +110,13 @@ def apply(
             held, refuse the rows.
         DigestMismatchError: the result is not the sender's.
     """
+    merge = _Merge(connection, references, archive, effects)
     try:
-        return _Merge(connection, references, archive, effects).run(preserved, later or {})
-    except (psycopg.IntegrityError, psycopg.DataError) as error:
-        raise refusal(error) from error
+        return merge.run(preserved, later or {})
+    except psycopg.Error as error:
+        if is_of_the_server(error, connection):
+            raise
+        raise refusal(error, fired=merge.fired()) from error
 
 
 @dataclass
@@ -157,10 +161,12 @@ class _Merge:
             preserved.remember(self.to_delete, final=self.archive.complete)
         self._write()
         self._verify()
-        fired = self.effects.firing_triggers(
-            d.target for d in self.differences.values() if not d.empty
-        )
-        return MergeResult(tuple(plans), before, tuple(fired))
+        return MergeResult(tuple(plans), before, self.fired())
+
+    def fired(self) -> tuple[str, ...]:
+        """Triggers and rules that writing the differing rows sets off."""
+        changed = (d.target for d in self.differences.values() if not d.empty)
+        return tuple(self.effects.firing_triggers(changed))
 
     def _find_differences(self) -> None:
         for number, staged in enumerate(self.archive.tables):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import psycopg
 
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
+_MOST_NAMES = 5
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -14,15 +17,21 @@ GRANT = (
 """What lets the merge write without side effects."""
 
 
-def refusal(error: psycopg.Error) -> LoadRefusedError:
+def refusal(error: psycopg.Error, *, fired: Sequence[str] = ()) -> LoadRefusedError:
     """The message for an error that the archive's rows caused.
 
     It names table and constraint and never repeats values, which may be a person's.
+
+    Args:
+        fired: triggers and rules that the rows set off, any of which may be the cause.
     """
     where = _where(error)
+    if fired:
+        where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
     primary = printable((error.diag.message_primary or str(error)).partition(': "')[0])
     return LoadRefusedError(
-        f"the receiver refuses the archive's rows ({primary}{where})", remedy=_remedy(error)
+        f"the receiver refuses the archive's rows ({primary}{where})",
+        remedy=_remedy(error, fires=bool(fired)),
     )
 
 
@@ -44,7 +53,7 @@ def _where(error: psycopg.Error) -> str:
     return f"; {', '.join(parts)}" if parts else ""
 
 
-def _remedy(error: psycopg.Error) -> str:
+def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     name = printable(error.diag.constraint_name or "the constraint")
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
         action = f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
@@ -62,4 +71,6 @@ def _remedy(error: psycopg.Error) -> str:
         action = f"correct the function at the receiver, or {GRANT}"
     else:
         action = "compare the table's columns and types with the sender's"
+    if fires and GRANT not in action:
+        action += f", or {GRANT}"
     return f"{action}; the archive is tried again by itself"

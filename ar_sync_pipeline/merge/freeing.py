@@ -13,9 +13,11 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
-from ar_sync_pipeline.merge.errors import GRANT, refusal
+from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.placeholders import Placeholder, placeholders
+from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
@@ -84,6 +86,8 @@ class UniqueValueFreer:
         Raises:
             LoadRefusedError: a foreign key that is checked at once holds the values in place.
         """
+        if difference.identity is PLACE:
+            return False  # an update would move the row to another place
         held_by: psycopg.Error | None = None
         for placeholder in placeholders(
             self.connection, self.to_delete.references, difference, unique
@@ -96,7 +100,13 @@ class UniqueValueFreer:
             except _REFUSED:
                 continue
         if held_by is not None and not self.deletes_silently(difference):
-            raise refusal(held_by) from held_by
+            held = printable(held_by.diag.constraint_name or "a foreign key")
+            holder = printable(held_by.diag.table_name or "a table")
+            raise LoadRefusedError(
+                f"rows of {difference.target.name} take over each other's values of {unique.name},"
+                f" which {held} of {holder} holds in place",
+                remedy=f"make {held} DEFERRABLE, or {GRANT}; the archive is tried again by itself",
+            ) from held_by
         return False
 
     def refuse_replacing(self, difference: TableDifference) -> None:
@@ -143,7 +153,7 @@ class UniqueValueFreer:
         if not self.deletes_silently(difference):
             raise LoadRefusedError(
                 f"rows of {difference.target.name} take over each other's values of {unique.name},"
-                " and no value is free that a row could have meanwhile",
+                f" and no value is free that a row could have meanwhile{_fired(difference)}",
                 remedy=f"{GRANT}, or make {unique.name} DEFERRABLE; the archive is tried again by"
                 " itself",
             )
@@ -180,6 +190,12 @@ class UniqueValueFreer:
     def _ask(self, query: sql.Composed) -> bool:
         row = self.connection.execute(query).fetchone()
         return bool(row and row[0])
+
+
+def _fired(difference: TableDifference) -> str:
+    """Triggers and rules that may have kept a placeholder from being written."""
+    names = ", ".join(difference.target.facts.triggers[:5])
+    return f"; these fire for replicated rows: {names}" if names else ""
 
 
 def _any(connection: Connection, relation: sql.Identifier) -> bool:

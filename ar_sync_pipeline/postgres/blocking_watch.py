@@ -19,7 +19,12 @@ from psycopg import sql
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError
-from ar_sync_pipeline.postgres.other_sessions import ACTIVITY, OtherSession, other_session
+from ar_sync_pipeline.postgres.other_sessions import (
+    ExclusiveLock,
+    OtherSession,
+    activity,
+    other_session,
+)
 
 DEFAULT_LIMIT_SECONDS = 30.0
 
@@ -132,7 +137,8 @@ class BlockingWatch:
         self._seen = {key: self._seen.get(key, now) for key in waits}
         for row in rows:
             if row[0]:
-                self._obstacle = self._held_by(row[2], other_session(*row[5:]))
+                lock = ExclusiveLock(row[2], other_session(*row[5:]))
+                self._obstacle = lock_wait(self._work, lock)
         for key, row in waits.items():
             waited = max(row[4], now - self._seen[key])
             if waited > self._limit:
@@ -151,16 +157,15 @@ class BlockingWatch:
             pids, starts = list(self._sessions), list(self._sessions.values())
             connection.execute(_TERMINATE, {"pids": pids, "starts": starts})
 
-    def _held_by(self, what: str, session: OtherSession) -> LockWaitError:
-        return lock_wait(self._work, what, session)
 
-
-def lock_wait(work: str, what: str, session: OtherSession) -> LockWaitError:
-    """The error for a lock that another session holds."""
-    remedy = "it is tried again; end that session if it was forgotten"
-    if session.pid:
-        remedy += f" (SELECT pg_terminate_backend({session.pid}))"
-    return LockWaitError(f"{work} did not get its lock on {what}, held by {session}", remedy=remedy)
+def lock_wait(work: str, lock: ExclusiveLock) -> LockWaitError:
+    """The error for a lock that another session holds or awaits."""
+    remedy, first = "it is tried again; end that session if it was forgotten", lock.session
+    if lock.blocked_by is not None:
+        first = lock.blocked_by
+    if first.pid:
+        remedy += f" (SELECT pg_terminate_backend({first.pid}))"
+    return LockWaitError(f"{work} did not get {lock}", remedy=remedy)
 
 
 @contextmanager
@@ -225,7 +230,7 @@ SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
  WHERE w.ours
     OR (w.blockers && %(ours)s::int[] AND w.kind NOT IN ('advisory', 'transactionid', 'tuple'))
 """
-).format(activity=sql.SQL(ACTIVITY))
+).format(activity=activity("a"))
 
 # By the start as well: a process id may have become another session's.
 _TERMINATE = """

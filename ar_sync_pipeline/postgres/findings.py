@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.errors import ArSyncError
 
 
 class Level(StrEnum):
@@ -25,19 +25,17 @@ class Finding:
     """One fact about a database that an operator should know.
 
     Attributes:
-        subject: what it is about: a table, a view, a pattern, the database.
-        problem: without a final full stop, to be read after the subject.
-        remedy: an action or a statement of SQL.
+        problem: what is so and where, without a final full stop.
+        remedy: an action or a statement of SQL, likewise.
     """
 
     level: Level
-    subject: str
     problem: str
     remedy: str
 
     def __str__(self) -> str:
-        """One sentence: the subject, the problem, the remedy."""
-        return f"{self.subject} {self.problem}: {self.remedy}."
+        """One sentence: the problem, then the remedy."""
+        return f"{self.problem}: {self.remedy}."
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -45,16 +43,6 @@ def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(found for found in findings if found.level is Level.ERROR)
 
 
-def refuse(findings: Sequence[Finding]) -> None:
-    """Raise one error that says all of these findings.
-
-    Raises:
-        SchemaError: there is a finding.
-    """
-    if not findings:
-        return
-    remedies = dict.fromkeys(found.remedy for found in findings)
-    raise SchemaError(
-        "; ".join(f"{found.subject} {found.problem}" for found in findings),
-        remedy="; ".join(remedies),
-    )
+def as_error(error: ArSyncError) -> Finding:
+    """The finding that a run would fail with an error."""
+    return Finding(Level.ERROR, error.problem, error.remedy)

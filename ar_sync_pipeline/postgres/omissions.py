@@ -58,8 +58,7 @@ def find_omissions(
         findings.append(
             Finding(
                 Level.WARNING,
-                "the database",
-                "has large objects, which are not replicated",
+                "the database has large objects, which are not replicated",
                 "keep such contents in bytea columns, or copy them with pg_dump",
             )
         )
@@ -92,7 +91,7 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
     if "." in relation.schema and relation.schema != catalog.schema_name:
         yield Finding(
             Level.ERROR,
-            f'table {label} of schema "{relation.schema}"',
+            f'table {label} of schema "{relation.schema}" '
             "has no label of its own, since the schema's name has a dot",
             "rename the schema, make it the `schema` of a catalog of its own, or let `exclude` of"
             " the catalog match it",
@@ -102,14 +101,13 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
         if not catalog.travels(root):
             yield Finding(
                 level,
-                f"table {label}",
-                f"is a partition of {root} and is not replicated by itself",
+                f"table {label} is a partition of {root} and is not replicated by itself",
                 f"replace it by {root} in `tables`, or let `exclude` of the catalog match it",
             )
     elif relation.kind in _KINDS:
         yield Finding(
             level,
-            f"{_KINDS[relation.kind]} {label}",
+            f"{_KINDS[relation.kind]} {label} "
             "matches `tables` of the catalog and is not replicated",
             f"{_INSTEAD[relation.kind]}, and let `exclude` of the catalog match it",
         )
@@ -124,26 +122,16 @@ def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
     subject = f"column {column.name} of table {table.name}"
-    if not column.binary:
-        yield Finding(
-            Level.ERROR,
-            subject,
-            f"is of type {column.type}, which has no binary form",
-            "let `exclude` of the catalog match the table, or name the column in its"
-            " `receiver_columns`",
-        )
-    elif column.type.removesuffix("[]") in _CATALOG_NUMBERS:
+    if column.type.removesuffix("[]") in _CATALOG_NUMBERS:
         yield Finding(
             Level.WARNING,
-            subject,
-            f"is of type {column.type}, whose values mean other objects at the receiver",
+            f"{subject} is of type {column.type}, whose values mean other objects at the receiver",
             "keep names in a text column, or name the column in `receiver_columns` of the table",
         )
     elif column.type == "oid" or column.type.rpartition(".")[2] == "lo":
         yield Finding(
             Level.WARNING,
-            subject,
-            f"is of type {column.type}; a large object that it names is not replicated",
+            f"{subject} is of type {column.type}; a large object that it names is not replicated",
             "keep such contents in a bytea column, or name the column in `receiver_columns` of the"
             " table",
         )
@@ -155,8 +143,7 @@ def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:
     if catalog.travels(parent) and not catalog.travels(label):
         yield Finding(
             Level.WARNING,
-            f"table {label}",
-            f"inherits from {parent}, and its rows are not replicated",
+            f"table {label} inherits from {parent}, and its rows are not replicated",
             f"add {label} to `tables` of the catalog",
         )
 

@@ -73,31 +73,54 @@ def other_session(
     )
 
 
-ACTIVITY = (
-    "a.application_name, a.state, left(a.query, 1000),"
-    " extract(epoch from clock_timestamp() - a.state_change)::float8"
-)
-"""What `other_session` takes behind the process id, of ``pg_stat_activity AS a``."""
+def activity(alias: str) -> sql.SQL:
+    """What `other_session` takes after the process id, of ``pg_stat_activity`` under an alias."""
+    columns = "{0}.application_name, {0}.state, left({0}.query, 1000)"
+    elapsed = "extract(epoch from clock_timestamp() - {0}.state_change)::float8"
+    return sql.SQL(f"{columns}, {elapsed}".format(alias))
 
 
-def exclusive_holder(
-    connection: Connection, relations: Sequence[sql.Composable]
-) -> tuple[str, OtherSession] | None:
-    """Who holds or awaits an exclusive lock on one of these tables, their parts or indexes.
+@dataclass(frozen=True)
+class ExclusiveLock:
+    """An exclusive lock that is held, or awaited, which keeps others off as well.
 
-    Returns:
-        The locked relation and the session; None if there is none any more.
+    Attributes:
+        relation: what is locked.
+        session: who holds or awaits the lock.
+        blocked_by: for whom that session waits itself; None: it holds the lock.
     """
+
+    relation: str
+    session: OtherSession
+    blocked_by: OtherSession | None = None
+
+    def __str__(self) -> str:
+        """``its lock on t, held by process 4711 (...)``."""
+        if self.blocked_by is None:
+            return f"its lock on {self.relation}, held by {self.session}"
+        return (
+            f"its lock on {self.relation}, for which {self.session} waits already, kept waiting by"
+            f" {self.blocked_by}"
+        )
+
+
+def exclusive_lock(
+    connection: Connection, relations: Sequence[sql.Composable]
+) -> ExclusiveLock | None:
+    """The exclusive lock on one of these relations, their partitions or indexes, if any."""
     names = [relation.as_string(connection) for relation in relations]
-    row = connection.execute(_EXCLUSIVE_HOLDER, {"names": names}).fetchone()
-    return None if row is None else (row[0], other_session(*row[1:]))
+    row = connection.execute(_EXCLUSIVE_LOCK, {"names": names}).fetchone()
+    if row is None:
+        return None
+    blocked_by = None if row[1] else other_session(*row[7:])
+    return ExclusiveLock(row[0], other_session(*row[2:7]), blocked_by)
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 2 * _MINUTE else f"{seconds / _MINUTE:.0f} min"
 
 
-_EXCLUSIVE_HOLDER = sql.SQL(
+_EXCLUSIVE_LOCK = sql.SQL(
     """
 WITH RECURSIVE part AS (
   SELECT to_regclass(n)::oid AS oid FROM unnest(%(names)s::text[]) AS n
@@ -106,13 +129,15 @@ WITH RECURSIVE part AS (
   SELECT oid FROM part
   UNION SELECT i.indexrelid FROM part JOIN pg_index i ON i.indrelid = part.oid
 )
-SELECT l.relation::regclass::text, l.pid, {activity}
+SELECT l.relation::regclass::text, l.granted, l.pid, {holder}, w.pid, {waited_for}
   FROM pg_locks l
   LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+  LEFT JOIN LATERAL (SELECT (pg_blocking_pids(l.pid))[1] AS pid WHERE NOT l.granted) w ON true
+  LEFT JOIN pg_stat_activity b ON b.pid = w.pid
  WHERE l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND l.relation IN (SELECT oid FROM wanted) AND l.pid IS DISTINCT FROM pg_backend_pid()
  ORDER BY l.granted DESC, a.xact_start
  LIMIT 1
 """
-).format(activity=sql.SQL(ACTIVITY))
+).format(holder=activity("a"), waited_for=activity("b"))

@@ -19,8 +19,11 @@ _MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET
 _MAY_SUPPRESS_BEFORE_15 = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 # tgenabled: O fires in ordinary sessions, R in replica mode, A in both.
 _TRIGGERS = """
-SELECT t.tgname, t.tgenabled::text FROM pg_trigger t
- WHERE t.tgrelid = to_regclass(%s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+SELECT t.tgname, t.tgenabled::text
+  FROM pg_trigger t
+  JOIN pg_class c ON c.oid = t.tgrelid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY t.tgname
 """
 _MAY_WRITE_LEDGER = """
@@ -50,8 +53,7 @@ def check_receiver_tables(
         findings.append(
             Finding(
                 Level.ERROR,
-                "the ledger in schema ar_sync",
-                "cannot be written by this role",
+                "the ledger in schema ar_sync cannot be written by this role",
                 f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
                 " or run deploy/sql/receiver_role.sql",
             )
@@ -64,7 +66,7 @@ def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Fin
         if label not in tables:
             yield Finding(
                 Level.WARNING,
-                f"table {label}",
+                f"table {label} "
                 "is not in the receiver's database, so that archives with it are parked",
                 "create it by the application's migration, or correct the catalog",
             )
@@ -74,8 +76,7 @@ def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Fin
         ):
             yield Finding(
                 Level.WARNING if tables else Level.ERROR,
-                f"`{pattern}` of `tables`",
-                "matches no table of the receiver",
+                f"`{pattern}` of `tables` matches no table of the receiver",
                 "create the tables by the application's migrations, or correct the catalog",
             )
 
@@ -94,9 +95,8 @@ def _triggers(
     """The triggers that loads fire although the catalog says nothing of them."""
     if catalog.rules(table.name).triggers == "fire":
         return
-    relation = table.relation.as_string(connection)
     fire_in = {"R", "A"} if may_suppress else {"O", "A"}
-    found = connection.execute(_TRIGGERS, [relation]).fetchall()
+    found = connection.execute(_TRIGGERS, catalog.locate(table.name)).fetchall()
     firing = [name for name, enabled in found if enabled in fire_in]
     if not firing:
         return
@@ -110,7 +110,11 @@ def _triggers(
             for name in firing
         )
     problem = f"{problem} ({', '.join(firing)})"
-    yield Finding(Level.WARNING, f"table {table.name}", problem, remedy)
+    yield Finding(
+        Level.WARNING,
+        f"table {table.name} {problem}",
+        remedy,
+    )
 
 
 def _suppressing(connection: Connection) -> str:
@@ -131,7 +135,7 @@ def _own_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
             if table.column(name) is None:
                 yield Finding(
                     Level.WARNING,
-                    f"`{key}` of table {table.name}",
+                    f"`{key}` of table {table.name} "
                     f"names {name}, which is no column of it at the receiver",
                     "add the column by the receiver's migration, or remove the name",
                 )

@@ -69,7 +69,7 @@ def _row_security(
     if table.policies:
         yield Finding(
             Level.ERROR,
-            f"table {table.name}",
+            f"table {table.name} "
             f"hides rows from this role by row level security ({', '.join(table.policies)})",
             f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
         )
@@ -80,8 +80,7 @@ def _lacking(
 ) -> Finding:
     return Finding(
         Level.ERROR,
-        subject,
-        f"gives this role no {rights}",
+        f"{subject} gives this role no {rights}",
         f"{statement.as_string(connection)}, or run {script}",
     )
 

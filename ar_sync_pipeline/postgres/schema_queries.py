@@ -22,8 +22,13 @@ SELECT c.oid::bigint AS oid,
        CASE WHEN row_security_active(c.oid) THEN coalesce(
          (SELECT json_agg(p.polname ORDER BY p.polname) FROM pg_policy p WHERE p.polrelid = c.oid),
          '["(none: every row is hidden)"]') END AS policies,
-       (SELECT json_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t
-         WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D') AS triggers
+       (SELECT json_agg(x.name ORDER BY x.name)
+          FROM (SELECT t.tgname AS name FROM pg_trigger t
+                 WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+                UNION
+                SELECT r.rulename FROM pg_rewrite r
+                 WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D') x)
+         AS triggers
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
@@ -101,15 +106,30 @@ SELECT a.attrelid::bigint AS table,
 
 # The equality of an index is the operator of its operator class, which need not be the `=` that
 # the search path finds (citext, ltree). An exclusion constraint names its own.
+# An index that only one partition has is a unique key among the rows of that partition.
 UNIQUE_KEYS = f"""
-SELECT i.indrelid::bigint AS table,
+WITH owner AS MATERIALIZED (
+  SELECT r.oid AS root, r.oid AS oid, ARRAY[]::name[] AS partition_key
+    FROM unnest(%(tables)s::bigint[]::oid[]) AS r(oid)
+  UNION ALL
+  SELECT r.oid, p.relid,
+         ARRAY(SELECT a.attname
+                 FROM pg_partition_ancestors(p.relid) AS n(oid)
+                 JOIN pg_partitioned_table y ON y.partrelid = n.oid
+                CROSS JOIN unnest(y.partattrs::int2[]) AS k(attnum)
+                 JOIN pg_attribute a ON a.attrelid = y.partrelid AND a.attnum = k.attnum)
+    FROM unnest(%(tables)s::bigint[]::oid[]) AS r(oid)
+   CROSS JOIN LATERAL pg_partition_tree(r.oid) AS p
+   WHERE p.level > 0)
+SELECT o.root::bigint AS table,
        c.relname AS name,
-       i.indisprimary AS primary,
+       i.indisprimary AND NOT t.relispartition AS primary,
        i.indisvalid AS valid,
        i.indisexclusion AS exclusion,
        NOT i.indimmediate AS deferrable,
        NOT coalesce((to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, false) AS nulls_distinct,
-       pg_get_expr(i.indpred, i.indrelid) AS predicate,
+       nullif(concat_ws(' AND ', '(' || pg_get_expr(i.indpred, i.indrelid) || ')',
+                        '(' || pg_get_partition_constraintdef(t.oid) || ')'), '') AS predicate,
        e.elements,
        e.operators,
        e.collations,
@@ -117,18 +137,20 @@ SELECT i.indrelid::bigint AS table,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
          WHERE a.attrelid = i.indrelid AND a.attnum > 0
-           AND (a.attnum = ANY (i.indkey::int2[])
+           AND (a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (o.partition_key)
                 OR EXISTS (SELECT FROM pg_depend d
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                               AND d.refclassid = 'pg_class'::regclass
                               AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS uses
   FROM pg_index i
   JOIN pg_class c ON c.oid = i.indexrelid
+  JOIN pg_class t ON t.oid = i.indrelid
+  JOIN owner o ON o.oid = t.oid
   LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype = 'x'
  CROSS JOIN LATERAL (
    SELECT json_agg(pg_get_indexdef(i.indexrelid, x.position::int, false) ORDER BY x.position)
             AS elements,
-          json_agg({_OPERATOR.format(o="o")} ORDER BY x.position) AS operators,
+          json_agg({_OPERATOR.format(o="q")} ORDER BY x.position) AS operators,
           json_agg(CASE WHEN l.collisdeterministic THEN ''
                         ELSE coalesce(quote_ident(l.collname), '') END ORDER BY x.position)
             AS collations,
@@ -138,12 +160,13 @@ SELECT i.indrelid::bigint AS table,
      LEFT JOIN pg_amop m ON m.amopfamily = oc.opcfamily AND m.amopstrategy = 3
        AND m.amoplefttype = oc.opcintype AND m.amoprighttype = oc.opcintype
        AND k.oid IS NULL
-     LEFT JOIN pg_operator o ON o.oid = coalesce(k.conexclop[x.position], m.amopopr)
+     LEFT JOIN pg_operator q ON q.oid = coalesce(k.conexclop[x.position], m.amopopr)
      LEFT JOIN pg_collation l ON l.oid = i.indcollation[x.position - 1]
      LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid
        AND a.attnum = i.indkey[x.position - 1] AND a.attnum > 0) AS e
- WHERE i.indrelid = ANY (%(tables)s::bigint[]::oid[])
-   AND (i.indisunique OR i.indisexclusion) AND i.indisready
+ WHERE (i.indisunique OR i.indisexclusion) AND i.indisready
+   AND NOT (t.relispartition
+            AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))
  ORDER BY c.relname
 """
 

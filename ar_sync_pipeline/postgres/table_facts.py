@@ -161,7 +161,7 @@ class TableFacts:
         denied: of SELECT, INSERT, UPDATE and DELETE, what this connection's role may not do.
         partitioned: a partitioned table, whose rows are in its partitions.
         policies: names of row level security policies that apply to this connection's role.
-        triggers: names of the user's triggers that writing rows would fire.
+        triggers: names of the user's triggers and rules that writing rows would fire.
     """
 
     name: str

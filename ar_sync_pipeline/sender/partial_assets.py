@@ -37,7 +37,6 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
 from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 
@@ -84,7 +83,6 @@ def partial_assets(
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
-            omissions_of_dump(site.url, catalog)  # refuses; the complete says what is left out
             dump = _dump(site, context, build, windows, start)
             yield from _tables(dump, keys, catalog)
             yield materialize_media(site, KIND, build)

@@ -11,10 +11,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter, decompress_chunk
-from ar_sync_pipeline.archive.manifest import KeyRange
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
+from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.member_names import name_problem, table_member_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -81,6 +84,56 @@ def test_two_tables_never_have_the_same_member(one: str, other: str, index: int 
     assert name_problem(member) is None
     assert member.count("/") == 1
     assert (table_member_path(other, index) == member) == (other == one)
+
+
+SKIPPABLE = b"\x50\x2a\x4d\x18"
+
+
+def repeated(folder: Path) -> tuple[bytes, Chunk]:
+    """A member of 40 MB that compresses many thousandfold."""
+    with ChunkWriter(folder, "t", 0) as writer:
+        for _ in range(40):
+            writer.write(bytes(1_000_000))
+        chunk = writer.finish(row_count=1, digest="0", key_range=None)
+    return writer.path.read_bytes(), chunk
+
+
+def test_what_repeats_itself_is_padded_to_what_a_reader_accepts(tmp_path: Path) -> None:
+    stored, chunk = repeated(tmp_path)
+    limits = ReadLimits()
+    assert chunk.raw_bytes <= limits.free_raw_bytes + chunk.size_bytes * limits.compression_ratio
+    assert chunk.size_bytes == len(stored) < 100_000
+    assert chunk.sha256 == hashlib.sha256(stored).hexdigest()
+    assert sum(map(len, decompress_chunk(io.BytesIO(stored), chunk))) == 40_000_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stored: stored + b"\0",
+        lambda stored: stored[:-1],
+        lambda stored: stored[:-1] + b"x",
+        lambda stored: stored + SKIPPABLE + bytes(4),
+        lambda stored: stored[: stored.rindex(SKIPPABLE) + 6],
+        lambda stored: stored.replace(SKIPPABLE, b"\x51\x2a\x4d\x18"),
+        lambda stored: stored.replace(SKIPPABLE, b"\x28\xb5\x2f\xfd"),
+    ],
+)
+def test_only_one_frame_of_zeros_may_follow(
+    tmp_path: Path, change: Callable[[bytes], bytes]
+) -> None:
+    stored, chunk = repeated(tmp_path)
+    with pytest.raises(CorruptArchiveError, match="bytes behind its zstd frame"):
+        list(decompress_chunk(io.BytesIO(change(stored)), chunk))
+
+
+@pytest.mark.parametrize("table", ["a/b", "..", "a\nb", "x" * 250, "\ud800"])
+def test_a_table_whose_name_cannot_be_a_file_has_no_member(table: str) -> None:
+    if table == "..":
+        assert table_member_path(table, 0) == "tables/...00000.copy.zst"  # three dots: harmless
+    else:
+        with pytest.raises(ValueError, match="cannot name a member"):
+            table_member_path(table, 0)
 
 
 @given(st.text())

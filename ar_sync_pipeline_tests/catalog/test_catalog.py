@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 
 
 def test_android_requests_catalog_names_the_24_travelling_tables() -> None:
@@ -174,3 +175,25 @@ def test_zone_of_a_time_stamp_is_one_of_the_iana_database(tmp_path: Path, zone: 
         load_catalog(path)
     path.write_text(path.read_text().replace(json.dumps(zone), '"America/Santiago"'))
     assert load_catalog(path).rules("t").changed_at_zone == "America/Santiago"
+
+
+def test_manual_explains_every_key_and_no_other() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text("utf-8")
+    of_file, of_table = manual.partition("## Keys of a table")[::2]
+    for text, model in ((of_file, Catalog), (of_table.partition("## Keys of rows")[0], TableRules)):
+        rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+        explained = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
+        fields = [info.alias or name for name, info in model.model_fields.items()]
+        assert sorted(explained) == sorted(fields)
+    for limit in ("watermark_limit_mb", "whole_table_limit_mb"):
+        (line,) = [line for line in of_file.splitlines() if line.startswith(f"| `{limit}`")]
+        assert f"({Catalog.model_fields[limit].default})" in line
+
+
+def test_example_of_the_manual_is_a_catalog(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text("utf-8")
+    path = tmp_path / "shop.toml"
+    path.write_text(manual.partition("```toml\n")[2].partition("```")[0])
+    catalog = load_catalog(path)
+    assert catalog.named_tables() == ("billing.invoice line", "shop_order")
+    assert not catalog.travels("shop_sessions")

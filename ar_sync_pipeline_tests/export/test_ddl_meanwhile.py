@@ -5,8 +5,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ import pytest
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline_tests.background_threads import until_done
 from ar_sync_pipeline_tests.export.source import Source, now
 
 STATEMENTS = 50
@@ -43,29 +43,6 @@ DDL = (
     "ALTER SEQUENCE t_a_id_seq RESTART WITH 1000000",
     "CLUSTER t_a USING t_a_pkey",
 )
-
-
-@contextmanager
-def until_done(*targets: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Threads that do something until the block ends; their failures are the test's."""
-    done, failures = threading.Event(), list[BaseException]()
-
-    def guarded(target: Callable[[threading.Event], None]) -> None:
-        try:
-            target(done)
-        except BaseException as error:  # noqa: BLE001  raised again by the test's own thread
-            failures.append(error)
-
-    threads = [threading.Thread(target=guarded, args=[target]) for target in targets]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
 
 
 @pytest.mark.timeout(400)

@@ -30,6 +30,15 @@ TABLES = (
     "INSERT INTO t_b (a) SELECT n FROM generate_series(1, 100) n",
 )
 
+UNTIL_SOMEBODY_WAITS = """
+DO $$ BEGIN
+  FOR n IN 1..200 LOOP
+    PERFORM pg_sleep(0.05);
+    EXIT WHEN EXISTS (SELECT FROM pg_locks WHERE NOT granted);
+  END LOOP;
+END $$
+"""
+
 
 @pytest.fixture
 def source(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
@@ -136,6 +145,29 @@ def test_forgotten_lock_is_named_with_its_session(source: Source, statement: str
     assert "t_b" in text
     assert "Pedro" not in text
     assert "\n" not in text
+
+
+def test_lock_that_another_session_awaits_names_both(source: Source) -> None:
+    with held(source, "SELECT count(*) FROM t_b") as reader:
+        waiting = threading.Thread(target=lambda: source.run("ALTER TABLE t_b ADD word text"))
+        waiting.start()
+        with pytest.raises(LockWaitError) as caught:
+            while True:
+                source.complete()
+                source.run(UNTIL_SOMEBODY_WAITS)
+        text = str(caught.value)
+        assert "(ALTER TABLE t_b ADD word text, active) waits already" in text
+        assert f"kept waiting by process {reader} (migration, SELECT count, idle in" in text
+        assert f"pg_terminate_backend({reader})" in caught.value.remedy
+    waiting.join()
+
+
+def test_locked_sequence_is_named(source: Source) -> None:
+    with (
+        held(source, "ALTER SEQUENCE t_b_id_seq OWNED BY NONE", "DROP SEQUENCE t_b_id_seq CASCADE"),
+        pytest.raises(LockWaitError, match="t_b"),
+    ):
+        source.complete()
 
 
 def test_forgotten_prepared_transaction_is_named(source: Source) -> None:

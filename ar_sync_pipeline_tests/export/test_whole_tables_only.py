@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.sync.dump.source_check import check_source
 from ar_sync_pipeline_tests.export.source import Source, row_counts
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -124,10 +125,37 @@ def test_columns_that_the_role_may_not_read_are_named(
     source: Source, as_role: Callable[..., Source]
 ) -> None:
     reader = as_role()
-    role = '"' + reader.url.split("//")[1].split("@")[0].replace("%20", " ") + '"'
+    role = role_of(reader)
     source.run(f"REVOKE SELECT ON t_a FROM {role}", f"GRANT SELECT (id) ON t_a TO {role}")
     assert "may not read column owner of t_a" in refusal(reader).problem
     source.run(f"GRANT SELECT (owner) ON t_a TO {role}")
     assert "may not read t_a as a whole" in refusal(reader).problem
     source.run(f"REVOKE ALL (id, owner) ON t_a FROM {role}")
     assert "may not read t_a:" in str(refusal(reader))
+
+
+def test_check_before_any_dump_finds_everything_at_once(
+    source: Source, as_role: Callable[..., Source]
+) -> None:
+    reader = as_role()
+    source.run(
+        ENABLE,
+        POLICY,
+        "CREATE TABLE users (id integer PRIMARY KEY)",
+        "CREATE TABLE t_b (id integer PRIMARY KEY, owner integer REFERENCES users)",
+        "CREATE TABLE t_c (rights aclitem)",
+        f"REVOKE ALL ON t_b FROM {role_of(reader)}",
+    )
+    found = check_source(reader.url, reader.catalog)
+    problems = " ".join(str(problem) for problem in found.problems)
+    assert "may not read t_b:" in problems
+    assert "rows of t_a" in problems
+    assert "column rights of t_c" in problems
+    assert "add users to `tables`" in found.warnings[0]
+    (problem,) = check_source(f"{source.url}_absent", source.catalog).problems
+    assert "does not exist" in problem.problem
+
+
+def role_of(reader: Source) -> str:
+    """The role of a URL, quoted."""
+    return '"' + reader.url.split("//")[1].split("@")[0].replace("%20", " ") + '"'

@@ -188,6 +188,9 @@ NAMES = (
     ),
 )
 
+# PostgreSQL has no update of such a column, and a deletion would cascade.
+FIXED_MAY_WAIT = {Mode.LEAST: ["PostgreSQL lets nobody update"]}
+
 GENERATED = (
     Situation(
         "identity_keys",
@@ -214,6 +217,7 @@ GENERATED = (
             partial(
                 "DELETE FROM t_e WHERE id = 2; INSERT INTO t_e (id) VALUES (2);"
                 "DELETE FROM t_c WHERE id = 1; INSERT INTO t_c (id) VALUES (1)",
+                may_wait=FIXED_MAY_WAIT,
                 finds=[
                     ask("SELECT id, seen FROM t_e ORDER BY id", (1, 1), (2, 2), (3, 3)),
                     ask("SELECT count(*) FROM own", (3,)),
@@ -222,6 +226,7 @@ GENERATED = (
             complete(
                 "DELETE FROM t_c; INSERT INTO t_c (id) VALUES (2), (1);"
                 "UPDATE t_e SET n = DEFAULT WHERE id = 3",
+                may_wait=FIXED_MAY_WAIT,
                 finds=[
                     ask("SELECT count(*) FROM own", (3,)),
                     ask("SELECT nextval(pg_get_serial_sequence('t_a', 'id'))", (4,)),
@@ -240,6 +245,7 @@ GENERATED = (
             partial(
                 "DELETE FROM t_a; INSERT INTO t_a (id, n) OVERRIDING SYSTEM VALUE"
                 " VALUES (1, 2), (2, 1), (3, 3)",
+                may_wait=FIXED_MAY_WAIT,
                 finds=[ask("SELECT a FROM own ORDER BY a", (1,), (2,))],
             ),
         ),
@@ -271,12 +277,11 @@ GENERATED = (
         "CREATE TABLE t_a (id int PRIMARY KEY, v int);CREATE TABLE t_b (id int PRIMARY KEY, v int)",
         rows="INSERT INTO t_a VALUES (1, 1); INSERT INTO t_b (id, v) VALUES (1, 1);;"
         "ALTER TABLE t_b ADD w int GENERATED ALWAYS AS (v + 1) STORED",
-        receiver="ALTER TABLE t_a ADD w int GENERATED ALWAYS AS (v + 1) STORED UNIQUE;"
-        "ALTER TABLE t_b ADD w int",
+        receiver="ALTER TABLE t_a ADD w int GENERATED ALWAYS AS (v + 1) STORED UNIQUE",
         steps=(
             partial(
                 "UPDATE t_a SET v = 5; UPDATE t_b SET v = 5",
-                finds=[ask("SELECT w FROM t_a", (6,)), ask("SELECT w FROM t_b", (6,))],
+                finds=[ask("SELECT w FROM t_a", (6,)), ask("SELECT v FROM t_b", (5,))],
             ),
             complete("INSERT INTO t_a VALUES (2, 2)"),
         ),
@@ -286,7 +291,11 @@ GENERATED = (
         "CREATE TABLE t_a (v int NOT NULL, k int GENERATED ALWAYS AS (v % 100) STORED PRIMARY KEY)",
         rows="INSERT INTO t_a VALUES (1), (2)",
         steps=(
-            partial("UPDATE t_a SET v = 101 WHERE v = 1; INSERT INTO t_a VALUES (3)"),
+            # Rows without a key of their own are compared as a bag.
+            partial(
+                "UPDATE t_a SET v = 101 WHERE v = 1; INSERT INTO t_a VALUES (3)",
+                deletes={"t_a": 1},
+            ),
             complete("DELETE FROM t_a WHERE v = 2; UPDATE t_a SET v = 4 WHERE v = 3"),
         ),
         modes=TWO,

@@ -185,8 +185,18 @@ def test_complete_carries_everything(sender: MediaSender) -> None:
     assert len(names(sender.complete())) == PICTURES
 
 
+def test_complete_that_is_not_applied_costs_nothing(sender: MediaSender) -> None:
+    """As long as it waits it counts; when it is refused, what was before it counts."""
+    waiting = sender.waiting(sender.complete())
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == []
+    waiting.unlink()
+    touch_rows(sender.sites)
+    assert names(sender.partial()) == []
+
+
 def test_journal_stays_small(sender: MediaSender) -> None:
-    """A fresh complete lets what was before the receiver's state be forgotten."""
+    """It knows the newest complete and the one before it, and what came after that."""
     for _ in range(4):
         sender.complete()
         sender.sites.load()

@@ -8,19 +8,27 @@
 -- Variables (-v name=value):
 --   role        ar_sync_receiver
 --   schema      public               `schema` of the catalog
---   tables      AndroidRequests_*    `tables` of the catalog: patterns, comma separated; the
---                                    receiver's own tables of the catalog match them too
+--   tables      AndroidRequests_*    `tables` of the catalog: patterns, comma separated, those of
+--                                    other schemas as schema.table; the receiver-only tables of the
+--                                    catalog match them too
+--   exclude                          `exclude` of the catalog, likewise
 --   new_tables  off                  an archive with a table that this role may not write is
 --                                    parked until this file has been run again; on: every table
 --                                    that the application makes later may be written at once,
 --                                    whatever its name
+--   suppress    on                   PostgreSQL 15 and later: the role may set
+--                                    session_replication_role, so that replicated rows fire no
+--                                    triggers, rules or referential actions; loads check the
+--                                    references themselves. off: they fire
 
 \set ON_ERROR_STOP on
 \set QUIET on
 \if :{?role} \else \set role ar_sync_receiver \endif
 \if :{?schema} \else \set schema public \endif
 \if :{?tables} \else \set tables AndroidRequests_* \endif
+\if :{?exclude} \else \set exclude '' \endif
 \if :{?new_tables} \else \set new_tables off \endif
+\if :{?suppress} \else \set suppress on \endif
 
 BEGIN;
 SET LOCAL client_min_messages = warning;
@@ -28,52 +36,100 @@ SET LOCAL client_min_messages = warning;
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
-SELECT '^(' || string_agg(replace(replace(regexp_replace(
-         trim(pattern), '([^[:alnum:]_*?])', '\\\1', 'g'), '*', '.*'), '?', '.'), '|') || ')$'
-         AS pattern
-  FROM unnest(string_to_array(:'tables', ',')) AS pattern \gset
+-- The tables that the catalog means. Of a pattern with a dot the first part matches schemas; one
+-- without a dot matches tables of the catalog's schema. Only * and ? are special.
+CREATE TEMP TABLE ar_sync_tables AS
+WITH given AS (
+  SELECT 'tables' AS list, trim(p) AS pattern FROM unnest(string_to_array(:'tables', ',')) AS p
+   UNION ALL SELECT 'exclude', trim(p) FROM unnest(string_to_array(:'exclude', ',')) AS p
+), parts AS (
+  SELECT list,
+         CASE WHEN starts_with(pattern, :'schema' || '.') OR position('.' IN pattern) = 0
+              THEN :'schema' END AS own_schema,
+         CASE WHEN starts_with(pattern, :'schema' || '.')
+              THEN ARRAY['', substr(pattern, length(:'schema') + 2)]
+              ELSE ARRAY[split_part(pattern, '.', 1),
+                         substr(pattern, position('.' IN pattern) + 1)] END AS names
+    FROM given
+), patterns AS (
+  SELECT list, own_schema, regex[1] AS of_schema, regex[2] AS of_table
+    FROM parts,
+         LATERAL (SELECT array_agg('^' || replace(replace(regexp_replace(
+                           name, '([^[:alnum:]_*?])', '\\\1', 'g'), '*', '.*'), '?', '.') || '$'
+                           ORDER BY place) AS regex
+                    FROM unnest(names) WITH ORDINALITY AS x(name, place)) AS both_parts
+), matched AS (
+  SELECT DISTINCT c.oid, p.list
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN patterns p ON c.relname ~ p.of_table
+                   AND CASE WHEN p.own_schema IS NULL THEN n.nspname ~ p.of_schema
+                            ELSE n.nspname = p.own_schema END
+   WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
+     AND n.nspname NOT IN ('information_schema', 'ar_sync')
+)
+SELECT oid::regclass AS name, relnamespace::regnamespace AS schema, relowner AS owner
+  FROM pg_class
+ WHERE oid IN (SELECT oid FROM matched WHERE list = 'tables')
+   AND oid NOT IN (SELECT oid FROM matched WHERE list = 'exclude');
 
--- What it had before goes first.
-REVOKE ALL ON ALL TABLES IN SCHEMA :"schema" FROM :"role";
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA :"schema" FROM :"role";
-REVOKE ALL ON SCHEMA :"schema" FROM :"role";
+-- The catalog's schema is one of them also where it has no such table.
+CREATE TEMP TABLE ar_sync_schemas AS
+SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;
+
+-- What it had before goes first, in every schema.
+SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
+              'REVOKE ALL ON ALL SEQUENCES IN SCHEMA %1$I FROM %2$I;'
+              'REVOKE ALL ON SCHEMA %1$I FROM %2$I', nspname, :'role')
+  FROM pg_namespace
+ WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'ar_sync') \gexec
+SELECT DISTINCT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I REVOKE ALL ON %s FROM %I',
+                       pg_get_userbyid(d.defaclrole), n.nspname,
+                       CASE d.defaclobjtype WHEN 'r' THEN 'TABLES' ELSE 'SEQUENCES' END, :'role')
+  FROM pg_default_acl d
+  JOIN pg_namespace n ON n.oid = d.defaclnamespace
+ CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a
+ WHERE a.grantee = (SELECT oid FROM pg_roles WHERE rolname = :'role')
+   AND d.defaclobjtype IN ('r', 'S') \gexec
 REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
 
 -- An archive's rows are staged in temporary tables.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
-GRANT USAGE ON SCHEMA :"schema" TO :"role";
+SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role') FROM ar_sync_schemas \gexec
 
-SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', c.oid::regclass, :'role')
-  FROM pg_class c
- WHERE c.relnamespace = :'schema'::regnamespace AND c.relkind IN ('r', 'p')
-   AND c.relname ~ :'pattern' \gexec
+SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
+  FROM ar_sync_tables \gexec
 
 -- Before a row is deleted, tables outside the catalog are looked at for rows that refer to it.
 -- They are not written: where there is such a row, the load says so and changes nothing.
-SELECT DISTINCT format('GRANT SELECT ON %s TO %I', k.conrelid::regclass, :'role')
+SELECT DISTINCT format('GRANT SELECT ON %s TO %I', k.conrelid::regclass, :'role'),
+       format('GRANT USAGE ON SCHEMA %s TO %I', c.relnamespace::regnamespace, :'role')
   FROM pg_constraint k
   JOIN pg_class c ON c.oid = k.conrelid
-  JOIN pg_class r ON r.oid = k.confrelid
- WHERE k.contype = 'f' AND r.relnamespace = :'schema'::regnamespace
-   AND c.relnamespace = :'schema'::regnamespace
-   AND r.relname ~ :'pattern' AND c.relname !~ :'pattern' \gexec
+ WHERE k.contype = 'f' AND k.confrelid IN (SELECT name FROM ar_sync_tables)
+   AND k.conrelid NOT IN (SELECT name FROM ar_sync_tables) \gexec
 
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
 
 -- A sequence belongs to its column, or only stands in the column's default.
-SELECT DISTINCT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %I', q.oid::regclass, :'role')
-  FROM pg_class c
-  LEFT JOIN pg_attrdef a ON a.adrelid = c.oid
+SELECT DISTINCT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %s TO %I', q.oid::regclass, :'role'),
+       format('GRANT USAGE ON SCHEMA %s TO %I', q.relnamespace::regnamespace, :'role')
+  FROM ar_sync_tables c
+  LEFT JOIN pg_attrdef a ON a.adrelid = c.name
   JOIN pg_depend d ON (d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
                        AND d.refclassid = 'pg_class'::regclass)
                    OR (d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
-                       AND d.refobjid = c.oid AND d.deptype IN ('a', 'i'))
+                       AND d.refobjid = c.name AND d.deptype IN ('a', 'i'))
   JOIN pg_class q ON q.relkind = 'S'
                  AND q.oid = CASE d.classid WHEN 'pg_attrdef'::regclass THEN d.refobjid
-                                            ELSE d.objid END
- WHERE c.relnamespace = :'schema'::regnamespace AND c.relkind IN ('r', 'p')
-   AND c.relname ~ :'pattern' \gexec
+                                            ELSE d.objid END \gexec
+
+SELECT CASE WHEN current_setting('server_version_num')::int >= 150000
+            THEN format(CASE WHEN :'suppress'::boolean
+                             THEN 'GRANT SET ON PARAMETER session_replication_role TO %I'
+                             ELSE 'REVOKE SET ON PARAMETER session_replication_role FROM %I' END,
+                        :'role') END \gexec
 
 -- The product makes its own tables there; what another role made there before becomes its own.
 SELECT format('CREATE SCHEMA ar_sync AUTHORIZATION %I', :'role')
@@ -83,29 +139,27 @@ SELECT format('ALTER TABLE %s OWNER TO %I', c.oid::regclass, :'role')
   FROM pg_class c
  WHERE c.relnamespace = 'ar_sync'::regnamespace AND c.relkind IN ('r', 'p') \gexec
 
-SELECT DISTINCT pg_get_userbyid(c.relowner) AS owner,
-       CASE WHEN :'new_tables'::boolean THEN 'GRANT' ELSE 'REVOKE' END AS verb,
-       CASE WHEN :'new_tables'::boolean THEN 'TO' ELSE 'FROM' END AS preposition
-  INTO TEMP future
-  FROM pg_class c
- WHERE c.relnamespace = :'schema'::regnamespace AND c.relname ~ :'pattern'
-   AND c.relkind IN ('r', 'p');
-SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %I %s %s %s %I',
-              owner, :'schema', verb, rights, preposition, :'role')
-  FROM future
+SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s GRANT %s TO %I',
+              pg_get_userbyid(owner), schema, rights, :'role')
+  FROM (SELECT DISTINCT owner, schema FROM ar_sync_tables) AS future
  CROSS JOIN unnest(ARRAY['SELECT, INSERT, UPDATE, DELETE ON TABLES',
-                         'USAGE, SELECT, UPDATE ON SEQUENCES']) AS rights \gexec
-DROP TABLE future;
+                         'USAGE, SELECT, UPDATE ON SEQUENCES']) AS rights
+ WHERE :'new_tables'::boolean \gexec
 
 COMMIT;
 
 -- What others gave it, or PUBLIC has: this file does not take that away.
-SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication
-       OR has_schema_privilege(r.oid, :'schema', 'CREATE')
+SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb
+       OR r.rolreplication
        OR has_database_privilege(r.oid, :'DBNAME', 'CREATE')
-       OR EXISTS (SELECT FROM pg_class c
-                   WHERE c.relnamespace = :'schema'::regnamespace AND c.relkind IN ('r', 'p', 'v')
-                     AND c.relname !~ :'pattern'
+       OR EXISTS (SELECT FROM pg_namespace n
+                   WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+                     AND has_schema_privilege(r.oid, n.oid, 'CREATE'))
+       OR EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                   WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+                     AND c.relkind IN ('r', 'p', 'v')
+                     AND c.oid NOT IN (SELECT name FROM ar_sync_tables)
+                     AND has_schema_privilege(r.oid, n.oid, 'USAGE')
                      AND has_table_privilege(r.oid, c.oid,
                                              'INSERT, UPDATE, DELETE, TRUNCATE')) AS too_much
   FROM pg_roles r WHERE r.rolname = :'role' \gset
@@ -113,3 +167,5 @@ SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb OR r.rol
 \warn 'This role can write more than the catalog: by an attribute, by a membership, or by what PUBLIC'
 \warn 'may do (before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
 \endif
+
+DROP TABLE pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas;

@@ -29,7 +29,7 @@ from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
-from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.media_journal import HeldMedia, open_journal
 from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection, without_ancestors
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -139,30 +139,35 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         MediaFile(path, folder, before[path].size_bytes, before[path].modified_at)
         for path in sorted(suspects)
     )
-    found = {entry.path: entry for entry in described.entries}
-    changed = {path for path in found if path == culprit or found[path] != before[path]}
+    changed = {e.path for e in described.entries if e.path == culprit or e != before[e.path]}
     for path in changed & set(bundle.renewed):
         described.omit(OmittedMedia(path, _REPLACED, temporary=True))
     _owe(build, described.omitted)
-    gone = {path for path in suspects if path not in {entry.path for entry in described.entries}}
-    kept = [entry for entry in bundle.entries if entry.path not in suspects]
-    entries = tuple(sorted([*kept, *described.entries], key=lambda entry: entry.path))
-    stamps = {path: stamp for path, stamp in bundle.stamps.items() if path not in suspects}
-    stamps |= {path: stamp for path, stamp in described.stamps.items() if path not in gone}
-    build.save(
-        bundle.model_copy(
-            update={
-                "entries": entries,
-                "stamps": stamps,
-                "renewed": tuple(sorted({*bundle.renewed, *changed})),
-                "omitted": _texts([*bundle.omitted, *_pairs(described.omitted)]),
-            }
-        )
-    )
+    build.save(_renewed(bundle, suspects, described, changed))
     return True
 
 
+def _renewed(
+    bundle: MediaBundle, suspects: set[str], described: _Description, changed: set[str]
+) -> MediaBundle:
+    """A bundle with what some of its files are by now; those that are gone leave it."""
+    kept = [entry for entry in bundle.entries if entry.path not in suspects]
+    stamps = {path: stamp for path, stamp in bundle.stamps.items() if path not in suspects}
+    return bundle.model_copy(
+        update={
+            "entries": tuple(sorted([*kept, *described.entries], key=lambda entry: entry.path)),
+            "stamps": stamps | described.stamps,
+            "renewed": tuple(sorted({*bundle.renewed, *changed})),
+            "omitted": _texts([*bundle.omitted, *_pairs(described.omitted)]),
+        }
+    )
+
+
 def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection) -> MediaBundle:
+    """What the receiver lacks of the files that a partial is about.
+
+    The journal is never open while files are read, so that a complete need not wait for it.
+    """
     scratch = build.path.parent
     with open_journal(scratch) as journal:
         owed = journal.owed()
@@ -171,23 +176,17 @@ def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection)
     promised = chosen.add_owed(owed)
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
-        have = {
-            path
-            for path, file in chosen.files.items()
-            if held.has_stamp(path, settled_stamp(file.location))
-        }
+        files = chosen.files.items()
+        have = {p for p, file in files if held.has_stamp(p, settled_stamp(file.location))}
     for path in have:
         del chosen.files[path]
     bundle = _describe_all(chosen)
     with open_journal(scratch) as journal:
-        held = journal.held(dump.since)
-        known = [entry for entry in bundle.entries if held.has_content(entry)]
-        for entry in known:
-            if entry.path in bundle.stamps:
-                held.remember_stamp(entry.path, bundle.stamps[entry.path])
-        have |= {entry.path for entry in known}
+        have |= _known_by_content(journal.held(dump.since), bundle)
         journal.owe(chosen.omitted.values())
-        settled = {p for p, files in promised.items() if files <= have and p not in chosen.omitted}
+        settled = {
+            p for p, wanted in promised.items() if wanted <= have and p not in chosen.omitted
+        }
         journal.settle(settled | chosen.gone)
     return bundle.model_copy(
         update={
@@ -196,6 +195,14 @@ def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection)
             "held": len(have),
         }
     )
+
+
+def _known_by_content(held: HeldMedia, bundle: MediaBundle) -> set[str]:
+    """Files that the receiver has although their stamps differ; they are not hashed again."""
+    known = {entry.path for entry in bundle.entries if held.has_content(entry)}
+    for path in known & bundle.stamps.keys():
+        held.remember_stamp(path, bundle.stamps[path])
+    return known
 
 
 def _covered(dump: TableDump) -> tuple[datetime, datetime]:

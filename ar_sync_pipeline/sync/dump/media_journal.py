@@ -25,8 +25,9 @@ from ar_sync_pipeline.sync.errors import MediaJournalError
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
-# Each has a line for every file; older ones are of use only to a receiver that was set back days.
-_COMPLETES = 3
+# Each has a line for every file. The one before the newest is what the receiver has until it has
+# applied that.
+_COMPLETES = 2
 _VERSION = 1
 
 
@@ -107,7 +108,7 @@ class MediaJournal:
 
     def held(self, since: Watermark | None) -> HeldMedia:
         """What the receiver has at a point; nothing where that is not known."""
-        chain, base = set[int](), None
+        chain = set[int]()
         point = None if since is None else _number(since.snapshot_at)
         while point is not None and point not in chain:
             row = self._connection.execute(
@@ -116,12 +117,7 @@ class MediaJournal:
             if row is None:
                 break
             chain.add(point)
-            if row[0] == ArchiveKind.COMPLETE:
-                base = point
-                break
-            point = row[1]
-        if base is not None:
-            self._forget_before(base)
+            point = None if row[0] == ArchiveKind.COMPLETE else row[1]
         return HeldMedia(self._connection, frozenset(chain))
 
     def remember(self, manifest: Manifest, stamps: Mapping[str, FileStamp]) -> None:

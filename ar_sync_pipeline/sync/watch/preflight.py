@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.export.source_tables import source_problems
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
+from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
 
+_SENDER_ROLE = "deploy/sql/sender_role.sql"
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
@@ -25,10 +28,16 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     try:
         with connect(url, application="check") as connection:
             tables = read_tables(connection, catalog.schema_name, catalog.travels)
-            findings = check_sender_tables(connection, catalog, tables)
-            findings += find_omissions(connection, catalog, tables)
+            lacking = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
+            findings = list(lacking)
+            if not lacking:  # a role without these rights cannot examine the rest
+                findings += map(as_error, source_problems(connection, catalog, tables))
+            findings += check_sender_tables(connection, catalog, tables)
+            omissions = find_omissions(connection, catalog, tables)
+            # Without rights missing, those that are errors are among the problems above.
+            findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
     except ArSyncError as error:
-        return (_unusable(error),)
+        return (as_error(error),)
     return _sorted(findings)
 
 
@@ -45,12 +54,8 @@ def check_receiver(url: str, catalog: Catalog) -> tuple[Finding, ...]:
             tables = read_tables(connection, catalog.schema_name, catalog.travels)
             findings = check_receiver_tables(connection, catalog, tables)
     except ArSyncError as error:
-        return (_unusable(error),)
+        return (as_error(error),)
     return _sorted(findings)
-
-
-def _unusable(error: ArSyncError) -> Finding:
-    return Finding(Level.ERROR, "the database", f"cannot be used ({error.problem})", error.remedy)
 
 
 def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:

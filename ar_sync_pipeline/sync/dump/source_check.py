@@ -1,0 +1,40 @@
+"""The check of the sender's database before any dump: what would fail, and what is unwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.export.locks import limit_lock_waits
+from ar_sync_pipeline.export.source_tables import references_out, source_problems
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+
+
+@dataclass(frozen=True)
+class SourceCheck:
+    """What the check found.
+
+    Attributes:
+        problems: each keeps a dump from succeeding; problem and remedy.
+        warnings: one sentence each.
+    """
+
+    problems: tuple[ArSyncError, ...]
+    warnings: tuple[str, ...]
+
+
+def check_source(url: str, catalog: Catalog) -> SourceCheck:
+    """Describe the replicated tables and name all that a dump would refuse, at once.
+
+    A database that cannot be reached is a problem, not an error.
+    """
+    try:
+        with connect(url, application="check") as connection:
+            limit_lock_waits(connection)
+            tables = read_tables(connection, catalog.schema_name, catalog.travels)
+            problems = tuple(source_problems(connection, catalog, tables))
+    except ArSyncError as error:
+        return SourceCheck((error,), ())
+    return SourceCheck(problems, references_out(tables))

@@ -1,0 +1,167 @@
+"""Work that others wait for is ended, and what our work waits for has a name."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.errors import (
+    BlockingEndedError,
+    DatabaseUnreachableError,
+    LockWaitError,
+)
+from ar_sync_pipeline_tests.postgres.scratch import Scratch
+
+
+@pytest.fixture
+def scratch(scratch: Scratch) -> Scratch:
+    scratch.run("CREATE TABLE t (id integer PRIMARY KEY, name text)", "INSERT INTO t VALUES (1)")
+    return scratch
+
+
+def test_load_that_readers_wait_for_is_ended_and_rolled_back(scratch: Scratch) -> None:
+    waits: list[float] = []
+    locked = threading.Event()
+
+    def look() -> None:
+        locked.wait(30)
+        began = time.monotonic()
+        scratch.rows("SELECT name FROM t WHERE id = 1")
+        waits.append(time.monotonic() - began)
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    with (
+        pytest.raises(BlockingEndedError, match=r"the load was ended.*SELECT name FROM t WHERE id"),
+        end_when_blocking(scratch.url, 1.0, work="the load") as watch,
+        connect(scratch.url, application="load") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        connection.execute(f"LOCK TABLE {scratch.schema}.t".encode())
+        connection.execute(f"UPDATE {scratch.schema}.t SET name = 'half'".encode())
+        locked.set()
+        connection.execute("SELECT pg_sleep(60)")
+    reader.join()
+    assert waits[0] < 20
+    assert scratch.rows("SELECT name FROM t") == [(None,)]
+
+
+def test_session_that_idles_in_its_transaction_is_ended_too(scratch: Scratch) -> None:
+    """The client may be busy with a file meanwhile; a cancelled statement would free nothing."""
+    locked = threading.Event()
+
+    def migrate() -> None:
+        locked.wait(30)
+        scratch.run("ALTER TABLE t ADD word text")
+
+    thread = threading.Thread(target=migrate)
+    thread.start()
+    with (
+        pytest.raises(BlockingEndedError, match="ALTER TABLE t ADD word text"),
+        end_when_blocking(scratch.url, 0.5, work="the load") as watch,
+        connect(scratch.url, application="load") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        connection.execute(f"SELECT * FROM {scratch.schema}.t".encode())
+        locked.set()
+        thread.join(60)
+        assert not thread.is_alive()
+        connection.execute("SELECT 1")
+
+
+def test_lock_that_is_given_up_names_its_holder(scratch: Scratch) -> None:
+    with scratch.session() as other:
+        other.execute("BEGIN")
+        other.execute("UPDATE t SET name = 'Pedro' WHERE id = 1")
+        with (
+            pytest.raises(LockWaitError) as caught,
+            end_when_blocking(scratch.url, 2.0, work="the load") as watch,
+            connect(scratch.url, application="load") as connection,
+            watch.over(connection),
+            connection.transaction(),
+        ):
+            connection.execute("SET lock_timeout = '5s'")
+            connection.execute(f"LOCK TABLE {scratch.schema}.t".encode())
+        text = str(caught.value)
+        assert f"process {other.info.backend_pid} (" in text
+        assert "UPDATE t SET name, idle in transaction for" in text
+        assert f"its lock on {scratch.schema}.t" in text
+        assert "Pedro" not in text
+        other.execute("ROLLBACK")
+
+
+def test_other_errors_are_left_as_they_are(scratch: Scratch) -> None:
+    with (
+        pytest.raises(psycopg.errors.DivisionByZero),
+        end_when_blocking(scratch.url, work="the load") as watch,
+        connect(scratch.url, application="load") as connection,
+        watch.over(connection),
+    ):
+        connection.execute("SELECT 1 / 0")
+
+
+def test_waits_that_are_not_for_us_do_not_count(scratch: Scratch) -> None:
+    done = threading.Event()
+
+    def wait_for_somebody_else() -> None:
+        with scratch.session() as session:
+            session.execute("SET lock_timeout = '3s'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                session.execute("ALTER TABLE t ADD word text")
+        done.set()
+
+    with scratch.session() as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM t")
+        thread = threading.Thread(target=wait_for_somebody_else)
+        with (
+            end_when_blocking(scratch.url, 0.5, work="the load") as watch,
+            connect(scratch.url, application="load") as connection,
+            watch.over(connection),
+        ):
+            thread.start()
+            done.wait(30)
+            assert connection.execute("SELECT 1").fetchone() == (1,)
+        thread.join()
+
+
+def test_watch_that_loses_its_connection_watches_again(scratch: Scratch) -> None:
+    end = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE application_name = 'ar_sync lock watch' AND datname = current_database()"
+    )
+    locked = threading.Event()
+
+    def migrate() -> None:
+        locked.wait(30)
+        scratch.run("ALTER TABLE t ADD word text")
+
+    thread = threading.Thread(target=migrate)
+    thread.start()
+    with (
+        pytest.raises(BlockingEndedError),
+        end_when_blocking(scratch.url, 1.0, work="the load") as watch,
+        connect(scratch.url, application="load") as connection,
+        watch.over(connection),
+        connection.transaction(),
+    ):
+        scratch.run(end)
+        connection.execute(f"SELECT * FROM {scratch.schema}.t".encode())
+        locked.set()
+        connection.execute("SELECT pg_sleep(60)")
+    thread.join()
+
+
+def test_watch_that_cannot_begin_says_why() -> None:
+    with (
+        pytest.raises(DatabaseUnreachableError),
+        end_when_blocking("host=127.0.0.1 port=1 dbname=x user=x", work="the load"),
+    ):
+        pass

@@ -1,0 +1,108 @@
+"""A load makes nobody wait long: not readers of empty tables, not migrations at the receiver."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from ar_sync_pipeline.merge import filling
+from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
+
+LIMIT_SECONDS = 1
+
+
+@pytest.fixture
+def sites(small_sites: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
+    """A first load into tables with indexes that are worth a lock, slowed down at its end."""
+    monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
+    small_sites.environ["AR_SYNC_MAX_BLOCKING_SECONDS"] = str(LIMIT_SECONDS)
+    small_sites.at_sender(
+        "INSERT INTO app_parent (code) SELECT 'c' || n FROM generate_series(1, 50) n",
+        "INSERT INTO app_child (parent_id, amount) SELECT 1 + n % 50, n"
+        " FROM generate_series(1, 2000) n",
+    )
+    small_sites.at_receiver("CREATE INDEX plain ON app_child (parent_id)")
+    return small_sites
+
+
+SLOW = (
+    (
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN PERFORM pg_sleep(3); RETURN NULL; END$$"
+    ),
+    (
+        "CREATE TRIGGER slow AFTER INSERT ON app_parent FOR EACH STATEMENT"
+        " EXECUTE FUNCTION public.slow()"
+    ),
+    "ALTER TABLE app_parent ENABLE ALWAYS TRIGGER slow",
+)
+
+
+def test_readers_of_empty_tables_end_a_load_which_goes_on_without_their_locks(
+    sites: TwoSites,
+) -> None:
+    sites.at_receiver(*SLOW)
+    sites.complete()
+    waits: list[float] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(sites.receiver, autocommit=True) as connection:
+            while not stop.wait(0.1):
+                started = time.monotonic()
+                connection.execute("SELECT count(*) FROM app_child")
+                waits.append(time.monotonic() - started)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        report = sites.load()
+    finally:
+        stop.set()
+        reader.join()
+    assert len(report.loaded) == 1
+    assert equal(sites)
+    assert max(waits) < LIMIT_SECONDS + 4
+
+
+def test_forgotten_lock_is_named_with_its_session(sites: TwoSites) -> None:
+    sites.complete()
+    sites.load()
+    sites.at_sender("UPDATE app_child SET amount = -amount")
+    sites.complete()
+    with forgotten_lock(sites.receiver) as pid, pytest.raises(LockWaitError, match=str(pid)):
+        with_short_waits(sites).load()
+    assert sites.load().loaded
+    assert equal(sites)
+
+
+@contextmanager
+def forgotten_lock(url: str) -> Iterator[int]:
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE app_child IN SHARE MODE")
+        yield connection.info.backend_pid
+
+
+def with_short_waits(sites: TwoSites) -> TwoSites:
+    """The same sites, whose URL says that a lock is waited for two seconds."""
+    return TwoSites(
+        sites.sender,
+        f"{sites.receiver}?options=-c%20lock_timeout%3D2s",
+        sites.catalog,
+        sites.folder,
+        sites.environ,
+    )
+
+
+def test_nothing_is_left_of_a_load_that_was_ended(sites: TwoSites) -> None:
+    sites.complete()
+    with forgotten_lock(sites.receiver), pytest.raises(LockWaitError):
+        with_short_waits(sites).load()
+    assert rows(sites.receiver, "SELECT count(*) FROM app_child") == [(0,)]
+    assert sites.load().loaded
