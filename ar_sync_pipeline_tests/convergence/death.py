@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 import psycopg
 
+from ar_sync_pipeline.export import table_export, whole_tables
 from ar_sync_pipeline.media.install import ReadableStream
 from ar_sync_pipeline.postgres.copy_stream import ByteSink
-from ar_sync_pipeline.sync.dump import dump_tables, publish
+from ar_sync_pipeline.sync.dump import publish
 from ar_sync_pipeline.sync.load import load_archives, load_session, stage_archives
 
 Function = Callable[..., Any]
@@ -125,7 +126,8 @@ def _in_the_middle_of_a_copy_out() -> None:
     def half(copy_out: Function) -> Function:
         return lambda connection, query, sink: copy_out(connection, query, _DyingSink(sink))
 
-    _patch(dump_tables, "copy_out", half)
+    for module in (table_export, whole_tables):
+        _patch(module, "copy_out", half)
 
 
 def _before_publishing() -> None:
