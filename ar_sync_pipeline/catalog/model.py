@@ -6,6 +6,7 @@ what no database can tell. A table that it does not mention is replicated with t
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated, Any
 from typing import Literal as OneOf
 
@@ -120,6 +121,13 @@ class Catalog(_Strict):
     def locate(self, label: str) -> tuple[str, str]:
         """The schema and the name, in the database, of the table that a label means."""
         return locate(label, self.schema_name)
+
+    def role_variables(self) -> str:
+        """The catalog as variables of the scripts that make the database roles."""
+        lists = {"tables": self.tables, "exclude": self.exclude}
+        variables = {"schema": self.schema_name}
+        variables |= {name: ",".join(patterns) for name, patterns in lists.items() if patterns}
+        return " ".join(f"-v {name}={shlex.quote(text)}" for name, text in variables.items())
 
     def rules(self, label: str) -> TableRules:
         """The rules of a table; the defaults where the catalog says nothing."""

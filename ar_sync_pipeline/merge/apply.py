@@ -116,6 +116,7 @@ def apply(
     except psycopg.Error as error:
         if is_of_the_server(error, connection):
             raise
+        merge.refuse_key_of_the_receiver(error)
         raise refusal(error, fired=merge.fired()) from error
 
 
@@ -128,9 +129,11 @@ class _Merge:
     differences: dict[str, TableDifference] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.references = self.references.with_targets(
-            staged.target for staged in self.archive.tables
-        )
+        staged = [table.target for table in self.archive.tables]
+        if self.archive.complete:
+            # It brings all replicated tables; others that match a pattern are the receiver's only.
+            self.references = References(self.references.tables, {})
+        self.references = self.references.with_targets(staged)
         self.to_delete = RowsToDelete(
             self.connection,
             self.references,
@@ -162,6 +165,29 @@ class _Merge:
         self._write()
         self._verify()
         return MergeResult(tuple(plans), before, self.fired())
+
+    def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
+        """Say of a violated unique key that the sender does not have it, if so.
+
+        Raises:
+            LoadRefusedError: that is so.
+        """
+        name = error.diag.constraint_name
+        for table, difference in self.differences.items():
+            definitions = difference.staged.manifest.unique_keys
+            for unique in difference.target.facts.unique_keys:
+                if name == unique.name and definitions is not None:
+                    self._refuse_unless_shared(table, unique, definitions)
+
+    def _refuse_unless_shared(
+        self, table: str, unique: UniqueKey, definitions: Sequence[str]
+    ) -> None:
+        if not follows(unique, definitions):
+            raise LoadRefusedError(
+                f"two rows of {table} have the same value of {unique.name}, {unique.definition},"
+                " which is a unique key at the receiver and not at the sender",
+                remedy=f"drop {unique.name} at the receiver; the archive is then loaded by itself",
+            )
 
     def fired(self) -> tuple[str, ...]:
         """Triggers and rules that writing the differing rows sets off."""
@@ -196,12 +222,8 @@ class _Merge:
         proven = difference.staged.manifest.covers_since and not self.archive.after_gap
         displaced = self.to_delete.add(table, query)
         definitions = difference.staged.manifest.unique_keys
-        if displaced and definitions is not None and not follows(unique, definitions):
-            raise LoadRefusedError(
-                f"two rows of {table} have the same value of {unique.name}, {unique.definition},"
-                " which is a unique key at the receiver and not at the sender",
-                remedy=f"drop {unique.name} at the receiver; the archive is then loaded by itself",
-            )
+        if displaced and definitions is not None:
+            self._refuse_unless_shared(table, unique, definitions)
         if displaced and not proven:
             raise LoadRefusedError(
                 f"a row of {table} gets a value of {unique.name} that another row has here, and"
@@ -211,6 +233,8 @@ class _Merge:
 
     def _plans(self, later: Mapping[str, Sequence[sql.Identifier]]) -> list[TablePlan]:
         followers = self.checks.followers()
+        for table, count in self.to_delete.count_cleared().items():
+            followers[table] = followers.get(table, 0) + count
         deleted = self.to_delete.counts
         plans = [
             TablePlan(

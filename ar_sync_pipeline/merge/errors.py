@@ -66,7 +66,10 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     elif isinstance(error, psycopg.NotSupportedError):
         action = f"drop the rule at the receiver, or {GRANT}"
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
-        action = "grant the right to the role of the receiver's URL"
+        action = (
+            "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if"
+            " its rows refer to rows that the sender deleted"
+        )
     elif error.diag.context and "function" in error.diag.context:
         action = f"correct the function at the receiver, or {GRANT}"
     else:

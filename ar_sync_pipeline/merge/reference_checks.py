@@ -241,9 +241,19 @@ class ReferenceChecks:
             raise LoadRefusedError(
                 f"rows of {key.table} would refer to rows of {key.referenced_table} that are not"
                 f" there, which the receiver's constraint {key.name} forbids",
-                remedy=f"wait for the next complete archive; if {key.name} is not a constraint of"
-                " the sender, drop it or let it cascade",
+                remedy=self._remedy(key),
             )
+
+    def _remedy(self, key: ForeignKey) -> str:
+        if key.referenced_table not in self.references.targets:
+            return (
+                f"{key.referenced_table} is not replicated: add it to `tables` of the catalog, or"
+                f" drop {key.name} at the receiver"
+            )
+        return (
+            f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
+            " drop it or let it cascade"
+        )
 
 
 def _followed(key: ForeignKey, column: str) -> sql.Composable:

@@ -42,6 +42,7 @@ class RowsToDelete:
     prefix: str
     counts: dict[str, int] = field(default_factory=dict)
     _relations: dict[str, sql.Identifier] = field(default_factory=dict)
+    _to_clear: list[ForeignKey] = field(default_factory=list)
 
     def add(self, table: str, identities: sql.Composable) -> int:
         """Add the rows that a query yields; returns how many were new."""
@@ -73,8 +74,9 @@ class RowsToDelete:
                 f"rows of {key.table} are alive at the sender and refer to rows of"
                 f" {key.referenced_table} that are not, which the receiver's constraint {key.name}"
                 " forbids",
-                remedy=f"drop {key.name} at the receiver, or add it at the sender; the archive is"
-                " then loaded by itself",
+                remedy=f"if {key.table} is the receiver's only, name it under `receiver_tables` of"
+                f" the catalog; otherwise drop {key.name} at the receiver, or add it at the sender;"
+                " the archive is then loaded by itself",
             )
         return count
 
@@ -99,9 +101,22 @@ class RowsToDelete:
             self.references.joined(key, self.relation(key.referenced_table)),
         )
 
-    def clear_references(self) -> None:
-        """Let receiver-only columns no longer refer to rows to delete."""
+    def count_cleared(self) -> dict[str, int]:
+        """How many references of receiver-only columns become NULL, by table."""
+        counts: dict[str, int] = {}
         for key in self.cleared():
+            query = sql.SQL("SELECT count(*) FROM {}").format(
+                self.references.joined(key, self.relation(key.referenced_table))
+            )
+            row = self.connection.execute(query).fetchone()
+            if row and row[0]:
+                counts[key.table] = counts.get(key.table, 0) + row[0]
+                self._to_clear.append(key)
+        return counts
+
+    def clear_references(self) -> None:
+        """Let receiver-only columns no longer refer to rows to delete, as `count_cleared` found."""
+        for key in self._to_clear:
             identity = self.identity(key.table)
             rows = sql.SQL("SELECT DISTINCT {} FROM {}").format(
                 identity.values("c"),

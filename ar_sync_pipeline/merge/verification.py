@@ -73,8 +73,8 @@ def _remedy(staged: StagedTable) -> str:
     named = f" ({triggers})" if triggers else ""
     return (
         f"nothing was changed; look for a trigger{named} or rule on {staged.target.name} that"
-        f" alters what is written, and {GRANT}, so that it does not fire; or for somebody else who"
-        " writes to the table"
+        f" alters what is written: ALTER TABLE ... ENABLE TRIGGER where it is ENABLE ALWAYS, and"
+        f" {GRANT}, so that it does not fire; or look for somebody else who writes to the table"
     )
 
 

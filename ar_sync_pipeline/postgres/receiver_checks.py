@@ -42,7 +42,7 @@ def check_receiver_tables(
         tables: the facts of the replicated tables that the receiver has, by label.
     """
     findings = list(_missing(catalog, tables))
-    findings += check_rights(connection, tables, _RIGHTS, "deploy/sql/receiver_role.sql")
+    findings += check_rights(connection, tables, _RIGHTS, _script(catalog))
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
@@ -55,10 +55,15 @@ def check_receiver_tables(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
                 f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
-                " or run deploy/sql/receiver_role.sql",
+                f" or run {_script(catalog)}",
             )
         )
     return findings
+
+
+def _script(catalog: Catalog) -> str:
+    """The role script with the catalog's own variables."""
+    return f"deploy/sql/receiver_role.sql with {catalog.role_variables()}"
 
 
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:

@@ -69,6 +69,14 @@ SELECT oid::regclass AS name, relnamespace::regnamespace AS schema, relowner AS 
  WHERE oid IN (SELECT oid FROM matched WHERE list = 'tables')
    AND oid NOT IN (SELECT oid FROM matched WHERE list = 'exclude');
 
+-- Before anything is taken away: the defaults are one application's, yours may be another.
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT FROM ar_sync_tables) THEN
+    RAISE EXCEPTION 'no table of this database matches `tables`; nothing was changed'
+      USING HINT = 'Name those of your catalog: -v schema=... -v tables=... -v exclude=...';
+  END IF;
+END $$;
+
 -- The catalog's schema is one of them also where it has no such table.
 CREATE TEMP TABLE ar_sync_schemas AS
 SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;

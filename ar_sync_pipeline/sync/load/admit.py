@@ -304,7 +304,8 @@ def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy="run deploy/sql/receiver_role.sql at the receiver's database; the archive is"
-            " then loaded by itself",
+            remedy="run deploy/sql/receiver_role.sql at the receiver's database, with `schema`,"
+            " `tables` and `exclude` of the catalog as its variables; the archive is then loaded by"
+            " itself",
         )
     return mismatches
