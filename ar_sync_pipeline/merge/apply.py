@@ -167,12 +167,21 @@ class _Merge:
         return MergeResult(tuple(plans), before, self.fired())
 
     def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
-        """Say of a violated unique key that the sender does not have it, if so.
+        """Say of a violated constraint that the sender does not have it, if so.
 
         Raises:
             LoadRefusedError: that is so.
         """
         name = error.diag.constraint_name
+        for facts in self.references.tables.values():
+            for key in facts.foreign_keys:
+                if key.name == name and self.references.own_columns(key):
+                    raise LoadRefusedError(
+                        f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
+                        f" rows of {key.referenced_table} that the sender changed or deleted",
+                        remedy=f"let {key.name} cascade, or change or delete these rows at the"
+                        " receiver; the archive is tried again by itself",
+                    ) from error
         for table, difference in self.differences.items():
             definitions = difference.staged.manifest.unique_keys
             for unique in difference.target.facts.unique_keys:
@@ -260,7 +269,7 @@ class _Merge:
         self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
         differences = list(self.differences.values())
         with rebuilt_after(self.connection, differences if self.archive.rebuilds else []):
-            self.to_delete.clear_references()
+            self.to_delete.clear_references(self.effects)
             freer = UniqueValueFreer(self.connection, self.to_delete, self.effects)
             replaced = set()
             for number, difference in enumerate(differences):
@@ -274,7 +283,7 @@ class _Merge:
                 remember_source_values(self.connection, difference)
             self.to_delete.delete_source_values()
             if self.effects.suppressed:
-                self.checks.follow()
+                self.checks.follow(self.effects)
             else:
                 self.checks.restore_followers()
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")

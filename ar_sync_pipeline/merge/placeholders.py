@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 
 from ar_sync_pipeline.merge.differences import TableDifference
 from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
@@ -68,7 +69,7 @@ def placeholders(
     names = [name for name in target.columns_of(unique) if name in written]
     for name in names:
         column = facts.column(name)
-        if column is not None and column.nullable:
+        if column is not None and column.nullable and not _is_followed(references, target, name):
             yield Placeholder(name, sql.SQL("NULL"))
     for name in names:
         for value in _values(connection, difference, name):
@@ -76,6 +77,14 @@ def placeholders(
         for key in references.of(target.name):
             if key.columns == (name,):
                 yield Placeholder(name, _unused_parent(references, key))
+
+
+def _is_followed(references: References, target: TargetTable, name: str) -> bool:
+    """Whether a foreign key would carry a placeholder to other rows: NULL would never come back."""
+    return any(
+        name in key.referenced_columns and key.on_update.writes
+        for key in references.to(target.name)
+    )
 
 
 def _values(

@@ -57,7 +57,14 @@ class References:
         """The columns to set to NULL so that a row of the receiver's no longer refers; or none."""
         facts = self.tables[key.table]
         columns = [facts.column(name) for name in self.own_columns(key)]
-        free = tuple(c.name for c in columns if c is not None and c.nullable and not c.generated)
+        free = tuple(
+            c.name
+            for c in columns
+            if c is not None
+            and c.nullable
+            and not c.generated
+            and (not key.cleared or c.name in key.cleared)
+        )
         return free if not key.match_full or len(free) == len(key.columns) else ()
 
     def joined(self, key: ForeignKey, parents: sql.Composable) -> sql.Composed:

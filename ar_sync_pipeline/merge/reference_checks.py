@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, TableDifference
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
@@ -70,6 +74,7 @@ class ReferenceChecks:
         for key, followers in self._followers.items():
             identity = self.references.identity(key.table)
             difference = self.differences.get(key.table)
+            self._rewrite_followers(key, followers, difference)
             written = sql.Composed([sql.SQL("false")])
             if difference is not None and difference.changed:
                 written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {})").format(
@@ -90,6 +95,27 @@ class ReferenceChecks:
                 )
             )
 
+    def _rewrite_followers(
+        self, key: ForeignKey, followers: sql.Identifier, difference: TableDifference | None
+    ) -> None:
+        """Give written rows that followed afterwards the values of the archive again."""
+        if difference is None or not difference.changed or not difference.target.key:
+            return
+        target = difference.target
+        self.connection.execute(
+            sql.SQL("UPDATE {} AS c SET {} FROM {} AS n JOIN {} AS f ON {} WHERE {} AND {}").format(
+                target.rows,
+                sql.SQL(", ").join(
+                    sql.SQL("{0} = n.{0}").format(sql.Identifier(name)) for name in key.columns
+                ),
+                difference.staged.relation,
+                followers,
+                difference.identity.matches("n", "f"),
+                target.same_row("c", "n"),
+                sql.SQL("{} *<> {}").format(row_of(key.columns, "c"), row_of(key.columns, "n")),
+            )
+        )
+
     def followers(self) -> dict[str, int]:
         """How many rows of receiver-only references follow a changed value, by table."""
         counts: dict[str, int] = {}
@@ -101,22 +127,42 @@ class ReferenceChecks:
             counts[key.table] = counts.get(key.table, 0) + (row[0] if row else 0)
         return counts
 
-    def follow(self) -> None:
-        """Carry out what receiver-only references declare for a changed value."""
+    def follow(self, effects: SideEffects) -> None:
+        """Carry out what receiver-only references declare for a changed value.
+
+        What refers to a receiver-only table follows by its own rules, which the server knows.
+
+        Raises:
+            LoadRefusedError: a unique key of the receiver-only table is in the way.
+        """
         for key, left in self._following():
-            own = self.references.own_columns(key)
-            values = [_followed(key, name) for name in own]
-            self.connection.execute(
-                sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
-                    self.references.tables[key.table].rows,
-                    sql.SQL(", ").join(
-                        sql.SQL("{} = {}").format(sql.Identifier(name), value)
-                        for name, value in zip(own, values, strict=True)
-                    ),
-                    left,
-                    self._refers(key),
-                )
+            own_table = key.table not in self.references.targets
+            try:
+                with effects.allowed() if own_table else nullcontext():
+                    self._follow(key, left)
+            except psycopg.errors.UniqueViolation as error:
+                constraint = printable(error.diag.constraint_name or "a unique key")
+                raise LoadRefusedError(
+                    f"rows of {key.table} follow by {key.name} values that change places, which"
+                    f" {constraint} does not allow",
+                    remedy=f"make {constraint} DEFERRABLE at the receiver; the archive is tried"
+                    " again by itself",
+                ) from error
+
+    def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
+        own = self.references.own_columns(key)
+        values = [_followed(key, name) for name in own]
+        self.connection.execute(
+            sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
+                self.references.tables[key.table].rows,
+                sql.SQL(", ").join(
+                    sql.SQL("{} = {}").format(sql.Identifier(name), value)
+                    for name, value in zip(own, values, strict=True)
+                ),
+                left,
+                self._refers(key),
             )
+        )
 
     def verify(self) -> None:
         """No written row, and no row that referred to a lost value, may refer to nothing.
@@ -128,6 +174,8 @@ class ReferenceChecks:
             if not difference.empty:
                 for key in self.references.of(table):
                     self._refuse_if(self._written_orphans(difference, key), key)
+        for key in self._mixed_keys():
+            self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
                 if key.referenced_columns == columns:
@@ -135,6 +183,15 @@ class ReferenceChecks:
                         self._referring(key, left), self._has_parent(key, "c")
                     )
                     self._refuse_if(query, key)
+
+    def _mixed_keys(self) -> list[ForeignKey]:
+        """Foreign keys to receiver-only columns of replicated tables that the merge may write."""
+        return [
+            key
+            for table, difference in self.differences.items()
+            for key in self.references.to(table)
+            if not set(key.referenced_columns) <= set(difference.target.shared)
+        ]
 
     def _following(self) -> list[tuple[ForeignKey, sql.Identifier]]:
         return [(key, left) for key, left in self._acting() if self.references.own_columns(key)]
@@ -227,6 +284,12 @@ class ReferenceChecks:
             source = sql.SQL("{} JOIN {} AS d ON {}").format(
                 source, difference.relation, difference.identity.matches("t", "d")
             )
+        return self._orphans(key, source)
+
+    def _orphans(self, key: ForeignKey, source: sql.Composable | None = None) -> sql.Composed:
+        """Whether rows ``t`` refer to nothing; all of the foreign key's table if none are given."""
+        if source is None:
+            source = sql.SQL("{} AS t").format(self.references.tables[key.table].rows)
         nulls = [sql.SQL("{} IS NULL").format(sql.Identifier("t", name)) for name in key.columns]
         any_null = sql.SQL("({})").format(sql.SQL(" OR ").join(nulls))
         orphan = sql.SQL("NOT {} AND NOT {}").format(any_null, self._has_parent(key, "t"))
@@ -245,6 +308,11 @@ class ReferenceChecks:
             )
 
     def _remedy(self, key: ForeignKey) -> str:
+        if self.references.own_columns(key):
+            return (
+                f"let {key.name} cascade, or change or delete these rows at the receiver; the"
+                " archive is tried again by itself"
+            )
         if key.referenced_table not in self.references.targets:
             return (
                 f"{key.referenced_table} is not replicated: add it to `tables` of the catalog, or"

@@ -9,13 +9,17 @@ refers to nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
+import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import is_staged
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_identity import RowIdentity
+from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
@@ -93,14 +97,6 @@ class RowsToDelete:
             if self.references.cleared_columns(key)
         ]
 
-    def referring_rows(self, key: ForeignKey, extra: sql.Composable) -> sql.Composed:
-        """The query for identity and further columns of the rows ``c`` that refer by a key."""
-        return sql.SQL("SELECT {}, {} FROM {}").format(
-            self.identity(key.table).values("c"),
-            extra,
-            self.references.joined(key, self.relation(key.referenced_table)),
-        )
-
     def count_cleared(self) -> dict[str, int]:
         """How many references of receiver-only columns become NULL, by table."""
         counts: dict[str, int] = {}
@@ -114,25 +110,45 @@ class RowsToDelete:
                 self._to_clear.append(key)
         return counts
 
-    def clear_references(self) -> None:
-        """Let receiver-only columns no longer refer to rows to delete, as `count_cleared` found."""
+    def clear_references(self, effects: SideEffects) -> None:
+        """Let receiver-only columns no longer refer to rows to delete, as `count_cleared` found.
+
+        What refers to a receiver-only table follows by its own rules, which the server knows.
+
+        Raises:
+            LoadRefusedError: a constraint forbids that they are NULL.
+        """
         for key in self._to_clear:
-            identity = self.identity(key.table)
-            rows = sql.SQL("SELECT DISTINCT {} FROM {}").format(
-                identity.values("c"),
-                self.references.joined(key, self.relation(key.referenced_table)),
+            own_table = key.table not in self.references.targets
+            try:
+                with effects.allowed() if own_table else nullcontext():
+                    self._clear(key)
+            except psycopg.IntegrityError as error:
+                constraint = printable(error.diag.constraint_name or "a constraint")
+                raise LoadRefusedError(
+                    f"rows of {key.table} refer by {key.name} to rows that the sender deleted, and"
+                    f" {constraint} does not let the reference become NULL",
+                    remedy=f"delete these rows at the receiver, or drop {constraint}; the archive"
+                    " is tried again by itself",
+                ) from error
+
+    def _clear(self, key: ForeignKey) -> None:
+        identity = self.identity(key.table)
+        rows = sql.SQL("SELECT DISTINCT {} FROM {}").format(
+            identity.values("c"),
+            self.references.joined(key, self.relation(key.referenced_table)),
+        )
+        self.connection.execute(
+            sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
+                self.references.tables[key.table].rows,
+                sql.SQL(", ").join(
+                    sql.SQL("{} = NULL").format(sql.Identifier(column))
+                    for column in self.references.cleared_columns(key)
+                ),
+                rows,
+                identity.matches("u", "c"),
             )
-            self.connection.execute(
-                sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
-                    self.references.tables[key.table].rows,
-                    sql.SQL(", ").join(
-                        sql.SQL("{} = NULL").format(sql.Identifier(column))
-                        for column in self.references.cleared_columns(key)
-                    ),
-                    rows,
-                    identity.matches("u", "c"),
-                )
-            )
+        )
 
     def statements(self, tables: set[str]) -> list[sql.Composed]:
         """The statements that delete the rows of some tables."""

@@ -179,4 +179,5 @@ def _foreign_key(row: dict[str, Any]) -> ForeignKey:
         Action(row["on_update"]),
         row["deferrable"],
         row["match_full"],
+        tuple(row["cleared"] or ()),
     )

@@ -179,6 +179,9 @@ SELECT k.conrelid::bigint AS table,
        k.confupdtype AS on_update,
        k.condeferrable AS deferrable,
        k.confmatchtype = 'f' AS match_full,
+       (SELECT json_agg(a.attname ORDER BY a.attnum)
+          FROM jsonb_array_elements_text(nullif(to_jsonb(k) -> 'confdelsetcols', 'null')) AS x(n)
+          JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.n::int2) AS cleared,
        (SELECT json_agg(a.attname ORDER BY x.position)
           FROM unnest(k.conkey) WITH ORDINALITY AS x(attnum, position)
           JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = x.attnum) AS columns,

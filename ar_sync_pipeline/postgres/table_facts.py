@@ -63,6 +63,7 @@ class ForeignKey:
     Attributes:
         operators: by column, the equality operator between parent and child, as SQL.
         match_full: either all columns are NULL or none (``MATCH FULL``).
+        cleared: the columns that ``ON DELETE SET NULL (...)`` or ``SET DEFAULT (...)`` names.
     """
 
     name: str
@@ -75,6 +76,7 @@ class ForeignKey:
     on_update: Action = Action.NO_ACTION
     deferrable: bool = False
     match_full: bool = False
+    cleared: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
