@@ -44,7 +44,17 @@ SELECT t.oid::bigint AS oid,
   FROM unnest(%(tables)s::bigint[]::oid[]) AS t(oid)
 """
 
-COLUMNS = """
+_TYPES_WITHIN = """
+     SELECT t.typelem AS type WHERE t.typcategory = 'A' AND t.typelem <> 0
+     UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
+     UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+     UNION ALL SELECT a.atttypid FROM pg_attribute a
+                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
+                  AND NOT a.attisdropped
+"""
+"""The types that the type ``t`` is made of: elements, bases, subtypes, attributes."""
+
+COLUMNS = f"""
 WITH RECURSIVE part AS (
   SELECT DISTINCT a.atttypid AS column_type, a.atttypid AS type
     FROM pg_attribute a
@@ -54,12 +64,7 @@ WITH RECURSIVE part AS (
     FROM part p
     JOIN pg_type t ON t.oid = p.type
    CROSS JOIN LATERAL (
-     SELECT t.typelem AS type WHERE t.typcategory = 'A' AND t.typelem <> 0
-     UNION ALL SELECT t.typbasetype WHERE t.typbasetype <> 0
-     UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
-     UNION ALL SELECT a.atttypid FROM pg_attribute a
-                WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
-                  AND NOT a.attisdropped) AS x)
+     {_TYPES_WITHIN}) AS x)
 SELECT a.attrelid::bigint AS table,
        a.attname AS name,
        format_type(a.atttypid, a.atttypmod) AS type,
@@ -201,4 +206,36 @@ SELECT k.conrelid::bigint AS table,
    AND k.conparentid = 0 AND NOT r.relispartition
    AND k.conrelid = ANY (%(tables)s::bigint[]::oid[])
  ORDER BY k.conrelid, k.conname
+"""
+
+TYPES = f"""
+WITH RECURSIVE part AS (
+  SELECT a.atttypid AS type
+    FROM pg_attribute a
+   WHERE a.attrelid = ANY (%(tables)s::regclass[]::oid[]) AND a.attnum > 0
+     AND NOT a.attisdropped
+  UNION
+  SELECT x.type
+    FROM part p
+    JOIN pg_type t ON t.oid = p.type
+   CROSS JOIN LATERAL (
+     {_TYPES_WITHIN}) AS x)
+SELECT format_type(t.oid, NULL),
+       CASE t.typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'composite' END,
+       CASE t.typtype
+         WHEN 'e' THEN ARRAY(SELECT e.enumlabel::text FROM pg_enum e
+                              WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+         WHEN 'd' THEN ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+                              WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY 1)
+                       || CASE WHEN t.typnotnull THEN ARRAY['NOT NULL'] ELSE ARRAY[]::text[] END
+         ELSE ARRAY(SELECT format('%%I %%s', a.attname, format_type(a.atttypid, a.atttypmod))
+                      FROM pg_attribute a
+                     WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+                     ORDER BY a.attnum)
+       END,
+       CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END
+  FROM part p
+  JOIN pg_type t ON t.oid = p.type
+ WHERE t.typtype IN ('e', 'd', 'c')
+ ORDER BY 1
 """

@@ -440,7 +440,7 @@ def _require_hang_up(endpoint: SftpEndpoint, limits: SessionLimits) -> None:
     """Find out whether a server hangs up behind every login, or did so once.
 
     Raises:
-        NoSftpError: it does so every time, which no retry mends.
+        NoSftpError: it does so every time, which no retry changes.
     """
     for pause_seconds in _PAUSES_AFTER_HANG_UP_SECONDS:
         time.sleep(pause_seconds)

@@ -51,7 +51,7 @@ class MediaBundle(BaseModel):
             stay as it is; these come with a later archive.
         held: how many files are not carried because the receiver has them already.
         stamps: by path, of files that need not be hashed once more while they are sent.
-        renewed: paths of files that changed since the bundle was made, and were described anew.
+        renewed: paths of files that changed since the bundle was made, and were described again.
         seconds: that listing and hashing took.
     """
 

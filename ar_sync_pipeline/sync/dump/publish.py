@@ -55,7 +55,7 @@ def publish_archive(
 ) -> PublishedArchive:
     """Send the archive of a build folder and drop the folder.
 
-    A picture that production writes to meanwhile is described anew, and the archive sent with it;
+    A picture that production writes to meanwhile is described again, and the archive sent with it;
     one that is written to again then is left out, and comes with a later archive.
 
     Args:
