@@ -15,9 +15,10 @@ demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-
 test: $(READY)
 	$(VENV)/bin/python -m pytest
 
-soak: $(READY)  ## for a night: 500 random histories, three days on a virtual clock, every kill
-	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 \
-	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence
+soak: $(READY)  ## for a night: 500 random histories, three days, every kill, every situation as every role
+	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 \
+	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence \
+	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas
 
 screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium
 	$(VENV)/bin/python docs/screenshots.py
