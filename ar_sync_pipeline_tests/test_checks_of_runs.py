@@ -129,13 +129,14 @@ def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
         "CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN NEW.amount := NEW.amount + 1; RETURN NEW; END $$",
         "CREATE TRIGGER meddle BEFORE INSERT ON app_child FOR EACH ROW EXECUTE FUNCTION meddle()",
+        "ALTER TABLE app_child ENABLE ALWAYS TRIGGER meddle",
     )
     deployment.succeed("complete_dump")
     outcome = deployment.run("complete_loaddata")
     assert not outcome.succeeded
     equal = seen.check(LEDGER, "digests_equal")
     assert (equal.passed, equal.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert "look for a trigger or rule on app_child" in str(equal.description)
+    assert "look for a trigger (meddle) or rule on app_child" in str(equal.description)
     assert rows(deployment.receiver_url, COUNT) == [(0,)]
 
     execute(deployment.receiver_url, "DROP TRIGGER meddle ON app_child")

@@ -12,7 +12,7 @@ refer to each other, and children move before their old parents are gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import psycopg
@@ -96,6 +96,7 @@ def apply(
     *,
     preserved: PreservedRows | None = None,
     later: Mapping[str, Sequence[sql.Identifier]] | None = None,
+    lap: Callable[[str], object] = lambda _: None,
 ) -> MergeResult:
     """Merge one archive and verify the result; the caller's transaction decides.
 
@@ -104,6 +105,7 @@ def apply(
         effects: how this transaction writes.
         preserved: keeps what is deleted, where later archives follow in the same load.
         later: by table, the staging tables of the archives that are applied after this one.
+        lap: told of the end of each phase, ``merge`` and ``verify``.
 
     Raises:
         LoadRefusedError: the receiver's constraints, or what an archive that is missing may have
@@ -112,7 +114,7 @@ def apply(
     """
     merge = _Merge(connection, references, archive, effects)
     try:
-        return merge.run(preserved, later or {})
+        return merge.run(preserved, later or {}, lap)
     except psycopg.Error as error:
         if is_of_the_server(error, connection):
             raise
@@ -151,7 +153,10 @@ class _Merge:
         return f"ar_sync_merge_{self.archive.number}"
 
     def run(
-        self, preserved: PreservedRows | None, later: Mapping[str, Sequence[sql.Identifier]]
+        self,
+        preserved: PreservedRows | None,
+        later: Mapping[str, Sequence[sql.Identifier]],
+        lap: Callable[[str], object],
     ) -> MergeResult:
         self._find_differences()
         self._find_rows_to_delete()
@@ -163,7 +168,9 @@ class _Merge:
         if preserved is not None:
             preserved.remember(self.to_delete, final=self.archive.complete)
         self._write()
+        lap("merge")
         self._verify()
+        lap("verify")
         return MergeResult(tuple(plans), before, self.fired())
 
     def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:

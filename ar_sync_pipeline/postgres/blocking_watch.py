@@ -18,7 +18,11 @@ from psycopg import sql
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError
+from ar_sync_pipeline.postgres.errors import (
+    BlockingEndedError,
+    LoadInProgressError,
+    LockWaitError,
+)
 from ar_sync_pipeline.postgres.other_sessions import (
     ExclusiveLock,
     OtherSession,
@@ -87,7 +91,7 @@ class BlockingWatch:
         if self._ended is not None:
             return self._ended
         gave_up = any(isinstance(e, psycopg.errors.LockNotAvailable) for e in _causes(error))
-        if not gave_up or isinstance(error, LockWaitError):
+        if not gave_up or isinstance(error, LockWaitError | LoadInProgressError):
             return None
         return self._obstacle or LockWaitError(
             f"{self._work} did not get a lock in time, by a session that has ended meanwhile",

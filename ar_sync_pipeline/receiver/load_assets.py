@@ -15,11 +15,9 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
-from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.load_checks import (
-    digests_differ,
     load_check_results,
     load_check_specs,
 )
@@ -88,11 +86,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, names: list[str]
     ) -> Iterator[dg.Output[None] | dg.AssetCheckResult]:
         with operator_errors():
-            try:
-                report = load_archives(site.settings, catalog, names, site.clock)
-            except DigestMismatchError as error:
-                yield digests_differ(error)
-                raise
+            report = load_archives(site.settings, catalog, names, site.clock)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = space_check_result(

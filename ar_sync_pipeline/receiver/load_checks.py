@@ -65,15 +65,16 @@ def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
     yield _result(_LOADED, " ".join(aside), archives_not_applied=len(aside))
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
-    yield _result(_DIGESTS, "", chunks_compared=staged, chunks_equal_before=unchanged)
+    differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
+    yield _result(
+        _DIGESTS,
+        " ".join(map(str, differing)),
+        chunks_compared=staged,
+        chunks_equal_before=unchanged,
+    )
     yield _result(_NO_HOLES, "; ".join(map(str, holes)), holes=len(holes))
     sentence = ", ".join(f"{rows:,} rows of {table}" for table, rows in drift.items())
     yield _result(_NO_DRIFT, sentence, rows_repaired=sum(drift.values()))
-
-
-def digests_differ(error: DigestMismatchError) -> dg.AssetCheckResult:
-    """What a load found that was rolled back because of it."""
-    return _result(_DIGESTS, str(error))
 
 
 def _result(name: str, sentence: str, **figures: int) -> dg.AssetCheckResult:

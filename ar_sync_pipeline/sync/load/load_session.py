@@ -240,11 +240,16 @@ class LoadSession:
             rebuilds=self._rebuilds,
         )
         result = apply(
-            self._connection, self._references, rows, effects, preserved=preserved, later=later
+            self._connection,
+            self._references,
+            rows,
+            effects,
+            preserved=preserved,
+            later=later,
+            lap=self._watch.lap,
         )
         for table, count in result.rows_before.items():
             self._rows_before.setdefault(table, count)
-        self._watch.lap("merge")
         return result
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
