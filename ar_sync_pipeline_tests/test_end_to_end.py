@@ -120,8 +120,8 @@ class Watch:
         self._live.until(lambda: self.applied(kind) > before, f"another {kind} applied", seconds)
 
     def wait_for_new_run(self, job: str, status: dg.DagsterRunStatus, seconds: float = 150) -> str:
-        """Until a run of the job that did not exist before has a status; returns its id."""
-        earlier = {run.run_id for run in self._live.runs(job)}
+        """Until a run of the job that had not ended before has a status; returns its id."""
+        earlier = {run.run_id for run in self._live.runs(job) if run.is_finished}
 
         def found() -> str | None:
             runs = [run for run in self._live.runs(job) if run.run_id not in earlier]
