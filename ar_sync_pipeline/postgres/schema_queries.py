@@ -125,8 +125,11 @@ WITH owner AS MATERIALIZED (
                  JOIN pg_attribute a ON a.attrelid = y.partrelid AND a.attnum = k.attnum)
     FROM unnest(%(tables)s::bigint[]::oid[]) AS r(oid)
    CROSS JOIN LATERAL pg_partition_tree(r.oid) AS p
-   WHERE p.level > 0)
-SELECT o.root::bigint AS table,
+   WHERE p.level > 0),
+-- First, since printing a definition locks its table for a moment, whoever's it is.
+wanted AS MATERIALIZED (
+  SELECT i.*, o.root, o.partition_key FROM pg_index i JOIN owner o ON o.oid = i.indrelid)
+SELECT i.root::bigint AS table,
        c.relname AS name,
        i.indisprimary AND NOT t.relispartition AS primary,
        i.indisvalid AS valid,
@@ -142,15 +145,14 @@ SELECT o.root::bigint AS table,
        (SELECT json_agg(DISTINCT a.attname ORDER BY a.attname)
           FROM pg_attribute a
          WHERE a.attrelid = i.indrelid AND a.attnum > 0
-           AND (a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (o.partition_key)
+           AND (a.attnum = ANY (i.indkey::int2[]) OR a.attname = ANY (i.partition_key)
                 OR EXISTS (SELECT FROM pg_depend d
                             WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
                               AND d.refclassid = 'pg_class'::regclass
                               AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum))) AS uses
-  FROM pg_index i
+  FROM wanted i
   JOIN pg_class c ON c.oid = i.indexrelid
   JOIN pg_class t ON t.oid = i.indrelid
-  JOIN owner o ON o.oid = t.oid
   LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype = 'x'
  CROSS JOIN LATERAL (
    SELECT json_agg(pg_get_indexdef(i.indexrelid, x.position::int, false) ORDER BY x.position)
