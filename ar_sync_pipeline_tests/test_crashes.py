@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -68,8 +68,9 @@ class Line:
         self.live.until(lambda: rows(url, locked), f"{job} is at work")
         return self.live.until(found, f"the process of {job}")
 
-    def ends(self, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun:
-        return self.live.until(lambda: self._ended(run_id, status), f"run {run_id} is {status}")
+    def ends(self, run_id: str, *statuses: dg.DagsterRunStatus) -> dg.DagsterRun:
+        what = f"run {run_id} is {' or '.join(map(str, statuses))}"
+        return self.live.until(lambda: self._ended(run_id, statuses), what)
 
     def is_made_again(self, run_id: str) -> dg.DagsterRun:
         """The run in place of one that lost its worker, when it has succeeded."""
@@ -83,9 +84,11 @@ class Line:
         pools = [storage.get_concurrency_info(key) for key in storage.get_concurrency_keys()]
         return all(not pool.claimed_slots and not pool.pending_steps for pool in pools)
 
-    def _ended(self, run_id: str, status: dg.DagsterRunStatus) -> dg.DagsterRun | None:
+    def _ended(
+        self, run_id: str, statuses: Collection[dg.DagsterRunStatus]
+    ) -> dg.DagsterRun | None:
         run = self.live.instance.get_run_by_id(run_id)
-        return run if run is not None and run.status is status else None
+        return run if run is not None and run.status in statuses else None
 
     def _second(self, run_id: str) -> dg.DagsterRun | None:
         runs = self.live.runs(**{"dagster/parent_run_id": run_id})
@@ -162,7 +165,8 @@ def stuck_run_is_ended(line: Line) -> None:
             SENDER, "__ASSET_JOB", windows_of_yesterday(), assetSelection=selection
         )
         run_id, pid = line.at_work("__ASSET_JOB", line.sender)
-        line.ends(run_id, dg.DagsterRunStatus.FAILURE)
+        # The monitor says that it failed, its process that it was canceled: whoever is last.
+        line.ends(run_id, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
         line.live.until(lambda: not is_running(pid), "its process is gone")
     line.is_made_again(run_id)
 

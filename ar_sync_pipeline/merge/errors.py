@@ -17,15 +17,18 @@ GRANT = (
 """What lets the merge write without side effects."""
 
 
-def refusal(error: psycopg.Error, *, fired: Sequence[str] = ()) -> LoadRefusedError:
+def refusal(
+    error: psycopg.Error, *, fired: Sequence[str] = (), table: str | None = None
+) -> LoadRefusedError:
     """The message for an error that the archive's rows caused.
 
     It names table and constraint and never repeats values, which may be a person's.
 
     Args:
         fired: triggers and rules that the rows set off, any of which may be the cause.
+        table: whose rows were written, where the error itself cannot know.
     """
-    where = _where(error)
+    where = _where(error, table)
     if fired:
         where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
     primary = printable((error.diag.message_primary or str(error)).partition(': "')[0])
@@ -35,12 +38,12 @@ def refusal(error: psycopg.Error, *, fired: Sequence[str] = ()) -> LoadRefusedEr
     )
 
 
-def _where(error: psycopg.Error) -> str:
+def _where(error: psycopg.Error, table: str | None) -> str:
     diag = error.diag
     parts = [
         f"{label} {printable(name)}"
         for label, name in (
-            ("table", diag.table_name),
+            ("table", diag.table_name or table),
             ("column", diag.column_name),
             ("constraint", diag.constraint_name),
             ("type", diag.datatype_name),
