@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_QUOTE = 200
+USUAL_REMEDY = "keep it for inspection, the next complete archive repairs what it held"
 
 
 def printable(text: str) -> str:
@@ -45,7 +46,7 @@ class CorruptArchiveError(TerminalError):
         archive: str = "",
         member: str | None = None,
         offset: int | None = None,
-        remedy: str = "keep it for inspection, the next complete archive repairs what it held",
+        remedy: str = USUAL_REMEDY,
     ) -> None:
         place = [f"archive {printable(archive)}" if archive else "the archive"]
         if member is not None:

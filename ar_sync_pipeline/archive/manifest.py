@@ -11,7 +11,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
@@ -194,6 +196,8 @@ class TableManifest(_Strict):
     def _consistent(self) -> Self:
         if sum(chunk.row_count for chunk in self.chunks) != self.row_count:
             raise ValueError(f"table {self.name}: the chunks' rows do not add up")
+        if not _ranges_apart(self.chunks):
+            raise ValueError(f"table {self.name}: chunks overlap, or only some have a key range")
         names = [column.name for column in self.columns]
         if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
             raise ValueError(f"table {self.name}: repeated column or a key that is no column")
@@ -202,6 +206,13 @@ class TableManifest(_Strict):
         ):
             raise ValueError(f"table {self.name}: without a key it is one chunk")
         return self
+
+
+def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
+    """Whether no key belongs to two chunks; one without a range speaks for the whole table."""
+    ranges = sorted((c.key_range for c in chunks if c.key_range), key=lambda r: (r.low, r.high))
+    apart = all(before.high <= after.low for before, after in pairwise(ranges))
+    return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
 
 
 class TypeDefinition(_Strict):
@@ -256,6 +267,8 @@ class Manifest(_Strict):
         since: the point from which a partial carries every change, None when the window alone
             counted; in a complete the point that the receiver was known to have.
         watermark: the archive's own snapshot, the point up to which it carries every change.
+        new_history: the point that the receiver was known to have is not in the history of the
+            sender's database: it was restored from a backup, or another one took its place.
         digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
             function agrees with the sender's.
         types: the enums, domains and composite types of the tables' columns; None: not recorded.
@@ -274,6 +287,7 @@ class Manifest(_Strict):
     window: Window | None = None
     since: Watermark | None = None
     watermark: Watermark
+    new_history: bool = False
     snapshot_at: Instant
     digest_probe: str
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
@@ -291,6 +305,8 @@ class Manifest(_Strict):
         members = [name for name, _, _ in self.members()]
         if len(set(members)) != len(members):
             raise ValueError("a member is listed twice")
+        if len({table.name for table in self.tables}) != len(self.tables):
+            raise ValueError("a table is listed twice")
         if (self.kind is ArchiveKind.PARTIAL) != (self.window is not None):
             raise ValueError("a partial has a window and a complete has none")
         if self.kind is ArchiveKind.PARTIAL:
@@ -299,6 +315,16 @@ class Manifest(_Strict):
                 raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
         elif any(table.whole for table in self.tables):
             raise ValueError("every table of a complete is whole, and none says so")
+        return self
+
+    @model_validator(mode="after")
+    def _dates_agree(self) -> Self:
+        if self.watermark.snapshot_at != self.snapshot_at:
+            raise ValueError("the watermark is not that of the snapshot")
+        if self.watermark.archive_id != self.archive_id:
+            raise ValueError("the watermark is that of another archive")
+        if self.since is not None and self.since.snapshot_at >= self.snapshot_at:
+            raise ValueError("it starts from a point that lies behind its own snapshot")
         return self
 
     @property
@@ -326,9 +352,11 @@ class Manifest(_Strict):
         """Canonical JSON: sorted keys, no blanks, UTF-8.
 
         Media are spelled one by one: as Python objects all of them would take ten times the room.
-        Where nothing was omitted the field is left out, so that an older receiver reads the rest.
+        What is said of rare archives only is left out of others, so that an older receiver reads
+        these.
         """
-        unwanted = {"media"} if self.media_omitted else {"media", "media_omitted"}
+        rare = {name for name in ("media_omitted", "new_history") if not getattr(self, name)}
+        unwanted = {"media"} | rare
         fields = {
             name: canonical_json(value)
             for name, value in self.model_dump(mode="json", exclude=unwanted).items()

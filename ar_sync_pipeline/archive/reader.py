@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
 from ar_sync_pipeline.archive.errors import (
+    USUAL_REMEDY,
     CorruptArchiveError,
     UnreadableArchiveError,
     UnsignedArchiveError,
@@ -88,11 +89,7 @@ def verify_archive(
     with open_archive(path, limits) as reader:
         if signing_key is not None:
             reader.check_signature(signing_key)
-        chunks = {c.member: c for table in reader.manifest.tables for c in table.copy_members}
-        for name, stream in reader.members():
-            if name in chunks:
-                for _ in decompress_chunk(stream, chunks[name]):
-                    pass
+        reader.read_to_the_end()
         return reader.manifest
 
 
@@ -103,6 +100,7 @@ class ArchiveReader:
         path: the file.
         size_bytes: of the file.
         manifest: already checked.
+        manifest_sha256: of the manifest's bytes, which vouch for every other byte of the file.
     """
 
     def __init__(self, path: Path, file: io.BufferedReader, limits: ReadLimits) -> None:
@@ -111,11 +109,25 @@ class ArchiveReader:
         self.size_bytes = self._bytes.size_bytes
         if self.size_bytes > limits.archive_bytes:
             raise self._corrupt(f"larger than {limits.archive_bytes} bytes")
-        self._manifest_json, digest = self._read_manifest(limits)
+        self._manifest_json, self.manifest_sha256 = self._read_manifest(limits)
         self.manifest = parse_manifest(self._manifest_json, limits, archive=path.name)
         self._check_name()
-        self._layout = Layout.of(len(self._manifest_json), digest, self.manifest.members())
+        self._layout = Layout.of(
+            len(self._manifest_json), self.manifest_sha256, self.manifest.members()
+        )
         self._check_size()
+
+    def check_manifest(self, sha256: str) -> None:
+        """Demand that this is the archive that was verified before, to the byte.
+
+        Raises:
+            CorruptArchiveError: its manifest is another one.
+        """
+        if self.manifest_sha256 != sha256:
+            raise self._corrupt(
+                "it is not what was verified under this name",
+                remedy="find out who replaced it; what it held is sent again by itself",
+            )
 
     def check_signature(self, key: bytes) -> None:
         """Demand that the manifest carries this key's HMAC.
@@ -154,6 +166,19 @@ class ArchiveReader:
         if self._bytes.read(len(END_OF_ARCHIVE), None) != END_OF_ARCHIVE:
             raise self._corrupt("it does not end with zeros", offset=self._layout.content_end)
 
+    def read_to_the_end(self) -> None:
+        """Check every byte that is not read yet, and that the chunks can be decompressed. Once.
+
+        Raises:
+            CorruptArchiveError: a byte is not as the manifest says.
+            UnreadableArchiveError: the disk fails.
+        """
+        chunks = {c.member: c for table in self.manifest.tables for c in table.copy_members}
+        for name, stream in self.members():
+            if name in chunks:
+                for _ in decompress_chunk(stream, chunks[name]):
+                    pass
+
     def _read_manifest(self, limits: ReadLimits) -> tuple[bytes, str]:
         header = self._bytes.read(MANIFEST_HEADER_BYTES, MANIFEST_MEMBER)
         facts = read_manifest_header(header)
@@ -187,9 +212,16 @@ class ArchiveReader:
             )
 
     def _corrupt(
-        self, fault: str, *, member: str | None = None, offset: int | None = None
+        self,
+        fault: str,
+        *,
+        member: str | None = None,
+        offset: int | None = None,
+        remedy: str = USUAL_REMEDY,
     ) -> CorruptArchiveError:
-        return CorruptArchiveError(fault, archive=self.path.name, member=member, offset=offset)
+        return CorruptArchiveError(
+            fault, archive=self.path.name, member=member, offset=offset, remedy=remedy
+        )
 
 
 class MemberStream(io.RawIOBase):

@@ -29,19 +29,23 @@ _TRACES = 16
 def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
     """The watermark, unless it belongs to another history or is too far back to compare.
 
-    Transaction ids mean nothing in another cluster or timeline, and are compared modulo 2^32. A
-    cluster that has seen fewer of them, or written less, than the watermark was set back.
+    Transaction ids mean nothing in another history, and are compared modulo 2^32.
     """
-    if since is None or (since.system_identifier, since.timeline) != (
-        now.system_identifier,
-        now.timeline,
-    ):
+    if since is None or not may_precede(since, now):
         return None
+    return since if _ends(now)[1] - _ends(since)[0] < _HALF_OF_ALL_IDS else None
+
+
+def may_precede(since: Watermark, now: Watermark) -> bool:
+    """Whether a watermark can be an earlier point of the same history; `has_traces` knows more.
+
+    A cluster that has seen fewer transaction ids, or written less, than the watermark was set back.
+    """
+    if (since.system_identifier, since.timeline) != (now.system_identifier, now.timeline):
+        return False
     if since.lsn is not None and now.lsn is not None and now.lsn < since.lsn:
-        return None
-    oldest, newest = _ends(since)
-    reached = _ends(now)[1]
-    return since if newest <= reached and reached - oldest < _HALF_OF_ALL_IDS else None
+        return False
+    return _ends(since)[1] <= _ends(now)[1]
 
 
 def leave_traces(connection: Connection) -> str | None:

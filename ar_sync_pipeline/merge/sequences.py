@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
+import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def advance_sequences(connection: Connection, manifest: TableManifest, facts: TableFacts) -> None:
-    """Advance each sequence to the sender's last value; never back (it is not transactional)."""
+    """Advance each sequence to the sender's last value; never back (it is not transactional).
+
+    Raises:
+        SchemaMismatchError: the value is beyond the receiver's sequence.
+    """
     for value in manifest.sequences:
         column = facts.column(value.column)
         if column is None or column.sequence is None:
             continue
-        name = sql.Identifier(*column.sequence)
-        connection.execute(
-            sql.SQL(
-                "SELECT setval({name}, {last}) FROM {sequence}"
-                " WHERE last_value < {last} OR (last_value = {last} AND NOT is_called)"
-            ).format(
-                name=sql.Literal(name.as_string(connection)),
-                last=sql.Literal(value.last_value),
-                sequence=name,
-            )
+        try:
+            _advance(connection, sql.Identifier(*column.sequence), value.last_value)
+        except psycopg.DataError as error:
+            raise SchemaMismatchError(
+                f"the sequence of {facts.name}.{column.name} cannot take the sender's last value,"
+                f" {value.last_value}",
+                remedy="give the receiver's sequence the bounds of the sender's: ALTER SEQUENCE"
+                " ... MINVALUE ... MAXVALUE",
+            ) from error
+
+
+def _advance(connection: Connection, sequence: sql.Identifier, last: int) -> None:
+    connection.execute(
+        sql.SQL(
+            "SELECT setval({name}, {last}) FROM {sequence}"
+            " WHERE last_value < {last} OR (last_value = {last} AND NOT is_called)"
+        ).format(
+            name=sql.Literal(sequence.as_string(connection)),
+            last=sql.Literal(last),
+            sequence=sequence,
         )
+    )

@@ -86,7 +86,6 @@ def is_of_the_server(error: psycopg.Error, connection: Connection) -> bool:
         or connection.broken
         or state in _SERVER_STATES
         or state[:2] in _SERVER_CLASSES
-        or (not state and isinstance(error, psycopg.OperationalError))
     )
 
 

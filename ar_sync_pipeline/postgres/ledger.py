@@ -39,6 +39,9 @@ class AppliedArchive:
         covers_from: from when a partial carries every change: its watermark; None where the
             window alone counted, and in a complete.
         system_identifier, timeline, xmax, lsn: where its snapshot is in the sender's history.
+        manifest_sha256: of the manifest's bytes; None in a line of an older version.
+        history: the first archive of the history that its snapshot belongs to, where the sender's
+            database was restored or replaced; None in the first one.
     """
 
     archive_id: UUID
@@ -54,6 +57,8 @@ class AppliedArchive:
     timeline: int
     xmax: int
     lsn: int | None
+    manifest_sha256: str | None = None
+    history: UUID | None = None
 
 
 def ensure_ledger(connection: Connection) -> None:
@@ -123,7 +128,7 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
             " window_end, superseded, applied_at, watermark ->> 'system_identifier' AS"
             " system_identifier, (watermark ->> 'timeline')::bigint AS timeline,"
             " split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,"
-            " (watermark ->> 'lsn')::numeric::bigint AS lsn"
+            " (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history"
             " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
         ).fetchall()
     return [_typed(row) for row in rows]
@@ -171,6 +176,8 @@ def record(
     *,
     superseded: bool,
     plan: Sequence[dict[str, Any]],
+    manifest_sha256: str,
+    history: UUID | None,
 ) -> None:
     """Write an archive's line; an archive that is applied once more keeps one line."""
     connection.execute(
@@ -188,7 +195,31 @@ def record(
             "superseded": superseded,
             "applied_at": applied_at,
             "plan": Jsonb(list(plan)),
+            "manifest_sha256": manifest_sha256,
+            "history": history,
         },
+    )
+
+
+def read_admitted(connection: Connection) -> dict[str, str]:
+    """By name, the sha256 of the manifest that each admitted archive had when it was verified."""
+    rows = connection.execute("SELECT name, manifest_sha256 FROM ar_sync.admitted_archive")
+    return dict(rows.fetchall())
+
+
+def admit(connection: Connection, name: str, manifest_sha256: str, admitted_at: datetime) -> None:
+    """Note which bytes were verified under an archive's name: no others are loaded."""
+    connection.execute(
+        "INSERT INTO ar_sync.admitted_archive VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE"
+        " SET manifest_sha256 = excluded.manifest_sha256, admitted_at = excluded.admitted_at",
+        [name, manifest_sha256, admitted_at],
+    )
+
+
+def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
+    """Forget the archives that are no longer there to be loaded."""
+    connection.execute(
+        "DELETE FROM ar_sync.admitted_archive WHERE name <> ALL (%s::text[])", [list(but)]
     )
 
 
@@ -204,7 +235,7 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
 
 # Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
 # SCHEMA), which the role of a schema made by an administrator need not have.
-_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.replicated_catalog')"
+_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.admitted_archive')"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     archive_id   uuid PRIMARY KEY,
@@ -220,6 +251,15 @@ CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     applied_at   timestamptz NOT NULL,
     plan         jsonb NOT NULL
 );
+ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS manifest_sha256 text;
+ALTER TABLE ar_sync.applied_archive ADD COLUMN IF NOT EXISTS history uuid;
+CREATE TABLE IF NOT EXISTS ar_sync.admitted_archive (
+    name            text PRIMARY KEY,
+    manifest_sha256 text NOT NULL,
+    admitted_at     timestamptz NOT NULL
+);
+COMMENT ON TABLE ar_sync.admitted_archive IS
+    'Archives that were verified and may be loaded, and the manifest that each had then';
 CREATE TABLE IF NOT EXISTS ar_sync.allowed_archive (
     name        text PRIMARY KEY,
     allowed_by  text NOT NULL,
@@ -241,7 +281,9 @@ COMMENT ON TABLE ar_sync.applied_archive IS
 _RECORD = """
 INSERT INTO ar_sync.applied_archive VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
-    %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s)
+    %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
+    %(manifest_sha256)s, %(history)s)
 ON CONFLICT (archive_id) DO UPDATE SET
-    superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan
+    superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan,
+    manifest_sha256 = excluded.manifest_sha256
 """

@@ -48,13 +48,13 @@ def look_at_lag(site: ReceiverSite) -> Look:
     """
     lag = receiver_status(site.settings, site.clock()).lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
-    passed = lag.data_until is not None and not late
+    passed = lag.data_until is not None and not late and not lag.ahead
     result = dg.AssetCheckResult(
         asset_key=applied_archives_key(),
         check_name="up_to_date",
         passed=passed,
         # A receiver that was set up a minute ago is not a broken one.
-        severity=dg.AssetCheckSeverity.ERROR if late else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
         description=None if passed else _sentence(lag),
         metadata=_metadata(lag),
     )
@@ -64,7 +64,7 @@ def look_at_lag(site: ReceiverSite) -> Look:
 
 
 def _sentence(lag: Lag) -> str:
-    if lag.data_until is None or lag.minutes_behind is None:
+    if lag.data_until is None or lag.minutes_behind is None or lag.ahead:
         return str(lag)
     return (
         f"Data until {lag.data_until:%Y-%m-%d %H:%M} UTC, {lag.minutes_behind:.0f} min behind,"

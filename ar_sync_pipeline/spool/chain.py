@@ -22,12 +22,14 @@ class Span:
     Attributes:
         covers_from: from when a partial carries every change; None: nobody knows, since the
             sender had no watermark to start from (its first run, or a failover).
+        new_history: the sender's database was restored or replaced before it.
     """
 
     archive_id: UUID
     kind: ArchiveKind
     snapshot_at: datetime
     covers_from: datetime | None = None
+    new_history: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,22 @@ class Hole:
         start: the last instant before it up to which everything is there.
         end: from when the next applied archive carries everything; None: nobody knows.
         before: the archive that was applied behind the hole.
+        new_history: the sender's database was restored or replaced there.
     """
 
     start: datetime
     end: datetime | None
     before: UUID
+    new_history: bool = False
 
     def __str__(self) -> str:
         """The hole in words for an operator."""
+        if self.new_history:
+            return (
+                f"after {self.start:%Y-%m-%d %H:%M:%S} UTC the sender's database was restored from"
+                " a backup, failed over, or was replaced by another one, and what it lost or"
+                " changed in doing so may still be missing here"
+            )
         end = f"{self.end:%Y-%m-%d %H:%M:%S}" if self.end else "an unknown instant"
         return f"changes between {self.start:%Y-%m-%d %H:%M:%S} and {end} UTC may be missing"
 
@@ -80,7 +90,8 @@ def chain_of(ledger: Iterable[Span]) -> Chain | None:
         if _joins(span, end):
             end, holes = span, []
         elif span.covers_from is None or span.covers_from > reached:
-            holes.append(Hole(reached, span.covers_from, span.archive_id))
+            hole = Hole(reached, span.covers_from, span.archive_id, new_history=span.new_history)
+            holes.append(hole)
         reached = span.snapshot_at
     return Chain(end.snapshot_at, end.archive_id, tuple(holes))
 

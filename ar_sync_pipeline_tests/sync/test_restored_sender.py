@@ -112,7 +112,7 @@ def test_gap_is_told_and_the_complete_repairs(
     report = sites.load()
     assert report.chain is not None
     (gap,) = report.chain.holes
-    assert "may be missing" in str(gap)
+    assert "was restored from a backup" in str(gap)
     assert report.chain.until == since.snapshot_at
     sites.complete(since=since)
     report = sites.load()

@@ -46,6 +46,7 @@ def assemble(
         window=dump.window,
         since=dump.since,
         watermark=mark.model_copy(update={"archive_id": archive_id}),
+        new_history=dump.new_history,
         snapshot_at=mark.snapshot_at,
         digest_probe=dump.digest_probe,
         tables=dump.tables,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +21,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.definition_changes import redefined_tables
 from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
-from ar_sync_pipeline.export.history import comparable, has_traces
+from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
     Selection,
@@ -76,6 +77,7 @@ class TableDump(BaseModel):
         window: of a partial; None in a complete.
         since: the point behind which a partial carries every change; in a complete the point
             that the receiver is known to have.
+        new_history: as in `Manifest`.
         media_references: names of media files in the dumped rows of a partial.
         blind_tables: tables of which a partial may miss changes until the next complete.
         types: of these columns.
@@ -89,6 +91,7 @@ class TableDump(BaseModel):
 
     window: Window | None
     since: Watermark | None
+    new_history: bool = False
     watermark: Watermark
     database: str
     digest_probe: str
@@ -139,10 +142,10 @@ def dump_complete(
         start = DumpStart(url, catalog, clock, watch, after=after, workers=1)
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            since = _usable(session, since)
-            manifests = _whole_manifests(session, catalog, build, since)
+            start_at = _StartAt.of(session, since)
+            manifests = _whole_manifests(session, catalog, build, start_at.since)
             stopwatch.lap("tables")
-            dump = _describe(session, catalog, manifests, since)
+            dump = _describe(session, catalog, manifests, start_at)
     dump = dump.model_copy(update={"seconds": stopwatch.seconds})
     build.save(dump)
     return dump
@@ -177,21 +180,37 @@ def dump_partial(
         start = DumpStart(url, catalog, clock, watch, after=request.after, with_keys=True)
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            found = _PartialRows(session, catalog, build, request, _usable(session, request.since))
+            start_at = _StartAt.of(session, request.since)
+            found = _PartialRows(session, catalog, build, request, start_at.since)
             found.select()
             stopwatch.lap("selection")
             manifests = found.write()
-            dump = _describe(session, catalog, manifests, found.since)
+            dump = _describe(session, catalog, manifests, start_at)
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     build.save(dump)
     return dump
 
 
-def _usable(session: DumpSession, since: Watermark | None) -> Watermark | None:
-    """The watermark, if transaction ids can be compared with it."""
-    since = comparable(since, session.snapshot.watermark)
-    return since if since is not None and has_traces(session.connection, since) else None
+@dataclass(frozen=True)
+class _StartAt:
+    """The point to start from, as far as this database knows it.
+
+    Attributes:
+        since: None where transaction ids cannot be compared with the point that was asked for.
+        new_history: that point never was in the history that the database has now.
+    """
+
+    since: Watermark | None
+    new_history: bool
+
+    @classmethod
+    def of(cls, session: DumpSession, since: Watermark | None) -> Self:
+        now = session.snapshot.watermark
+        known = (
+            since is not None and may_precede(since, now) and has_traces(session.connection, since)
+        )
+        return cls(comparable(since, now) if known else None, since is not None and not known)
 
 
 def _whole_manifests(
@@ -311,12 +330,13 @@ def _describe(
     session: DumpSession,
     catalog: Catalog,
     manifests: Sequence[TableManifest],
-    since: Watermark | None,
+    start_at: _StartAt,
 ) -> TableDump:
     connection, tables = session.connection, session.tables
     return TableDump(
         window=None,
-        since=since,
+        since=start_at.since,
+        new_history=start_at.new_history,
         watermark=session.snapshot.watermark,
         database=session.snapshot.database,
         digest_probe=probe_digest(connection),

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 
-_CLOCK_TOLERANCE = timedelta(minutes=5)
 _TICKS = timedelta(seconds=1)
 
 
@@ -86,7 +86,7 @@ def newest_snapshot(
 def _latest_date(view: ReceiverView, now: datetime) -> datetime:
     """The receiver parks what is dated later; what follows its position by an instant, it loads."""
     position = view.position.watermark if view.position else None
-    latest = now + _CLOCK_TOLERANCE
+    latest = now + CLOCK_TOLERANCE
     return max(latest, position.snapshot_at + _TICKS) if position else latest
 
 

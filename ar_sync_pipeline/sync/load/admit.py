@@ -6,36 +6,20 @@ goes to quarantine, one that does not fit yet is parked, both with their reason 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import NewerFormatError
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
+from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
-from ar_sync_pipeline.archive.reader import open_archive, verify_archive
+from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.gate import (
-    missing_migrations,
-    missing_rights,
-    schema_mismatches,
-)
-from ar_sync_pipeline.postgres.ledger import (
-    AppliedArchive,
-    claim_ledger,
-    read_allowed,
-    read_ledger,
-    read_sender,
-)
-from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
-from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.postgres.type_facts import read_types
-from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.postgres.ledger import admit, claim_ledger, forget_admitted
+from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -48,17 +32,12 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
-from ar_sync_pipeline.sync.load.dates import check_date
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.load.blame import fault_of_archive
+from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.put_aside import PutAside, lost_in_quarantine, parked_by_gate
-from ar_sync_pipeline.sync.old_system.old_archives import (
-    OldArchiveIntake,
-    TakenOver,
-    check_old_system,
-)
+from ar_sync_pipeline.sync.old_system.old_archives import OldArchiveIntake, TakenOver
 from ar_sync_pipeline.sync.refusal import Refusal
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -90,33 +69,6 @@ class Admission:
         return tuple(manifest.name.applied for manifest in self.admitted)
 
 
-@dataclass(frozen=True)
-class Receiver:
-    """What archives are held against."""
-
-    catalog: Catalog
-    tables: dict[str, TableFacts]
-    types: tuple[TypeDefinition, ...]
-    migrations: tuple[str, ...]
-    sender: SenderIdentity | None
-    sender_name: str
-    ignores_drift: bool
-    ledger: Sequence[AppliedArchive]
-    allowed: frozenset[str]
-    now: datetime
-    takes_old: bool = False
-
-    def waits_for_a_person(self, archive: SpooledArchive) -> bool:
-        """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
-        overtaken = any(
-            line.kind is ArchiveKind.COMPLETE
-            and not line.superseded
-            and line.snapshot_at > archive.name.snapshot_at
-            for line in self.ledger
-        )
-        return kept_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
-
-
 def admit_archives(
     settings: ReceiverSettings,
     catalog: Catalog,
@@ -142,7 +94,7 @@ def admit_archives(
         claim_ledger(connection, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
-        admission = _with_old(_sort_out(settings, receiver, clock, kinds), old)
+        admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds), old)
         acknowledge(settings, connection, clock)
     watch.lap("examine")
     return replace(
@@ -171,39 +123,71 @@ def _with_old(admission: Admission, old: TakenOver) -> Admission:
     )
 
 
+@dataclass
+class _Sorting:
+    """Archive after archive is looked at; whatever is wrong with one is said of it alone."""
+
+    connection: Connection
+    spool: Path
+    receiver: Receiver
+    clock: Clock
+    admitted: list[Manifest] = field(default_factory=list)
+    parked: list[Refusal] = field(default_factory=list)
+    quarantined: list[Refusal] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def look_at(self, archive: SpooledArchive) -> None:
+        try:
+            with open_archive(archive.path) as reader:
+                warnings = examine(reader, self.receiver)
+                if not _was_read_before(archive):
+                    reader.read_to_the_end()
+        except Exception as error:
+            if not archive.path.exists():
+                return
+            fault = fault_of_archive(error, None)
+            if fault is None:
+                raise
+            self._put_aside(archive, fault)
+        else:
+            self.warnings += warnings
+            self._admit(archive, reader)
+
+    def _admit(self, archive: SpooledArchive, reader: ArchiveReader) -> None:
+        if archive.state is not SpoolState.APPLIED:
+            unpark(self.spool, archive)
+        admit(self.connection, archive.name.applied, reader.manifest_sha256, self.clock())
+        self.admitted.append(reader.manifest)
+
+    def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
+        # An upgrade of this side makes an archive of a newer format applicable.
+        if isinstance(error, ParkedError | NewerFormatError):
+            park(self.spool, archive, error, at=self.clock())
+            self.parked.append(Refusal(archive.path.name, error))
+        else:
+            quarantine(self.spool, archive, error, at=self.clock())
+            self.quarantined.append(Refusal(archive.path.name, error))
+
+    def result(self) -> Admission:
+        return Admission(
+            tuple(self.admitted), tuple(self.parked), tuple(self.quarantined), tuple(self.warnings)
+        )
+
+
 def _sort_out(
-    settings: ReceiverSettings,
+    connection: Connection,
+    spool: Path,
     receiver: Receiver,
     clock: Clock,
     kinds: Collection[ArchiveKind],
 ) -> Admission:
-    admitted: list[Manifest] = []
-    parked: list[Refusal] = []
-    quarantined: list[Refusal] = []
-    warnings: list[str] = []
-    spool = settings.remote_bkp_fldr
-    for archive in _candidates(spool, receiver):
-        if archive.name.kind not in kinds:
-            continue
-        try:
-            manifest = examine(
-                archive.path, settings, receiver, warnings, sound=_was_read_before(archive)
-            )
-        except NewerFormatError as error:
-            # An upgrade of this side makes it applicable.
-            park(spool, archive, error, at=clock())
-            parked.append(Refusal(archive.path.name, error))
-        except TerminalError as error:
-            quarantine(spool, archive, error, at=clock())
-            quarantined.append(Refusal(archive.path.name, error))
-        except ParkedError as error:
-            park(spool, archive, error, at=clock())
-            parked.append(Refusal(archive.path.name, error))
-        else:
-            if archive.state is not SpoolState.APPLIED:
-                unpark(spool, archive)
-            admitted.append(manifest)
-    return Admission(tuple(admitted), tuple(parked), tuple(quarantined), tuple(warnings))
+    sorting = _Sorting(connection, spool, receiver, clock)
+    candidates = _candidates(spool, receiver)
+    forget_admitted(connection, [archive.name.applied for archive in candidates])
+    for archive in candidates:
+        if archive.name.kind in kinds:
+            sorting.look_at(archive)
+    return sorting.result()
 
 
 def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
@@ -215,97 +199,6 @@ def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
     )
 
 
-def describe_receiver(
-    connection: Connection, settings: ReceiverSettings, catalog: Catalog, now: datetime
-) -> Receiver:
-    """What of this receiver decides whether an archive may be loaded."""
-    tables = read_tables(connection, catalog.schema_name, catalog.travels)
-    return Receiver(
-        catalog,
-        tables,
-        read_types(connection, tables),
-        read_migrations(connection, catalog.schema_name, catalog.django_app),
-        read_sender(connection),
-        settings.sender_name,
-        settings.schema_drift is SchemaDrift.IGNORE,
-        read_ledger(connection),
-        read_allowed(connection),
-        now,
-        settings.old_archives is OldArchives.ACCEPT,
-    )
-
-
-def examine(
-    path: Path,
-    settings: ReceiverSettings,
-    receiver: Receiver,
-    warnings: list[str],
-    *,
-    sound: bool = False,
-) -> Manifest:
-    """Hold one archive against its own manifest and against the receiver.
-
-    Args:
-        warnings: where to add what an operator should know of an archive that may be loaded.
-        sound: whether all of it was read before; then its manifest is enough, and the load holds
-            every byte that it uses against it once more.
-
-    Raises:
-        CorruptArchiveError: a byte or the signature is wrong.
-        ForeignArchiveError: another sender made it.
-        ArchiveParkedError: it does not fit the receiver's schema yet.
-        FutureArchiveError: it is dated in the future.
-    """
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
-    with open_archive(path) as reader:
-        if key is not None:
-            reader.check_signature(key)
-        manifest = reader.manifest
-    _check_identity(manifest, receiver)
-    check_date(manifest, receiver.ledger, receiver.now)
-    warnings += _check_schema(manifest, receiver)
-    return manifest if sound else verify_archive(path, signing_key=key)
-
-
 def _was_read_before(archive: SpooledArchive) -> bool:
     reason = read_reason(archive.path) if archive.state is SpoolState.PARKED else None
     return reason is not None and reason.vouches_for(archive.path)
-
-
-def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
-    sender = manifest.sender
-    if comes_from_old_system(manifest):
-        check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
-        return
-    if receiver.sender_name:
-        known = sender.name == receiver.sender_name
-    else:
-        # The first archive of the new sender takes over from the old system.
-        known = receiver.sender in (None, OLD_SYSTEM, sender)
-    if not known:
-        raise ForeignArchiveError(
-            f"{manifest.name.applied} comes from another sender"
-            f" (cluster {sender.system_identifier}, database {sender.database},"
-            f" name {sender.name or 'not set'})",
-            remedy="if the sender really moved, give both sides the same AR_SYNC_SENDER_NAME",
-        )
-
-
-def _check_schema(manifest: Manifest, receiver: Receiver) -> Sequence[str]:
-    mismatches = missing_migrations(manifest, receiver.migrations)
-    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
-    if mismatches and not receiver.ignores_drift:
-        raise ArchiveParkedError(
-            f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
-            remedy="migrate the receiver; the archive is then loaded by itself",
-        )
-    lacking = missing_rights(manifest, receiver.tables)
-    if lacking:
-        raise ArchiveParkedError(
-            f"{manifest.name.applied} waits for rights of the receiver's role"
-            f" ({'; '.join(lacking)})",
-            remedy="run deploy/sql/receiver_role.sql at the receiver's database, with `schema`,"
-            " `tables` and `exclude` of the catalog as its variables; the archive is then loaded by"
-            " itself",
-        )
-    return mismatches

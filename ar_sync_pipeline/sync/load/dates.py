@@ -2,23 +2,24 @@
 
 Archives are ordered by the instants of their snapshots, which the sender's clock gives. Positions
 in its write-ahead log and transaction ids tell which of two snapshots really came first, in one
-history of one cluster. A cluster that was restored from an older copy uses both again; its dumps
-start from no known point (``since``) then, and such an archive is believed as long as its date may
-be right.
+history of one cluster. A cluster that was restored from an older copy uses both again: its first
+archive says so (``new_history``), and begins a history of its own, whose archives are compared with
+each other only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Self
+from functools import cached_property
+from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.sync.errors import FutureArchiveError
 
-CLOCK_TOLERANCE = timedelta(minutes=5)
 # A sender whose clock was set back dates its archives a microsecond after the newest one.
 _TICKS = timedelta(seconds=1)
 # Two dumps at the same time may be dated the other way round.
@@ -30,23 +31,16 @@ class SnapshotMark:
     """A snapshot in the history of a cluster.
 
     Attributes:
-        history: the cluster and its timeline.
+        history: the cluster, its timeline, and which of its histories (`Histories`).
         xmax: the first transaction id that was not used yet; each dump uses up some.
         lsn: the written position in the write-ahead log, which may be that of the dump before; None
             in archives of the old system.
     """
 
     snapshot_at: datetime
-    history: tuple[str, int]
+    history: tuple[str, int, UUID | None]
     xmax: int
     lsn: int | None
-
-    @classmethod
-    def of(cls, manifest: Manifest) -> Self:
-        """The snapshot of an archive."""
-        mark = manifest.watermark
-        xmax = int(mark.snapshot.split(":")[1])
-        return cls(mark.snapshot_at, (mark.system_identifier, mark.timeline), xmax, mark.lsn)
 
     def came_before(self, other: SnapshotMark) -> bool:
         """Whether it was taken earlier than another one, and is dated later."""
@@ -61,23 +55,77 @@ class SnapshotMark:
         )
 
 
-def applied_marks(ledger: Iterable[AppliedArchive]) -> list[SnapshotMark]:
-    """The snapshots of the archives that the receiver has applied."""
-    return [
-        SnapshotMark(line.snapshot_at, (line.system_identifier, line.timeline), line.xmax, line.lsn)
-        for line in ledger
-        if not line.superseded
-    ]
+@dataclass(frozen=True)
+class Histories:
+    """Which archives can be compared: those of one history, known by its first archive.
+
+    Attributes:
+        ledger: the applied archives.
+        at_hand: archives that are not applied yet.
+    """
+
+    ledger: Sequence[AppliedArchive]
+    at_hand: Mapping[UUID, Manifest]
+
+    def of(self, manifest: Manifest) -> UUID | None:
+        """The first archive of a history that is not the sender's first; else None.
+
+        An archive goes on with the history of the point that it starts from; one that starts from
+        none, with that of the newest applied one.
+        """
+        known, seen = self._known, set[UUID]()
+        while manifest.archive_id not in known and manifest.archive_id not in seen:
+            if manifest.new_history:
+                return manifest.archive_id
+            seen.add(manifest.archive_id)
+            since = manifest.since.archive_id if manifest.since else None
+            if since in known:
+                return known[since]
+            if since is None or since not in self.at_hand:
+                return self._current
+            manifest = self.at_hand[since]
+        return known.get(manifest.archive_id)
+
+    @cached_property
+    def _known(self) -> dict[UUID, UUID | None]:
+        return {line.archive_id: line.history for line in self.ledger}
+
+    @cached_property
+    def _current(self) -> UUID | None:
+        applied = [line for line in self.ledger if not line.superseded]
+        newest = max(applied, key=lambda line: line.applied_at, default=None)
+        return newest.history if newest else None
+
+    def mark(self, manifest: Manifest) -> SnapshotMark:
+        """The snapshot of an archive."""
+        mark = manifest.watermark
+        history = (mark.system_identifier, mark.timeline, self.of(manifest))
+        xmax = int(mark.snapshot.split(":")[1])
+        return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn)
+
+    def marks(self) -> list[SnapshotMark]:
+        """The snapshots of all archives that are applied or at hand."""
+        return self.applied() + [self.mark(manifest) for manifest in self.at_hand.values()]
+
+    def applied(self) -> list[SnapshotMark]:
+        """The snapshots of the archives that the receiver has applied."""
+        return [
+            SnapshotMark(
+                line.snapshot_at,
+                (line.system_identifier, line.timeline, line.history),
+                line.xmax,
+                line.lsn,
+            )
+            for line in self.ledger
+            if not line.superseded
+        ]
 
 
-def is_overtaken(manifest: Manifest, others: Iterable[SnapshotMark], now: datetime) -> bool:
+def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
     """Whether another archive was made later than this one, although it is dated earlier.
 
     Applied after that one, this one would take readers back in time.
     """
-    if manifest.since is None and manifest.snapshot_at <= now + CLOCK_TOLERANCE:
-        return False
-    mark = SnapshotMark.of(manifest)
     return any(mark.came_before(other) for other in others)
 
 
@@ -89,14 +137,16 @@ def check_date(manifest: Manifest, ledger: Sequence[AppliedArchive], now: dateti
     Raises:
         FutureArchiveError: the clock of the sender or that of the receiver is wrong.
     """
-    marks = applied_marks(ledger)
+    histories = Histories(ledger, {})
+    marks = histories.applied()
     newest = max((mark.snapshot_at for mark in marks), default=now)
-    if manifest.snapshot_at <= max(now + CLOCK_TOLERANCE, newest + _TICKS):
+    limit = max(now + CLOCK_TOLERANCE, newest + _TICKS)
+    dated = max(manifest.snapshot_at, manifest.window.end if manifest.window else now)
+    if dated <= limit or is_overtaken(histories.mark(manifest), marks):
         return
-    if not is_overtaken(manifest, marks, now):
-        raise FutureArchiveError(
-            f"{manifest.name.applied} is dated {manifest.snapshot_at:%Y-%m-%d %H:%M:%S} UTC, and"
-            f" the receiver's clock shows {now:%Y-%m-%d %H:%M:%S}",
-            remedy="set the clock that is wrong; the archive is loaded by itself when its time has"
-            " come, unless a newer one has been loaded by then",
-        )
+    raise FutureArchiveError(
+        f"{manifest.name.applied} is dated {dated:%Y-%m-%d %H:%M:%S} UTC, and the receiver's clock"
+        f" shows {now:%Y-%m-%d %H:%M:%S}",
+        remedy="set the clock that is wrong; the archive is loaded by itself when its time has"
+        " come, unless a newer one has been loaded by then",
+    )

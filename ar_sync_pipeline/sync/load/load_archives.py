@@ -16,7 +16,7 @@ from ar_sync_pipeline.postgres.errors import BlockingEndedError
 from ar_sync_pipeline.postgres.ledger import (
     claim_ledger,
     load_lock,
-    read_allowed,
+    read_admitted,
     read_ledger,
 )
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
@@ -26,6 +26,7 @@ from ar_sync_pipeline.spool.chain import Chain
 from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, quarantine
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
+from ar_sync_pipeline.sync.load.examine import describe_receiver
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, archives_at_hand, chain_in
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
 from ar_sync_pipeline.sync.load.put_aside import PutAside, parked_by_load
@@ -122,6 +123,7 @@ class _Loader:
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.healed):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
+        self.refused += at_hand.unusable
         for candidate in plan.held_back:
             self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
         applied = [archive.manifest for archive in outcome.loaded]
@@ -146,11 +148,11 @@ class _Loader:
 
     def _load_what_can_be(self, names: Collection[str]) -> tuple[ArchivesAtHand, LoadOutcome]:
         """Each refused archive leaves the spool's queue, so this ends."""
+        receiver = describe_receiver(self.connection, self.settings, self.catalog, self.clock())
+        admitted = read_admitted(self.connection)
         while True:
             try:
-                at_hand = archives_at_hand(
-                    self._spool, names, read_ledger(self.connection), self.clock()
-                )
+                at_hand = archives_at_hand(self._spool, names, receiver, admitted)
                 session = LoadSession(
                     self.connection,
                     self.catalog,
@@ -161,7 +163,7 @@ class _Loader:
                 outcome = session.run(
                     self.clock,
                     guard_percent=self.settings.delete_guard,
-                    allowed=read_allowed(self.connection),
+                    allowed=receiver.allowed,
                     remembers_media=self.settings.media_delete,
                 )
             except ArchiveRefusedError as refusal:

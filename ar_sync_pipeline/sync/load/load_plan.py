@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
+from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
 from ar_sync_pipeline.spool.plan import Candidate, LoadPlan, plan_load
@@ -21,7 +21,10 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
-from ar_sync_pipeline.sync.load.dates import SnapshotMark, applied_marks, is_overtaken
+from ar_sync_pipeline.sync.load.blame import fault_of_archive
+from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
+from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
+from ar_sync_pipeline.sync.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,21 @@ class ArchivesAtHand:
     """The archives that a load may use, and what it is to do with them.
 
     Attributes:
+        manifests: as they were verified.
+        manifest_sha256: of their bytes, by which a file is known to be still the same.
+        plan: what to do with which archive.
         known: ids of the archives that the ledger holds as applied.
+        histories: which archives can be compared.
+        unusable: applied archives that cannot be applied once more.
     """
 
     archives: dict[UUID, SpooledArchive]
     manifests: dict[UUID, Manifest]
+    manifest_sha256: dict[UUID, str]
     plan: LoadPlan
     known: frozenset[UUID]
+    histories: Histories
+    unusable: tuple[Refusal, ...]
 
     def path(self, archive_id: UUID) -> Path:
         """The file of an archive."""
@@ -47,6 +58,8 @@ class ArchivesAtHand:
         An archive that was applied before can only fail because of what now comes before it.
         """
         ids = [candidate.archive_id for candidate in self.plan.apply]
+        if archive_id not in ids:
+            return archive_id
         before = ids[: ids.index(archive_id) + 1]
         return next(found for found in reversed(before) if found not in self.known)
 
@@ -56,48 +69,144 @@ class ArchivesAtHand:
 
 
 def archives_at_hand(
-    spool: Path, names: Collection[str], ledger: Sequence[AppliedArchive], now: datetime
+    spool: Path, names: Collection[str], receiver: Receiver, admitted: Mapping[str, str]
 ) -> ArchivesAtHand:
     """Plan a load of the admitted archives of these names.
 
     Args:
         names: applied-form names; waiting archives of other names are left alone.
+        admitted: the sha256 of the manifest that each archive had when it was verified; one that
+            was not is left alone.
 
     Raises:
-        ArchiveRefusedError: an archive was damaged after it was admitted or applied.
+        ArchiveRefusedError: an archive is no longer what was admitted, or fits no longer.
     """
-    known = {line.name for line in ledger}
+    known = {line.name for line in receiver.ledger}
     # A copy that waits comes first: its renaming also takes the place of the other one.
-    admitted = {
+    found = {
         archive.name: archive
         for archive in (*unknown_to(known, list_applied(spool)), *list_waiting(spool))
-        if archive.name.applied in names
+        if archive.name.applied in names and archive.name.applied in admitted
     }
-    return plan_for(spool, list(admitted.values()), ledger, now)
+    return plan_for(spool, list(found.values()), receiver, admitted)
 
 
 def plan_for(
     spool: Path,
     admitted: Sequence[SpooledArchive],
-    ledger: Sequence[AppliedArchive],
-    now: datetime,
+    receiver: Receiver,
+    manifests: Mapping[str, str],
 ) -> ArchivesAtHand:
-    """Plan a load of these archives and of the applied ones that belong behind them."""
+    """Plan a load of these archives and of the applied ones that belong behind them.
+
+    Args:
+        manifests: by name, the sha256 of the manifests of the former.
+    """
+    opening = _Opening(receiver)
+    for archive in sorted(admitted, key=lambda archive: archive.name.snapshot_at):
+        opening.open_new(archive, manifests[archive.name.applied])
+    for archive in _retained(spool, admitted, receiver.ledger):
+        opening.open_applied(archive)
+    held = spans(receiver.ledger)
+    known = frozenset(span.archive_id for span in held)
+    histories = Histories(receiver.ledger, opening.manifests)
+    overtaken = _overtaken(histories, known)
+    candidates = opening.candidates
+    plan = plan_load([c for c in candidates if c.archive_id not in overtaken], held)
+    left_out = tuple(c for c in candidates if c.archive_id in overtaken)
+    return ArchivesAtHand(
+        opening.archives,
+        opening.manifests,
+        opening.sha256,
+        replace(plan, superseded=(*plan.superseded, *left_out)),
+        known,
+        histories,
+        tuple(opening.unusable),
+    )
+
+
+def _retained(
+    spool: Path, admitted: Sequence[SpooledArchive], ledger: Sequence[AppliedArchive]
+) -> list[SpooledArchive]:
+    """Applied archives that are later than the oldest admitted one."""
     applied = {line.name for line in ledger if not line.superseded}
     oldest = min((a.name.snapshot_at for a in admitted), default=None)
-    retained = [
+    return [
         archive
         for archive in list_applied(spool)
         if archive.name.applied in applied - {a.name.applied for a in admitted}
         and oldest is not None
         and archive.name.snapshot_at > oldest
     ]
-    archives, manifests, candidates = {}, {}, []
-    for archive in [*admitted, *retained]:
-        manifest = _manifest_of(archive)
-        archives[manifest.archive_id] = archive
-        manifests[manifest.archive_id] = manifest
-        candidates.append(
+
+
+def _overtaken(histories: Histories, known: Collection[UUID]) -> frozenset[UUID]:
+    """New archives that were made before others and are dated after them."""
+    marks = histories.marks()
+    return frozenset(
+        archive_id
+        for archive_id, manifest in histories.at_hand.items()
+        if archive_id not in known and is_overtaken(histories.mark(manifest), marks)
+    )
+
+
+@dataclass
+class _Opening:
+    """Opens archive after archive, and sees that each is the one that was verified."""
+
+    receiver: Receiver
+    archives: dict[UUID, SpooledArchive] = field(default_factory=dict)
+    manifests: dict[UUID, Manifest] = field(default_factory=dict)
+    sha256: dict[UUID, str] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    unusable: list[Refusal] = field(default_factory=list)
+
+    def open_new(self, archive: SpooledArchive, manifest_sha256: str) -> None:
+        try:
+            with open_archive(archive.path) as reader:
+                reader.check_manifest(manifest_sha256)
+                examine(reader, self.receiver)
+                self._take(archive, reader)
+        except Exception as error:
+            fault = fault_of_archive(error, None)
+            if fault is None:
+                raise
+            raise ArchiveRefusedError(archive, fault) from error
+        if self.receiver.sender in (None, OLD_SYSTEM):
+            # Others are held against the first one, as if they had come later.
+            self.receiver = replace(self.receiver, sender=reader.manifest.sender)
+
+    def open_applied(self, archive: SpooledArchive) -> None:
+        """One that cannot be used is not there; what would be applied before it is held back."""
+        lines = {line.name: line for line in self.receiver.ledger}
+        try:
+            with open_archive(archive.path) as reader:
+                self._check_as_applied(reader, lines[archive.name.applied])
+                self._take(archive, reader)
+        except CorruptArchiveError as error:
+            raise ArchiveRefusedError(archive, error) from error
+        except Exception as error:
+            fault = fault_of_archive(error, None)
+            if fault is None:
+                raise
+            self.unusable.append(Refusal(archive.path.name, fault))
+
+    def _check_as_applied(self, reader: ArchiveReader, line: AppliedArchive) -> None:
+        """The ledger vouches for what it knows by its bytes; signatures may have expired."""
+        if line.manifest_sha256 is not None:
+            reader.check_manifest(line.manifest_sha256)
+            check_schema(reader.manifest, self.receiver)
+        else:
+            examine(reader, self.receiver)
+
+    def _take(self, archive: SpooledArchive, reader: ArchiveReader) -> None:
+        manifest = reader.manifest
+        if manifest.archive_id in self.archives:
+            raise CorruptArchiveError("another archive has its id", archive=archive.path.name)
+        self.archives[manifest.archive_id] = archive
+        self.manifests[manifest.archive_id] = manifest
+        self.sha256[manifest.archive_id] = reader.manifest_sha256
+        self.candidates.append(
             Candidate(
                 manifest.archive_id,
                 manifest.kind,
@@ -106,34 +215,6 @@ def plan_for(
                 covers_from=covers_from(manifest),
             )
         )
-    held = spans(ledger)
-    known = frozenset(span.archive_id for span in held)
-    overtaken = _overtaken(manifests, ledger, now)
-    plan = plan_load([c for c in candidates if c.archive_id not in overtaken], held)
-    left_out = tuple(c for c in candidates if c.archive_id in overtaken)
-    plan = replace(plan, superseded=(*plan.superseded, *left_out))
-    return ArchivesAtHand(archives, manifests, plan, known)
-
-
-def _overtaken(
-    manifests: Mapping[UUID, Manifest], ledger: Sequence[AppliedArchive], now: datetime
-) -> frozenset[UUID]:
-    """New archives that were made before others and are dated after them."""
-    known = {line.archive_id for line in ledger if not line.superseded}
-    marks = applied_marks(ledger) + [SnapshotMark.of(manifest) for manifest in manifests.values()]
-    return frozenset(
-        archive_id
-        for archive_id, manifest in manifests.items()
-        if archive_id not in known and is_overtaken(manifest, marks, now)
-    )
-
-
-def _manifest_of(archive: SpooledArchive) -> Manifest:
-    try:
-        with open_archive(archive.path) as reader:
-            return reader.manifest
-    except CorruptArchiveError as error:
-        raise ArchiveRefusedError(archive, error) from error
 
 
 def unknown_to(known: Collection[str], archives: Sequence[SpooledArchive]) -> list[SpooledArchive]:
@@ -147,7 +228,13 @@ def unknown_to(known: Collection[str], archives: Sequence[SpooledArchive]) -> li
 def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
     """The ledger's applied archives, as the plan sees them."""
     return [
-        Span(line.archive_id, line.kind, line.snapshot_at, line.covers_from)
+        Span(
+            line.archive_id,
+            line.kind,
+            line.snapshot_at,
+            line.covers_from,
+            new_history=line.history == line.archive_id,
+        )
         for line in ledger
         if not line.superseded
     ]

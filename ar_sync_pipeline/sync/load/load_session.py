@@ -9,24 +9,22 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ArSyncError, ParkedError
-from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
+from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.cut_times import give_back_microseconds
-from ar_sync_pipeline.merge.errors import refusal
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
@@ -34,20 +32,18 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
-from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
-from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
+from ar_sync_pipeline.sync.load.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
-
-_NEVER_APPLICABLE = (CorruptArchiveError, SchemaError, MediaContentError, MediaNameError)
 
 
 @dataclass(frozen=True)
@@ -157,16 +153,19 @@ class LoadSession:
             outcome = self._merge_all(staged)
             self._check_deletions(outcome, guard_percent, allowed)
             for archive in staged:
-                for table in archive.tables:
-                    advance_sequences(self._connection, table.manifest, table.target.facts)
+                with self._blaming(archive.manifest.archive_id):
+                    for table in archive.tables:
+                        advance_sequences(self._connection, table.manifest, table.target.facts)
             for loaded in outcome.loaded:
-                plan = [table.as_dict() for table in loaded.tables]
-                record(self._connection, loaded.manifest, clock(), superseded=False, plan=plan)
-                if remembers_media:
-                    remember_media(self._connection, loaded.manifest)
+                with self._blaming(loaded.manifest.archive_id):
+                    plan = [table.as_dict() for table in loaded.tables]
+                    self._record(loaded.manifest, clock(), plan)
+                    if remembers_media:
+                        remember_media(self._connection, loaded.manifest)
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
-                record(self._connection, manifest, clock(), superseded=True, plan=[])
+                with self._blaming(candidate.archive_id):
+                    self._record(manifest, clock(), superseded=True)
         self._watch.lap("commit")
         return outcome
 
@@ -252,6 +251,24 @@ class LoadSession:
             self._rows_before.setdefault(table, count)
         return result
 
+    def _record(
+        self,
+        manifest: Manifest,
+        at: datetime,
+        plan: Sequence[dict[str, Any]] = (),
+        *,
+        superseded: bool = False,
+    ) -> None:
+        record(
+            self._connection,
+            manifest,
+            at,
+            superseded=superseded,
+            plan=plan,
+            manifest_sha256=self._at_hand.manifest_sha256[manifest.archive_id],
+            history=self._at_hand.histories.of(manifest),
+        )
+
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
         return tuple(
             Deletion(table, self._rows_before[table], count, emptied=self._rows_of(table) == 0)
@@ -280,15 +297,13 @@ class LoadSession:
         """Say which archive it was, so that the others can be loaded without it."""
         try:
             yield
-        except _NEVER_APPLICABLE as error:
-            raise self._refused(archive_id, error) from error
-        except ParkedError as error:
-            raise self._refused(self._at_hand.new_before(archive_id), error) from error
-        except psycopg.Error as error:
-            if is_of_the_server(error, self._connection):
+        except Exception as error:
+            fault = fault_of_archive(error, self._connection)
+            if fault is None:
                 raise
-            blamed = self._at_hand.new_before(archive_id)
-            raise self._refused(blamed, refusal(error)) from error
+            if not isinstance(fault, TerminalError):
+                archive_id = self._at_hand.new_before(archive_id)
+            raise self._refused(archive_id, fault) from error
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)

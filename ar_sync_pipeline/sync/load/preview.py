@@ -7,16 +7,17 @@ from enum import StrEnum
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock, read_allowed, read_ledger
+from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
-from ar_sync_pipeline.sync.load.admit import describe_receiver, examine
 from ar_sync_pipeline.sync.load.delete_guard import suspicious
+from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
 
@@ -69,16 +70,18 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
         LoadInProgressError: a load is working.
     """
     archive = _archive_at(path)
-    name, warnings = archive.name.applied, list[str]()
+    name = archive.name.applied
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="plan") as connection:
         claim_ledger(connection, catalog.name)
         try:
-            receiver = describe_receiver(connection, settings, catalog, clock())
-            examine(archive.path, settings, receiver, warnings)
             with load_lock(connection):
+                receiver = describe_receiver(connection, settings, catalog, clock())
+                with open_archive(archive.path) as reader:
+                    warnings = examine(reader, receiver)
+                    reader.read_to_the_end()
                 at_hand = plan_for(
-                    settings.remote_bkp_fldr, [archive], read_ledger(connection), clock()
+                    settings.remote_bkp_fldr, [archive], receiver, {name: reader.manifest_sha256}
                 )
                 decided = _decided(at_hand)
                 if decided is not None:
@@ -89,7 +92,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
         except (ParkedError, TerminalError) as error:
             return _refused(name, error)
         kept = suspicious(outcome.deletions, settings.delete_guard)
-        if kept and name not in read_allowed(connection):
+        if kept and name not in receiver.allowed:
             reason = f"{'; '.join(map(str, kept))}: run `ar-sync allow {name}` to let it through."
             return Preview(name, Verdict.GUARDED, reason, outcome.loaded, tuple(warnings))
         return Preview(name, Verdict.APPLIED, "", outcome.loaded, tuple(warnings))

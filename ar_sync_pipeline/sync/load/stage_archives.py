@@ -92,6 +92,7 @@ class ArchiveStager:
             SchemaError: a member does not hold rows of its table.
         """
         with open_archive(self._at_hand.path(archive_id)) as reader:
+            reader.check_manifest(self._at_hand.manifest_sha256[archive_id])
             manifest = reader.manifest
             archive = StagedArchive(manifest, manifest.digest_probe == self._probe)
             for target in self._in_order(manifest):
@@ -105,9 +106,8 @@ class ArchiveStager:
         return archive
 
     def _in_order(self, manifest: Manifest) -> list[TargetTable]:
-        shipped = {table.name: table for table in manifest.tables}
         targets = target_tables(self._catalog, self._tables, manifest.tables)
-        return [targets[name] for name in parents_first(self._tables) if name in shipped]
+        return [targets[name] for name in parents_first(self._tables) if name in targets]
 
     def _prepare(self, number: int, archive: StagedArchive, target: TargetTable) -> StagedTable:
         table = next(table for table in archive.manifest.tables if table.name == target.name)

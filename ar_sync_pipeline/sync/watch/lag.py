@@ -6,6 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+
+_CLOCK_WAS_WRONG = (
+    "the clock of the sender or that of the receiver is wrong now or was when this data was sent;"
+    " set both, and see the runbook, 'A clock was wrong'"
+)
+
+_LOST = (
+    "an archive was lost on the way; the sender's next partial, or the next complete, carries what"
+    " it held"
+)
+_RESTORED = (
+    "the sender's database was restored, failed over or replaced; the next complete carries its"
+    " whole state"
+)
+
 
 @dataclass(frozen=True)
 class Lag:
@@ -15,16 +31,23 @@ class Lag:
         data_until: the receiver holds the sender's data of this instant; None without a complete.
         minutes_behind: from then to now; None without a complete.
         because: the reason in words.
+        ahead: the data is dated in the future, so that nothing can be said of its age.
     """
 
     data_until: datetime | None
     minutes_behind: float | None
     because: str
+    ahead: bool = False
 
     def __str__(self) -> str:
         """The whole as a sentence."""
         if self.data_until is None:
             return f"The receiver holds no data yet, because {self.because}."
+        if self.ahead:
+            return (
+                f"The receiver shows data until {self.data_until:%Y-%m-%d %H:%M:%S} UTC,"
+                f" which is in the future, because {self.because}."
+            )
         return (
             f"The receiver shows data until {self.data_until:%Y-%m-%d %H:%M:%S} UTC,"
             f" {self.minutes_behind:.0f} min behind, because {self.because}."
@@ -37,11 +60,13 @@ class Backlog:
 
     Attributes:
         holes: stretches that are known to be missing.
+        new_history: behind one of them, the sender's database had been restored or replaced.
         waiting: archives in the spool that no load has looked at.
         parked: of each parked archive, which and why.
     """
 
     holes: int = 0
+    new_history: bool = False
     waiting: int = 0
     parked: Sequence[str] = ()
 
@@ -56,7 +81,9 @@ def explain_lag(
     """
     age = None if data_until is None else now - data_until
     minutes = None if age is None else age.total_seconds() / 60
-    return Lag(data_until, minutes, _reason(age, interval, backlog))
+    ahead = age is not None and age < -CLOCK_TOLERANCE
+    because = _CLOCK_WAS_WRONG if ahead else _reason(age, interval, backlog)
+    return Lag(data_until, minutes, because, ahead=ahead)
 
 
 def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
@@ -64,10 +91,7 @@ def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str
         first, *others = backlog.parked
         return first + (f" (and {len(others)} more)" if others else "")
     if backlog.holes:
-        return (
-            "an archive was lost on the way; the sender's next partial, or the next complete,"
-            " carries what it held"
-        )
+        return _RESTORED if backlog.new_history else _LOST
     if backlog.waiting:
         wait = "archive waits" if backlog.waiting == 1 else "archives wait"
         return f"{backlog.waiting} {wait} for the next load"

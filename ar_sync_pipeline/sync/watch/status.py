@@ -85,6 +85,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         timedelta(minutes=settings.partial_interval),
         Backlog(
             holes=len(chain.holes) if chain else 0,
+            new_history=any(hole.new_history for hole in chain.holes) if chain else False,
             waiting=len(waiting),
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
         ),

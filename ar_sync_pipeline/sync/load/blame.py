@@ -1,0 +1,52 @@
+"""Whose fault a failure is: that of the archive which was being worked on, or not.
+
+The rule is the other way round than usual. Whatever is raised while an archive is worked on is
+its fault, so that no kind of bad archive, however odd, can stop the others. Left out is only what
+would stop every archive: the connection, the database server, the spool, the disk.
+"""
+
+from __future__ import annotations
+
+import errno
+
+import psycopg
+
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TransientError
+from ar_sync_pipeline.merge.errors import refusal
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
+from ar_sync_pipeline.spool.errors import SpoolAccessError, SpoolLayoutError, SpoolMissingError
+from ar_sync_pipeline.sync.errors import ArchiveRefusedError
+
+_OF_THE_SPOOL = (SpoolAccessError, SpoolLayoutError, SpoolMissingError)
+_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTCONN})
+
+
+class UnexpectedFailureError(ParkedError):
+    """Working on an archive failed in a way that nobody has foreseen."""
+
+    def __init__(self, error: Exception) -> None:
+        what = type(error).__name__ + (f", {printable(str(error))}" if str(error) else "")
+        super().__init__(
+            f"working on the archive failed ({what})",
+            remedy="report this with the log of the run; the archive is tried again by itself",
+        )
+
+
+def fault_of_archive(error: Exception, connection: Connection | None) -> ArSyncError | None:
+    """What is to be said of an archive; None if the failure is not its fault.
+
+    Args:
+        error: raised while the archive was worked on.
+        connection: the database's, where one was used.
+    """
+    if isinstance(error, (TransientError, ArchiveRefusedError, *_OF_THE_SPOOL)):
+        return None
+    if isinstance(error, ArSyncError):
+        return error
+    if isinstance(error, psycopg.Error):
+        of_server = connection is None or is_of_the_server(error, connection)
+        return None if of_server else refusal(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return None
+    return UnexpectedFailureError(error)

@@ -1,0 +1,178 @@
+"""What an archive is held against, each time its file is opened: on admission and in the load.
+
+Between the two anything may have happened to the file, to the receiver's tables and to the ledger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
+from ar_sync_pipeline.archive.reader import ArchiveReader
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.gate import (
+    missing_migrations,
+    missing_rights,
+    schema_mismatches,
+)
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    read_allowed,
+    read_ledger,
+    read_sender,
+)
+from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.type_facts import read_types
+from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.spool.states import SpooledArchive
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+from ar_sync_pipeline.sync.load.dates import check_date
+from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.old_system.old_archives import check_old_system
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """What archives are held against.
+
+    Attributes:
+        sender: whose archives are loaded; None before the first load.
+        sender_name: by which the operator wants the sender to be known; empty: by its database.
+        ledger: as it was when this was read.
+        allowed: names of archives that an operator has let through the delete guard.
+    """
+
+    catalog: Catalog
+    tables: dict[str, TableFacts]
+    types: tuple[TypeDefinition, ...]
+    migrations: tuple[str, ...]
+    sender: SenderIdentity | None
+    sender_name: str
+    ignores_drift: bool
+    ledger: Sequence[AppliedArchive]
+    allowed: frozenset[str]
+    now: datetime
+    takes_old: bool
+    signing_key: bytes | None
+
+    def waits_for_a_person(self, archive: SpooledArchive) -> bool:
+        """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
+        overtaken = any(
+            line.kind is ArchiveKind.COMPLETE
+            and not line.superseded
+            and line.snapshot_at > archive.name.snapshot_at
+            for line in self.ledger
+        )
+        return kept_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
+
+
+def describe_receiver(
+    connection: Connection, settings: ReceiverSettings, catalog: Catalog, now: datetime
+) -> Receiver:
+    """What of this receiver decides whether an archive may be loaded."""
+    tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    key = settings.signing_key
+    return Receiver(
+        catalog,
+        tables,
+        read_types(connection, tables),
+        read_migrations(connection, catalog.schema_name, catalog.django_app),
+        read_sender(connection),
+        settings.sender_name,
+        settings.schema_drift is SchemaDrift.IGNORE,
+        read_ledger(connection),
+        read_allowed(connection),
+        now,
+        settings.old_archives is OldArchives.ACCEPT,
+        key.get_secret_value().encode() if key else None,
+    )
+
+
+def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
+    """Hold an open archive against the receiver.
+
+    Returns:
+        What an operator should know of an archive that may be loaded.
+
+    Raises:
+        CorruptArchiveError: the signature is wrong, or another archive bears its name or id.
+        ForeignArchiveError: another sender made it.
+        ArchiveParkedError: it does not fit the receiver's schema yet.
+        FutureArchiveError: it is dated in the future.
+    """
+    if receiver.signing_key is not None:
+        reader.check_signature(receiver.signing_key)
+    manifest = reader.manifest
+    _check_identity(manifest, receiver)
+    _check_applied(reader, receiver.ledger)
+    check_date(manifest, receiver.ledger, receiver.now)
+    return check_schema(manifest, receiver)
+
+
+def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:
+    """Refuse an archive that bears an applied one's name or id and is not that one."""
+    manifest = reader.manifest
+    for line in ledger:
+        same = (line.archive_id == manifest.archive_id, line.name == manifest.name.applied)
+        if not any(same):
+            continue
+        if not all(same) or line.manifest_sha256 not in (None, reader.manifest_sha256):
+            raise CorruptArchiveError(
+                "another archive of this name or id was applied before",
+                archive=reader.path.name,
+                remedy="find out who put it there; an archive is never made twice",
+            )
+
+
+def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
+    sender = manifest.sender
+    if comes_from_old_system(manifest):
+        check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
+        return
+    if receiver.sender_name:
+        known = sender.name == receiver.sender_name
+    else:
+        # The first archive of the new sender takes over from the old system.
+        known = receiver.sender in (None, OLD_SYSTEM, sender)
+    if not known:
+        raise ForeignArchiveError(
+            f"{manifest.name.applied} comes from another sender"
+            f" (cluster {sender.system_identifier}, database {sender.database},"
+            f" name {sender.name or 'not set'})",
+            remedy="if the sender really moved, give both sides the same AR_SYNC_SENDER_NAME",
+        )
+
+
+def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
+    """Hold an archive's tables against the receiver's, and against what its role may do.
+
+    Returns:
+        Mismatches that the operator chose to ignore.
+
+    Raises:
+        ArchiveParkedError: it does not fit.
+    """
+    mismatches = missing_migrations(manifest, receiver.migrations)
+    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
+    if mismatches and not receiver.ignores_drift:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
+            remedy="migrate the receiver; the archive is then loaded by itself",
+        )
+    lacking = missing_rights(manifest, receiver.tables)
+    if lacking:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} waits for rights of the receiver's role"
+            f" ({'; '.join(lacking)})",
+            remedy="run deploy/sql/receiver_role.sql at the receiver's database, with `schema`,"
+            " `tables` and `exclude` of the catalog as its variables; the archive is then loaded by"
+            " itself",
+        )
+    return mismatches
