@@ -103,7 +103,7 @@ class Watermark(_Strict):
     system_identifier: str
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
-    lsn: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    lsn: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     traces: Annotated[
         str | None, StringConstraints(pattern=r"^[0-9]+[ca](,[0-9]+[ca])*$", max_length=1000)
     ] = None

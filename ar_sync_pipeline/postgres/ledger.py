@@ -124,12 +124,7 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
     """Every line, oldest snapshot first."""
     with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
         rows = cursor.execute(
-            "SELECT archive_id, name, kind, snapshot_at, covers_from, window_start,"
-            " window_end, superseded, applied_at, watermark ->> 'system_identifier' AS"
-            " system_identifier, (watermark ->> 'timeline')::bigint AS timeline,"
-            " split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,"
-            " (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history"
-            " FROM ar_sync.applied_archive ORDER BY snapshot_at, name"
+            f"SELECT {_LINE} FROM ar_sync.applied_archive ORDER BY snapshot_at, name".encode()
         ).fetchall()
     return [_typed(row) for row in rows]
 
@@ -278,7 +273,16 @@ COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';
 """
 
-_RECORD = """
+# What is recorded must be readable; a line that was not would stop every load.
+_LINE = """
+    archive_id, name, kind, snapshot_at, covers_from, window_start, window_end, superseded,
+    applied_at, watermark ->> 'system_identifier' AS system_identifier,
+    (watermark ->> 'timeline')::bigint AS timeline,
+    split_part(watermark ->> 'snapshot', ':', 2)::bigint AS xmax,
+    (watermark ->> 'lsn')::numeric::bigint AS lsn, manifest_sha256, history
+"""
+_RECORD = (
+    """
 INSERT INTO ar_sync.applied_archive VALUES (
     %(archive_id)s, %(name)s, %(kind)s, %(snapshot_at)s, %(window_start)s, %(window_end)s,
     %(covers_from)s, %(watermark)s, %(sender)s, %(superseded)s, %(applied_at)s, %(plan)s,
@@ -286,4 +290,6 @@ INSERT INTO ar_sync.applied_archive VALUES (
 ON CONFLICT (archive_id) DO UPDATE SET
     superseded = excluded.superseded, applied_at = excluded.applied_at, plan = excluded.plan,
     manifest_sha256 = excluded.manifest_sha256
-"""
+RETURNING """
+    + _LINE
+)

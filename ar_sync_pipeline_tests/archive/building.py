@@ -10,6 +10,7 @@ from uuid import UUID
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import (
     Column,
+    KeyRange,
     Manifest,
     MediaEntry,
     SenderIdentity,
@@ -43,7 +44,8 @@ def make_source(
         for index, raw in enumerate(chunks):
             with ChunkWriter(folder, table, index) as writer:
                 writer.write(raw)
-                written.append(writer.finish(row_count=1, digest="0", key_range=None))
+                keys = KeyRange(low=index, high=index + 1) if len(chunks) > 1 else None
+                written.append(writer.finish(row_count=1, digest="0", key_range=keys))
             members[writer.member] = writer.path
         table_manifests.append(make_table(table, chunks=tuple(written), row_count=len(written)))
     entries = []
@@ -82,15 +84,23 @@ def make_manifest(**fields: Any) -> Manifest:
         "kind": ArchiveKind.COMPLETE,
         "sender": SenderIdentity(system_identifier="7", database="transapp", name="sender"),
         "product_version": "0.1.0",
-        "watermark": Watermark(
-            snapshot_at=SNAPSHOT_AT, snapshot="10:20:", system_identifier="7", timeline=1
-        ),
         "snapshot_at": SNAPSHOT_AT,
         "digest_probe": "1",
         "tables": (),
         "schema_fingerprint": "f",
     }
-    return Manifest(**(defaults | fields))
+    said = defaults | fields
+    said.setdefault(
+        "watermark",
+        Watermark(
+            archive_id=said["archive_id"],
+            snapshot_at=said["snapshot_at"],
+            snapshot="10:20:",
+            system_identifier="7",
+            timeline=1,
+        ),
+    )
+    return Manifest(**said)
 
 
 def write_archive(folder: Path, source: ArchiveSource) -> Path:

@@ -6,6 +6,7 @@ look: such a run would count as started until its longest time is over, and hold
 its pool. Run monitoring asks this launcher instead.
 """
 
+import time
 from typing import Any, Self
 
 from dagster._core.errors import DagsterUserCodeUnreachableError
@@ -16,6 +17,8 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import ConfigurableClassData, deserialize_value
 
 _ANSWER_WITHIN_SECONDS = 10
+_ENDS_WITHIN_SECONDS = 20
+_POLL_SECONDS = 0.5
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
@@ -26,6 +29,21 @@ class WatchedRunLauncher(DefaultRunLauncher):
         """Made by Dagster; there is nothing to configure."""
         del config_value
         return cls(inst_data=inst_data)
+
+    def terminate(self, run_id: str) -> bool:
+        """End a run, and wait a little until its worker has said its last word.
+
+        Run monitoring notes the failure of a run that took too long when this returns. A worker
+        that reported itself canceled after that would take it back, and with it the retry.
+        """
+        is_ending: bool = super().terminate(run_id)  # type: ignore[no-untyped-call]
+        deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+        while is_ending and time.monotonic() < deadline:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None or run.is_finished:
+                break
+            time.sleep(_POLL_SECONDS)
+        return is_ending
 
     @property
     def supports_check_run_worker_health(self) -> bool:
