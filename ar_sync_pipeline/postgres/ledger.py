@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -124,7 +125,9 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
     """Every line, oldest snapshot first."""
     with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
         rows = cursor.execute(
-            f"SELECT {_LINE} FROM ar_sync.applied_archive ORDER BY snapshot_at, name".encode()
+            sql.SQL("SELECT {} FROM ar_sync.applied_archive ORDER BY snapshot_at, name").format(
+                sql.SQL(_LINE)
+            )
         ).fetchall()
     return [_typed(row) for row in rows]
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 
 import pytest
 
+from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.spool.position import read_position
 from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.watch.status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
 
 TABLE = "CREATE TABLE t_a (id integer PRIMARY KEY, v integer, changed timestamptz)"
@@ -25,6 +28,7 @@ ROWS = "SELECT id, v FROM t_a ORDER BY id"
 CATALOG = Catalog.model_validate(
     {"name": "restored", "tables": ["t_*"], "table": {"t_a": {"changed_at": "changed"}}}
 )
+HOUR = timedelta(hours=1)
 DAY_AGO = f"now() - interval '{timedelta(days=1).total_seconds()} s'"
 
 
@@ -120,6 +124,57 @@ def test_gap_is_told_and_the_complete_repairs(
     assert report.chain.holes == ()
     assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
     assert list_parked(sites.spool) == []
+
+
+def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come(
+    restored: Restored,
+) -> None:
+    """Its ids and positions are lower than those of the archives before, for a long time."""
+    sites = restored.sites
+    since = watermark_of(sites.complete())
+    sites.load()
+    restored.copy()
+    restored.transactions(first=98, count=200, value=1)
+    sites.clock = lambda: datetime.now(UTC) - HOUR
+    sites.partial(recent_window(), since=since)
+    assert len(sites.load().loaded) == 1
+    restored.restore()
+    sites.clock = lambda: datetime.now(UTC)
+    restored.transactions(first=95, count=2, value=2)
+    complete = sites.complete(since=position_of(sites))
+    assert len(sites.load().loaded) == 1
+    for value in (3, 4):
+        restored.transactions(first=96, count=2, value=value)
+        partial = sites.partial(recent_window(), since=position_of(sites))
+        assert [a.manifest.name.waiting for a in sites.load().loaded] == [partial.name]
+        assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
+    assert not complete.exists()
+
+
+def position_of(sites: TwoSites) -> Watermark:
+    position = read_position(sites.spool)
+    assert position is not None
+    assert position.watermark is not None
+    return position.watermark
+
+
+def test_operator_is_told_that_the_sender_was_restored(restored: Restored) -> None:
+    sites = restored.sites
+    sites.complete()
+    sites.load()
+    restored.copy()
+    restored.transactions(first=98, count=20, value=1)
+    sites.partial(recent_window(), since=position_of(sites))
+    sites.load()
+    restored.restore()
+    sites.partial(recent_window(), since=position_of(sites))
+    sites.load()
+    said = str(receiver_status(sites.settings, datetime.now(UTC)).lag)
+    assert "the sender's database was restored, failed over or replaced" in said
+    sites.complete(since=position_of(sites))
+    sites.load()
+    said = str(receiver_status(sites.settings, datetime.now(UTC)).lag)
+    assert "all is well" in said
 
 
 def test_lost_history_that_arrives_late_takes_nobody_back_after_the_complete(

@@ -16,7 +16,8 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, watermark_of
+from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, watermark_of
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 DAY = timedelta(days=1)
@@ -172,6 +173,37 @@ def test_first_complete_was_dated_ahead(clocks: WrongClocks) -> None:
     assert clocks.parked() == []
     assert clocks.load(2 * DAY) == []
     assert equal(clocks.sites)
+
+
+def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClocks) -> None:
+    """Neither starts from a point that is known; the log's position tells which came first."""
+    wrong = clocks.complete(HOUR)
+    clocks.sites.at_sender(CHANGE, DELETION)
+    right = clocks.complete(timedelta(0))
+    assert wrong.name > right.name
+    assert clocks.load(2 * HOUR) == [right.name]
+    assert equal(clocks.sites)
+
+
+def test_data_from_the_future_is_no_good_state(clocks: WrongClocks) -> None:
+    """Loaded while the receiver's clock was ahead as well; then that was set right."""
+    clocks.complete(DAY)
+    clocks.load(DAY)
+    lag = receiver_status(clocks.sites.settings, datetime_now()).lag
+    assert lag.ahead
+    assert "in the future, because the clock of the sender or that of the receiver" in str(lag)
+    assert "all is well" not in str(lag)
+
+
+def test_window_in_the_future_waits_as_well(clocks: WrongClocks, tmp_path: Path) -> None:
+    clocks.complete(timedelta(0))
+    clocks.load()
+    partial = clocks.partial(timedelta(0), clocks.position())
+    ahead = Window(start=datetime_now() + HOUR, end=datetime_now() + 2 * HOUR)
+    remake(partial, tmp_path / "remade", window=ahead)
+    assert clocks.load() == []
+    assert clocks.parked() == [partial.name]
+    assert clocks.load(2 * HOUR) == [partial.name]
 
 
 def datetime_now() -> datetime:
