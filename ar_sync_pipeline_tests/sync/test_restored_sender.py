@@ -131,11 +131,11 @@ def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come
 ) -> None:
     """Its ids and positions are lower than those of the archives before, for a long time."""
     sites = restored.sites
+    sites.clock = lambda: datetime.now(UTC) - HOUR
     since = watermark_of(sites.complete())
     sites.load()
     restored.copy()
     restored.transactions(first=98, count=200, value=1)
-    sites.clock = lambda: datetime.now(UTC) - HOUR
     sites.partial(recent_window(), since=since)
     assert len(sites.load().loaded) == 1
     restored.restore()
