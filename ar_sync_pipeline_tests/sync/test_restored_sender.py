@@ -14,7 +14,7 @@ from shutil import rmtree
 
 import pytest
 
-from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
@@ -136,7 +136,8 @@ def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come
     sites.load()
     restored.copy()
     restored.transactions(first=98, count=200, value=1)
-    sites.partial(recent_window(), since=since)
+    window = Window(start=sites.clock() - HOUR, end=sites.clock())
+    sites.partial(window, since=since)
     assert len(sites.load().loaded) == 1
     restored.restore()
     sites.clock = lambda: datetime.now(UTC)
