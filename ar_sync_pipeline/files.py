@@ -74,6 +74,15 @@ class HeldFolder:
         """Let go of it, without a block."""
         os.close(self.fd)
 
+    @property
+    def path_by_descriptor(self) -> Path:
+        """A path that leads to this very folder, for code that knows paths only (proc(5)).
+
+        Where there is no ``/proc`` it is the ordinary one.
+        """
+        by_descriptor = Path(f"/proc/self/fd/{self.fd}")
+        return by_descriptor if by_descriptor.exists() else self.path
+
     def facts(self, name: str) -> os.stat_result | None:
         """What is under a name, a link itself and not what it leads to; None: nothing."""
         try:

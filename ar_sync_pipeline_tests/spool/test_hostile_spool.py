@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.timeout(30)
 
 NAME = ArchiveName(ArchiveKind.PARTIAL, NOON)
+WAITING, PARKED = SpoolState.WAITING, SpoolState.PARKED
 OLD = NOON + timedelta(days=400)
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")
@@ -77,7 +78,10 @@ def archive_in(spool: Path, state: SpoolState) -> SpooledArchive:
 def fill(spool: Path) -> None:
     """One of everything that a folder may hold, so that each step has something to do."""
     for state in SpoolState:
-        archive_in(spool, state).path.write_bytes(b"archive")
+        path = archive_in(spool, state).path
+        path.write_bytes(b"archive")
+        if os.geteuid() == 0 and state in {WAITING, PARKED}:
+            os.chown(path, 65534, 65534)  # as published by another account, hence copied
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
     write_receipt(spool, RECEIPT)
@@ -86,7 +90,6 @@ def fill(spool: Path) -> None:
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
 
-WAITING, PARKED = SpoolState.WAITING, SpoolState.PARKED
 STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "list waiting": ("partial", list_waiting),
     "list applied": ("partial", list_applied),

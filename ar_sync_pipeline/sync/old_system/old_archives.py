@@ -30,7 +30,6 @@ from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.old_archives import list_old_candidates, written_within
@@ -197,8 +196,8 @@ class OldArchiveIntake:
 
     def _convert(self, archive: SpooledArchive, name: OldArchiveName) -> tuple[str, ...]:
         # Not in .incoming, which the sender may write to.
-        scratch = self._spool / PARKED
-        with access_to(scratch):
+        with open_folder(self._spool, PARKED) as parked:
+            scratch = parked.path_by_descriptor
             clean_scratch(scratch, self.clock())
             build = open_build(scratch, f"{name.kind}_{name.stamp}")
             try:
