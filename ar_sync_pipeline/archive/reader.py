@@ -8,12 +8,10 @@ sha256 while it streams. Memory is bounded by the manifest's limit, whatever the
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import hmac
 import io
 import os
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,7 +24,7 @@ from ar_sync_pipeline.archive.errors import (
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest, signature_of
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.names import ArchiveName
-from ar_sync_pipeline.archive.sparse import is_mostly_holes
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.tar_layout import (
     END_OF_ARCHIVE,
     MANIFEST_HEADER_BYTES,
@@ -35,7 +33,6 @@ from ar_sync_pipeline.archive.tar_layout import (
     padding_bytes,
     read_manifest_header,
 )
-from ar_sync_pipeline.files import HeldFolder, open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -295,39 +292,4 @@ class _ArchiveBytes:
             archive=self.path.name,
             member=member,
             offset=self._file.tell(),
-        )
-
-
-def open_regular_file(path: Path) -> io.BufferedReader:
-    """Open a file that anybody may have put there, unless it is a link, a pipe or a device.
-
-    The folder of the file is not opened through a link, either; links before it are followed.
-
-    Raises:
-        UnreadableArchiveError: the file cannot be opened, or a link is in the folder's place.
-        CorruptArchiveError: it is not a regular file, or almost nothing of it was ever written.
-    """
-    try:
-        with HeldFolder.open(path.parent) as folder:
-            fd = open_file(folder.fd, path.name)
-    except OSError as error:
-        if error.errno == errno.ELOOP and path.is_symlink():
-            raise CorruptArchiveError("it is a symbolic link", archive=path.name) from error
-        raise UnreadableArchiveError(path, error) from error
-    try:
-        _check_content(fd, path)
-    except BaseException:
-        os.close(fd)
-        raise
-    return io.BufferedReader(io.FileIO(fd, "rb"), buffer_size=_PIECE_BYTES)
-
-
-def _check_content(fd: int, path: Path) -> None:
-    facts = os.fstat(fd)
-    if not stat.S_ISREG(facts.st_mode):
-        raise CorruptArchiveError("it is not a regular file", archive=path.name)
-    if is_mostly_holes(fd, facts.st_size):
-        raise CorruptArchiveError(
-            f"most of its {facts.st_size} bytes were never written (it is a sparse file)",
-            archive=path.name,
         )
