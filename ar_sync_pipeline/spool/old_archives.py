@@ -7,7 +7,7 @@ its applied name and is what the converted archive beside it was made from.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind
@@ -62,7 +62,7 @@ def written_within(path: Path, span: timedelta, now: datetime) -> bool:
         facts = folder.file_facts(path.name)
     if facts is None:  # renamed by a load meanwhile
         return False
-    return timedelta() <= now - datetime.fromtimestamp(facts.st_mtime, UTC) < span
+    return 0 <= now.timestamp() - facts.st_mtime < span.total_seconds()
 
 
 def _in_folder(

@@ -17,6 +17,7 @@ between commit and rename is healed by the next one, which finds every step here
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import stat
 from dataclasses import dataclass, replace
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.errors import ArSyncError
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 
 
@@ -246,18 +248,26 @@ def _move(spool: Path, source: Path, target: Path) -> None:
             return
         with access_to(target):
             moved, there = left.file_facts(source.name), right.facts(target.name)
-            if moved is not None and there is not None:
-                regular = stat.S_ISREG(there.st_mode)
-                if not regular or there.st_size != moved.st_size:
-                    written_at = datetime.fromtimestamp(there.st_mtime, UTC)
-                    _set_aside(spool, right, target.name, written_at)
-            if moved is None and there is None:
-                raise ArchiveGoneError(source)
-            if moved is not None:
-                _rename(left, source.name, right, target.name)
+            if moved is None:
+                if right.file_facts(target.name) is None:
+                    raise ArchiveGoneError(source)
+                return
+            if there is not None and os.path.samestat(moved, there):
+                # Of two names of one file rename(2) takes neither away.
+                left.remove(source.name)
+                return
+            if there is not None and not _may_be_the_same(moved, there):
+                _set_aside(spool, right, target.name, there)
+            _rename(left, source.name, right, target.name)
 
 
-def _set_aside(spool: Path, folder: HeldFolder, name: str, written_at: datetime) -> None:
+def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return stat.S_ISREG(other.st_mode) and one.st_size == other.st_size
+
+
+def _set_aside(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
+    # Whoever wrote the file may have set a time that no calendar has.
+    written_at = datetime.fromtimestamp(min(max(facts.st_mtime, 0), _LATEST), UTC)
     error = TerminalError(
         f"another file named {name} with a different size took its place",
         remedy="compare the two; a snapshot has one archive only",

@@ -401,6 +401,19 @@ def test_what_has_the_name_of_an_applied_archive_is_kept_aside(
     assert os.path.lexists(spool / "quarantine" / NAME.applied)
 
 
+@pytest.mark.parametrize("modified_at", [-(2**40), 2**40])
+def test_time_of_a_file_may_be_one_that_no_calendar_has(
+    spool: Path, put: PutArchive, modified_at: int
+) -> None:
+    in_the_way = put(applied=True, content=b"another size")
+    os.utime(in_the_way, (modified_at, modified_at))
+    put()
+    (archive,) = list_waiting(spool)
+    assert not written_within(in_the_way, timedelta(hours=1), NOON)
+    assert mark_applied(spool, archive).path.read_bytes() == b"archive"
+    assert (spool / "quarantine" / NAME.applied).read_bytes() == b"another size"
+
+
 def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside: Path) -> None:
     """Every write is a new file and a rename, so the other name keeps its bytes."""
     target = outside / "receipts" / receipt_filename(NAME)
@@ -419,6 +432,22 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
     write_position(spool, POSITION)
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
+
+
+def test_two_names_of_one_file_become_the_one_that_is_due(spool: Path, put: PutArchive) -> None:
+    os.link(put(), spool / "partial" / NAME.applied)
+    (archive,) = list_waiting(spool)
+    assert mark_applied(spool, archive).path.stat().st_nlink == 1
+    assert list_waiting(spool) == []
+
+
+@pytest.mark.parametrize("put_there", [link_to_a_file, empty_pipe, a_folder])
+def test_something_else_under_the_applied_name_is_not_an_archive_that_was_applied(
+    spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
+) -> None:
+    put_there(spool / "partial" / NAME.applied, outside)
+    with pytest.raises(ArSyncError, match="vanished from"):
+        mark_applied(spool, archive_in(spool, WAITING))
 
 
 def test_hard_link_as_an_archive_is_renamed_and_deleted_by_its_name_only(
