@@ -292,7 +292,10 @@ class SenderSettings(_Settings):
     ] = ("*.jpeg",)
     tmp_bkp_fldr: Annotated[
         _WritableFolder,
-        Variable("Scratch folder in which archives are built.", "/var/tmp/ar_sync"),  # noqa: S108  an example for people
+        Variable(
+            "Scratch folder in which archives are built; only this account may write to it.",
+            "/var/lib/ar_sync/scratch",
+        ),
     ]
     acknowledge_within: Annotated[
         int,

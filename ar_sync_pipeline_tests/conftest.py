@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 pytest_plugins = [
@@ -18,6 +20,11 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.situations.fix_situations",
     "ar_sync_pipeline_tests.sync.fix_media_sender",
 ]
+
+
+def pytest_configure() -> None:
+    """Folders that tests make are as on a server, whatever the shell's umask is."""
+    os.umask(0o022)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# strptime() imports it when it is called first, and Python may be in a folder of root's alone.
+importlib.import_module("_strptime")
 _VERSION_3 = 0x20080522
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +44,21 @@ def permissions_count() -> Iterator[None]:
     finally:
         data[0].effective = before
         _call("capset", header, data)
+
+
+@contextmanager
+def acting_as(user: str, *, also_in: int) -> Iterator[None]:
+    """Be another account, and in one more group; only root can."""
+    account, groups = pwd.getpwnam(user), os.getgroups()
+    os.setgroups([also_in])
+    os.setegid(account.pw_gid)
+    os.seteuid(account.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 def _call(name: str, header: _Header, data: ctypes.Array[_Data]) -> None:

@@ -8,12 +8,10 @@ sha256 while it streams. Memory is bounded by the manifest's limit, whatever the
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import hmac
 import io
 import os
-import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,6 +25,7 @@ from ar_sync_pipeline.archive.errors import (
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest, signature_of
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.tar_layout import (
     END_OF_ARCHIVE,
     MANIFEST_HEADER_BYTES,
@@ -326,24 +325,3 @@ class _ArchiveBytes:
             member=member,
             offset=self._file.tell(),
         )
-
-
-def open_regular_file(path: Path) -> io.BufferedReader:
-    """Open a file that anybody may have put there, unless it is a link, a pipe or a device.
-
-    Raises:
-        UnreadableArchiveError: the file cannot be opened.
-        CorruptArchiveError: it is not a regular file.
-    """
-    # O_NONBLOCK: opening a named pipe must not wait for a writer; for files it does nothing.
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise CorruptArchiveError("it is a symbolic link", archive=path.name) from error
-        raise UnreadableArchiveError(path, error) from error
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise CorruptArchiveError("it is not a regular file", archive=path.name)
-    return io.BufferedReader(io.FileIO(fd, "rb"), buffer_size=_PIECE_BYTES)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.archive.manifest import Manifest
     from ar_sync_pipeline.errors import ArSyncError
 
-_archive_argument = click.argument("archive", type=click.Path(path_type=Path))
+_archive_argument = archive_argument()
 
 
 @click.command()

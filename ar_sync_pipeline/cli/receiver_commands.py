@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("archive", type=click.Path(path_type=Path))
+@archive_argument()
 @json_option
 def plan(archive: Path, as_json: bool) -> None:
     """Show what loading ARCHIVE would do, without doing it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -109,14 +111,17 @@ def two_servers(folder: Path, *, interval_minutes: int) -> Iterator[TwoServers]:
     A folder that an earlier demo left is cleared first; any other that is not empty is refused.
 
     Raises:
-        FileExistsError: the folder holds something that no demo made.
+        FileExistsError: the folder holds something that no demo made, or is another account's.
     """
     _clear(folder)
     for name in ("sender/media", "sender/tmp", "receiver/media", "receiver/sftp/spool"):
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(mode=0o700, parents=True)
     (folder / "dagster_home").mkdir()
     with ExitStack() as running:
-        postgres = running.enter_context(EmbeddedPostgres(folder / "postgres"))
+        # A password that only this process and what it starts know: everybody on the machine can
+        # reach the port.
+        password = secrets.token_urlsafe()
+        postgres = running.enter_context(EmbeddedPostgres(folder / "postgres", password=password))
         keys = folder / "keys"
         root = folder / "receiver" / "sftp"
         sftp = running.enter_context(LoopbackSftpServer(root, keys))
@@ -144,6 +149,8 @@ def _fill(servers: TwoServers) -> None:
 
 def _clear(folder: Path) -> None:
     if folder.exists():
+        if folder.stat().st_uid != os.geteuid():
+            raise FileExistsError(f"{folder} belongs to another account; name another folder")
         if not (folder / _MARKER).is_file() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} holds something that no demo made; name another one")
         EmbeddedPostgres(folder / "postgres").destroy()

@@ -7,21 +7,18 @@ The folder itself is the operator's setting and may be a link.
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.member_names import name_problem
+from ar_sync_pipeline.files import HeldFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 TEMPORARY_PREFIX = ".ar-sync-"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-# O_NONBLOCK: opening a named pipe must not wait for its other end.
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def media_name_problem(name: str) -> str | None:
@@ -47,27 +44,14 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
         OSError: as from openat; ``ELOOP`` or ``ENOTDIR`` where a component is a link or a file.
     """
     *parents, last = PurePosixPath(name).parts
-    fd = os.open(folder, _FOLDER)
+    held = HeldFolder.open(folder, follow=True)
     try:
         for parent in parents:
             if create:
-                _make_folder(fd, parent)
-            child = os.open(parent, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
-            os.close(fd)
-            fd = child
-        yield fd, last
+                held.make_folder(parent)
+            child = held.subfolder(parent)
+            held.close()  # a path may have more folders than a process may hold descriptors
+            held = child
+        yield held.fd, last
     finally:
-        os.close(fd)
-
-
-def open_file(folder_fd: int, name: str) -> int:
-    """A descriptor for reading the file of this name in a folder; never through a link."""
-    return os.open(name, _FILE, dir_fd=folder_fd)
-
-
-def _make_folder(fd: int, name: str) -> None:
-    try:
-        os.mkdir(name, 0o755, dir_fd=fd)
-    except FileExistsError:
-        return
-    os.fsync(fd)
+        held.close()

@@ -18,10 +18,10 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
+from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.beneath import (
     TEMPORARY_PREFIX,
     media_name_problem,
-    open_file,
     open_parent,
 )
 from ar_sync_pipeline.media.errors import (

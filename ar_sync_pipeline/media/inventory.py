@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.beneath import (
     media_name_problem,
-    open_file,
     open_parent,
 )
 from ar_sync_pipeline.media.errors import (

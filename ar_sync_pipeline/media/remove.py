@@ -8,7 +8,8 @@ import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.media.beneath import media_name_problem, open_file, open_parent
+from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.media.beneath import media_name_problem, open_parent
 
 if TYPE_CHECKING:
     from pathlib import Path

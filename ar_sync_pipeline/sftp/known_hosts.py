@@ -25,6 +25,7 @@ DEFAULT_PORT = 22
 _REVOKED = "@revoked"
 _IGNORED_MARKERS = frozenset({"@cert-authority"})
 _HASHED = "|1|"
+_FIELD = re.compile(r"[^ \t]+")
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def load_known_hosts(path: Path) -> KnownHosts:
         KnownHostsError: if the file cannot be read, or a line is damaged (with its number).
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines() nor read_text(): other characters end a line for them, too, so a comment
+        # could hold a key that sshd(8) does not see.
+        lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
         raise KnownHostsError(
@@ -88,9 +91,9 @@ def load_known_hosts(path: Path) -> KnownHosts:
             " administrator, and let AR_SYNC_KNOWN_HOSTS name it",
         ) from error
     parsed = (
-        _parse_line(line.split(), f"{path}, line {number}")
+        _parse_line(fields, f"{path}, line {number}")
         for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith("#")
+        if (fields := _FIELD.findall(line.removesuffix("\r"))) and not fields[0].startswith("#")
     )
     return KnownHosts(tuple(entry for entry in parsed if entry is not None))
 

@@ -7,14 +7,13 @@ its applied name and is what the converted archive beside it was made from.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind
 from ar_sync_pipeline.archive.old_names import OldArchiveName
-from ar_sync_pipeline.spool.errors import access_to
-from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
-from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, regular_files
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, regular_files
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +58,11 @@ def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[Spoo
 
 def written_within(path: Path, span: timedelta, now: datetime) -> bool:
     """Whether somebody wrote to a file so lately; a time in the future tells nothing."""
-    with access_to(path):
-        try:
-            written_at = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        except FileNotFoundError:  # renamed by a load while we look
-            return False
-    return timedelta() <= now - written_at < span
+    with folder_of(path) as folder:
+        facts = folder.file_facts(path.name)
+    if facts is None:  # renamed by a load meanwhile
+        return False
+    return 0 <= now.timestamp() - facts.st_mtime < span.total_seconds()
 
 
 def _in_folder(
@@ -75,10 +73,7 @@ def _in_folder(
         name = OldArchiveName.read(plain, zone, kind)
         if name is None:
             continue
-        try:
-            size_bytes = entry.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:  # renamed by a load while we look
-            continue
         waiting = entry.name.startswith(WAITING_PREFIX)
         by_name = SpoolState.WAITING if waiting else SpoolState.APPLIED
-        yield SpooledArchive(name, spool / folder / entry.name, state or by_name, size_bytes)
+        path = spool / folder / entry.name
+        yield SpooledArchive(name, path, state or by_name, entry.facts.st_size)

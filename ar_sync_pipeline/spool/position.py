@@ -12,9 +12,8 @@ from typing import Annotated
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from ar_sync_pipeline.archive.manifest import Watermark
-from ar_sync_pipeline.spool.durable_files import write_atomically
-from ar_sync_pipeline.spool.errors import access_to
-from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
+from ar_sync_pipeline.spool.layout import RECEIPTS
+from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 POSITION_FILE = "position.json"
@@ -67,11 +66,7 @@ def write_position(spool: Path, position: Position, *, signing_key: bytes | None
         SpoolMissingError: the spool is not there.
         SpoolAccessError: the operating system refuses.
     """
-    require_spool(spool)
-    path = spool / RECEIPTS / POSITION_FILE
-    with access_to(path):
-        write_atomically(path, position.signed(signing_key).to_bytes())
-    return path
+    return write_small(spool, POSITION_FILE, position.signed(signing_key))
 
 
 def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position | None:
@@ -80,10 +75,5 @@ def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position 
     Raises:
         ReceiptError: the file is damaged or badly signed.
     """
-    path = spool / RECEIPTS / POSITION_FILE
-    with access_to(path):
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-    return parse_position(content, signing_key=signing_key)
+    content = read_small(spool, POSITION_FILE)
+    return None if content is None else parse_position(content, signing_key=signing_key)

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from ar_sync_pipeline.spool.durable_files import write_atomically
+from ar_sync_pipeline.spool.errors import access_to
+from ar_sync_pipeline.spool.layout import folder_of
+from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,9 +34,12 @@ class ReadFile(BaseModel):
     modified_ns: int
 
     @classmethod
-    def of(cls, path: Path) -> Self:
-        """What the file at ``path`` is now."""
-        facts = path.stat(follow_symlinks=False)
+    def of(cls, path: Path) -> Self | None:
+        """What an archive's file is now; None if it is no regular file by now."""
+        with folder_of(path) as folder:
+            facts = folder.file_facts(path.name)
+        if facts is None:
+            return None
         return cls(
             device=facts.st_dev,
             inode=facts.st_ino,
@@ -89,12 +94,25 @@ def write_reason(
         at=at,
         sound=sound or (earlier.sound if earlier else None),
     )
-    write_atomically(reason_path(archive), reason.model_dump_json(indent=2).encode() + b"\n")
+    with folder_of(archive) as folder, access_to(reason_path(archive)):
+        content = reason.model_dump_json(indent=2).encode() + b"\n"
+        folder.write(reason_path(archive).name, content)
 
 
 def read_reason(archive: Path) -> Reason | None:
-    """Why a file is parked or in quarantine; None if nobody wrote it down readably."""
-    try:
-        return Reason.model_validate_json(reason_path(archive).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    """Why a file is parked or in quarantine; None if nobody wrote it down readably.
+
+    What is no small regular file counts as unreadable and is never waited for.
+    """
+    with folder_of(archive) as folder:
+        try:
+            content = folder.read(reason_path(archive).name, MAX_BYTES)
+            return Reason.model_validate_json(content)
+        except (OSError, ValidationError):
+            return None
+
+
+def forget_reason(archive: Path) -> None:
+    """Remove an archive's reason, if there is one."""
+    with folder_of(archive) as folder, access_to(reason_path(archive)):
+        folder.remove(reason_path(archive).name)

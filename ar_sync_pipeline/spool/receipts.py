@@ -13,10 +13,14 @@ from uuid import UUID
 from pydantic import AwareDatetime, StringConstraints, field_validator
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
-from ar_sync_pipeline.spool.durable_files import write_atomically
-from ar_sync_pipeline.spool.errors import access_to
-from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
-from ar_sync_pipeline.spool.signed_json import MAX_BYTES, SignedJson, parse_signed
+from ar_sync_pipeline.spool.errors import ReceiptError, access_to
+from ar_sync_pipeline.spool.layout import RECEIPTS, open_folder, regular_files
+from ar_sync_pipeline.spool.signed_json import (
+    MAX_BYTES,
+    UNREADABLE_REMEDY,
+    SignedJson,
+    parse_signed,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -88,22 +92,16 @@ def write_receipt(spool: Path, receipt: Receipt, *, signing_key: bytes | None = 
         SpoolMissingError: the spool is not there.
         SpoolAccessError: the operating system refuses.
     """
-    require_spool(spool)
-    path = spool / RECEIPTS / receipt_filename(receipt.name)
-    with access_to(path):
-        write_atomically(path, receipt.signed(signing_key).to_bytes())
-    return path
+    return write_small(spool, receipt_filename(receipt.name), receipt.signed(signing_key))
 
 
 def list_receipts(spool: Path) -> list[ArchiveName]:
     """Which archives have a receipt, oldest snapshot first."""
-    require_spool(spool)
     names = []
-    with access_to(spool / RECEIPTS):
-        for path in (spool / RECEIPTS).iterdir():
-            name = ArchiveName.parse(path.name.removesuffix(RECEIPT_SUFFIX))
-            if name is not None and path.name == receipt_filename(name):
-                names.append(name)
+    for entry in regular_files(spool, RECEIPTS):
+        name = ArchiveName.parse(entry.name.removesuffix(RECEIPT_SUFFIX))
+        if name is not None and entry.name == receipt_filename(name):
+            names.append(name)
     return sorted(names, key=lambda name: (name.snapshot_at, name.kind))
 
 
@@ -115,20 +113,40 @@ def read_receipt(
     Raises:
         ReceiptError: the file is damaged or badly signed.
     """
-    path = spool / RECEIPTS / receipt_filename(archive)
-    with access_to(path):
-        try:
-            with path.open("rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            return None
-    return parse_receipt(content, signing_key=signing_key)
+    content = read_small(spool, receipt_filename(archive))
+    return None if content is None else parse_receipt(content, signing_key=signing_key)
 
 
 def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:
     """Delete receipts of archives whose snapshot is older; the sender has read them long ago."""
     old = [name for name in list_receipts(spool) if name.snapshot_at < older_than]
-    with access_to(spool / RECEIPTS):
+    with open_folder(spool, RECEIPTS) as folder:
         for name in old:
-            (spool / RECEIPTS / receipt_filename(name)).unlink(missing_ok=True)
+            folder.remove(receipt_filename(name))
     return old
+
+
+def write_small(spool: Path, name: str, content: SignedJson) -> Path:
+    """Write or replace a file of ``receipts/``; the errors are those of `write_receipt`."""
+    path = spool / RECEIPTS / name
+    with open_folder(spool, RECEIPTS) as folder, access_to(path):
+        folder.write(name, content.to_bytes())
+    return path
+
+
+def read_small(spool: Path, name: str) -> bytes | None:
+    """Read a file of ``receipts/``; None if there is none.
+
+    Raises:
+        ReceiptError: it is no regular file, too large, or cannot be read.
+    """
+    with open_folder(spool, RECEIPTS) as folder:
+        try:
+            return folder.read(name, MAX_BYTES)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ReceiptError(
+                f"{spool / RECEIPTS / name} cannot be read ({error.strerror})",
+                remedy=UNREADABLE_REMEDY,
+            ) from error

@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.spool.durable_files import fsync_folder
 from ar_sync_pipeline.spool.errors import access_to
+from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 
 if TYPE_CHECKING:
@@ -107,21 +107,14 @@ def apply_retention(decisions: Sequence[Decision]) -> int:
         SpoolAccessError: the operating system refuses.
     """
     freed_bytes = 0
-    folders = set()
     for decision in decisions:
         archive = decision.archive
         if decision.keep or archive.path.name != archive.name.applied:
             continue
-        with access_to(archive.path):
-            try:
-                archive.path.unlink()
-            except FileNotFoundError:
-                continue
-        freed_bytes += archive.size_bytes
-        folders.add(archive.path.parent)
-    for folder in folders:
-        with access_to(folder):
-            fsync_folder(folder)
+        with folder_of(archive.path) as folder, access_to(archive.path):
+            if folder.remove(archive.path.name):
+                freed_bytes += archive.size_bytes
+                folder.sync()
     return freed_bytes
 
 

@@ -13,6 +13,7 @@ from ar_sync_pipeline.archive.manifest import Sha256
 from ar_sync_pipeline.spool.errors import ReceiptError
 
 MAX_BYTES = 64 * 1024
+UNREADABLE_REMEDY = "delete the file; the receiver's next run writes it again"
 
 
 class SignedJson(BaseModel):
@@ -55,16 +56,15 @@ def parse_signed(model: type[Model], content: bytes, *, what: str, key: bytes | 
     Raises:
         ReceiptError: the bytes are no such model, too many, or not signed with the key.
     """
-    remedy = "delete the file; the receiver's next run writes it again"
     if len(content) > MAX_BYTES:
-        raise ReceiptError(f"{what} is larger than {MAX_BYTES} bytes", remedy=remedy)
+        raise ReceiptError(f"{what} is larger than {MAX_BYTES} bytes", remedy=UNREADABLE_REMEDY)
     try:
         parsed = model.model_validate_json(content)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "JSON"
         raise ReceiptError(
-            f"{what} cannot be read ({place}: {first['msg']})", remedy=remedy
+            f"{what} cannot be read ({place}: {first['msg']})", remedy=UNREADABLE_REMEDY
         ) from None
     if key is not None and not hmac.compare_digest(parsed.hmac or "", parsed.signature(key)):
         raise ReceiptError(

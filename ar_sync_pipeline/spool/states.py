@@ -19,6 +19,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import stat
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -26,10 +27,18 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.spool.durable_files import TEMPORARY_PREFIX, move
+from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
-from ar_sync_pipeline.spool.layout import INCOMING, PARKED, QUARANTINE, require_spool
-from ar_sync_pipeline.spool.reasons import ReadFile, reason_path, write_reason
+from ar_sync_pipeline.spool.layout import (
+    INCOMING,
+    PARKED,
+    QUARANTINE,
+    folder_of,
+    open_folder,
+    regular_files,
+)
+from ar_sync_pipeline.spool.ownership import take_ownership
+from ar_sync_pipeline.spool.reasons import ReadFile, forget_reason, write_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +46,7 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.errors import ArSyncError
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 
 
@@ -94,9 +104,9 @@ def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
         SpoolAccessError: the operating system refuses.
     """
     target = spool / archive.name.kind / archive.name.applied
+    take_ownership(archive.path)
     _move(spool, archive.path, target)
-    with access_to(target):
-        reason_path(spool / PARKED / archive.name.waiting).unlink(missing_ok=True)
+    forget_reason(spool / PARKED / archive.name.waiting)
     return SpooledArchive(archive.name, target, SpoolState.APPLIED, archive.size_bytes)
 
 
@@ -116,24 +126,22 @@ def park(
         SpoolAccessError: the operating system refuses.
     """
     target = spool / PARKED / archive.name.waiting
-    with access_to(target):
-        known = ReadFile.of(archive.path) if sound and archive.path.exists() else None
-        write_reason(target, error, at, sound=known)
+    write_reason(target, error, at, sound=ReadFile.of(archive.path) if sound else None)
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 
 
 def unpark(spool: Path, archive: SpooledArchive) -> SpooledArchive:
-    """Let an archive wait again; one that waits already only loses a forgotten reason.
+    """Let an archive wait again, as a file of this account; one that waits loses its old reason.
 
     Raises:
         ArchiveGoneError: the file is in neither place.
         SpoolAccessError: the operating system refuses.
     """
     target = spool / archive.name.kind / archive.name.waiting
+    take_ownership(archive.path)
     _move(spool, archive.path, target)
-    with access_to(target):
-        reason_path(spool / PARKED / archive.name.waiting).unlink(missing_ok=True)
+    forget_reason(spool / PARKED / archive.name.waiting)
     return SpooledArchive(archive.name, target, SpoolState.WAITING, archive.size_bytes)
 
 
@@ -148,17 +156,16 @@ def quarantine(
         ArchiveGoneError: the file vanished.
         SpoolAccessError: the operating system refuses.
     """
-    if not archive.path.exists():
-        return _quarantined_before(spool, archive)
     if archive.path.parent == spool / QUARANTINE:
-        target = archive.path
-    else:
-        target = _free_name(spool / QUARANTINE / archive.name.waiting)
-    with access_to(target):
+        return _quarantine_again(spool, archive, error, at)
+    waiting, name = archive.path.name, archive.name.waiting
+    with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as aside:
+        if source.file_facts(waiting) is None:
+            return _quarantined_before(spool, archive)
+        target = aside.path / _free_name(aside, name)
         write_reason(target, error, at)
-        if archive.path != target:
-            _rename(archive.path, target)
-            reason_path(archive.path).unlink(missing_ok=True)
+        _rename(source, waiting, aside, target.name)
+        forget_reason(archive.path)
     return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
 
 
@@ -172,18 +179,23 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
         The deleted files.
     """
     deleted = []
-    for folder, ours in (
-        (INCOMING, ""),
-        (PARKED, TEMPORARY_PREFIX),
-        (QUARANTINE, TEMPORARY_PREFIX),
-    ):
-        for entry in regular_files(spool, folder):
-            with access_to(spool / folder):
-                stale = entry.stat(follow_symlinks=False).st_mtime < older_than.timestamp()
-                if stale and entry.name.startswith(ours):
-                    deleted.append(spool / folder / entry.name)
-                    deleted[-1].unlink(missing_ok=True)
+    for name, ours in ((INCOMING, ""), (PARKED, TEMPORARY_PREFIX), (QUARANTINE, TEMPORARY_PREFIX)):
+        with open_folder(spool, name) as folder:
+            for entry in folder.regular_files():
+                stale = entry.facts.st_mtime < older_than.timestamp()
+                if stale and entry.name.startswith(ours) and folder.remove(entry.name):
+                    deleted.append(folder.path / entry.name)
     return deleted
+
+
+def _quarantine_again(
+    spool: Path, archive: SpooledArchive, error: ArSyncError, at: datetime
+) -> SpooledArchive:
+    with folder_of(archive.path) as folder:
+        if folder.file_facts(archive.path.name) is None:
+            return _quarantined_before(spool, archive)
+    write_reason(archive.path, error, at)
+    return replace(archive, state=SpoolState.QUARANTINED)
 
 
 def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
@@ -213,24 +225,9 @@ def _archives(spool: Path, folder: str, state: SpoolState) -> Iterator[SpooledAr
         if match is None or (numbered and state is not SpoolState.QUARANTINED):
             continue
         name = ArchiveName.parse(match["name"])
-        if name is None:
-            continue
-        try:
-            size_bytes = entry.stat(follow_symlinks=False).st_size
-        except FileNotFoundError:  # renamed by a load while we look
-            continue
-        yield SpooledArchive(name, spool / folder / entry.name, state, size_bytes)
-
-
-def regular_files(spool: Path, folder: str) -> list[os.DirEntry[str]]:
-    """Regular files of a folder; symbolic links, pipes and devices are not files to us."""
-    require_spool(spool)
-    with access_to(spool / folder):
-        try:
-            with os.scandir(spool / folder) as entries:
-                return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
-        except FileNotFoundError:
-            return []
+        if name is not None:
+            path = spool / folder / entry.name
+            yield SpooledArchive(name, path, state, entry.facts.st_size)
 
 
 def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[SpooledArchive]:
@@ -241,45 +238,59 @@ def _move(spool: Path, source: Path, target: Path) -> None:
     """Rename to a name that belongs to this archive; done before counts as done.
 
     A file of that name holds the same snapshot. If it has another size, one of the two was
-    damaged or made up, so it is kept in quarantine instead of being overwritten.
+    damaged or made up, so it is kept in quarantine instead of being overwritten; so is whatever
+    else has the name.
     """
-    if source == target:
-        if not target.exists():
-            raise ArchiveGoneError(target)
-        return
-    with access_to(target):
-        if source.exists() and target.exists():
-            there = target.stat()
-            if there.st_size != source.stat().st_size:
-                _set_aside(spool, target, datetime.fromtimestamp(there.st_mtime, UTC))
-    _rename(source, target)
+    with folder_of(source) as left, folder_of(target) as right:
+        if source == target:
+            if left.file_facts(source.name) is None:
+                raise ArchiveGoneError(target)
+            return
+        with access_to(target):
+            moved, there = left.file_facts(source.name), right.facts(target.name)
+            if moved is None:
+                if right.file_facts(target.name) is None:
+                    raise ArchiveGoneError(source)
+                return
+            if there is not None and os.path.samestat(moved, there):
+                # Of two names of one file rename(2) takes neither away.
+                left.remove(source.name)
+                return
+            if there is not None and not _may_be_the_same(moved, there):
+                _set_aside(spool, right, target.name, there)
+            _rename(left, source.name, right, target.name)
 
 
-def _set_aside(spool: Path, displaced: Path, written_at: datetime) -> None:
-    aside = _free_name(spool / QUARANTINE / displaced.name)
+def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
+    return stat.S_ISREG(other.st_mode) and one.st_size == other.st_size
+
+
+def _set_aside(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
+    # Whoever wrote the file may have set a time that no calendar has.
+    written_at = datetime.fromtimestamp(min(max(facts.st_mtime, 0), _LATEST), UTC)
     error = TerminalError(
-        f"another file named {displaced.name} with a different size took its place",
+        f"another file named {name} with a different size took its place",
         remedy="compare the two; a snapshot has one archive only",
     )
-    write_reason(aside, error, written_at)
-    move(displaced, aside)
+    with open_folder(spool, QUARANTINE) as aside:
+        free = _free_name(aside, name)
+        write_reason(aside.path / free, error, written_at)
+        folder.move(name, aside, free)
 
 
-def _rename(source: Path, target: Path) -> None:
-    with access_to(target):
+def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) -> None:
+    with access_to(target.path / new_name):
         try:
-            move(source, target)
+            source.move(name, target, new_name)
         except FileNotFoundError:
-            if source.parent.is_dir() and target.parent.is_dir() and not target.exists():
-                raise ArchiveGoneError(source) from None
-            if not target.exists():
-                raise
+            if target.facts(new_name) is None:
+                raise ArchiveGoneError(source.path / name) from None
 
 
-def _free_name(target: Path) -> Path:
-    """The name itself, or with the first number behind it that no archive has."""
+def _free_name(folder: HeldFolder, name: str) -> str:
+    """The name itself, or with the first number after it that no archive has."""
     numbers = itertools.count(2)
-    name = target
-    while name.exists():
-        name = target.with_name(f"{target.name}.{next(numbers)}")
-    return name
+    free = name
+    while folder.facts(free) is not None:
+        free = f"{name}.{next(numbers)}"
+    return free

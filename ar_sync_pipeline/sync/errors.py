@@ -30,6 +30,10 @@ class ScratchFullError(ParkedError):
     """The sender's scratch disk has no room for the archive."""
 
 
+class ScratchNotPrivateError(ParkedError):
+    """Another account may change what is in the sender's scratch folder."""
+
+
 class MediaJournalError(ParkedError):
     """The sender's journal of media files cannot be read or written."""
 

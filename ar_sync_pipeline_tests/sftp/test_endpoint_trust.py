@@ -103,7 +103,7 @@ def test_endpoint_that_could_never_connect_is_refused(keys: Path) -> None:
 
 def pinned(tmp_path: Path, *lines: str, host: str = HOST, port: int = PORT) -> list[str]:
     path = tmp_path / "known_hosts"
-    path.write_text("\n".join(lines) + "\n")
+    path.write_bytes(("\n".join(lines) + "\n").encode())
     keys = load_known_hosts(path).pinned_keys(host, port)
     return [f"{key.get_name()} {key.get_base64()}" for key in keys]
 
@@ -133,6 +133,31 @@ def test_lines_that_do_not_concern_us_do_not_break_the_rest(keys: Path, tmp_path
         f"{LABEL} {key}",
     )
     assert pinned(tmp_path, *lines) == [key]
+
+
+@pytest.mark.parametrize(
+    "separator", ["\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+)
+def test_only_a_line_feed_ends_a_line(keys: Path, tmp_path: Path, separator: str) -> None:
+    """Else a comment could pin a key that OpenSSH, and whoever reads the file, does not see."""
+    key, other = public(keys / "ed25519"), public(keys / "other")
+    hidden = f"{separator}{LABEL} {other}"
+    assert pinned(tmp_path, f"# comment{hidden}", f"{LABEL} {key} me{hidden}") == [key]
+
+
+def test_file_of_another_system_ends_its_lines_with_two_characters(
+    keys: Path, tmp_path: Path
+) -> None:
+    key = public(keys / "ed25519")
+    assert pinned(tmp_path, "# comment\r", "\r", f"{LABEL} {key}\r") == [key]
+
+
+@pytest.mark.parametrize("space", ["\x0b", "\xa0", "\u2003", "\x1f"])
+def test_only_blanks_and_tabs_separate_fields(keys: Path, tmp_path: Path, space: str) -> None:
+    key = public(keys / "ed25519")
+    assert pinned(tmp_path, f"{LABEL}\t{key}") == [key]
+    with pytest.raises(KnownHostsError, match="line 1"):
+        pinned(tmp_path, f"{LABEL}{space}{key}")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import pwd
 import subprocess
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from ar_sync_pipeline.sftp.probe import probe
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline_tests.sftp.documented_account import make_documented_folders
 from ar_sync_pipeline_tests.sftp.sources import NAME, MemorySource, some_archive
 from ar_sync_pipeline_tests.sftp.test_endpoint_trust import make_key
 from ar_sync_pipeline_tests.sftp.test_probe import now
@@ -32,23 +31,14 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline_tests.fix_sftp import ChrootedTestServer, ShellTestServer
 
-WRITABLE, READABLE = (".incoming", "complete", "partial"), ("receipts", "parked", "quarantine")
+CLOSED = ("receipts", "parked", "quarantine")
 
 
 @pytest.fixture
 def documented_spool(chrooted_server: ChrootedTestServer) -> Path:
-    """The folders as the page makes them: the account's group may write into three of them."""
-    spool = chrooted_server.spool_path
-    group = pwd.getpwnam(chrooted_server.user).pw_gid
-    for folder, mode in ((spool, 0o2750), *((spool / n, 0o2770) for n in WRITABLE)):
-        folder.mkdir(exist_ok=True)
-        os.chown(folder, 0, group)
-        folder.chmod(mode)
-    for name in READABLE:
-        (spool / name).mkdir()
-        os.chown(spool / name, 0, group)
-        (spool / name).chmod(0o2750)
-    return spool
+    """The folders as the commands of the page make them."""
+    make_documented_folders(chrooted_server)
+    return chrooted_server.spool_path
 
 
 @pytest.fixture
@@ -77,7 +67,7 @@ def test_it_cannot_write_anywhere_else(
 ) -> None:
     spool, client = chrooted_server.spool, session.client
     (documented_spool / "receipts" / "position.json").write_text("{}")
-    for place in ("/x", f"{spool}/x", *(f"{spool}/{name}/x" for name in READABLE)):
+    for place in ("/x", f"{spool}/x", *(f"{spool}/{name}/x" for name in CLOSED)):
         with pytest.raises(PermissionError):
             client.open(place, "w")
     with pytest.raises(PermissionError):

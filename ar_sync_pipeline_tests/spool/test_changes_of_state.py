@@ -231,12 +231,17 @@ def _run_and_leave(change: Callable[[], object]) -> NoReturn:
 
 @pytest.mark.parametrize("kind", list(ArchiveKind))
 @pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("another_account", [False, True])
 def test_killed_between_any_two_steps_the_next_run_ends_where_an_unbroken_one_does(
-    spool: Path, put: PutArchive, name: str, kind: ArchiveKind
+    spool: Path, put: PutArchive, name: str, kind: ArchiveKind, *, another_account: bool
 ) -> None:
+    if another_account and os.geteuid() != 0:
+        pytest.skip("only root may give a file away")
     change, state = CHANGES[name]
-    for step in range(1, 30):
-        put(kind)
+    for step in range(1, 60):
+        path = put(kind)
+        if another_account:
+            os.chown(path, 65534, 65534)
         (archive,) = list_waiting(spool)
         if name == "unpark":
             archive = park(spool, archive, BEHIND, at=NOON)

@@ -113,7 +113,7 @@ def test_preparing_twice_changes_nothing(spool: Path, put: PutArchive) -> None:
 def test_folder_that_leads_elsewhere_is_refused(spool: Path, tmp_path: Path) -> None:
     (spool / "parked").rmdir()
     (spool / "parked").symlink_to(tmp_path)
-    with pytest.raises(SpoolLayoutError, match="parked is not a folder"):
+    with pytest.raises(SpoolLayoutError, match="parked is a symbolic link or a file"):
         prepare_spool(spool)
 
 

@@ -17,7 +17,7 @@ from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_wai
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
-from ar_sync_pipeline.sync.errors import ScratchFullError
+from ar_sync_pipeline.sync.errors import ScratchFullError, ScratchNotPrivateError
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
 
 
@@ -110,6 +110,36 @@ class TestScratch:
         assert "AR_SYNC_TMP_BKP_FLDR" in caught.value.remedy
         assert list(build.members.iterdir()) == []
 
+    @pytest.mark.parametrize("mode", [0o1777, 0o777, 0o770, 0o702])
+    def test_folder_that_others_may_write_to_is_refused_until_the_remedy_is_carried_out(
+        self, tmp_path: Path, mode: int
+    ) -> None:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        scratch.chmod(mode)
+        with pytest.raises(ScratchNotPrivateError, match=f"mode {mode:04o}") as caught:
+            open_build(scratch, "run")
+        with pytest.raises(ScratchNotPrivateError):
+            clean_scratch(scratch, datetime.now(UTC))
+        assert list(scratch.iterdir()) == []
+        command = caught.value.remedy.removeprefix("run `").removesuffix("`")
+        subprocess.run(command.split(), check=True)
+        assert open_build(scratch, "run").members.is_dir()
+
+    def test_folder_of_another_account_is_refused(self, tmp_path: Path) -> None:
+        if os.geteuid() != 0:
+            pytest.skip("only root may give a folder away")
+        mine, scratch, link = tmp_path / "mine", tmp_path / "scratch", tmp_path / "link"
+        mine.mkdir()
+        scratch.mkdir()
+        os.chown(scratch, 65534, 65534)
+        link.symlink_to(mine)
+        assert open_build(link, "run").path.is_dir()
+        os.chown(link, 65534, 65534, follow_symlinks=False)
+        for folder in (scratch, link):
+            with pytest.raises(ScratchNotPrivateError, match="belongs to another account"):
+                open_build(folder, "run")
+
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
         """A file system of one megabyte; mounting one needs root, which CI is."""
@@ -117,7 +147,9 @@ class TestScratch:
             pytest.skip("only root may mount a small disk")
         folder = tmp_path / "disk"
         folder.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", folder], check=True
+        )
         yield folder
         subprocess.run(["umount", folder], check=True)
 

@@ -44,7 +44,11 @@ ENDPOINT = Area(
         sftp.LoginRefusedError,
     ),
 )
-SPOOL = Area("spool", "the spool", (spool.SpoolMissingError, spool.SpoolAccessError))
+SPOOL = Area(
+    "spool",
+    "the spool",
+    (spool.SpoolMissingError, spool.SpoolAccessError, spool.SpoolLayoutError),
+)
 _DATABASE_ERRORS = (DatabaseUnreachableError, DatabaseRefusedError)
 SENDER_AREAS = (ENDPOINT, Area("database", "the sender's database", _DATABASE_ERRORS))
 RECEIVER_AREAS = (SPOOL, Area("database", "the receiver's database", _DATABASE_ERRORS))

@@ -6,7 +6,9 @@ earlier ones made. Only folders that carry the product's marker are ever deleted
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.sync.errors import ScratchNotPrivateError
 
 _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
@@ -68,8 +71,36 @@ class BuildFolder:
             shutil.rmtree(self.path)
 
 
+def check_scratch(scratch: Path) -> None:
+    """Demand that only this account can change what is in the scratch folder.
+
+    Whoever can may put rows into the archives, or lead the product to folders elsewhere.
+
+    Raises:
+        ScratchNotPrivateError: it, or the link to it, is another account's, or others may write.
+    """
+    facts, us = scratch.stat(), os.geteuid()
+    if facts.st_uid != us or scratch.lstat().st_uid not in {us, 0}:
+        raise ScratchNotPrivateError(
+            f"the scratch folder {scratch} belongs to another account than this one (uid {us})",
+            remedy=f"run `install -d -m 0700 -o {us} FOLDER` as root for a new FOLDER, and let"
+            " AR_SYNC_TMP_BKP_FLDR name it",
+        )
+    if facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ScratchNotPrivateError(
+            f"other accounts may write to the scratch folder {scratch}"
+            f" (mode {stat.S_IMODE(facts.st_mode):04o})",
+            remedy=f"run `chmod 0700 {scratch}`",
+        )
+
+
 def open_build(scratch: Path, run_id: str) -> BuildFolder:
-    """The build folder of a run, made when it is asked for first."""
+    """The build folder of a run, made when it is asked for first.
+
+    Raises:
+        ScratchNotPrivateError: others can change what is in the scratch folder.
+    """
+    check_scratch(scratch)
     build = BuildFolder(scratch / f"{_PREFIX}{run_id}")
     build.path.mkdir(mode=0o700, exist_ok=True)
     (build.path / _MARKER).touch()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.errors import TransientError
+from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.errors import RemoteFileMissingError
 from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
@@ -18,7 +19,6 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
-from ar_sync_pipeline.spool.durable_files import write_atomically
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX

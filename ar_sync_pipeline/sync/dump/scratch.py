@@ -9,7 +9,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members, stale_builds
+from ar_sync_pipeline.sync.dump.build_folder import (
+    BuildFolder,
+    check_scratch,
+    clean_members,
+    stale_builds,
+)
 from ar_sync_pipeline.sync.errors import ScratchFullError
 
 # Longer than any run may take, so that nobody still works there.
@@ -20,8 +25,12 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 def clean_scratch(scratch: Path, now: datetime) -> int:
     """Remove the build folders of runs that were killed; returns how many.
 
-    Only folders that the product made itself are touched, whatever else lies there (D36).
+    Only folders that the product made itself are touched, whatever else is there (D36).
+
+    Raises:
+        ScratchNotPrivateError: others can change what is in the scratch folder.
     """
+    check_scratch(scratch)
     stale = list(stale_builds(scratch, now, _ABANDONED))
     for build in stale:
         build.remove()

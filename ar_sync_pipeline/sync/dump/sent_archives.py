@@ -23,7 +23,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.spool.durable_files import write_atomically
+from ar_sync_pipeline.files import write_atomically
 
 SENT_FILE = "ar_sync_sent.json"
 _REMEMBERED = timedelta(days=8)

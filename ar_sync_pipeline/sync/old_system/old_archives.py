@@ -24,15 +24,14 @@ from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.spool.durable_files import move
-from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.free_space import measure_free_space
-from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
 from ar_sync_pipeline.spool.old_archives import list_old_candidates, written_within
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -197,8 +196,8 @@ class OldArchiveIntake:
 
     def _convert(self, archive: SpooledArchive, name: OldArchiveName) -> tuple[str, ...]:
         # Not in .incoming, which the sender may write to.
-        scratch = self._spool / PARKED
-        with access_to(scratch):
+        with open_folder(self._spool, PARKED) as parked:
+            scratch = parked.path_by_descriptor
             clean_scratch(scratch, self.clock())
             build = open_build(scratch, f"{name.kind}_{name.stamp}")
             try:
@@ -220,7 +219,11 @@ class OldArchiveIntake:
 
     def _publish(self, made: Converted) -> None:
         """One rename, in which the new archive appears whole."""
-        move(made.path, self._spool / made.name.kind / made.name.waiting)
+        with (
+            HeldFolder.open(made.path.parent) as build,
+            open_folder(self._spool, made.name.kind) as queue,
+        ):
+            build.move(made.path.name, queue, made.name.waiting)
 
 
 def check_old_system(name: str, sender: SenderIdentity | None, *, accepted: bool) -> None:

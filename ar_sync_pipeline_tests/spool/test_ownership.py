@@ -1,0 +1,125 @@
+"""What is admitted becomes a file of the receiver's account, whoever published it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ar_sync_pipeline.errors import ParkedError
+from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.ownership import take_ownership
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_applied,
+    list_waiting,
+    mark_applied,
+    park,
+    unpark,
+)
+from ar_sync_pipeline_tests.spool.conftest import NOON
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from ar_sync_pipeline_tests.spool.conftest import PutArchive
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a file away")
+
+NOBODY = 65534
+CONTENT = os.urandom(3 * 2**20 + 1)
+BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
+
+
+@pytest.fixture
+def published(spool: Path, put: PutArchive) -> SpooledArchive:
+    path = put(content=CONTENT)
+    os.chown(path, NOBODY, NOBODY)
+    path.chmod(0o660)
+    os.utime(path, (1_000_000_000, 1_100_000_000))
+    (archive,) = list_waiting(spool)
+    return archive
+
+
+def test_admitted_archive_is_a_copy_with_the_same_age_and_readers(
+    spool: Path, published: SpooledArchive
+) -> None:
+    before = published.path.stat()
+    admitted = unpark(spool, published)
+    after = admitted.path.stat()
+    assert admitted == published
+    assert after.st_ino != before.st_ino
+    assert (after.st_uid, after.st_gid, after.st_mode & 0o7777) == (0, NOBODY, 0o640)
+    assert after.st_mtime_ns == before.st_mtime_ns
+    assert admitted.path.read_bytes() == CONTENT
+    assert list((spool / "parked").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "change", [mark_applied, lambda s, a: mark_applied(s, park(s, a, BEHIND, at=NOON))]
+)
+def test_archive_that_is_applied_without_having_been_admitted_becomes_the_receivers_too(
+    spool: Path,
+    published: SpooledArchive,
+    change: Callable[[Path, SpooledArchive], SpooledArchive],
+) -> None:
+    applied = change(spool, published)
+    assert applied.path.stat().st_uid == 0
+    assert applied.path.read_bytes() == CONTENT
+    assert list_applied(spool) == [applied]
+
+
+def test_own_archive_is_not_copied(spool: Path, put: PutArchive) -> None:
+    inode = put().stat().st_ino
+    (archive,) = list_waiting(spool)
+    assert unpark(spool, archive).path.stat().st_ino == inode
+
+
+def test_connection_that_still_writes_does_not_keep_the_copy_from_ending(
+    spool: Path, published: SpooledArchive
+) -> None:
+    with published.path.open("ab") as kept_open:
+        unpark(spool, published)
+        kept_open.write(b"more")
+    assert published.path.read_bytes() == CONTENT
+
+
+def test_archive_without_room_for_a_copy_stays_as_it_is(
+    spool: Path, published: SpooledArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Loads make the room in the spool, so a full one must not stop them."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    assert unpark(spool, published) == published
+    assert published.path.stat().st_uid == NOBODY
+    assert published.path.read_bytes() == CONTENT
+    assert list((spool / "parked").iterdir()) == []
+
+
+def test_larger_archive_than_the_disk_has_room_is_not_begun_with(
+    published: SpooledArchive,
+) -> None:
+    os.truncate(published.path, 2**43)
+    take_ownership(published.path)
+    assert published.path.stat().st_uid == NOBODY
+
+
+def test_disk_that_fails_is_one_sentence_and_leaves_the_archive(
+    spool: Path, published: SpooledArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "read", broken)
+    with pytest.raises(SpoolAccessError, match="Input/output error"):
+        unpark(spool, published)
+    monkeypatch.undo()
+    assert list_waiting(spool) == [published]
+    assert published.path.read_bytes() == CONTENT
+    assert list((spool / "parked").iterdir()) == []
