@@ -25,8 +25,9 @@ def status(side: str | None, as_json: bool) -> None:
     The receiver looks at its ledger and spool; the sender at its journal and, over SFTP, at what
     the receiver says.
 
-    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, or the link
-    is down; 2 a mistake in the settings, or the database, the spool or the login cannot be used.
+    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, what the
+    receiver says is not believed, or the link is down; 2 a mistake in the settings, or the
+    database, the spool or the login cannot be used.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
 
@@ -53,7 +54,7 @@ def _look(side: str | None) -> Status:
 
 
 def _is_well(found: Status) -> bool:
-    bad = {"parked", "quarantined", "not acknowledged"}
+    bad = {"parked", "quarantined", "not acknowledged", "not believed"}
     return found.link_is_up and not any(c.count for c in found.archives if c.state in bad)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.manifest import Instant, Watermark
 from ar_sync_pipeline.spool.durable_files import write_atomically
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
@@ -19,6 +19,7 @@ from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 POSITION_FILE = "position.json"
 MOST_PARKED = 20
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class ParkedArchive(BaseModel):
@@ -43,12 +44,12 @@ class Position(SignedJson):
         quarantined: archives that a person has to look at.
     """
 
-    at: AwareDatetime
+    at: Instant
     watermark: Watermark | None = None
-    holes: Annotated[int, Field(ge=0)] = 0
-    waiting: Annotated[int, Field(ge=0)] = 0
+    holes: _Count = 0
+    waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
-    quarantined: Annotated[int, Field(ge=0)] = 0
+    quarantined: _Count = 0
 
 
 def parse_position(content: bytes, *, signing_key: bytes | None = None) -> Position:

@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, StringConstraints, field_validator
+from pydantic import StringConstraints, field_validator
 
+from ar_sync_pipeline.archive.manifest import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.spool.durable_files import write_atomically
 from ar_sync_pipeline.spool.errors import access_to
@@ -50,7 +51,7 @@ class Receipt(SignedJson):
     state: ReceiptState
     reason: _Text = ""
     remedy: _Text = ""
-    at: AwareDatetime
+    at: Instant
 
     @field_validator("archive")
     @classmethod
