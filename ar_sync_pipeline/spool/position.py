@@ -6,6 +6,7 @@ change?", written into ``receipts/`` after each change of state and read over SF
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -52,16 +53,16 @@ class Position(SignedJson):
     quarantined: _Count = 0
 
 
-def parse_position(content: bytes, *, signing_key: bytes | None = None) -> Position:
+def parse_position(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Position:
     """Read a position from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not one, or, where a key is shared, not signed with it.
+        ReceiptError: it is not one, or, where keys are shared, not signed with one.
     """
-    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", key=signing_key)
+    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", keys=signing_keys)
 
 
-def write_position(spool: Path, position: Position, *, signing_key: bytes | None = None) -> Path:
+def write_position(spool: Path, position: Position, *, signing_keys: Sequence[bytes] = ()) -> Path:
     """Write or replace the position; a reader never sees a part of it.
 
     Raises:
@@ -71,11 +72,11 @@ def write_position(spool: Path, position: Position, *, signing_key: bytes | None
     require_spool(spool)
     path = spool / RECEIPTS / POSITION_FILE
     with access_to(path):
-        write_atomically(path, position.signed(signing_key).to_bytes())
+        write_atomically(path, position.signed(signing_keys).to_bytes())
     return path
 
 
-def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position | None:
+def read_position(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Position | None:
     """The receiver's position; None if none was written yet.
 
     Raises:
@@ -87,4 +88,4 @@ def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position 
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-    return parse_position(content, signing_key=signing_key)
+    return parse_position(content, signing_keys=signing_keys)

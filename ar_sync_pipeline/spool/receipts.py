@@ -20,6 +20,7 @@ from ar_sync_pipeline.spool.layout import RECEIPTS, require_spool
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES, SignedJson, parse_signed
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -73,16 +74,16 @@ def receipt_filename(archive: ArchiveName) -> str:
     return archive.applied + RECEIPT_SUFFIX
 
 
-def parse_receipt(content: bytes, *, signing_key: bytes | None = None) -> Receipt:
+def parse_receipt(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Receipt:
     """Read a receipt from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not a receipt, or, where a key is shared, not signed with it.
+        ReceiptError: it is not a receipt, or, where keys are shared, not signed with one.
     """
-    return parse_signed(Receipt, content, what="a receipt", key=signing_key)
+    return parse_signed(Receipt, content, what="a receipt", keys=signing_keys)
 
 
-def write_receipt(spool: Path, receipt: Receipt, *, signing_key: bytes | None = None) -> Path:
+def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes] = ()) -> Path:
     """Write or replace an archive's receipt; a reader never sees a part of it.
 
     Raises:
@@ -92,7 +93,7 @@ def write_receipt(spool: Path, receipt: Receipt, *, signing_key: bytes | None = 
     require_spool(spool)
     path = spool / RECEIPTS / receipt_filename(receipt.name)
     with access_to(path):
-        write_atomically(path, receipt.signed(signing_key).to_bytes())
+        write_atomically(path, receipt.signed(signing_keys).to_bytes())
     return path
 
 
@@ -109,7 +110,7 @@ def list_receipts(spool: Path) -> list[ArchiveName]:
 
 
 def read_receipt(
-    spool: Path, archive: ArchiveName, *, signing_key: bytes | None = None
+    spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes] = ()
 ) -> Receipt | None:
     """An archive's receipt; None if there is none.
 
@@ -123,7 +124,7 @@ def read_receipt(
                 content = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             return None
-    return parse_receipt(content, signing_key=signing_key)
+    return parse_receipt(content, signing_keys=signing_keys)
 
 
 def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:

@@ -84,7 +84,7 @@ def _publish_as_it_is(
     clock: Clock,
     on_retry: Callable[[ArSyncError], None] | None,
 ) -> PublishedArchive:
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    key = settings.signing_keys.current
     # Before the archive is put together, so that only one of both lists its pictures in memory.
     seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
     watch = Stopwatch()

@@ -87,7 +87,7 @@ def look_at_receiver(
     cache = scratch / _CACHED_POSITION
     known, sent = read_points(scratch), read_sent(scratch)
     heard = frozenset(archive.name for archive in sent if archive.heard)
-    look = _Look(settings)
+    look = _Look(settings, clock())
     try:
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
@@ -109,10 +109,8 @@ def look_at_receiver(
 class _Look:
     """One look at the receiver's own files, with what of them is not believed."""
 
-    def __init__(self, settings: SenderSettings) -> None:
-        self._key = (
-            settings.signing_key.get_secret_value().encode() if settings.signing_key else None
-        )
+    def __init__(self, settings: SenderSettings, now: datetime) -> None:
+        self._keys = settings.signing_keys.accepted(now)
         self._folder = settings.remote_bkp_fldr / RECEIPTS
         self.problems: list[str] = []
 
@@ -125,7 +123,7 @@ class _Look:
     ) -> Position | None:
         """The position, if it is the receiver's and possible."""
         try:
-            position = parse_position(content, signing_key=self._key)
+            position = parse_position(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None
@@ -157,7 +155,7 @@ class _Look:
         if content is None:
             return False
         try:
-            receipt = parse_receipt(content, signing_key=self._key)
+            receipt = parse_receipt(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{archive.name}: {error}")
             return False

@@ -256,15 +256,14 @@ def examine(
         ArchiveParkedError: it does not fit the receiver's schema yet.
         FutureArchiveError: it is dated in the future.
     """
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    keys = settings.signing_keys.accepted(receiver.now)
     with open_archive(path) as reader:
-        if key is not None:
-            reader.check_signature(key)
+        reader.check_signature(keys)
         manifest = reader.manifest
     _check_identity(manifest, receiver)
     check_date(manifest, receiver.ledger, receiver.now)
     warnings += _check_schema(manifest, receiver)
-    return manifest if sound else verify_archive(path, signing_key=key)
+    return manifest if sound else verify_archive(path, signing_keys=keys)
 
 
 def _was_read_before(archive: SpooledArchive) -> bool:
