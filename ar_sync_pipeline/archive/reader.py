@@ -130,7 +130,7 @@ class ArchiveReader:
         right = (signature_of(self._manifest_json, key) for key in keys)
         if not any(hmac.compare_digest(found, signature) for signature in right):
             raise UnsignedArchiveError(
-                "its signature was not made with a key of this side", archive=self.path.name
+                "its signature was not made with this side's key", archive=self.path.name
             )
 
     def members(self) -> Iterator[tuple[str, MemberStream]]:

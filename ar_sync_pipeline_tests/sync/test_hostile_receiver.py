@@ -12,10 +12,13 @@ from uuid import uuid4
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
-from ar_sync_pipeline.sftp.spool_folders import read_small_file
+from ar_sync_pipeline.sftp import protocol
+from ar_sync_pipeline.sftp.session import open_session
+from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
+from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE, read_sent
 from ar_sync_pipeline.sync.dump.watermark import starting_point, unacknowledged
@@ -119,6 +122,14 @@ def test_without_any_position_to_believe_everything_that_is_remembered_is_carrie
     first = read_sent(sender.scratch)[0].watermark
     lie(sender, LIES["an archive that was never sent"])
     assert starting_point(sender.settings, datetime.now(UTC)).since == first
+
+
+def test_position_that_says_nothing_any_more_leaves_out_no_row(sender: MediaSender) -> None:
+    look(sender)
+    position = json.loads(position_file(sender).read_text())
+    position_file(sender).write_text(json.dumps(position | {"watermark": None}))
+    for _ in range(2):
+        assert rows_of_children(sender.partial()) == 1
 
 
 def test_replayed_older_position_makes_the_partial_larger(sender: MediaSender) -> None:
@@ -259,6 +270,16 @@ class TestReceipts:
         views = [look(sender) for _ in range(3)]
         assert [len(view.receipts) for view in views] == [1, 2, 2]
         assert len([name for name in read if name.startswith("backup")]) == 2
+
+    def test_folder_of_endless_names_is_not_listed_to_its_end(
+        self, sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(60):
+            (sender.sites.spool / "receipts" / f"{number}.json").touch()
+        monkeypatch.setattr(protocol, "MOST_ENTRIES", 10)
+        settings = sender.settings
+        with open_session(endpoint(settings)) as session:
+            assert len(list_names(session, settings.remote_bkp_fldr / "receipts")) <= 10
 
     def test_position_is_not_read_beyond_its_limit(self, sender: MediaSender) -> None:
         position_file(sender).write_bytes(b" " * 5_000_000)

@@ -64,12 +64,14 @@ class ReceiverView:
             and the position is the last one that was seen.
         receipts: applied-form names of the archives of which the receiver has said something.
         problems: what it said and is not believed, one sentence each.
+        held_before: the last point that it was believed to have, whatever it says now.
     """
 
     position: Position | None
     waiting: frozenset[str] | None
     receipts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
+    held_before: Watermark | None = None
 
 
 def look_at_receiver(
@@ -99,11 +101,16 @@ def look_at_receiver(
     if new:
         remember_heard(scratch, new)
     position = look.believed(content, known, clock()) if content is not None else None
-    if position is None:
-        position = _believed_before(cache, known, clock())
-    else:
+    before = _believed_before(cache, known, clock())
+    if position is not None and position.watermark is not None:
         write_atomically(cache, position.to_bytes())
-    return ReceiverView(position, waiting, heard | new, tuple(look.problems))
+    return ReceiverView(
+        position or before,
+        waiting,
+        heard | new,
+        tuple(look.problems),
+        held_before=before.watermark if before else None,
+    )
 
 
 class _Look:

@@ -45,7 +45,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     view = look_at_receiver(settings, lambda: now)
     position = view.position
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
-    since = newest_joined(view, sent)
+    since = newest_joined(view, sent) or view.held_before
     if since is None and view.problems:
         # Nothing that the receiver says can be used: rather carry too much than too little.
         known = read_points(settings.tmp_bkp_fldr)
