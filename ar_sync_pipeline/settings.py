@@ -15,9 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     SecretStr,
     ValidationInfo,
     field_validator,
@@ -31,6 +29,7 @@ from ar_sync_pipeline.settings_loading import (
     load,
     variables,
 )
+from ar_sync_pipeline.settings_signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings_values import (
     address,
     addresses,
@@ -45,7 +44,6 @@ from ar_sync_pipeline.settings_values import (
     own_folder,
     plain_word,
     readable_file,
-    secret_of_at_least,
     sftp_path,
     time_zone,
     transform_choice,
@@ -101,10 +99,8 @@ class OldArchives(StrEnum):
     ACCEPT = "accept"
 
 
-class _Settings(BaseModel):
+class _Settings(SigningSettings):
     """What both sides have."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     sender_name: Annotated[
         str,
@@ -184,14 +180,6 @@ class _Settings(BaseModel):
         whole_number(0, 90, "percent"),
         Variable("Percent of free disk space under which an incident is raised.", "10"),
     ] = 10
-    signing_key: Annotated[
-        Annotated[SecretStr, secret_of_at_least(16)] | None,
-        Variable(
-            "Secret that both sides share; archives and receipts carry an HMAC made with it, and "
-            "a receiver that has one quarantines what is not signed with it.",
-            "",
-        ),
-    ] = None
     admins: Annotated[
         tuple[str, ...],
         BeforeValidator(addresses),
@@ -268,6 +256,8 @@ class _Settings(BaseModel):
         found = []
         if not self.admins:
             found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
+        if self.signing_key is None:
+            found.append(NOT_SIGNED)
         encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT
         if self.email_host_user and not encrypted and self.email_host != "localhost":
             found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")

@@ -175,21 +175,6 @@ def libpq_string(value: object) -> object:
     return value
 
 
-def secret_of_at_least(length: int) -> BeforeValidator:
-    """A secret that is long enough not to be guessed."""
-
-    def check(value: object) -> object:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        if len(text) < length:
-            raise mistake(
-                f"is shorter than {length} characters",
-                "make a random one with: openssl rand -hex 32",
-            )
-        return value
-
-    return BeforeValidator(check)
-
-
 def time_zone(value: object) -> str:
     """A name from the IANA time zone database."""
     text = _text(value)

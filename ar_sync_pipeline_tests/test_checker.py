@@ -16,6 +16,8 @@ from ar_sync_pipeline.sftp.probe import STEPS
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
+KEY = "2b7e151628aed2a6abf7158809cf4f3c"
+
 
 def check(deployment: Deployment, *words: str) -> Result:
     return CliRunner().invoke(main, ["check", *words], env=deployment.sender_environment())
@@ -134,16 +136,16 @@ def test_mistake_in_the_settings_is_another_exit_code(deployment: Deployment) ->
 
 
 def test_receipts_that_are_signed_with_another_key_are_found_out(deployment: Deployment) -> None:
-    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = "a" * 32
-    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = "a" * 32
+    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = KEY
+    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = KEY
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     assert check(deployment).exit_code == 0
-    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = "b" * 32
+    deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = KEY[::-1]
     shown = check(deployment, "--json")
     assert shown.exit_code == 1
     assert "not signed with the shared key" in shown.stdout
-    assert "b" * 32 not in shown.output
+    assert KEY[::-1] not in shown.output
 
 
 def test_job_observes_the_endpoint_with_numbers_that_draw_charts(deployment: Deployment) -> None:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PASSWORD = "correct-horse"
+KEY = "2b7e151628aed2a6abf7158809cf4f3c"
+OTHER_KEY = "603deb1015ca71be2b73aef0857d7781"
 Environ = dict[str, str]
 
 
@@ -125,7 +127,7 @@ def test_every_value_is_read(sender_environ: Environ, tmp_path: Path) -> None:
             "AR_SYNC_ADMINS": "a@example.org, b@example.org",
             "AR_SYNC_EMAIL_USE_TLS": "True",
             "AR_SYNC_EMAIL_HOST_PASSWORD": PASSWORD,
-            "AR_SYNC_SIGNING_KEY": "0123456789abcdef",
+            "AR_SYNC_SIGNING_KEY": KEY,
             "AR_SYNC_SENDER_NAME": "production",
         }
     )
@@ -137,7 +139,7 @@ def test_every_value_is_read(sender_environ: Environ, tmp_path: Path) -> None:
     assert settings.email_use_tls is True
     assert settings.email_host_password.get_secret_value() == PASSWORD
     assert settings.signing_key is not None
-    assert settings.signing_key.get_secret_value() == "0123456789abcdef"
+    assert settings.signing_key.get_secret_value() == KEY
     assert settings.sender_name == "production"
 
 
@@ -355,10 +357,12 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
         "AR_SYNC_PRIVATE_KEY_PASSPHRASE",
         "AR_SYNC_EMAIL_HOST_PASSWORD",
         "AR_SYNC_SIGNING_KEY",
+        "AR_SYNC_OLD_SIGNING_KEY",
         "AR_SYNC_WEBHOOK_URL",
     }
-    secrets = {name: f"https://hooks/{PASSWORD}-of-{name}" for name in names[1:]} | {
-        "AR_SYNC_SENDER_DATABASE_URL": f"postgresql://app:{PASSWORD}@db/transapp"
+    secrets = {name: f"https://hooks/{PASSWORD}-of-{name}" for name in names} | {
+        "AR_SYNC_SENDER_DATABASE_URL": f"postgresql://app:{PASSWORD}@db/transapp",
+        "AR_SYNC_OLD_SIGNING_KEY_UNTIL": "2026-12-31",
     }
     assert PASSWORD not in show(load_sender_settings(sender_environ | secrets))
 
@@ -403,7 +407,7 @@ def test_database_label_names_the_database_and_no_password(conninfo: str, label:
 
 def test_missing_admins_is_a_warning(sender_environ: Environ) -> None:
     assert any("AR_SYNC_ADMINS" in text for text in load_sender_settings(sender_environ).warnings)
-    told = sender_environ | {"AR_SYNC_ADMINS": "ops@example.org"}
+    told = sender_environ | {"AR_SYNC_ADMINS": "ops@example.org", "AR_SYNC_SIGNING_KEY": KEY}
     assert load_sender_settings(told).warnings == ()
 
 
@@ -412,6 +416,7 @@ def test_mail_password_in_clear_text_is_a_warning(receiver_environ: Environ) -> 
         "AR_SYNC_ADMINS": "ops@example.org",
         "AR_SYNC_EMAIL_HOST": "smtp.example.org",
         "AR_SYNC_EMAIL_HOST_USER": "ar_sync",
+        "AR_SYNC_SIGNING_KEY": KEY,
     }
     (warning,) = load_receiver_settings(receiver_environ | mail).warnings
     assert "clear text" in warning

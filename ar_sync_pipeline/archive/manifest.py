@@ -80,6 +80,10 @@ class Window(_Strict):
         return self
 
 
+# The text of a snapshot with some 1,500 writing transactions, in a position of 64 KiB at most.
+LONGEST_SNAPSHOT = 20_000
+
+
 class Watermark(_Strict):
     """A point in the sender's history, by which spans of archives join.
 
@@ -99,14 +103,37 @@ class Watermark(_Strict):
 
     archive_id: UUID | None = None
     snapshot_at: Instant
-    snapshot: Annotated[str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$")]
-    system_identifier: str
+    # Ids and positions are bounded by bigint, as which both databases compare them.
+    snapshot: Annotated[
+        str,
+        StringConstraints(
+            pattern=r"^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$",
+            max_length=LONGEST_SNAPSHOT,
+        ),
+    ]
+    # Letters: the old system, which knew no cluster.
+    system_identifier: Annotated[str, StringConstraints(pattern=r"^[0-9a-z-]{1,20}$")]
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
     lsn: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     traces: Annotated[
-        str | None, StringConstraints(pattern=r"^[0-9]+[ca](,[0-9]+[ca])*$", max_length=1000)
+        str | None,
+        StringConstraints(pattern=r"^[0-9]{1,19}[ca](,[0-9]{1,19}[ca])*$", max_length=1000),
     ] = None
+
+    @model_validator(mode="after")
+    def _possible_ids(self) -> Self:
+        """The order is that of PostgreSQL's ``pg_snapshot`` (manual, 9.27.8)."""
+        oldest, newest, listed = self.snapshot.split(":")
+        running = [int(number) for number in listed.split(",") if number]
+        if not int(oldest) <= int(newest) < 2**63:
+            raise ValueError("a snapshot ends before it starts, or beyond every transaction id")
+        ascending = [int(oldest) - 1, *running, int(newest)]
+        if running and any(one >= other for one, other in pairwise(ascending)):
+            raise ValueError("a snapshot lists its transactions in order, between its ends")
+        if any(int(trace[:-1]) >= 2**63 for trace in (self.traces or "").split(",") if trace):
+            raise ValueError("a trace is beyond every transaction id")
+        return self
 
 
 class Column(_Strict):

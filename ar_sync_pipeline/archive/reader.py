@@ -36,7 +36,7 @@ from ar_sync_pipeline.archive.tar_layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -71,23 +71,22 @@ def open_archive(path: Path, limits: ReadLimits = _DEFAULT_LIMITS) -> Iterator[A
 
 
 def verify_archive(
-    path: Path, *, signing_key: bytes | None = None, limits: ReadLimits = _DEFAULT_LIMITS
+    path: Path, *, signing_keys: Collection[bytes] = (), limits: ReadLimits = _DEFAULT_LIMITS
 ) -> Manifest:
     """Read an archive to its last byte, decompress its chunks, and return its manifest.
 
     Args:
         path: the archive.
-        signing_key: the shared secret, when one is set; the archive must then carry its HMAC.
+        signing_keys: those accepted; where there are any, the archive must carry the HMAC of one.
         limits: what to accept.
 
     Raises:
         UnreadableArchiveError: the file cannot be opened or read.
-        UnsignedArchiveError: the key's signature is missing or wrong.
+        UnsignedArchiveError: the signature is missing or wrong.
         CorruptArchiveError: any byte is not as the manifest says.
     """
     with open_archive(path, limits) as reader:
-        if signing_key is not None:
-            reader.check_signature(signing_key)
+        reader.check_signature(signing_keys)
         reader.read_to_the_end()
         return reader.manifest
 
@@ -128,15 +127,19 @@ class ArchiveReader:
                 remedy="find out who replaced it; what it held is sent again by itself",
             )
 
-    def check_signature(self, key: bytes) -> None:
-        """Demand that the manifest carries this key's HMAC.
+    def check_signature(self, keys: Collection[bytes]) -> None:
+        """Demand that the manifest carries the HMAC of one of the keys, if there are any.
 
         Raises:
             UnsignedArchiveError: it carries none, or another one.
         """
-        if self.manifest.hmac is None:
+        if not keys:
+            return
+        found = self.manifest.hmac
+        if found is None:
             raise UnsignedArchiveError("it is not signed", archive=self.path.name)
-        if not hmac.compare_digest(self.manifest.hmac, signature_of(self._manifest_json, key)):
+        right = (signature_of(self._manifest_json, key) for key in keys)
+        if not any(hmac.compare_digest(found, signature) for signature in right):
             raise UnsignedArchiveError(
                 "its signature was not made with this side's key", archive=self.path.name
             )

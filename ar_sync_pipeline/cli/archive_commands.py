@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
+from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
 
 if TYPE_CHECKING:
@@ -47,24 +48,26 @@ def inspect(archive: Path, as_json: bool) -> None:
 def verify(archive: Path, as_json: bool) -> None:
     """Read ARCHIVE to its last byte and hold every member against its sha256.
 
-    With AR_SYNC_SIGNING_KEY set, the archive must be signed with that key.
+    With AR_SYNC_SIGNING_KEY set, in the environment or in `.env`, the archive must be signed with
+    that key, or with the old one while that is accepted.
 
     Exit codes: 0 fine; 1 the archive is bad; 2 a mistake in the call, or an unreadable file.
     """
     from ar_sync_pipeline.archive.reader import verify_archive  # noqa: PLC0415  as above
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.settings_signing import load_signing_keys  # noqa: PLC0415
 
-    key = os.environ.get("AR_SYNC_SIGNING_KEY", "").encode() or None
     try:
-        manifest = verify_archive(archive, signing_key=key)
+        keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))
+        manifest = verify_archive(archive, signing_keys=keys)
     except ArSyncError as error:
         _fail(error, as_json)
     if as_json:
-        signature = "checked" if key else "not checked"
+        signature = "checked" if keys else "not checked"
         result = {"ok": True, "name": manifest.name.applied, "signature": signature}
         click.echo(json.dumps(result))
     else:
-        signature = "the signature is right" if key else "no signing key is set here"
+        signature = "the signature is right" if keys else "no signing key is set here"
         members = len(manifest.members())
         click.echo(f"{archive}: all {members} members are as declared; {signature}.")
 

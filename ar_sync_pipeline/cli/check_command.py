@@ -37,18 +37,20 @@ def check(side: str | None, as_json: bool) -> None:
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  when it runs
 
     try:
-        link, findings = _look(side)
+        link, findings, unwise = _look(side)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
     if as_json:
-        click.echo(json.dumps(_as_dict(link, findings)))
+        click.echo(json.dumps(_as_dict(link, findings) | {"settings": unwise}))
     else:
         _show(link, findings)
+        for warning in unwise:
+            click.echo(f"note: {warning}")
     if not _is_well(link, findings):
         raise SystemExit(FOUND_WRONG)
 
 
-def _look(side: str | None) -> tuple[EndpointCheck | None, tuple[Finding, ...]]:
+def _look(side: str | None) -> tuple[EndpointCheck | None, tuple[Finding, ...], tuple[str, ...]]:
     from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
     from ar_sync_pipeline.settings import (  # noqa: PLC0415
@@ -64,11 +66,11 @@ def _look(side: str | None) -> tuple[EndpointCheck | None, tuple[Finding, ...]]:
     if side == "receiver" or (side is None and of_receiver and not of_sender):
         receiver = load_receiver_settings(environment)
         url = receiver.receiver_database_url.get_secret_value()
-        return None, check_receiver(url, load_catalog(receiver.catalog))
+        return None, check_receiver(url, load_catalog(receiver.catalog)), receiver.warnings
     sender = load_sender_settings(environment)
     catalog = load_catalog(sender.catalog)
     findings = check_sender(sender.sender_database_url.get_secret_value(), catalog)
-    return check_endpoint(sender, lambda: datetime.now(UTC)), findings
+    return check_endpoint(sender, lambda: datetime.now(UTC)), findings, sender.warnings
 
 
 def _is_well(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> bool:

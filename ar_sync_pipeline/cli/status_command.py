@@ -13,6 +13,7 @@ from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, jso
 from ar_sync_pipeline.cli.side import load_side, side_option
 
 if TYPE_CHECKING:
+    from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
     from ar_sync_pipeline.sync.watch.status import Status
 
 
@@ -25,35 +26,39 @@ def status(side: str | None, as_json: bool) -> None:
     The receiver looks at its ledger and spool; the sender at its journal and, over SFTP, at what
     the receiver says.
 
-    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, or the link
-    is down; 2 a mistake in the settings, or the database, the spool or the login cannot be used.
+    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, what the
+    receiver says is not believed, or the link is down; 2 a mistake in the settings, or the
+    database, the spool or the login cannot be used.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
 
     try:
-        found = _look(side)
+        settings = load_side(side)
+        found = _look(settings)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
     if as_json:
-        click.echo(json.dumps(_as_dict(found)))
+        click.echo(json.dumps(_as_dict(found) | {"settings": settings.warnings}))
     else:
         _show(found)
+        for warning in settings.warnings:
+            click.echo(f"note: {warning}")
     if not _is_well(found):
         raise SystemExit(FOUND_WRONG)
 
 
-def _look(side: str | None) -> Status:
+def _look(settings: SenderSettings | ReceiverSettings) -> Status:
     from ar_sync_pipeline.settings import ReceiverSettings  # noqa: PLC0415  as above
     from ar_sync_pipeline.sync.watch.status import receiver_status, sender_status  # noqa: PLC0415
 
-    settings, now = load_side(side), datetime.now(UTC)
+    now = datetime.now(UTC)
     if isinstance(settings, ReceiverSettings):
         return receiver_status(settings, now)
     return sender_status(settings, now)
 
 
 def _is_well(found: Status) -> bool:
-    bad = {"parked", "quarantined", "not acknowledged"}
+    bad = {"parked", "quarantined", "not acknowledged", "not believed"}
     return found.link_is_up and not any(c.count for c in found.archives if c.state in bad)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from psycopg import IsolationLevel, sql
 
-from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.manifest import LONGEST_SNAPSHOT, Watermark
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.history import leave_traces
 from ar_sync_pipeline.export.locks import limit_lock_waits, lock_tables, open_indexes
@@ -74,7 +74,7 @@ def take_snapshot(
         now = clock()
         watermark = Watermark(
             snapshot_at=now if after is None else max(now, after + _TICK),
-            snapshot=facts[1],
+            snapshot=fitting(facts[1]),
             system_identifier=facts[2],
             timeline=facts[3],
             oldest_write_at=oldest_write_at,
@@ -83,6 +83,12 @@ def take_snapshot(
         )
         open_indexes(connection, locked)
         yield Snapshot(connection, facts[0], watermark, facts[4])
+
+
+def fitting(snapshot: str) -> str:
+    """The snapshot, or an older one that fits where very many transactions are writing."""
+    oldest = snapshot.partition(":")[0]
+    return snapshot if len(snapshot) <= LONGEST_SNAPSHOT else f"{oldest}:{oldest}:"
 
 
 @contextmanager

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+
 _OWN = "Only the receiver has it."
 
 
@@ -70,3 +72,8 @@ def _cell(value: str | float) -> str:
     if isinstance(value, str):
         return value.replace("|", "\\|").replace("\n", " ")
     return f"{value:,}"
+
+
+def settings_metadata(settings: SenderSettings | ReceiverSettings) -> dict[str, Any]:
+    """What is allowed but unwise in the settings; nothing where all is well."""
+    return {"settings": " ".join(settings.warnings)} if settings.warnings else {}

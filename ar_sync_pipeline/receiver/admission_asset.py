@@ -9,6 +9,7 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 
@@ -69,7 +70,9 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         if not admission.admitted:
             _fail_on_refusals(admission)
         yield dg.MaterializeResult(
-            asset_key=key, value=list(admission.names), metadata=_metadata(admission)
+            asset_key=key,
+            value=list(admission.names),
+            metadata=_metadata(admission) | settings_metadata(site.settings),
         )
 
     return admitted_archives

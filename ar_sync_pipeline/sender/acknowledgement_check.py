@@ -16,19 +16,25 @@ def acknowledgement_check_spec() -> dg.AssetCheckSpec:
         asset=archive_key(ArchiveKind.PARTIAL),
         description="The receiver has said of every archive what became of it, within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
-        " whether its loads fail; what the archives carried is sent again until it answers.",
+        " whether its loads fail; what the archives carried is sent again until it answers. It"
+        " fails too where a receipt or the receiver's position is not believed.",
     )
 
 
 def acknowledgement_check_result(start: StartingPoint) -> dg.AssetCheckResult:
     """What was heard before this run."""
-    late = start.unacknowledged
+    late, problems = start.unacknowledged, start.problems
+    found = (
+        [f"Nothing was heard of {len(late)} archives, the oldest of them {late[0].name}."]
+        if (late)
+        else []
+    )
+    found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
     return dg.AssetCheckResult(
         asset_key=archive_key(ArchiveKind.PARTIAL),
         check_name=_NAME,
-        passed=not late,
+        passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Nothing was heard of {len(late)} archives, the oldest of them"
-        f" {late[0].name}." if late else None,
-        metadata={"not_acknowledged": len(late)},
-    )  # fmt: skip
+        description=" ".join(found) or None,
+        metadata={"not_acknowledged": len(late), "not_believed": len(problems)},
+    )

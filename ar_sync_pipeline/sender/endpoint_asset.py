@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 
@@ -44,7 +45,9 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         for step in found.warnings:
             context.log.warning("%s: %s: %s.", step.name, step.detail, step.remedy)
         context.op_execution_context.log_event(
-            dg.AssetObservation(endpoint_key(), metadata=_metadata(found))
+            dg.AssetObservation(
+                endpoint_key(), metadata=_metadata(found) | settings_metadata(site.settings)
+            )
         )
         yield _verdict(found)
         failed = found.failed

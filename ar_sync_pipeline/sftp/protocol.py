@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -48,6 +49,8 @@ NEW = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_TRUNC
 WRITE_BLOCK_BYTES = 2 * (32768 - 64) - 29
 LARGE_WRITE_BLOCK_BYTES = 7 * (32768 - 64) - 29
 UNDER_WAY_BYTES = 4 * 2**20
+# Of a folder: receipts and archives of a week are some thousand.
+MOST_ENTRIES = 100_000
 _READ_BLOCK_BYTES = 32768
 _READ_WINDOW = 32
 
@@ -174,20 +177,20 @@ def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> b
 def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
     """Names and modes of a folder's entries; a name that is not UTF-8 gets U+FFFD in it.
 
-    paramiko's own listing fails altogether on one such name.
+    paramiko's own listing fails altogether on one such name. A server that never comes to an end,
+    or that announces more names than it sends, is not followed beyond `MOST_ENTRIES`.
     """
     handle = _request(client, CMD_HANDLE, CMD_OPENDIR, path).get_binary()
     entries: list[tuple[str, int | None]] = []
-    try:
-        while True:
+    with suppress(EOFError):
+        while len(entries) < MOST_ENTRIES:
             message = _request(client, CMD_NAME, CMD_READDIR, handle)
-            for _ in range(message.get_int()):
+            for _ in range(min(message.get_int(), MOST_ENTRIES)):
                 name, _long_name = message.get_binary(), message.get_binary()
                 attributes: Any = SFTPAttributes
                 mode = attributes._from_msg(message).st_mode  # noqa: SLF001  see the module's text
                 entries.append((name.decode(errors="replace"), mode))
-    except EOFError:
-        close_handle(client, handle)
+    close_handle(client, handle)
     return entries
 
 

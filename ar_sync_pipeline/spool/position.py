@@ -6,18 +6,20 @@ change?", written into ``receipts/`` after each change of state and read over SF
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.manifest import Instant, Watermark
 from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 POSITION_FILE = "position.json"
 MOST_PARKED = 20
+_Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class ParkedArchive(BaseModel):
@@ -42,38 +44,38 @@ class Position(SignedJson):
         quarantined: archives that a person has to look at.
     """
 
-    at: AwareDatetime
+    at: Instant
     watermark: Watermark | None = None
-    holes: Annotated[int, Field(ge=0)] = 0
-    waiting: Annotated[int, Field(ge=0)] = 0
+    holes: _Count = 0
+    waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
-    quarantined: Annotated[int, Field(ge=0)] = 0
+    quarantined: _Count = 0
 
 
-def parse_position(content: bytes, *, signing_key: bytes | None = None) -> Position:
+def parse_position(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Position:
     """Read a position from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not one, or, where a key is shared, not signed with it.
+        ReceiptError: it is not one, or, where keys are shared, not signed with one.
     """
-    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", key=signing_key)
+    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", keys=signing_keys)
 
 
-def write_position(spool: Path, position: Position, *, signing_key: bytes | None = None) -> Path:
+def write_position(spool: Path, position: Position, *, signing_keys: Sequence[bytes] = ()) -> Path:
     """Write or replace the position; a reader never sees a part of it.
 
     Raises:
         SpoolMissingError: the spool is not there.
         SpoolAccessError: the operating system refuses.
     """
-    return write_small(spool, POSITION_FILE, position.signed(signing_key))
+    return write_small(spool, POSITION_FILE, position.signed(signing_keys))
 
 
-def read_position(spool: Path, *, signing_key: bytes | None = None) -> Position | None:
+def read_position(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Position | None:
     """The receiver's position; None if none was written yet.
 
     Raises:
         ReceiptError: the file is damaged or badly signed.
     """
     content = read_small(spool, POSITION_FILE)
-    return None if content is None else parse_position(content, signing_key=signing_key)
+    return None if content is None else parse_position(content, signing_keys=signing_keys)

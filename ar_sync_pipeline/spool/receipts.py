@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
-from pydantic import AwareDatetime, StringConstraints, field_validator
+from pydantic import StringConstraints, field_validator
 
+from ar_sync_pipeline.archive.manifest import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.spool.errors import ReceiptError, access_to
 from ar_sync_pipeline.spool.layout import RECEIPTS, open_folder, regular_files
@@ -23,6 +24,7 @@ from ar_sync_pipeline.spool.signed_json import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -54,7 +56,7 @@ class Receipt(SignedJson):
     state: ReceiptState
     reason: _Text = ""
     remedy: _Text = ""
-    at: AwareDatetime
+    at: Instant
 
     @field_validator("archive")
     @classmethod
@@ -76,23 +78,23 @@ def receipt_filename(archive: ArchiveName) -> str:
     return archive.applied + RECEIPT_SUFFIX
 
 
-def parse_receipt(content: bytes, *, signing_key: bytes | None = None) -> Receipt:
+def parse_receipt(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Receipt:
     """Read a receipt from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not a receipt, or, where a key is shared, not signed with it.
+        ReceiptError: it is not a receipt, or, where keys are shared, not signed with one.
     """
-    return parse_signed(Receipt, content, what="a receipt", key=signing_key)
+    return parse_signed(Receipt, content, what="a receipt", keys=signing_keys)
 
 
-def write_receipt(spool: Path, receipt: Receipt, *, signing_key: bytes | None = None) -> Path:
+def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes] = ()) -> Path:
     """Write or replace an archive's receipt; a reader never sees a part of it.
 
     Raises:
         SpoolMissingError: the spool is not there.
         SpoolAccessError: the operating system refuses.
     """
-    return write_small(spool, receipt_filename(receipt.name), receipt.signed(signing_key))
+    return write_small(spool, receipt_filename(receipt.name), receipt.signed(signing_keys))
 
 
 def list_receipts(spool: Path) -> list[ArchiveName]:
@@ -106,7 +108,7 @@ def list_receipts(spool: Path) -> list[ArchiveName]:
 
 
 def read_receipt(
-    spool: Path, archive: ArchiveName, *, signing_key: bytes | None = None
+    spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes] = ()
 ) -> Receipt | None:
     """An archive's receipt; None if there is none.
 
@@ -114,7 +116,7 @@ def read_receipt(
         ReceiptError: the file is damaged or badly signed.
     """
     content = read_small(spool, receipt_filename(archive))
-    return None if content is None else parse_receipt(content, signing_key=signing_key)
+    return None if content is None else parse_receipt(content, signing_keys=signing_keys)
 
 
 def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Collection, Sequence
+from itertools import zip_longest
 from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -14,47 +16,61 @@ from ar_sync_pipeline.spool.errors import ReceiptError
 
 MAX_BYTES = 64 * 1024
 UNREADABLE_REMEDY = "delete the file; the receiver's next run writes it again"
+_SIGNATURES = ("hmac", "old_hmac")
 
 
 class SignedJson(BaseModel):
     """A model with a format number and, when signed, an HMAC over everything else.
 
     Attributes:
-        hmac: HMAC-SHA256 over the canonical JSON without this field.
+        hmac: HMAC-SHA256 over the canonical JSON without both signatures, by the current key.
+        old_hmac: the same by the old key, while keys are rotated: a sender that does not have the
+            new one yet believes it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Annotated[int, Field(ge=1, le=1)] = 1
     hmac: Sha256 | None = None
+    old_hmac: Sha256 | None = None
 
     def signature(self, key: bytes) -> str:
-        """HMAC-SHA256 of the model without its ``hmac`` field."""
-        content = self.model_dump(mode="json", exclude={"hmac"})
+        """HMAC-SHA256 of the model without its signatures."""
+        content = self.model_dump(mode="json", exclude=set(_SIGNATURES))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
         return hmac.new(key, canonical, hashlib.sha256).hexdigest()
 
-    def signed(self, key: bytes | None) -> Self:
-        """A copy that carries its signature; the same where no key is shared."""
-        return self if key is None else self.model_copy(update={"hmac": self.signature(key)})
+    def signed(self, keys: Sequence[bytes]) -> Self:
+        """A copy with a signature by each key, at most two; without one where there are no keys."""
+        made = map(self.signature, keys)
+        return self.model_copy(update=dict(zip_longest(_SIGNATURES, made)))
+
+    def is_signed_by(self, keys: Collection[bytes]) -> bool:
+        """Whether either signature was made with one of the keys."""
+        found = [signature for signature in (self.hmac, self.old_hmac) if signature is not None]
+        right = [self.signature(key) for key in keys]
+        return any(hmac.compare_digest(one, other) for one in found for other in right)
 
     def to_bytes(self) -> bytes:
         """The file's content."""
-        return self.model_dump_json().encode() + b"\n"
+        unset = {"old_hmac"} if self.old_hmac is None else set()
+        return self.model_dump_json(exclude=unset).encode() + b"\n"
 
 
 Model = TypeVar("Model", bound=SignedJson)
 
 
-def parse_signed(model: type[Model], content: bytes, *, what: str, key: bytes | None) -> Model:
+def parse_signed(
+    model: type[Model], content: bytes, *, what: str, keys: Collection[bytes]
+) -> Model:
     """Read a model from bytes of any origin.
 
     Args:
         what: the file, for messages, such as "the receipt of ...".
-        key: the shared secret, when one is set; the file must then carry its HMAC.
+        keys: the accepted keys; where there are any, the file must carry the HMAC of one.
 
     Raises:
-        ReceiptError: the bytes are no such model, too many, or not signed with the key.
+        ReceiptError: the bytes are no such model, too many, or not signed with an accepted key.
     """
     if len(content) > MAX_BYTES:
         raise ReceiptError(f"{what} is larger than {MAX_BYTES} bytes", remedy=UNREADABLE_REMEDY)
@@ -66,7 +82,7 @@ def parse_signed(model: type[Model], content: bytes, *, what: str, key: bytes | 
         raise ReceiptError(
             f"{what} cannot be read ({place}: {first['msg']})", remedy=UNREADABLE_REMEDY
         ) from None
-    if key is not None and not hmac.compare_digest(parsed.hmac or "", parsed.signature(key)):
+    if keys and not parsed.is_signed_by(keys):
         raise ReceiptError(
             f"{what} is not signed with the shared key",
             remedy="give both sides the same AR_SYNC_SIGNING_KEY",

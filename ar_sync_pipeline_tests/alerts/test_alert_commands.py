@@ -16,6 +16,7 @@ from ar_sync_pipeline_tests.alerts.problems import problem
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, free_port
 
 TOKEN = "T0k3n-that-nobody-sees"
+KEY, OLD_KEY = "2b7e151628aed2a6abf7158809cf4f3c", "603deb1015ca71be2b73aef0857d7781"
 
 
 @pytest.fixture
@@ -124,17 +125,22 @@ def test_sides_never_share_a_store(environ: dict[str, str]) -> None:
 def test_no_message_shows_a_secret_whatever_an_error_says(
     environ: dict[str, str], mailbox: Mailbox, web: WebServer
 ) -> None:
-    secret = {"AR_SYNC_EMAIL_HOST_PASSWORD": "mail-password", "AR_SYNC_SIGNING_KEY": "k" * 20}
+    secret = {
+        "AR_SYNC_EMAIL_HOST_PASSWORD": "mail-password",
+        "AR_SYNC_SIGNING_KEY": KEY,
+        "AR_SYNC_OLD_SIGNING_KEY": OLD_KEY,
+        "AR_SYNC_OLD_SIGNING_KEY_UNTIL": "2999-12-31",
+    }
     alerts = open_alerts(settings(environ | secret), lambda: datetime.now(UTC))
     told = (
         f"no login at postgresql://viz:hunter2-long@db, https://x:other-pw@host, {web.url}/{TOKEN},"
-        f" mail-password, {'k' * 20}, hunter2-long, \udcff"
+        f" mail-password, {KEY}, {OLD_KEY}, hunter2-long, \udcff"
     )
     alerts.note(problem(0, sentence=told))
     assert alerts.send(seconds=10).problems == []
     sent = mailbox.raw[0].decode() + json.dumps(web.posts) + call(environ, "incidents").stdout
     stored = incidents_file(settings(environ)).read_bytes().decode("utf-8", "replace")
-    for hidden in ("hunter2", "other-pw", TOKEN, "mail-password", "k" * 20):
+    for hidden in ("hunter2", "other-pw", TOKEN, "mail-password", KEY, OLD_KEY):
         assert hidden not in sent
         assert hidden not in stored
     assert "no login at postgresql" in sent

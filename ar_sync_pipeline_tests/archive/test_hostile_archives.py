@@ -53,7 +53,7 @@ _one_folder = settings(
 def refusal(path: Path, *, key: bytes | None = None) -> CorruptArchiveError:
     """The one error in which verifying ends; its sentence is one line and has an end."""
     with pytest.raises(CorruptArchiveError) as caught:
-        verify_archive(path, signing_key=key)
+        verify_archive(path, signing_keys=[key] if key else [])
     sentence = str(caught.value)
     assert sentence.isprintable()
     assert sentence.endswith(".")
@@ -451,7 +451,7 @@ def test_the_file_must_be_named_as_what_it_holds(archive: Path) -> None:
 def test_with_a_key_an_archive_must_carry_that_keys_signature(
     archive: Path, tmp_path: Path
 ) -> None:
-    verify_archive(archive, signing_key=KEY)
+    verify_archive(archive, signing_keys=[KEY])
     assert isinstance(refusal(archive, key=b"another"), UnsignedArchiveError)
 
     content = altered(lambda manifest: manifest.update(product_version="9"), hmac="0" * 64)

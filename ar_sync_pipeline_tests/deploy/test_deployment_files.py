@@ -127,6 +127,53 @@ def test_ports_and_names_agree_between_units_and_workspaces() -> None:
             assert server["port"] == ports[server["location_name"]]
 
 
+def lines_of(unit: Path) -> list[str]:
+    """The lines of a unit, with those of the drop-in that every unit reads first."""
+    common = (DEPLOY / "systemd/ar-sync-.service.d/common.conf").read_text()
+    return [*common.splitlines(), *unit.read_text().splitlines()]
+
+
+def values_of(unit: Path, name: str) -> list[str]:
+    """All values of a key, in the order in which systemd reads them."""
+    lines = [line.partition("=") for line in lines_of(unit)]
+    return [word for key, _, value in lines if key == name for word in value.split()]
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
+def test_only_code_servers_have_settings_and_keys_of_a_side(unit: Path) -> None:
+    side = unit.stem in {"ar-sync-sender", "ar-sync-receiver"}
+    read = values_of(unit, "EnvironmentFile")
+    assert ("/etc/ar_sync/.env" in read) == side
+    assert "-/etc/ar_sync/storage.env" in read
+    hidden = set(values_of(unit, "InaccessiblePaths"))
+    assert ({"-/etc/ar_sync/.env", "-/etc/ar_sync/id_ed25519"} <= hidden) == (not side)
+    if unit.stem in {"ar-sync-webserver", "ar-sync-daemon"}:
+        # Dagster reads `.env` in the folder where it is started.
+        assert values_of(unit, "WorkingDirectory")[-1] == "/var/lib/ar_sync/dagster"
+        assert not any("AR_SYNC_" in word for word in values_of(unit, "Environment"))
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: str(unit.stem))
+def test_what_a_unit_writes_is_closed_to_others(unit: Path) -> None:
+    assert values_of(unit, "StateDirectoryMode") == ["0700"]
+    media = unit.stem == "ar-sync-receiver"
+    assert values_of(unit, "UMask") == ["0022" if media else "0077"]
+
+
+def test_code_servers_listen_on_loopback() -> None:
+    addresses = {
+        unit.stem: options["host"]
+        for unit in UNITS
+        for words in unit_commands(unit)
+        if "-h" in words and (options := parse(words))
+    }
+    assert addresses == {
+        "ar-sync-sender": "127.0.0.1",
+        "ar-sync-receiver": "127.0.0.1",
+        "ar-sync-webserver": "127.0.0.1",
+    }
+
+
 def servers(workspace: Path) -> list[dict[str, Any]]:
     loaded = load_yaml_from_path(str(workspace))
     assert isinstance(loaded, dict)
@@ -166,6 +213,20 @@ def test_compose_file_names_only_what_is_there(compose: dict[str, Any]) -> None:
 def test_only_the_web_server_is_reachable_and_from_this_host_alone(compose: dict[str, Any]) -> None:
     published = {n: s["ports"] for n, s in compose["services"].items() if "ports" in s}
     assert published == {"webserver": ["127.0.0.1:3000:3000"]}
+
+
+def test_a_sides_settings_and_code_server_are_out_of_the_other_sides_reach(
+    compose: dict[str, Any],
+) -> None:
+    services = compose["services"]
+    assert {n: s["env_file"] for n, s in services.items() if "env_file" in s} == {
+        "sender": ["sender.env"],
+        "receiver": ["receiver.env"],
+    }
+    reached = {name: set(service["networks"]) for name, service in services.items()}
+    assert reached["sender"] == {"sender"}
+    assert reached["receiver"] == {"receiver"}
+    assert set().union(*reached.values()) == set(compose["networks"])
 
 
 def test_entrypoint_makes_the_storages_url_from_the_secret(

@@ -60,6 +60,22 @@ def test_runbook_names_every_asset_check_and_what_it_is_on(deployment: Deploymen
     } == set()
 
 
+def test_every_test_that_the_threat_model_names_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)((?:::\w+)+)`", (ROOT / "docs/security.md").read_text())
+    assert len(named) > 30
+    missing = [
+        path + names
+        for path, names in named
+        for word in names.split("::")[1:]
+        if not re.search(
+            rf"^ *(def|class) {word}\b",
+            (ROOT / "ar_sync_pipeline_tests" / path).read_text(),
+            re.MULTILINE,
+        )
+    ]
+    assert missing == []
+
+
 def is_said(sentence: str) -> bool:
     """Whether some text of the code holds the words between the dots, in this order."""
     words = [re.escape(part.strip()) for part in sentence.split(LEFT_OUT) if part.strip(" .()")]

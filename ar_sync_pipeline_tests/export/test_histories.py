@@ -11,6 +11,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.export.history import comparable, has_traces
+from ar_sync_pipeline.export.snapshot import fitting
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline_tests.export.source import Source
 from ar_sync_pipeline_tests.fix_sites import rows
@@ -39,6 +40,12 @@ def mark(snapshot: str = "10:20:", lsn: int | None = 5, **changes: object) -> Wa
 )
 def test_watermark_counts_in_one_history(since: Watermark, now: Watermark, *, counts: bool) -> None:
     assert comparable(since, now) == (since if counts else None)
+
+
+def test_snapshot_of_thousands_of_writers_is_replaced_by_an_older_one_that_fits() -> None:
+    running = ",".join(map(str, range(1000, 9000)))
+    assert fitting("1000:9000:1000,2000") == "1000:9000:1000,2000"
+    assert fitting(f"1000:9000:{running}") == "1000:1000:"
 
 
 def test_each_snapshot_leaves_traces_that_its_history_knows(source: Source) -> None:

@@ -153,11 +153,11 @@ def test_converted_archive_waits_too_when_the_setting_is_taken_back(receiver: Ol
 
 
 def test_old_archive_does_not_get_past_a_signing_key(receiver: OldReceiver) -> None:
-    receiver.environ["AR_SYNC_SIGNING_KEY"] = "k" * 32
+    receiver.environ["AR_SYNC_SIGNING_KEY"] = "3f9c1e7ab05d48826d2eb7f4910c5a83"
     receiver.offer(complete())
     (refused,) = receiver.admit().quarantined
     assert "signs nothing" in str(refused.error)
-    assert "k" * 32 not in str(refused.error)
+    assert "3f9c1e7ab05d48826d2eb7f4910c5a83" not in str(refused.error)
     assert rows(receiver.receiver, REPORTS) == []
     del receiver.environ["AR_SYNC_SIGNING_KEY"]
     (kept,) = (receiver.spool / "quarantine").glob("*.tar.gz")

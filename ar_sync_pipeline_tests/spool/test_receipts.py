@@ -43,8 +43,8 @@ def receipt(name: ArchiveName = NAME, state: ReceiptState = ReceiptState.APPLIED
 
 @pytest.mark.parametrize("key", [None, KEY])
 def test_receipt_comes_back_as_it_was_written(spool: Path, key: bytes | None) -> None:
-    write_receipt(spool, receipt(), signing_key=key)
-    found = read_receipt(spool, NAME, signing_key=key)
+    write_receipt(spool, receipt(), signing_keys=[key] if key else [])
+    found = read_receipt(spool, NAME, signing_keys=[key] if key else [])
     assert found is not None
     assert found.model_copy(update={"hmac": None}) == receipt()
     assert (found.hmac is None) == (key is None)
@@ -73,16 +73,16 @@ def test_missing_spool_is_an_error(tmp_path: Path) -> None:
 def test_receipt_that_is_not_signed_with_the_shared_key_is_refused(
     spool: Path, key: bytes | None
 ) -> None:
-    write_receipt(spool, receipt(), signing_key=key)
+    write_receipt(spool, receipt(), signing_keys=[key] if key else [])
     with pytest.raises(ReceiptError, match="not signed with the shared key"):
-        read_receipt(spool, NAME, signing_key=KEY)
+        read_receipt(spool, NAME, signing_keys=[KEY])
 
 
 def test_changed_receipt_is_refused(spool: Path) -> None:
-    path = write_receipt(spool, receipt(state=ReceiptState.PARKED), signing_key=KEY)
+    path = write_receipt(spool, receipt(state=ReceiptState.PARKED), signing_keys=[KEY])
     forged = path.read_bytes().replace(b'"parked"', b'"applied"')
     with pytest.raises(ReceiptError, match="not signed"):
-        parse_receipt(forged, signing_key=KEY)
+        parse_receipt(forged, signing_keys=[KEY])
 
 
 @pytest.mark.parametrize(

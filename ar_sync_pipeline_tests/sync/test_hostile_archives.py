@@ -87,7 +87,7 @@ def test_unsigned_or_badly_signed_one_is_quarantined_where_a_key_is_shared(
     honest: tuple[TwoSites, Path, Honest],
 ) -> None:
     sites, path, archive = honest
-    sites.environ["AR_SYNC_SIGNING_KEY"] = "k" * 32
+    sites.environ["AR_SYNC_SIGNING_KEY"] = "3f9c1e7ab05d48826d2eb7f4910c5a83"
     for content, words in (
         (archive.content, "not signed"),
         (archive.changed(lambda m: m.update(hmac="0" * 64)), "not made with this side's key"),

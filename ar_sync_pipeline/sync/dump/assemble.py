@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -20,20 +20,22 @@ from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 _ARCHIVE_IDS = UUID("0d1f9d0e-6f3c-4c2e-9d1b-7a6c2f0f5b11")
 
 
+def archive_id_of(watermark: Watermark) -> UUID:
+    """The id of the archive with a watermark; it follows from every fact of it."""
+    return uuid5(_ARCHIVE_IDS, watermark.model_dump_json(exclude={"archive_id"}))
+
+
 def assemble(
     build: BuildFolder, media_folder: Path, sender_name: str, signing_key: bytes | None
 ) -> ArchiveSource:
     """Describe the archive that a build folder holds; nothing is copied.
 
-    The archive's id follows from the snapshot, so a step that is tried again publishes the same
+    The archive's id follows from its watermark, so a step that is tried again publishes the same
     archive and not a second one.
     """
     dump, media = build.read(TableDump), build.read(MediaBundle)
     mark = dump.watermark
-    archive_id = uuid5(
-        _ARCHIVE_IDS,
-        f"{mark.system_identifier} {mark.timeline} {mark.snapshot} {mark.snapshot_at.isoformat()}",
-    )
+    archive_id = archive_id_of(mark)
     manifest = Manifest(
         archive_id=archive_id,
         kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,

@@ -20,7 +20,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
-from ar_sync_pipeline.sync.dump.sent_archives import remember_sent
+from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
 from ar_sync_pipeline.sync.errors import MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -84,13 +84,14 @@ def _publish_as_it_is(
     clock: Clock,
     on_retry: Callable[[ArSyncError], None] | None,
 ) -> PublishedArchive:
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    key = settings.signing_keys.current
     # Before the archive is put together, so that only one of both lists its pictures in memory.
     seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
     watch = Stopwatch()
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
     watch.lap("assemble")
     name = source.manifest.name
+    announce(settings.tmp_bkp_fldr, source.manifest, clock())
     publication = publish_with_retries(
         endpoint(settings),
         source,

@@ -1,16 +1,26 @@
-"""What the sender can see of the receiver over SFTP: its position, and what waits in its spool."""
+"""What the sender can see of the receiver over SFTP: its position, its receipts, its spool.
+
+All of it is the receiver's word: what is damaged, badly signed or impossible is named, and the
+last position that was believed counts instead.
+"""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
 
+from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings import SenderSettings
-from ar_sync_pipeline.sftp.errors import RemoteFileMissingError
+from ar_sync_pipeline.sftp.errors import (
+    RefusedByServerError,
+    RemoteFileMissingError,
+    RemoteFileTooLargeError,
+)
 from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
@@ -21,13 +31,27 @@ from ar_sync_pipeline.sftp.spool_folders import (
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
-from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX
+from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
+from ar_sync_pipeline.sync.dump.believed_position import (
+    is_of_old_system,
+    position_problem,
+    receipt_problem,
+)
 from ar_sync_pipeline.sync.dump.publish import endpoint
+from ar_sync_pipeline.sync.dump.sent_archives import (
+    SentArchive,
+    read_points,
+    read_sent,
+    remember_heard,
+)
 
 _CACHED_POSITION = "ar_sync_position.json"
 # The look only makes a partial smaller; a dead line is left to the publication to wait for.
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
+# A receipt is read once, so there are as many as archives since the last dump.
+MOST_RECEIPTS = 50
+_Refused = (ReceiptError, RefusedByServerError, RemoteFileTooLargeError)
 
 
 @dataclass(frozen=True)
@@ -39,14 +63,20 @@ class ReceiverView:
         waiting: applied-form names of the archives that wait in the spool; None: the link is down
             and the position is the last one that was seen.
         receipts: applied-form names of the archives of which the receiver has said something.
+        problems: what it said and is not believed, one sentence each.
+        held_before: the last point that it was believed to have, whatever it says now.
     """
 
     position: Position | None
     waiting: frozenset[str] | None
     receipts: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+    held_before: Watermark | None = None
 
 
-def look_at_receiver(settings: SenderSettings) -> ReceiverView:
+def look_at_receiver(
+    settings: SenderSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> ReceiverView:
     """Look into the spool; with the link down, remember what was seen last.
 
     An old position only makes a partial larger, so a cut line is no reason not to dump: the
@@ -55,22 +85,103 @@ def look_at_receiver(settings: SenderSettings) -> ReceiverView:
     Raises:
         TerminalError: the host key, the login or the spool is wrong; publishing would fail too.
     """
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
-    cache = settings.tmp_bkp_fldr / _CACHED_POSITION
+    scratch = settings.tmp_bkp_fldr
+    cache = scratch / _CACHED_POSITION
+    known, sent = read_points(scratch), read_sent(scratch)
+    heard = frozenset(archive.name for archive in sent if archive.heard)
+    look = _Look(settings, clock())
     try:
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)
-            receipts = _receipts(session, settings)
-            content = _position_file(session, settings)
+            new = look.receipts(session, [archive for archive in sent if not archive.heard])
+            content = look.position_file(session)
     except TransientError:
-        return ReceiverView(_read_cache(cache, key), None)
-    position = _read_cache(cache, key)
-    if content is not None:
-        with suppress(ReceiptError):
-            position = parse_position(content, signing_key=key)
-            write_atomically(cache, content)
-    return ReceiverView(position, waiting, receipts)
+        return ReceiverView(_believed_before(cache, known, clock()), None, heard)
+    if new:
+        remember_heard(scratch, new)
+    position = look.believed(content, known, clock()) if content is not None else None
+    before = _believed_before(cache, known, clock())
+    if position is not None and position.watermark is not None:
+        write_atomically(cache, position.to_bytes())
+    return ReceiverView(
+        position or before,
+        waiting,
+        heard | new,
+        tuple(look.problems),
+        held_before=before.watermark if before else None,
+    )
+
+
+class _Look:
+    """One look at the receiver's own files, with what of them is not believed."""
+
+    def __init__(self, settings: SenderSettings, now: datetime) -> None:
+        self._keys = settings.signing_keys.accepted(now)
+        self._folder = settings.remote_bkp_fldr / RECEIPTS
+        self.problems: list[str] = []
+
+    def position_file(self, session: SftpSession) -> bytes | None:
+        """The position as it is in the spool."""
+        return self._read(session, self._folder / POSITION_FILE)
+
+    def believed(
+        self, content: bytes, known: Sequence[Watermark], now: datetime
+    ) -> Position | None:
+        """The position, if it is the receiver's and possible."""
+        try:
+            position = parse_position(content, signing_keys=self._keys)
+        except ReceiptError as error:
+            self.problems.append(f"{error}")
+            return None
+        point = position.watermark
+        if point is None:
+            return position
+        if is_of_old_system(point):
+            return position.model_copy(update={"watermark": None})
+        problem = position_problem(point, known, now)
+        if problem is None:
+            return position
+        self.problems.append(
+            f"the receiver's position is not believed, because it {problem}: delete"
+            f" {RECEIPTS}/{POSITION_FILE} at the receiver, whose next run writes it again, and"
+            " start a complete_dump"
+        )
+        return None
+
+    def receipts(self, session: SftpSession, unheard: Sequence[SentArchive]) -> frozenset[str]:
+        """Names of the archives whose receipts are there and right; the newest come first."""
+        there = set(list_names(session, self._folder))
+        newest = [a for a in reversed(unheard) if a.name + RECEIPT_SUFFIX in there]
+        found = (a.name for a in newest[:MOST_RECEIPTS] if self._acknowledges(session, a))
+        return frozenset(found)
+
+    def _acknowledges(self, session: SftpSession, archive: SentArchive) -> bool:
+        path = self._folder / (archive.name + RECEIPT_SUFFIX)
+        content = self._read(session, path)
+        if content is None:
+            return False
+        try:
+            receipt = parse_receipt(content, signing_keys=self._keys)
+        except ReceiptError as error:
+            self.problems.append(f"{archive.name}: {error}")
+            return False
+        problem = receipt_problem(receipt, archive)
+        if problem is not None:
+            self.problems.append(
+                f"the receipt of {archive.name} is not believed, because it {problem}: delete"
+                f" {RECEIPTS}/{path.name} at the receiver, whose next run writes it again"
+            )
+        return problem is None
+
+    def _read(self, session: SftpSession, path: PurePosixPath) -> bytes | None:
+        try:
+            return read_small_file(session, path, MAX_BYTES)
+        except RemoteFileMissingError:
+            return None
+        except _Refused as error:
+            self.problems.append(f"{error}")
+            return None
 
 
 def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
@@ -83,22 +194,12 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
     return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
 
 
-def _receipts(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
-    names = list_names(session, settings.remote_bkp_fldr / RECEIPTS)
-    parsed = (ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) for name in names)
-    return frozenset(name.applied for name in parsed if name)
-
-
-def _position_file(session: SftpSession, settings: SenderSettings) -> bytes | None:
-    path = settings.remote_bkp_fldr / RECEIPTS / POSITION_FILE
+def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Position | None:
+    """The position that was believed last, whatever key signed it, if it still can be."""
     try:
-        return read_small_file(session, path, MAX_BYTES)
-    except RemoteFileMissingError:
-        return None
-
-
-def _read_cache(cache: Path, key: bytes | None) -> Position | None:
-    try:
-        return parse_position(cache.read_bytes(), signing_key=key)
+        position = parse_position(cache.read_bytes())
     except (FileNotFoundError, ReceiptError):
         return None
+    point = position.watermark
+    wrong = point is not None and position_problem(point, known, now) is not None
+    return None if wrong else position

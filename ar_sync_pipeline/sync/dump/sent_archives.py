@@ -3,7 +3,8 @@
 With the receiver's position and a check of the spool it tells from where the next partial must
 carry every change, and which snapshot was the newest one. Where the journal is lost:
 
-- the next partial begins at the receiver's position, and carries again what waits in the spool;
+- the next partial begins at the receiver's position, if that is consistent (`believed_position`),
+  and carries again what waits in the spool;
 - a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
   at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;
 - a snapshot is dated after the receiver's position and after what waits in its spool only;
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,7 @@ class SentArchive(BaseModel):
     Attributes:
         name: without the prefix of waiting archives.
         since: the point from which a partial carries every change; None: nobody knows.
+        heard: a receipt said what became of it, and was verified.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -45,10 +47,29 @@ class SentArchive(BaseModel):
     since: Watermark | None
     watermark: Watermark
     sent_at: AwareDatetime
+    heard: bool = False
 
 
 class _Journal(BaseModel):
+    """What the file holds.
+
+    Attributes:
+        announced: points of archives whose upload has begun: the receiver may apply one although
+            the sender was killed before it could note the archive as sent.
+    """
+
     archives: tuple[SentArchive, ...] = ()
+    announced: tuple[Watermark, ...] = ()
+
+
+def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
+    """Note the point of an archive before its upload begins; old ones are forgotten."""
+    with _locked(scratch):
+        journal = _read(scratch)
+        recent = [p for p in journal.announced if p.snapshot_at > now - _REMEMBERED]
+        if manifest.watermark not in recent:
+            announced = (*recent, manifest.watermark)
+            _write(scratch, journal.model_copy(update={"announced": announced}))
 
 
 def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
@@ -63,19 +84,45 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         sent_at=sent_at,
     )
     with _locked(scratch):
-        known = {archive.name: archive for archive in read_sent(scratch)}
-        known[sent.name] = sent
+        journal = _read(scratch)
+        known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
         kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
-        journal = _Journal(archives=tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at)))
-        write_atomically(scratch / SENT_FILE, journal.model_dump_json().encode())
+        archives = tuple(sorted(kept, key=lambda a: a.watermark.snapshot_at))
+        _write(scratch, journal.model_copy(update={"archives": archives}))
+
+
+def remember_heard(scratch: Path, names: Collection[str]) -> None:
+    """Note of archives that their receipts were verified, so that these are read once only."""
+    with _locked(scratch):
+        journal = _read(scratch)
+        archives = tuple(
+            archive.model_copy(update={"heard": True}) if archive.name in names else archive
+            for archive in journal.archives
+        )
+        _write(scratch, journal.model_copy(update={"archives": archives}))
 
 
 def read_sent(scratch: Path) -> tuple[SentArchive, ...]:
     """The archives sent in the last days, oldest snapshot first; none on a new machine."""
+    return _read(scratch).archives
+
+
+def read_points(scratch: Path) -> tuple[Watermark, ...]:
+    """Every point of its history that the sender has put into an archive of the last days."""
+    journal = _read(scratch)
+    starts = [archive.since for archive in journal.archives if archive.since is not None]
+    return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
+
+
+def _read(scratch: Path) -> _Journal:
     try:
-        return _Journal.model_validate_json((scratch / SENT_FILE).read_bytes()).archives
+        return _Journal.model_validate_json((scratch / SENT_FILE).read_bytes())
     except (FileNotFoundError, ValueError):
-        return ()
+        return _Journal()
+
+
+def _write(scratch: Path, journal: _Journal) -> None:
+    write_atomically(scratch / SENT_FILE, journal.model_dump_json().encode())
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_points, read_sent
 
 _TICKS = timedelta(seconds=1)
 
@@ -26,12 +26,14 @@ class StartingPoint:
         acknowledged: what the receiver itself says it has.
         after: the newest snapshot that was sent or that the receiver has.
         unacknowledged: archives of which the receiver should have said something by now.
+        problems: what the receiver says and is not believed, one sentence each.
     """
 
     since: Watermark | None
     acknowledged: Watermark | None
     after: datetime | None
     unacknowledged: tuple[SentArchive, ...]
+    problems: tuple[str, ...] = ()
 
 
 def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
@@ -40,16 +42,22 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     Raises:
         TerminalError: the receiver cannot be asked and never will.
     """
-    view = look_at_receiver(settings)
+    view = look_at_receiver(settings, lambda: now)
     position = view.position
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
+    since = newest_joined(view, sent) or view.held_before
+    if since is None and view.problems:
+        # Nothing that the receiver says can be used: rather carry too much than too little.
+        known = read_points(settings.tmp_bkp_fldr)
+        since = min(known, key=lambda point: point.snapshot_at, default=None)
     return StartingPoint(
-        since=newest_joined(view, sent),
+        since=since,
         acknowledged=position.watermark if position else None,
         after=newest_snapshot(view, sent, now),
         unacknowledged=tuple(
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
+        problems=view.problems,
     )
 
 

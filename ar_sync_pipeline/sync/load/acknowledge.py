@@ -6,7 +6,7 @@ where a run was killed before it came to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -44,13 +44,13 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         SpoolAccessError: the operating system refuses.
     """
     spool = settings.remote_bkp_fldr
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    keys = settings.signing_keys.accepted(clock())
     ledger = read_ledger(connection)
     lines = {line.name: line for line in ledger}
     receipts = {receipt.archive: receipt for receipt in _receipts(spool, lines)}
     for receipt in receipts.values():
-        if not _is_written(spool, receipt, key):
-            write_receipt(spool, receipt, signing_key=key)
+        if not _is_written(spool, receipt, keys):
+            write_receipt(spool, receipt, signing_keys=keys)
     chain = chain_in(ledger)
     position = Position(
         at=clock(),
@@ -60,7 +60,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         parked=tuple(_parked(spool)),
         quarantined=len(list_quarantined(spool)),
     )
-    write_position(spool, position, signing_key=key)
+    write_position(spool, position, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
 
 
@@ -99,9 +99,11 @@ def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:
         )
 
 
-def _is_written(spool: Path, receipt: Receipt, key: bytes | None) -> bool:
+def _is_written(spool: Path, receipt: Receipt, keys: Sequence[bytes]) -> bool:
     try:
-        found = read_receipt(spool, receipt.name, signing_key=key)
+        found = read_receipt(spool, receipt.name, signing_keys=keys)
     except ReceiptError:
         return False
-    return found is not None and found.model_copy(update={"hmac": None}) == receipt
+    return (
+        found is not None and found.model_copy(update={"hmac": None, "old_hmac": None}) == receipt
+    )

@@ -5,7 +5,7 @@ Between the two anything may have happened to the file, to the receiver's tables
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,7 +60,7 @@ class Receiver:
     allowed: frozenset[str]
     now: datetime
     takes_old: bool
-    signing_key: bytes | None
+    signing_keys: Collection[bytes]
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
@@ -78,7 +78,6 @@ def describe_receiver(
 ) -> Receiver:
     """What of this receiver decides whether an archive may be loaded."""
     tables = read_tables(connection, catalog.schema_name, catalog.travels)
-    key = settings.signing_key
     return Receiver(
         catalog,
         tables,
@@ -91,7 +90,7 @@ def describe_receiver(
         read_allowed(connection),
         now,
         settings.old_archives is OldArchives.ACCEPT,
-        key.get_secret_value().encode() if key else None,
+        settings.signing_keys.accepted(now),
     )
 
 
@@ -107,8 +106,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
         ArchiveParkedError: it does not fit the receiver's schema yet.
         FutureArchiveError: it is dated in the future.
     """
-    if receiver.signing_key is not None:
-        reader.check_signature(receiver.signing_key)
+    reader.check_signature(receiver.signing_keys)
     manifest = reader.manifest
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)

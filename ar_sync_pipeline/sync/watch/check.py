@@ -75,13 +75,13 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
     It ends within two minutes whatever hangs, and what is wrong on the way is a step that failed,
     not an error.
     """
-    key = settings.signing_key.get_secret_value().encode() if settings.signing_key else None
+    keys = settings.signing_keys.accepted(clock())
 
     def judge(name: str, content: bytes) -> None:
         if name == POSITION_FILE:
-            parse_position(content, signing_key=key)
+            parse_position(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
-            parse_receipt(content, signing_key=key)
+            parse_receipt(content, signing_keys=keys)
 
     steps = probe(
         endpoint(settings),

@@ -119,7 +119,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     Raises:
         TerminalError: the host key, the login or the spool is wrong.
     """
-    view, sent = look_at_receiver(settings), read_sent(settings.tmp_bkp_fldr)
+    view, sent = look_at_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
     position = view.position
     lag = explain_lag(
         position.watermark.snapshot_at if position and position.watermark else None,
@@ -138,6 +138,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         (
             _count("sent", [a.name for a in sent], "of the last days"),
             _count("not acknowledged", [a.name for a in late]),
+            *([_not_believed(view.problems)] if view.problems else []),
             _count("waiting", sorted(view.waiting or ())),
             _count(
                 "parked",
@@ -148,6 +149,10 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         ),
         link_is_up=view.waiting is not None,
     )
+
+
+def _not_believed(problems: Sequence[str]) -> StateCount:
+    return StateCount("not believed", len(problems), note="; ".join(problems))
 
 
 def _count(state: str, names: Sequence[str], note: str = "") -> StateCount:
