@@ -8,7 +8,8 @@ The folder itself is the operator's setting and may be a link.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import stat
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     Args:
         folder: the media folder.
         name: a name that `media_name_problem` accepts.
-        create: make missing subfolders, durably.
+        create: make missing subfolders.
 
     Raises:
         OSError: as from openat; ``ELOOP`` or ``ENOTDIR`` where a component is a link or a file.
@@ -60,14 +61,43 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
         os.close(fd)
 
 
+@contextmanager
+def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
+    """The deepest existing folder of a name's folders, and how many of its folders exist.
+
+    It is on the file system on which the missing ones would be made. A regular file in the place
+    of a folder counts as missing.
+
+    Args:
+        folder: the media folder.
+        name: a name that `media_name_problem` accepts.
+
+    Raises:
+        OSError: as from openat; ``ENOTDIR`` where a component is a link or special file.
+    """
+    fd, depth = os.open(folder, _FOLDER), 0
+    try:
+        for parent in PurePosixPath(name).parts[:-1]:
+            try:
+                child = os.open(parent, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
+            except FileNotFoundError:
+                break
+            except NotADirectoryError:
+                if not stat.S_ISREG(os.stat(parent, dir_fd=fd, follow_symlinks=False).st_mode):
+                    raise
+                break
+            os.close(fd)
+            fd, depth = child, depth + 1
+        yield fd, depth
+    finally:
+        os.close(fd)
+
+
 def open_file(folder_fd: int, name: str) -> int:
     """A descriptor for reading the file of this name in a folder; never through a link."""
     return os.open(name, _FILE, dir_fd=folder_fd)
 
 
 def _make_folder(fd: int, name: str) -> None:
-    try:
+    with suppress(FileExistsError):
         os.mkdir(name, 0o755, dir_fd=fd)
-    except FileExistsError:
-        return
-    os.fsync(fd)

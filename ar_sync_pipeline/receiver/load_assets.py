@@ -105,8 +105,8 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 metadata={refusal.name: refusal.error.remedy for refusal in report.refused},
                 allow_retries=False,
             )
-        if report.media.warning:
-            dg.get_dagster_logger().warning(report.media.warning)
+        for warning in filter(None, (report.media.warning, report.left_out)):
+            dg.get_dagster_logger().warning(warning)
         yield dg.Output(None, "media", metadata=media_metadata(report))
         for table, plans in rows_by_table(report).items():
             if table in keys:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -23,7 +22,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.media.errors import MediaContentError, MediaNameError
-from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.media.install import reveal
+from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.cut_times import give_back_microseconds
 from ar_sync_pipeline.merge.errors import refusal
@@ -59,7 +59,8 @@ class LoadedArchive:
         tables: rows added, changed and deleted by table.
         chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
         size_bytes: of the archive's file.
-        media_bytes: of the pictures that were installed or replaced.
+        media_bytes: of the media files that were installed or replaced.
+        media_left_out: media files that this receiver does not install, by their names.
         fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
     """
 
@@ -72,6 +73,7 @@ class LoadedArchive:
     media_unchanged: int
     size_bytes: int
     media_bytes: int
+    media_left_out: tuple[str, ...] = ()
     fired: tuple[str, ...] = ()
 
 
@@ -95,7 +97,7 @@ class LoadSession:
     """A connection, the archives at hand, and what is done with them.
 
     Args:
-        media: the media folder; None: pictures are not installed.
+        media: where media files are staged; None: they are left alone.
         rebuilds: indexes and foreign keys of empty tables may be made after their rows, for which
             readers of these tables wait.
     """
@@ -104,7 +106,7 @@ class LoadSession:
         self,
         connection: Connection,
         catalog: Catalog,
-        media: Path | None,
+        media: MediaStage | None,
         at_hand: ArchivesAtHand,
         *,
         rebuilds: bool = True,
@@ -163,10 +165,17 @@ class LoadSession:
                 plan = [table.as_dict() for table in loaded.tables]
                 record(self._connection, loaded.manifest, clock(), superseded=False, plan=plan)
                 if remembers_media:
-                    remember_media(self._connection, loaded.manifest)
+                    remember_media(
+                        self._connection, loaded.manifest, frozenset(loaded.media_left_out)
+                    )
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 record(self._connection, manifest, clock(), superseded=True, plan=[])
+            if self._media is not None:
+                # Before the rows that name them, and nothing but the commit can fail any more.
+                self._watch.lap("commit")
+                reveal(self._media, self._blaming)
+                self._watch.lap("media")
         self._watch.lap("commit")
         return outcome
 
@@ -295,16 +304,18 @@ class LoadSession:
 
     def _summary(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
         unchanged = archive.media.count(Outcome.UNCHANGED)
+        left_out = tuple(archive.media_left_out)
         return LoadedArchive(
             archive.manifest,
             archive.manifest.archive_id in self._at_hand.known,
             result.plans,
             chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
             chunks_staged=sum(len(staged.differing) for staged in archive.tables),
-            media_installed=len(archive.media) - unchanged,
+            media_installed=len(archive.media) - unchanged - len(left_out),
             media_unchanged=unchanged,
             size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
             media_bytes=archive.media_bytes,
+            media_left_out=left_out,
             fired=result.fired,
         )
 

@@ -19,6 +19,7 @@ from ar_sync_pipeline.sync.load.admit import describe_receiver, examine
 from ar_sync_pipeline.sync.load.delete_guard import suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
+from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
 
 
 class Verdict(StrEnum):
@@ -75,7 +76,10 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
         claim_ledger(connection, catalog.name)
         try:
             receiver = describe_receiver(connection, settings, catalog, clock())
-            examine(archive.path, settings, receiver, warnings)
+            manifest = examine(archive.path, settings, receiver, warnings)
+            media = [entry.path for entry in manifest.media]
+            if left_out := left_out_warning(media, settings.receiver_media_allow):
+                warnings.append(left_out)
             with load_lock(connection):
                 at_hand = plan_for(
                     settings.remote_bkp_fldr, [archive], read_ledger(connection), clock()

@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from ar_sync_pipeline.visible_text import visible
+
+_LONGEST_REASON = 1000
+
 
 @dataclass(frozen=True)
 class Lag:
@@ -62,7 +66,8 @@ def explain_lag(
 def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
     if backlog.parked:
         first, *others = backlog.parked
-        return first + (f" (and {len(others)} more)" if others else "")
+        # At the sender it comes from the receiver.
+        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
     if backlog.holes:
         return (
             "an archive was lost on the way; the sender's next partial, or the next complete,"
