@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import contextmanager, suppress
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.member_names import name_problem
@@ -47,7 +46,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     Raises:
         OSError: as from openat; ``ELOOP`` or ``ENOTDIR`` where a component is a link or a file.
     """
-    *parents, last = PurePosixPath(name).parts
+    *parents, last = name.split("/")
     fd = os.open(folder, _FOLDER)
     try:
         for parent in parents:
@@ -77,7 +76,7 @@ def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
     """
     fd, depth = os.open(folder, _FOLDER), 0
     try:
-        for parent in PurePosixPath(name).parts[:-1]:
+        for parent in name.split("/")[:-1]:
             try:
                 child = os.open(parent, _FOLDER | os.O_NOFOLLOW, dir_fd=fd)
             except FileNotFoundError:

@@ -117,12 +117,12 @@ class _Folders:
         self._folder = folder
         self._paths: set[str] = set()
 
-    def add(self, *paths: str) -> None:
-        self._paths.update(paths)
-
     def add_of(self, file: StagedFile) -> None:
-        """Every folder that installing a file changes."""
-        self.add(*[".", *file.folders][file.depth :])
+        """Note every folder that installing a file changes."""
+        if file.has_its_folder:
+            self._paths.add(file.path.rpartition("/")[0] or ".")
+        else:
+            self._paths.update([".", *file.folders][file.depth :])
 
     def sync(self) -> None:
         for path in sorted(self._paths):
@@ -133,14 +133,14 @@ class _Folders:
 
 def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
     """Make the folders of a file, and keep what it replaces under a second name."""
-    missing = file.folders[file.depth :]
-    if missing:
-        _move_file_aside(folder, file, missing[0])
-        touched.add_of(file)
+    if file.has_its_folder and not file.replaces:
+        return
+    if not file.has_its_folder:
+        _move_file_aside(folder, file, file.folders[file.depth])
+    touched.add_of(file)
     with open_parent(folder, file.path, create=True) as (parent, name):
         if _kind(parent, name) in {None, stat.S_IFDIR}:
             return
-        touched.add(file.folders[-1] if file.folders else ".")
         for keep in (_link, _copy):
             with suppress(OSError):
                 keep(parent, name, file.kept_name)
@@ -151,19 +151,23 @@ def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
 def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
     """Rename a file into its place, in which only what was kept or is moved aside is."""
     touched.add_of(file)
-    with (
-        open_parent(folder, file.path) as (parent, name),
-        open_parent(folder, file.staged_path) as (waiting, staged),
-    ):
+    with open_parent(folder, file.path) as (parent, name):
         kind = _kind(parent, name)
         if kind == stat.S_IFDIR:
             _rename(parent, name, file.aside_name(name))
         elif kind is not None and _kind(parent, file.kept_name) is None:
             _rename(parent, name, file.kept_name)
-        os.rename(staged, name, src_dir_fd=waiting, dst_dir_fd=parent)
+        if file.has_its_folder:
+            _rename(parent, file.staged_name, name)
+            return
+        with open_parent(folder, file.staged_path) as (waiting, staged):
+            os.rename(staged, name, src_dir_fd=waiting, dst_dir_fd=parent)
 
 
 def _finish(folder: Path, file: StagedFile) -> None:
+    if not file.replaces:
+        # What somebody has put there meanwhile is removed as a leftover.
+        return
     with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
         with suppress(FileNotFoundError):
             os.unlink(file.kept_name, dir_fd=parent)

@@ -13,7 +13,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
@@ -31,6 +31,7 @@ class StagedFile:
         archive_id: of the archive that brought it.
         path: of its place, relative to the media folder.
         depth: how many folders of the path existed when it was staged; it waits in the last one.
+        replaces: whether there was something in its place, or in that of one of its folders.
         inode: of the waiting file, by which it is known again under its name.
         load: marks the temporary names of one load.
         number: of the file in the load.
@@ -39,6 +40,7 @@ class StagedFile:
     archive_id: UUID
     path: str
     depth: int
+    replaces: bool
     inode: int
     load: str
     number: int
@@ -46,7 +48,7 @@ class StagedFile:
     @property
     def staged_path(self) -> str:
         """Where it waits, relative to the media folder."""
-        return str(PurePosixPath(*PurePosixPath(self.path).parts[: self.depth], self.staged_name))
+        return "/".join([*self.path.split("/")[: self.depth], self.staged_name])
 
     @property
     def staged_name(self) -> str:
@@ -61,8 +63,13 @@ class StagedFile:
     @property
     def folders(self) -> list[str]:
         """The folders of its path, relative to the media folder, outermost first."""
-        parts = PurePosixPath(self.path).parts[:-1]
-        return [str(PurePosixPath(*parts[:count])) for count in range(1, len(parts) + 1)]
+        parts = self.path.split("/")
+        return ["/".join(parts[:count]) for count in range(1, len(parts))]
+
+    @property
+    def has_its_folder(self) -> bool:
+        """Whether it waits in the folder of its place."""
+        return self.depth == self.path.count("/")
 
     def aside_name(self, name: str) -> str:
         """The name that something of another kind gets which is in the way under ``name``.
@@ -101,7 +108,7 @@ class JournalWriter:
             self._file = os.fdopen(os.open(self._path, flags, 0o600), "w", encoding="utf-8")
             _write(self._file, [self.load, *map(str, self._archives)])
         number = self._archives[file.archive_id]
-        _write(self._file, [number, file.path, file.depth, file.inode])
+        _write(self._file, [number, file.path, file.depth, file.replaces, file.inode])
 
     def sync(self) -> None:
         """Bring the journal to the disk."""
@@ -145,11 +152,10 @@ class Journal:
                 fields = _parsed(line)
                 if fields is None:
                     return
-                archive, path, depth, inode = fields
+                archive, path, depth, replaces, inode = fields
                 if media_name_problem(path) is None:
-                    yield StagedFile(
-                        self._archives[archive], path, depth, inode, self._load, number
-                    )
+                    archive_id = self._archives[archive]
+                    yield StagedFile(archive_id, path, depth, replaces, inode, self._load, number)
 
     def remove(self) -> None:
         """Delete it, durably: all that it says is done."""

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
@@ -104,20 +104,20 @@ class MediaStage:
             parent, depth = nearest
             outcome = _outcome(parent, depth, entry)
             if outcome is not Outcome.UNCHANGED:
-                self._write(stream, entry, archive_id, parent, depth)
+                _check_space(parent, entry, self.folder)
+                load, number = self.journal.load, self._count
+                name = staged_name(load, number)
+                inode = _write_checked(stream, entry, parent, name)
+                replaces = outcome is not Outcome.INSTALLED
+                file = StagedFile(archive_id, entry.path, depth, replaces, inode, load, number)
+                self._note(file, parent)
         return outcome
 
-    def _write(
-        self, stream: ReadableStream, entry: MediaEntry, archive_id: UUID, parent: int, depth: int
-    ) -> None:
-        _check_space(parent, entry, self.folder)
-        load, number = self.journal.load, self._count
-        name = staged_name(load, number)
-        inode = _write_checked(stream, entry, parent, name)
+    def _note(self, file: StagedFile, parent: int) -> None:
         try:
-            self.journal.add(StagedFile(archive_id, entry.path, depth, inode, load, number))
+            self.journal.add(file)
         except BaseException:
-            os.unlink(name, dir_fd=parent)
+            os.unlink(file.staged_name, dir_fd=parent)
             raise
         self._count += 1
 
@@ -146,7 +146,7 @@ def explained(folder: Path, path: str | None = None) -> Iterator[None]:
 
 def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
     """What installing the file will do; UNCHANGED where there is nothing to do."""
-    *folders, name = PurePosixPath(entry.path).parts
+    *folders, name = entry.path.split("/")
     existing = _lstat(parent, folders[depth] if depth < len(folders) else name)
     if existing is None:
         return Outcome.INSTALLED

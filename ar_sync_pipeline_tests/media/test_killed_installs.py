@@ -188,7 +188,9 @@ def test_what_somebody_put_there_meanwhile_stays(folder: Path) -> None:
     assert set(after) - set(before) == {"new.jpeg", "new", "new/theirs.txt"}
 
 
-@pytest.mark.parametrize("content", ["", "[", '["x"]\n[0, "../x", 0, 1]', "\0" * 100, "{}\n"])
+@pytest.mark.parametrize(
+    "content", ["", "[", '["x"]\n[0, "../x", 0, false, 1]', "\0" * 100, "{}\n"]
+)
 def test_journal_that_is_not_whole_takes_back_nothing_and_goes(folder: Path, content: str) -> None:
     before = lay_out(folder)
     (folder / ".ar-sync-1234abcd.journal").write_text(content)

@@ -117,16 +117,20 @@ def test_failed_commit_takes_the_pictures_back(
     def commit_will_fail(stage: MediaStage, blaming: Any) -> None:
         reveal(stage, blaming)
         assert media(sites)["a.jpeg"][0] == b"second"
-        for statement in (
-            "CREATE TEMPORARY TABLE twice (n integer UNIQUE DEFERRABLE)",
-            "SET CONSTRAINTS ALL DEFERRED",
-            "INSERT INTO twice VALUES (1), (1)",
-        ):
+        for statement in ("SET CONSTRAINTS ALL DEFERRED", "INSERT INTO refused VALUES (1)"):
             blaming.__self__._connection.execute(statement)  # noqa: SLF001  nobody else has it
 
+    sites.at_receiver(
+        "CREATE TABLE refused (n integer)",
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'not today'; END$$",
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON refused DEFERRABLE"
+        " FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "ALTER TABLE refused ENABLE ALWAYS TRIGGER refuse",
+    )
     sites.complete()
     monkeypatch.setattr(load_session, "reveal", commit_will_fail)
-    with pytest.raises(psycopg.errors.UniqueViolation):
+    with pytest.raises(psycopg.Error, match="not today"):
         sites.load()
     assert media(sites) == BEFORE
     monkeypatch.undo()
