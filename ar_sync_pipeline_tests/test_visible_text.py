@@ -55,7 +55,7 @@ def test_any_text_is_one_bounded_line_that_a_terminal_prints(text: str, longest:
     assert len(shown) <= longest
     assert len(shown.splitlines()) <= 1
     assert shown.replace("\u3000", "").replace("\u200d", "").isprintable()
-    assert shown.encode()
+    assert shown.encode().decode() == shown
     assert visible(visible(text)) == visible(text)
 
 

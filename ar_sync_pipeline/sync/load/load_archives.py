@@ -122,7 +122,7 @@ class _Loader:
     refused: list[Refusal] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
-        recover_media(self.connection, self.settings, self.catalog.name)
+        recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.healed):

@@ -27,15 +27,21 @@ from ar_sync_pipeline.visible_text import quoted
 _SHOWN = 5
 
 
-def recover_media(connection: Connection, settings: ReceiverSettings, catalog: str) -> None:
+def recover_media(
+    connection: Connection, settings: ReceiverSettings, catalog: str, *, cleans: bool
+) -> None:
     """Finish or take back what a killed load left in the media folder; under the load lock.
+
+    Args:
+        cleans: search the whole folder for what no journal names, too.
 
     Raises:
         MediaFolderError: something of it cannot be renamed or removed.
     """
     folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
     settle(folder, owner, lambda archives: _is_committed(connection, archives))
-    clean_leftovers(folder, owner)
+    if cleans:
+        clean_leftovers(folder, owner)
 
 
 @contextmanager
