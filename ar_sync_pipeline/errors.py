@@ -7,13 +7,19 @@ The class of an error is its retry policy, so that no caller has to read message
     ├── ParkedError      try again when something changes (a missing migration, a full disk)
     └── TerminalError    a person has to act (a corrupt archive, a wrong key)
 
-Rooms derive their own small classes from these three. A message is one sentence that
-names the thing, followed by the remedy; it never holds a secret.
+Packages derive their own small classes from these three. A message is one sentence that
+names the thing, followed by the remedy; it never holds a secret. It may quote names that somebody
+else made, so every message is made visible and is cut here, where nothing can forget it.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
+
+from ar_sync_pipeline.visible_text import visible, visible_lines
+
+LONGEST_PROBLEM, LONGEST_REMEDY = 700, 400
 
 
 class RetryPolicy(StrEnum):
@@ -30,14 +36,19 @@ class ArSyncError(Exception):
     Args:
         problem: what is wrong and where, without a final full stop.
         remedy: what to do, without a final full stop.
+
+    Attributes:
+        of_lines: the problem is a list of lines, each of which is a message.
     """
 
     policy: RetryPolicy = RetryPolicy.GIVE_UP
+    of_lines: ClassVar[bool] = False
 
     def __init__(self, problem: str, *, remedy: str) -> None:
-        super().__init__(problem, remedy)
-        self.problem = problem
-        self.remedy = remedy
+        show = visible_lines if self.of_lines else visible
+        self.problem = show(problem, LONGEST_PROBLEM)
+        self.remedy = visible(remedy, LONGEST_REMEDY)
+        super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
         """One sentence for people: the problem, then the remedy."""

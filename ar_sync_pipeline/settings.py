@@ -50,6 +50,7 @@ from ar_sync_pipeline.settings_values import (
     web_address,
     whole_number,
     word_list,
+    words_or_none,
     yes_or_no,
 )
 
@@ -351,6 +352,16 @@ class ReceiverSettings(_Settings):
     receiver_media_fldr: Annotated[
         _WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
     ]
+    receiver_media_allow: Annotated[
+        tuple[str, ...],
+        BeforeValidator(words_or_none),
+        Variable(
+            "Hidden files, and types that a web server may run or render (.php, .html, .svg), are "
+            "left out of the media folder unless one of these patterns names them, comma "
+            "separated.",
+            "",
+        ),
+    ] = ()
     remote_bkp_fldr: Annotated[
         _WritableFolder, Variable("The spool, as a local folder.", "/srv/ar_sync/spool")
     ]

@@ -73,6 +73,8 @@ class SettingsError(TerminalError):
         mistakes: at least one.
     """
 
+    of_lines = True
+
     def __init__(self, side: str, mistakes: tuple[Mistake, ...]) -> None:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  {found}" for found in mistakes)

@@ -123,9 +123,14 @@ def word_list(value: object) -> tuple[str, ...]:
     return kept
 
 
+def words_or_none(value: object) -> tuple[str, ...]:
+    """Comma separated words, or nothing at all."""
+    return word_list(value) if value else ()
+
+
 def addresses(value: object) -> tuple[str, ...]:
     """Comma separated mail addresses, plain (``ops@example.org``)."""
-    found = word_list(value) if value else ()
+    found = words_or_none(value)
     for position, address in enumerate(found, start=1):
         if not _ADDRESS.fullmatch(address):
             raise mistake(

@@ -9,9 +9,11 @@ from typing import Any
 from ar_sync_pipeline.alerts.http_call import call
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.wording import Place, write_letter
+from ar_sync_pipeline.visible_text import one_line
 
 _TIMEOUT_SECONDS = 10
 _FORMAT = 1
+_LONGEST_TEXT = 2000
 
 
 class WebhookChannel:
@@ -70,10 +72,10 @@ def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
         "host": place.host,
         "text": write_letter(notice, place).subject,
         "cause": incident.cause,
-        "title": latest.title,
-        "what": sorted(incident.sources.values()),
-        "problem": latest.sentence,
-        "remedy": latest.remedy,
+        "title": one_line(latest.title, _LONGEST_TEXT),
+        "what": [one_line(what, _LONGEST_TEXT) for what in sorted(incident.sources.values())],
+        "problem": one_line(latest.sentence, _LONGEST_TEXT),
+        "remedy": one_line(latest.remedy, _LONGEST_TEXT),
         "opened_at": incident.opened_at.isoformat(),
         "last_seen_at": incident.last_seen_at.isoformat(),
         "recovered_at": _moment(incident.recovered_at),

@@ -1,12 +1,11 @@
 """What a notice says to people: a subject, a text, and the same as HTML.
 
-Sentences may quote names of archives, files and tables, which are data: in a header they lose
-their line breaks, in HTML they are escaped.
+Sentences may quote names of archives, files and tables, which are data: they are visible and not
+long, and in HTML they are escaped. No mail program shall make links of them.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from html import escape
@@ -14,9 +13,10 @@ from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.alerts.incidents import BY_HAND, Incident, NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
+from ar_sync_pipeline.visible_text import one_line
 
-_LONGEST_SUBJECT = 160
-_UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029]+")
+_LONGEST_SUBJECT, _LONGEST_ROW = 160, 2000
+_LINK = "See"
 _VERBS = {
     NoticeKind.OPENED: "Failing",
     NoticeKind.REMINDER: "Still failing",
@@ -69,12 +69,12 @@ class Letter:
 def write_letter(notice: Notice, place: Place) -> Letter:
     """What a person needs to act: what, where, since when, why, what to do, where to look."""
     headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
-    subject = one_line(f"[ar_sync {place.side}] {headline}")
+    subject = f"[ar_sync {place.side}] {headline}"
     if notice.kind is not NoticeKind.RECOVERED:
-        subject = _cut(one_line(f"{subject}: {notice.incident.latest.sentence}"))
+        subject = f"{subject}: {notice.incident.latest.sentence}"
     rows, closing = _rows(notice, place), _closing(notice)
     return Letter(
-        _cut(subject),
+        one_line(subject, _LONGEST_SUBJECT),
         _as_text(headline, rows, closing),
         _as_html(headline, rows, closing, _COLOURS[notice.kind]),
     )
@@ -86,15 +86,10 @@ def write_test(text: str, place: Place) -> Letter:
     rows = [("What", text), ("Where", f"{place.side} on {place.host}")]
     closing = "Nothing is wrong, and nothing is to be done."
     return Letter(
-        one_line(f"[ar_sync {place.side}] {headline}"),
+        one_line(f"[ar_sync {place.side}] {headline}", _LONGEST_SUBJECT),
         _as_text(headline, rows, closing),
         _as_html(headline, rows, closing, _COLOURS[NoticeKind.RECOVERED]),
     )
-
-
-def one_line(text: str) -> str:
-    """Text without line breaks and control characters, fit for a header."""
-    return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def lasting(span: timedelta) -> str:
@@ -126,7 +121,7 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
     elif latest.remedy:
         rows.append(("To do", latest.remedy))
     if link := place.link(incident):
-        rows.append(("See", link))
+        rows.append((_LINK, link))
     elif latest.run_id:
         rows.append(("Run", latest.run_id))
     return rows
@@ -162,15 +157,15 @@ def _closing(notice: Notice) -> str:
 
 
 def _as_text(headline: str, rows: list[tuple[str, str]], closing: str) -> str:
-    lines = [f"{label:<7}{one_line(value)}" for label, value in rows]
-    return "\n".join([one_line(headline), "", *lines, "", closing, ""])
+    lines = [f"{label:<7}{one_line(value, _LONGEST_ROW)}" for label, value in rows]
+    return "\n".join([one_line(headline, _LONGEST_ROW), "", *lines, "", closing, ""])
 
 
 def _as_html(headline: str, rows: list[tuple[str, str]], closing: str, colour: str) -> str:
     cells = "".join(
         f'<tr><td style="padding:6px 14px 6px 0;color:#6b6b6b;vertical-align:top">{label}</td>'
-        f'<td style="padding:6px 0;vertical-align:top;overflow-wrap:anywhere">{_cell(value)}</td>'
-        "</tr>"
+        '<td style="padding:6px 0;vertical-align:top;overflow-wrap:anywhere">'
+        f"{_cell(label, value)}</td></tr>"
         for label, value in rows
     )
     return (
@@ -180,19 +175,23 @@ def _as_html(headline: str, rows: list[tuple[str, str]], closing: str, colour: s
         'font:16px/1.45 system-ui,-apple-system,Segoe UI,Roboto,sans-serif">'
         f'<div style="max-width:600px;border-top:4px solid {colour};padding-top:14px">'
         f'<h1 style="font-size:20px;line-height:1.3;margin:0 0 12px;overflow-wrap:anywhere">'
-        f"{escape(one_line(headline))}</h1>"
+        f"{_inert(headline)}</h1>"
         f'<table role="presentation" style="border-collapse:collapse;width:100%">{cells}</table>'
         f'<p style="margin:16px 0 0;color:#6b6b6b;font-size:13px">{escape(closing)}</p>'
         "</div></body></html>\n"
     )
 
 
-def _cell(value: str) -> str:
-    shown = escape(one_line(value))
-    if value.startswith(("https://", "http://")):
+def _cell(label: str, value: str) -> str:
+    if label == _LINK:
+        shown = escape(one_line(value, _LONGEST_ROW))
         return f'<a href="{shown}" style="color:#0b57d0">{shown}</a>'
+    return _inert(value)
+
+
+def _inert(text: str) -> str:
+    """Text as HTML in which mail programs see no address: aes128-gcm@openssh.com is a cipher."""
+    shown = escape(one_line(text, _LONGEST_ROW))
+    for part in ("@", "://", "www."):
+        shown = shown.replace(part, f"<span>{part[0]}</span>{part[1:]}")
     return shown
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST_SUBJECT else text[: _LONGEST_SUBJECT - 3].rstrip() + "..."

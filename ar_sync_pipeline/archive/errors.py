@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
+from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +24,8 @@ USUAL_REMEDY = "keep it for inspection, the next complete archive repairs what i
 
 
 def printable(text: str) -> str:
-    """Text from an archive, made fit for a one-line message: no control characters, not long."""
-    shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
-    return shown if len(shown) <= _LONGEST_QUOTE else shown[:_LONGEST_QUOTE] + "…"
+    """A name or sentence from an archive, fit to be part of a message: visible, not long."""
+    return visible(text, _LONGEST_QUOTE)
 
 
 class CorruptArchiveError(TerminalError):

@@ -38,7 +38,17 @@ TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, patte
 Definition = Annotated[
     str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
 ]
-MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+# What identifies something to programs and is shown to people: a cluster, a version, a digest.
+Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
+MigrationName = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
+]
+MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+# One transaction id for each session that was writing.
+Snapshot = Annotated[
+    str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$", max_length=1_000_000)
+]
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
 BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -62,9 +72,9 @@ class SenderIdentity(_Strict):
         name: the stable name that the operator gave the sender.
     """
 
-    system_identifier: str
-    database: str
-    name: str
+    system_identifier: Label
+    database: Label
+    name: Label
 
 
 class Window(_Strict):
@@ -140,7 +150,7 @@ class Column(_Strict):
     """A column that travels: its name, PostgreSQL's ``format_type`` of it, nullability."""
 
     name: Identifier
-    type: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    type: TypeName
     nullable: bool
 
 
@@ -253,10 +263,10 @@ class TypeDefinition(_Strict):
         base: of a domain; empty otherwise.
     """
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    name: TypeName
     kind: Literal["enum", "domain", "composite"]
     parts: Annotated[tuple[Definition, ...], Field(max_length=10_000), FailFast()]
-    base: Annotated[str, StringConstraints(max_length=256)] = ""
+    base: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = ""
 
 
 class MediaEntry(_Strict):
@@ -310,19 +320,19 @@ class Manifest(_Strict):
     archive_id: UUID
     kind: ArchiveKind
     sender: SenderIdentity
-    product_version: str
+    product_version: Label
     window: Window | None = None
     since: Watermark | None = None
     watermark: Watermark
     new_history: bool = False
     snapshot_at: Instant
-    digest_probe: str
+    digest_probe: Label
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
     media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
     media_omitted: Annotated[tuple[MemberName, ...], FailFast()] = ()
-    migrations: Annotated[tuple[str, ...], Field(max_length=10_000), FailFast()] = ()
+    migrations: Annotated[tuple[MigrationName, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
-    schema_fingerprint: str
+    schema_fingerprint: Label
     types: Annotated[tuple[TypeDefinition, ...] | None, Field(max_length=10_000)] = None
     references: Annotated[tuple[Definition, ...] | None, Field(max_length=10_000)] = None
     hmac: Sha256 | None = None

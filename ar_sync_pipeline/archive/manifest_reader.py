@@ -22,6 +22,8 @@ _FREE_CONTAINERS, _BYTES_PER_CONTAINER = 50_000, 100
 _FREE_VALUES, _BYTES_PER_VALUE = 200_000, 16
 # No object has more than 20; pydantic writes a report of some KB for each that it forbids.
 _MAX_KEYS = 64
+# Beyond it a number is not that of a newer version.
+_HIGHEST_FORMAT = 1000
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def _small_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_format(loaded: dict[str, Any], archive: str) -> None:
     found = loaded.get("format")
-    if type(found) is not int or found < 1:
+    if type(found) is not int or not 1 <= found <= _HIGHEST_FORMAT:
         raise CorruptArchiveError("the manifest has no format number", archive=archive)
     if found > FORMAT:
         raise NewerFormatError(found, FORMAT, archive=archive)

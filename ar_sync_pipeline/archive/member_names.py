@@ -11,6 +11,8 @@ import hashlib
 import unicodedata
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.visible_text import quoted
+
 if TYPE_CHECKING:
     from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 
@@ -102,10 +104,10 @@ def manifest_names_problem(manifest: Manifest) -> str | None:
     for path in paths:
         problem = name_problem(path)
         if problem is not None:
-            return f"media name {path!r}: {problem}"
+            return f"media name {quoted(path)}: {problem}"
         parent = path.rpartition("/")[0]
         while parent:
             if parent in paths:
-                return f"media name {parent!r} is a file and the folder of {path!r}"
+                return f"media name {quoted(parent)} is a file and the folder of {quoted(path)}"
             parent = parent.rpartition("/")[0]
     return None

@@ -33,6 +33,8 @@ class CatalogMistakesError(CatalogError):
         mistakes: at least one.
     """
 
+    of_lines = True
+
     def __init__(self, label: str, mistakes: Sequence[Mistake]) -> None:
         count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
         lines = "".join(f"\n  {found}" for found in mistakes)

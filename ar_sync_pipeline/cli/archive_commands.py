@@ -11,7 +11,8 @@ import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.archive.manifest import Manifest
@@ -69,7 +70,7 @@ def verify(archive: Path, as_json: bool) -> None:
     else:
         signature = "the signature is right" if keys else "no signing key is set here"
         members = len(manifest.members())
-        click.echo(f"{archive}: all {members} members are as declared; {signature}.")
+        click.echo(f"{visible(str(archive))}: all {members} members are as declared; {signature}.")
 
 
 def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
@@ -80,16 +81,15 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
         return
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for label, value in report.facts(manifest):
-        console.print(Text(f"{label:>14}  {value}"), soft_wrap=True)
+        console.print(shown(f"{label:>14}  {value}"), soft_wrap=True)
     table = Table("table", *("rows", "chunks", "stored bytes", "raw bytes"))
     for column in table.columns[1:]:
         column.justify = "right"
     for name, *numbers in report.table_rows(manifest):
-        table.add_row(Text(name), *(f"{number:,}" for number in numbers))
+        table.add_row(shown(name), *(f"{number:,}" for number in numbers))
     console.print(table)
 
 

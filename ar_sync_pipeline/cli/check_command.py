@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
 from ar_sync_pipeline.cli.side import side_option
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ def _count(findings: tuple[Finding, ...], level: str) -> int:
 def _show(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
     for found in findings:
-        console.print(Text(f"{found.level}: {found}"), soft_wrap=True)
+        console.print(shown(f"{found.level}: {found}"), soft_wrap=True)
     if link is not None:
         from ar_sync_pipeline.sync.watch.check import milliseconds  # noqa: PLC0415
 
@@ -115,9 +114,9 @@ def _show(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> None:
         table.columns[3].overflow = "fold"  # a fingerprint is there to be compared
         for step in link.steps:
             words = step.detail if step.remedy is None else f"{step.detail}: {step.remedy}"
-            table.add_row(step.name, str(step.outcome), milliseconds(step), Text(words))
+            table.add_row(step.name, str(step.outcome), milliseconds(step), shown(words))
         console.print(table)
-    console.print(Text(_verdict(link, findings)), soft_wrap=True)
+    console.print(shown(_verdict(link, findings)), soft_wrap=True)
 
 
 def _verdict(link: EndpointCheck | None, findings: tuple[Finding, ...]) -> str:

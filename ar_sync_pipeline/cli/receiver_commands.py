@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.preview import Preview
@@ -104,13 +104,12 @@ def _as_dict(preview: Preview) -> dict[str, Any]:
 def _show(preview: Preview) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     console = Console()
-    console.print(Text(f"{preview.name} would be {preview.verdict}."), soft_wrap=True)
+    console.print(shown(f"{preview.name} would be {preview.verdict}."), soft_wrap=True)
     for line in (preview.reason, *preview.warnings):
         if line:
-            console.print(Text(line), soft_wrap=True)
+            console.print(shown(line), soft_wrap=True)
     for archive in preview.loaded:
         title = archive.manifest.name.applied + (" (once more)" if archive.again else "")
         table = Table("table", "rows", "add", "change", "delete", "drift", title=title)
@@ -120,8 +119,8 @@ def _show(preview: Preview) -> None:
             if row.added or row.changed or row.deleted:
                 drift = "" if row.drift is None else f"{row.drift:,}"
                 numbers = (row.row_count, row.added, row.changed, row.deleted)
-                table.add_row(Text(row.table), *(f"{number:,}" for number in numbers), drift)
+                table.add_row(shown(row.table), *(f"{number:,}" for number in numbers), drift)
         if table.row_count:
             console.print(table)
         else:
-            console.print(Text(f"{title}: every row is there already."), soft_wrap=True)
+            console.print(shown(f"{title}: every row is there already."), soft_wrap=True)

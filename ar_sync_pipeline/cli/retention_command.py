@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, shown
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.retention import Retention
@@ -61,7 +61,6 @@ def _as_dict(done: Retention) -> dict[str, Any]:
 def _show(done: Retention, *, dry_run: bool) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     table = Table("archive", "MB", "", "because")
     table.columns[0].overflow = "fold"  # a name is there to be copied
@@ -69,9 +68,8 @@ def _show(done: Retention, *, dry_run: bool) -> None:
     for decision in done.decisions:
         archive = decision.archive
         verb = "keep" if decision.keep else ("would delete" if dry_run else "deleted")
-        table.add_row(
-            Text(archive.path.name), f"{archive.size_bytes / 1e6:,.1f}", verb, decision.reason
-        )
+        megabytes = f"{archive.size_bytes / 1e6:,.1f}"
+        table.add_row(shown(archive.path.name), megabytes, verb, shown(decision.reason))
     console = Console()
     console.print(table if table.row_count else "The spool is empty.")
     if not dry_run:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
 from ar_sync_pipeline.cli.side import load_side, side_option
 
 if TYPE_CHECKING:
@@ -78,15 +78,14 @@ def _as_dict(found: Status) -> dict[str, Any]:
 def _show(found: Status) -> None:
     from rich.console import Console  # noqa: PLC0415  only people need it
     from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
 
     table = Table("archives", "number", "newest", "note", title=f"as seen by the {found.side}")
     table.columns[1].justify = "right"
     table.columns[2].overflow = "fold"  # a name is there to be copied
     for count in found.archives:
-        table.add_row(count.state, f"{count.count:,}", Text(count.newest), Text(count.note))
+        table.add_row(count.state, f"{count.count:,}", shown(count.newest), shown(count.note))
     console = Console()
     console.print(table)
     if not found.link_is_up:
         console.print("The receiver cannot be reached; this is what it said last.")
-    console.print(Text(str(found.lag)), soft_wrap=True)
+    console.print(shown(str(found.lag)), soft_wrap=True)

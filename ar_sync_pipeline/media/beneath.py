@@ -8,7 +8,6 @@ The folder itself is the operator's setting and may be a link.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.member_names import name_problem
@@ -38,12 +37,12 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     Args:
         folder: the media folder.
         name: a name that `media_name_problem` accepts.
-        create: make missing subfolders, durably.
+        create: make missing subfolders.
 
     Raises:
         OSError: as from openat; ``ELOOP`` or ``ENOTDIR`` where a component is a link or a file.
     """
-    *parents, last = PurePosixPath(name).parts
+    *parents, last = name.split("/")
     held = HeldFolder.open(folder, follow=True)
     try:
         for parent in parents:
@@ -53,5 +52,37 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
             held.close()  # a path may have more folders than a process may hold descriptors
             held = child
         yield held.fd, last
+    finally:
+        held.close()
+
+
+@contextmanager
+def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
+    """The deepest existing folder of a name's folders, and how many of its folders exist.
+
+    It is on the file system on which the missing ones would be made. A regular file in the place
+    of a folder counts as missing.
+
+    Args:
+        folder: the media folder.
+        name: a name that `media_name_problem` accepts.
+
+    Raises:
+        OSError: as from openat; ``ENOTDIR`` where a component is a link or special file.
+    """
+    held, depth = HeldFolder.open(folder, follow=True), 0
+    try:
+        for parent in name.split("/")[:-1]:
+            try:
+                child = held.subfolder(parent)
+            except FileNotFoundError:
+                break
+            except NotADirectoryError:
+                if held.file_facts(parent) is None:
+                    raise
+                break
+            held.close()
+            held, depth = child, depth + 1
+        yield held.fd, depth
     finally:
         held.close()

@@ -1,118 +1,105 @@
-"""Putting a media file in its place: whole, checked and durable, or not at all.
+"""Putting staged media files into their places: all of a load's, or none.
 
-The old system copied with ``cp -n``, so that a truncated picture was installed and then never
-replaced (D12, D38). Here a file appears under its name by one rename, after its sha256.
+`reveal` is called when nothing but the commit of the rows is left to do. What it replaces is kept
+under temporary names until `settle` finishes it or takes it back, in the same process or, after a
+kill, in the next load. Each step leaves traces on the disk from which `settle` tells what was
+done; it can be interrupted and repeated itself.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import re
-import secrets
+import shutil
 import stat
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from uuid import UUID
 
 from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.beneath import (
-    TEMPORARY_PREFIX,
-    media_name_problem,
-    open_parent,
-)
-from ar_sync_pipeline.media.errors import (
-    MediaContentError,
-    MediaFolderError,
-    MediaNameError,
-    MediaSpaceError,
-)
+from ar_sync_pipeline.media.beneath import TEMPORARY_PREFIX, open_parent
+from ar_sync_pipeline.media.errors import MediaFolderError
+from ar_sync_pipeline.media.journal import Journal, StagedFile, fsync_folder, read_journal
+from ar_sync_pipeline.media.stage import MediaStage, explained
 
-if TYPE_CHECKING:
-    from pathlib import Path
+# What versions before the journal left.
+_LEFTOVER_BEFORE = "[0-9a-f]{16}"
+# A component is missing, or has become something else.
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
-    from ar_sync_pipeline.archive.manifest import MediaEntry
-
-_PIECE_BYTES = 1024 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LEFTOVER = re.compile(re.escape(TEMPORARY_PREFIX) + r"[0-9a-f]{16}")
-_ASIDE = ".moved-aside-"
-_LONGEST_SHOWN = 200
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+Blaming = Callable[[UUID], AbstractContextManager[None]]
 
 
-class Outcome(StrEnum):
-    """What `install_media` did."""
+def reveal(stage: MediaStage, blaming: Blaming) -> None:
+    """Give every staged file its name; a reader of a name sees the old file or the new one.
 
-    INSTALLED = "installed"
-    REPLACED = "replaced"
-    UNCHANGED = "unchanged"
-    MADE_ROOM = "installed, what was in its place moved aside"
-
-
-class ReadableStream(Protocol):
-    """Anything that a file's bytes can be read from."""
-
-    def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
-
-
-def install_media(stream: ReadableStream, entry: MediaEntry, folder: Path) -> Outcome:
-    """Install one file below the media folder; nothing is visible of it before it is whole.
-
-    A file that has the same size and sha256 already is left alone, and the stream unread. A folder
-    in the place of the file, or a file in that of one of its folders, is moved aside under a name
+    A folder in the place of a file, or a file in that of a folder, is moved aside under a name
     with ``.moved-aside-`` in it, since the sender has something else there by now and nobody knows
-    whether all of it came from there; an empty folder is removed.
+    whether all of it came from there.
 
     Args:
-        stream: the file's bytes.
-        entry: what the archive's manifest says of it.
-        folder: the media folder, which must exist.
+        stage: the load's files.
+        blaming: says of which archive an error is.
 
     Raises:
-        MediaNameError: the name is not that of a file inside the folder.
-        MediaContentError: the stream's bytes are not those declared; the file is as it was.
         MediaSpaceError: the disk has no room.
-        MediaFolderError: a link or missing rights stand in the way.
+        MediaFolderError: a link or missing rights are in the way; `settle` takes back the rest.
     """
-    problem = media_name_problem(entry.path)
-    if problem is not None:
-        raise MediaNameError(
-            f"media name {entry.path!r} is refused, {problem}",
-            remedy="correct the name on the sender, in the picture folder or the row",
-        )
-    try:
-        made_room = _make_room_for_folders(folder, entry.path)
-        with open_parent(folder, entry.path, create=True) as (parent, name):
-            existing = _existing_size(parent, name)
-            if existing == entry.size_bytes and _sha256_of(parent, name) == entry.sha256:
-                return Outcome.UNCHANGED
-            _check_space(parent, entry, folder)
-            made_room |= _write(stream, entry, parent, name)
-    except OSError as error:
-        raise _explained(error, entry, folder) from error
-    if made_room:
-        return Outcome.MADE_ROOM
-    return Outcome.INSTALLED if existing is None else Outcome.REPLACED
+    folder, touched = stage.folder, _Folders(stage.folder)
+    with explained(folder):
+        stage.journal.sync()
+    journal = read_journal(folder, stage.owner)
+    if journal is None:
+        return
+    stage.is_revealed = True
+    for step in (_prepare, _put):
+        for file in journal:
+            with blaming(file.archive_id), explained(folder, file.path):
+                step(folder, file, touched)
+        with explained(folder):
+            touched.sync()
 
 
-def clean_leftovers(folder: Path) -> int:
-    """Remove what installs that were killed left below the folder; returns how many files.
+def settle(folder: Path, owner: str, is_committed: Callable[[frozenset[UUID]], bool]) -> None:
+    """Finish what `reveal` did, or take all of it back, and remove staged files.
 
-    Only regular files under exactly the installer's temporary names are removed, and links are
-    not followed. Not to be run while another process installs.
+    Args:
+        folder: the media folder.
+        owner: whose files.
+        is_committed: whether the load that applies these archives was committed.
+
+    Raises:
+        MediaFolderError: something cannot be renamed or removed; the next call tries again.
+    """
+    with explained(folder):
+        journal = read_journal(folder, owner)
+        if journal is None:
+            return
+        if journal.archives and is_committed(journal.archives):
+            for file in journal:
+                _finish(folder, file)
+        else:
+            _take_back(folder, journal)
+        journal.remove()
+
+
+def clean_leftovers(folder: Path, owner: str) -> int:
+    """Remove what loads left that were killed before their journal was durable; returns how many.
+
+    Only what has exactly the owner's temporary names is removed, and links are not followed. Not
+    to be run while another process installs for the same owner, or before `settle`.
 
     Raises:
         MediaFolderError: a folder cannot be read, or a file not be removed.
     """
+    leftover = re.compile(
+        re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
+    )
     removed = 0
     try:
         for _, _, names, fd in os.fwalk(folder, onerror=_raise, follow_symlinks=False):
-            for name in filter(_LEFTOVER.fullmatch, names):
+            for name in filter(leftover.fullmatch, names):
                 if stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
                     os.unlink(name, dir_fd=fd)
                     removed += 1
@@ -124,120 +111,163 @@ def clean_leftovers(folder: Path) -> int:
     return removed
 
 
-def _make_room_for_folders(folder: Path, path: str) -> bool:
-    """Move a regular file aside that has the name of one of the path's folders; links stay."""
-    parents = list(PurePosixPath(path).parents)[-2::-1]
-    for parent in parents:
-        try:
-            with open_parent(folder, str(parent)) as (fd, name):
-                mode = os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode
-                if stat.S_ISREG(mode):
-                    _move_aside(fd, name)
-                    return True
-        except FileNotFoundError:
-            break
-    return False
+class _Folders:
+    """Folders whose entries are to reach the disk, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._paths: set[str] = set()
+
+    def add_of(self, file: StagedFile) -> None:
+        """Note every folder that installing a file changes."""
+        if file.has_its_folder:
+            self._paths.add(file.path.rpartition("/")[0] or ".")
+        else:
+            self._paths.update([".", *file.folders][file.depth :])
+
+    def sync(self) -> None:
+        for path in sorted(self._paths):
+            with suppress(*_NOT_THERE):
+                fsync_folder(self._folder / path)
+        self._paths.clear()
 
 
-def _move_aside(parent: int, name: str) -> None:
-    # Short enough for any file system, whatever the name's length.
-    shown = name.encode()[:_LONGEST_SHOWN].decode(errors="ignore")
-    aside = f"{shown}{_ASIDE}{secrets.token_hex(4)}"
-    os.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
-    os.fsync(parent)
+def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
+    """Make the folders of a file, and keep what it replaces under a second name."""
+    if file.has_its_folder and not file.replaces:
+        return
+    if not file.has_its_folder:
+        _move_file_aside(folder, file, file.folders[file.depth])
+    touched.add_of(file)
+    with open_parent(folder, file.path, create=True) as (parent, name):
+        if _kind(parent, name) in {None, stat.S_IFDIR}:
+            return
+        for keep in (_link, _copy):
+            with suppress(OSError):
+                keep(parent, name, file.kept_name)
+                return
+        # Neither works for it, such as for a named pipe: `_put` renames it.
 
 
-def _clear_folder(parent: int, name: str) -> bool:
-    """Make room for a file where there is a folder; whether there was one that was not empty."""
-    try:
-        if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
-            return False
-        os.rmdir(name, dir_fd=parent)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise
-        _move_aside(parent, name)
-        return True
-    return False
+def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
+    """Rename a file into its place, in which only what was kept or is moved aside is."""
+    touched.add_of(file)
+    with open_parent(folder, file.path) as (parent, name):
+        kind = _kind(parent, name)
+        if kind == stat.S_IFDIR:
+            _rename(parent, name, file.aside_name(name))
+        elif kind is not None and _kind(parent, file.kept_name) is None:
+            _rename(parent, name, file.kept_name)
+        if file.has_its_folder:
+            _rename(parent, file.staged_name, name)
+            return
+        with open_parent(folder, file.staged_path) as (waiting, staged):
+            os.rename(staged, name, src_dir_fd=waiting, dst_dir_fd=parent)
 
 
-def _write(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) -> bool:
-    """Write the file and give it its name; whether something had to be moved aside for it."""
-    temporary = TEMPORARY_PREFIX + secrets.token_hex(8)
+def _finish(folder: Path, file: StagedFile) -> None:
+    if not file.replaces:
+        # What somebody has put there meanwhile is removed as a leftover.
+        return
+    with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
+        with suppress(FileNotFoundError):
+            os.unlink(file.kept_name, dir_fd=parent)
+        # A folder that was moved aside and is empty was no more than its name.
+        with suppress(OSError):
+            os.rmdir(file.aside_name(name), dir_fd=parent)
+
+
+def _take_back(folder: Path, journal: Journal) -> None:
+    touched = _Folders(folder)
+    for file in journal:
+        _restore(folder, file)
+        touched.add_of(file)
+    # Only now is a folder empty that was made for several files.
+    for file in journal:
+        for made in reversed(file.folders[file.depth :]):
+            _remove_folder(folder, file, made)
+    touched.sync()
+
+
+def _restore(folder: Path, file: StagedFile) -> None:
+    """Give a file's place back to what was there, and remove the file."""
+    with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
+        here = _inode(parent, name)
+        if _kind(parent, file.aside_name(name)) is not None:
+            if here == file.inode:
+                os.unlink(name, dir_fd=parent)
+            if here in {None, file.inode}:
+                _rename(parent, file.aside_name(name), name)
+        elif _kind(parent, file.kept_name) is None:
+            if here == file.inode:
+                os.unlink(name, dir_fd=parent)
+        elif here in {None, file.inode}:
+            _rename(parent, file.kept_name, name)
+        else:
+            # It was not replaced yet, or somebody has put something newer there.
+            os.unlink(file.kept_name, dir_fd=parent)
+    with suppress(*_NOT_THERE), open_parent(folder, file.staged_path) as (waiting, staged):
+        os.unlink(staged, dir_fd=waiting)
+
+
+def _move_file_aside(folder: Path, file: StagedFile, path: str) -> None:
+    """Make room for a folder where there is a regular file; links stay, and are an error later."""
+    with open_parent(folder, path) as (parent, name):
+        if _kind(parent, name) == stat.S_IFREG:
+            _rename(parent, name, file.aside_name(name))
+
+
+def _remove_folder(folder: Path, file: StagedFile, path: str) -> None:
+    """Remove a folder that was made, and give its name back to the file that had it."""
+    with suppress(*_NOT_THERE), open_parent(folder, path) as (parent, name):
+        # Somebody may have put something there meanwhile.
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=parent)
+        aside = file.aside_name(name)
+        if _kind(parent, name) is None and _kind(parent, aside) is not None:
+            _rename(parent, aside, name)
+
+
+def _link(parent: int, name: str, kept: str) -> None:
+    os.link(name, kept, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+
+
+def _copy(parent: int, name: str, kept: str) -> None:
+    """For file systems without hard links, and files that this account must not link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(temporary, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
-        try:
-            _copy_checked(stream, entry, file.fileno())
-            modified_ns = (entry.modified_at - _EPOCH) // timedelta(microseconds=1) * 1000
-            os.utime(file.fileno(), ns=(modified_ns, modified_ns))
-            os.fsync(file.fileno())
-            made_room = _clear_folder(parent, name)
-            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(temporary, dir_fd=parent)
-            raise
-    os.fsync(parent)
-    return made_room
+    with os.fdopen(open_file(parent, name), "rb") as old:
+        facts = os.fstat(old.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise IsADirectoryError(name)
+        with os.fdopen(os.open(kept, flags, 0o600, dir_fd=parent), "wb") as new:
+            try:
+                shutil.copyfileobj(old, new)
+                new.flush()
+                os.fchmod(new.fileno(), stat.S_IMODE(facts.st_mode))
+                os.utime(new.fileno(), ns=(facts.st_atime_ns, facts.st_mtime_ns))
+                os.fsync(new.fileno())
+            except BaseException:
+                os.unlink(kept, dir_fd=parent)
+                raise
 
 
-def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
-    digest = hashlib.sha256()
-    size_bytes = 0
-    while piece := stream.read(_PIECE_BYTES):
-        size_bytes += len(piece)
-        if size_bytes > entry.size_bytes:
-            break
-        digest.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
-    if size_bytes != entry.size_bytes or digest.hexdigest() != entry.sha256:
-        raise MediaContentError(
-            f"media file {entry.path!r} is not what the manifest declares"
-            f" ({size_bytes} of {entry.size_bytes} bytes, or another sha256)",
-            remedy="the installed file was left as it was, have the archive sent again",
-        )
+def _rename(parent: int, name: str, other: str) -> None:
+    os.rename(name, other, src_dir_fd=parent, dst_dir_fd=parent)
 
 
-def _existing_size(parent: int, name: str) -> int | None:
-    """Size of the regular file under the name, -1 for anything else, None if there is nothing."""
+def _kind(parent: int, name: str) -> int | None:
+    """The type of what has this name, as in st_mode; None if nothing has it."""
     try:
-        facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        return stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:
         return None
-    return facts.st_size if stat.S_ISREG(facts.st_mode) else -1
 
 
-def _sha256_of(parent: int, name: str) -> str:
-    with os.fdopen(open_file(parent, name), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_space(parent: int, entry: MediaEntry, folder: Path) -> None:
-    facts = os.fstatvfs(parent)
-    free_bytes = facts.f_bavail * facts.f_frsize
-    if entry.size_bytes > free_bytes:
-        raise MediaSpaceError(
-            f"media file {entry.path!r} needs {entry.size_bytes} bytes, and {folder} has"
-            f" {free_bytes} left",
-            remedy="make room on that disk, the load is tried again",
-        )
-
-
-def _explained(
-    error: OSError, entry: MediaEntry, folder: Path
-) -> MediaFolderError | MediaSpaceError:
-    problem = f"media file {entry.path!r} cannot be put into {folder} ({error.strerror})"
-    if error.errno in _NO_SPACE:
-        return MediaSpaceError(problem, remedy="make room on that disk, the load is tried again")
-    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
-        return MediaFolderError(
-            problem, remedy="remove the link or special file that stands in its way"
-        )
-    return MediaFolderError(problem, remedy="check the folder and this account's rights in it")
+def _inode(parent: int, name: str) -> int | None:
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _raise(error: OSError) -> None:

@@ -28,6 +28,7 @@ from ar_sync_pipeline.media.errors import (
     MediaGoneError,
     MediaUnreadableError,
 )
+from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -141,7 +142,7 @@ def scan_media(
         if problem is None:
             yield MediaFile(relative, folder, facts.st_size, _modified_at(facts))
         elif on_refused is not None:
-            on_refused(RefusedName(_printable(relative), problem))
+            on_refused(RefusedName(visible(relative), problem))
 
 
 def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
@@ -172,7 +173,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
             elif facts is not None:
                 found.append(MediaFile(name, folder, facts.st_size, _modified_at(facts)))
         if problem is not None:
-            shown = name if temporary else _printable(name)
+            shown = name if temporary else visible(name)
             refused.append(RefusedName(shown, problem, temporary))
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
 
@@ -350,7 +351,7 @@ def _check_folder(folder: Path) -> None:
 
 def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
     return MediaFolderError(
-        f"media folder {_printable(str(folder))} cannot be read ({error.strerror})",
+        f"media folder {visible(str(folder))} cannot be read ({error.strerror})",
         remedy="check that it exists and that this account may list it",
     )
 
@@ -360,7 +361,7 @@ def _changed(
 ) -> MediaChangedError:
     what = "cannot be read" if kind is MediaUnreadableError else "changed while it was hashed"
     return kind(
-        f"{_printable(str(file.location))} {what} ({change})", remedy="build the archive again"
+        f"{visible(str(file.location))} {what} ({change})", remedy="build the archive again"
     )
 
 
@@ -369,7 +370,3 @@ def _modified_at(facts: os.stat_result) -> datetime:
     # a clock and 64-bit file systems have times that no calendar has.
     microseconds = min(max(facts.st_mtime_ns // 1000, _EARLIEST), _LATEST)
     return _EPOCH + timedelta(microseconds=microseconds)
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else name.encode("unicode_escape").decode("ascii")

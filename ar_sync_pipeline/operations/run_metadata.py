@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import dagster as dg
 
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.visible_text import as_markdown
 
 _OWN = "Only the receiver has it."
 
@@ -68,10 +69,8 @@ def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def _cell(value: str | float) -> str:
-    """A number with its thousands apart; text of somebody else's making as one cell."""
-    if isinstance(value, str):
-        return value.replace("|", "\\|").replace("\n", " ")
-    return f"{value:,}"
+    """A number with its thousands apart; text of somebody else's making as it reads."""
+    return as_markdown(value) if isinstance(value, str) else f"{value:,}"
 
 
 def settings_metadata(settings: SenderSettings | ReceiverSettings) -> dict[str, Any]:

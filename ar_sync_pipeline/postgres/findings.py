@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.visible_text import visible
 
 
 class Level(StrEnum):
@@ -34,8 +35,8 @@ class Finding:
     remedy: str
 
     def __str__(self) -> str:
-        """One sentence: the problem, then the remedy."""
-        return f"{self.problem}: {self.remedy}."
+        """One sentence: the problem, then the remedy; names in it are visible."""
+        return visible(f"{self.problem}: {self.remedy}.")
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.visible_text import listed, visible
+
+_LONGEST_NAME = 130
 
 
 def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
@@ -22,16 +24,18 @@ def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
     """
     if not applied:
         return []
-    return [
-        f"the sender has migration {name}, the receiver has not"
-        for name in sorted(set(manifest.migrations) - set(applied))
-    ]
+    missing = sorted(set(manifest.migrations) - set(applied))
+    return listed(
+        [f"the sender has migration {_shown(name)}, the receiver has not" for name in missing]
+    )
 
 
 def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list[str]:
     """What the load's role may not do to the archive's tables, such as one that is new."""
     shipped = (tables[table.name] for table in manifest.tables if table.name in tables)
-    return [f"{', '.join(held.denied)} on {held.name}" for held in shipped if held.denied]
+    return listed(
+        [f"{', '.join(held.denied)} on {_shown(held.name)}" for held in shipped if held.denied]
+    )
 
 
 def schema_mismatches(
@@ -40,7 +44,7 @@ def schema_mismatches(
     tables: Mapping[str, TableFacts],
     types: Sequence[TypeDefinition] = (),
 ) -> list[str]:
-    """Every way in which the archive's tables do not fit the receiver's, as sentences.
+    """The first ways in which the archive's tables do not fit the receiver's, as sentences.
 
     Args:
         types: the receiver's, of all its replicated tables.
@@ -48,40 +52,38 @@ def schema_mismatches(
     mismatches = _type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
         if not catalog.travels(table.name):
-            mismatches.append(f"table {table.name} is not one that the catalog lets travel")
+            mismatches.append(f"table {_shown(table.name)} is not one that the catalog lets travel")
         elif table.name not in tables:
-            mismatches.append(f"the receiver has no table {table.name}")
+            mismatches.append(f"the receiver has no table {_shown(table.name)}")
         else:
             mismatches += _table_mismatches(table, catalog, tables[table.name])
-    return mismatches
+    return listed(mismatches)
 
 
 def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     mismatches = _key_mismatches(shipped, held)
     own = catalog.rules(held.name).receiver_columns
     for column in shipped.columns:
-        there = held.column(column.name)
+        there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
         if column.name in own:
             mismatches.append(
-                f"{held.name}.{column.name} is the receiver's own by the catalog, and the sender"
-                " ships it"
+                f"{shown} is the receiver's own by the catalog, and the sender ships it"
             )
         elif there is None:
-            mismatches.append(f"the receiver lacks column {held.name}.{column.name}")
+            mismatches.append(f"the receiver lacks column {shown}")
         elif there.type != column.type:
             mismatches.append(
-                f"{held.name}.{column.name} is {column.type} at the sender"
-                f" and {there.type} at the receiver"
+                f"{shown} is {_shown(column.type)} at the sender"
+                f" and {_shown(there.type)} at the receiver"
             )
         elif column.nullable and not there.nullable:
-            mismatches.append(
-                f"{held.name}.{column.name} may be NULL at the sender, not at the receiver"
-            )
+            mismatches.append(f"{shown} may be NULL at the sender, not at the receiver")
         elif there.generated:
-            mismatches.append(f"{held.name}.{column.name} is computed at the receiver")
+            mismatches.append(f"{shown} is computed at the receiver")
     shipped_names = {column.name for column in shipped.columns}
     mismatches += [
-        f"the receiver's column {held.name}.{column.name} needs a value that the sender lacks"
+        f"the receiver's column {_shown(f'{held.name}.{column.name}')} needs a value that the"
+        " sender lacks"
         for column in held.columns
         if column.name not in shipped_names
         and not column.nullable
@@ -99,8 +101,8 @@ def _key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
         if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
     ]
     if key and not any(set(unique.plain) == key for unique in usable):
-        columns = ", ".join(shipped.primary_key)
-        return [f"{held.name} has no unique key ({columns}) at the receiver"]
+        columns = _shown(", ".join(shipped.primary_key))
+        return [f"{_shown(held.name)} has no unique key ({columns}) at the receiver"]
     return []
 
 
@@ -117,19 +119,24 @@ def _type_mismatches(
 
 
 def _differences(shipped: TypeDefinition, held: TypeDefinition) -> list[str]:
+    name = _shown(held.name)
     if shipped.kind != held.kind:
-        return [f"{shipped.name} is a type of kind {shipped.kind} at the sender, {held.kind} here"]
+        return [f"{name} is a type of kind {shipped.kind} at the sender, {held.kind} here"]
     if shipped.kind == "enum":
         return [
-            f"the receiver's enum {held.name} lacks the label {printable(label)}"
+            f"the receiver's enum {name} lacks the label {_shown(label)}"
             for label in shipped.parts
             if label not in held.parts
         ]
     if shipped.kind == "domain":
-        changed = [f"{held.name} is a domain over {held.base} here"]
+        changed = [f"{name} is a domain over {_shown(held.base)} here"]
         return (changed if shipped.base != held.base else []) + [
-            f"the receiver's domain {held.name} has {check}, the sender's has not"
+            f"the receiver's domain {name} has {_shown(check)}, the sender's has not"
             for check in held.parts
             if check not in shipped.parts
         ]
-    return [f"the attributes of type {held.name} differ"] if shipped.parts != held.parts else []
+    return [f"the attributes of type {name} differ"] if shipped.parts != held.parts else []
+
+
+def _shown(name: str) -> str:
+    return visible(name, _LONGEST_NAME)

@@ -65,10 +65,10 @@ class AppliedArchive:
 def ensure_ledger(connection: Connection) -> None:
     """Make the schema and its tables where they are missing."""
     row = connection.execute(_EXISTING).fetchone()
-    schema, tables = row or (None, None)
-    if tables is None:
+    has_schema, has_tables = row or (False, False)
+    if not has_tables:
         with connection.transaction():
-            if schema is None:
+            if not has_schema:
                 connection.execute("CREATE SCHEMA ar_sync")
             connection.execute(_TABLES)
 
@@ -233,7 +233,11 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
 
 # Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
 # SCHEMA), which the role of a schema made by an administrator need not have.
-_EXISTING = "SELECT to_regnamespace('ar_sync'), to_regclass('ar_sync.admitted_archive')"
+_EXISTING = (
+    "SELECT to_regnamespace('ar_sync') IS NOT NULL,"
+    " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
+    " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
+)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
     archive_id   uuid PRIMARY KEY,

@@ -6,7 +6,7 @@ no applied archive has listed is the receiver's own and not known here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -37,17 +37,26 @@ def ensure_media_files(connection: Connection) -> None:
             connection.execute(_DDL)
 
 
-def remember_media(connection: Connection, manifest: Manifest) -> None:
-    """Note every file that an archive lists; to be called in the transaction that applies it."""
+def remember_media(
+    connection: Connection, manifest: Manifest, left_out: Collection[str] = ()
+) -> None:
+    """Note every file that an archive lists; to be called in the transaction that applies it.
+
+    Args:
+        left_out: files of it that this receiver does not install. One that is known all the same
+            was installed before, and stays known: the sender still has it.
+    """
+    there = [*manifest.media_omitted, *left_out]
     connection.execute(_STAGE)
     with connection.cursor() as cursor:
         with cursor.copy("COPY pg_temp.ar_sync_listed FROM STDIN") as copy:
             for entry in manifest.media:
-                copy.write_row((entry.path, entry.size_bytes, entry.sha256))
+                if entry.path not in left_out:
+                    copy.write_row((entry.path, entry.size_bytes, entry.sha256))
         cursor.execute(_MERGE, [manifest.snapshot_at])
-        if manifest.media_omitted:
+        if there:
             # What could not be read at the sender is there all the same.
-            cursor.execute(_KEEP_FILES, [manifest.snapshot_at, list(manifest.media_omitted)])
+            cursor.execute(_KEEP_FILES, [manifest.snapshot_at, there])
             folders = [name for name in manifest.media_omitted if name.endswith("/")]
             cursor.execute(_KEEP_FOLDERS, [manifest.snapshot_at, folders])
     connection.execute("DROP TABLE pg_temp.ar_sync_listed")

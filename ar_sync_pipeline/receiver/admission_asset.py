@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
 
@@ -92,7 +93,7 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
             check_name=name,
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
-            description=" ".join(wrong) or None,
+            description=" ".join(listed(wrong)) or None,
             metadata={"archives": len(wrong)},
         )
 
@@ -102,7 +103,7 @@ def _fail_on_refusals(admission: Admission) -> None:
     refusals = [*admission.quarantined, *admission.parked]
     if refusals:
         raise dg.Failure(
-            description=" ".join(str(refusal.error) for refusal in refusals),
+            description=" ".join(listed([str(refusal.error) for refusal in refusals])),
             metadata={refusal.name: refusal.error.remedy for refusal in refusals},
             allow_retries=False,
         )

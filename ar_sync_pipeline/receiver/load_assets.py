@@ -30,6 +30,7 @@ from ar_sync_pipeline.receiver.load_metadata import (
 )
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import load_archives
+from ar_sync_pipeline.visible_text import listed
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
@@ -101,12 +102,12 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
         yield space
         if report.refused and not report.loaded:
             raise dg.Failure(
-                description=" ".join(str(refusal.error) for refusal in report.refused),
+                description=" ".join(listed([str(refusal.error) for refusal in report.refused])),
                 metadata={refusal.name: refusal.error.remedy for refusal in report.refused},
                 allow_retries=False,
             )
-        if report.media.warning:
-            dg.get_dagster_logger().warning(report.media.warning)
+        for warning in filter(None, (report.media.warning, report.left_out)):
+            dg.get_dagster_logger().warning(warning)
         yield dg.Output(None, "media", metadata=media_metadata(report))
         for table, plans in rows_by_table(report).items():
             if table in keys:

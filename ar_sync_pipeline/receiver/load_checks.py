@@ -8,6 +8,9 @@ from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.visible_text import listed, visible
+
+_LONGEST_NAME = 130
 
 _LOADED, _DIGESTS, _NO_HOLES, _NO_DRIFT = (
     "archives_loaded",
@@ -62,18 +65,19 @@ def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
     holes = report.chain.holes if report.chain else ()
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
-    yield _result(_LOADED, " ".join(aside), archives_not_applied=len(aside))
+    yield _result(_LOADED, " ".join(listed(aside)), archives_not_applied=len(aside))
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
     differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
     yield _result(
         _DIGESTS,
-        " ".join(map(str, differing)),
+        " ".join(listed([*map(str, differing)])),
         chunks_compared=staged,
         chunks_equal_before=unchanged,
     )
-    yield _result(_NO_HOLES, "; ".join(map(str, holes)), holes=len(holes))
-    sentence = ", ".join(f"{rows:,} rows of {table}" for table, rows in drift.items())
+    yield _result(_NO_HOLES, "; ".join(listed([*map(str, holes)])), holes=len(holes))
+    tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
+    sentence = ", ".join(listed(tables, most=20))
     yield _result(_NO_DRIFT, sentence, rows_repaired=sum(drift.values()))
 
 

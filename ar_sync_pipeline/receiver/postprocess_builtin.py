@@ -11,6 +11,7 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.postprocess import run_builtin
 from ar_sync_pipeline.transform.rejected_rows import Severity
 from ar_sync_pipeline.transform.transapp.report import RESULTS, TransformReport
+from ar_sync_pipeline.visible_text import as_markdown
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def builtin_metadata(report: TransformReport) -> dict[str, Any]:
 def _rejected_table(report: TransformReport) -> str:
     lines = ["| step | severity | reason | rows |", "|---|---|---|--:|"]
     lines += [
-        f"| {step} | {severity} | {reason} | {count:,} |"
+        f"| {as_markdown(step)} | {severity} | {as_markdown(reason)} | {count:,} |"
         for (step, severity, reason), count in sorted(report.rejected.items())
     ]
     return "\n".join(lines) if report.rejected else "none"

@@ -10,6 +10,7 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
+from ar_sync_pipeline.visible_text import visible
 
 WAITING = "rows_transformed_in_time"
 REJECTED = "no_rows_rejected"
@@ -89,7 +90,8 @@ def _rejected_sentence(state: PostprocessState) -> str | None:
     worst = state.rejected[0]
     return (
         f"{sum(one.rows for one in state.rejected):,} results are missing, most gravely:"
-        f" {worst.reason} ({worst.table}, {worst.rows:,} rows, {worst.example} for example)."
+        f" {worst.reason} ({worst.table}, {worst.rows:,} rows, {visible(worst.example, 100)} for"
+        " example)."
     )
 
 

@@ -29,7 +29,9 @@ from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline.visible_text import visible
 
+_LONGEST_SHOWN = 2000
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
 # The next complete is a day away, and this one is built: worth the wait for a receiver's restart.
@@ -87,7 +89,7 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
                 max_blocking_seconds=site.settings.max_blocking_seconds,
             )
         for sentence in dump.references_out:
-            context.log.warning("%s.", sentence)
+            context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
         found = {table.name: table for table in dump.tables}
         for table, key in keys.items():
             if table in found:
@@ -105,7 +107,8 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
             )
         elif unlisted:
             names = ", ".join(table.name for table in unlisted)
-            context.log.info("Tables in the archive that the catalog does not name: %s.", names)
+            shown = visible(names, _LONGEST_SHOWN)
+            context.log.info("Tables in the archive that the catalog does not name: %s.", shown)
 
     return complete_tables
 

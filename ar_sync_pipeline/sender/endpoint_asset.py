@@ -9,6 +9,7 @@ from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
+from ar_sync_pipeline.visible_text import as_markdown, visible
 
 CHECK = "archives_can_be_published"
 
@@ -43,7 +44,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
     def endpoint_check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         found = check_endpoint(site.settings, site.clock)
         for step in found.warnings:
-            context.log.warning("%s: %s: %s.", step.name, step.detail, step.remedy)
+            context.log.warning("%s: %s: %s.", step.name, visible(step.detail), step.remedy)
         context.op_execution_context.log_event(
             dg.AssetObservation(
                 endpoint_key(), metadata=_metadata(found) | settings_metadata(site.settings)
@@ -53,7 +54,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         failed = found.failed
         if failed is not None:
             raise dg.Failure(
-                description=f"{failed.name}: {failed.detail}: {failed.remedy}.",
+                description=f"{failed.name}: {visible(failed.detail)}: {failed.remedy}.",
                 metadata={"step": failed.name, "remedy": failed.remedy or ""},
                 allow_retries=False,
             )
@@ -70,7 +71,7 @@ def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
         asset_key=endpoint_key(),
         check_name=CHECK,
         passed=failed is None,
-        description=f"{failed.name}: {failed.detail}" if failed else None,
+        description=f"{failed.name}: {visible(failed.detail)}" if failed else None,
         metadata=metadata,
     )
 
@@ -78,7 +79,7 @@ def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
 def _metadata(found: EndpointCheck) -> dict[str, Any]:
     lines = ["| step | | ms | found |", "|---|---|--:|---|"]
     lines += [
-        f"| {step.name} | {step.outcome} | {milliseconds(step)} | {_cell(step.detail)} |"
+        f"| {step.name} | {step.outcome} | {milliseconds(step)} | {as_markdown(step.detail)} |"
         for step in found.steps
     ]
     return {
@@ -87,8 +88,3 @@ def _metadata(found: EndpointCheck) -> dict[str, Any]:
         "warnings": len(found.warnings),
         "steps": dg.MetadataValue.md("\n".join(lines)),
     }
-
-
-def _cell(text: str) -> str:
-    """Text of the server's own, such as its version, as one cell of a table."""
-    return text.replace("|", "\\|").replace("\n", " ")

@@ -126,7 +126,7 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
 def _names(
     pairs: Sequence[tuple[str, str]],
 ) -> dg.MarkdownMetadataValue | str:
-    return markdown_table(("name", "problem"), [(f"`{n}`", p) for n, p in pairs[:_SHOWN]])
+    return markdown_table(("name", "problem"), pairs[:_SHOWN])
 
 
 def _rows_as_table(

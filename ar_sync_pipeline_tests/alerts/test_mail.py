@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 from dataclasses import replace
@@ -12,6 +13,7 @@ from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.incidents import NoticeKind, fail, succeed
 from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice
+from ar_sync_pipeline.alerts.webhook import notice_as_dict
 from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, problem, success
 from ar_sync_pipeline_tests.fix_alerts import (
     PASSWORD,
@@ -203,3 +205,44 @@ def test_host_without_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(DeliveryError, match="Name or service not known"):
         channel(MailServer("smtp.invalid", 25)).send(notice())
+
+
+HOSTILE = (
+    "x\x1b[2J\u202egpj.exe\nBcc: all@example.org\r\n<script>alert(1)</script>"
+    " https://evil.example/ aes128-gcm@openssh.com " + "long " * 100_000
+)
+
+
+def test_text_that_somebody_else_made_does_nothing_in_a_mail(mailbox: Mailbox) -> None:
+    channel(MailServer("127.0.0.1", mailbox.port)).send(notice(sentence=HOSTILE))
+    (mail,) = mailbox.mails
+    assert mail["Bcc"] is None
+    assert len(mail["Subject"]) <= 160
+    assert mail["Subject"].isprintable()
+    text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))
+    assert text is not None
+    assert html is not None
+    for part in (text.get_content(), html.get_content()):
+        assert r"x\x1b[2J\u202egpj.exe Bcc:" in part.replace("<span>@</span>", "@")
+        assert part.replace("\r\n", "").isprintable()
+        assert len(part) < 10_000
+    assert "<script" not in html.get_content()
+
+
+def test_only_the_page_in_dagster_is_a_link(mailbox: Mailbox) -> None:
+    for sentence in (HOSTILE, "https://evil.example/"):
+        channel(MailServer("127.0.0.1", mailbox.port)).send(notice(sentence=sentence))
+        html = mailbox.mails[-1].get_body(("html",))
+        assert html is not None
+        links = re.findall(r'href="([^"]*)"', html.get_content())
+        assert links == ["https://dagster.example.org/runs/run-0"]
+        assert "openssh.com" not in html.get_content() or "<span>@</span>openssh.com" in (
+            html.get_content()
+        )
+
+
+def test_webhook_tells_it_visible_and_bounded() -> None:
+    told = notice_as_dict(notice(sentence=HOSTILE), PLACE)
+    for value in (told["text"], told["problem"], told["title"], *told["what"]):
+        assert value.isprintable()
+        assert len(value) <= 2000

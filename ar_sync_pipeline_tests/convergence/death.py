@@ -13,13 +13,19 @@ from typing import Any, NoReturn
 import psycopg
 
 from ar_sync_pipeline.export import table_export, whole_tables
-from ar_sync_pipeline.media.install import ReadableStream
+from ar_sync_pipeline.media import install
+from ar_sync_pipeline.media.stage import MediaStage, ReadableStream
 from ar_sync_pipeline.postgres.copy_stream import ByteSink
 from ar_sync_pipeline.sync.dump import publish
-from ar_sync_pipeline.sync.load import load_archives, load_session, stage_archives
+from ar_sync_pipeline.sync.load import (
+    load_archives,
+    load_session,
+    media_of_load,
+    stage_archives,
+)
 
 Function = Callable[..., Any]
-_CHANGES = frozenset({"os.rename", "os.remove", "os.mkdir", "shutil.rmtree"})
+_CHANGES = frozenset({"os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"})
 
 
 def die(*_: object, **__: object) -> NoReturn:
@@ -105,10 +111,41 @@ class _Half:
 
 
 def _in_the_middle_of_a_picture() -> None:
-    def half(install: Function) -> Function:
-        return lambda stream, entry, folder: install(_Half(stream, entry.size_bytes), entry, folder)
+    stage = MediaStage.stage
 
-    _patch(stage_archives, "install_media", half)
+    def half(self: MediaStage, stream: ReadableStream, entry: Any, archive_id: Any) -> Any:
+        return stage(self, _Half(stream, entry.size_bytes), entry, archive_id)
+
+    MediaStage.stage = half  # type: ignore[method-assign]
+
+
+def _second_call_dies(real: Function) -> Function:
+    calls = iter([real])
+
+    def called(*args: Any) -> Any:
+        return next(calls, die)(*args)
+
+    return called
+
+
+def _between_two_pictures() -> None:
+    _patch(install, "_put", _second_call_dies)
+
+
+def _between_pictures_and_commit() -> None:
+    def then_die(reveal: Function) -> Function:
+        def all_of_them(*args: Any) -> None:
+            reveal(*args)
+            die()
+
+        return all_of_them
+
+    _patch(load_session, "reveal", then_die)
+
+
+def _between_commit_and_the_end_of_pictures() -> None:
+    # The first call is for what an earlier load left.
+    _patch(media_of_load, "settle", _second_call_dies)
 
 
 class _DyingSink:
@@ -143,6 +180,9 @@ LOAD_POINTS: dict[str, Callable[[], None]] = {
     "in the middle of a copy": _in_the_middle_of_a_copy,
     "in the middle of a picture": _in_the_middle_of_a_picture,
     "before the commit": _before_the_commit,
+    "between two pictures": _between_two_pictures,
+    "between pictures and commit": _between_pictures_and_commit,
+    "between commit and the end of pictures": _between_commit_and_the_end_of_pictures,
     "between commit and renaming": _between_commit_and_renaming,
     "between renaming and receipt": _between_renaming_and_receipt,
 }

@@ -101,7 +101,11 @@ def test_killed_load_is_finished_by_the_next_one(
     assert line.dump(mortal_runs, kind) == 0
     (name,) = [archive.name for archive in list_waiting(line.receiver.spool)]
     assert line.load(mortal_runs, point) == KILLED
-    committed = point in {"between commit and renaming", "between renaming and receipt"}
+    committed = point in {
+        "between commit and the end of pictures",
+        "between commit and renaming",
+        "between renaming and receipt",
+    }
     assert_half_way(line, before, committed=committed)
     line.clock.pass_time(timedelta(minutes=1))
     assert line.load(mortal_runs) == 0

@@ -109,8 +109,9 @@ def test_row_that_commits_after_the_dump_of_its_window_arrives_with_the_next(
         late.commit()
     filled.load()
     assert not equal(filled)
-    far = datetime.now(UTC) + timedelta(hours=2)
-    filled.partial(Window(start=far, end=far + timedelta(minutes=5)), minutes=1, since=base)
+    long_ago = datetime.now(UTC) - timedelta(hours=2)
+    window = Window(start=long_ago, end=long_ago + timedelta(minutes=5))
+    filled.partial(window, minutes=1, since=base)
     filled.load()
     assert equal(filled)
 

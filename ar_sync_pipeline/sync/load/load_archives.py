@@ -9,7 +9,6 @@ from pathlib import Path
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
-from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError
@@ -29,6 +28,11 @@ from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline.sync.load.examine import describe_receiver
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, archives_at_hand, chain_in
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
+from ar_sync_pipeline.sync.load.media_of_load import (
+    left_out_warning,
+    recover_media,
+    staged_media,
+)
 from ar_sync_pipeline.sync.load.put_aside import PutAside, parked_by_load
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
@@ -49,6 +53,8 @@ class LoadReport:
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
         media: what became of pictures that the sender no longer has.
+        left_out: a sentence about media files that this receiver does not install; None: there are
+            none.
     """
 
     loaded: tuple[LoadedArchive, ...]
@@ -60,6 +66,7 @@ class LoadReport:
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     media: MediaRemoval
+    left_out: str | None = None
 
 
 def load_archives(
@@ -116,9 +123,7 @@ class _Loader:
     refused: list[Refusal] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
-        if names:
-            # No other load installs pictures now, so an unfinished one was left by a killed load.
-            clean_leftovers(self.settings.receiver_media_fldr)
+        recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.healed):
@@ -140,6 +145,10 @@ class _Loader:
             tables=outcome.tables,
             seconds=outcome.seconds,
             media=media,
+            left_out=left_out_warning(
+                (path for archive in outcome.loaded for path in archive.media_left_out),
+                self.settings.receiver_media_allow,
+            ),
         )
 
     @property
@@ -153,19 +162,17 @@ class _Loader:
         while True:
             try:
                 at_hand = archives_at_hand(self._spool, names, receiver, admitted)
-                session = LoadSession(
-                    self.connection,
-                    self.catalog,
-                    self.settings.receiver_media_fldr,
-                    at_hand,
-                    rebuilds=self.rebuilds,
-                )
-                outcome = session.run(
-                    self.clock,
-                    guard_percent=self.settings.delete_guard,
-                    allowed=receiver.allowed,
-                    remembers_media=self.settings.media_delete,
-                )
+                ids = [candidate.archive_id for candidate in at_hand.plan.apply]
+                with staged_media(self.connection, self.settings, self.catalog.name, ids) as media:
+                    session = LoadSession(
+                        self.connection, self.catalog, media, at_hand, rebuilds=self.rebuilds
+                    )
+                    outcome = session.run(
+                        self.clock,
+                        guard_percent=self.settings.delete_guard,
+                        allowed=receiver.allowed,
+                        remembers_media=self.settings.media_delete,
+                    )
             except ArchiveRefusedError as refusal:
                 self._put_aside(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")

@@ -10,7 +10,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +21,8 @@ from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
-from ar_sync_pipeline.media.install import Outcome
+from ar_sync_pipeline.media.install import reveal
+from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.cut_times import give_back_microseconds
 from ar_sync_pipeline.merge.plan import TablePlan
@@ -55,7 +55,8 @@ class LoadedArchive:
         tables: rows added, changed and deleted by table.
         chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
         size_bytes: of the archive's file.
-        media_bytes: of the pictures that were installed or replaced.
+        media_bytes: of the media files that were installed or replaced.
+        media_left_out: media files that this receiver does not install, by their names.
         fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
     """
 
@@ -68,6 +69,7 @@ class LoadedArchive:
     media_unchanged: int
     size_bytes: int
     media_bytes: int
+    media_left_out: tuple[str, ...] = ()
     fired: tuple[str, ...] = ()
 
 
@@ -91,7 +93,7 @@ class LoadSession:
     """A connection, the archives at hand, and what is done with them.
 
     Args:
-        media: the media folder; None: pictures are not installed.
+        media: where media files are staged; None: they are left alone.
         rebuilds: indexes and foreign keys of empty tables may be made after their rows, for which
             readers of these tables wait.
     """
@@ -100,7 +102,7 @@ class LoadSession:
         self,
         connection: Connection,
         catalog: Catalog,
-        media: Path | None,
+        media: MediaStage | None,
         at_hand: ArchivesAtHand,
         *,
         rebuilds: bool = True,
@@ -161,11 +163,17 @@ class LoadSession:
                     plan = [table.as_dict() for table in loaded.tables]
                     self._record(loaded.manifest, clock(), plan)
                     if remembers_media:
-                        remember_media(self._connection, loaded.manifest)
+                        left_out = frozenset(loaded.media_left_out)
+                        remember_media(self._connection, loaded.manifest, left_out)
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 with self._blaming(candidate.archive_id):
                     self._record(manifest, clock(), superseded=True)
+            if self._media is not None:
+                # Before the rows that name them, and nothing but the commit can fail any more.
+                self._watch.lap("commit")
+                reveal(self._media, self._blaming)
+                self._watch.lap("media")
         self._watch.lap("commit")
         return outcome
 
@@ -310,16 +318,18 @@ class LoadSession:
 
     def _summary(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
         unchanged = archive.media.count(Outcome.UNCHANGED)
+        left_out = tuple(archive.media_left_out)
         return LoadedArchive(
             archive.manifest,
             archive.manifest.archive_id in self._at_hand.known,
             result.plans,
             chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
             chunks_staged=sum(len(staged.differing) for staged in archive.tables),
-            media_installed=len(archive.media) - unchanged,
+            media_installed=len(archive.media) - unchanged - len(left_out),
             media_unchanged=unchanged,
             size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
             media_bytes=archive.media_bytes,
+            media_left_out=left_out,
             fired=result.fired,
         )
 

@@ -20,6 +20,7 @@ from ar_sync_pipeline.sync.load.delete_guard import suspicious
 from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
+from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
 
 
 class Verdict(StrEnum):
@@ -80,6 +81,9 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
                 with open_archive(archive.path) as reader:
                     warnings = examine(reader, receiver)
                     reader.read_to_the_end()
+                media = [entry.path for entry in reader.manifest.media]
+                if left_out := left_out_warning(media, settings.receiver_media_allow):
+                    warnings.append(left_out)
                 at_hand = plan_for(
                     settings.remote_bkp_fldr, [archive], receiver, {name: reader.manifest_sha256}
                 )

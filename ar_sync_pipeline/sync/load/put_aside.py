@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ar_sync_pipeline.archive.errors import NewerFormatError, UnreadableArchiveError
+from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.reasons import Reason, read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_quarantined
@@ -20,6 +21,7 @@ from ar_sync_pipeline.sync.errors import (
     StillArrivingError,
 )
 from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.visible_text import visible
 
 _OF_THE_GATE = frozenset(
     error.__name__
@@ -85,4 +87,7 @@ def _put_aside(archive: SpooledArchive, reason: Reason | None) -> PutAside:
     name = archive.name.applied
     if reason is None:
         return PutAside(name, f"{name} lies in {archive.path.parent}", "look why")
-    return PutAside(name, reason.reason, reason.remedy)
+    # Whoever may write to the spool may have written it.
+    return PutAside(
+        name, visible(reason.reason, LONGEST_PROBLEM), visible(reason.remedy, LONGEST_REMEDY)
+    )

@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.media_files import (
 )
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.visible_text import quoted
 
 _FILES_AT_ONCE = 1000
 
@@ -93,6 +94,6 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
     return MediaRemoval(
         removed,
         f"{len(refused):,} media files that the sender no longer has cannot be removed, such as"
-        f" {path!r} ({reason}): give this account the right to change {folder}; the next complete"
-        " tries again.",
+        f" {quoted(path)} ({reason}): give this account the right to change {folder}; the next"
+        " complete tries again.",
     )

@@ -1,24 +1,23 @@
-"""The first half of a load: archives streamed once, rows into staging tables, pictures installed.
+"""The first half of a load: archives streamed once, rows and media files staged.
 
-Only the chunks that differ from what the receiver holds are staged. Nothing that readers see is
-changed here but pictures, which are there before the rows that name them.
+Only the chunks and files that differ from what the receiver holds are staged. Nothing that readers
+see is changed here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import UUID
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
-from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
+from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.media.install import Outcome, install_media
+from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
     create_staging,
@@ -43,8 +42,9 @@ class StagedArchive:
     Attributes:
         comparable: whether this receiver's digests agree with the sender's.
         tables: parents before children.
-        media: what became of its pictures.
-        media_bytes: of the pictures that were installed or replaced.
+        media: what becomes of its media files.
+        media_bytes: of the media files that are installed or replaced.
+        media_left_out: media files that this receiver does not install.
     """
 
     manifest: Manifest
@@ -52,6 +52,7 @@ class StagedArchive:
     tables: list[StagedTable] = field(default_factory=list)
     media: list[Outcome] = field(default_factory=list)
     media_bytes: int = 0
+    media_left_out: list[str] = field(default_factory=list)
 
 
 class ArchiveStager:
@@ -59,7 +60,7 @@ class ArchiveStager:
 
     Args:
         tables: every table of the receiver's schema.
-        media: the media folder; None: pictures are not installed.
+        media: where media files are staged; None: they are not read.
         watch: counts the seconds of rows and of pictures.
     """
 
@@ -68,7 +69,7 @@ class ArchiveStager:
         connection: Connection,
         catalog: Catalog,
         tables: Mapping[str, TableFacts],
-        media: Path | None,
+        media: MediaStage | None,
         at_hand: ArchivesAtHand,
         watch: Stopwatch,
     ) -> None:
@@ -140,7 +141,7 @@ class ArchiveStager:
         media = {
             entry.member: entry
             for entry in archive.manifest.media
-            if self._last_holder[entry.path] == archive.manifest.archive_id
+            if self._last_holder.get(entry.path) == archive.manifest.archive_id
         }
         for member, stream in reader.members():
             if member in rows:
@@ -151,17 +152,43 @@ class ArchiveStager:
                 stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
             elif member in media and self._media is not None:
                 self._watch.lap("stage")
-                outcome = install_media(stream, media[member], self._media)
-                archive.media.append(outcome)
-                if outcome is not Outcome.UNCHANGED:
-                    archive.media_bytes += media[member].size_bytes
+                _stage_media(self._media, stream, media[member], archive)
                 self._watch.lap("media")
 
 
+def _stage_media(
+    media: MediaStage, stream: MemberStream, entry: MediaEntry, archive: StagedArchive
+) -> None:
+    outcome = media.stage(stream, entry, archive.manifest.archive_id)
+    archive.media.append(outcome)
+    if outcome is Outcome.LEFT_OUT:
+        archive.media_left_out.append(entry.path)
+    elif outcome is not Outcome.UNCHANGED:
+        archive.media_bytes += entry.size_bytes
+
+
 def _last_holders(at_hand: ArchivesAtHand) -> dict[str, UUID]:
-    """The archive whose version of a picture counts: the last one in the plan's order."""
-    return {
-        entry.path: candidate.archive_id
-        for candidate in at_hand.plan.apply
-        for entry in at_hand.manifests[candidate.archive_id].media
-    }
+    """The archive whose version of a media file counts: the last one in the plan's order.
+
+    A file does not count where a later archive has a folder of its name, or a file that has the
+    name of one of its folders.
+    """
+    holders: dict[str, UUID] = {}
+    folders = set[str]()
+    for candidate in reversed(at_hand.plan.apply):
+        media = at_hand.manifests[candidate.archive_id].media
+        counted = [
+            entry.path
+            for entry in media
+            if entry.path not in holders
+            and entry.path not in folders
+            and not any(folder in holders for folder in _folders_of(entry.path))
+        ]
+        holders.update(dict.fromkeys(counted, candidate.archive_id))
+        folders.update(folder for path in counted for folder in _folders_of(path))
+    return holders
+
+
+def _folders_of(path: str) -> Iterator[str]:
+    while path := path.rpartition("/")[0]:
+        yield path

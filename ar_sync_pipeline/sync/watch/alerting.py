@@ -17,9 +17,10 @@ from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
-from ar_sync_pipeline.alerts.wording import Place, one_line
+from ar_sync_pipeline.alerts.wording import Place
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.visible_text import one_line
 
 _FILE = "incidents.sqlite"
 _LONGEST_SENTENCE = 600
@@ -67,16 +68,18 @@ class Alerts:
 
     def _fit_to_be_shown(self, problem: Problem) -> Problem:
         return replace(
-            problem, sentence=self._clean(problem.sentence), remedy=self._clean(problem.remedy)
+            problem,
+            title=self._clean(problem.title),
+            what=self._clean(problem.what),
+            sentence=self._clean(problem.sentence),
+            remedy=self._clean(problem.remedy),
         )
 
     def _clean(self, text: str) -> str:
         """One line of bounded length without a secret, whatever an exception put into its text."""
-        text = text.encode("utf-8", "replace").decode("utf-8")
         for secret in self.secrets:
             text = text.replace(secret, _MASK)
-        text = one_line(_PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text))
-        return text if len(text) <= _LONGEST_SENTENCE else text[:_LONGEST_SENTENCE] + "…"
+        return one_line(_PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text), _LONGEST_SENTENCE)
 
 
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:

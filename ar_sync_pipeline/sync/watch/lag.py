@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.visible_text import visible
 
 _CLOCK_WAS_WRONG = (
     "the clock of the sender or that of the receiver is wrong now or was when this data was sent;"
@@ -21,6 +22,7 @@ _RESTORED = (
     "the sender's database was restored, failed over or replaced; the next complete carries its"
     " whole state"
 )
+_LONGEST_REASON = 1000
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ def explain_lag(
 def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
     if backlog.parked:
         first, *others = backlog.parked
-        return first + (f" (and {len(others)} more)" if others else "")
+        # At the sender it comes from the receiver.
+        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
     if backlog.holes:
         return _RESTORED if backlog.new_history else _LOST
     if backlog.waiting:

@@ -1,0 +1,74 @@
+"""Which media files a web server would run, render or obey, so that a receiver leaves them out.
+
+A media folder is usually served by a web server, and whoever can write at the sender must not
+thereby run code at the receiver or in the browsers of its visitors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+# Apache's mod_mime takes every extension of a name into account (manual, "Files with Multiple
+# Extensions"); IIS stops at a semicolon, NTFS at a colon.
+_SEPARATORS = re.compile(r"[.;:]")
+# Obeyed by the server: configuration of Apache and IIS.
+_OBEYED = "htaccess htpasswd config"
+# PHP, CGI and scripts, ASP, Java, ColdFusion, server-side includes.
+_RUN_BY_THE_SERVER = """
+php phtml pht phtm phps phar inc hh
+cgi fcgi fpl pl pm py pyc pyo pyw pyz rb erb rhtml lua tcl sh bash csh ksh zsh fish
+exe bat cmd dll msi ps1 psm1
+asp aspx asa asax ascx ashx asmx asmq axd cer cdx cshtml vbhtml soap svc
+jsp jspx jspf jsw jsv jsf jhtml jar war class
+cfm cfml cfc dbm shtml shtm stm
+"""
+# In the name of the site: markup, style sheets that transform it, scripts.
+_RUN_BY_THE_BROWSER = """
+html htm xhtml xhtm xht xml xsl xslt xbl xul svg svgz mathml mml rdf rss atom wsdl xsd dtd
+mht mhtml eml hta htc htx js mjs cjs jse wasm swf vbs vbe wsf wsh wsc jnlp appcache
+"""
+_ACTIVE = frozenset(f"{_OBEYED} {_RUN_BY_THE_SERVER} {_RUN_BY_THE_BROWSER}".split())
+_PHP = re.compile(r"(php|phtml|pht)[0-9]+")
+
+
+def left_out_because(path: str, allowed: Sequence[str]) -> str | None:
+    """Why a receiver does not install a file, as a clause; None if it does.
+
+    Args:
+        path: relative to the media folder.
+        allowed: shell patterns with their case kept; one with a ``/`` is compared with the whole
+            path, any other with the last component. A pattern allows only what it spells: a dot
+            at the beginning of a hidden name, and each extension that is refused. ``*`` allows
+            nothing.
+    """
+    components = path.split("/")
+    hidden = [component for component in components if component.startswith(".")]
+    active = [ending for ending in _endings(components[-1]) if _is_active(ending)]
+    if not hidden and not active:
+        return None
+    if any(_names(pattern, path, hidden, active) for pattern in allowed):
+        return None
+    if hidden:
+        return "it is hidden"
+    return f"a web server may run or render .{active[0]}"
+
+
+def _endings(name: str) -> list[str]:
+    return [ending.strip().casefold() for ending in _SEPARATORS.split(name)[1:]]
+
+
+def _is_active(ending: str) -> bool:
+    return ending in _ACTIVE or _PHP.fullmatch(ending) is not None
+
+
+def _names(pattern: str, path: str, hidden: Sequence[str], active: Sequence[str]) -> bool:
+    subject = path if "/" in pattern else path.rpartition("/")[2]
+    if not fnmatchcase(subject, pattern):
+        return False
+    dotted = [component for component in pattern.split("/") if component.startswith(".")]
+    spelled = _endings(pattern)
+    return all(any(fnmatchcase(name, part) for part in dotted) for name in hidden) and all(
+        ending in spelled for ending in active
+    )

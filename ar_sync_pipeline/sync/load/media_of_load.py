@@ -1,0 +1,108 @@
+"""Where a load's media files meet its rows: both are there, or neither is.
+
+Files get their names just before the rows are committed. Whether they were is for the ledger to
+say, which is written in the same transaction: it decides whether the files stay or what was there
+before them comes back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from itertools import islice
+from uuid import UUID
+
+import psycopg
+
+from ar_sync_pipeline.media.errors import MediaFolderError, MediaSpaceError
+from ar_sync_pipeline.media.install import clean_leftovers, settle
+from ar_sync_pipeline.media.stage import MediaStage
+from ar_sync_pipeline.media.web_content import left_out_because
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.visible_text import quoted
+
+_SHOWN = 5
+
+
+def recover_media(
+    connection: Connection, settings: ReceiverSettings, catalog: str, *, cleans: bool
+) -> None:
+    """Finish or take back what a killed load left in the media folder; under the load lock.
+
+    Args:
+        cleans: search the whole folder for what no journal names, too.
+
+    Raises:
+        MediaFolderError: something of it cannot be renamed or removed.
+    """
+    folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
+    settle(folder, owner, lambda archives: _is_committed(connection, archives))
+    if cleans:
+        clean_leftovers(folder, owner)
+
+
+@contextmanager
+def staged_media(
+    connection: Connection, settings: ReceiverSettings, catalog: str, archives: Sequence[UUID]
+) -> Iterator[MediaStage]:
+    """A place for the media files of one load, which is settled at the end of the block.
+
+    Where the connection broke during the commit, nobody knows: the next load settles it.
+
+    Args:
+        catalog: name of the catalog, each of which has a ledger of its own.
+        archives: all that the load applies.
+    """
+    stage = MediaStage(
+        settings.receiver_media_fldr,
+        _owner(connection, catalog),
+        archives,
+        settings.receiver_media_allow,
+    )
+    try:
+        yield stage
+    finally:
+        stage.journal.close()
+        with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
+            settle(
+                stage.folder,
+                stage.owner,
+                lambda ids: stage.is_revealed and _is_committed(connection, ids),
+            )
+
+
+def left_out_warning(paths: Iterable[str], allowed: Sequence[str]) -> str | None:
+    """Which files are not installed, why, and what to do, a sentence; None if all are.
+
+    Args:
+        paths: of media files that archives list.
+        allowed: ``AR_SYNC_RECEIVER_MEDIA_ALLOW``.
+    """
+    reasons = {
+        path: reason for path in paths if (reason := left_out_because(path, allowed)) is not None
+    }
+    if not reasons:
+        return None
+    shown = "; ".join(
+        f"{quoted(path)} ({reason})" for path, reason in islice(reasons.items(), _SHOWN)
+    )
+    return (
+        f"{len(reasons):,} media files are left out, such as {shown}: if they are wanted, name them"
+        " in AR_SYNC_RECEIVER_MEDIA_ALLOW, and the next complete installs them."
+    )
+
+
+def _is_committed(connection: Connection, archives: frozenset[UUID]) -> bool:
+    """Whether the ledger holds all archives of a load, of which it did not hold one before."""
+    return archives <= {line.archive_id for line in read_ledger(connection) if not line.superseded}
+
+
+def _owner(connection: Connection, catalog: str) -> str:
+    """Marks the files of one ledger's loads, since several may share a media folder."""
+    row = connection.execute(
+        "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
+    ).fetchone()
+    return hashlib.sha256(f"{row}/{catalog}".encode()).hexdigest()[:8]
