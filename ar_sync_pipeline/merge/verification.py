@@ -10,7 +10,12 @@ from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
-from ar_sync_pipeline.postgres.errors import DigestMismatchError, SchemaError
+from ar_sync_pipeline.postgres.errors import (
+    DigestMismatchError,
+    SchemaError,
+    SchemaMismatchError,
+)
+from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 
 def verify_table(connection: Connection, staged: StagedTable, *, comparable: bool) -> None:
@@ -19,6 +24,7 @@ def verify_table(connection: Connection, staged: StagedTable, *, comparable: boo
     Raises:
         DigestMismatchError: they differ; the caller's transaction must not commit.
         SchemaError: the archive's own rows are not what its manifest says.
+        SchemaMismatchError: they name objects of the sender's database.
     """
     if comparable and staged.has_every_column:
         _verify_digests(connection, staged)
@@ -33,6 +39,9 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
         if held == ChunkDigest(chunk.row_count, chunk.digest):
             continue
         if _staged(connection, staged, chunk) != ChunkDigest(chunk.row_count, chunk.digest):
+            numbers = [c.name for c in staged.manifest.columns if is_catalog_number(c.type)]
+            if numbers:
+                raise _meaning_differs(staged, numbers)
             raise SchemaError(
                 f"the rows of {chunk.member} are not those that its manifest describes",
                 remedy="run ar-sync verify on the archive and look at the sender's version",
@@ -42,6 +51,15 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
             f" ({held.row_count} rows instead of {chunk.row_count}, or other content)",
             remedy=_remedy(staged),
         )
+
+
+def _meaning_differs(staged: StagedTable, columns: list[str]) -> SchemaMismatchError:
+    name = staged.target.name
+    return SchemaMismatchError(
+        f"values of {name} ({', '.join(columns)}) name other objects here than at the sender",
+        remedy="keep names in a text column, or name the columns in `receiver_columns` of"
+        f" {name} in the catalog of both sides; the archive is then tried again by itself",
+    )
 
 
 def _verify_row_count(connection: Connection, staged: StagedTable) -> None:

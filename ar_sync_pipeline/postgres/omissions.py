@@ -17,6 +17,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
 _INSTEAD = {
@@ -25,14 +26,6 @@ _INSTEAD = {
     "f": "create it at the receiver by its own definition",
     "S": "replicate the tables that use it",
 }
-# Their binary form is the number of an object in the sender's own system catalogs.
-_CATALOG_NUMBERS = frozenset(
-    f"reg{kind}"
-    for kind in (
-        *("class", "proc", "procedure", "oper", "operator", "type"),
-        *("role", "namespace", "config", "dictionary", "collation"),
-    )
-)
 
 
 def find_omissions(
@@ -122,7 +115,7 @@ def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
     subject = f"column {column.name} of table {table.name}"
-    if column.type.removesuffix("[]") in _CATALOG_NUMBERS:
+    if is_catalog_number(column.type):
         yield Finding(
             Level.WARNING,
             f"{subject} is of type {column.type}, whose values mean other objects at the receiver",

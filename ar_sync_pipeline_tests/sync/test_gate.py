@@ -89,6 +89,22 @@ def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
     assert equal(filled)
 
 
+def test_values_that_name_objects_of_the_senders_database(filled: TwoSites) -> None:
+    """The number of a table in one database's catalogs is that of something else in another's."""
+    filled.at_sender("CREATE TABLE named (id integer)")
+    filled.at_receiver("CREATE TABLE another (id integer)", "CREATE TABLE named (id integer)")
+    for change in (filled.at_sender, filled.at_receiver):
+        change("ALTER TABLE app_child ADD object regclass")
+    filled.at_sender("UPDATE app_child SET object = 'pg_class' WHERE id = 1")
+    filled.complete()
+    assert len(filled.load().loaded) == 1
+    filled.at_sender("UPDATE app_child SET object = 'named' WHERE id = 1")
+    filled.complete()
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    assert "values of app_child (object) name other objects here" in str(read_reason(parked.path))
+
+
 class TestIdentity:
     def test_archive_of_another_sender_is_quarantined(
         self, filled: TwoSites, tmp_path: Path
