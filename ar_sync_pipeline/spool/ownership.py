@@ -48,7 +48,10 @@ def take_ownership(path: Path) -> None:
 
 
 def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None:
-    source = open_file(folder.fd, name)
+    try:
+        source = open_file(folder.fd, name)
+    except PermissionError:
+        return  # its owner closed it since it was verified: the load says so of this archive
     try:
         facts = os.fstat(source)
         if not stat.S_ISREG(facts.st_mode):
