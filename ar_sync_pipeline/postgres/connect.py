@@ -74,19 +74,21 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             raise _failure(error, connection, label) from error
 
 
-def is_of_the_server(error: psycopg.Error, connection: Connection) -> bool:
+def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> bool:
     """Whether an error says that the server or the line failed, not what was asked of it.
 
     By its class (PostgreSQL manual, appendix A): connection, insufficient disk or connections,
     operator intervention, deadlock and lock timeout, system error.
+
+    Args:
+        connection: on which it was raised; None: it is closed by now.
     """
     state = error.sqlstate or ""
-    return (
-        connection.closed
-        or connection.broken
-        or state in _SERVER_STATES
-        or state[:2] in _SERVER_CLASSES
-    )
+    if connection is None:
+        is_broken = not state and isinstance(error, psycopg.OperationalError)
+    else:
+        is_broken = connection.closed or connection.broken
+    return is_broken or state in _SERVER_STATES or state[:2] in _SERVER_CLASSES
 
 
 def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSyncError:

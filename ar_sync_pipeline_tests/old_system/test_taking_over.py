@@ -31,6 +31,7 @@ from ar_sync_pipeline_tests.old_system.building import (
     partial,
     report,
     report_row,
+    some_rows,
 )
 from ar_sync_pipeline_tests.old_system.conftest import OldReceiver
 
@@ -219,6 +220,21 @@ def test_value_wider_than_the_receivers_column_parks_it(receiver: OldReceiver) -
     receiver.offer(complete(dump({"gtfs": (GTFS, [["1", "a version that is long", "\\N"]])})))
     (parked,) = receiver.admit().parked
     assert "does not fit the receiver's column" in str(parked.error)
+
+
+@pytest.mark.parametrize("value", [10**12, 10**18 - 1])
+def test_sequence_value_that_the_receivers_type_has_not_parks_it(
+    receiver: OldReceiver, value: int
+) -> None:
+    end = b"-- PostgreSQL database dump complete"
+    setting = (
+        f"SELECT pg_catalog.setval('public.\"AndroidRequests_gtfs_id_seq\"', {value}, true);\n"
+    )
+    receiver.offer(complete(some_rows().replace(end, setting.encode() + end)))
+    (refused,) = receiver.load().refused
+    assert "cannot take the sender's last value" in str(refused.error)
+    receiver.offer(complete(some_rows()), stamp="2017-09-26__03_30_00")
+    assert len(receiver.load().loaded) == 1
 
 
 def test_archive_of_the_future_waits(receiver: OldReceiver) -> None:

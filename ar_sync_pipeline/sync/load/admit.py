@@ -32,8 +32,8 @@ from ar_sync_pipeline.spool.states import (
     quarantine,
     unpark,
 )
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
-from ar_sync_pipeline.sync.load.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.put_aside import PutAside, lost_in_quarantine, parked_by_gate

@@ -20,8 +20,8 @@ from ar_sync_pipeline.spool.states import (
     list_applied,
     list_waiting,
 )
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
-from ar_sync_pipeline.sync.load.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
 from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
 from ar_sync_pipeline.sync.refusal import Refusal

@@ -38,8 +38,8 @@ from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
-from ar_sync_pipeline.sync.load.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive

@@ -23,10 +23,9 @@ from ar_sync_pipeline.archive.old_names import OldArchiveName, instant_of, is_re
 from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.errors import SchemaMismatchError
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
@@ -40,6 +39,7 @@ from ar_sync_pipeline.spool.states import (
     park,
     quarantine,
 )
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump.build_folder import clean_members, open_build
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, StillArrivingError
@@ -56,13 +56,6 @@ _ROOM_FACTOR = 3
 # An upload that stalled longer than this does not go on.
 _LONGEST_UPLOAD_PAUSE = timedelta(hours=1)
 _CLOCKS_DIFFER = timedelta(hours=1)
-_CANNOT_BE_TAKEN = (
-    ArchiveParkedError,
-    CorruptArchiveError,
-    ForeignArchiveError,
-    SchemaMismatchError,
-    UnreadableArchiveError,
-)
 
 
 @dataclass
@@ -120,14 +113,15 @@ class OldArchiveIntake:
         except CutArchiveError as error:
             arriving = written_within(archive.path, _LONGEST_UPLOAD_PAUSE, self.clock())
             self._put_aside(archive, _still_arriving(archive) if arriving else error, taken)
-        except _CANNOT_BE_TAKEN as error:
-            self._put_aside(archive, error, taken)
+        except Exception as error:
+            fault = fault_of_archive(error, None)
+            if fault is None:
+                raise
+            self._put_aside(archive, fault, taken)
         else:
             mark_applied(self._spool, archive)
 
-    def _put_aside(
-        self, archive: SpooledArchive, error: ParkedError | TerminalError, taken: TakenOver
-    ) -> None:
+    def _put_aside(self, archive: SpooledArchive, error: ArSyncError, taken: TakenOver) -> None:
         refusal = Refusal(archive.path.name, error)
         if isinstance(error, ParkedError):
             park(self._spool, archive, error, at=self.clock())

@@ -38,15 +38,14 @@ def fault_of_archive(error: Exception, connection: Connection | None) -> ArSyncE
 
     Args:
         error: raised while the archive was worked on.
-        connection: the database's, where one was used.
+        connection: the database's, where one is open.
     """
     if isinstance(error, (TransientError, ArchiveRefusedError, *_OF_THE_SPOOL)):
         return None
     if isinstance(error, ArSyncError):
         return error
     if isinstance(error, psycopg.Error):
-        of_server = connection is None or is_of_the_server(error, connection)
-        return None if of_server else refusal(error)
+        return None if is_of_the_server(error, connection) else refusal(error)
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
         return None
     return UnexpectedFailureError(error)
