@@ -99,7 +99,8 @@ def test_pause_grows_with_failures_in_a_row_and_is_said(
     ticks: Ticks, failures: int, minutes: int
 ) -> None:
     ticks.fails(failures)
-    failed_at = datetime.now(UTC)
+    (last,) = ticks.instance.get_run_records(limit=1)
+    failed_at = datetime.fromtimestamp(last.end_time or 0, UTC)
     ticks.now = failed_at + minutes * MINUTE - timedelta(seconds=20)
     reason = ticks.waits_because()
     assert reason.startswith(f"{failures} runs in a row have failed")
