@@ -82,7 +82,7 @@ def test_a_receiver_that_falls_behind_is_told_once_and_again_when_twice_as_late(
     deployment.succeed("complete_loaddata")
     assert recorded(instance, UP_TO_DATE).passed, "a load ends with the check"
     assert isinstance(receiver.tick(0), dg.AssetCheckEvaluation)
-    assert receiver.tick(29) == "All is well, as at the last look."
+    assert "29 min behind, because no newer archive has arrived" in str(receiver.tick(29))
 
     late = receiver.tick(47)
     assert isinstance(late, dg.AssetCheckEvaluation)
@@ -99,6 +99,36 @@ def test_a_receiver_that_falls_behind_is_told_once_and_again_when_twice_as_late(
     again = receiver.tick(90)
     assert isinstance(again, dg.AssetCheckEvaluation), "a run has written another verdict since"
     assert not again.passed
+
+
+def test_finding_that_a_later_materialization_hides_is_written_again(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    """A tick in the middle of a load: what it writes is older than what the load then makes."""
+    receiver = Receiver(deployment, instance)
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    assert isinstance(receiver.tick(0), dg.AssetCheckEvaluation)
+    assert isinstance(receiver.tick(1), str)
+
+    @dg.asset(key=UP_TO_DATE.asset_key)
+    def made_by_a_run() -> None: ...
+
+    assert dg.materialize([made_by_a_run], instance=instance).success
+    assert not is_shown(instance, UP_TO_DATE)
+    written = receiver.tick(1)
+    assert isinstance(written, dg.AssetCheckEvaluation)
+    assert written.passed
+    assert "min behind" in str(written.description)
+    assert is_shown(instance, UP_TO_DATE)
+    assert isinstance(receiver.tick(1), str)
+
+
+def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
+    """As the UI's resolver `executionForLatestMaterialization` decides it."""
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
 
 
 def test_a_database_that_does_not_answer_is_no_verdict_and_no_secret(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
@@ -82,10 +83,27 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckRe
 
 
 def _recorded(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
-    """The verdict that people see now, whoever wrote it; None if there is none.
+    """The verdict that people see now, whoever wrote it; None if they see none.
 
-    There is none either where a run has planned the check and not, or never, come to it.
+    They see the last record only. It shows nothing where a run has planned the check and not, or
+    never, come to it; and where it is older than the asset, since it then says nothing of what was
+    materialized after it. Both happen to what a sensor writes while a run is at work.
     """
     record = instance.get_latest_asset_check_evaluation_record(spec.key)
     found = record.evaluation if record else None
-    return found.passed if isinstance(found, dg.AssetCheckEvaluation) else None
+    if record is None or not isinstance(found, dg.AssetCheckEvaluation):
+        return None
+    made = instance.fetch_materializations(spec.asset_key, limit=1).records
+    return found.passed if not made or _is_of(record, found, made[0]) else None
+
+
+def _is_of(
+    record: AssetCheckExecutionRecord, found: dg.AssetCheckEvaluation, made: dg.EventLogRecord
+) -> bool:
+    """Whether Dagster shows an evaluation beside this materialization, by its own rules."""
+    if record.run_id == made.event_log_entry.run_id:
+        return True
+    target = found.target_materialization_data
+    if target is None:
+        return record.create_timestamp > made.timestamp
+    return target.storage_id == made.storage_id

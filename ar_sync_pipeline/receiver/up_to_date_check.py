@@ -55,7 +55,7 @@ def look_at_lag(site: ReceiverSite) -> Look:
         passed=passed,
         # A receiver that was set up a minute ago is not a broken one.
         severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
-        description=None if passed else _sentence(lag),
+        description=_sentence(lag),
         metadata=_metadata(lag),
     )
     # One more archive that waits is no news.

@@ -62,7 +62,7 @@ def look_for_gaps(
         check_name="no_gap_in_windows",
         passed=not missing,
         severity=dg.AssetCheckSeverity.WARN,
-        description=_sentence(missing) if missing else None,
+        description=_sentence(missing),
         metadata={"missing_windows": len(missing)},
     )
     return Look(result, missing[0] if missing else "")
@@ -76,5 +76,8 @@ def _is_due(window: str, windows: dg.TimeWindowPartitionsDefinition, site: Sende
 
 
 def _sentence(missing: list[str]) -> str:
+    if not missing:
+        return "Every window that is due has an archive."
     shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
-    return f"{len(missing)} windows have no archive: {shown}."
+    have = "1 window has" if len(missing) == 1 else f"{len(missing)} windows have"
+    return f"{have} no archive: {shown}."
