@@ -48,6 +48,14 @@ mutation ($params: ExecutionParams!) {
 }
 """
 
+_LOCATIONS = """
+{
+  workspaceOrError {
+    ... on Workspace { locationEntries { locationOrLoadError { __typename } } }
+  }
+}
+"""
+
 
 class LiveInstance:
     """The processes of a deployment, and its Dagster instance as seen from the test."""
@@ -76,6 +84,7 @@ class LiveInstance:
         if not names:
             self.start(SENDER, RECEIVER)
             self.start(WEBSERVER, DAEMON)
+            self.until(self._knows_all_assets, "the web server has loaded both code locations")
         assert self.instance
         for name in names:
             assert name not in self._running, name
@@ -114,6 +123,12 @@ class LiveInstance:
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
         return data
+
+    def _knows_all_assets(self) -> bool:
+        """The web server answers a little before it has read its code locations."""
+        entries = self.graphql(_LOCATIONS)["workspaceOrError"].get("locationEntries", [])
+        loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
+        return loaded == ["RepositoryLocation"] * 2
 
     def request_run(self, side: str, job: str, tags: Mapping[str, str], **selector: object) -> str:
         """Ask for a run, as the UI does; returns its id."""

@@ -26,6 +26,7 @@ def test_new_sender_goes_on_where_the_old_one_stopped(deployment: Deployment) ->
     assert (deployment.folder / "receiver_media" / "bus.jpeg").read_bytes() == b"picture"
     execute(
         deployment.sender_url,
+        "UPDATE app_child SET changed = now() - interval '1 day'",
         "UPDATE app_child SET parent_id = 1, changed = now() - interval '10 minutes' WHERE id = 3",
     )
     deployment.succeed("partial_dump")
