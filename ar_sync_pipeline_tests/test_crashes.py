@@ -76,6 +76,10 @@ class Line:
         """The run in place of one that lost its worker, when it has succeeded."""
         return self.live.until(lambda: self._second(run_id), f"run {run_id} is made again")
 
+    def will_retry(self, run_id: str) -> str | None:
+        run = self.live.instance.get_run_by_id(run_id)
+        return run.tags.get("dagster/will_retry") if run is not None else None
+
     def is_equal(self) -> bool:
         return rows(self.sender, CHILDREN) == rows(self.receiver, CHILDREN)
 
@@ -175,8 +179,10 @@ def failed_step_is_no_reason_for_a_second_run(line: Line) -> None:
     known_hosts = line.live.deployment.sftp.known_hosts
     pinned = known_hosts.read_text()
     known_hosts.write_text("")
-    run = line.ends(line.ask_for_dump(), dg.DagsterRunStatus.FAILURE)
-    assert run.tags["dagster/will_retry"] == "false"
+    run_id = line.ask_for_dump()
+    line.ends(run_id, dg.DagsterRunStatus.FAILURE)
+    # The tag is written behind the event that ends a run.
+    assert line.live.until(lambda: line.will_retry(run_id), "it is decided") == "false"
     known_hosts.write_text(pinned)
 
 
