@@ -248,6 +248,7 @@ def test_a_troubled_day_ends_equal_without_a_gap_and_with_one_mail_a_cause(
     assert pictures(deployment.folder / "receiver_media") == pictures(
         deployment.folder / "sender_media"
     )
+    assert len(told.subjects) == 2, told.subjects
     opening, recovery = told.subjects
     assert opening.startswith("[ar_sync sender] Failing: the way to the receiver")
     assert recovery.startswith("[ar_sync sender] Recovered: the way to the receiver")

@@ -1,4 +1,4 @@
-"""200 hostile archives: each ends in quarantine with one sentence, and touches nothing else."""
+"""Hostile archives, 500 in a night: each ends in quarantine with one sentence, and touches nothing else."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def everything_else(sites: TwoSites) -> dict[str, tuple[int, int, int]]:
 
 
 @settings(
-    max_examples=200,
+    max_examples=int(os.environ.get("AR_SYNC_HISTORIES", "100")),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.large_base_example],
 )
