@@ -15,10 +15,12 @@ demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-
 test: $(READY)
 	$(VENV)/bin/python -m pytest
 
-soak: $(READY)  ## for a night: 500 random histories, three days, every kill, every situation as every role
+soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role
 	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 \
 	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence \
-	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas
+	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \
+	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
+	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py
 
 screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium
 	$(VENV)/bin/python docs/screenshots.py

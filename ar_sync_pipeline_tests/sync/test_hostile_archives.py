@@ -1,4 +1,4 @@
-"""Hostile archives, 500 in a night: each ends in quarantine with one sentence, and touches nothing else."""
+"""Hostile archives: each ends in quarantine with one sentence, and touches nothing else."""
 
 from __future__ import annotations
 
