@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import time_machine
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
@@ -24,6 +26,12 @@ FIVE = timedelta(minutes=5)
     [
         (3, Backlog(), "until 2026-11-23 11:57:00 UTC, 3 min behind, because that was the last"),
         (30, Backlog(), "30 min behind, because no newer archive has arrived"),
+        (119, Backlog(), "119 min behind"),
+        (300, Backlog(), "5 h behind"),
+        (3 * 1440, Backlog(), "3 days behind"),
+        (-3, Backlog(), "0 min behind"),
+        (-60, Backlog(), "in the future, because the clock"),
+        (30, Backlog(holes=1, new_history=True), "because the sender's database was restored"),
         (30, Backlog(waiting=3), "because 3 archives wait for the next load"),
         (30, Backlog(holes=1, waiting=3), "because an archive was lost on the way"),
         (30, Backlog(holes=1, parked=["X waits for 0035"]), "because X waits for 0035."),
@@ -61,7 +69,8 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     assert (here.exit_code, there.exit_code) == (0, 0), here.output + there.output
     assert json.loads(here.stdout)["data_until"] == json.loads(there.stdout)["data_until"]
     assert counts(there) == {
-        "waiting": 0, "applied": 1, "superseded": 0, "parked": 0, "quarantined": 0
+        "waiting": 0, "applied": 1, "superseded": 0, "parked": 0, "quarantined": 0,
+        "made good since": 0,
     }  # fmt: skip
     assert "min behind, because" in status(receiver).stdout
 
@@ -109,6 +118,37 @@ def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment)
     assert (shown.exit_code, counts(shown)["not acknowledged"]) == (1, 1)
     deployment.succeed("partial_loaddata")
     assert counts(status(deployment.sender_environment(), "--json"))["not acknowledged"] == 0
+
+
+def test_data_that_is_too_old_is_not_well(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    environment = deployment.receiver_environment()
+    assert status(environment).exit_code == 0
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=5)):
+        shown = status(environment)
+    assert shown.exit_code == 1
+    assert "5 h behind, because no newer archive has arrived" in shown.stdout
+
+
+def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    (damaged,) = (deployment.spool / "complete").iterdir()
+    os.truncate(damaged, 5000)
+    deployment.run("complete_loaddata")
+    environment = deployment.receiver_environment()
+    assert (status(environment, "--json").exit_code, counts(status(environment, "--json"))) == (
+        1,
+        {
+            "waiting": 0, "applied": 0, "superseded": 0, "parked": 0, "quarantined": 1,
+            "made good since": 0,
+        },
+    )  # fmt: skip
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    shown = status(environment, "--json")
+    assert (shown.exit_code, counts(shown)["quarantined"]) == (0, 0)
+    assert counts(shown)["made good since"] == 1
 
 
 def test_mistakes_in_the_settings_are_named(deployment: Deployment) -> None:

@@ -26,9 +26,10 @@ def status(side: str | None, as_json: bool) -> None:
     The receiver looks at its ledger and spool; the sender at its journal and, over SFTP, at what
     the receiver says.
 
-    Exit codes: 0 all is well; 1 archives are parked, quarantined or not acknowledged, what the
-    receiver says is not believed, or the link is down; 2 a mistake in the settings, or the
-    database, the spool or the login cannot be used.
+    Exit codes: 0 all is well; 1 the data is older than AR_SYNC_MAX_LAG or from the future, changes
+    are known to be missing, archives are parked, quarantined and not made good since, or not
+    acknowledged, what the receiver says is not believed, or the link is down; 2 a mistake in the
+    settings, or the database, the spool or the login cannot be used.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
 
@@ -59,7 +60,8 @@ def _look(settings: SenderSettings | ReceiverSettings) -> Status:
 
 def _is_well(found: Status) -> bool:
     bad = {"parked", "quarantined", "not acknowledged", "not believed"}
-    return found.link_is_up and not any(c.count for c in found.archives if c.state in bad)
+    wrong = found.holes or found.is_late or found.lag.ahead or not found.link_is_up
+    return not wrong and not any(c.count for c in found.archives if c.state in bad)
 
 
 def _as_dict(found: Status) -> dict[str, Any]:
@@ -87,5 +89,6 @@ def _show(found: Status) -> None:
     console = Console()
     console.print(table)
     if not found.link_is_up:
-        console.print("The receiver cannot be reached; this is what it said last.")
+        known = f", at {found.known_at:%Y-%m-%d %H:%M} UTC" if found.known_at else ""
+        console.print(f"The receiver cannot be reached; this is what it said last{known}.")
     console.print(shown(str(found.lag)), soft_wrap=True)

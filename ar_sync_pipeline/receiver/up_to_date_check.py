@@ -67,7 +67,7 @@ def _sentence(lag: Lag) -> str:
     if lag.data_until is None or lag.minutes_behind is None or lag.ahead:
         return str(lag)
     return (
-        f"Data until {lag.data_until:%Y-%m-%d %H:%M} UTC, {lag.minutes_behind:.0f} min behind,"
+        f"Data until {lag.data_until:%Y-%m-%d %H:%M} UTC, {lag.age_in_words} behind,"
         f" because {lag.because}."
     )
 

@@ -23,6 +23,8 @@ _RESTORED = (
     " whole state"
 )
 _LONGEST_REASON = 1000
+_HOUR = 60
+_DAY = 24 * _HOUR
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Lag:
     because: str
     ahead: bool = False
 
+    @property
+    def age_in_words(self) -> str:
+        """How far behind, such as ``47 min``, ``5 h`` or ``3 days``."""
+        minutes = max(0.0, self.minutes_behind or 0.0)
+        if minutes < 2 * _HOUR:
+            return f"{minutes:.0f} min"
+        if minutes < 2 * _DAY:
+            return f"{minutes / _HOUR:.0f} h"
+        return f"{minutes / _DAY:.0f} days"
+
     def __str__(self) -> str:
         """The whole as a sentence."""
         if self.data_until is None:
@@ -52,7 +64,7 @@ class Lag:
             )
         return (
             f"The receiver shows data until {self.data_until:%Y-%m-%d %H:%M:%S} UTC,"
-            f" {self.minutes_behind:.0f} min behind, because {self.because}."
+            f" {self.age_in_words} behind, because {self.because}."
         )
 
 

@@ -47,12 +47,19 @@ class Status:
     Attributes:
         side: ``sender`` or ``receiver``.
         link_is_up: whether the receiver could be asked; always true on the receiver itself.
+        holes: stretches that are known to be missing.
+        is_late: the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or there is none.
+        known_at: when the receiver said what the sender shows; None on the receiver itself, and if
+            it never said anything.
     """
 
     side: str
     lag: Lag
     archives: tuple[StateCount, ...]
     link_is_up: bool = True
+    holes: int = 0
+    is_late: bool = False
+    known_at: datetime | None = None
 
 
 def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
@@ -90,6 +97,8 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
         ),
     )
+    late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
+    lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     applied = [line for line in ledger if not line.superseded]
     superseded = [line for line in ledger if line.superseded]
     return Status(
@@ -106,10 +115,17 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             ),
             _count(
                 "quarantined",
-                [a.name.applied for a in refused],
-                "; ".join(reason.reason for a in refused if (reason := read_reason(a.path))),
+                [a.name.applied for a in lost],
+                "; ".join(reason.reason for a in lost if (reason := read_reason(a.path))),
+            ),
+            _count(
+                "made good since",
+                [a.name.applied for a in refused if a not in lost],
+                "in quarantine; what they held has come with later archives",
             ),
         ),
+        holes=len(chain.holes) if chain else 0,
+        is_late=late,
     )
 
 
@@ -148,6 +164,8 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             StateCount("quarantined", position.quarantined if position else 0),
         ),
         link_is_up=view.waiting is not None,
+        holes=position.holes if position else 0,
+        known_at=position.at if position else None,
     )
 
 
