@@ -33,6 +33,7 @@ FIVE = timedelta(minutes=5)
         (-60, Backlog(), "in the future, because the clock"),
         (30, Backlog(holes=1, new_history=True), "because the sender's database was restored"),
         (30, Backlog(waiting=3), "because 3 archives wait for the next load"),
+        (3, Backlog(quarantined=1), "because 1 archive lies in quarantine"),
         (30, Backlog(holes=1, waiting=3), "because an archive was lost on the way"),
         (30, Backlog(holes=1, parked=["X waits for 0035"]), "because X waits for 0035."),
         (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),

@@ -77,12 +77,14 @@ class Backlog:
         new_history: behind one of them, the sender's database had been restored or replaced.
         waiting: archives in the spool that no load has looked at.
         parked: of each parked archive, which and why.
+        quarantined: archives in quarantine whose content nothing has brought since.
     """
 
     holes: int = 0
     new_history: bool = False
     waiting: int = 0
     parked: Sequence[str] = ()
+    quarantined: int = 0
 
 
 def explain_lag(
@@ -101,17 +103,27 @@ def explain_lag(
 
 
 def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
-    if backlog.parked:
-        first, *others = backlog.parked
-        # At the sender it comes from the receiver.
-        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
-    if backlog.holes:
-        return _RESTORED if backlog.new_history else _LOST
-    if backlog.waiting:
-        wait = "archive waits" if backlog.waiting == 1 else "archives wait"
-        return f"{backlog.waiting} {wait} for the next load"
+    waiting = _in_the_way(backlog)
+    if waiting is not None:
+        return waiting
     if age is None:
         return "no complete archive has been applied"
     if age > 2 * interval + timedelta(minutes=1):
         return "no newer archive has arrived"
     return "that was the last window, all is well"
+
+
+def _in_the_way(backlog: Backlog) -> str | None:
+    if backlog.parked:
+        first, *others = backlog.parked
+        # At the sender it comes from the receiver.
+        return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
+    if backlog.quarantined:
+        lie = "archive lies" if backlog.quarantined == 1 else "archives lie"
+        return f"{backlog.quarantined} {lie} in quarantine, and no later one has come for it yet"
+    if backlog.holes:
+        return _RESTORED if backlog.new_history else _LOST
+    if backlog.waiting:
+        wait = "archive waits" if backlog.waiting == 1 else "archives wait"
+        return f"{backlog.waiting} {wait} for the next load"
+    return None

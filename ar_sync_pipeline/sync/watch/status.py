@@ -86,6 +86,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         )
     )
     reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
+    lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     lag = explain_lag(
         chain.until if chain else None,
         now,
@@ -95,10 +96,10 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             new_history=any(hole.new_history for hole in chain.holes) if chain else False,
             waiting=len(waiting),
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
+            quarantined=len(lost),
         ),
     )
     late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
-    lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     applied = [line for line in ledger if not line.superseded]
     superseded = [line for line in ledger if line.superseded]
     return Status(
