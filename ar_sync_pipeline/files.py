@@ -126,7 +126,15 @@ class HeldFolder:
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(content)
             os.fsync(fd)
+            self._move_folder_aside(name)
             self.move(temporary, self, name)
+
+    def _move_folder_aside(self, name: str) -> None:
+        """Nobody but somebody else makes a folder of a name that is a file of ours."""
+        facts = self.facts(name)
+        if facts is not None and stat.S_ISDIR(facts.st_mode):
+            aside = f".moved-aside-{secrets.token_hex(8)}"
+            os.rename(name, aside, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     @contextmanager
     def new_file(self) -> Iterator[tuple[int, str]]:

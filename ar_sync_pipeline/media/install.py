@@ -20,7 +20,7 @@ from uuid import UUID
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.beneath import TEMPORARY_PREFIX, open_parent
 from ar_sync_pipeline.media.errors import MediaFolderError
-from ar_sync_pipeline.media.journal import Journal, StagedFile, fsync_folder, read_journal
+from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.stage import MediaStage, explained
 
 # What versions before the journal left.
@@ -127,8 +127,9 @@ class _Folders:
 
     def sync(self) -> None:
         for path in sorted(self._paths):
-            with suppress(*_NOT_THERE):
-                fsync_folder(self._folder / path)
+            # Component by component: a whole path may be longer than the system takes at once.
+            with suppress(*_NOT_THERE), open_parent(self._folder, f"{path}/_") as (fd, _):
+                os.fsync(fd)
         self._paths.clear()
 
 

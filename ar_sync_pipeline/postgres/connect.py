@@ -84,11 +84,18 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
         connection: on which it was raised; None: it is closed by now.
     """
     state = error.sqlstate or ""
+    if "function" in (error.diag.context or "") and not _is_closed(connection):
+        # Code of the receiver's own, such as a trigger, may raise any state.
+        return False
     if connection is None:
         is_broken = not state and isinstance(error, psycopg.OperationalError)
     else:
-        is_broken = connection.closed or connection.broken
+        is_broken = _is_closed(connection)
     return is_broken or state in _SERVER_STATES or state[:2] in _SERVER_CLASSES
+
+
+def _is_closed(connection: Connection | None) -> bool:
+    return connection is not None and (connection.closed or connection.broken)
 
 
 def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSyncError:

@@ -222,8 +222,11 @@ def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
 
 
 def covers_from(manifest: Manifest) -> datetime | None:
-    """From when a partial carries every change; None: nobody knows, or it is a complete."""
-    partial = manifest.kind is ArchiveKind.PARTIAL
+    """From when a partial carries every change; None: nobody knows, or it is a complete.
+
+    Nobody knows either what became of changes that the sender's database has lost since.
+    """
+    partial = manifest.kind is ArchiveKind.PARTIAL and not manifest.new_history
     return manifest.since.snapshot_at if partial and manifest.since else None
 
 

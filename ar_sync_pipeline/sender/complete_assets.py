@@ -86,6 +86,7 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
                 site.clock,
                 since=start.acknowledged,
                 after=start.after,
+                claimed=start.claimed,
                 max_blocking_seconds=site.settings.max_blocking_seconds,
             )
         for sentence in dump.references_out:

@@ -147,6 +147,7 @@ def _dump(
         look_back=timedelta(minutes=site.settings.time),
         since=start.since,
         after=start.after,
+        claimed=start.claimed,
     )
     dump = dump_partial(
         site.url,

@@ -56,12 +56,14 @@ class PartialRequest:
         look_back: TIME: how far before the window's end rows count as changed.
         since: the newest point that the receiver is known to have; None: the window alone counts.
         after: the newest snapshot that was taken before this one.
+        claimed: a point that the receiver claims to have.
     """
 
     window: Window
     look_back: timedelta
     since: Watermark | None
     after: datetime | None = None
+    claimed: Watermark | None = None
 
     @property
     def changed_at(self) -> Window:
@@ -107,7 +109,7 @@ class TableDump(BaseModel):
     seconds: dict[str, float] = {}
 
 
-def dump_complete(
+def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     url: str,
     catalog: Catalog,
     build: BuildFolder,
@@ -115,6 +117,7 @@ def dump_complete(
     *,
     since: Watermark | None = None,
     after: datetime | None = None,
+    claimed: Watermark | None = None,
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
 ) -> TableDump:
     """Write every row of every table of the catalog.
@@ -142,7 +145,7 @@ def dump_complete(
         start = DumpStart(url, catalog, clock, watch, after=after, workers=1)
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            start_at = _StartAt.of(session, since)
+            start_at = _StartAt.of(session, since, claimed)
             manifests = _whole_manifests(session, catalog, build, start_at.since)
             stopwatch.lap("tables")
             dump = _describe(session, catalog, manifests, start_at)
@@ -180,7 +183,7 @@ def dump_partial(
         start = DumpStart(url, catalog, clock, watch, after=request.after, with_keys=True)
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            start_at = _StartAt.of(session, request.since)
+            start_at = _StartAt.of(session, request.since, request.claimed)
             found = _PartialRows(session, catalog, build, request, start_at.since)
             found.select()
             stopwatch.lap("selection")
@@ -198,19 +201,24 @@ class _StartAt:
 
     Attributes:
         since: None where transaction ids cannot be compared with the point that was asked for.
-        new_history: that point never was in the history that the database has now.
+        new_history: that point, or the one that the receiver claims to have, never was in the
+            history that the database has now.
     """
 
     since: Watermark | None
     new_history: bool
 
     @classmethod
-    def of(cls, session: DumpSession, since: Watermark | None) -> Self:
+    def of(cls, session: DumpSession, since: Watermark | None, claimed: Watermark | None) -> Self:
         now = session.snapshot.watermark
-        known = (
-            since is not None and may_precede(since, now) and has_traces(session.connection, since)
-        )
-        return cls(comparable(since, now) if known else None, since is not None and not known)
+        strange = [
+            point
+            for point in (since, claimed)
+            if point is not None
+            and not (may_precede(point, now) and has_traces(session.connection, point))
+        ]
+        known = comparable(since, now) if since not in strange else None
+        return cls(known, bool(strange))
 
 
 def _whole_manifests(

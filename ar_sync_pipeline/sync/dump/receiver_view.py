@@ -65,6 +65,8 @@ class ReceiverView:
         receipts: applied-form names of the archives of which the receiver has said something.
         problems: what it said and is not believed, one sentence each.
         held_before: the last point that it was believed to have, whatever it says now.
+        claimed: the point that it claims to have and is not believed to; the database may have
+            known it before it was restored, together with this side's journal.
     """
 
     position: Position | None
@@ -72,6 +74,7 @@ class ReceiverView:
     receipts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
     held_before: Watermark | None = None
+    claimed: Watermark | None = None
 
 
 def look_at_receiver(
@@ -110,6 +113,7 @@ def look_at_receiver(
         heard | new,
         tuple(look.problems),
         held_before=before.watermark if before else None,
+        claimed=look.claimed,
     )
 
 
@@ -120,6 +124,7 @@ class _Look:
         self._keys = settings.signing_keys.accepted(now)
         self._folder = settings.remote_bkp_fldr / RECEIPTS
         self.problems: list[str] = []
+        self.claimed: Watermark | None = None
 
     def position_file(self, session: SftpSession) -> bytes | None:
         """The position as it is in the spool."""
@@ -142,6 +147,7 @@ class _Look:
         problem = position_problem(point, known, now)
         if problem is None:
             return position
+        self.claimed = point
         self.problems.append(
             f"the receiver's position is not believed, because it {problem}: delete"
             f" {RECEIPTS}/{POSITION_FILE} at the receiver, whose next run writes it again, and"

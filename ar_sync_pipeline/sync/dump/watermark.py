@@ -34,6 +34,7 @@ class StartingPoint:
     after: datetime | None
     unacknowledged: tuple[SentArchive, ...]
     problems: tuple[str, ...] = ()
+    claimed: Watermark | None = None
 
 
 def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
@@ -58,6 +59,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
         ),
         problems=view.problems,
+        claimed=view.claimed,
     )
 
 

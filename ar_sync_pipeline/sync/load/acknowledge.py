@@ -7,8 +7,11 @@ where a run was killed before it came to them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection
@@ -89,7 +92,10 @@ def _parked(spool: Path) -> Iterator[ParkedArchive]:
 
 def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:
     reason = read_reason(archive.path)
-    if reason is not None:
+    # Anybody may have written the file: a receipt has narrower limits than a reason.
+    with suppress(ValidationError):
+        if reason is None:
+            return
         yield Receipt(
             archive=archive.name.applied,
             state=state,

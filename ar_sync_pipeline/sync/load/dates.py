@@ -103,10 +103,6 @@ class Histories:
         xmax = int(mark.snapshot.split(":")[1])
         return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn)
 
-    def marks(self) -> list[SnapshotMark]:
-        """The snapshots of all archives that are applied or at hand."""
-        return self.applied() + [self.mark(manifest) for manifest in self.at_hand.values()]
-
     def applied(self) -> list[SnapshotMark]:
         """The snapshots of the archives that the receiver has applied."""
         return [

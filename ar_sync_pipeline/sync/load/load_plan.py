@@ -110,8 +110,8 @@ def plan_for(
     held = spans(receiver.ledger)
     known = frozenset(span.archive_id for span in held)
     histories = Histories(receiver.ledger, opening.manifests)
-    overtaken = _overtaken(histories, known)
     candidates = opening.candidates
+    overtaken = _overtaken(histories, chain_of(held), known)
     plan = plan_load([c for c in candidates if c.archive_id not in overtaken], held)
     left_out = tuple(c for c in candidates if c.archive_id in overtaken)
     return ArchivesAtHand(
@@ -140,9 +140,18 @@ def _retained(
     ]
 
 
-def _overtaken(histories: Histories, known: Collection[UUID]) -> frozenset[UUID]:
-    """New archives that were made before others and are dated after them."""
-    marks = histories.marks()
+def _overtaken(
+    histories: Histories, chain: Chain | None, known: Collection[UUID]
+) -> frozenset[UUID]:
+    """New archives that were made before others and are dated after them.
+
+    One that is behind the receiver's data brings nothing, and overtakes nothing.
+    """
+    marks = histories.applied() + [
+        histories.mark(manifest)
+        for manifest in histories.at_hand.values()
+        if chain is None or manifest.snapshot_at > chain.until
+    ]
     return frozenset(
         archive_id
         for archive_id, manifest in histories.at_hand.items()

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Manifest
@@ -32,7 +33,7 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
@@ -204,20 +205,38 @@ class LoadSession:
         effects = suppress_side_effects(self._connection)
         preserved = self._preserved_rows(staged) if len(staged) > 1 else None
         loaded = []
+        suspect: UUID | None = None
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
                 later = _relations(staged[number + 1 :])
                 result = self._merge(number, archive, effects, preserved, later)
                 loaded.append(self._summary(archive, result))
+                if suspect is None and later and not self._constraints_hold():
+                    suspect = archive.manifest.archive_id
         if preserved is not None:
             with self._blaming(staged[-1].manifest.archive_id):
                 preserved.restore(_relations(staged))
             gone = preserved.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
+        if staged:
+            # What is deferred would else fail with the commit, when nobody knows whose it is.
+            with self._blaming(suspect or staged[-1].manifest.archive_id):
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         deletions = self._deletions(gone)
         self._watch.lap("merge")
         return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
+
+    def _constraints_hold(self) -> bool:
+        """Whether nothing that is deferred would fail by now; later archives may still mend it."""
+        try:
+            with self._connection.transaction(force_rollback=True):
+                self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        except psycopg.Error as error:
+            if is_of_the_server(error, self._connection):
+                raise
+            return False
+        return True
 
     def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
         targets = (table.target for archive in staged for table in archive.tables)

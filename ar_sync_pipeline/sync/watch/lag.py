@@ -96,8 +96,11 @@ def explain_lag(
         interval: of the windows; a receiver that is less than two behind is up to date.
     """
     age = None if data_until is None else now - data_until
-    minutes = None if age is None else age.total_seconds() / 60
     ahead = age is not None and age < -CLOCK_TOLERANCE
+    minutes = None if age is None else age.total_seconds() / 60
+    if minutes is not None and not ahead:
+        # Within the tolerance the clocks agree, and nothing is younger than now.
+        minutes = max(0.0, minutes)
     because = _CLOCK_WAS_WRONG if ahead else _reason(age, interval, backlog)
     return Lag(data_until, minutes, because, ahead=ahead)
 
