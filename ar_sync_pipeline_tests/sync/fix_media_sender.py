@@ -61,6 +61,7 @@ class MediaSender:
             sites.clock,
             since=start.acknowledged,
             after=start.after,
+            claimed=start.claimed,
         )
         return self._bundled(build)
 
@@ -72,7 +73,9 @@ class MediaSender:
         window = recent_window()
         hour = timedelta(hours=1)
         window = window.model_copy(update={"start": window.start - hour, "end": window.end - hour})
-        request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
+        request = PartialRequest(
+            window, timedelta(minutes=15), start.since, start.after, start.claimed
+        )
         dump_partial(sites.sender, sites.catalog, build, sites.clock, request)
         return self._bundled(build)
 
