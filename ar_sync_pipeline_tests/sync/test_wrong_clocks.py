@@ -206,6 +206,28 @@ def test_window_in_the_future_waits_as_well(clocks: WrongClocks, tmp_path: Path)
     assert clocks.load(2 * HOUR) == [partial.name]
 
 
+@pytest.mark.parametrize("kind", ["partial", "complete"])
+def test_archive_that_claims_the_end_of_all_ids_overtakes_nothing(
+    clocks: WrongClocks, tmp_path: Path, kind: str
+) -> None:
+    clocks.complete(-HOUR)
+    clocks.load()
+    since = clocks.position()
+    path = clocks.partial(-HOUR / 2, since) if kind == "partial" else clocks.complete(-HOUR / 2)
+    mark = watermark_of(path)
+    oldest = mark.snapshot.partition(":")[0]
+    end = {"lsn": 2**63 - 1, "snapshot": f"{oldest}:{2**63 - 1}:"}
+    remake(path, tmp_path / "remade", watermark=mark.model_copy(update=end))
+    assert clocks.load() == [path.name]
+    clocks.sites.at_sender(CHANGE)
+    partial = clocks.partial(timedelta(0), since)
+    assert clocks.load() == [partial.name]
+    clocks.sites.at_sender(CHANGE, DELETION)
+    complete = clocks.complete(timedelta(0), since)
+    assert clocks.load() == [complete.name]
+    assert equal(clocks.sites)
+
+
 def datetime_now() -> datetime:
     return datetime.now(UTC)
 

@@ -24,6 +24,9 @@ from ar_sync_pipeline.sync.errors import FutureArchiveError
 _TICKS = timedelta(seconds=1)
 # Two dumps at the same time may be dated the other way round.
 _SIDE_BY_SIDE = timedelta(minutes=1)
+# What no clock is wrong for so long as to see written: such a mark is not an honest one.
+_MOST_WAL_BYTES = 2**43
+_MOST_IDS = 2**31
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,8 @@ class SnapshotMark:
             self.history == other.history
             and self.lsn is not None
             and other.lsn is not None
-            and self.lsn <= other.lsn
-            and self.xmax <= other.xmax
+            and 0 <= other.lsn - self.lsn < _MOST_WAL_BYTES
+            and 0 <= other.xmax - self.xmax < _MOST_IDS
             and (self.lsn, self.xmax) != (other.lsn, other.xmax)
             and self.snapshot_at > other.snapshot_at + _SIDE_BY_SIDE
         )
