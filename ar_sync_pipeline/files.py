@@ -184,3 +184,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write or replace a small file in a folder of our own; see `HeldFolder.write`."""
     with HeldFolder.open(path.parent, follow=True) as folder:
         folder.write(path.name, content)
+
+
+def sync_folder(path: Path) -> None:
+    """Bring the entries of a folder of our own to the disk; see `HeldFolder.sync`."""
+    with HeldFolder.open(path, follow=True) as folder:
+        folder.sync()

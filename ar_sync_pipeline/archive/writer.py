@@ -21,6 +21,7 @@ from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
+from ar_sync_pipeline.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -119,7 +120,7 @@ class ArchiveSource:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
         self.sha256 = digest.hexdigest()
 
     def _pieces(self) -> Iterator[bytes]:
@@ -303,11 +304,3 @@ def _copy(source: bytes, start: int, view: memoryview) -> int:
     piece = source[start : start + len(view)]
     view[: len(piece)] = piece
     return len(piece)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

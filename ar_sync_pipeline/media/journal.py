@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import UUID
 
+from ar_sync_pipeline.files import sync_folder
 from ar_sync_pipeline.media.beneath import TEMPORARY_PREFIX, media_name_problem
 
 _MOVED_ASIDE = ".moved-aside-"
@@ -115,7 +116,7 @@ class JournalWriter:
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
-            fsync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
     def close(self) -> None:
         """Let go of the file, which stays."""
@@ -160,7 +161,7 @@ class Journal:
     def remove(self) -> None:
         """Delete it, durably: all that it says is done."""
         self._path.unlink(missing_ok=True)
-        fsync_folder(self._path.parent)
+        sync_folder(self._path.parent)
 
     def _open(self) -> IO[str]:
         fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -173,15 +174,6 @@ def read_journal(folder: Path, owner: str) -> Journal | None:
         return Journal(_path(folder, owner))
     except FileNotFoundError:
         return None
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring a folder's entries to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _path(folder: Path, owner: str) -> Path:

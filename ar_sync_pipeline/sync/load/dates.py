@@ -106,6 +106,7 @@ class Histories:
         xmax = int(mark.snapshot.split(":")[1])
         return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn)
 
+    @cached_property
     def applied(self) -> list[SnapshotMark]:
         """The snapshots of the archives that the receiver has applied."""
         return [
@@ -128,7 +129,7 @@ def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
     return any(mark.came_before(other) for other in others)
 
 
-def check_date(manifest: Manifest, ledger: Sequence[AppliedArchive], now: datetime) -> None:
+def check_date(manifest: Manifest, histories: Histories, now: datetime) -> None:
     """Accept an archive that is not dated in the future, or that another one has overtaken.
 
     An archive that follows an applied one by an instant is accepted too: both clocks were wrong.
@@ -136,8 +137,7 @@ def check_date(manifest: Manifest, ledger: Sequence[AppliedArchive], now: dateti
     Raises:
         FutureArchiveError: the clock of the sender or that of the receiver is wrong.
     """
-    histories = Histories(ledger, {})
-    marks = histories.applied()
+    marks = histories.applied
     newest = max((mark.snapshot_at for mark in marks), default=now)
     limit = max(now + CLOCK_TOLERANCE, newest + _TICKS)
     dated = max(manifest.snapshot_at, manifest.window.end if manifest.window else now)

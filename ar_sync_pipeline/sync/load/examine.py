@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
@@ -33,7 +34,7 @@ from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
-from ar_sync_pipeline.sync.load.dates import check_date
+from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.old_system.old_archives import check_old_system
 
@@ -61,6 +62,11 @@ class Receiver:
     now: datetime
     takes_old: bool
     signing_keys: Collection[bytes]
+
+    @cached_property
+    def histories(self) -> Histories:
+        """Those of the applied archives, for each archive that is looked at."""
+        return Histories(self.ledger, {})
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
@@ -110,7 +116,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     manifest = reader.manifest
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
-    check_date(manifest, receiver.ledger, receiver.now)
+    check_date(manifest, receiver.histories, receiver.now)
     return check_schema(manifest, receiver)
 
 

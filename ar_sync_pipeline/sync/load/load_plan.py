@@ -105,8 +105,9 @@ def plan_for(
     opening = _Opening(receiver)
     for archive in sorted(admitted, key=lambda archive: archive.name.snapshot_at):
         opening.open_new(archive, manifests[archive.name.applied])
+    lines = {line.name: line for line in receiver.ledger}
     for archive in _retained(spool, admitted, receiver.ledger):
-        opening.open_applied(archive)
+        opening.open_applied(archive, lines[archive.name.applied])
     held = spans(receiver.ledger)
     known = frozenset(span.archive_id for span in held)
     histories = Histories(receiver.ledger, opening.manifests)
@@ -147,15 +148,14 @@ def _overtaken(
 
     One that is behind the receiver's data brings nothing, and overtakes nothing.
     """
-    marks = histories.applied() + [
-        histories.mark(manifest)
-        for manifest in histories.at_hand.values()
-        if chain is None or manifest.snapshot_at > chain.until
+    at_hand = {found: histories.mark(manifest) for found, manifest in histories.at_hand.items()}
+    marks = histories.applied + [
+        mark for mark in at_hand.values() if chain is None or mark.snapshot_at > chain.until
     ]
     return frozenset(
         archive_id
-        for archive_id, manifest in histories.at_hand.items()
-        if archive_id not in known and is_overtaken(histories.mark(manifest), marks)
+        for archive_id, mark in at_hand.items()
+        if archive_id not in known and is_overtaken(mark, marks)
     )
 
 
@@ -185,12 +185,11 @@ class _Opening:
             # Others are held against the first one, as if they had come later.
             self.receiver = replace(self.receiver, sender=reader.manifest.sender)
 
-    def open_applied(self, archive: SpooledArchive) -> None:
+    def open_applied(self, archive: SpooledArchive, line: AppliedArchive) -> None:
         """One that cannot be used is not there; what would be applied before it is held back."""
-        lines = {line.name: line for line in self.receiver.ledger}
         try:
             with open_archive(archive.path) as reader:
-                self._check_as_applied(reader, lines[archive.name.applied])
+                self._check_as_applied(reader, line)
                 self._take(archive, reader)
         except CorruptArchiveError as error:
             raise ArchiveRefusedError(archive, error) from error
