@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 # Apache's mod_mime takes every extension of a name into account (manual, "Files with Multiple
 # Extensions"); IIS stops at a semicolon, NTFS at a colon.
 _SEPARATORS = re.compile(r"[.;:]")
-# Obeyed by the server: configuration of Apache and IIS.
-_OBEYED = "htaccess htpasswd config"
+# Obeyed by the server: configuration of Apache, IIS and PHP; type maps and whole HTTP responses of
+# Apache's mod_negotiation and mod_asis.
+_OBEYED = "htaccess htpasswd config ini var asis"
 # PHP, CGI and scripts, ASP, Java, ColdFusion, server-side includes.
 _RUN_BY_THE_SERVER = """
 php phtml pht phtm phps phar inc hh

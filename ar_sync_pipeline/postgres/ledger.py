@@ -153,17 +153,26 @@ def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None
     return Watermark.model_validate(row[0]) if row else None
 
 
-def read_allowed(connection: Connection) -> frozenset[str]:
-    """Names of the archives that an operator has let through the delete guard."""
-    rows = connection.execute("SELECT name FROM ar_sync.allowed_archive").fetchall()
-    return frozenset(name for (name,) in rows)
+def read_allowed(connection: Connection) -> dict[str, str]:
+    """Approved archives: the sha256 of the manifest that an operator approved, by name."""
+    rows = connection.execute(
+        "SELECT name, manifest_sha256 FROM ar_sync.allowed_archive"
+        " WHERE manifest_sha256 IS NOT NULL"
+    ).fetchall()
+    return dict(rows)
 
 
-def allow(connection: Connection, name: str, allowed_by: str, allowed_at: datetime) -> None:
-    """Let an archive through the delete guard, and keep who said so and when."""
+def allow(
+    connection: Connection, name: str, manifest_sha256: str, allowed_by: str, allowed_at: datetime
+) -> None:
+    """Let an archive through the delete guard, and record who approved it and when."""
     connection.execute(
-        "INSERT INTO ar_sync.allowed_archive VALUES (%s, %s, %s) ON CONFLICT DO NOTHING",
-        [name, allowed_by, allowed_at],
+        "INSERT INTO ar_sync.allowed_archive (name, allowed_by, allowed_at, manifest_sha256)"
+        " VALUES (%s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
+        " allowed_by = excluded.allowed_by, allowed_at = excluded.allowed_at,"
+        " manifest_sha256 = excluded.manifest_sha256"
+        " WHERE allowed_archive.manifest_sha256 IS DISTINCT FROM excluded.manifest_sha256",
+        [name, allowed_by, allowed_at, manifest_sha256],
     )
 
 
@@ -270,6 +279,7 @@ CREATE TABLE IF NOT EXISTS ar_sync.allowed_archive (
     allowed_by  text NOT NULL,
     allowed_at  timestamptz NOT NULL
 );
+ALTER TABLE ar_sync.allowed_archive ADD COLUMN IF NOT EXISTS manifest_sha256 text;
 CREATE TABLE IF NOT EXISTS ar_sync.replicated_catalog (
     only_one boolean PRIMARY KEY DEFAULT true CHECK (only_one),
     name     text NOT NULL

@@ -11,7 +11,14 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    recent_window,
+    remake,
+    rows,
+    watermark_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +122,22 @@ def test_allowed_archive_is_loaded_by_itself_and_the_ledger_remembers_who(
     assert equal(guarded)
     (line,) = rows(guarded.receiver, "SELECT allowed_by, name FROM ar_sync.allowed_archive")
     assert line == ("maria", report.loaded[0].manifest.name.applied)
+
+
+def test_approval_does_not_hold_for_another_archive_of_the_name(
+    guarded: TwoSites, tmp_path: Path
+) -> None:
+    guarded.at_sender("DELETE FROM app_child WHERE id > 1000")
+    guarded.complete()
+    guarded.load()
+    run(guarded, "allow", parked(guarded).name)
+    (approved,) = (guarded.spool / "complete").glob("NEW_*")
+    remake(approved, tmp_path / "members", product_version="9")
+    assert guarded.load().loaded == ()
+    assert rows(guarded.receiver, "SELECT count(*) FROM app_child") == [(2000,)]
+    assert guarded.admit().names == ()
+    run(guarded, "allow", parked(guarded).name)
+    assert len(guarded.load().loaded) == 1
 
 
 def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: TwoSites) -> None:

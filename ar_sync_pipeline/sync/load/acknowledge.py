@@ -37,6 +37,8 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.load_plan import chain_in
 
 _RECEIPTS_LIFETIME = timedelta(days=8)
+# So that as many as are listed stay below the size of a position, at six bytes a character.
+_LONGEST_REASON = 500
 
 
 def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock) -> None:
@@ -86,7 +88,8 @@ def _parked(spool: Path) -> Iterator[ParkedArchive]:
     for archive in list_parked(spool)[:MOST_PARKED]:
         reason = read_reason(archive.path)
         yield ParkedArchive(
-            archive=archive.name.applied, reason=reason.reason[:1000] if reason else ""
+            archive=archive.name.applied,
+            reason=reason.reason[:_LONGEST_REASON] if reason else "",
         )
 
 

@@ -34,6 +34,7 @@ from ar_sync_pipeline.spool.states import (
 )
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
+from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.put_aside import PutAside, lost_in_quarantine, parked_by_gate
@@ -139,6 +140,8 @@ class _Sorting:
     def look_at(self, archive: SpooledArchive) -> None:
         try:
             with open_archive(archive.path) as reader:
+                if self._awaits_approval(archive, reader):
+                    return
                 warnings = examine(reader, self.receiver)
                 if not _was_read_before(archive):
                     reader.read_to_the_end()
@@ -152,6 +155,11 @@ class _Sorting:
         else:
             self.warnings += warnings
             self._admit(archive, reader)
+
+    def _awaits_approval(self, archive: SpooledArchive, reader: ArchiveReader) -> bool:
+        """Whether the delete guard parked it, and what was approved under its name is another."""
+        approved = self.receiver.allowed.get(archive.name.applied)
+        return approved not in (None, reader.manifest_sha256) and kept_by_guard(archive)
 
     def _admit(self, archive: SpooledArchive, reader: ArchiveReader) -> None:
         if archive.state is not SpoolState.APPLIED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
@@ -16,7 +17,8 @@ def allow_archive(
 ) -> str:
     """Let an archive through the delete guard, and let it wait again; the sensor then loads it.
 
-    The ledger keeps who allowed it and when. Everything else about the archive is still checked.
+    The ledger records who allowed it and when, and which bytes: another file that takes the
+    archive's name is not allowed. Everything else about the archive is still checked.
 
     Args:
         filename: of the archive, with or without the prefix of waiting ones.
@@ -26,6 +28,7 @@ def allow_archive(
 
     Raises:
         NoArchiveError: no such archive waits or is parked.
+        CorruptArchiveError: its manifest cannot be read.
     """
     name = ArchiveName.parse(filename)
     spool = settings.remote_bkp_fldr
@@ -35,10 +38,13 @@ def allow_archive(
             f"no archive {filename} waits or is parked in {spool}",
             remedy="look into its folders parked/, complete/ and partial/ for the name",
         )
+    # Of a waiting and a parked file of one name, the waiting one is loaded.
+    with open_archive(found[-1].path) as reader:
+        manifest_sha256 = reader.manifest_sha256
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="allow") as connection:
         ensure_ledger(connection)
-        allow(connection, name.applied, allowed_by, clock())
+        allow(connection, name.applied, manifest_sha256, allowed_by, clock())
     for archive in found:
         unpark(spool, archive)
     return name.applied

@@ -5,7 +5,7 @@ Between the two anything may have happened to the file, to the receiver's tables
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -47,7 +47,8 @@ class Receiver:
         sender: whose archives are loaded; None before the first load.
         sender_name: by which the operator wants the sender to be known; empty: by its database.
         ledger: as it was when this was read.
-        allowed: names of archives that an operator has let through the delete guard.
+        allowed: archives that an operator has let through the delete guard, by name, with the
+            sha256 of the manifest that was approved.
     """
 
     catalog: Catalog
@@ -58,7 +59,7 @@ class Receiver:
     sender_name: str
     ignores_drift: bool
     ledger: Sequence[AppliedArchive]
-    allowed: frozenset[str]
+    allowed: Mapping[str, str]
     now: datetime
     takes_old: bool
     signing_keys: Collection[bytes]

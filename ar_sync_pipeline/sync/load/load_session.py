@@ -6,7 +6,7 @@ see the state before.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -125,14 +125,15 @@ class LoadSession:
         clock: Clock,
         *,
         guard_percent: int,
-        allowed: Collection[str],
+        allowed: Mapping[str, str],
         remembers_media: bool = False,
     ) -> LoadOutcome:
         """Carry out the plan.
 
         Args:
             guard_percent: share of a table that may be deleted without an operator's word.
-            allowed: names of archives that an operator has let through.
+            allowed: archives that an operator has let through, by name, with the sha256 of the
+                manifest that was approved.
             remembers_media: note which files the archives list, so that they may be removed once
                 the sender has them no longer.
 
@@ -147,7 +148,7 @@ class LoadSession:
         self,
         clock: Clock,
         guard_percent: int,
-        allowed: Collection[str],
+        allowed: Mapping[str, str],
         *,
         remembers_media: bool,
     ) -> LoadOutcome:
@@ -307,7 +308,7 @@ class LoadSession:
         return count_rows(self._connection, self._tables[table])
 
     def _check_deletions(
-        self, outcome: LoadOutcome, guard_percent: int, allowed: Collection[str]
+        self, outcome: LoadOutcome, guard_percent: int, allowed: Mapping[str, str]
     ) -> None:
         found = suspicious(outcome.deletions, guard_percent)
         if not found:
@@ -316,8 +317,10 @@ class LoadSession:
         for loaded in outcome.loaded:
             name = loaded.manifest.name.applied
             deletes = any(plan.deleted and plan.table in tables for plan in loaded.tables)
-            if deletes and not loaded.again and name not in allowed:
-                raise self._refused(loaded.manifest.archive_id, _guard_error(name, found))
+            archive_id = loaded.manifest.archive_id
+            approved = allowed.get(name) == self._at_hand.manifest_sha256[archive_id]
+            if deletes and not loaded.again and not approved:
+                raise self._refused(archive_id, _guard_error(name, found))
 
     @contextmanager
     def _blaming(self, archive_id: UUID) -> Iterator[None]:

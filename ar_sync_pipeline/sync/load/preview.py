@@ -96,7 +96,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
         except (ParkedError, TerminalError) as error:
             return _refused(name, error)
         kept = suspicious(outcome.deletions, settings.delete_guard)
-        if kept and name not in receiver.allowed:
+        if kept and receiver.allowed.get(name) != reader.manifest_sha256:
             reason = f"{'; '.join(map(str, kept))}: run `ar-sync allow {name}` to let it through."
             return Preview(name, Verdict.GUARDED, reason, outcome.loaded, tuple(warnings))
         return Preview(name, Verdict.APPLIED, "", outcome.loaded, tuple(warnings))
