@@ -38,6 +38,7 @@ _SUPERUSER = "postgres"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+_HAS_STRATEGIES = 150_000
 _START_ATTEMPTS = 3
 
 _SETTINGS = {
@@ -195,6 +196,9 @@ class EmbeddedPostgres:
             sql.Identifier(name), sql.Identifier(template or "template0")
         )
         with psycopg.connect(self.url(), autocommit=True) as connection:
+            if connection.info.server_version >= _HAS_STRATEGIES and not self._durable:
+                # Twice as fast where its two checkpoints cost nothing.
+                statement += sql.SQL(" STRATEGY FILE_COPY")
             connection.execute(statement)
         return self.url(name)
 

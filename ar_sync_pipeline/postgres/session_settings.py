@@ -40,8 +40,8 @@ _ALWAYS = {
     "transform_null_equals": "off",
     "xmloption": "content",
 }
-# The URL may say otherwise: the end of every wait for a lock.
-_UNLESS_GIVEN = {"lock_timeout": "60s"}
+# The end of every wait for a lock. The `options` of the URL may say otherwise.
+_LOCK_TIMEOUT = "60s"
 
 _KEEP_SEARCH_PATH = (
     "SELECT pg_catalog.set_config('ar_sync.search_path',"
@@ -61,6 +61,8 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
     connection.execute("SET statement_timeout = 0")
     connection.execute(_KEEP_SEARCH_PATH)
     connection.execute(_SET_ALL)
+    if "lock_timeout" not in connection.info.options:
+        connection.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT}'".encode())
 
 
 @contextmanager
@@ -81,15 +83,14 @@ def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
 
 
 def _set_all() -> sql.Composed:
-    wanted = [(name, value, False) for name, value in _ALWAYS.items()]
-    wanted += [(name, value, True) for name, value in _UNLESS_GIVEN.items()]
     rows = sql.SQL(", ").join(
-        sql.SQL("({}, {}, {})").format(*(sql.Literal(part) for part in row)) for row in wanted
+        sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value))
+        for name, value in _ALWAYS.items()
     )
+    # NULL stands for a parameter that this server does not know.
     return sql.SQL(
-        "SELECT set_config(s.name, w.value, false) FROM pg_settings s"
-        " JOIN (VALUES {}) AS w (name, value, keep) ON lower(s.name) = lower(w.name)"
-        " WHERE NOT (w.keep AND s.source = 'client')"
+        "SELECT set_config(w.name, w.value, false) FROM (VALUES {}) AS w (name, value)"
+        " WHERE current_setting(w.name, true) IS NOT NULL"
     ).format(rows)
 
 
