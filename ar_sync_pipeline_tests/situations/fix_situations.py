@@ -31,6 +31,8 @@ _RIGHTS = (
     "GRANT USAGE, SELECT, UPDATE ON SEQUENCES",
 )
 
+_PARAMETERS_CAN_BE_GRANTED = 15
+
 StartSituation = Callable[[Situation, Mode], Running]
 RunSituation = Callable[[Situation, Mode], None]
 
@@ -40,7 +42,10 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
     urls = [postgres_server.create_database(f"situation_{side}") for side in ("sender", "receiver")]
     for role in _ROLES.values():
         execute(postgres_server.url(), f"CREATE ROLE {role} LOGIN")
-    grant = f"GRANT SET ON PARAMETER session_replication_role TO {_ROLES[Mode.REPLICA]}"
+    replica = _ROLES[Mode.REPLICA]
+    grant = f"GRANT SET ON PARAMETER session_replication_role TO {replica}"
+    if postgres_server.binaries.major < _PARAMETERS_CAN_BE_GRANTED:
+        grant = f"ALTER ROLE {replica} SUPERUSER"
     execute(postgres_server.url(), grant)
     yield Servers(*urls)
     for side in ("sender", "receiver"):
