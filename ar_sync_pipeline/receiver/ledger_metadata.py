@@ -19,7 +19,36 @@ from ar_sync_pipeline.sync.watch.unapplied import LedgerView, view_ledger
 _SHOWN = 50
 
 
-def unapplied_metadata(view: LedgerView) -> dict[str, Any]:
+def ledger_tables(
+    context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
+) -> dict[str, Any]:
+    """What a load has applied, and what is still not applied."""
+    view = _view(context, site)
+    if view is None:
+        return {}
+    return {
+        **_applied(report, view.approvals, site.settings.partial_interval),
+        **_unapplied(view),
+    }
+
+
+def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> None:
+    """Show the table at the ledger also where a run fails, and the ledger is not written."""
+    view = _view(context, site)
+    if view is not None:
+        context.log_event(dg.AssetObservation(applied_archives_key(), metadata=_unapplied(view)))
+
+
+def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
+    """Behind a load or its failure, neither of which a table may hide."""
+    try:
+        return view_ledger(site.settings)
+    except ArSyncError as error:
+        context.log.warning("The tables of the ledger are not shown. %s", error)
+        return None
+
+
+def _unapplied(view: LedgerView) -> dict[str, Any]:
     """Everything that waits, is parked or quarantined, in one table with what to do."""
     heads = ("archive", "state", "since (UTC)", "reason", "remedy", "command")
     rows = [
@@ -39,18 +68,7 @@ def unapplied_metadata(view: LedgerView) -> dict[str, Any]:
     }
 
 
-def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> None:
-    """Show the table at the ledger also where a run fails, and the ledger is not written."""
-    try:
-        metadata = unapplied_metadata(view_ledger(site.settings))
-    except ArSyncError as error:
-        # What the run fails with says more.
-        context.log.warning(str(error))
-        return
-    context.log_event(dg.AssetObservation(applied_archives_key(), metadata=metadata))
-
-
-def applied_metadata(
+def _applied(
     report: LoadReport, approvals: Mapping[str, Approval], interval_minutes: int
 ) -> dict[str, Any]:
     """The archives that a load has applied, each with a link to its window."""

@@ -21,10 +21,9 @@ from ar_sync_pipeline.operations.space_check import space_check_result, space_ch
 from ar_sync_pipeline.receiver.admission_asset import admission_results
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.ledger_metadata import (
-    applied_metadata,
+    ledger_tables,
     observe_applied,
     observe_unapplied,
-    unapplied_metadata,
 )
 from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
 from ar_sync_pipeline.receiver.load_metadata import (
@@ -37,7 +36,6 @@ from ar_sync_pipeline.receiver.load_metadata import (
 from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
 from ar_sync_pipeline.receiver.site import POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
-from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline.visible_text import listed
 
 
@@ -105,15 +103,9 @@ def _results(
         yield from _table_results(report, site)
     else:
         context.log.info("Nothing was to be loaded: no archive that waits is newer than the data.")
-    with operator_errors():
-        view = view_ledger(site.settings)
+    metadata = load_metadata(report, site.catalog, site.clock())
     yield dg.MaterializeResult(
-        asset_key=applied_archives_key(),
-        metadata={
-            **load_metadata(report, site.catalog, site.clock()),
-            **applied_metadata(report, view.approvals, site.settings.partial_interval),
-            **unapplied_metadata(view),
-        },
+        asset_key=applied_archives_key(), metadata=metadata | ledger_tables(context, report, site)
     )
 
 

@@ -38,16 +38,12 @@ class Operator:
 
     def materialize(self, selection: list[dg.AssetKey], *windows: str) -> bool:
         job = self.deployment.sender_definitions().resolve_implicit_global_asset_job_def()
-        tags = {
-            "dagster/asset_partition_range_start": windows[0],
-            "dagster/asset_partition_range_end": windows[-1],
-        }
         return job.execute_in_process(
             instance=self.instance,
             asset_selection=selection,
             raise_on_error=False,
             partition_key=windows[0] if len(windows) == 1 else None,
-            tags=tags if len(windows) > 1 else {},
+            tags=_range(windows) if len(windows) > 1 else {},
         ).success
 
     def made(self, key: dg.AssetKey) -> list[dg.AssetMaterialization]:
@@ -57,6 +53,13 @@ class Operator:
 
     def archives(self, kind: ArchiveKind) -> int:
         return len(list((self.deployment.spool / kind).glob("NEW_*.tar")))
+
+
+def _range(windows: tuple[str, ...]) -> dict[str, str]:
+    return {
+        "dagster/asset_partition_range_start": windows[0],
+        "dagster/asset_partition_range_end": windows[-1],
+    }
 
 
 @pytest.fixture
