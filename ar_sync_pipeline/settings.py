@@ -139,8 +139,8 @@ class _Settings(SigningSettings):
         int,
         whole_number(1, _DAYS_OF_A_YEAR, "days"),
         Variable(
-            "Days back from today that the grid of windows in Dagster reaches; at most "
-            "AR_SYNC_RUN_LIFETIME.",
+            "Days back from today that the grid of windows in Dagster reaches, but not before the "
+            "installation; at most AR_SYNC_RUN_LIFETIME.",
             "7",
         ),
     ] = 7

@@ -67,13 +67,13 @@ def as_markdown(text: str) -> str:
     shown as code, in which nothing is a link.
     """
     shown = " ".join(
-        _as_code(word) if _LINK.search(word) else _MARKUP.sub(r"\\\g<0>", word)
+        as_code(word) if _LINK.search(word) else _MARKUP.sub(r"\\\g<0>", word)
         for word in visible(text).split(" ")
     )
     return _BLOCK.sub(r"\1\\\2", shown)
 
 
-def _as_code(word: str) -> str:
+def as_code(word: str) -> str:
     """A code span (CommonMark 0.31, section 6.1); within a table a pipe is escaped all the same."""
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", word)), default=0))
     blank = " " if "`" in word else ""

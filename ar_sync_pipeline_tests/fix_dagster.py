@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -131,6 +132,10 @@ def deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[De
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "sender_media" / "bus.jpeg").write_bytes(b"picture")
     (tmp_path / "catalog.toml").write_text(SMALL_CATALOG)
+    # As if installed two days ago: tests ask for windows of the last hours.
+    (tmp_path / "state" / "sender").mkdir(parents=True)
+    installed = datetime.now(UTC) - timedelta(days=2)
+    (tmp_path / "state" / "sender" / "first_window").write_text(installed.isoformat())
     prepare_spool(tmp_path / "receiver" / "spool")
     root, faults = tmp_path / "receiver", Faults()
     with LoopbackSftpServer(

@@ -164,7 +164,7 @@ def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_
     deployment.succeed("partial_dump")
     sent = seen.metadata("partial", "archive")
     assert sent["dagster/partition_row_count"] > 3
-    assert 0 < sent["lag_seconds"] < 600
+    assert 0 < sent["snapshot_age_seconds"] < 600
     assert sent["compression_ratio"] > 0
     assert "| child | 3 |" in sent["rows_by_table"].replace("app_", "")
     phases = {"snapshot", "selection", "tables", "media", "assemble", "upload"}

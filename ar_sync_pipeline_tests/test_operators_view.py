@@ -61,6 +61,7 @@ def locations(tmp_path: Path) -> dict[str, dg.Definitions]:
             "AR_SYNC_PRIVATE_KEY": str(tmp_path / "key"),
             "AR_SYNC_KNOWN_HOSTS": str(tmp_path / "known_hosts"),
             "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+            "AR_SYNC_STATE_FLDR": str(tmp_path / "state"),
         }
     )
     receiver = load_receiver_settings(
@@ -133,6 +134,45 @@ def test_only_checks_whose_failure_must_stop_what_follows_are_blocking(
         graph = definitions.resolve_asset_graph()
         blocking |= {k.name for k in graph.asset_check_keys if graph.get_check_spec(k).blocking}
     assert blocking == BLOCKING
+
+
+def test_every_job_has_an_owner(locations: dict[str, dg.Definitions], side: str) -> None:
+    jobs = locations[side].get_repository_def().get_all_jobs()
+    named = [job for job in jobs if not job.name.startswith("__")]
+    assert {job.name: job.owners for job in named} == {
+        job.name: ["team:operators"] for job in named
+    }
+
+
+def test_descriptions_of_the_tables_begin_with_what_differs(
+    locations: dict[str, dg.Definitions], side: str
+) -> None:
+    tables = [spec for spec in specs(locations[side]) if "tables" in spec.key.path]
+    beginnings = {(spec.key.path[0], (spec.description or "").partition(" ")[0]) for spec in tables}
+    assert len(beginnings) == len(tables)
+
+
+def test_the_load_is_a_chain_of_five_boxes_beside_the_group_of_the_tables(
+    locations: dict[str, dg.Definitions],
+) -> None:
+    groups: dict[str | None, set[str]] = {}
+    for spec in specs(locations["receiver"]):
+        groups.setdefault(spec.group_name, set()).add(spec.key.path[-1])
+    assert groups.keys() == {"from_the_sender", "receiver_load", "receiver_tables"}
+    assert groups["receiver_load"] == {
+        "admitted_archives", "media", "applied_archives", "postprocessed_rows",
+    }  # fmt: skip
+    assert len(groups["receiver_tables"]) == 24
+
+
+def test_the_grid_of_a_new_installation_begins_with_the_newest_closed_window(
+    locations: dict[str, dg.Definitions], tmp_path: Path
+) -> None:
+    grid = locations["sender"].resolve_job_def("partial_dump").partitions_def
+    assert grid is not None
+    assert 1 <= len(grid.get_partition_keys()) <= 2
+    written = datetime.fromisoformat((tmp_path / "state/sender/first_window").read_text())
+    assert timedelta(minutes=5) <= datetime.now(UTC) - written < timedelta(minutes=12)
 
 
 def test_every_job_schedule_and_sensor_has_a_description(

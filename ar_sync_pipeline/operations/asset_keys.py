@@ -11,6 +11,10 @@ from ar_sync_pipeline.catalog.model import Catalog
 _REFERENCED, _UNLISTED = "referenced_rows", "unlisted_tables"
 _RESERVED = frozenset({_REFERENCED, _UNLISTED})
 
+# Dagster calls an asset "unsynced" as soon as what it is made of has a new data version, by default
+# at each materialization. A table of which an archive brings nothing is not behind that archive.
+UNVERSIONED = dg.DataVersion("not compared")
+
 
 def of_side(side: str) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
     """Mark assets with the server that they belong to, for searching in one control plane."""

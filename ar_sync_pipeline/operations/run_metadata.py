@@ -1,14 +1,32 @@
 """Metadata in one shape on both sides: columns, tables of counts, seconds by phase."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import dagster as dg
 
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.visible_text import as_markdown
+from ar_sync_pipeline.visible_text import as_code, as_markdown
 
 _OWN = "Only the receiver has it."
+
+
+class Code(str):
+    """Text of this product's making that is there to be copied."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Link:
+    """A page of the Dagster UI; both parts are of this product's making."""
+
+    text: str
+    path: str
+
+
+Cell = str | float | Link
 
 
 class DescribedColumn(Protocol):
@@ -53,12 +71,13 @@ def column_schema(
 
 
 def markdown_table(
-    heads: Sequence[str], rows: Sequence[Sequence[str | float]]
+    heads: Sequence[str], rows: Sequence[Sequence[Cell]]
 ) -> dg.MarkdownMetadataValue | str:
-    """Rows of names and numbers, numbers to the right; the word "none" instead of no rows."""
+    """Rows of text and numbers, numbers to the right; the word "none" instead of no rows."""
     if not rows:
         return "none"
-    lines = [heads, ["---", *["--:"] * (len(heads) - 1)], *(map(_cell, row) for row in rows)]
+    sides = ["--:" if isinstance(cell, int | float) else "---" for cell in rows[0]]
+    lines = [heads, sides, *(map(_cell, row) for row in rows)]
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
@@ -68,8 +87,12 @@ def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
     return {"seconds": round(sum(seconds.values()), 3), **phases}
 
 
-def _cell(value: str | float) -> str:
+def _cell(value: Cell) -> str:
     """A number with its thousands apart; text of somebody else's making as it reads."""
+    if isinstance(value, Code):
+        return as_code(value)
+    if isinstance(value, Link):
+        return f"[{value.text}]({value.path})"
     return as_markdown(value) if isinstance(value, str) else f"{value:,}"
 
 

@@ -1,19 +1,26 @@
 """Assets that are made together, of which a run may have been asked for some only."""
 
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
+from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 
-Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+Result = dg.MaterializeResult[None] | dg.AssetCheckResult
+Results = Iterator[Result]
 Step = Callable[[dg.AssetExecutionContext], Results]
 
+# What describes an asset in every partition; other figures are those of one archive.
+_DESCRIPTIONS = frozenset({"dagster/table_name", "dagster/column_schema"})
 
-def only_what_is_selected(step: Step) -> Step:
-    """Report those results of a step that its run was asked for; the work is the same.
+
+def whatever_is_selected(step: Step) -> Step:
+    """Do the whole work of a step whichever of its assets a run was asked for, and report all.
+
+    What the run was not asked for is reported as an event: it was made all the same.
 
     For ``can_subset=True``, without which Dagster 1.13 refuses to backfill partitioned assets that
     are made together and depend on each other (it holds subsets against each other by ``!=``, which
@@ -21,53 +28,72 @@ def only_what_is_selected(step: Step) -> Step:
     """
 
     @wraps(step)
-    def selected(context: dg.AssetExecutionContext) -> Results:
-        assets, checks = context.selected_asset_keys, context.selected_asset_check_keys
-        windowed = context.has_partition_key or context.has_partition_key_range
-        for result in _chosen(step(context), assets, checks):
-            if windowed:
-                yield result
-            else:
+    def whole(context: dg.AssetExecutionContext) -> Results:
+        ranged = context.has_partition_key_range
+        # Without a window Dagster would look up to which windows the inputs of an output belong.
+        outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
+        for result in _parts(step(context)):
+            if not outputs or not _is_selected(context, result):
                 _tell(context, result)
+            elif isinstance(result, dg.MaterializeResult) and ranged:
+                yield _with_figures_once(context, result)
+            else:
+                yield result
 
-    return selected
+    return whole
 
 
-def _chosen(
-    results: Results, assets: AbstractSet[dg.AssetKey], checks: AbstractSet[dg.AssetCheckKey]
-) -> Results:
+def _parts(results: Results) -> Results:
+    """Each asset and each check apart, since a run may be asked for one without the other."""
     for result in results:
         if isinstance(result, dg.AssetCheckResult):
-            yield from _selected([result], checks)
-        elif result.asset_key in assets:
             yield result
         else:
-            yield from _selected(result.check_results or (), checks)
+            yield result._replace(check_results=[])
+            yield from result.check_results or ()
 
 
-def _tell(
-    context: dg.AssetExecutionContext, result: dg.MaterializeResult | dg.AssetCheckResult
-) -> None:
-    """Report what a run without a window has made.
+def _is_selected(context: dg.AssetExecutionContext, result: Result) -> bool:
+    if isinstance(result, dg.AssetCheckResult):
+        return _check_key(result) in context.selected_asset_check_keys
+    return result.asset_key in context.selected_asset_keys
 
-    Dagster cannot take it as an output: it would look up to which windows the inputs belong.
-    """
+
+def _check_key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a result names its asset and its check where several are made together")
+    return dg.AssetCheckKey(dg.AssetKey.from_coercible(result.asset_key), result.check_name)
+
+
+def _with_figures_once(
+    context: dg.AssetExecutionContext, result: dg.MaterializeResult[None]
+) -> dg.MaterializeResult[None]:
+    """A result whose figures are those of the newest window: an archive has its size once."""
+    metadata = dict(result.metadata or {})
+    newest = context.partition_keys[-1]
+    context.add_asset_metadata(metadata, asset_key=result.asset_key, partition_key=newest)
+    return result._replace(metadata=_of_other_windows(metadata, newest))
+
+
+def _of_other_windows(metadata: Mapping[str, Any], newest: str) -> dict[str, Any]:
+    kept = {name: value for name, value in metadata.items() if name in _DESCRIPTIONS}
+    return {**kept, "figures_at_window": newest}
+
+
+def _tell(context: dg.AssetExecutionContext, result: Result) -> None:
+    """Report what is no output of this run, for each of its windows."""
     if isinstance(result, dg.AssetCheckResult):
         context.log_event(evaluation_of(result))
         return
     if result.asset_key is None:
         raise ValueError("a result names its asset where several are made together")
-    context.log_event(dg.AssetMaterialization(result.asset_key, metadata=result.metadata))
-    for check in result.check_results or ():
-        context.log_event(evaluation_of(check))
-
-
-def _selected(
-    results: Iterable[dg.AssetCheckResult], checks: AbstractSet[dg.AssetCheckKey]
-) -> Iterator[dg.AssetCheckResult]:
-    """Those that were asked for; every result here names its asset and its check."""
-    for result in results:
-        if any(
-            key.asset_key == result.asset_key and key.name == result.check_name for key in checks
-        ):
-            yield result
+    metadata, version = dict(result.metadata or {}), result.data_version
+    tags = {DATA_VERSION_TAG: version.value} if version else None
+    windowed = context.has_partition_key or context.has_partition_key_range
+    windows = context.partition_keys if windowed else [None]
+    for window in windows:
+        is_newest = window == windows[-1]
+        shown = metadata if is_newest else _of_other_windows(metadata, str(windows[-1]))
+        context.log_event(
+            dg.AssetMaterialization(result.asset_key, metadata=shown, partition=window, tags=tags)
+        )

@@ -62,6 +62,14 @@ class AppliedArchive:
     history: UUID | None = None
 
 
+@dataclass(frozen=True)
+class Approval:
+    """Who let an archive through the delete guard, and when."""
+
+    allowed_by: str
+    allowed_at: datetime
+
+
 def ensure_ledger(connection: Connection) -> None:
     """Make the schema and its tables where they are missing."""
     row = connection.execute(_EXISTING).fetchone()
@@ -160,6 +168,12 @@ def read_allowed(connection: Connection) -> dict[str, str]:
         " WHERE manifest_sha256 IS NOT NULL"
     ).fetchall()
     return dict(rows)
+
+
+def read_approvals(connection: Connection) -> dict[str, Approval]:
+    """By archive name, who let it through the delete guard, and when."""
+    rows = connection.execute("SELECT name, allowed_by, allowed_at FROM ar_sync.allowed_archive")
+    return {name: Approval(by, at) for name, by, at in rows}
 
 
 def allow(

@@ -1,15 +1,17 @@
-"""The archives that a load run may use: sound to the last byte, and fitting the receiver."""
+"""The archives that a load run may use: verified to the last byte, and fitting the receiver."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import admitted_key, archive_key
+from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
+from ar_sync_pipeline.operations.selected_outputs import Result
+from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
@@ -30,9 +32,56 @@ class Intake(dg.Config):
 def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     """The first step of both load jobs."""
     key = admitted_key()
+
+    @dg.asset(
+        key=key,
+        deps=[archive_key(ArchiveKind.COMPLETE), archive_key(ArchiveKind.PARTIAL)],
+        group_name=GROUP,
+        description="Waiting archives that may be loaded: read to their last byte and compared with"
+        " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked."
+        " Materialized alone, it loads nothing: the next load does.",
+        kinds={"tar"},
+        owners=OWNERS,
+        pool=POOL,
+        check_specs=_check_specs(),
+    )
+    def admitted_archives(
+        context: dg.AssetExecutionContext, config: Intake
+    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
+
+    return admitted_archives
+
+
+def admission_results(
+    context: dg.AssetExecutionContext,
+    site: ReceiverSite,
+    kinds: Collection[ArchiveKind] = tuple(ArchiveKind),
+) -> Iterator[Result]:
+    """Admit what waits; the ledger's database keeps which archives that are, for the load.
+
+    Raises:
+        Failure: nothing but unusable archives was found.
+    """
+    with operator_errors():
+        admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
+    for warning in admission.warnings:
+        context.log.warning(warning)
+    yield from _checks(admission)
+    if not admission.admitted and (admission.quarantined or admission.parked):
+        observe_unapplied(context, site)
+        _fail_on_refusals(admission)
+    yield dg.MaterializeResult(
+        asset_key=admitted_key(),
+        metadata=_metadata(admission) | settings_metadata(site.settings),
+        data_version=UNVERSIONED,
+    )
+
+
+def _check_specs() -> list[dg.AssetCheckSpec]:
     sound = dg.AssetCheckSpec(
         "archives_sound",
-        asset=key,
+        asset=admitted_key(),
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next archive carries"
         " its rows, and this passes again when one has. If it does not pass by itself, follow the"
@@ -41,42 +90,13 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     )
     fitting = dg.AssetCheckSpec(
         "archives_fit_schema",
-        asset=key,
+        asset=admitted_key(),
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
         " itself. Blocks only a load that has no good archive.",
         blocking=True,
     )
-
-    @dg.asset(
-        key=key,
-        deps=[archive_key(ArchiveKind.COMPLETE), archive_key(ArchiveKind.PARTIAL)],
-        group_name=GROUP,
-        description="Archives that wait in the spool, read to their last byte and held against"
-        " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked.",
-        kinds={"tar"},
-        owners=OWNERS,
-        pool=POOL,
-        check_specs=[sound, fitting],
-    )
-    def admitted_archives(
-        context: dg.AssetExecutionContext, config: Intake
-    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[list[str]]]:
-        kinds = frozenset(ArchiveKind(kind) for kind in config.kinds)
-        with operator_errors():
-            admission = admit_archives(site.settings, site.catalog, site.clock, kinds)
-        for warning in admission.warnings:
-            context.log.warning(warning)
-        yield from _checks(admission)
-        if not admission.admitted:
-            _fail_on_refusals(admission)
-        yield dg.MaterializeResult(
-            asset_key=key,
-            value=list(admission.names),
-            metadata=_metadata(admission) | settings_metadata(site.settings),
-        )
-
-    return admitted_archives
+    return [sound, fitting]
 
 
 def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
@@ -101,12 +121,11 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
 def _fail_on_refusals(admission: Admission) -> None:
     """A run that finds nothing but unusable archives fails, with the first reason."""
     refusals = [*admission.quarantined, *admission.parked]
-    if refusals:
-        raise dg.Failure(
-            description=" ".join(listed([str(refusal.error) for refusal in refusals])),
-            metadata={refusal.name: refusal.error.remedy for refusal in refusals},
-            allow_retries=False,
-        )
+    raise dg.Failure(
+        description=" ".join(listed([str(refusal.error) for refusal in refusals])),
+        metadata={refusal.name: refusal.error.remedy for refusal in refusals},
+        allow_retries=False,
+    )
 
 
 def _metadata(admission: Admission) -> dict[str, Any]:

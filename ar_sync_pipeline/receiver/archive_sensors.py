@@ -11,8 +11,9 @@ from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import work_under_way
+from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.spool.states import list_parked, list_waiting
+from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.old_system.old_archives import old_archives_to_load
 
@@ -55,14 +56,25 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
             )
         return dg.RunRequest(
             run_key=f"{group}_{len(attempts)}",
-            tags={ARCHIVES_TAG: group, "ar_sync/newest_archive": names[-1]},
+            tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
         )
 
     return new_archives
 
 
 def _group(names: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
+    """A name for exactly these archives: that of one, or the newest and a mark of all others."""
+    if len(names) == 1:
+        return names[0]
+    mark = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
+    return f"{names[-1]} and {len(names) - 1} more ({mark})"
+
+
+def _span(archives: Sequence[SpooledArchive]) -> str:
+    """From when to when the archives were made, for lists of runs."""
+    times = [archive.name.snapshot_at for archive in archives]
+    first, last = min(times), max(times)
+    return window_in_words(first, last, 1) if first < last else f"{first:%Y-%m-%d %H:%M}"
 
 
 def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[datetime]:

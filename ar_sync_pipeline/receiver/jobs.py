@@ -2,9 +2,10 @@
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import AssetJob
+from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
 from ar_sync_pipeline.operations.asset_keys import admitted_key
 from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
 
 _LONGEST_SECONDS = 6 * 3600
 
@@ -13,8 +14,9 @@ def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
     admitted = admitted_key().to_python_identifier()
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(GROUP),
+        selection=dg.AssetSelection.groups(GROUP, TABLES_GROUP),
         description=description,
+        owners=JOB_OWNERS,
         config={"ops": {admitted: {"config": {"kinds": kinds}}}},
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": "receiver"},
     )

@@ -65,7 +65,9 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
 
 
 def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[str, Any]:
-    """The load as a whole; what may be long comes last."""
+    """The load as a whole; what may be long comes last, and nothing loaded has no figures."""
+    if not report.loaded:
+        return {**_position(report, now), "archives_applied": 0}
     plans = rows_by_table(report)
     return {
         **_position(report, now),

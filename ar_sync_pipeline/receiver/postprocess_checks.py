@@ -1,17 +1,19 @@
 """The two checks of the transform: no row waits too long, and none was rejected."""
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import UTC
 
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
 from ar_sync_pipeline.visible_text import visible
 
+_LONGEST_IDS = 300
 WAITING = "rows_transformed_in_time"
 REJECTED = "no_rows_rejected"
 
@@ -69,7 +71,7 @@ def _rejected_result(state: PostprocessState) -> dg.AssetCheckResult:
         metadata={
             "rejected_rows": rows[Severity.ERROR],
             "rejected_details": rows[Severity.INFO],
-            "by_reason": dg.MetadataValue.json([_entry(one) for one in state.rejected]),
+            "by_reason": rejected_table(state.rejected),
         },
     )
 
@@ -99,13 +101,21 @@ def _rows(rejected: Sequence[RejectedRows], severity: Severity) -> int:
     return sum(one.rows for one in rejected if one.severity is severity)
 
 
-def _entry(one: RejectedRows) -> dict[str, Any]:
-    return {
-        "table": one.table,
-        "step": one.step,
-        "severity": str(one.severity),
-        "reason": one.reason,
-        "rows": one.rows,
-        "last_seen": one.last_seen.isoformat(),
-        "example": one.example,
-    }
+def rejected_table(rejected: Sequence[RejectedRows]) -> dg.MarkdownMetadataValue | str:
+    """The rejected rows by reason, the most grave first, with the first ids of each."""
+    heads = ("table", "step", "severity", "reason", "rows", "last seen (UTC)", "first ids")
+    return markdown_table(
+        heads,
+        [
+            (
+                one.table,
+                one.step,
+                str(one.severity),
+                one.reason,
+                one.rows,
+                f"{one.last_seen.astimezone(UTC):%Y-%m-%d %H:%M}",
+                visible(", ".join(one.examples), _LONGEST_IDS),
+            )
+            for one in rejected
+        ],
+    )

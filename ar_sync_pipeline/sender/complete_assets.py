@@ -1,9 +1,12 @@
 """Assets of a complete: every table under one snapshot, all media, the archive in the spool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import partial
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import (
@@ -12,6 +15,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
     materialize_archive,
@@ -39,86 +43,122 @@ UPLOAD_RETRY_DELAY_SECONDS = 300
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
-    """The assets of job ``complete_dump``: three steps, each of which can be tried again alone."""
-    tables = _table_snapshots(site)
-    keys = list(tables.keys)
+    """The assets of job ``complete_dump``: three steps, each of which can be tried again alone.
 
+    A run that was asked for some of them only makes the others on the way: rows without their
+    archive would never arrive.
+    """
+    tables = _table_specs(site.catalog)
+    keys = [spec.key for spec in tables]
+    steps = {
+        "complete_tables": (tables, [], partial(_dump_tables, site)),
+        "complete_media_bundle": (
+            [media_spec(KIND, keys)], [references_check(KIND)], partial(_bundle_media, site),
+        ),
+        "complete_archive": ([archive_spec(site, KIND, keys)], [], partial(_publish, site)),
+    }  # fmt: skip
+    chain = [({spec.key for spec in specs}, work) for specs, _, work in steps.values()]
+    return [
+        _step(name, specs, checks, partial(_work_of, chain, number))
+        for number, (name, (specs, checks, _)) in enumerate(steps.items())
+    ]
+
+
+def _step(
+    name: str,
+    specs: Sequence[dg.AssetSpec],
+    checks: Sequence[dg.AssetCheckSpec],
+    work_of: Callable[[dg.AssetExecutionContext], Iterable[Step]],
+) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name="complete_media_bundle",
-        specs=[media_spec(KIND, keys)],
-        check_specs=[references_check(KIND)],
-        pool=pool(KIND),
+        name=name, specs=specs, check_specs=checks, pool=pool(KIND), can_subset=len(specs) > 1
     )
-    def media_bundle(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with operator_errors():
-            return materialize_media(site, KIND, site.build(context))
+    @whatever_is_selected
+    def step(context: dg.AssetExecutionContext) -> Results:
+        for work in work_of(context):
+            yield from work(context)
 
-    @dg.multi_asset(
-        name="complete_archive", specs=[archive_spec(site, KIND, keys)], pool=pool(KIND)
-    )
-    def archive(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
-            return materialize_archive(context, site, KIND, site.build(context))
-
-    return [tables, media_bundle, archive]
+    return step
 
 
-def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
-    catalog = site.catalog
-    keys = {table: snapshot_key(catalog, KIND, table) for table in catalog.named_tables()}
+def _work_of(
+    chain: Sequence[tuple[AbstractSet[dg.AssetKey], Step]],
+    number: int,
+    context: dg.AssetExecutionContext,
+) -> Iterator[Step]:
+    """The work of one step, and of those beside it that are no steps of the run."""
+    asked = context.job_def.asset_layer.executable_asset_keys
+    in_run = [place for place, (keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
+    first = max((place + 1 for place in in_run if place < number), default=0)
+    last = number if number < max(in_run) else len(chain) - 1
+    return (work for _, work in chain[first : last + 1])
 
-    @dg.multi_asset(
-        name="complete_tables",
-        specs=[_table_spec(catalog, table, key) for table, key in keys.items()]
-        or [_unlisted_spec(catalog)],
-        pool=pool(KIND),
-    )
-    def complete_tables(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-        with operator_errors():
-            for omission in omissions_of_dump(site.url, catalog):
-                context.log.warning("Not replicated: %s", omission)
-            clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
-            start = starting_point(site.settings, site.clock())
-            dump = dump_complete(
-                site.url,
-                catalog,
-                site.build(context),
-                site.clock,
-                since=start.acknowledged,
-                after=start.after,
-                claimed=start.claimed,
-                max_blocking_seconds=site.settings.max_blocking_seconds,
-            )
-        for sentence in dump.references_out:
-            context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
-        found = {table.name: table for table in dump.tables}
-        for table, key in keys.items():
-            if table in found:
-                yield dg.MaterializeResult(
-                    asset_key=key, metadata=table_metadata(found[table], catalog)
-                )
-            else:
-                context.log.warning("The sender has no table %s.", table)
-                metadata = no_rows_metadata(None, table, catalog)
-                yield dg.MaterializeResult(asset_key=key, metadata=metadata)
-        unlisted = [table for name, table in sorted(found.items()) if name not in keys]
-        if not keys:
-            yield dg.MaterializeResult(
-                asset_key=unlisted_snapshot_key(), metadata=unlisted_metadata(unlisted, catalog)
-            )
-        elif unlisted:
-            names = ", ".join(table.name for table in unlisted)
-            shown = visible(names, _LONGEST_SHOWN)
-            context.log.info("Tables in the archive that the catalog does not name: %s.", shown)
 
-    return complete_tables
+def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
+    with operator_errors():
+        yield materialize_media(site, KIND, site.build(context))
+
+
+def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
+    with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
+        yield materialize_archive(context, site, KIND, site.build(context))
+
+
+def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
+    with operator_errors():
+        for omission in omissions_of_dump(site.url, site.catalog):
+            context.log.warning("Not replicated: %s", omission)
+        clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
+        start = starting_point(site.settings, site.clock())
+        dump = dump_complete(
+            site.url,
+            site.catalog,
+            site.build(context),
+            site.clock,
+            since=start.acknowledged,
+            after=start.after,
+            claimed=start.claimed,
+            max_blocking_seconds=site.settings.max_blocking_seconds,
+        )
+    for sentence in dump.references_out:
+        context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
+    yield from _tables(context, site.catalog, {table.name: table for table in dump.tables})
+
+
+def _tables(
+    context: dg.AssetExecutionContext, catalog: Catalog, found: Mapping[str, TableManifest]
+) -> Results:
+    """What was dumped, by the assets of the catalog's tables."""
+    named = catalog.named_tables()
+    for table in named:
+        if table in found:
+            metadata = table_metadata(found[table], catalog)
+        else:
+            context.log.warning("The sender has no table %s.", table)
+            metadata = no_rows_metadata(None, table, catalog)
+        yield dg.MaterializeResult(asset_key=snapshot_key(catalog, KIND, table), metadata=metadata)
+    unlisted = [table for name, table in sorted(found.items()) if name not in named]
+    if not named:
+        yield dg.MaterializeResult(
+            asset_key=unlisted_snapshot_key(), metadata=unlisted_metadata(unlisted, catalog)
+        )
+    elif unlisted:
+        names = visible(", ".join(table.name for table in unlisted), _LONGEST_SHOWN)
+        context.log.info("Tables in the archive that the catalog does not name: %s.", names)
+
+
+def _table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
+    named = catalog.named_tables()
+    keys = {table: snapshot_key(catalog, KIND, table) for table in named}
+    specs = [_table_spec(catalog, table, key) for table, key in keys.items()]
+    return specs or [_unlisted_spec(catalog)]
 
 
 def _table_spec(catalog: Catalog, table: str, key: dg.AssetKey) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
-        description=f"All rows of `{table}` at the sender, as of the snapshot that the"
-        " newest complete archive was made from.",
+        description=f"`{table}` at the sender: all rows, as of the snapshot that the newest"
+        " complete archive was made from. Materializing it does a whole complete.",
         kinds={"postgres"},
         owners=OWNERS,
         group_name=GROUP,
@@ -131,7 +171,7 @@ def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
     patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
     return dg.AssetSpec(
         unlisted_snapshot_key(),
-        description=f"All rows of every table at the sender that matches {patterns}, as of the"
+        description=f"Every table at the sender that matches {patterns}: all rows, as of the"
         " snapshot that the newest complete archive was made from. The catalog names no table; one"
         " with a section in it gets an asset of its own.",
         kinds={"postgres"},

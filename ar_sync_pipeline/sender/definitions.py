@@ -17,6 +17,7 @@ from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
 from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
 from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
@@ -36,6 +37,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         _now(),
         days_back=settings.partitions_start,
         interval_minutes=settings.partial_interval,
+        first=grid_start(settings, _now()),
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
     names = [complete.name, partial.name, checker.name]

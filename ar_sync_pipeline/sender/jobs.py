@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import AssetJob
+from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
@@ -20,6 +20,7 @@ def complete_dump() -> AssetJob:
         selection=dg.AssetSelection.groups(COMPLETE_GROUP),
         description="Dump every table and all media under one snapshot and send the archive.",
         tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), "ar_sync/side": "sender"},
+        owners=JOB_OWNERS,
     )
 
 
@@ -30,6 +31,7 @@ def partial_dump() -> AssetJob:
         selection=dg.AssetSelection.groups(PARTIAL_GROUP),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
+        owners=JOB_OWNERS,
     )
 
 
@@ -40,4 +42,5 @@ def ssh_sftp_checker() -> AssetJob:
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(), CHECK)),
         description="Walk an archive's whole way to the receiver with a test file, step by step.",
         tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), "ar_sync/side": "sender"},
+        owners=JOB_OWNERS,
     )

@@ -15,7 +15,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.selected_outputs import only_what_is_selected
+from ar_sync_pipeline.operations.selected_outputs import whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.sender.acknowledgement_check import (
     acknowledgement_check_result,
@@ -68,7 +68,7 @@ def partial_assets(
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
     )
-    @only_what_is_selected
+    @whatever_is_selected
     def partial_archive(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
@@ -114,7 +114,7 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
     tracked = [
         dg.AssetSpec(
             key,
-            description=f"Rows of `{table}` that changed in the window"
+            description=f"`{table}`: rows that changed in the window"
             f" (`{site.catalog.rules(table).changed_at}`), or since the newest archive that the"
             " receiver is known to have.",
             kinds={"postgres"},
@@ -126,7 +126,7 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
     ]
     referenced = dg.AssetSpec(
         referenced_rows_key(),
-        description="Rows of the other tables that come along: all that the changed rows refer"
+        description="Rows of the other tables: all that the changed rows refer"
         " to, by the database's own foreign keys, and changes found without a time stamp.",
         kinds={"postgres"},
         owners=OWNERS,

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.runs.run_state import (
     last_success,
     work_under_way,
 )
+from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
 from ar_sync_pipeline.settings import SenderSettings
 
@@ -81,7 +82,7 @@ def partial_schedule(
             context.log.warning(missing.older_in_words)
         if not missing.recent:
             return dg.SkipReason(missing.older_in_words or "No window is missing.")
-        return _request(missing, context.scheduled_execution_time)
+        return _request(missing, windows, context.scheduled_execution_time)
 
     return partial_dump_schedule
 
@@ -100,9 +101,16 @@ def _pause(
     )
 
 
-def _request(missing: MissingWindows, tick: datetime) -> dg.RunRequest:
+def _request(
+    missing: MissingWindows, windows: dg.TimeWindowPartitionsDefinition, tick: datetime
+) -> dg.RunRequest:
     first, last = missing.recent[0], missing.recent[-1]
+    start = windows.start_time_for_partition_key(first)
+    end = windows.time_window_for_partition_key(last).end
     tags = {
+        WINDOW_TAG: window_in_words(
+            start, end, len(windows.get_partition_keys_in_time_window(dg.TimeWindow(start, end)))
+        ),
         "dagster/asset_partition_range_start": first,
         "dagster/asset_partition_range_end": last,
     }

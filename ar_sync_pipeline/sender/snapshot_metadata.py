@@ -104,7 +104,7 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
     return {
         "archive": manifest.name.applied,
         "snapshot_at": dg.MetadataValue.timestamp(manifest.snapshot_at),
-        "lag_seconds": round(archive.age.total_seconds(), 1),
+        "snapshot_age_seconds": round(archive.age.total_seconds(), 1),
         f"dagster/{'partition_row_count' if partial else 'row_count'}": manifest.row_count,
         "size_bytes": archive.size_bytes,
         "compression_ratio": _ratio(manifest.tables),
@@ -116,8 +116,10 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
         "resumed_bytes": transfer.resumed_bytes,
         "attempts": transfer.attempts,
         "connections": transfer.connections,
-        "sha256_confirmed": transfer.sha256_confirmed,
-        "already_there": transfer.already_there,
+        "verified_by": "sha256, computed by the receiver"
+        if transfer.sha256_confirmed
+        else "size, since the server computes no sha256",
+        **({"sent": "nothing, the archive was published before"} if transfer.already_there else {}),
         "archive_id": str(manifest.archive_id),
         "rows_by_table": _rows_as_table(manifest.tables, catalog),
     }

@@ -51,6 +51,7 @@ class RejectedRows:
     Attributes:
         last_seen: when the newest of them was last handled, aware.
         example: one row's primary key.
+        examples: the first rows' primary keys.
     """
 
     table: str
@@ -60,6 +61,7 @@ class RejectedRows:
     rows: int
     last_seen: datetime
     example: str
+    examples: tuple[str, ...] = ()
 
 
 # CREATE SCHEMA IF NOT EXISTS asks for CREATE on the database even where the schema exists
@@ -98,8 +100,13 @@ ON CONFLICT (table_name, primary_key, step, reason) DO UPDATE
 SET last_seen = excluded.last_seen, times = seen.times + 1, severity = excluded.severity
 """
 _COUNT = """
-SELECT table_name, step, severity, reason, count(*), max(last_seen), min(primary_key)
-FROM ar_sync.rejected_row GROUP BY 1, 2, 3, 4 ORDER BY 3, 1, 2, 4
+SELECT table_name, step, severity, reason, count(*), max(last_seen), min(primary_key),
+  ARRAY(
+    SELECT first.primary_key FROM ar_sync.rejected_row first
+    WHERE (first.table_name, first.step, first.severity, first.reason)
+        = (seen.table_name, seen.step, seen.severity, seen.reason)
+    ORDER BY first.primary_key LIMIT 20)
+FROM ar_sync.rejected_row seen GROUP BY 1, 2, 3, 4 ORDER BY 3, 1, 2, 4
 """
 # Every table of the rules has an integer as its key; an entry of anybody else's is left alone.
 _FORGET_DELETED = """
@@ -166,8 +173,8 @@ def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
     if not _is_true(connection, _TABLE_EXISTS):
         return ()
     return tuple(
-        RejectedRows(table, step, Severity(severity), reason, rows, last_seen, example)
-        for table, step, severity, reason, rows, last_seen, example in connection.execute(_COUNT)
+        RejectedRows(table, step, Severity(severity), reason, rows, last_seen, one, tuple(first))
+        for table, step, severity, reason, rows, last_seen, one, first in connection.execute(_COUNT)
     )
 
 

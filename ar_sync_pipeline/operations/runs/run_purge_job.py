@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -41,6 +42,7 @@ def purge_job(
         description=f"Delete finished runs from Dagster: {days} days after they succeeded,"
         f" {2 * days} days after they failed or were ended. Archives and data are not touched.",
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": side},
+        owners=JOB_OWNERS,
     )
     def purge() -> None:
         delete_old_runs()

@@ -70,7 +70,7 @@ class LoadReport:
 
 
 def load_archives(
-    settings: ReceiverSettings, catalog: Catalog, names: Collection[str], clock: Clock
+    settings: ReceiverSettings, catalog: Catalog, names: Collection[str] | None, clock: Clock
 ) -> LoadReport:
     """Load the admitted archives of these names, and retained later partials behind them.
 
@@ -79,7 +79,7 @@ def load_archives(
     archive that cannot be applied is put aside with its reason, and the others are loaded.
 
     Args:
-        names: names of admitted archives, without the prefix of waiting ones.
+        names: names of admitted archives, without the prefix of waiting ones; None: all of them.
 
     Raises:
         LoadInProgressError: another load is working.
@@ -96,7 +96,7 @@ def load_archives(
 def _load(
     settings: ReceiverSettings,
     catalog: Catalog,
-    names: Collection[str],
+    names: Collection[str] | None,
     clock: Clock,
     *,
     rebuilds: bool,
@@ -110,7 +110,8 @@ def _load(
         if settings.media_delete:
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):
-            return _Loader(connection, settings, catalog, clock, rebuilds).load(names)
+            chosen = read_admitted(connection) if names is None else names
+            return _Loader(connection, settings, catalog, clock, rebuilds).load(chosen)
 
 
 @dataclass

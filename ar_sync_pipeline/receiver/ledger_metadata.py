@@ -1,0 +1,137 @@
+"""The ledger as tables: what a load has applied, what is not applied, and who allowed what."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.manifest import Window
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.run_metadata import Code, Link, markdown_table
+from ar_sync_pipeline.operations.windows import keys_of, window_in_words
+from ar_sync_pipeline.postgres.ledger import Approval
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.sync.load.load_session import LoadedArchive
+from ar_sync_pipeline.sync.watch.unapplied import LedgerView, view_ledger
+
+_SHOWN = 50
+
+
+def ledger_tables(
+    context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
+) -> dict[str, Any]:
+    """What a load has applied, and what is still not applied."""
+    view = _view(context, site)
+    if view is None:
+        return {}
+    return {
+        **_applied(report, view.approvals, site.settings.partial_interval),
+        **_unapplied(view),
+    }
+
+
+def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> None:
+    """Show the table at the ledger also where a run fails, and the ledger is not written."""
+    view = _view(context, site)
+    if view is not None:
+        context.log_event(dg.AssetObservation(applied_archives_key(), metadata=_unapplied(view)))
+
+
+def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
+    """Behind a load or its failure, neither of which a table may hide."""
+    try:
+        return view_ledger(site.settings)
+    except ArSyncError as error:
+        context.log.warning("The tables of the ledger are not shown. %s", error)
+        return None
+
+
+def _unapplied(view: LedgerView) -> dict[str, Any]:
+    """Everything that waits, is parked or quarantined, in one table with what to do."""
+    heads = ("archive", "state", "since (UTC)", "reason", "remedy", "command")
+    rows = [
+        (
+            archive.name,
+            archive.state,
+            f"{archive.since:%Y-%m-%d %H:%M}",
+            archive.reason,
+            archive.remedy,
+            Code(archive.command),
+        )
+        for archive in view.unapplied[:_SHOWN]
+    ]
+    return {
+        "archives_not_applied": len(view.unapplied),
+        "not_applied": markdown_table(heads, rows),
+    }
+
+
+def _applied(
+    report: LoadReport, approvals: Mapping[str, Approval], interval_minutes: int
+) -> dict[str, Any]:
+    """The archives that a load has applied, each with a link to its window."""
+    heads = ("archive", "window (UTC)", "rows", "KB", "remarks")
+    rows = [
+        (
+            archive.manifest.name.applied,
+            _link(archive.manifest.window, interval_minutes),
+            archive.manifest.row_count,
+            round(archive.size_bytes / 1000, 1),
+            _remarks(archive, approvals),
+        )
+        for archive in report.loaded[-_SHOWN:]
+    ]
+    return {"applied": markdown_table(heads, rows)} if rows else {}
+
+
+def observe_applied(
+    context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
+) -> None:
+    """Say at the sender's archives, at each window, which run applied them."""
+    for archive in report.loaded:
+        if not archive.again:
+            for observation in _observations(archive, context.run.run_id, site):
+                context.log_event(observation)
+
+
+def _observations(
+    archive: LoadedArchive, run_id: str, site: ReceiverSite
+) -> Iterator[dg.AssetObservation]:
+    manifest, window = archive.manifest, archive.manifest.window
+    keys = _keys(window, site.settings.partial_interval)
+    metadata: dict[str, Any] = {
+        "applied_by": dg.MetadataValue.dagster_run(run_id),
+        "applied_at": dg.MetadataValue.timestamp(site.clock()),
+        "archive": manifest.name.applied,
+        **({"window": window_in_words(window.start, window.end, len(keys))} if window else {}),
+    }
+    partitions: list[str | None] = [*keys] or [None]
+    for key in partitions:
+        yield dg.AssetObservation(archive_key(manifest.kind), partition=key, metadata=metadata)
+
+
+def _keys(window: Window | None, interval_minutes: int) -> list[str]:
+    return keys_of(window.start, window.end, interval_minutes) if window else []
+
+
+def _link(window: Window | None, interval_minutes: int) -> Link:
+    if window is None:
+        return Link("all rows", "/assets/complete/archive")
+    keys = _keys(window, interval_minutes)
+    return Link(
+        window_in_words(window.start, window.end, len(keys)),
+        f"/assets/partial/archive?view=partitions&partition={keys[-1]}",
+    )
+
+
+def _remarks(archive: LoadedArchive, approvals: Mapping[str, Approval]) -> str:
+    approval = approvals.get(archive.manifest.name.applied)
+    remarks = ["applied again after an older one"] if archive.again else []
+    if approval is not None:
+        remarks.append(
+            f"let through the delete guard by {approval.allowed_by} at"
+            f" {approval.allowed_at:%Y-%m-%d %H:%M} UTC"
+        )
+    return "; ".join(remarks)

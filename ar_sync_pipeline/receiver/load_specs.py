@@ -1,0 +1,90 @@
+"""The assets of a load as operators see them before anything has run."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.asset_keys import (
+    admitted_key,
+    applied_archives_key,
+    qualified_name,
+    receiver_media_key,
+    receiver_table_key,
+    unlisted_receiver_key,
+)
+from ar_sync_pipeline.receiver.admission_asset import GROUP
+from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+
+TABLES_GROUP = "receiver_tables"
+_WHOLE = " Materializing it does a whole load."
+
+
+def media_spec(site: ReceiverSite) -> dg.AssetSpec:
+    """The media folder."""
+    return dg.AssetSpec(
+        receiver_media_key(),
+        deps=[admitted_key()],
+        description="The receiver's media folder. A file is there before the row that names it"
+        " becomes visible." + _WHOLE,
+        kinds={"files"},
+        owners=OWNERS,
+        group_name=GROUP,
+        skippable=True,
+        metadata={"dagster/uri": site.settings.receiver_media_fldr.as_uri()},
+    )
+
+
+def ledger_spec(tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+    """The ledger; written after every load, also one that brings nothing for some tables."""
+    return dg.AssetSpec(
+        applied_archives_key(),
+        deps=[receiver_media_key(), *tables],
+        description="The ledger: which archives the receiver has applied, and which wait, are"
+        " parked or quarantined; up to when its data is complete, and how far behind that is."
+        + _WHOLE,
+        kinds={"postgres"},
+        owners=OWNERS,
+        group_name=GROUP,
+        skippable=True,
+        metadata={"dagster/table_name": "ar_sync.applied_archive"},
+    )
+
+
+def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
+    """The tables that the catalog names, or one asset for all where it has patterns only."""
+    named = [
+        _table_spec(
+            receiver_table_key(catalog, table),
+            f"`{table}` in the receiver's database: equal to the sender's in every shared column,"
+            " as of the newest applied archive. Receiver-only columns keep their values." + _WHOLE,
+            {"dagster/table_name": qualified_name(catalog, table)},
+        )
+        for table in catalog.named_tables()
+    ]
+    return named or [_unlisted_spec(catalog)]
+
+
+def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
+    """One asset for all tables, without which a catalog of patterns would show none."""
+    patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
+    return _table_spec(
+        unlisted_receiver_key(),
+        f"Every table that matches {patterns} in the receiver's database: equal to the sender's in"
+        " every shared column, as of the newest applied archive. The catalog names no table; one"
+        " with a section in it gets an asset of its own." + _WHOLE,
+        {},
+    )
+
+
+def _table_spec(key: dg.AssetKey, description: str, metadata: dict[str, str]) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        deps=[admitted_key()],
+        description=description,
+        kinds={"postgres"},
+        owners=OWNERS,
+        group_name=TABLES_GROUP,
+        skippable=True,
+        metadata=metadata,
+    )

@@ -1,0 +1,38 @@
+"""Where the grid of windows begins: with the installation, not with days before it."""
+
+from datetime import UTC, datetime, timedelta
+
+from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.sync.dump.sent_archives import read_sent
+from ar_sync_pipeline.sync.watch.alerting import incidents_file
+
+_FILE = "first_window"
+_HOUR = 60
+
+
+def grid_start(settings: SenderSettings, now: datetime) -> datetime | None:
+    """The start of the first window; None: the installation is older than its memory of it.
+
+    It is the newest closed window at the first start of the code location, which writes it down:
+    every process of an installation must know the same windows. Where nothing can be written the
+    grid is as long as ``AR_SYNC_PARTITIONS_START`` says, and shows too much.
+    """
+    path = incidents_file(settings).parent / _FILE
+    try:
+        return datetime.fromisoformat(path.read_text("ascii").strip()).astimezone(UTC)
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError):
+        return None
+    if read_sent(settings.tmp_bkp_fldr):
+        return None
+    interval = min(settings.partial_interval, _HOUR)
+    newest = now.replace(minute=now.minute - now.minute % interval, second=0, microsecond=0)
+    first = newest - timedelta(minutes=interval)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, first.isoformat().encode())
+    except OSError:
+        return None
+    return first

@@ -1,0 +1,125 @@
+"""The archives in the spool that are not applied: waiting, parked and quarantined ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    Approval,
+    ensure_ledger,
+    read_approvals,
+    read_ledger,
+)
+from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    SpoolState,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
+from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.visible_text import visible
+
+
+@dataclass(frozen=True)
+class UnappliedArchive:
+    """An archive that the receiver has not applied.
+
+    Attributes:
+        state: ``waiting``, ``parked``, ``quarantined``; or ``quarantined, replaced`` where a later
+            archive has brought what it held.
+        since: when it was put aside; when a waiting one was made.
+        command: shows more about the archive, or lets it through.
+    """
+
+    name: str
+    state: str
+    reason: str
+    remedy: str
+    since: datetime
+    command: str
+
+
+@dataclass(frozen=True)
+class LedgerView:
+    """What operators see beside the ledger.
+
+    Attributes:
+        unapplied: oldest snapshot first.
+        approvals: by archive name, who let it through the delete guard, and when.
+    """
+
+    unapplied: tuple[UnappliedArchive, ...]
+    approvals: dict[str, Approval]
+
+
+def view_ledger(settings: ReceiverSettings) -> LedgerView:
+    """Read what is in the spool and not applied, and what was allowed.
+
+    Raises:
+        DatabaseUnreachableError: the receiver's database is not there.
+        SpoolMissingError: the spool is not there.
+    """
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="status") as connection:
+        ensure_ledger(connection)
+        ledger, approvals = read_ledger(connection), read_approvals(connection)
+    return LedgerView(unapplied_archives(settings, ledger, approvals), approvals)
+
+
+def unapplied_archives(
+    settings: ReceiverSettings, ledger: Sequence[AppliedArchive], allowed: Collection[str]
+) -> tuple[UnappliedArchive, ...]:
+    """Every archive that waits, is parked or quarantined."""
+    spool, chain = settings.remote_bkp_fldr, chain_in(ledger)
+    found = [
+        *list_waiting(spool),
+        *list_parked(spool),
+        *list_quarantined(spool),
+        *(a for a in list_old_archives(spool, ZoneInfo(settings.timezone)) if _is_unapplied(a)),
+    ]
+    return tuple(
+        _described(
+            archive,
+            replaced=chain is not None and archive.name.snapshot_at <= chain.until,
+            allowed=archive.name.applied in allowed,
+        )
+        for archive in sorted(found, key=lambda archive: archive.name.snapshot_at)
+    )
+
+
+def _is_unapplied(archive: SpooledArchive) -> bool:
+    return archive.state is not SpoolState.APPLIED
+
+
+def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> UnappliedArchive:
+    name, state = archive.name.applied, archive.state
+    if state is SpoolState.WAITING:
+        reason = "allowed, waits for the next load" if allowed else "waits for the next load"
+        return UnappliedArchive(
+            name, state, reason, "nothing", archive.name.snapshot_at, f"ar-sync plan {name}"
+        )
+    written = read_reason(archive.path)
+    if state is SpoolState.PARKED:
+        command = f"ar-sync {'allow' if kept_by_guard(archive) else 'plan'} {name}"
+    else:
+        command = f"ar-sync verify {archive.path}"
+    return UnappliedArchive(
+        name,
+        f"{state}, replaced" if replaced and state is SpoolState.QUARANTINED else state,
+        # Whoever may write to the spool may have written it.
+        visible(written.reason, LONGEST_PROBLEM) if written else "no reason is written beside it",
+        visible(written.remedy, LONGEST_REMEDY) if written else f"read {archive.path.parent}",
+        written.since if written else archive.name.snapshot_at,
+        command,
+    )

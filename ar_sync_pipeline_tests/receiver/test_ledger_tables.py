@@ -1,0 +1,149 @@
+"""At the ledger: what was applied by which run, what is not and why, and who allowed what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.load.allow import allow_archive
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_sites import execute
+
+LEDGER, PARTIAL = applied_archives_key(), archive_key(ArchiveKind.PARTIAL)
+
+
+class Seen:
+    """What the instance of a deployment has recorded of an asset."""
+
+    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
+        self.deployment = deployment
+        self.instance = instance
+
+    @property
+    def settings(self) -> ReceiverSettings:
+        return load_receiver_settings(self.deployment.receiver_environment())
+
+    def figures(self) -> dict[str, Any]:
+        event = self.instance.get_latest_materialization_event(LEDGER)
+        assert event is not None
+        assert event.asset_materialization is not None
+        return values(event.asset_materialization)
+
+    def observations(self, key: dg.AssetKey) -> list[dg.AssetObservation]:
+        """Newest first."""
+        records = self.instance.fetch_observations(key, limit=100).records
+        return [r.asset_observation for r in records if r.asset_observation]
+
+
+def values(event: dg.AssetMaterialization | dg.AssetObservation) -> dict[str, Any]:
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+@pytest.fixture
+def seen(deployment: Deployment) -> Iterator[Seen]:
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        yield Seen(deployment, instance)
+
+
+@pytest.fixture
+def guarded(deployment: Deployment) -> str:
+    """A complete that the delete guard keeps; returns its name."""
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    execute(deployment.sender_url, "DELETE FROM app_child")
+    deployment.succeed("complete_dump")
+    assert not deployment.run("complete_loaddata").succeeded
+    (archive,) = list_parked(deployment.spool)
+    return archive.name.applied
+
+
+def test_each_window_names_the_run_that_applied_its_archive_and_the_run_names_the_window(
+    deployment: Deployment, seen: Seen
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    deployment.succeed("partial_dump")
+    (record,) = seen.instance.fetch_materializations(PARTIAL, limit=5).records
+    load = deployment.succeed("partial_loaddata")
+
+    (observation,) = seen.observations(PARTIAL)
+    assert observation.partition == record.partition_key
+    assert values(observation)["applied_by"] == load.run_id
+    assert record.asset_materialization is not None
+    name = record.asset_materialization.metadata["archive"].value
+    assert values(observation)["archive"] == name
+    applied = seen.figures()["applied"]
+    assert f"partition={record.partition_key}" in applied
+    assert str(name).replace("_", "\\_") in applied or str(name) in applied
+    assert len(seen.observations(archive_key(ArchiveKind.COMPLETE))) == 1
+
+
+def test_a_guarded_archive_is_in_the_table_with_the_command_that_lets_it_through(
+    guarded: str, seen: Seen
+) -> None:
+    shown = values(seen.observations(LEDGER)[0])
+    assert shown["archives_not_applied"] == 1
+    line = shown["not_applied"].splitlines()[2]
+    assert f"`ar-sync allow {guarded}`" in line
+    assert "| parked |" in line
+    assert "would be emptied" in line
+
+
+def test_the_load_of_an_allowed_archive_says_who_allowed_it_and_when(
+    deployment: Deployment, guarded: str, seen: Seen
+) -> None:
+    at = datetime(2026, 11, 28, 14, 35, tzinfo=UTC)
+    allow_archive(seen.settings, guarded, allowed_by="ana | <b>", clock=lambda: at)
+    (waiting,) = view_ledger(seen.settings).unapplied
+    assert (waiting.name, waiting.state) == (guarded, "waiting")
+    assert waiting.reason == "allowed, waits for the next load"
+    deployment.succeed("complete_loaddata")
+    figures = seen.figures()
+    assert figures["archives_not_applied"] == 0
+    (line,) = figures["applied"].splitlines()[2:]
+    assert "by ana \\| \\<b\\> at 2026-11-28 14:35 UTC" in line
+
+
+def test_a_damaged_archive_stays_in_the_table_as_replaced_once_another_has_come(
+    deployment: Deployment, seen: Seen
+) -> None:
+    deployment.succeed("complete_dump")
+    (path,) = (deployment.spool / "complete").glob("NEW_*")
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert not deployment.run("complete_loaddata").succeeded
+    (lost,) = view_ledger(seen.settings).unapplied
+    assert lost.state == "quarantined"
+    assert lost.command == f"ar-sync verify {deployment.spool / 'quarantine' / path.name}"
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    (replaced,) = view_ledger(seen.settings).unapplied
+    assert replaced.state == "quarantined, replaced"
+
+
+def test_no_metadata_is_the_path_of_a_pickle_or_a_no_that_reads_like_a_failure(
+    deployment: Deployment, seen: Seen
+) -> None:
+    for job in ("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata"):
+        deployment.succeed(job)
+    shown = {
+        (key.to_user_string(), name): value.value
+        for key in seen.instance.all_asset_keys()
+        for record in seen.instance.fetch_materializations(key, limit=5).records
+        if record.asset_materialization
+        for name, value in record.asset_materialization.metadata.items()
+    }
+    assert len(shown) > 50
+    assert {where for where, value in shown.items() if value is False} == set()
+    assert {where for where in shown if where[1] == "path"} == set()
+    assert ("partial/archive", "lag_seconds") not in shown
+    assert ("receiver/applied_archives", "lag_seconds") in shown
+    assert not list(deployment.home.rglob("receiver/admitted_archives"))
