@@ -31,6 +31,7 @@ from ar_sync_pipeline.settings_loading import (
 )
 from ar_sync_pipeline.settings_signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings_values import (
+    Side,
     address,
     addresses,
     cron_line,
@@ -103,6 +104,14 @@ class OldArchives(StrEnum):
 class _Settings(SigningSettings):
     """What both sides have."""
 
+    side: Annotated[
+        Annotated[Side, one_of(*Side)] | None,
+        Variable(
+            "Whose settings these are, for the command line: sender or receiver; needed only where "
+            "one file serves both sides.",
+            "sender",
+        ),
+    ] = None
     sender_name: Annotated[
         str,
         BeforeValidator(plain_word),

@@ -13,6 +13,7 @@ import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.side import load_receiver
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.preview import Preview
@@ -32,13 +33,11 @@ def plan(archive: Path, as_json: bool) -> None:
     in the call or the settings, or the database cannot be used.
     """
     from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.preview import preview_load  # noqa: PLC0415
 
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("plan")
         catalog = load_catalog(settings.catalog)
         preview = preview_load(settings, catalog, archive, lambda: datetime.now(UTC))
     except ArSyncError as error:
@@ -62,14 +61,12 @@ def allow(archive: str, as_json: bool) -> None:
 
     Exit codes: 0 allowed; 2 no such archive, or a mistake in the call or the settings.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.allow import allow_archive  # noqa: PLC0415
 
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("allow")
         name = allow_archive(
             settings, Path(archive).name, allowed_by=who, clock=lambda: datetime.now(UTC)
         )

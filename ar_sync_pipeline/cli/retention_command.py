@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.side import load_receiver
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.retention import Retention
@@ -25,13 +26,11 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
     Exit codes: 0 done; 2 a mistake in the settings, or the spool or database cannot be used.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.retention import run_retention  # noqa: PLC0415
 
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("retention")
         done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
