@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
 from ar_sync_pipeline.cli.side import load_receiver
+from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.retention import Retention
@@ -58,18 +59,18 @@ def _as_dict(done: Retention) -> dict[str, Any]:
 
 
 def _show(done: Retention, *, dry_run: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("archive", "MB", "", "because")
-    table.columns[0].overflow = "fold"  # a name is there to be copied
-    table.columns[1].justify = "right"
-    for decision in done.decisions:
-        archive = decision.archive
-        verb = "keep" if decision.keep else ("would delete" if dry_run else "deleted")
-        megabytes = f"{archive.size_bytes / 1e6:,.1f}"
-        table.add_row(shown(archive.path.name), megabytes, verb, shown(decision.reason))
-    console = Console()
-    console.print(table if table.row_count else "The spool is empty.")
+    rows = [
+        (
+            decision.archive.path.name,
+            f"{decision.archive.size_bytes / 1e6:,.1f}",
+            "keep" if decision.keep else ("would delete" if dry_run else "deleted"),
+            decision.reason,
+        )
+        for decision in done.decisions
+    ]
+    if rows:
+        print_table(("archive", "MB", "", "because"), rows, numbers={1})
+    else:
+        click.echo("The spool is empty.")
     if not dry_run:
-        console.print(f"{done.freed_bytes / 1e6:,.1f} MB freed.")
+        click.echo(f"{done.freed_bytes / 1e6:,.1f} MB freed.")
