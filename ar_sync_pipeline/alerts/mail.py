@@ -145,7 +145,7 @@ class MailChannel:
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise DeliveryError(
                 f"the mail server {server.host}:{server.port} {_reason(error)}",
-                remedy="see to it, or correct the AR_SYNC_EMAIL_ settings; the mail is sent again",
+                remedy="start the mail server, or correct the AR_SYNC_EMAIL_ settings",
             ) from error
 
 
