@@ -27,6 +27,11 @@ def check_rights(
         )
         database = f"database {connection.info.dbname}"
         yield _lacking(connection, database, "TEMPORARY", statement, script)
+    if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
+        # The identity of an archive's cluster.
+        grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
+        function = "function pg_control_system()"
+        yield _lacking(connection, function, "EXECUTE", grant.format(role), script)
     for schema in sorted({table.schema for table in tables.values()}):
         if not _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
             statement = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(

@@ -19,9 +19,11 @@ from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.watch.folder_findings import media_findings
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 
@@ -148,10 +150,11 @@ def test_missing_rights_come_as_sql_that_can_be_run(deployment: Deployment) -> N
         url,
         f'CREATE ROLE "{role}" LOGIN',
         f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC',
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
     )
     parts = urlsplit(url)
     as_role = f"postgresql://{role.replace(' ', '%20')}@{parts.hostname}:{parts.port}/{name}"
-    for _ in range(5):
+    for _ in range(5):  # each statement lets the role see the next right that it lacks
         found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
         errors = [one for one in found if one.level == "error"]
         if not errors:
@@ -174,6 +177,16 @@ def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_pat
     assert "other accounts may write to" in text
     assert not (spool / "parked").exists()
     assert stat.S_IMODE((spool / "receipts").stat().st_mode) == 0o777
+
+
+def test_media_folders_that_the_account_may_not_use_are_said(deployment: Deployment) -> None:
+    for side in ("sender", "receiver"):
+        (deployment.folder / f"{side}_media" / "closed").mkdir(mode=0o500 if side[0] == "r" else 0)
+    with permissions_count():
+        (unread,) = media_findings(load_sender_settings(deployment.sender_environment()))
+        (unwritten,) = media_findings(load_receiver_settings(deployment.receiver_environment()))
+    assert "sender_media/closed, so its files are not sent" in unread.problem
+    assert "receiver_media/closed, so no file can be installed in it" in unwritten.problem
 
 
 @pytest.mark.parametrize(

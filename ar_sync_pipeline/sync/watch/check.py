@@ -26,7 +26,7 @@ class EndpointCheck:
 
     Attributes:
         steps: all of them in order; those behind the one that failed were not tried.
-        position: the receiver's, as it was read on the way.
+        position: the receiver's, as it was read over the link.
         agreed: the receiver's settings that the sender must have alike, likewise.
     """
 

@@ -19,16 +19,28 @@ from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE,
 
 _MODES = "see the modes in docs/receiver_account.md"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
-_MOST_ENTRIES = 10_000
+_MOST_ENTRIES, _MOST_NAMED = 10_000, 5
 _OWN_FOLDERS = (PARKED, QUARANTINE, RECEIPTS)
 
 
 def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """The media folder: readable at the sender, writable at the receiver."""
     if isinstance(settings, SenderSettings):
-        yield from _unreadable_folders(settings.sender_media_fldr, "AR_SYNC_SENDER_MEDIA_FLDR")
+        for folder in _closed_folders(settings.sender_media_fldr, os.R_OK | os.X_OK):
+            yield Finding(
+                Level.WARNING,
+                f"{_account(os.geteuid())} cannot read {folder}, so its files are not sent",
+                f"chmod -R o+rX {_word(folder)}, or give the account's group that right",
+            )
         return
     yield from _writable(settings.receiver_media_fldr, "AR_SYNC_RECEIVER_MEDIA_FLDR")
+    for folder in _closed_folders(settings.receiver_media_fldr, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(
+            Level.WARNING,
+            f"{_account(os.geteuid())} cannot write to {folder}, so no file can be installed in it",
+            f"chown -R {_account(os.geteuid())} {_word(folder)}, or give the account's group that"
+            " right",
+        )
     yield from _room(settings.receiver_media_fldr, settings.free_space_floor)
 
 
@@ -116,20 +128,15 @@ def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
         )
 
 
-def _unreadable_folders(folder: Path, variable: str) -> Iterator[Finding]:
+def _closed_folders(folder: Path, mode: int) -> list[Path]:
+    """The first subfolders, one level down, that this account may not use in this way."""
     with os.scandir(folder) as entries:
-        shut = [
-            entry.name
+        closed = [
+            Path(entry)
             for entry in islice(entries, _MOST_ENTRIES)
-            if entry.is_dir(follow_symlinks=False) and not _may(Path(entry), os.R_OK | os.X_OK)
+            if entry.is_dir(follow_symlinks=False) and not _may(Path(entry), mode)
         ]
-    for name in shut[:5]:
-        yield Finding(
-            Level.WARNING,
-            f"{_account(os.geteuid())} cannot read {folder / name} in {variable}, so its files are"
-            " not sent",
-            f"chmod -R o+rX {_word(folder / name)}, or give the account's group that right",
-        )
+    return sorted(closed)[:_MOST_NAMED]
 
 
 def _writable(folder: Path, variable: str) -> Iterator[Finding]:

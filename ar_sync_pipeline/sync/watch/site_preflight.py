@@ -51,7 +51,7 @@ class Preflight:
         side: ``sender`` or ``receiver``.
         findings: errors first.
         unwise: what is allowed but unwise in the settings.
-        link: the walk to the receiver and back; None at the receiver, and where it did not end.
+        link: the steps to a published archive; None at the receiver, and where they did not end.
         seconds: that everything took.
     """
 
@@ -121,9 +121,9 @@ def preflight(
         within_seconds: what is not examined by then is an error.
     """
     started = time.monotonic()
-    walked: list[EndpointCheck] = []
+    checked: list[EndpointCheck] = []
     if isinstance(settings, SenderSettings):
-        areas = _sender_areas(settings, catalog, clock, walked)
+        areas = _sender_areas(settings, catalog, clock, checked)
     else:
         areas = _receiver_areas(settings, catalog, clock)
     findings = sorted_by_level(_examine(areas, within_seconds))
@@ -131,20 +131,20 @@ def preflight(
         "sender" if isinstance(settings, SenderSettings) else "receiver",
         findings,
         settings.warnings,
-        walked[0] if walked else None,
+        checked[0] if checked else None,
         time.monotonic() - started,
     )
 
 
 def _sender_areas(
-    settings: SenderSettings, catalog: Catalog, clock: Clock, walked: list[EndpointCheck]
+    settings: SenderSettings, catalog: Catalog, clock: Clock, checked: list[EndpointCheck]
 ) -> dict[str, Area]:
     url = settings.sender_database_url.get_secret_value()
 
     def link() -> Iterator[Finding]:
-        walked.append(check_endpoint(settings, clock))
+        checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))
-        yield from receiver_as_written(settings, walked[0].position, walked[0].agreed, own)
+        yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)
 
     return {
         "database": partial(check_sender, url, catalog),
