@@ -10,7 +10,6 @@ written for people, and a test holds them against this module.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -31,6 +30,8 @@ from ar_sync_pipeline.settings_loading import (
 )
 from ar_sync_pipeline.settings_signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings_values import (
+    OldArchives,
+    SchemaDrift,
     Side,
     address,
     addresses,
@@ -85,20 +86,6 @@ _SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
 _Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
 _Host = Annotated[str, BeforeValidator(host_name)]
 _Port = Annotated[int, whole_number(1, 65535)]
-
-
-class SchemaDrift(StrEnum):
-    """What to do with an archive whose columns the receiver does not have alike."""
-
-    PARK = "park"
-    IGNORE = "ignore"
-
-
-class OldArchives(StrEnum):
-    """What to do with archives of the old system (AndroidRequestsBackups)."""
-
-    REFUSE = "refuse"
-    ACCEPT = "accept"
 
 
 class _Settings(SigningSettings):

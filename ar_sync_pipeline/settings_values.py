@@ -40,6 +40,20 @@ class Side(StrEnum):
     RECEIVER = "receiver"
 
 
+class SchemaDrift(StrEnum):
+    """What to do with an archive whose columns the receiver does not have alike."""
+
+    PARK = "park"
+    IGNORE = "ignore"
+
+
+class OldArchives(StrEnum):
+    """What to do with archives of the old system (AndroidRequestsBackups)."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
 def mistake(problem: str, remedy: str) -> PydanticCustomError:
     """The error of a validator: what is wrong, what to do."""
     return PydanticCustomError(

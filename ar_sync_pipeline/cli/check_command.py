@@ -14,7 +14,7 @@ from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.watch.check import EndpointCheck
-    from ar_sync_pipeline.sync.watch.site_preflight import Preflight
+    from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 
 
 @click.command()

@@ -17,7 +17,8 @@ from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.operations.standing_check import recorded_verdict
 from ar_sync_pipeline.postgres.findings import Level
-from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS, Preflight
+from ar_sync_pipeline.sync.watch.preflight_result import Preflight
+from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
 
 CHECK = "preflight"

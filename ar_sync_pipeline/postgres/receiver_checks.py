@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -28,13 +28,6 @@ SELECT t.tgname, t.tgenabled::text
  WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY t.tgname
 """
-_COLUMN_LISTS = (
-    "media_columns",
-    "receiver_columns",
-    "reset_on_change",
-    "clear_on_change",
-    "rewritten_by_transform",
-)
 # A load writes to each of them, and adds what a newer version needs.
 _FOREIGN_LEDGER_TABLES = """
 SELECT c.relname
@@ -64,7 +57,7 @@ def check_receiver_tables(
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
-        findings += _own_columns(connection, catalog, table)
+        findings += column_findings(connection, catalog, table)
     findings += _unused_receiver_tables(connection, catalog)
     row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
     if row is not None and not row[0]:
@@ -180,57 +173,3 @@ def _unused_receiver_tables(connection: Connection, catalog: Catalog) -> Iterato
             "correct it, create the table by the receiver's migration, or remove it from the"
             " catalog",
         )
-
-
-def _own_columns(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    """Columns that the catalog names and the receiver does not have, or not for that use."""
-    rules = catalog.rules(table.name)
-    named = {key: tuple(getattr(rules, key)) for key in _COLUMN_LISTS}
-    named["changed_at"] = (rules.changed_at,) if rules.changed_at else ()
-    for key, names in named.items():
-        for name in names:
-            if table.column(name) is None:
-                yield Finding(
-                    Level.WARNING,
-                    f"`{key}` of table {table.name} "
-                    f"names {name}, which is no column of it at the receiver",
-                    "correct the name in the catalog, or add the column by the application's"
-                    " migration"
-                    if key in {"changed_at", "media_columns", "rewritten_by_transform"}
-                    else "add the column by the receiver's migration, or remove the name",
-                )
-    for name in rules.clear_on_change:
-        column = table.column(name)
-        if column is not None and not column.nullable:
-            yield Finding(
-                Level.ERROR,
-                f"`clear_on_change` of table {table.name} names {name}, which is NOT NULL",
-                "name the column in `reset_on_change` with a value, or drop NOT NULL at the"
-                " receiver",
-            )
-    yield from _reset_values(connection, catalog, table)
-
-
-def _reset_values(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    for name, value in catalog.rules(table.name).reset_on_change.items():
-        column = table.column(name)
-        if column is None:
-            continue
-        try:
-            connection.execute(
-                sql.SQL("SELECT {}::{}").format(sql.Literal(value), sql.SQL(column.type))
-            )
-        except psycopg.errors.DataError:
-            yield Finding(
-                Level.ERROR,
-                f"`reset_on_change` of table {table.name} gives {name} the value {value!r}, which"
-                f" is no {column.type}",
-                "correct the value in the catalog",
-            )
-        except psycopg.errors.CannotCoerce:
-            yield Finding(
-                Level.ERROR,
-                f"`reset_on_change` of table {table.name} gives {name}, a {column.type}, the value"
-                f" {value!r}",
-                "correct the value in the catalog",
-            )
