@@ -107,15 +107,6 @@ def _useless_zone(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     """Rules for shared columns; the receiver-only ones need not be at the sender."""
     rules = catalog.rules(table.name)
-    for name in rules.receiver_columns:
-        if table.column(name) is not None:
-            yield Finding(
-                Level.NOTE,
-                f"column {name} of table {table.name} is in `receiver_columns` and is not"
-                " replicated",
-                "nothing is to be done if the receiver keeps values of its own in it; otherwise"
-                " remove the name from the catalog",
-            )
     for key in ("media_columns", "rewritten_by_transform"):
         for name in getattr(rules, key):
             if table.column(name) is None:
