@@ -10,7 +10,6 @@ written for people, and a test holds them against this module.
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -31,6 +30,9 @@ from ar_sync_pipeline.settings_loading import (
 )
 from ar_sync_pipeline.settings_signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings_values import (
+    OldArchives,
+    SchemaDrift,
+    Side,
     address,
     addresses,
     cron_line,
@@ -86,23 +88,17 @@ _Host = Annotated[str, BeforeValidator(host_name)]
 _Port = Annotated[int, whole_number(1, 65535)]
 
 
-class SchemaDrift(StrEnum):
-    """What to do with an archive whose columns the receiver does not have alike."""
-
-    PARK = "park"
-    IGNORE = "ignore"
-
-
-class OldArchives(StrEnum):
-    """What to do with archives of the old system (AndroidRequestsBackups)."""
-
-    REFUSE = "refuse"
-    ACCEPT = "accept"
-
-
 class _Settings(SigningSettings):
     """What both sides have."""
 
+    side: Annotated[
+        Annotated[Side, one_of(*Side)] | None,
+        Variable(
+            "Whose settings these are, for the command line: sender or receiver; needed only where "
+            "one file serves both sides.",
+            "sender",
+        ),
+    ] = None
     sender_name: Annotated[
         str,
         BeforeValidator(plain_word),

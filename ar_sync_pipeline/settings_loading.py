@@ -117,11 +117,7 @@ def load(
         SettingsError: a variable is missing, wrong or unknown; or ``found_before`` holds any.
     """
     known = variables(model)
-    given = {
-        name: value
-        for name, value in environ.items()
-        if name.startswith(PREFIX) and value.strip() and not _TOOLING.fullmatch(name)
-    }
+    given = given_variables(environ)
     mistakes = list(found_before)
     own = {_field(name): value for name, value in given.items() if name in known}
     settings = None
@@ -136,6 +132,32 @@ def load(
     if mistakes or settings is None:
         raise SettingsError(side, tuple(mistakes))
     return settings
+
+
+def given_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The product's variables that are set, known or not; an empty one counts as unset."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value.strip() and not _TOOLING.fullmatch(name)
+    }
+
+
+def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str]:
+    """The known names that an unknown one may mean, the likeliest first; several if unclear.
+
+    Names that have all words of the unknown one come before names that only look like it.
+
+    Args:
+        likeness: how much of the two names must be equal, at most 1.
+    """
+    known = list(known)
+    words = set(name.split("_"))
+    longer = [one for one in known if words < set(one.split("_"))]
+    guess = nearest(name, longer or known, likeness)
+    if guess is None:
+        return longer
+    return [guess, *(one for one in longer if one != guess)]
 
 
 def _field(name: str) -> str:
@@ -168,16 +190,10 @@ def _unknown(
     """Variables of neither side; their values may be anything, so they are never shown."""
     mistakes = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
-        guess = _meant(name, known) or _meant(name, others)
+        guess = next(iter(meant(name, known) or meant(name, others)), None)
         remedy = f"did you mean {guess}?" if guess else "remove it, or see docs/settings.md"
         mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
     return mistakes
-
-
-def _meant(name: str, known: Mapping[str, DescribedVariable]) -> str | None:
-    """A name that has all words of the unknown one comes before one that only looks like it."""
-    words = set(name.split("_"))
-    return nearest(name, [one for one in known if words < set(one.split("_"))] or known)
 
 
 def _shown(variable: DescribedVariable, value: str | None) -> str:

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 import shlex
+from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -32,6 +33,27 @@ _ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 
 
+class Side(StrEnum):
+    """The two servers."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+
+
+class SchemaDrift(StrEnum):
+    """What to do with an archive whose columns the receiver does not have alike."""
+
+    PARK = "park"
+    IGNORE = "ignore"
+
+
+class OldArchives(StrEnum):
+    """What to do with archives of the old system (AndroidRequestsBackups)."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
 def mistake(problem: str, remedy: str) -> PydanticCustomError:
     """The error of a validator: what is wrong, what to do."""
     return PydanticCustomError(
@@ -39,9 +61,9 @@ def mistake(problem: str, remedy: str) -> PydanticCustomError:
     )
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
     """The known word that an operator most likely meant, or None."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def database_label(conninfo: str | SecretStr) -> str:

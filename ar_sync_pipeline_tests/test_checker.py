@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import pytest
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.sftp.probe import STEPS
+from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
 KEY = "2b7e151628aed2a6abf7158809cf4f3c"
+
+
+@pytest.fixture(autouse=True)
+def mailbox(deployment: Deployment) -> Iterator[Mailbox]:
+    with smtp_server(Mailbox()) as box:
+        for changes in (deployment.sender_changes, deployment.receiver_changes):
+            changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(box.port)}
+        yield box
 
 
 def check(deployment: Deployment, *words: str) -> Result:
@@ -61,6 +72,9 @@ def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> N
     example = json.loads(manual.partition("```json\n")[2].partition("```")[0])
     assert example.keys() == found.keys()
     assert example["steps"][0].keys() == found["steps"][0].keys()
+    execute(deployment.sender_url, "CREATE VIEW app_view AS SELECT 1")
+    found = json.loads(check(deployment, "--json").stdout)
+    assert example["findings"][0].keys() == found["findings"][0].keys()
 
 
 def test_findings_in_the_database_are_told_with_their_remedies(deployment: Deployment) -> None:

@@ -32,12 +32,13 @@ CHECKS = {
         "partial/archive": {"acknowledged", "free_space", "no_gap_in_windows"},
         "partial/media_bundle": {"references_resolved"},
         "complete/media_bundle": {"references_resolved"},
-        "receiver_endpoint": {"archives_can_be_published"},
+        "receiver_endpoint": {"archives_can_be_published", "preflight"},
     },
     "receiver": {
         "receiver/admitted_archives": {"archives_sound", "archives_fit_schema"},
         "receiver/applied_archives": {
-            "archives_loaded", "digests_equal", "free_space", "no_drift", "no_holes", "up_to_date",
+            "archives_loaded", "digests_equal", "free_space", "no_drift", "no_holes", "preflight",
+            "up_to_date",
         },
         "receiver/postprocessed_rows": {"no_rows_rejected", "rows_transformed_in_time"},
     },

@@ -31,7 +31,8 @@ def call(
             return
     except (OSError, HTTPException, ValueError) as error:
         raise DeliveryError(
-            f"{what} {_reason(error)}", remedy=f"see to it, or correct {variable}"
+            f"{what} {_reason(error)}",
+            remedy=f"check that its server answers, or correct {variable}",
         ) from None
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import smtplib
 import ssl
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import policy
@@ -98,6 +98,15 @@ class MailChannel:
         """
         self._hand_over(self._envelope(write_test(text, self._place)))
 
+    def check_server(self) -> None:
+        """Connect, encrypt and log in as for a mail, and send none.
+
+        Raises:
+            DeliveryError: the server is not there, or refuses.
+        """
+        with self._connection() as connection:
+            connection.ehlo_or_helo_if_needed()
+
     @property
     def _domain(self) -> str:
         return self._sender.rpartition("@")[2]
@@ -115,13 +124,19 @@ class MailChannel:
         return message
 
     def _hand_over(self, message: EmailMessage) -> None:
+        with self._connection() as connection:
+            connection.send_message(message)
+
+    @contextmanager
+    def _connection(self) -> Iterator[smtplib.SMTP]:
+        """The server, ready to take a mail."""
         server = self._server
         try:
             connection = _connect(server)
             try:
                 if server.user:
                     _log_in(connection, server.user, server.password)
-                connection.send_message(message)
+                yield connection
                 # The server has it: a farewell that fails is no reason to send it again.
                 with suppress(OSError, smtplib.SMTPException):
                     connection.quit()
@@ -130,7 +145,7 @@ class MailChannel:
         except (OSError, smtplib.SMTPException, ValueError) as error:
             raise DeliveryError(
                 f"the mail server {server.host}:{server.port} {_reason(error)}",
-                remedy="see to it, or correct the AR_SYNC_EMAIL_ settings; the mail is sent again",
+                remedy="start the mail server, or correct the AR_SYNC_EMAIL_ settings",
             ) from error
 
 

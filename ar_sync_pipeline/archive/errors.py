@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _LONGEST_QUOTE = 200
-USUAL_REMEDY = "keep it for inspection, the next complete archive repairs what it held"
+USUAL_REMEDY = (
+    "the next partial or complete carries what it held; if it happens again, check the disk and the"
+    " memory of both servers"
+)
 
 
 def printable(text: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 
 
@@ -36,6 +36,6 @@ def alert_test(side: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"ok": ok, "channels": [asdict(one) for one in tried]}))
     else:
         for one in tried:
-            click.echo(f"{one.channel:<8} {one.in_words}")
+            click.echo(plain(f"{one.channel:<8} {one.in_words}"))
     if not ok:
         raise SystemExit(FOUND_WRONG)

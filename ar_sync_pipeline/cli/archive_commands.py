@@ -11,7 +11,8 @@ import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
@@ -79,18 +80,14 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"ok": True, "size_bytes": size_bytes} | report.summary(manifest)))
         return
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
     for label, value in report.facts(manifest):
-        console.print(shown(f"{label:>14}  {value}"), soft_wrap=True)
-    table = Table("table", *("rows", "chunks", "stored bytes", "raw bytes"))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, *numbers in report.table_rows(manifest):
-        table.add_row(shown(name), *(f"{number:,}" for number in numbers))
-    console.print(table)
+        click.echo(plain(f"{label:>14}  {value}"))
+    rows = [
+        (name, *(f"{number:,}" for number in numbers))
+        for name, *numbers in report.table_rows(manifest)
+    ]
+    heads = ("table", "rows", "chunks", "stored bytes", "raw bytes")
+    print_table(heads, rows, numbers={1, 2, 3, 4})
 
 
 def _fail(error: ArSyncError, as_json: bool) -> NoReturn:

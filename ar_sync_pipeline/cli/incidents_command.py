@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 
 if TYPE_CHECKING:
@@ -85,23 +85,16 @@ def _as_dict(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage])
 
 
 def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage]) -> None:
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
-    table = Table("no.", "what", "since (UTC)", "seen", "cause", "to do")
     for one in found:
         latest = one.incident.latest
-        table.add_row(
-            str(one.number),
-            shown(latest.title),
-            f"{one.incident.opened_at:%Y-%m-%d %H:%M}",
-            f"{one.incident.count:,}",
-            shown(latest.sentence),
-            shown(latest.remedy),
-        )
-    console.print(table if found else "No incident is open.")
+        seen = f"{one.incident.count:,} time{'s' * (one.incident.count != 1)}"
+        click.echo(plain(f"no. {one.number}: {latest.title}"))
+        click.echo(f"  since {one.incident.opened_at:%Y-%m-%d %H:%M} UTC, seen {seen}")
+        click.echo(plain(f"  cause: {latest.sentence}"))
+        click.echo(plain(f"  to do: {latest.remedy}"))
+    if not found:
+        click.echo("No incident is open.")
     for message in unsent:
         reason = f": {message.error}" if message.error else ""
         text = f"Not sent yet ({message.channel}, {message.kind}, incident {message.number})"
-        console.print(shown(f"{text}, tried {message.attempts} times{reason}"), soft_wrap=True)
+        click.echo(plain(f"{text}, tried {message.attempts} times{reason}"))

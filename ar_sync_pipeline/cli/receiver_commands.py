@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ar_sync_pipeline.cli.archive_path import archive_argument
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.side import load_receiver
+from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.preview import Preview
@@ -32,13 +34,11 @@ def plan(archive: Path, as_json: bool) -> None:
     in the call or the settings, or the database cannot be used.
     """
     from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.preview import preview_load  # noqa: PLC0415
 
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("plan")
         catalog = load_catalog(settings.catalog)
         preview = preview_load(settings, catalog, archive, lambda: datetime.now(UTC))
     except ArSyncError as error:
@@ -62,14 +62,12 @@ def allow(archive: str, as_json: bool) -> None:
 
     Exit codes: 0 allowed; 2 no such archive, or a mistake in the call or the settings.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.allow import allow_archive  # noqa: PLC0415
 
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("allow")
         name = allow_archive(
             settings, Path(archive).name, allowed_by=who, clock=lambda: datetime.now(UTC)
         )
@@ -102,25 +100,24 @@ def _as_dict(preview: Preview) -> dict[str, Any]:
 
 
 def _show(preview: Preview) -> None:
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
-    console.print(shown(f"{preview.name} would be {preview.verdict}."), soft_wrap=True)
+    click.echo(plain(f"{preview.name} would be {preview.verdict}."))
     for line in (preview.reason, *preview.warnings):
         if line:
-            console.print(shown(line), soft_wrap=True)
+            click.echo(plain(line))
     for archive in preview.loaded:
         title = archive.manifest.name.applied + (" (once more)" if archive.again else "")
-        table = Table("table", "rows", "add", "change", "delete", "drift", title=title)
-        for column in table.columns[1:]:
-            column.justify = "right"
-        for row in archive.tables:
-            if row.added or row.changed or row.deleted:
-                drift = "" if row.drift is None else f"{row.drift:,}"
-                numbers = (row.row_count, row.added, row.changed, row.deleted)
-                table.add_row(shown(row.table), *(f"{number:,}" for number in numbers), drift)
-        if table.row_count:
-            console.print(table)
+        rows = [
+            (
+                row.table,
+                *(f"{n:,}" for n in (row.row_count, row.added, row.changed, row.deleted)),
+                "" if row.drift is None else f"{row.drift:,}",
+            )
+            for row in archive.tables
+            if row.added or row.changed or row.deleted
+        ]
+        if rows:
+            click.echo(plain(title))
+            heads = ("table", "rows", "add", "change", "delete", "drift")
+            print_table(heads, rows, numbers={1, 2, 3, 4, 5})
         else:
-            console.print(shown(f"{title}: every row is there already."), soft_wrap=True)
+            click.echo(plain(f"{title}: every row is there already."))

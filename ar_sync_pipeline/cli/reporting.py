@@ -10,8 +10,6 @@ import click
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
-    from rich.text import Text
-
     from ar_sync_pipeline.errors import ArSyncError
 
 FOUND_WRONG, USAGE_MISTAKE = 1, 2
@@ -21,11 +19,9 @@ _LONGEST_SHOWN = 4000
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 
 
-def shown(text: str) -> Text:
+def plain(text: str) -> str:
     """Text that may quote what somebody else wrote, as a terminal can show it."""
-    from rich.text import Text  # noqa: PLC0415  only people need it
-
-    return Text(visible(text, _LONGEST_SHOWN))
+    return visible(text, _LONGEST_SHOWN)
 
 
 def fail(error: ArSyncError, *, as_json: bool, exit_code: int) -> NoReturn:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.side import load_receiver
+from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.sync.load.retention import Retention
@@ -25,13 +27,11 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
     Exit codes: 0 done; 2 a mistake in the settings, or the spool or database cannot be used.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.retention import run_retention  # noqa: PLC0415
 
     try:
-        settings = load_receiver_settings(operator_environment())
+        settings = load_receiver("retention")
         done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
@@ -59,18 +59,18 @@ def _as_dict(done: Retention) -> dict[str, Any]:
 
 
 def _show(done: Retention, *, dry_run: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("archive", "MB", "", "because")
-    table.columns[0].overflow = "fold"  # a name is there to be copied
-    table.columns[1].justify = "right"
-    for decision in done.decisions:
-        archive = decision.archive
-        verb = "keep" if decision.keep else ("would delete" if dry_run else "deleted")
-        megabytes = f"{archive.size_bytes / 1e6:,.1f}"
-        table.add_row(shown(archive.path.name), megabytes, verb, shown(decision.reason))
-    console = Console()
-    console.print(table if table.row_count else "The spool is empty.")
+    rows = [
+        (
+            decision.archive.path.name,
+            f"{decision.archive.size_bytes / 1e6:,.1f}",
+            "keep" if decision.keep else ("would delete" if dry_run else "deleted"),
+            decision.reason,
+        )
+        for decision in done.decisions
+    ]
+    if rows:
+        print_table(("archive", "MB", "", "because"), rows, numbers={1})
+    else:
+        click.echo("The spool is empty.")
     if not dry_run:
-        console.print(f"{done.freed_bytes / 1e6:,.1f} MB freed.")
+        click.echo(f"{done.freed_bytes / 1e6:,.1f} MB freed.")

@@ -1,4 +1,4 @@
-"""For commands of either side: whose settings to use."""
+"""For commands of one side or either: whose settings to use."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ side_option = click.option(
 
 
 def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
-    """The settings of a side; without a choice the receiver's where its database is set.
+    """The settings of the side that is chosen, by AR_SYNC_SIDE, or by all variables together.
 
     Raises:
+        SideError: it is not clear which side is meant.
         SettingsError: a variable is missing, wrong or unknown.
     """
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
@@ -27,9 +28,25 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
         load_receiver_settings,
         load_sender_settings,
     )
+    from ar_sync_pipeline.settings_side import infer_side  # noqa: PLC0415
 
     environment = operator_environment()
-    chosen = side or ("receiver" if environment.get("AR_SYNC_RECEIVER_DATABASE_URL") else "sender")
-    if chosen == "receiver":
+    if (side or infer_side(environment)) == "receiver":
         return load_receiver_settings(environment)
     return load_sender_settings(environment)
+
+
+def load_receiver(command: str) -> ReceiverSettings:
+    """The receiver's settings, for a command that works at the receiver only.
+
+    Raises:
+        SideError: the settings are those of the sender.
+        SettingsError: a variable is missing, wrong or unknown.
+    """
+    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
+    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
+    from ar_sync_pipeline.settings_side import refuse_sender  # noqa: PLC0415
+
+    environment = operator_environment()
+    refuse_sender(environment, command)
+    return load_receiver_settings(environment)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, shown
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
     from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
@@ -78,17 +79,13 @@ def _as_dict(found: Status) -> dict[str, Any]:
 
 
 def _show(found: Status) -> None:
-    from rich.console import Console  # noqa: PLC0415  only people need it
-    from rich.table import Table  # noqa: PLC0415
-
-    table = Table("archives", "number", "newest", "note", title=f"as seen by the {found.side}")
-    table.columns[1].justify = "right"
-    table.columns[2].overflow = "fold"  # a name is there to be copied
+    rows = [(count.state, f"{count.count:,}", count.newest) for count in found.archives]
+    click.echo(f"as seen by the {found.side}")
+    print_table(("archives", "number", "newest"), rows, numbers={1})
     for count in found.archives:
-        table.add_row(count.state, f"{count.count:,}", shown(count.newest), shown(count.note))
-    console = Console()
-    console.print(table)
+        if count.note:
+            click.echo(plain(f"{count.state}: {count.note}"))
     if not found.link_is_up:
         known = f", at {found.known_at:%Y-%m-%d %H:%M} UTC" if found.known_at else ""
-        console.print(f"The receiver cannot be reached; this is what it said last{known}.")
-    console.print(shown(str(found.lag)), soft_wrap=True)
+        click.echo(f"The receiver cannot be reached; this is what it said last{known}.")
+    click.echo(plain(str(found.lag)))

@@ -46,6 +46,11 @@ def source_problems(
         )
     yield from _unreadable(connection, tables)
     yield from _policies(connection, tables)
+    yield from shape_problems(catalog, tables)
+
+
+def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[SchemaError]:
+    """Tables that cannot be exported as the catalog says, whatever the role may do."""
     for facts in tables.values():
         yield from _not_exportable(catalog, facts)
         problem = changed_at_problem(catalog.rules(facts.name), facts)

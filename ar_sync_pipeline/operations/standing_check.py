@@ -67,7 +67,10 @@ def standing_check_sensor(
         except ArSyncError as error:
             found = Look(_cannot_tell(spec, error), str(error))
         news = f"{found.result.passed} {found.news}"
-        if news == context.cursor and _recorded(context.instance, spec) == found.result.passed:
+        if (
+            news == context.cursor
+            and recorded_verdict(context.instance, spec) == found.result.passed
+        ):
             return dg.SkipReason(found.result.description or "All is well, as at the last look.")
         return dg.SensorResult(
             asset_events=[evaluation_of(found.result, blocking=spec.blocking)], cursor=news
@@ -82,7 +85,7 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckRe
     )
 
 
-def _recorded(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
+def recorded_verdict(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
     """The verdict that people see now, whoever wrote it; None if they see none.
 
     They see the last record only. It shows nothing where a run has planned the check and not, or

@@ -142,4 +142,5 @@ def _open(url: str, application: str) -> Connection:
 
 def _first_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith(("DETAIL:", "HINT:"))] or lines
     return lines[-1].removeprefix("connection failed: ") if lines else type(error).__name__

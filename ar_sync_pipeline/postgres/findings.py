@@ -28,11 +28,15 @@ class Finding:
     Attributes:
         problem: what is so and where, without a final full stop.
         remedy: an action or a statement of SQL, likewise.
+        sql: statements that an administrator can run as they are, where these are the remedy.
+        area: what was examined, such as ``database`` or ``spool``.
     """
 
     level: Level
     problem: str
     remedy: str
+    sql: str = ""
+    area: str = ""
 
     def __str__(self) -> str:
         """One sentence: the problem, then the remedy; names in it are visible."""

@@ -10,6 +10,8 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.receiver_columns import column_findings
+from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -25,6 +27,15 @@ SELECT t.tgname, t.tgenabled::text
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY t.tgname
+"""
+# A load writes to each of them, and adds what a newer version needs.
+_FOREIGN_LEDGER_TABLES = """
+SELECT c.relname
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'ar_sync' AND c.relkind = 'r' AND NOT pg_has_role(c.relowner, 'USAGE')
+   AND NOT has_table_privilege(c.oid, 'INSERT')
+ ORDER BY c.relname
 """
 _MAY_WRITE_LEDGER = """
 SELECT CASE WHEN to_regnamespace('ar_sync') IS NULL
@@ -46,18 +57,21 @@ def check_receiver_tables(
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
-        findings += _own_columns(catalog, table)
+        findings += column_findings(connection, catalog, table)
+    findings += _unused_receiver_tables(connection, catalog)
     row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
     if row is not None and not row[0]:
         role = sql.Identifier(connection.info.user).as_string(connection)
+        make = f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
         findings.append(
             Finding(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
-                f"CREATE SCHEMA IF NOT EXISTS ar_sync; ALTER SCHEMA ar_sync OWNER TO {role};"
-                f" or run {_script(catalog)}",
+                f"{make} or run {_script(catalog)}",
+                sql=make,
             )
         )
+    findings += _ledger_rights(connection, _script(catalog))
     return findings
 
 
@@ -119,6 +133,7 @@ def _triggers(
         Level.WARNING,
         f"table {table.name} {problem}",
         remedy,
+        sql=f"{remedy};" if remedy.startswith(("ALTER", "GRANT")) else "",
     )
 
 
@@ -133,14 +148,28 @@ def _suppressing(connection: Connection) -> str:
     return f"GRANT SET ON PARAMETER session_replication_role TO {role}"
 
 
-def _own_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    rules = catalog.rules(table.name)
-    for key in ("reset_on_change", "clear_on_change", "rewritten_by_transform"):
-        for name in getattr(rules, key):
-            if table.column(name) is None:
-                yield Finding(
-                    Level.WARNING,
-                    f"`{key}` of table {table.name} "
-                    f"names {name}, which is no column of it at the receiver",
-                    "add the column by the receiver's migration, or remove the name",
-                )
+def _ledger_rights(connection: Connection, script: str) -> Iterator[Finding]:
+    """Tables of the ledger that another role has made."""
+    rows = connection.execute(_FOREIGN_LEDGER_TABLES).fetchall()
+    role = sql.Identifier(connection.info.user)
+    for (name,) in rows:
+        statement = sql.SQL("ALTER TABLE {} OWNER TO {}").format(
+            sql.Identifier("ar_sync", name), role
+        )
+        text = statement.as_string(connection)
+        yield Finding(
+            Level.ERROR,
+            f"table ar_sync.{name} of the ledger cannot be written by this role",
+            f"{text}, or run {script}",
+            sql=f"{text};",
+        )
+
+
+def _unused_receiver_tables(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    for pattern in patterns_without_relation(connection, catalog, catalog.receiver_tables):
+        yield Finding(
+            Level.WARNING,
+            f"`{pattern}` of `receiver_tables` matches nothing in the receiver's database",
+            "correct it, create the table by the receiver's migration, or remove it from the"
+            " catalog",
+        )

@@ -21,6 +21,17 @@ def check_rights(
         script: the file that gives all of it.
     """
     role = sql.Identifier(connection.info.user)
+    if not _has(connection, "has_database_privilege(current_database(), 'TEMPORARY')"):
+        statement = sql.SQL("GRANT TEMPORARY ON DATABASE {} TO {}").format(
+            sql.Identifier(connection.info.dbname), role
+        )
+        database = f"database {connection.info.dbname}"
+        yield _lacking(connection, database, "TEMPORARY", statement, script)
+    if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
+        # The identity of an archive's cluster.
+        grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
+        function = "function pg_control_system()"
+        yield _lacking(connection, function, "EXECUTE", grant.format(role), script)
     for schema in sorted({table.schema for table in tables.values()}):
         if not _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
             statement = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
@@ -72,6 +83,7 @@ def _row_security(
             f"table {table.name} "
             f"hides rows from this role by row level security ({', '.join(table.policies)})",
             f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
+            sql=f"ALTER ROLE {role.as_string(connection)} BYPASSRLS;",
         )
 
 
@@ -82,6 +94,7 @@ def _lacking(
         Level.ERROR,
         f"{subject} gives this role no {rights}",
         f"{statement.as_string(connection)}, or run {script}",
+        sql=f"{statement.as_string(connection)};",
     )
 
 

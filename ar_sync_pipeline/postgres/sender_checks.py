@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+import psycopg
+from psycopg import sql
+
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -28,6 +32,7 @@ def check_sender_tables(
         findings += _key(catalog, table)
         findings += _useless_zone(catalog, table)
         findings += _named_columns(catalog, table)
+        findings += _media_types(connection, catalog, table)
         findings += _children(catalog, table, tables)
         findings += _references_out(catalog, table)
     return findings
@@ -110,6 +115,37 @@ def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
                     f"`{key}` of table {table.name} names {name}, which is no column of it",
                     "correct the name in the catalog, or remove it",
                 )
+
+
+def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    """Patterns of ``exclude`` that match nothing at the sender."""
+    for pattern in patterns_without_relation(connection, catalog, catalog.exclude):
+        yield Finding(
+            Level.WARNING,
+            f"`{pattern}` of `exclude` matches nothing in the sender's database",
+            "correct it (names compare case-sensitively, and other schemas are written as"
+            " schema.table), or remove it from the catalog",
+        )
+
+
+def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    """Media columns that cannot be compared with text, found without reading a row."""
+    if "SELECT" in table.denied:
+        return
+    for name in catalog.rules(table.name).media_columns:
+        column = table.column(name)
+        if column is None:
+            continue
+        query = sql.SQL("SELECT FROM {} AS t WHERE {} <> ALL ('{{}}'::text[]) LIMIT 0")
+        try:
+            connection.execute(query.format(table.rows, sql.Identifier("t", name)))
+        except psycopg.errors.UndefinedFunction:
+            yield Finding(
+                Level.ERROR,
+                f"`media_columns` of table {table.name} names {name}, which is a {column.type} and"
+                " holds no file names",
+                "name a text column in the catalog, or remove the name",
+            )
 
 
 def _children(

@@ -83,9 +83,9 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         "archives_sound",
         asset=admitted_key(),
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
-        " in the spool's quarantine folder with the reason beside it; the next archive carries"
-        " its rows, and this passes again when one has. If it does not pass by itself, follow the"
-        " remedy. Blocks only a load that has no good archive.",
+        " in the spool's quarantine folder with the reason beside it; the next partial or"
+        " complete carries what it held, and this passes again when one has. If it does not"
+        " pass by itself, follow the remedy. Blocks only a load that has no good archive.",
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(

@@ -16,6 +16,11 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
+from ar_sync_pipeline.operations.preflight_check import (
+    Examine,
+    preflight_check,
+    preflight_sensor,
+)
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
@@ -29,6 +34,7 @@ from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postpr
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
@@ -44,6 +50,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
     names = [complete.name, partial.name]
     purge = purge_job("receiver", settings.run_lifetime, names, site.clock)
     postprocessor = choose_postprocessor(site)
+    examine = _examination(site)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(
             of_side("receiver"),
@@ -54,7 +61,10 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
                 *([_postprocess(site, postprocessor)] if postprocessor else []),
             ],
         ),
-        asset_checks=[up_to_date_check(site)],
+        asset_checks=[
+            up_to_date_check(site),
+            preflight_check(applied_archives_key(), examine),
+        ],
         jobs=[complete, partial, purge],
         schedules=[purge_schedule()],
         executor=WatchedExecutor(),
@@ -62,6 +72,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),
             up_to_date_sensor(site),
+            preflight_sensor(applied_archives_key(), examine, name="receiver_preflight"),
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
@@ -81,6 +92,12 @@ def _postprocess(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsD
     """It follows every load."""
     policy = within(site.settings.max_lag + site.settings.transform_max_age)
     return with_freshness(postprocess_asset(site, postprocessor), {postprocessed_key(): policy})
+
+
+def _examination(site: ReceiverSite) -> Examine:
+    return lambda seconds: preflight(
+        site.settings, site.catalog, site.clock, within_seconds=seconds
+    )
 
 
 def _now() -> datetime:

@@ -3,7 +3,8 @@
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
-from ar_sync_pipeline.operations.asset_keys import admitted_key
+from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
+from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
 
@@ -14,7 +15,9 @@ def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
     admitted = admitted_key().to_python_identifier()
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(GROUP, TABLES_GROUP),
+        # The preflight belongs to the start of the code location, not to each load.
+        selection=dg.AssetSelection.groups(GROUP, TABLES_GROUP)
+        - dg.AssetSelection.checks(preflight_spec(applied_archives_key()).key),
         description=description,
         owners=JOB_OWNERS,
         config={"ops": {admitted: {"config": {"kinds": kinds}}}},

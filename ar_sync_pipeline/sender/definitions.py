@@ -11,6 +11,12 @@ from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_al
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
+from ar_sync_pipeline.operations.preflight_check import (
+    Examine,
+    preflight_check,
+    preflight_sensor,
+    preflight_spec,
+)
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 from ar_sync_pipeline.operations.windows import window_partitions
@@ -24,6 +30,7 @@ from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedul
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
+from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 def sender_definitions(settings: SenderSettings) -> dg.Definitions:
@@ -41,10 +48,15 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
     )
     complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
     names = [complete.name, partial.name, checker.name]
+    examine = _examination(site)
     purge = purge_job("sender", settings.run_lifetime, names, site.clock)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(of_side("sender"), [*_fresh(site, windows), endpoint_spec()]),
-        asset_checks=[endpoint_check(site), no_gap_check(site, windows)],
+        asset_checks=[
+            endpoint_check(site),
+            no_gap_check(site, windows),
+            preflight_check(endpoint_key(), examine),
+        ],
         jobs=[complete, partial, checker, purge],
         executor=WatchedExecutor(),
         schedules=[
@@ -53,7 +65,10 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
             checker_schedule(checker),
             purge_schedule(),
         ],
-        sensors=[no_gap_sensor(site, windows)],
+        sensors=[
+            no_gap_sensor(site, windows),
+            preflight_sensor(endpoint_key(), examine, name="sender_preflight"),
+        ],
     )
     return with_alerts(
         definitions,
@@ -61,7 +76,14 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         site.clock,
         checks_of_areas={dg.AssetCheckKey(endpoint_key(), CHECK): ENDPOINT},
         # While the receiver cannot be reached it is not heard either, and windows cannot be sent.
-        muted=dict.fromkeys((acknowledgement_check_spec().key, no_gap_spec().key), ENDPOINT.cause),
+        muted=dict.fromkeys(
+            (
+                acknowledgement_check_spec().key,
+                no_gap_spec().key,
+                preflight_spec(endpoint_key()).key,
+            ),
+            ENDPOINT.cause,
+        ),
     )
 
 
@@ -76,6 +98,12 @@ def _fresh(
     for assets in partial_assets(site, windows):
         policy = every_window(settings.partial_interval)
         yield with_freshness(assets, dict.fromkeys(assets.keys, policy))
+
+
+def _examination(site: SenderSite) -> Examine:
+    return lambda seconds: preflight(
+        site.settings, site.catalog, site.clock, within_seconds=seconds
+    )
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from ar_sync_pipeline.sftp.probe_steps import STEPS, ProbeOutcome, ProbeStep, St
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import PurePosixPath
 
@@ -36,6 +36,7 @@ def probe(
     limits: SessionLimits | None = None,
     judge_receipt: Callable[[str, bytes], None] | None = None,
     free_floor_percent: float = 0,
+    read_also: Collection[str] = (),
 ) -> list[ProbeStep]:
     """Walk the whole way of an archive with a test file; stop at the first step that fails.
 
@@ -46,9 +47,10 @@ def probe(
         spool: the spool, as that account sees it.
         clock: this machine's aware time.
         limits: of the session; by default shorter than an upload's.
-        judge_receipt: told the name and the content of the newest receipt; raises an
-            `ArSyncError` if it is not one.
+        judge_receipt: told the name and the content of the newest receipt, and of those of
+            `read_also`; raises an `ArSyncError` if it is not one.
         free_floor_percent: less free space than this is a warning.
+        read_also: names in the folder of receipts that are read where they are there.
 
     Returns:
         All steps in order; those behind one that failed were not tried.
@@ -57,7 +59,9 @@ def probe(
     try:
         with open_session(endpoint, limits or LIMITS, observe=record.opening) as session:
             record.describe_opening(session)
-            check_the_spool(record, session, spool, clock, judge_receipt, free_floor_percent)
+            check_the_spool(
+                record, session, spool, clock, judge_receipt, free_floor_percent, read_also
+            )
     except ArSyncError as error:
         record.close(error)
     return record.steps

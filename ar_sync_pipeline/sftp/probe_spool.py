@@ -23,7 +23,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
     from pathlib import PurePosixPath
 
@@ -45,6 +45,7 @@ def check_the_spool(
     clock: Callable[[], datetime],
     judge_receipt: Callable[[str, bytes], None] | None,
     free_floor_percent: float,
+    read_also: Collection[str],
 ) -> None:
     """Walk the way of an archive in the spool, with a test file that nobody takes for one.
 
@@ -71,7 +72,7 @@ def check_the_spool(
     with record.step("clock difference") as found:
         found.append(_judge_clock(*written_at))
     with record.step("receipts readable") as found:
-        found.append(_read_receipts(session, spool, judge_receipt))
+        found.append(_read_receipts(session, spool, judge_receipt, read_also))
 
 
 class _TestFile:
@@ -144,16 +145,20 @@ class _TestFile:
 
 
 def _read_receipts(
-    session: SftpSession, spool: PurePosixPath, judge: Callable[[str, bytes], None] | None
+    session: SftpSession,
+    spool: PurePosixPath,
+    judge: Callable[[str, bytes], None] | None,
+    read_also: Collection[str],
 ) -> Finding:
     names = list_names(session, spool / RECEIPTS)
     figures = {"receipts": float(len(names))}
     if not names:
         return Finding("there is no receipt yet; the first load writes one", figures=figures)
     newest = names[-1]
-    content = read_small_file(session, spool / RECEIPTS / newest, _RECEIPT_BYTES)
-    if judge is not None:
-        judge(newest, content)
+    for name in (*(one for one in names[:-1] if one in read_also), newest):
+        content = read_small_file(session, spool / RECEIPTS / name, _RECEIPT_BYTES)
+        if judge is not None:
+            judge(name, content)
     return Finding(f"{len(names)} receipts are there, {newest} can be read", figures=figures)
 
 

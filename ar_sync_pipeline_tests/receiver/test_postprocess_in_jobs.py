@@ -95,6 +95,7 @@ def test_without_a_transform_there_is_no_asset_and_no_sensor_for_it(
         "new_complete_archives",
         "new_partial_archives",
         "receiver_alerts",
+        "receiver_preflight",
     }
 
 

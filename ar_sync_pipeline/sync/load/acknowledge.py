@@ -17,6 +17,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
 from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.position import MOST_PARKED, ParkedArchive, Position, write_position
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -66,6 +67,12 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         quarantined=len(list_quarantined(spool)),
     )
     write_position(spool, position, signing_keys=keys)
+    agreed = AgreedSettings(
+        sender_name=settings.sender_name,
+        partial_interval=settings.partial_interval,
+        time=settings.time,
+    )
+    write_agreed_settings(spool, agreed, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
 
 

@@ -10,7 +10,12 @@ from typing import Any
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.settings import SenderSettings
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
-from ar_sync_pipeline.spool.position import POSITION_FILE, parse_position
+from ar_sync_pipeline.spool.agreed_settings import (
+    AGREED_SETTINGS_FILE,
+    AgreedSettings,
+    parse_agreed_settings,
+)
+from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.sync.dump.publish import endpoint
 
@@ -23,9 +28,13 @@ class EndpointCheck:
 
     Attributes:
         steps: all of them in order; those behind the one that failed were not tried.
+        position: the receiver's, as it was read over the link.
+        agreed: the receiver's settings that the sender must have alike, likewise.
     """
 
     steps: tuple[ProbeStep, ...]
+    position: Position | None = None
+    agreed: AgreedSettings | None = None
 
     @property
     def failed(self) -> ProbeStep | None:
@@ -78,10 +87,15 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
     not an error.
     """
     keys = settings.signing_keys.accepted(clock())
+    position: Position | None = None
+    agreed: AgreedSettings | None = None
 
     def judge(name: str, content: bytes) -> None:
+        nonlocal position, agreed
         if name == POSITION_FILE:
-            parse_position(content, signing_keys=keys)
+            position = parse_position(content, signing_keys=keys)
+        elif name == AGREED_SETTINGS_FILE:
+            agreed = parse_agreed_settings(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
             parse_receipt(content, signing_keys=keys)
 
@@ -91,8 +105,9 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         clock=clock,
         judge_receipt=judge,
         free_floor_percent=settings.free_space_floor,
+        read_also=(AGREED_SETTINGS_FILE, POSITION_FILE),
     )
-    return EndpointCheck(tuple(steps))
+    return EndpointCheck(tuple(steps), position, agreed)
 
 
 def milliseconds(step: ProbeStep) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.export.source_tables import source_problems
+from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.omissions import find_omissions
@@ -12,6 +14,7 @@ from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
+from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 
 _SENDER_ROLE = "deploy/sql/sender_role.sql"
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
@@ -25,20 +28,20 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     Args:
         url: of the sender's database, with the role that dumps.
     """
-    try:
-        with connect(url, application="check") as connection:
-            tables = read_tables(connection, catalog.schema_name, catalog.travels)
-            lacking = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
-            findings = list(lacking)
-            if not lacking:  # a role without these rights cannot examine the rest
-                findings += map(as_error, source_problems(connection, catalog, tables))
-            findings += check_sender_tables(connection, catalog, tables)
-            omissions = find_omissions(connection, catalog, tables)
-            # Without rights missing, those that are errors are among the problems above.
-            findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
-    except ArSyncError as error:
-        return (as_error(error),)
-    return _sorted(findings)
+    findings: list[Finding] = []
+    with database_findings(url, findings), connect(url, application="check") as connection:
+        limit_waits(connection)
+        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        lacking = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
+        findings += lacking
+        # Without its rights a role cannot examine what else keeps rows from it.
+        problems = shape_problems if lacking else partial(source_problems, connection)
+        findings += map(as_error, problems(catalog, tables))
+        findings += check_sender_tables(connection, catalog, tables)
+        omissions = find_omissions(connection, catalog, tables)
+        # Without rights missing, those that are errors are among the problems above.
+        findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
+    return sorted_by_level(findings)
 
 
 def check_receiver(url: str, catalog: Catalog) -> tuple[Finding, ...]:
@@ -49,15 +52,14 @@ def check_receiver(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     Args:
         url: of the receiver's database, with the role that loads.
     """
-    try:
-        with connect(url, application="check") as connection:
-            tables = read_tables(connection, catalog.schema_name, catalog.travels)
-            findings = check_receiver_tables(connection, catalog, tables)
-    except ArSyncError as error:
-        return (as_error(error),)
-    return _sorted(findings)
+    findings: list[Finding] = []
+    with database_findings(url, findings), connect(url, application="check") as connection:
+        limit_waits(connection)
+        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        findings += check_receiver_tables(connection, catalog, tables)
+    return sorted_by_level(findings)
 
 
-def _sorted(findings: list[Finding]) -> tuple[Finding, ...]:
+def sorted_by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """What matters most comes first; otherwise in the order of the tables."""
     return tuple(sorted(findings, key=lambda found: _ORDER.index(found.level)))

@@ -153,7 +153,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         "sender",
         lag,
         (
-            _count("sent", [a.name for a in sent], "of the last days"),
+            _count("sent", [a.name for a in sent], "those of the last days"),
             _count("not acknowledged", [a.name for a in late]),
             *([_not_believed(view.problems)] if view.problems else []),
             _count("waiting", sorted(view.waiting or ())),

@@ -1,0 +1,131 @@
+"""The preflight of a side as an asset check, evaluated after each start of its code location.
+
+A sensor runs it: its first tick in a new process examines everything, as ``ar-sync check`` does.
+Later ticks examine again what failed, and once an hour what passed; in between they only write the
+finding again where a later materialization hides it. No run is started.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import uuid4
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.run_metadata import markdown_table
+from ar_sync_pipeline.operations.standing_check import recorded_verdict
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.sync.watch.preflight_result import Preflight
+from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
+from ar_sync_pipeline.visible_text import visible
+
+CHECK = "preflight"
+_INTERVAL_SECONDS = 60
+# The daemon waits 60 s for a sensor.
+_TICK_SECONDS = 45.0
+_AGAIN_AFTER_SECONDS = {True: 3600.0, False: 300.0}
+_MOST_FINDINGS = 50
+_PROCESS = uuid4().hex
+
+Examine = Callable[[float], Preflight]
+"""Runs the preflight within so many seconds."""
+
+
+def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """On the asset where an operator of the side looks first."""
+    return dg.AssetCheckSpec(
+        CHECK,
+        asset=key,
+        description="Everything that this side needs is there: database, rights, catalog, folders,"
+        " mail server, clocks, the other side's settings. Evaluated after each start of the code"
+        " location. If not: each finding has its remedy; `ar-sync check` shows the same.",
+    )
+
+
+def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinition:
+    """The check itself, which an operator may also execute from the UI."""
+
+    @dg.multi_asset_check(
+        name=f"{key.to_python_identifier()}_preflight", specs=[preflight_spec(key)]
+    )
+    def check(_context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        with operator_errors():
+            yield _result(key, examine(PATIENCE_SECONDS))
+
+    return check
+
+
+def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.SensorDefinition:
+    """Evaluates the check in each new process of the code location, whether anything runs or not.
+
+    Args:
+        name: of the sensor.
+    """
+    spec = preflight_spec(key)
+    last: list[tuple[float, dg.AssetCheckResult]] = []
+
+    @dg.sensor(
+        name=name,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
+        description="Examines what this side needs after each start of the code location. Starts"
+        f" nothing: it writes the result of the check `{CHECK}`.",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def preflight_of_process(
+        context: dg.SensorEvaluationContext,
+    ) -> dg.SensorResult | dg.SkipReason:
+        shown = recorded_verdict(context.instance, spec)
+        is_new = context.cursor != _PROCESS or not last
+        # Another verdict than the last one here is that of a run that an operator has started.
+        if is_new or _is_old(*last[-1]) or (shown is not None and shown != last[-1][1].passed):
+            before = last[-1][1].description if last else None
+            last[:] = [(time.monotonic(), _result(key, examine(_TICK_SECONDS)))]
+            is_new = is_new or last[-1][1].description != before
+        result = last[-1][1]
+        if not is_new and shown == result.passed:
+            return dg.SkipReason(result.description)
+        return dg.SensorResult(asset_events=[evaluation_of(result)], cursor=_PROCESS)
+
+    return preflight_of_process
+
+
+def _is_old(examined_at_seconds: float, result: dg.AssetCheckResult) -> bool:
+    age_seconds = time.monotonic() - examined_at_seconds
+    return age_seconds >= _AGAIN_AFTER_SECONDS[bool(result.passed)]
+
+
+def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
+    wrong = [str(one) for one in found.findings if one.level is Level.ERROR]
+    if found.link is not None and found.link.failed is not None:
+        step = found.link.failed
+        wrong.insert(0, visible(f"{step.name}: {step.detail}: {step.remedy}."))
+    first = wrong[0] if wrong else ""
+    more = f" ({len(wrong) - 1} more in the metadata)" if len(wrong) > 1 else ""
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CHECK,
+        passed=found.ok,
+        description=f"{first}{more}" if wrong else found.verdict,
+        metadata=_metadata(found),
+    )
+
+
+def _metadata(found: Preflight) -> dict[str, Any]:
+    rows = [
+        (str(one.level), one.area, one.problem, one.remedy)
+        for one in found.findings[:_MOST_FINDINGS]
+    ]
+    if found.link is not None:
+        rows += [
+            (str(step.outcome), f"link, {step.name}", step.detail, step.remedy or "")
+            for step in found.link.steps
+            if step.remedy is not None
+        ]
+    return {
+        "errors": found.count(Level.ERROR) + bool(found.link and found.link.failed),
+        "warnings": found.warnings,
+        "seconds": round(found.seconds, 3),
+        "findings": markdown_table(("level", "area", "problem", "remedy"), rows),
+    }

@@ -1,0 +1,84 @@
+"""Whether the columns that the catalog names for the receiver are there and can be used so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+_COLUMN_LISTS = (
+    "media_columns",
+    "receiver_columns",
+    "reset_on_change",
+    "clear_on_change",
+    "rewritten_by_transform",
+)
+
+
+def column_findings(
+    connection: Connection, catalog: Catalog, table: TableFacts
+) -> Iterator[Finding]:
+    """Columns that the catalog names and the receiver does not have, or not for that use."""
+    rules = catalog.rules(table.name)
+    yield from _missing_columns(rules, table)
+    for name in rules.clear_on_change:
+        column = table.column(name)
+        if column is not None and not column.nullable:
+            yield Finding(
+                Level.ERROR,
+                f"`clear_on_change` of table {table.name} names {name}, which is NOT NULL",
+                "name the column in `reset_on_change` with a value, or drop NOT NULL at the"
+                " receiver",
+            )
+    yield from _reset_values(connection, catalog, table)
+
+
+def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:
+    """Each missing column once, with all the places in which the catalog names it."""
+    named: dict[str, list[str]] = {}
+    for key in _COLUMN_LISTS:
+        for name in getattr(rules, key):
+            named.setdefault(name, []).append(f"`{key}`")
+    if rules.changed_at:
+        named.setdefault(rules.changed_at, []).append("`changed_at`")
+    for name, keys in named.items():
+        if table.column(name) is None:
+            verb = "names" if len(keys) == 1 else "name"
+            yield Finding(
+                Level.WARNING,
+                f"{' and '.join(keys)} of table {table.name} "
+                f"{verb} {name}, which is no column of it at the receiver",
+                "correct the name in the catalog, add the column by a migration, or remove the"
+                " name",
+            )
+
+
+def _reset_values(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    for name, value in catalog.rules(table.name).reset_on_change.items():
+        column = table.column(name)
+        if column is None:
+            continue
+        try:
+            connection.execute(
+                sql.SQL("SELECT {}::{}").format(sql.Literal(value), sql.SQL(column.type))
+            )
+        except psycopg.errors.DataError:
+            yield Finding(
+                Level.ERROR,
+                f"`reset_on_change` of table {table.name} gives {name} the value {value!r}, which"
+                f" is no {column.type}",
+                "correct the value in the catalog",
+            )
+        except psycopg.errors.CannotCoerce:
+            yield Finding(
+                Level.ERROR,
+                f"`reset_on_change` of table {table.name} gives {name}, a {column.type}, the value"
+                f" {value!r}",
+                "correct the value in the catalog",
+            )

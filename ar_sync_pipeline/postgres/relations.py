@@ -1,0 +1,34 @@
+"""What a database holds by name: tables, views, sequences, whoever may read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ar_sync_pipeline.catalog.labels import label_of
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+
+_RELATIONS = """
+SELECT n.nspname, c.relname
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+   AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+"""
+
+
+def patterns_without_relation(
+    connection: Connection, catalog: Catalog, patterns: Sequence[str]
+) -> list[str]:
+    """Those of a catalog's patterns that match nothing in the database."""
+    if not patterns:
+        return []
+    labels = [
+        label_of(schema, name, catalog.schema_name)
+        for schema, name in connection.execute(_RELATIONS)
+    ]
+    return [
+        pattern
+        for pattern in patterns
+        if not any(catalog.matches_any((pattern,), label) for label in labels)
+    ]

@@ -1,0 +1,65 @@
+"""The receiver's settings that both sides must have alike, in one small file for the sender.
+
+A file of its own: a sender of an earlier version, which knows nothing of it, goes on believing the
+position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.spool.layout import RECEIPTS
+from ar_sync_pipeline.spool.receipts import read_small, write_small
+from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
+
+AGREED_SETTINGS_FILE = "agreed_settings.json"
+_Minutes = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class AgreedSettings(SignedJson):
+    """What the receiver expects of its sender.
+
+    Attributes:
+        sender_name: the only sender whose archives are accepted; empty: known by its database.
+        partial_interval: minutes of a window.
+        time: minutes that a partial looks back.
+    """
+
+    sender_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")] = ""
+    partial_interval: _Minutes
+    time: _Minutes
+
+
+def parse_agreed_settings(
+    content: bytes, *, signing_keys: Collection[bytes] = ()
+) -> AgreedSettings:
+    """Read them from bytes of any origin.
+
+    Raises:
+        ReceiptError: the bytes are no such settings, or not signed with a shared key.
+    """
+    what = f"{RECEIPTS}/{AGREED_SETTINGS_FILE}"
+    return parse_signed(AgreedSettings, content, what=what, keys=signing_keys)
+
+
+def write_agreed_settings(
+    spool: Path, settings: AgreedSettings, *, signing_keys: Sequence[bytes] = ()
+) -> None:
+    """Write the file where it does not say this already.
+
+    Raises:
+        SpoolMissingError: the spool is not there.
+        SpoolAccessError: the operating system refuses.
+    """
+    signed = settings.signed(signing_keys)
+    try:
+        written = read_small(spool, AGREED_SETTINGS_FILE)
+    except ReceiptError:
+        written = None
+    if written != signed.to_bytes():
+        write_small(spool, AGREED_SETTINGS_FILE, signed)

@@ -1,0 +1,67 @@
+"""Access to a database for a check: it waits for nobody, and what fails is a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
+
+from ar_sync_pipeline.errors import ArSyncError, TransientError
+from ar_sync_pipeline.postgres.connect import Connection, database_label
+from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
+from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+
+_LONGEST_STATEMENT, _LONGEST_LOCK_WAIT = "20s", "5s"
+_NO_CONNECT = "permission denied for database"
+
+
+def limit_waits(connection: Connection) -> None:
+    """End a statement that waits for a lock, or for anything else, for too long."""
+    for name, limit in (
+        ("statement_timeout", _LONGEST_STATEMENT),
+        ("lock_timeout", _LONGEST_LOCK_WAIT),
+    ):
+        connection.execute("SELECT set_config(%s, %s, false)", [name, limit])
+
+
+@contextmanager
+def database_findings(url: str, findings: list[Finding]) -> Iterator[None]:
+    """Turn whatever ends the block into a finding about the database."""
+    try:
+        yield
+    except DatabaseUnreachableError as error:
+        findings.append(as_error(error))
+    except TransientError as error:
+        # A run would try again by itself; a check does not.
+        remedy = "run the check again; if it repeats, read the server's log"
+        findings.append(Finding(Level.ERROR, error.problem, remedy))
+    except ArSyncError as error:
+        findings.append(_refusal(url, error))
+    except psycopg.Error as error:
+        message = error.diag.message_primary or type(error).__name__
+        findings.append(
+            Finding(
+                Level.ERROR,
+                f"the database {database_label(url)} answered a query of the check with an error"
+                f" ({message})",
+                "run the check again; if it repeats, read the server's log",
+            )
+        )
+
+
+def _refusal(url: str, error: ArSyncError) -> Finding:
+    """With the statement that lets the role in, where that is what is missing."""
+    if _NO_CONNECT not in error.problem:
+        return as_error(error)
+    parts = conninfo_to_dict(url)
+    role, name = str(parts.get("user") or ""), str(parts.get("dbname") or parts.get("user") or "")
+    if not role:
+        return as_error(error)
+    grant = sql.SQL("GRANT CONNECT ON DATABASE {} TO {};").format(
+        sql.Identifier(name), sql.Identifier(role)
+    )
+    statement = grant.as_string(None)
+    return Finding(Level.ERROR, error.problem, statement.rstrip(";"), sql=statement)

@@ -1,0 +1,201 @@
+"""The folders of a side: whether they are there, writable, this account's own, and have room."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import stat
+import tempfile
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE, RECEIPTS
+
+_MODES = "see the modes in docs/receiver_account.md"
+_OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_MOST_ENTRIES, _MOST_NAMED = 10_000, 5
+_OWN_FOLDERS = (PARKED, QUARANTINE, RECEIPTS)
+
+
+def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+    """The media folder: readable at the sender, writable at the receiver."""
+    if isinstance(settings, SenderSettings):
+        for folder in _closed_folders(settings.sender_media_fldr, os.R_OK | os.X_OK):
+            yield Finding(
+                Level.WARNING,
+                f"{_account(os.geteuid())} cannot read {folder}, so its files are not sent",
+                f"chmod -R o+rX {_word(folder)}, or give the account's group that right",
+            )
+        return
+    yield from _writable(settings.receiver_media_fldr, "AR_SYNC_RECEIVER_MEDIA_FLDR")
+    for folder in _closed_folders(settings.receiver_media_fldr, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(
+            Level.WARNING,
+            f"{_account(os.geteuid())} cannot write to {folder}, so no file can be installed in it",
+            f"chown -R {_account(os.geteuid())} {_word(folder)}, or give the account's group that"
+            " right",
+        )
+    yield from _room(settings.receiver_media_fldr, settings.free_space_floor)
+
+
+def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
+    """The folder in which archives are built, which holds production's rows."""
+    folder = settings.tmp_bkp_fldr
+    yield from _writable(folder, "AR_SYNC_TMP_BKP_FLDR")
+    yield from _owner(folder)
+    if _facts(folder).st_mode & _OTHERS_MAY_WRITE:
+        yield Finding(
+            Level.WARNING,
+            f"other accounts may write to the scratch folder {folder}",
+            f"chmod go-w {_word(folder)}",
+        )
+    yield from _room(folder, settings.free_space_floor)
+
+
+def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+    """The folder of incidents and unsent alerts, which is made when it is needed."""
+    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
+    folder = settings.state_fldr.expanduser() / side
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir() or not _may(folder, os.W_OK | os.X_OK):
+        yield Finding(
+            Level.ERROR,
+            f"incidents cannot be kept in {settings.state_fldr}, since {folder} cannot be written",
+            f"make the folder for {_account(os.geteuid())}, or name another one in"
+            " AR_SYNC_STATE_FLDR",
+        )
+
+
+def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
+    """The spool: its layout, who may write where, and that it is one file system."""
+    spool = settings.remote_bkp_fldr
+    yield from _writable(spool, "AR_SYNC_REMOTE_BKP_FLDR")
+    yield from _owner(spool)
+    device = _facts(spool).st_dev
+    for name in FOLDERS:
+        yield from _spool_folder(spool / name, device)
+    yield from _room(spool, settings.free_space_floor)
+
+
+def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
+    try:
+        facts = folder.lstat()
+    except FileNotFoundError:
+        yield Finding(
+            Level.NOTE,
+            f"the spool has no folder {folder.name} yet",
+            "nothing is to be done, the first load makes it",
+        )
+        return
+    if not stat.S_ISDIR(facts.st_mode):
+        yield Finding(
+            Level.ERROR,
+            f"{folder} is a symbolic link or a file, not a folder",
+            "move it away, the next load makes a folder in its place",
+        )
+        return
+    if facts.st_dev != device:
+        yield Finding(
+            Level.ERROR,
+            f"{folder} is on another file system than {folder.parent}",
+            "keep the whole spool on one, since a change of state is one rename",
+        )
+    if not _may(folder, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(
+            Level.ERROR,
+            f"{_account(os.geteuid())} cannot read and write {folder}, which belongs to"
+            f" {_account(facts.st_uid)}",
+            f"set its owner, group and mode: {_MODES}",
+        )
+    if folder.name in _OWN_FOLDERS and facts.st_mode & _OTHERS_MAY_WRITE:
+        yield Finding(
+            Level.WARNING,
+            f"other accounts may write to {folder}, and so say what became of archives",
+            f"chmod go-w {_word(folder)}",
+        )
+    elif folder.name != INCOMING and facts.st_mode & stat.S_IWOTH:
+        yield Finding(
+            Level.WARNING,
+            f"every account of this machine may write to {folder}",
+            f"chmod o-w {_word(folder)}",
+        )
+
+
+def _closed_folders(folder: Path, mode: int) -> list[Path]:
+    """The first subfolders, one level down, that this account may not use in this way."""
+    with os.scandir(folder) as entries:
+        closed = [
+            Path(entry)
+            for entry in islice(entries, _MOST_ENTRIES)
+            if entry.is_dir(follow_symlinks=False) and not _may(Path(entry), mode)
+        ]
+    return sorted(closed)[:_MOST_NAMED]
+
+
+def _writable(folder: Path, variable: str) -> Iterator[Finding]:
+    """By writing: a file system that is full, read-only or out of inodes is found, too."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        yield Finding(
+            Level.ERROR,
+            f"nothing can be written to {folder} ({error.strerror or error})",
+            f"make room on its file system, give {_account(os.geteuid())} the right, or correct"
+            f" {variable}",
+        )
+
+
+def _owner(folder: Path) -> Iterator[Finding]:
+    owner = _facts(folder).st_uid
+    if owner != os.geteuid():
+        yield Finding(
+            Level.WARNING,
+            f"{folder} belongs to {_account(owner)}, and this is {_account(os.geteuid())}",
+            f"run this as {_account(owner)}, or give the folder to the account that runs Dagster:"
+            f" chown {_account(os.geteuid())} {_word(folder)}",
+        )
+
+
+def _room(folder: Path, floor_percent: int) -> Iterator[Finding]:
+    try:
+        space = measure_free_space(folder)
+    except SpoolAccessError as error:
+        yield Finding(Level.ERROR, error.problem, error.remedy)
+        return
+    if space.is_below(floor_percent):
+        yield Finding(
+            Level.WARNING,
+            f"the file system of {folder} has {space.free_percent:.1f} % free"
+            f" ({space.free_bytes / 1e9:,.1f} GB), less than AR_SYNC_FREE_SPACE_FLOOR"
+            f" ({floor_percent} %)",
+            "make room on it, or lower AR_SYNC_FREE_SPACE_FLOOR",
+        )
+
+
+def _facts(folder: Path) -> os.stat_result:
+    return folder.stat()
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+def _word(path: Path) -> str:
+    return shlex.quote(str(path))

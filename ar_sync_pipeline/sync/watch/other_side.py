@@ -1,0 +1,182 @@
+"""What the other side has written, compared with this side's settings, database and clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
+from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
+from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.visible_text import visible
+
+_WORTH_SAYING = timedelta(seconds=60)
+_RECENT_PARTIALS = 10
+
+
+def clock_findings(connection: Connection, clock: Clock) -> Iterator[Finding]:
+    """The difference between this machine's clock and the database server's."""
+    before = clock()
+    row = connection.execute("SELECT clock_timestamp()").fetchone()
+    middle = before + (clock() - before) / 2
+    if row is None:
+        return
+    difference = row[0] - middle
+    if abs(difference) > _WORTH_SAYING:
+        ahead = "ahead of" if difference > timedelta() else "behind"
+        yield Finding(
+            Level.ERROR if abs(difference) > CLOCK_TOLERANCE else Level.WARNING,
+            f"the database server's clock is {abs(difference).total_seconds():,.0f} s {ahead} this"
+            " machine's",
+            "set both clocks with NTP (chronyc tracking shows a machine's own)",
+        )
+
+
+def receiver_as_written(
+    settings: SenderSettings,
+    position: Position | None,
+    agreed: AgreedSettings | None,
+    own_cluster: str | None,
+) -> Iterator[Finding]:
+    """At the sender: the receiver's files against this side's settings and database.
+
+    Args:
+        own_cluster: the system identifier of the sender's database, where it could be asked.
+    """
+    if agreed is not None:
+        yield from _agreement(settings, agreed)
+    point = position.watermark if position else None
+    if point is None or own_cluster is None or point.system_identifier == own_cluster:
+        return
+    if point.system_identifier == OLD_SYSTEM.system_identifier:
+        return
+    known_by_name = agreed is not None and settings.sender_name == agreed.sender_name != ""
+    yield Finding(
+        Level.NOTE if known_by_name else Level.ERROR,
+        f"the receiver holds data of the database cluster {visible(point.system_identifier, 40)},"
+        f" and this sender's is {own_cluster}",
+        "nothing is to be done, the next complete carries the whole state"
+        if known_by_name
+        else "check AR_SYNC_SENDER_DATABASE_URL; if the sender moved to another cluster, set the"
+        " same AR_SYNC_SENDER_NAME on both sides",
+    )
+
+
+def sender_as_written(
+    settings: ReceiverSettings, connection: Connection, has_ledger: bool
+) -> Iterator[Finding]:
+    """At the receiver: the sender's archives against this side's settings and clock."""
+    ledger = read_ledger(connection) if has_ledger else []
+    yield from _interval(settings, ledger)
+    yield from _identity(settings, read_sender(connection) if has_ledger else None)
+    yield from _senders_clock(settings)
+
+
+def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Finding]:
+    for name, here, there in (
+        ("AR_SYNC_PARTIAL_INTERVAL", settings.partial_interval, agreed.partial_interval),
+        ("AR_SYNC_TIME", settings.time, agreed.time),
+    ):
+        if here != there:
+            yield Finding(
+                Level.WARNING,
+                f"{name} is {here} minutes here and {there} at the receiver",
+                f"set the same on both sides, for example {name}={here} at the receiver",
+            )
+    if agreed.sender_name and settings.sender_name != agreed.sender_name:
+        yield Finding(
+            Level.ERROR,
+            f"AR_SYNC_SENDER_NAME is {settings.sender_name or 'not set'} here, and the receiver"
+            f" accepts archives of {agreed.sender_name} only",
+            f"set AR_SYNC_SENDER_NAME={agreed.sender_name} here, or correct it at the receiver",
+        )
+
+
+def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
+    """Catching up makes windows longer, so the shortest of the recent ones counts."""
+    lengths = [
+        line.window_end - line.window_start
+        for line in ledger
+        if line.kind is ArchiveKind.PARTIAL
+        and line.window_start is not None
+        and line.window_end is not None
+        and line.system_identifier != OLD_SYSTEM.system_identifier
+    ][-_RECENT_PARTIALS:]
+    here = timedelta(minutes=settings.partial_interval)
+    if not lengths or lengths[-1] == here or min(lengths) == here:
+        return
+    minutes = min(lengths).total_seconds() / 60
+    yield Finding(
+        Level.WARNING,
+        f"the sender's windows are {minutes:g} minutes long, and AR_SYNC_PARTIAL_INTERVAL is"
+        f" {settings.partial_interval} here",
+        f"set AR_SYNC_PARTIAL_INTERVAL={minutes:g} here, or"
+        f" {settings.partial_interval} at the sender",
+    )
+
+
+def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
+    """The sender of the newest archive that waits, else the one whose archives were applied."""
+    waiting = _newest_sender(settings.remote_bkp_fldr)
+    sender = waiting or applied
+    if sender is None or sender == OLD_SYSTEM:
+        return
+    if settings.sender_name:
+        fits = sender.name == settings.sender_name
+    else:
+        fits = applied in (None, OLD_SYSTEM, sender)
+    if fits:
+        return
+    level, when = (
+        (Level.ERROR, "the archive that waits") if waiting else (Level.WARNING, "what was applied")
+    )
+    name = visible(sender.name, 63)
+    yield Finding(
+        level,
+        f"{when} comes from the sender {name or 'without a name'} (cluster"
+        f" {visible(sender.system_identifier, 40)}, database {visible(sender.database, 63)}), and"
+        f" this receiver accepts {settings.sender_name or 'the sender that it knows'} only",
+        f"set AR_SYNC_SENDER_NAME={name or settings.sender_name or 'production'} on both sides",
+    )
+
+
+def _newest_sender(spool: Path) -> SenderIdentity | None:
+    for archive in reversed(list_waiting(spool)):
+        try:
+            with open_archive(archive.path) as reader:
+                return reader.manifest.sender
+        except ArSyncError:
+            continue  # an archive that cannot be read is the next load's to judge
+    return None
+
+
+def _senders_clock(settings: ReceiverSettings) -> Iterator[Finding]:
+    """An archive that arrived before its snapshot was taken, by the two clocks."""
+    spool = settings.remote_bkp_fldr
+    archives = sorted(
+        [*list_waiting(spool), *list_applied(spool)], key=lambda one: one.name.snapshot_at
+    )
+    for archive in archives[-1:]:
+        try:
+            arrived_at = archive.path.stat().st_mtime
+        except OSError:
+            return
+        early = archive.name.snapshot_at.timestamp() - arrived_at
+        if early > _WORTH_SAYING.total_seconds():
+            yield Finding(
+                Level.ERROR if early > CLOCK_TOLERANCE.total_seconds() else Level.WARNING,
+                f"the sender's clock is at least {early:,.0f} s ahead of this machine's"
+                f" ({archive.name.applied} is dated later than it arrived)",
+                "set both clocks with NTP (chronyc tracking shows a machine's own)",
+            )

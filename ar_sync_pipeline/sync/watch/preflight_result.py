@@ -1,0 +1,74 @@
+"""What the preflight of a side found, for people and programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
+from ar_sync_pipeline.sync.watch.check import EndpointCheck
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What the preflight of a side found.
+
+    Attributes:
+        side: ``sender`` or ``receiver``.
+        findings: errors first.
+        unwise: what is allowed but unwise in the settings.
+        link: the steps to a published archive; None at the receiver, and where they did not end.
+        seconds: that everything took.
+    """
+
+    side: str
+    findings: tuple[Finding, ...]
+    unwise: tuple[str, ...]
+    link: EndpointCheck | None
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether archives can be made and published, or loaded."""
+        return not errors_of(self.findings) and (self.link is None or self.link.failed is None)
+
+    def count(self, level: Level) -> int:
+        """The number of findings of a level."""
+        return sum(found.level is level for found in self.findings)
+
+    @property
+    def warnings(self) -> int:
+        """The number of warnings, those of the link included."""
+        return self.count(Level.WARNING) + (len(self.link.warnings) if self.link else 0)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if self.link is not None and self.link.failed is not None:
+            return f"{self.link.failed.name} failed."
+        errors = self.count(Level.ERROR)
+        if errors:
+            return f"{errors} finding{'s are errors' if errors > 1 else ' is an error'}."
+        noted = f", with {self.warnings} warning{'s' * (self.warnings > 1)}" * bool(self.warnings)
+        return f"Archives can be {'published' if self.side == 'sender' else 'loaded'}{noted}."
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable shape of ``ar-sync check --json``."""
+        return {
+            "ok": self.ok,
+            "side": self.side,
+            "warnings": self.warnings,
+            "seconds": round(self.seconds, 3),
+            "steps": self.link.as_dict()["steps"] if self.link else [],
+            "findings": [
+                {
+                    "area": found.area,
+                    "level": str(found.level),
+                    "problem": found.problem,
+                    "remedy": found.remedy,
+                    "sql": found.sql or None,
+                }
+                for found in self.findings
+            ],
+            "settings": list(self.unwise),
+        }

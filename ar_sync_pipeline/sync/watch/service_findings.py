@@ -1,0 +1,94 @@
+"""What a side needs beside databases and folders: a transform program, a mail server."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ar_sync_pipeline.alerts.errors import DeliveryError
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.load.postprocess import choose_transform
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
+from ar_sync_pipeline.transform.specification import CommandTransform, command_line
+
+_LONGEST_SHEBANG = 256
+
+
+def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator[Finding]:
+    """Whether what follows a load can be started; it is not started.
+
+    Raises:
+        TransformSpecificationError: the setting or one of its placeholders is wrong.
+    """
+    transform = choose_transform(settings, catalog)
+    if not isinstance(transform, CommandTransform):
+        return
+    now = datetime.now(UTC)
+    program = command_line(transform, archive="x", minutes=1, window_start=now, window_end=now)[0]
+    if "/" not in program and shutil.which(program):
+        yield Finding(
+            Level.NOTE,
+            f"the transform program {program} is looked up in PATH, here {shutil.which(program)}",
+            "write its whole path into AR_SYNC_TRANSFORM, since a service has another PATH",
+        )
+        return
+    problem = _program_problem(Path(program))
+    if problem is not None:
+        what, remedy = problem
+        yield Finding(Level.ERROR, f"the transform program {program} {what}", remedy)
+
+
+def mail_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+    """Whether the mail server takes connections and the login; nothing is sent."""
+    mail = open_alerts(settings, lambda: datetime.now(UTC)).mail
+    if mail is None:
+        return
+    try:
+        mail.check_server()
+    except DeliveryError as error:
+        yield Finding(
+            Level.WARNING,
+            f"no alert can be mailed: {error.problem}",
+            "start the mail server, or correct AR_SYNC_EMAIL_HOST, AR_SYNC_EMAIL_PORT,"
+            " AR_SYNC_EMAIL_HOST_USER, AR_SYNC_EMAIL_HOST_PASSWORD or AR_SYNC_EMAIL_USE_TLS; then"
+            " run ar-sync alert-test",
+        )
+
+
+def _program_problem(program: Path) -> tuple[str, str] | None:
+    correct = "correct the path in AR_SYNC_TRANSFORM"
+    if not program.is_absolute():
+        found = "is relative, and Dagster runs in another folder" if len(program.parts) > 1 else ""
+        return found or "is not found in PATH", "write its whole path into AR_SYNC_TRANSFORM"
+    if not program.exists():
+        return "does not exist", correct
+    if not program.is_file():
+        return "is no file", correct
+    if not os.access(program, os.X_OK):
+        return "cannot be executed by this account", f"chmod +x {shlex.quote(str(program))}"
+    interpreter = _interpreter(program)
+    if interpreter is not None and not interpreter.exists():
+        return (
+            f"names the interpreter {interpreter}, which does not exist",
+            "install the interpreter, or correct the program's first line",
+        )
+    return None
+
+
+def _interpreter(program: Path) -> Path | None:
+    """That of a script's first line (execve(2)); None if it has none or cannot be read."""
+    try:
+        with program.open("rb") as file:
+            first = file.read(_LONGEST_SHEBANG).partition(b"\n")[0]
+    except OSError:
+        return None
+    words = first.removeprefix(b"#!").split()
+    if not first.startswith(b"#!") or not words:
+        return None
+    return Path(os.fsdecode(words[0]))

@@ -1,0 +1,177 @@
+"""The preflight of a side: everything that it needs, examined at once, each finding with a remedy.
+
+Each area is examined in a thread of its own: what hangs in one, such as a server that takes
+connections and says nothing, keeps no other from being examined, and the whole ends in time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from threading import Thread
+from typing import Any
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
+from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint
+from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.folder_findings import (
+    media_findings,
+    scratch_findings,
+    spool_findings,
+    state_findings,
+)
+from ar_sync_pipeline.sync.watch.other_side import (
+    clock_findings,
+    receiver_as_written,
+    sender_as_written,
+)
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
+from ar_sync_pipeline.sync.watch.preflight_result import Preflight
+from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
+
+PATIENCE_SECONDS = 115.0
+_CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
+_HAS_LEDGER = "SELECT to_regclass('ar_sync.applied_archive') IS NOT NULL"
+
+Area = Callable[[], Iterable[Finding]]
+
+
+def preflight(
+    settings: SenderSettings | ReceiverSettings,
+    catalog: Catalog,
+    clock: Clock,
+    *,
+    within_seconds: float = PATIENCE_SECONDS,
+) -> Preflight:
+    """Examine everything that a side needs; nothing is changed and nothing is left behind.
+
+    Args:
+        within_seconds: what is not examined by then is an error.
+    """
+    started = time.monotonic()
+    checked: list[EndpointCheck] = []
+    if isinstance(settings, SenderSettings):
+        areas = _sender_areas(settings, catalog, clock, checked)
+    else:
+        areas = _receiver_areas(settings, catalog, clock)
+    findings = sorted_by_level(_examine(areas, within_seconds))
+    return Preflight(
+        "sender" if isinstance(settings, SenderSettings) else "receiver",
+        findings,
+        settings.warnings,
+        checked[0] if checked else None,
+        time.monotonic() - started,
+    )
+
+
+def _sender_areas(
+    settings: SenderSettings, catalog: Catalog, clock: Clock, checked: list[EndpointCheck]
+) -> dict[str, Area]:
+    url = settings.sender_database_url.get_secret_value()
+
+    def link() -> Iterator[Finding]:
+        checked.append(check_endpoint(settings, clock))
+        own = _ask(url, lambda connection: _one(connection, _CLUSTER))
+        yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)
+
+    return {
+        "database": partial(check_sender, url, catalog),
+        "catalog": partial(_ask_for, url, lambda c: useless_exclusions(c, catalog)),
+        "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
+        "media": partial(media_findings, settings),
+        "scratch": partial(scratch_findings, settings),
+        "state": partial(state_findings, settings),
+        "mail": partial(mail_findings, settings),
+        "receiver": link,
+    }
+
+
+def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) -> dict[str, Area]:
+    url = settings.receiver_database_url.get_secret_value()
+
+    def written(connection: Connection) -> Iterator[Finding]:
+        has_ledger = bool(_one(connection, _HAS_LEDGER))
+        yield from sender_as_written(settings, connection, has_ledger)
+
+    return {
+        "database": partial(check_receiver, url, catalog),
+        "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
+        "media": partial(media_findings, settings),
+        "spool": partial(spool_findings, settings),
+        "state": partial(state_findings, settings),
+        "transform": partial(transform_findings, settings, catalog),
+        "mail": partial(mail_findings, settings),
+        "sender": partial(_ask_for, url, written),
+    }
+
+
+def _examine(areas: Mapping[str, Area], within_seconds: float) -> list[Finding]:
+    """The findings of all areas, in their order; a thread that hangs is left behind."""
+    done: dict[str, list[Finding]] = {}
+    broken: list[BaseException] = []
+
+    def examine(name: str, area: Area) -> None:
+        try:
+            done[name] = [replace(found, area=found.area or name) for found in area()]
+        except ArSyncError as error:
+            done[name] = [replace(as_error(error), area=name)]
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            problem = f"{name} cannot be examined: {error.strerror or error}{where}"
+            remedy = "check that the path is there and that this account may use it"
+            done[name] = [Finding(Level.ERROR, problem, remedy, area=name)]
+        except BaseException as error:  # noqa: BLE001  raised again where it is seen
+            broken.append(error)
+
+    threads = {
+        name: Thread(target=examine, args=(name, area), name=f"check {name}", daemon=True)
+        for name, area in areas.items()
+    }
+    deadline = time.monotonic() + within_seconds
+    for thread in threads.values():
+        thread.start()
+    for thread in threads.values():
+        thread.join(max(0.0, deadline - time.monotonic()))
+    if broken:
+        raise broken[0]
+    unfinished = [name for name in areas if name not in done]
+    late = [_unfinished(name, within_seconds) for name in unfinished]
+    return [found for name in areas for found in done.get(name, [])] + late
+
+
+def _unfinished(name: str, within_seconds: float) -> Finding:
+    return Finding(
+        Level.ERROR,
+        f"the check of {name} did not end within {within_seconds:.0f} s",
+        "find out what does not answer, a server or a mounted file system, and run the check again",
+        area=name,
+    )
+
+
+def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN401  as it answers
+    """The answer to a question to the database; None where it cannot be asked.
+
+    Why it cannot be asked is found by the check of the database itself.
+    """
+    answers: list[Any] = []
+    with database_findings(url, []), connect(url, application="check") as connection:
+        limit_waits(connection)
+        answers.append(question(connection))
+    return answers[0] if answers else None
+
+
+def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> tuple[Finding, ...]:
+    return _ask(url, lambda connection: tuple(question(connection))) or ()
+
+
+def _one(connection: Connection, query: str) -> Any:  # noqa: ANN401  a value of any type
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None

@@ -1,0 +1,124 @@
+"""The preflight as an asset check: once in each process of a code location, and kept in sight."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+from dagster._core.loader import LoadingContextForTest
+
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
+from ar_sync_pipeline.operations.preflight_check import CHECK
+from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+
+SENDER = dg.AssetCheckKey(endpoint_key(), CHECK)
+RECEIVER = dg.AssetCheckKey(applied_archives_key(), CHECK)
+
+
+@pytest.fixture
+def instance(deployment: Deployment) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(deployment.home)) as opened:
+        yield opened
+
+
+class Process:
+    """The sensor of a code location that has just started."""
+
+    def __init__(
+        self, definitions: dg.Definitions, name: str, instance: dg.DagsterInstance
+    ) -> None:
+        self.sensor = definitions.resolve_sensor_def(name)
+        self.instance = instance
+        self.cursor: str | None = None
+
+    def tick(self) -> dg.AssetCheckEvaluation | str:
+        """What a tick writes, recorded as the daemon does it; or why it writes nothing."""
+        answer = self.sensor(dg.build_sensor_context(self.instance, cursor=self.cursor))
+        if isinstance(answer, dg.SkipReason):
+            return str(answer.skip_message)
+        assert isinstance(answer, dg.SensorResult)
+        assert not answer.run_requests
+        (event,) = answer.asset_events
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        self.instance.report_runless_asset_event(event)
+        self.cursor = answer.cursor
+        return event
+
+
+def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
+    """As the UI's resolver `executionForLatestMaterialization` decides it."""
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+
+
+def test_each_start_evaluates_the_check_once(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    first = process.tick()
+    assert isinstance(first, dg.AssetCheckEvaluation)
+    assert first.passed
+    assert first.description == "Archives can be loaded, with 1 warning."
+    assert "mail" in str(first.metadata["findings"].value)
+    assert process.tick() == first.description
+    again = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    again.cursor = process.cursor
+    assert isinstance(again.tick(), dg.AssetCheckEvaluation)
+
+
+def test_finding_says_what_is_wrong_and_what_to_do(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = (
+        "postgresql://someone:secret-word@127.0.0.1:1/nowhere"
+    )
+    deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/spoool"
+    process = Process(deployment.sender_definitions(), "sender_preflight", instance)
+    found = process.tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert str(found.description).startswith("spool exists: ")
+    assert "AR_SYNC_REMOTE_BKP_FLDR" in str(found.description)
+    assert "127.0.0.1:1/nowhere cannot be reached" in str(found.metadata["findings"].value)
+    assert "secret-word" not in str(found)
+    assert isinstance(process.tick(), str)
+
+
+def test_finding_stays_in_sight_after_a_load_and_no_load_waits_for_it(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    process.tick()
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    assert not is_shown(instance, RECEIVER), "the load did not evaluate it"
+    assert isinstance(process.tick(), dg.AssetCheckEvaluation)
+    assert is_shown(instance, RECEIVER)
+
+
+def test_operator_can_execute_the_check(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.receiver_changes["AR_SYNC_TRANSFORM"] = "command:/nowhere/program"
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    failed = process.tick()
+    assert isinstance(failed, dg.AssetCheckEvaluation)
+    assert not failed.passed
+    program = deployment.folder / "program"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    deployment.receiver_changes["AR_SYNC_TRANSFORM"] = f"command:{program}"
+    job = dg.define_asset_job("only_the_check", selection=dg.AssetSelection.checks(RECEIVER))
+    definitions = dg.Definitions.merge(
+        deployment.receiver_definitions(), dg.Definitions(jobs=[job])
+    )
+    with LocalRuns(deployment.home) as runs:
+        assert runs.run(definitions, "only_the_check").succeeded
+    record = instance.get_latest_asset_check_evaluation_record(RECEIVER)
+    assert record is not None
+    assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    assert record.evaluation.passed

@@ -1,0 +1,301 @@
+"""``ar-sync check`` as a preflight: all that is wrong at once, each with what to do about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.postgres.findings import Finding
+from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.watch.folder_findings import media_findings
+from ar_sync_pipeline.sync.watch.site_preflight import preflight
+from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
+from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
+from ar_sync_pipeline_tests.fix_rights import permissions_count
+from ar_sync_pipeline_tests.fix_sites import execute, rows
+
+
+@pytest.fixture(autouse=True)
+def mailbox(deployment: Deployment) -> Iterator[Mailbox]:
+    with smtp_server(Mailbox()) as box:
+        for changes in (deployment.sender_changes, deployment.receiver_changes):
+            changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(box.port)}
+        yield box
+
+
+def at_sender(deployment: Deployment, **changes: str) -> list[Finding]:
+    settings = load_sender_settings(deployment.sender_environment() | changes)
+    catalog = load_catalog(settings.catalog)
+    return list(preflight(settings, catalog, lambda: datetime.now(UTC)).findings)
+
+
+def at_receiver(deployment: Deployment, **changes: str) -> list[Finding]:
+    settings = load_receiver_settings(deployment.receiver_environment() | changes)
+    catalog = load_catalog(settings.catalog)
+    return list(preflight(settings, catalog, lambda: datetime.now(UTC)).findings)
+
+
+def said(findings: list[Finding]) -> list[str]:
+    return [f"{one.area} {one.level}: {one.problem}" for one in findings]
+
+
+def test_what_is_well_gives_no_finding_and_leaves_nothing_behind(
+    deployment: Deployment, mailbox: Mailbox
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    before = sorted(deployment.folder.rglob("*"))
+    assert said(at_sender(deployment)) == []
+    assert said(at_receiver(deployment)) == []
+    assert sorted(deployment.folder.rglob("*")) == before
+    assert mailbox.raw == []
+
+
+def test_new_receiver_is_examined_and_not_changed(deployment: Deployment) -> None:
+    assert said(at_receiver(deployment)) == []
+    assert rows(deployment.receiver_url, "SELECT to_regnamespace('ar_sync')") == [(None,)]
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_wrong_password_is_an_error_without_the_password(
+    deployment: Deployment, postgres_server: EmbeddedPostgres, side: str
+) -> None:
+    url = deployment.sender_url if side == "sender" else deployment.receiver_url
+    role = f"secret_{urlsplit(url).path[1:]}"
+    execute(url, f"CREATE ROLE {role} LOGIN PASSWORD 'right-horse'")
+    (hba,) = rows(url, "SHOW hba_file")[0]
+    before = Path(str(hba)).read_text()
+    Path(str(hba)).write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{before}")
+    try:
+        execute(url, "SELECT pg_reload_conf()")
+        wait_for_reload(url, role)
+        parts = urlsplit(url)
+        wrong = f"postgresql://{role}:wrong-horse@{parts.hostname}:{parts.port}{parts.path}"
+        changes = {f"AR_SYNC_{side.upper()}_DATABASE_URL": wrong}
+        environment = (
+            deployment.sender_environment()
+            if side == "sender"
+            else deployment.receiver_environment()
+        )
+        shown = CliRunner().invoke(main, ["check", "--json"], env=environment | changes)
+    finally:
+        Path(str(hba)).write_text(before)
+        execute(url, "SELECT pg_reload_conf()", f"DROP ROLE {role}")
+    assert postgres_server.port
+    assert shown.exit_code == 1
+    (finding,) = json.loads(shown.stdout)["findings"]
+    assert (finding["area"], finding["level"]) == ("database", "error")
+    assert "password authentication failed" in finding["problem"]
+    assert "wrong-horse" not in shown.output
+
+
+def wait_for_reload(url: str, role: str) -> None:
+    query = f"SELECT count(*) FROM pg_hba_file_rules WHERE '{role}' = ANY (user_name)"
+    for _ in range(50):
+        if rows(url, query) == [(1,)]:
+            time.sleep(0.2)
+            return
+        time.sleep(0.1)
+
+
+def test_everything_wrong_at_the_sender_is_said_at_once(deployment: Deployment) -> None:
+    catalog = SMALL_CATALOG.replace('changed_at = "changed"', 'changed_at = "chnaged"')
+    catalog = catalog.replace('media_columns = ["picture"]', 'media_columns = ["amount"]')
+    catalog = catalog.replace('tables = ["app_*"]', 'tables = ["app_*"]\nexclude = ["app_tmp*"]')
+    (deployment.folder / "catalog.toml").write_text(catalog)
+    (deployment.folder / "scratch").chmod(0o777)
+    found = at_sender(deployment, AR_SYNC_EMAIL_PORT="1", AR_SYNC_FREE_SPACE_FLOOR="90")
+    text = "\n".join(said(found))
+    for expected in (
+        "database error: table app_child has no column chnaged",
+        "database error: `media_columns` of table app_child names amount, which is a double",
+        "catalog warning: `app_tmp*` of `exclude` matches nothing",
+        "scratch warning: other accounts may write to the scratch folder",
+        "mail warning: no alert can be mailed: the mail server 127.0.0.1:1 cannot be reached",
+    ):
+        assert expected in text, text
+    assert all(one.remedy for one in found)
+
+
+def test_rules_that_do_not_fit_the_receivers_columns_are_said(deployment: Deployment) -> None:
+    catalog = SMALL_CATALOG.replace('["seen", "transformed"]', '["sene", "transformed"]')
+    catalog = catalog.replace("{ transformed = false }", '{ transformed = "maybe" }')
+    catalog = catalog.replace('receiver_tables = ["app_note"]', 'receiver_tables = ["app_nota"]')
+    catalog = catalog.replace('changed_at = "changed"', 'changed_at = "chnaged"')
+    (deployment.folder / "catalog.toml").write_text(catalog)
+    text = "\n".join(said(at_receiver(deployment)))
+    assert "`receiver_columns` of table app_parent names sene, which is no column" in text
+    assert "gives transformed the value 'maybe', which is no boolean" in text
+    assert "`app_nota` of `receiver_tables` matches nothing" in text
+    assert "`changed_at` of table app_child names chnaged" in text
+
+
+def test_missing_rights_come_as_sql_that_can_be_run(deployment: Deployment) -> None:
+    url = deployment.receiver_url
+    name = urlsplit(url).path[1:]
+    role = f"Poor role of {name}"
+    execute(
+        url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC',
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+    )
+    parts = urlsplit(url)
+    as_role = f"postgresql://{role.replace(' ', '%20')}@{parts.hostname}:{parts.port}/{name}"
+    for _ in range(5):  # each statement lets the role see the next right that it lacks
+        found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
+        errors = [one for one in found if one.level == "error"]
+        if not errors:
+            break
+        assert all(one.sql for one in errors), said(errors)
+        for one in errors:
+            execute(url, one.sql)
+    assert not errors, said(errors)
+
+
+def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_path: Path) -> None:
+    spool = deployment.spool
+    (spool / "parked").rmdir()
+    (spool / "quarantine").rmdir()
+    (spool / "quarantine").symlink_to(tmp_path)
+    (spool / "receipts").chmod(0o777)
+    text = "\n".join(said(at_receiver(deployment)))
+    assert "spool note: the spool has no folder parked yet" in text
+    assert "quarantine is a symbolic link or a file, not a folder" in text
+    assert "other accounts may write to" in text
+    assert not (spool / "parked").exists()
+    assert stat.S_IMODE((spool / "receipts").stat().st_mode) == 0o777
+
+
+def test_media_folders_that_the_account_may_not_use_are_said(deployment: Deployment) -> None:
+    for side in ("sender", "receiver"):
+        (deployment.folder / f"{side}_media" / "closed").mkdir(mode=0o500 if side[0] == "r" else 0)
+    with permissions_count():
+        (unread,) = media_findings(load_sender_settings(deployment.sender_environment()))
+        (unwritten,) = media_findings(load_receiver_settings(deployment.receiver_environment()))
+    assert "sender_media/closed, so its files are not sent" in unread.problem
+    assert "receiver_media/closed, so no file can be installed in it" in unwritten.problem
+
+
+@pytest.mark.parametrize(
+    ("transform", "problem"),
+    [
+        ("command:/nowhere/program {archive}", "the transform program /nowhere/program does not"),
+        ("command:{folder}/plain", "cannot be executed by this account"),
+        ("command:{folder}/script", "names the interpreter /nowhere/python, which does not exist"),
+        ("command:no-such-program-anywhere", "is not found in PATH"),
+        ("command:true {window}", "unknown placeholder {window}"),
+    ],
+)
+def test_transform_that_cannot_start_is_found(
+    deployment: Deployment, transform: str, problem: str
+) -> None:
+    (deployment.folder / "plain").write_text("exit 0\n")
+    (deployment.folder / "script").write_text("#!/nowhere/python -u\n")
+    (deployment.folder / "script").chmod(0o755)
+    setting = transform.replace("{folder}", str(deployment.folder))
+    (found,) = at_receiver(deployment, AR_SYNC_TRANSFORM=setting)
+    assert (found.area, found.level) == ("transform", "error")
+    assert problem in found.problem
+
+
+def test_mail_servers_login_is_tried_and_the_password_is_not_shown(
+    deployment: Deployment,
+) -> None:
+    (found,) = at_receiver(
+        deployment, AR_SYNC_EMAIL_HOST_USER="ar_sync", AR_SYNC_EMAIL_HOST_PASSWORD=PASSWORD
+    )
+    assert (found.area, found.level) == ("mail", "warning")
+    assert PASSWORD not in str(found)
+
+
+def test_settings_that_differ_between_the_sides_are_said_at_the_sender(
+    deployment: Deployment,
+) -> None:
+    deployment.receiver_changes |= {"AR_SYNC_SENDER_NAME": "production"}
+    deployment.sender_changes |= {"AR_SYNC_SENDER_NAME": "production"}
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    assert said(at_sender(deployment)) == []
+    found = at_sender(
+        deployment,
+        AR_SYNC_PARTIAL_INTERVAL="10",
+        AR_SYNC_TIME="30",
+        AR_SYNC_SENDER_NAME="staging",
+    )
+    assert said(found) == [
+        (
+            "receiver error: AR_SYNC_SENDER_NAME is staging here, and the receiver accepts"
+            " archives of production only"
+        ),
+        "receiver warning: AR_SYNC_PARTIAL_INTERVAL is 10 minutes here and 5 at the receiver",
+        "receiver warning: AR_SYNC_TIME is 30 minutes here and 15 at the receiver",
+    ]
+
+
+def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployment) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    (applied,) = at_receiver(deployment, AR_SYNC_SENDER_NAME="production")
+    assert (applied.area, applied.level) == ("sender", "warning")
+    deployment.succeed("partial_dump")
+    (waits,) = at_receiver(deployment, AR_SYNC_SENDER_NAME="production")
+    assert waits.level == "error"
+    assert "this receiver accepts production only" in waits.problem
+
+
+def test_windows_of_another_length_are_said_at_the_receiver(deployment: Deployment) -> None:
+    for job in ("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata"):
+        deployment.succeed(job)
+    (found,) = at_receiver(deployment, AR_SYNC_PARTIAL_INTERVAL="10", AR_SYNC_TIME="30")
+    assert found.problem == (
+        "the sender's windows are 5 minutes long, and AR_SYNC_PARTIAL_INTERVAL is 10 here"
+    )
+
+
+def test_clocks_that_differ_are_said(deployment: Deployment) -> None:
+    settings = load_receiver_settings(deployment.receiver_environment())
+    catalog = load_catalog(settings.catalog)
+    slow = preflight(settings, catalog, lambda: datetime.now(UTC) - timedelta(minutes=2))
+    assert [(one.area, one.level) for one in slow.findings] == [("clock", "warning")]
+    assert "the database server's clock is 120 s ahead of this machine's" in str(slow.findings[0])
+    deployment.succeed("complete_dump")
+    (archive,) = (deployment.spool / "complete").iterdir()
+    os.utime(archive, (time.time() - 600, time.time() - 600))
+    (found,) = at_receiver(deployment)
+    assert (found.area, found.level) == ("sender", "error")
+    assert "the sender's clock is at least" in found.problem
+
+
+def test_what_hangs_keeps_nothing_else_from_being_examined(deployment: Deployment) -> None:
+    with silent_server() as port:
+        settings = load_receiver_settings(
+            deployment.receiver_environment()
+            | {
+                "AR_SYNC_RECEIVER_DATABASE_URL": f"postgresql://x@127.0.0.1:{port}/x",
+                "AR_SYNC_TRANSFORM": "command:/nowhere/program",
+            }
+        )
+        started = time.monotonic()
+        found = preflight(
+            settings,
+            load_catalog(settings.catalog),
+            lambda: datetime.now(UTC),
+            within_seconds=2,
+        )
+    assert time.monotonic() - started < 5
+    text = "\n".join(said(list(found.findings)))
+    assert "database error: the check of database did not end within 2 s" in text
+    assert "/nowhere/program does not exist" in text
