@@ -203,4 +203,4 @@ WHERE "reportOfEvent_id" IN (SELECT id FROM burst_mistake);
 DELETE FROM "AndroidRequests_eventforbusstop" WHERE id IN (SELECT id FROM burst_mistake);
 
 DELETE FROM "AndroidRequests_nearbybuseslog"
-WHERE id IN (SELECT id FROM "AndroidRequests_nearbybuseslog" ORDER BY "timeStamp", id LIMIT 4);
+WHERE id IN (SELECT id FROM "AndroidRequests_nearbybuseslog" ORDER BY "timeStamp", id LIMIT 1);

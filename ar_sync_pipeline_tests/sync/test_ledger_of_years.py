@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+
 from ar_sync_pipeline.postgres.ledger import (
     ensure_ledger,
     read_ledger,
