@@ -272,7 +272,7 @@ class SenderSettings(_Settings):
         _Database,
         Variable(
             "Production database, as a libpq URL or keyword string; PGPASSFILE works.",
-            "postgresql://ar_sync@db.internal:5432/transapp",
+            "postgresql://ar_sync_sender@db.internal:5432/transapp",
         ),
     ]
     sender_media_fldr: Annotated[
@@ -298,7 +298,7 @@ class SenderSettings(_Settings):
     ] = 30
     remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
     remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
-    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync")]
+    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync_sender")]
     private_key: Annotated[
         _File | None,
         Variable(
@@ -346,7 +346,7 @@ class ReceiverSettings(_Settings):
         _Database,
         Variable(
             "Visualization database, as a libpq URL or keyword string; PGPASSFILE works.",
-            "postgresql://ar_sync@localhost:5432/transapp_viz",
+            "postgresql://ar_sync_receiver@localhost:5432/transapp_viz",
         ),
     ]
     receiver_media_fldr: Annotated[

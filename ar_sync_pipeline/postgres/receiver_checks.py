@@ -12,6 +12,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.shipped_files import shipped
 
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -63,7 +64,7 @@ def check_receiver_tables(
 
 def _script(catalog: Catalog) -> str:
     """The role script with the catalog's own variables."""
-    return f"deploy/sql/receiver_role.sql with {catalog.role_variables()}"
+    return f"{shipped('deploy/sql/receiver_role.sql')} with {catalog.role_variables()}"
 
 
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
