@@ -279,7 +279,12 @@ class SenderSettings(_Settings):
         _Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
     ]
     media_patterns: Annotated[
-        _Words, Variable("Which files of it travel, comma separated.", "*.jpeg,*.jpg,*.png")
+        _Words,
+        Variable(
+            "Patterns of the files that are replicated besides those that rows name, comma"
+            " separated.",
+            "*.jpeg,*.jpg,*.png",
+        ),
     ] = ("*.jpeg",)
     tmp_bkp_fldr: Annotated[
         _WritableFolder,

@@ -176,8 +176,8 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy=f"run {shipped('deploy/sql/receiver_role.sql')} at the receiver's database, with `schema`,"
-            " `tables` and `exclude` of the catalog as its variables; the archive is then loaded by"
-            " itself",
+            remedy=f"run {shipped('deploy/sql/receiver_role.sql')} at the receiver's database, with"
+            " `schema`, `tables` and `exclude` of the catalog as its variables; the archive is then"
+            " loaded by itself",
         )
     return mismatches
