@@ -26,6 +26,13 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
 
     Exit codes: 0 equal; 1 not equal, or a job failed; 2 a mistake in the call.
     """
+    # At once, since a background job would not notice a signal while the rest is imported.
+    with _ended_by_signals():
+        _run(folder, port if ui else None)
+
+
+def _run(folder: Path | None, port: int | None) -> None:
+    """Run the demo with the Dagster UI on a port, or to its end without one."""
     from rich.console import Console  # noqa: PLC0415  only when it runs
 
     from ar_sync_pipeline.demo.errors import DemoNotEqualError  # noqa: PLC0415
@@ -37,10 +44,10 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
     # In a log file the equality table needs more than the 80 columns that rich assumes there.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        with _ended_by_signals(), demo_folder(folder) as place:
+        with demo_folder(folder) as place:
             kept = f"Both servers' files, with logs and all that was sent, are in {place}."
             try:
-                if ui:
+                if port is not None:
                     run_live(place, port, console)
                 elif not tell_story(place, console):
                     raise DemoNotEqualError
