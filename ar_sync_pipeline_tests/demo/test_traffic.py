@@ -99,19 +99,25 @@ def test_half_an_hour_without_a_complete_is_not_stopped_by_the_delete_guard(
 ) -> None:
     with psycopg.connect(city_db, autocommit=True) as connection:
         make_pictures(connection, tmp_path)
-        done = Traffic(connection, tmp_path, seed=7).burst(LATER)
+        traffic = Traffic(connection, tmp_path, seed=7)
+        done = [traffic.burst(LATER + timedelta(seconds=20 * number)) for number in range(6)]
         held = {
             table: connection.execute(
                 f'SELECT count(*) FROM "AndroidRequests_{table}"'.encode()
             ).fetchone()
-            for table in done.deleted
+            for table in done[0].deleted
         }
-    for bursts in range(1, 91):
+    assert len(held) == 4
+    for minutes in range(2, 31, 2):
         deletions = [
             # The receiver keeps what is deleted until the next complete.
-            Deletion(table, count[0] + bursts * done.inserted[table], bursts * rows, emptied=False)
-            for table, rows in done.deleted.items()
-            if (count := held[table]) is not None
+            Deletion(
+                table,
+                count[0] + minutes // 2 * sum(burst.inserted[table] for burst in done),
+                minutes // 2 * sum(burst.deleted[table] for burst in done),
+                emptied=False,
+            )
+            for table, count in held.items()
+            if count is not None
         ]
-        assert len(deletions) == 4
         assert suspicious(deletions, 5) == ()
