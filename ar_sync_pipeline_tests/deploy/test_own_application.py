@@ -114,7 +114,7 @@ def test_settings_of_the_page_are_complete_and_right(tmp_path: Path) -> None:
     sender, receiver = (
         dict(dotenv_values(stream=StringIO(block)))
         for block in blocks("sh")
-        if "AR_SYNC_SIDE=" in block
+        if "_MEDIA_FLDR=" in block
     )
     (tmp_path / "catalog.toml").write_text(blocks("toml")[0])
     for given in (sender, receiver):
