@@ -268,14 +268,19 @@ class SenderSettings(_Settings):
         _Database,
         Variable(
             "Production database, as a libpq URL or keyword string; PGPASSFILE works.",
-            "postgresql://ar_sync@db.internal:5432/transapp",
+            "postgresql://ar_sync_sender@db.internal:5432/transapp",
         ),
     ]
     sender_media_fldr: Annotated[
         _Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
     ]
     media_patterns: Annotated[
-        _Words, Variable("Which files of it travel, comma separated.", "*.jpeg,*.jpg,*.png")
+        _Words,
+        Variable(
+            "Patterns of the files that are replicated besides those that rows name, comma"
+            " separated.",
+            "*.jpeg,*.jpg,*.png",
+        ),
     ] = ("*.jpeg",)
     tmp_bkp_fldr: Annotated[
         _WritableFolder,
@@ -294,7 +299,7 @@ class SenderSettings(_Settings):
     ] = 30
     remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
     remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
-    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync")]
+    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync_sender")]
     private_key: Annotated[
         _File | None,
         Variable(
@@ -342,7 +347,7 @@ class ReceiverSettings(_Settings):
         _Database,
         Variable(
             "Visualization database, as a libpq URL or keyword string; PGPASSFILE works.",
-            "postgresql://ar_sync@localhost:5432/transapp_viz",
+            "postgresql://ar_sync_receiver@localhost:5432/transapp_viz",
         ),
     ]
     receiver_media_fldr: Annotated[

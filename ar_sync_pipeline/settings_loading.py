@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.settings_values import MISTAKE, nearest
+from ar_sync_pipeline.shipped_files import shipped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -191,7 +192,8 @@ def _unknown(
     mistakes = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
         guess = next(iter(meant(name, known) or meant(name, others)), None)
-        remedy = f"did you mean {guess}?" if guess else "remove it, or see docs/settings.md"
+        settings_page = shipped("docs/settings.md")
+        remedy = f"did you mean {guess}?" if guess else f"remove it, or see {settings_page}"
         mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
     return mistakes
 

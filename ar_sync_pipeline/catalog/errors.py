@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.shipped_files import shipped
 
 
 class CatalogError(TerminalError):
@@ -40,7 +41,8 @@ class CatalogMistakesError(CatalogError):
         lines = "".join(f"\n  {found}" for found in mistakes)
         super().__init__(
             f"{count} in the catalog {label}{lines}",
-            remedy="correct the file, then reload; docs/catalog.md explains every key",
+            remedy="correct the file, then reload;"
+            f" {shipped('docs/catalog.md')} explains every key",
         )
         self.mistakes = tuple(mistakes)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,7 +14,11 @@ from ar_sync_pipeline.cli.reporting import FOUND_WRONG
 
 
 @click.command()
-@click.option("--folder", type=click.Path(path_type=Path), help="Where the two servers live.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    help="Where both servers are, and stay to be read.",
+)
 @click.option("--ui", is_flag=True, help="Keep running, with live traffic and the Dagster UI.")
 @click.option("--port", default=3000, show_default=True, help="Of the Dagster UI.")
 def demo(folder: Path | None, ui: bool, port: int) -> None:
@@ -19,20 +26,57 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
 
     Exit codes: 0 equal; 1 not equal, or a job failed; 2 a mistake in the call.
     """
+    # At once, since a background job would not notice a signal while the rest is imported.
+    with _ended_by_signals():
+        _run(folder, port if ui else None)
+
+
+def _run(folder: Path | None, port: int | None) -> None:
+    """Run the demo with the Dagster UI on a port, or to its end without one."""
     from rich.console import Console  # noqa: PLC0415  only when it runs
 
+    from ar_sync_pipeline.demo.errors import DemoNotEqualError  # noqa: PLC0415
+    from ar_sync_pipeline.demo.folder import demo_folder  # noqa: PLC0415
     from ar_sync_pipeline.demo.live import run_live  # noqa: PLC0415
     from ar_sync_pipeline.demo.story import tell_story  # noqa: PLC0415
-    from ar_sync_pipeline.demo.two_servers import default_folder  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
 
     # In a log file the equality table needs more than the 80 columns that rich assumes there.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
-        if ui:
-            run_live(folder or default_folder(), port, console)
-        elif not tell_story(folder or default_folder(), console):
-            raise SystemExit(FOUND_WRONG)
+        with demo_folder(folder) as place:
+            kept = f"Both servers' files, with logs and all that was sent, are in {place}."
+            try:
+                if port is not None:
+                    run_live(place, port, console)
+                elif not tell_story(place, console):
+                    raise DemoNotEqualError
+            except ArSyncError:
+                click.echo(kept, err=True)
+                raise
+            if folder is not None:
+                console.print(kept)
     except ArSyncError as error:
         click.echo(str(error), err=True)
         raise SystemExit(FOUND_WRONG) from None
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the demo in good order, also as a shell's background job.
+
+    A shell without job control starts background jobs with SIGINT ignored.
+    """
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(*_: object) -> None:
+        for number in ends:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, end) for number in ends}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

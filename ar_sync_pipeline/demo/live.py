@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,6 +20,7 @@ from ar_sync_pipeline.demo.dagster_process import (
     free_port,
     write_workspace,
 )
+from ar_sync_pipeline.demo.errors import DemoPortError
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
@@ -28,6 +29,9 @@ from ar_sync_pipeline.settings import load_sender_settings
 
 _INTERVAL_MINUTES = 1
 _BURST_SECONDS = 20
+# Deletions are replicated with completes only: one a day would have to delete so much of the small
+# tables that the delete guard parks it.
+_COMPLETE_CRON = "*/10 * * * *"
 
 
 def run_live(folder: Path, port: int, console: Console, *, seconds: float | None = None) -> None:
@@ -39,14 +43,29 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
 
     Raises:
         DemoRunError: a process of the demo did not start.
+        DemoPortError: another program uses the port.
     """
+    _check_port(port)
     with live_servers(folder, port, console) as servers:
         console.print(f"Dagster UI: http://{HOST}:{port}  (Ctrl-C ends the demo)")
         console.print(
-            f"Everything lies in {servers.folder}; production changes every"
+            f"The files of both servers are in {servers.folder}; production changes every"
             f" {_BURST_SECONDS} s, windows are {_INTERVAL_MINUTES} min long."
         )
         _keep_production_busy(servers, console, seconds)
+
+
+def _check_port(port: int) -> None:
+    """Else the other program would answer, and be taken for the demo's UI."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise DemoPortError(
+                f"the Dagster UI cannot have port {port} ({error.strerror})",
+                remedy="let --port name another one",
+            ) from error
 
 
 @contextmanager
@@ -58,7 +77,6 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
     """
     with ExitStack() as running:
         servers = running.enter_context(two_servers(folder, interval_minutes=_INTERVAL_MINUTES))
-        write_instance(servers.dagster_home)
         console.print("Dumping the first complete")
         with LocalRuns(servers.dagster_home) as runs:
             settings = load_sender_settings(servers.sender_environment())
@@ -68,36 +86,10 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
         yield servers
 
 
-def write_instance(home: Path) -> None:
-    """The instance of the demo: as the product's ``dagster.yaml``, without its long limits."""
-    settings = {
-        "telemetry": {"enabled": False},
-        "nux": {"enabled": False},
-        "run_queue": {"dequeue_interval_seconds": 1},
-        "concurrency": {"pools": {"granularity": "run", "default_limit": 1}},
-        "run_monitoring": {"enabled": True, "poll_interval_seconds": 30},
-        "run_retries": {
-            "enabled": True,
-            "max_retries": 1,
-            "retry_on_asset_or_op_failure": False,
-        },
-        "run_launcher": {
-            "module": "ar_sync_pipeline.operations.runs.watched_launcher",
-            "class": "WatchedRunLauncher",
-        },
-        "event_log_storage": {
-            "module": "ar_sync_pipeline.operations.runs.batched_events",
-            "class": "BatchedSqliteEventLogStorage",
-            "config": {"base_dir": str(home / "history" / "runs")},
-        },
-    }
-    (home / "dagster.yaml").write_text(json.dumps(settings), encoding="utf-8")
-
-
 def _processes(servers: TwoServers, port: int) -> Iterator[DagsterProcess]:
     ports = {"sender": free_port(), "receiver": free_port()}
     environments = {
-        "sender": servers.sender_environment(),
+        "sender": servers.sender_environment() | {"AR_SYNC_COMPLETE_CRON": _COMPLETE_CRON},
         "receiver": servers.receiver_environment(),
     }
     workspace = servers.folder / "workspace.yaml"

@@ -36,7 +36,7 @@ def tell_story(folder: Path, console: Console) -> bool:
         console.print(f"Two servers, a city of buses, 200 pictures ({_since(started)})")
         with LocalRuns(servers.dagster_home) as runs:
             equal = _Demo(servers, runs, console).run()
-    console.print(f"All in {_since(started)}. What was sent lies in {servers.spool}.")
+    console.print(f"All in {_since(started)}.")
     console.print("To watch the same with live traffic in the Dagster UI: make demo-ui")
     return equal
 

@@ -195,7 +195,7 @@ WHERE id IN (
 
 CREATE TEMPORARY TABLE burst_mistake ON COMMIT DROP AS
 SELECT id FROM "AndroidRequests_eventforbusstop"
-WHERE id NOT IN (SELECT id FROM burst_stop_event) ORDER BY pg_temp.draw(id, 47), id LIMIT 2;
+WHERE id NOT IN (SELECT id FROM burst_stop_event) ORDER BY pg_temp.draw(id, 47), id LIMIT 1;
 
 DELETE FROM "AndroidRequests_stadisticdatafromregistrationbusstop"
 WHERE "reportOfEvent_id" IN (SELECT id FROM burst_mistake);
@@ -203,4 +203,4 @@ WHERE "reportOfEvent_id" IN (SELECT id FROM burst_mistake);
 DELETE FROM "AndroidRequests_eventforbusstop" WHERE id IN (SELECT id FROM burst_mistake);
 
 DELETE FROM "AndroidRequests_nearbybuseslog"
-WHERE id IN (SELECT id FROM "AndroidRequests_nearbybuseslog" ORDER BY "timeStamp", id LIMIT 4);
+WHERE id IN (SELECT id FROM "AndroidRequests_nearbybuseslog" ORDER BY "timeStamp", id LIMIT 1);

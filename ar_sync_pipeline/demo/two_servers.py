@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -16,13 +13,12 @@ import psycopg
 
 from ar_sync_pipeline.demo.city import fill_city
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.instance import write_instance
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.receiver_city import fill_receiver
 from ar_sync_pipeline.demo.schema import create_receiver_schema, create_sender_schema
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.spool.layout import prepare_spool
-
-_MARKER = ".ar_sync_demo"
 
 
 @dataclass(frozen=True)
@@ -95,28 +91,18 @@ class TwoServers:
         }
 
 
-def default_folder() -> Path:
-    """Where a demo keeps its servers unless told otherwise.
-
-    Not below the project: a database started by root runs as another account, which must be able
-    to reach its files.
-    """
-    return Path(tempfile.gettempdir()) / "ar-sync-demo"
-
-
 @contextmanager
 def two_servers(folder: Path, *, interval_minutes: int) -> Iterator[TwoServers]:
     """Start both servers, the sender with a city's data, the receiver with its own tables only.
 
-    A folder that an earlier demo left is cleared first; any other that is not empty is refused.
-
-    Raises:
-        FileExistsError: the folder holds something that no demo made, or is another account's.
+    Args:
+        folder: an empty one (see `demo_folder`).
     """
-    _clear(folder)
     for name in ("sender/media", "sender/tmp", "receiver/media", "receiver/sftp/spool"):
         (folder / name).mkdir(mode=0o700, parents=True)
-    (folder / "dagster_home").mkdir()
+    for name in ("dagster_home", "keys", "state"):
+        (folder / name).mkdir(mode=0o700)
+    write_instance(folder / "dagster_home")
     with ExitStack() as running:
         # A password that only this process and what it starts know: everybody on the machine can
         # reach the port.
@@ -145,15 +131,3 @@ def _fill(servers: TwoServers) -> None:
     with psycopg.connect(servers.receiver_url) as receiver:
         create_receiver_schema(receiver)
         fill_receiver(receiver)
-
-
-def _clear(folder: Path) -> None:
-    if folder.exists():
-        if folder.stat().st_uid != os.geteuid():
-            raise FileExistsError(f"{folder} belongs to another account; name another folder")
-        if not (folder / _MARKER).is_file() and any(folder.iterdir()):
-            raise FileExistsError(f"{folder} holds something that no demo made; name another one")
-        EmbeddedPostgres(folder / "postgres").destroy()
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True)
-    (folder / _MARKER).touch()

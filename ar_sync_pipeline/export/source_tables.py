@@ -14,6 +14,7 @@ from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.shipped_files import shipped
 
 _MEGABYTE = 1024 * 1024
 
@@ -87,7 +88,7 @@ def _unreadable(
         if len(columns) < len(facts.columns):
             partly[name] = columns
     wholly = sorted(denied.keys() - partly.keys())
-    remedy = "run deploy/sql/sender_role.sql at the sender's database"
+    remedy = f"run {shipped('deploy/sql/sender_role.sql')} at the sender's database"
     if wholly:
         yield DatabaseRefusedError(
             f"the sender's role may not read {', '.join(wholly)}", remedy=remedy

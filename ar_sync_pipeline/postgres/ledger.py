@@ -6,7 +6,7 @@ disagree: a crash between commit and the renaming of a file is healed from here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -244,6 +244,34 @@ def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
     )
 
 
+def summarize_ledger(
+    connection: Connection, *, present: Collection[str], applied_before: datetime
+) -> int:
+    """Replace lines that nothing needs any more by counts; returns how many.
+
+    Kept are the newest complete and all that is later (the chain, and what a replay applies), the
+    archives that are still in the spool (retention, and recovery of a restored database), and what
+    was applied lately. An archive without a line that is sent once more is recognized by its
+    snapshot: it is older than the newest complete and therefore superseded.
+
+    Args:
+        present: names of the archives in the spool, without the prefix of waiting ones.
+        applied_before: lines written since then stay.
+    """
+    row = connection.execute(
+        _SUMMARIZE, {"present": list(present), "applied_before": applied_before}
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_summarized(connection: Connection, *, superseded: bool) -> int:
+    """How many archives were applied, or superseded, whose lines were replaced by a count."""
+    row = connection.execute(
+        "SELECT sum(archives) FROM ar_sync.archive_summary WHERE superseded = %s", [superseded]
+    ).fetchone()
+    return int(row[0] or 0) if row else 0
+
+
 def covers_from(manifest: Manifest) -> datetime | None:
     """From when a partial carries every change; None: nobody knows, or it is a complete.
 
@@ -263,6 +291,7 @@ _EXISTING = (
     "SELECT to_regnamespace('ar_sync') IS NOT NULL,"
     " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
     " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
+    " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
 )
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
@@ -302,6 +331,16 @@ COMMENT ON TABLE ar_sync.replicated_catalog IS
     'The catalog whose archives this ledger records';
 COMMENT ON TABLE ar_sync.allowed_archive IS
     'Archives that an operator let through the delete guard, with who and when';
+CREATE TABLE IF NOT EXISTS ar_sync.archive_summary (
+    kind              text NOT NULL,
+    superseded        boolean NOT NULL,
+    archives          bigint NOT NULL,
+    first_snapshot_at timestamptz NOT NULL,
+    last_snapshot_at  timestamptz NOT NULL,
+    PRIMARY KEY (kind, superseded)
+);
+COMMENT ON TABLE ar_sync.archive_summary IS
+    'How many archives were applied whose lines nothing needs any more';
 CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);
 COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';
@@ -327,3 +366,21 @@ ON CONFLICT (archive_id) DO UPDATE SET
 RETURNING """
     + _LINE
 )
+_SUMMARIZE = """
+WITH removed AS (
+    DELETE FROM ar_sync.applied_archive
+     WHERE applied_at < %(applied_before)s
+       AND name <> ALL (%(present)s::text[])
+       AND snapshot_at < (SELECT max(snapshot_at) FROM ar_sync.applied_archive
+                           WHERE kind = 'complete' AND NOT superseded)
+    RETURNING kind, superseded, snapshot_at
+), counted AS (
+    INSERT INTO ar_sync.archive_summary AS known
+    SELECT kind, superseded, count(*), min(snapshot_at), max(snapshot_at) FROM removed GROUP BY 1, 2
+    ON CONFLICT (kind, superseded) DO UPDATE SET
+        archives = known.archives + excluded.archives,
+        first_snapshot_at = least(known.first_snapshot_at, excluded.first_snapshot_at),
+        last_snapshot_at = greatest(known.last_snapshot_at, excluded.last_snapshot_at)
+)
+SELECT count(*) FROM removed
+"""

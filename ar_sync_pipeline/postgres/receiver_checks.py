@@ -14,6 +14,7 @@ from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.shipped_files import shipped
 
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
@@ -77,7 +78,7 @@ def check_receiver_tables(
 
 def _script(catalog: Catalog) -> str:
     """The role script with the catalog's own variables."""
-    return f"deploy/sql/receiver_role.sql with {catalog.role_variables()}"
+    return f"{shipped('deploy/sql/receiver_role.sql')} with {catalog.role_variables()}"
 
 
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
+from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -31,7 +32,6 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
-from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.visible_text import visible
 
@@ -108,7 +108,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
     with operator_errors():
         for omission in omissions_of_dump(site.url, site.catalog):
             context.log.warning("Not replicated: %s", omission)
-        clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
+        clean_build_folders(site, context, KIND)
         start = starting_point(site.settings, site.clock())
         dump = dump_complete(
             site.url,

@@ -28,6 +28,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
+from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -37,7 +38,6 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
 from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
-from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 
 KIND = ArchiveKind.PARTIAL
@@ -75,7 +75,7 @@ def partial_assets(
         # With a dead line the next window's run takes everything along, by the watermark.
         with operator_errors(not_again=ROAD_ERRORS):
             build = site.build(context)
-            clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
+            clean_build_folders(site, context, KIND)
             start = starting_point(site.settings, site.clock())
             yield acknowledgement_check_result(start)
             yield space_check_result(

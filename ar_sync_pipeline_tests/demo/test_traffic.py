@@ -9,6 +9,7 @@ import pytest
 from ar_sync_pipeline.demo.equality import compare_databases, compare_media
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.traffic import BurstSummary, Traffic
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline_tests.demo.test_city import NOW
 
 if TYPE_CHECKING:
@@ -91,3 +92,32 @@ def test_without_deletions_no_row_goes(city_db: str, city_url: str, tmp_path: Pa
         done = Traffic(connection, tmp_path, seed=7).burst(LATER, deletions=False)
     assert done.deleted == {}
     assert all(each.missing_rows == 0 for each in compare_databases(city_url, city_db))
+
+
+def test_half_an_hour_without_a_complete_is_not_stopped_by_the_delete_guard(
+    city_db: str, tmp_path: Path
+) -> None:
+    with psycopg.connect(city_db, autocommit=True) as connection:
+        make_pictures(connection, tmp_path)
+        traffic = Traffic(connection, tmp_path, seed=7)
+        done = [traffic.burst(LATER + timedelta(seconds=20 * number)) for number in range(6)]
+        held = {
+            table: connection.execute(
+                f'SELECT count(*) FROM "AndroidRequests_{table}"'.encode()
+            ).fetchone()
+            for table in done[0].deleted
+        }
+    assert len(held) == 4
+    for minutes in range(2, 31, 2):
+        deletions = [
+            # The receiver keeps what is deleted until the next complete.
+            Deletion(
+                table,
+                count[0] + minutes // 2 * sum(burst.inserted[table] for burst in done),
+                minutes // 2 * sum(burst.deleted[table] for burst in done),
+                emptied=False,
+            )
+            for table, count in held.items()
+            if count is not None
+        ]
+        assert suspicious(deletions, 5) == ()

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,51 @@ def test_systemd_and_the_command_line_read_the_same_from_the_settings_examples()
                 name, value = line.split("=", 1)
                 (plain,) = shlex.split(value) if value else [""]
                 assert plain == next(iter(dotenv_values(stream=io.StringIO(line)).values())), name
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_settings_examples_name_the_roles_accounts_and_folders_of_the_pages(side: str) -> None:
+    given = dotenv_values(ROOT / f"{side}.env.example")
+    role = re.search(r"\\set role (\w+)", (DEPLOY / "sql" / f"{side}_role.sql").read_text())
+    assert role is not None
+    url = given[f"AR_SYNC_{side.upper()}_DATABASE_URL"] or ""
+    assert url.startswith(f"postgresql://{role[1]}@")
+    account = (ROOT / "docs" / "receiver_account.md").read_text()
+    unit = (DEPLOY / "systemd" / f"ar-sync-{side}.service").read_text()
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    if side == "sender":
+        assert f"AR_SYNC_REMOTE_USER={given['AR_SYNC_REMOTE_USER']}" in account
+        assert f"AR_SYNC_REMOTE_BKP_FLDR={given['AR_SYNC_REMOTE_BKP_FLDR']}\n" in account
+        assert f"`{given['AR_SYNC_KNOWN_HOSTS']}`" in page
+        scratch = f"{given['AR_SYNC_TMP_BKP_FLDR']}".removeprefix("/var/lib/")
+        common = (DEPLOY / "systemd" / "ar-sync-.service.d" / "common.conf").read_text()
+        assert re.search(rf"^StateDirectory=.*\b{scratch}$", common, re.MULTILINE)
+    else:
+        assert f"AR_SYNC_REMOTE_BKP_FLDR={given['AR_SYNC_REMOTE_BKP_FLDR']}`" in account
+        for folder in ("AR_SYNC_REMOTE_BKP_FLDR", "AR_SYNC_RECEIVER_MEDIA_FLDR"):
+            assert re.search(rf"^ReadWritePaths=.*-{given[folder]}\b", unit, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", ["Makefile", "deploy/Dockerfile", "docs/deployment.md"])
+def test_every_way_to_install_compiles_bytecode(path: str) -> None:
+    """Else each run compiles for itself, since its account may not write beside the code."""
+    text = (ROOT / path).read_text()
+    installs = [line for line in text.splitlines() if "uv sync" in line]
+    assert installs
+    assert all("UV_COMPILE_BYTECODE=1" in line for line in installs)
+
+
+def test_what_messages_name_is_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    sources = (path.read_text() for path in (ROOT / "ar_sync_pipeline").rglob("*.py"))
+    named = {
+        found
+        for text in sources
+        for found in re.findall(r"(?<!`)\b((?:docs|deploy)/[\w/]+\.\w+)", text)
+    }
+    assert len(named) >= 4
+    for name in named:
+        assert (ROOT / name).exists(), name
+        top = name.split("/", 1)[0]
+        assert shared[top] == f"share/ar_sync_pipeline/{top}"

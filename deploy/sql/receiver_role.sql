@@ -36,54 +36,7 @@ SET LOCAL client_min_messages = warning;
 SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
--- The tables that the catalog means. Of a pattern with a dot the first part matches schemas; one
--- without a dot matches tables of the catalog's schema. Only * and ? are special.
-CREATE TEMP TABLE ar_sync_tables AS
-WITH given AS (
-  SELECT 'tables' AS list, trim(p) AS pattern FROM unnest(string_to_array(:'tables', ',')) AS p
-   UNION ALL SELECT 'exclude', trim(p) FROM unnest(string_to_array(:'exclude', ',')) AS p
-), parts AS (
-  SELECT list,
-         CASE WHEN starts_with(pattern, :'schema' || '.') OR position('.' IN pattern) = 0
-              THEN :'schema' END AS own_schema,
-         CASE WHEN starts_with(pattern, :'schema' || '.')
-              THEN ARRAY['', substr(pattern, length(:'schema') + 2)]
-              ELSE ARRAY[split_part(pattern, '.', 1),
-                         substr(pattern, position('.' IN pattern) + 1)] END AS names
-    FROM given
-), patterns AS (
-  SELECT list, own_schema, regex[1] AS of_schema, regex[2] AS of_table
-    FROM parts,
-         LATERAL (SELECT array_agg('^' || replace(replace(regexp_replace(
-                           name, '([^[:alnum:]_*?])', '\\\1', 'g'), '*', '.*'), '?', '.') || '$'
-                           ORDER BY place) AS regex
-                    FROM unnest(names) WITH ORDINALITY AS x(name, place)) AS both_parts
-), matched AS (
-  SELECT DISTINCT c.oid, p.list
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    JOIN patterns p ON c.relname ~ p.of_table
-                   AND CASE WHEN p.own_schema IS NULL THEN n.nspname ~ p.of_schema
-                            ELSE n.nspname = p.own_schema END
-   WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'
-     AND n.nspname NOT IN ('information_schema', 'ar_sync')
-)
-SELECT oid::regclass AS name, relnamespace::regnamespace AS schema, relowner AS owner
-  FROM pg_class
- WHERE oid IN (SELECT oid FROM matched WHERE list = 'tables')
-   AND oid NOT IN (SELECT oid FROM matched WHERE list = 'exclude');
-
--- Before anything is taken away: the defaults are one application's, yours may be another.
-DO $$ BEGIN
-  IF NOT EXISTS (SELECT FROM ar_sync_tables) THEN
-    RAISE EXCEPTION 'no table of this database matches `tables`; nothing was changed'
-      USING HINT = 'Name those of your catalog: -v schema=... -v tables=... -v exclude=...';
-  END IF;
-END $$;
-
--- The catalog's schema is one of them also where it has no such table.
-CREATE TEMP TABLE ar_sync_schemas AS
-SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;
+\ir catalog_tables.sql
 
 -- What it had before goes first, in every schema.
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
@@ -176,4 +129,5 @@ SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb
 \warn 'may do (before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas;
+DROP TABLE pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
+  pg_temp.ar_sync_patterns;

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
 
 Definitions = dg.Definitions
 
@@ -44,6 +45,9 @@ class LocalRuns:
 
         Args:
             windowed: whether the job is partitioned by window; the newest closed one is taken.
+
+        Raises:
+            KeyboardInterrupt: a signal ended the run, which Dagster catches.
         """
         job = definitions.resolve_job_def(name)
         windows = job.partitions_def
@@ -52,7 +56,15 @@ class LocalRuns:
             result = job.execute_in_process(
                 instance=self._instance, raise_on_error=False, partition_key=window
             )
+        if any(map(_was_interrupted, result.all_events)):
+            raise KeyboardInterrupt
         return RunOutcome(result.run_id, result.success, tuple(_failures(result)))
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    if not event.is_job_failure:
+        return False
+    return event.job_failure_data.failure_reason is RunFailureReason.UNEXPECTED_TERMINATION
 
 
 def _failures(result: dg.ExecuteInProcessResult) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,6 +36,11 @@ class BuildFolder:
     """One run's scratch folder."""
 
     path: Path
+
+    @property
+    def run_id(self) -> str:
+        """The run that began it."""
+        return self.path.name.removeprefix(_PREFIX)
 
     @property
     def members(self) -> Path:
@@ -114,11 +119,18 @@ def clean_members(build: BuildFolder) -> None:
     build.members.mkdir()
 
 
-def stale_builds(scratch: Path, now: datetime, keep: timedelta) -> Iterator[BuildFolder]:
-    """Build folders that no run has touched for a while: their run was killed."""
+def stale_builds(
+    scratch: Path, now: datetime, keep: timedelta, is_over: Callable[[str], bool]
+) -> Iterator[BuildFolder]:
+    """Build folders that no run has touched for a while, or whose run no other one resumes.
+
+    Args:
+        is_over: whether the run of this id is never resumed.
+    """
     for path in sorted(scratch.glob(f"{_PREFIX}*")):
         marker = path / _MARKER
         if not path.is_symlink() and marker.is_file():
             touched = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            if touched < now - keep:
-                yield BuildFolder(path)
+            build = BuildFolder(path)
+            if touched < now - keep or is_over(build.run_id):
+                yield build

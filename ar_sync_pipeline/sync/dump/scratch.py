@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,16 +22,26 @@ _ABANDONED = timedelta(days=2)
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def clean_scratch(scratch: Path, now: datetime) -> int:
-    """Remove the build folders of runs that were killed; returns how many.
+def _never_over(_: str) -> bool:
+    return False
+
+
+def clean_scratch(
+    scratch: Path, now: datetime, is_over: Callable[[str], bool] = _never_over
+) -> int:
+    """Remove the build folders that no run resumes; returns how many.
 
     Only folders that the product made itself are touched, whatever else is there (D36).
+
+    Args:
+        is_over: whether the run of this id is never resumed; without an answer a folder stays for
+            two days.
 
     Raises:
         ScratchNotPrivateError: others can change what is in the scratch folder.
     """
     check_scratch(scratch)
-    stale = list(stale_builds(scratch, now, _ABANDONED))
+    stale = list(stale_builds(scratch, now, _ABANDONED, is_over))
     for build in stale:
         build.remove()
     return len(stale)

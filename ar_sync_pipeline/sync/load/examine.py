@@ -32,6 +32,7 @@ from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.shipped_files import shipped
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
@@ -176,8 +177,8 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy="run deploy/sql/receiver_role.sql at the receiver's database, with `schema`,"
-            " `tables` and `exclude` of the catalog as its variables; the archive is then loaded by"
-            " itself",
+            remedy=f"run {shipped('deploy/sql/receiver_role.sql')} at the receiver's database, with"
+            " `schema`, `tables` and `exclude` of the catalog as its variables; the archive is then"
+            " loaded by itself",
         )
     return mismatches

@@ -11,7 +11,12 @@ from zoneinfo import ZoneInfo
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock, read_ledger
+from ar_sync_pipeline.postgres.ledger import (
+    ensure_ledger,
+    load_lock,
+    read_ledger,
+    summarize_ledger,
+)
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.retention import (
@@ -31,6 +36,8 @@ from ar_sync_pipeline.spool.states import (
 
 # A cut upload is resumed within hours; what nobody has touched for days never will be.
 _ABANDONED_UPLOAD = timedelta(days=2)
+# As long as a sender remembers what it has sent, and receipts stay.
+_LINES_LIFETIME = timedelta(days=8)
 
 
 @dataclass(frozen=True)
@@ -68,11 +75,24 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
 
 
 def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock) -> Retention:
-    """The same inside a load, which holds the lock already."""
+    """The same inside a load, which holds the lock already.
+
+    With the files that are gone go the ledger's lines that nothing needs any more.
+    """
     decisions = _decide(settings, connection, clock)
     freed_bytes = apply_retention(decisions)
     abandoned = clean_incoming(settings.remote_bkp_fldr, older_than=clock() - _ABANDONED_UPLOAD)
+    summarize_ledger(
+        connection,
+        present=[_applied_name(decision.archive) for decision in decisions],
+        applied_before=clock() - _LINES_LIFETIME,
+    )
     return Retention(tuple(decisions), tuple(abandoned), freed_bytes)
+
+
+def _applied_name(archive: SpooledArchive) -> str:
+    """In the ledger; an archive of the old system has that of what it was converted into."""
+    return ArchiveName(archive.name.kind, archive.name.snapshot_at).applied
 
 
 def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:

@@ -14,9 +14,10 @@ from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.rights import check_rights
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
+from ar_sync_pipeline.shipped_files import shipped
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 
-_SENDER_ROLE = "deploy/sql/sender_role.sql"
+_SENDER_ROLE = shipped("deploy/sql/sender_role.sql")
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger
+from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -75,6 +75,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     ) as connection:
         ensure_ledger(connection)
         ledger = read_ledger(connection)
+        earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
     chain = chain_in(ledger)
     old = list_old_archives(spool, ZoneInfo(settings.timezone))
     waiting, parked, refused = (
@@ -107,8 +108,8 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         lag,
         (
             _count("waiting", [a.name.applied for a in waiting]),
-            _count("applied", [line.name for line in applied]),
-            _count("superseded", [line.name for line in superseded]),
+            _count("applied", [line.name for line in applied], earlier=earlier[0]),
+            _count("superseded", [line.name for line in superseded], earlier=earlier[1]),
             _count(
                 "parked",
                 [a.name.applied for a in parked],
@@ -174,6 +175,6 @@ def _not_believed(problems: Sequence[str]) -> StateCount:
     return StateCount("not believed", len(problems), note="; ".join(problems))
 
 
-def _count(state: str, names: Sequence[str], note: str = "") -> StateCount:
+def _count(state: str, names: Sequence[str], note: str = "", *, earlier: int = 0) -> StateCount:
     newest = max(names, key=lambda name: name.rpartition("_")[2], default="")
-    return StateCount(state, len(names), newest, note if names else "")
+    return StateCount(state, len(names) + earlier, newest, note if names else "")

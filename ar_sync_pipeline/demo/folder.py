@@ -1,0 +1,94 @@
+"""The folder of a demo: one for each demo, and never another's."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.demo.errors import DemoFolderError
+
+_MARKER = ".ar_sync_demo"
+_PREFIX = "ar-sync-demo-"
+# Others may pass through, not list: a database started by root runs as another account.
+_MODE = 0o711
+
+
+@contextmanager
+def demo_folder(named: Path | None) -> Iterator[Path]:
+    """An empty folder that no other demo uses while the block runs.
+
+    Args:
+        named: the operator's; it is kept. None: a new temporary folder, which is removed again
+            unless the demo fails.
+
+    Raises:
+        DemoFolderError: the folder is another account's, a running demo's, or holds something
+            that no demo made.
+    """
+    if named is not None:
+        with _own(named.absolute()):
+            yield named.absolute()
+        return
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    folder.chmod(_MODE)
+    with _own(folder):
+        fails = True
+        try:
+            yield folder
+            fails = False
+        except KeyboardInterrupt:
+            fails = False
+            raise
+        finally:
+            if not fails:
+                EmbeddedPostgres(folder / "postgres").destroy()
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _own(folder: Path) -> Iterator[None]:
+    """Lock a demo's folder; what an earlier demo left in it is removed."""
+    if folder.exists():
+        _check(folder)
+    folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
+    marker = folder / _MARKER
+    # The lock ends with this process, however that ends.
+    with marker.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoFolderError(
+                f"a running demo uses {folder}",
+                remedy="end it, or let --folder name another folder; without --folder every demo"
+                " has a folder of its own",
+            ) from error
+        _clear(folder)
+        yield
+
+
+def _check(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DemoFolderError(f"{folder} is not a folder", remedy="let --folder name another place")
+    if folder.stat().st_uid != os.geteuid():
+        raise DemoFolderError(
+            f"{folder} belongs to another account", remedy="let --folder name another folder"
+        )
+    if not (folder / _MARKER).is_file() and any(folder.iterdir()):
+        raise DemoFolderError(
+            f"{folder} holds something that no demo made",
+            remedy="let --folder name an empty or a new folder",
+        )
+
+
+def _clear(folder: Path) -> None:
+    """Remove all but the marker, which is locked; a killed demo's database is stopped first."""
+    EmbeddedPostgres(folder / "postgres").destroy()
+    for path in folder.iterdir():
+        if path.name != _MARKER:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

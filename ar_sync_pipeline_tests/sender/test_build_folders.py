@@ -1,0 +1,119 @@
+"""A failed dump holds its space no longer than somebody may resume it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
+from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.settings import load_sender_settings
+from ar_sync_pipeline.sync.dump.build_folder import open_build
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+
+PARTIAL, COMPLETE = ArchiveKind.PARTIAL, ArchiveKind.COMPLETE
+
+
+class Sender:
+    """A scratch folder and the instance that knows the runs that worked in it."""
+
+    def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
+        self.settings = load_sender_settings(deployment.sender_environment())
+        self.instance = instance
+
+    def run(self, *, root: str | None = None, retries: bool = False) -> dg.DagsterRun:
+        tags = {"dagster/will_retry": "true"} if retries else {}
+        if root is not None:
+            tags |= {"dagster/root_run_id": root, "dagster/parent_run_id": root}
+        run: dg.DagsterRun = create_run_for_test(
+            self.instance, "complete_dump", status=dg.DagsterRunStatus.STARTED, tags=tags
+        )
+        open_build(self.settings.tmp_bkp_fldr, root or run.run_id)
+        return run
+
+    def left(self, kind: ArchiveKind, later: timedelta = timedelta()) -> set[str]:
+        """Run ids of the folders that are left when a dump begins."""
+        site = SenderSite(self.settings, load_catalog(), lambda: datetime.now(UTC) + later)
+        clean_build_folders(site, dg.build_asset_context(instance=self.instance), kind)
+        return {p.name.removeprefix("ar_sync_build_") for p in self.scratch.glob("*_build_*")}
+
+    @property
+    def scratch(self) -> Path:
+        return self.settings.tmp_bkp_fldr
+
+
+@pytest.fixture
+def sender(deployment: Deployment) -> Iterator[Sender]:
+    with dg.DagsterInstance.local_temp(str(deployment.home)) as instance:
+        yield Sender(deployment, instance)
+
+
+@pytest.mark.parametrize("ended", ["failed", "canceled"])
+def test_ended_run_may_be_resumed_for_an_hour_and_until_the_next_complete(
+    sender: Sender, ended: str
+) -> None:
+    run = sender.run()
+    if ended == "failed":
+        sender.instance.report_run_failed(run)
+    else:
+        sender.instance.report_run_canceled(run)
+    assert sender.left(PARTIAL) == {run.run_id}
+    assert sender.left(PARTIAL, timedelta(minutes=59)) == {run.run_id}
+    assert sender.left(COMPLETE) == set()
+
+
+def test_ended_run_is_not_resumed_after_an_hour(sender: Sender) -> None:
+    sender.instance.report_run_failed(sender.run())
+    assert sender.left(PARTIAL, timedelta(minutes=61)) == set()
+
+
+def test_running_run_keeps_its_folder(sender: Sender) -> None:
+    run = sender.run()
+    assert sender.left(COMPLETE, timedelta(hours=30)) == {run.run_id}
+
+
+def test_run_whose_retry_is_to_come_keeps_its_folder(sender: Sender) -> None:
+    run = sender.run(retries=True)
+    sender.instance.report_run_failed(run)
+    assert sender.left(COMPLETE, timedelta(hours=2)) == {run.run_id}
+
+
+def test_retry_at_work_keeps_the_folder_of_the_first_run(sender: Sender) -> None:
+    first = sender.run()
+    sender.instance.report_run_failed(first)
+    retry = sender.run(root=first.run_id)
+    assert sender.left(COMPLETE, timedelta(hours=2)) == {first.run_id}
+    sender.instance.report_run_failed(retry)
+    assert sender.left(COMPLETE, timedelta(hours=2)) == set()
+
+
+def test_folder_of_a_run_that_the_instance_does_not_know_goes_by_its_age(sender: Sender) -> None:
+    open_build(sender.scratch, "of-another-instance")
+    assert sender.left(COMPLETE, timedelta(hours=47)) == {"of-another-instance"}
+    assert sender.left(COMPLETE, timedelta(hours=49)) == set()
+
+
+def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:
+    ended, working = sender.run(), sender.run()
+    sender.instance.report_run_failed(ended)
+    sender.settings = sender.settings.model_copy(update={"free_space_floor": 101})
+    assert sender.left(PARTIAL) == {working.run_id}
+
+
+def test_failed_upload_of_a_complete_is_gone_once_the_next_one_is_sent(
+    deployment: Deployment,
+) -> None:
+    deployment.faults.read_only = True
+    assert not deployment.run("complete_dump").succeeded
+    scratch = deployment.folder / "scratch"
+    assert len(list(scratch.glob("ar_sync_build_*"))) == 1
+    deployment.faults.read_only = False
+    deployment.succeed("complete_dump")
+    assert list(scratch.glob("ar_sync_build_*")) == []
