@@ -98,7 +98,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
                 },
                 site.settings.free_space_floor,
             )
-        yield from load_check_results(report)
+        yield from load_check_results(report, site.settings.partial_interval)
         yield space
         if report.refused and not report.loaded:
             raise dg.Failure(
