@@ -19,6 +19,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     media_spec,
     references_check,
 )
+from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -78,7 +79,8 @@ def _table_snapshots(site: SenderSite) -> dg.AssetsDefinition:
             for omission in omissions_of_dump(site.url, catalog):
                 context.log.warning("Not replicated: %s", omission)
             clean_scratch(site.settings.tmp_bkp_fldr, site.clock())
-            start = starting_point(site.settings, site.clock())
+            with record_failed_link(context):
+                start = starting_point(site.settings, site.clock())
             dump = dump_complete(
                 site.url,
                 catalog,
