@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.asset_keys import admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
+from ar_sync_pipeline.runbook import see
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
 
@@ -36,7 +37,7 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next archive carries"
         " its rows, and this passes again when one has. If it does not pass by itself, follow the"
-        " remedy. Blocks only a load that has no good archive.",
+        " remedy. Blocks only a load that has no good archive." + see("archive_quarantined"),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
@@ -44,7 +45,7 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
-        " itself. Blocks only a load that has no good archive.",
+        " itself. Blocks only a load that has no good archive." + see("archive_parked"),
         blocking=True,
     )
 
