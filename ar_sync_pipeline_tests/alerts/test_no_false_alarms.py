@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -31,7 +30,6 @@ from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
-from ar_sync_pipeline_tests.old_system.building import complete, dump, partial
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
 NO_HOLES = dg.AssetCheckKey(applied_archives_key(), "no_holes")
@@ -367,34 +365,6 @@ def test_run_that_waits_for_one_of_its_pool_is_no_incident(
             operation.watched.tick("receiver")
         told = [subject for subject in operation.subjects if "has waited" in subject]
         assert len(told) == mails
-
-
-def test_receiver_first_is_up_to_date_by_what_old_archives_promise(operation: Operation) -> None:
-    deployment = operation.watched.deployment
-    deployment.receiver_changes |= {
-        "AR_SYNC_OLD_ARCHIVES": "accept",
-        "AR_SYNC_TIME": "15",
-        "AR_SYNC_TIMEZONE": "UTC",
-    }
-    sql = dump({"parent": (("id", "code", "label"), [["1", "c1", "old"]])})
-    offer(operation, "complete", complete(sql.replace(b"AndroidRequests_", b"app_")), 40)
-    operation.run("complete_loaddata")
-    for ago in (30, 20, 10):
-        offer(operation, "partial", partial({}), ago)
-    operation.run("partial_loaddata")
-    operation.tick()
-    for key in (UP_TO_DATE, NO_HOLES):
-        assert operation.found(key).passed, operation.found(key).description
-    assert operation.subjects == []
-
-
-def offer(operation: Operation, kind: str, content: bytes, minutes_ago: int) -> None:
-    """An archive of the old system, uploaded some minutes ago."""
-    at = operation.now - minutes_ago * MINUTES
-    name = f"NEW_backup_{at:%Y-%m-%d__%H_%M_%S}.tar.gz"
-    path = operation.watched.deployment.spool / kind / name
-    path.write_bytes(content)
-    os.utime(path, (at.timestamp(), at.timestamp()))
 
 
 def test_gap_is_shown_at_once_and_mailed_only_if_no_archive_closes_it(
