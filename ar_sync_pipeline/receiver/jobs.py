@@ -16,7 +16,7 @@ _LONGEST_SECONDS = 6 * 3600
 def intake_of(kinds: Sequence[str]) -> dict[str, Any]:
     """The configuration of a load of these kinds."""
     admitted = admitted_key().to_python_identifier()
-    return {"ops": {admitted: {"config": {"kinds": [*kinds]}}}}
+    return {"ops": {admitted: {"config": {"kinds": [*map(str, kinds)]}}}}
 
 
 def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
