@@ -122,10 +122,8 @@ def test_evaluations_of_one_finding_replace_each_other(
     found = written(instance, UP_TO_DATE)
     assert [passed for passed, _ in found] == [False, False, True, True]
     assert len({said for _, said in found}) == 4
-    logged = instance.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-    )
-    assert len([each for each in logged if each.run_id == ""]) == len(found)
+    logged = instance.all_logs("", of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    assert len(logged) == len(found)
 
 
 def test_finding_that_a_later_materialization_hides_is_written_again(
