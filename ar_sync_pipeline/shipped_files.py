@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+RUNBOOK = " Runbook: "
+"""Begins the end of a description that names a page."""
+
+_CHECKOUT = Path(__file__).parents[1]
 _INSTALLED = "share/ar_sync_pipeline"
 
 
@@ -14,6 +18,18 @@ def shipped(path: str) -> str:
     Args:
         path: relative to the project, as in a checkout.
     """
-    if (Path(__file__).parents[1] / path).exists():
-        return path
-    return str(Path(sys.prefix) / _INSTALLED / path)
+    return path if (_CHECKOUT / path).exists() else str(Path(sys.prefix) / _INSTALLED / path)
+
+
+def runbook_page(name: str) -> Path:
+    """The file of a page of the runbook, for readers in any folder.
+
+    Args:
+        name: of the page, without its suffix.
+    """
+    return _CHECKOUT / shipped(f"docs/runbook/{name}.md")
+
+
+def see(name: str) -> str:
+    """The end of a check's description: which page of the runbook to read."""
+    return f"{RUNBOOK}{runbook_page(name)}"

@@ -42,6 +42,7 @@ class Problem:
         remedy: what to do; may be empty where the sentence says it.
         run_id: of the run that failed, if it was one.
         page: path below the Dagster UI's address where more is to be seen.
+        runbook: the page for operators, a path on this machine.
         muted_by: a cause of which this is only a consequence: while it has an open incident,
             nothing is told of this.
     """
@@ -57,6 +58,7 @@ class Problem:
     run_id: str | None = None
     page: str = ""
     muted_by: str | None = None
+    runbook: str = ""
 
 
 @dataclass(frozen=True)

@@ -120,6 +120,8 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
         rows += _unproved(incident)
     elif latest.remedy:
         rows.append(("To do", latest.remedy))
+    if latest.runbook and notice.kind is not NoticeKind.RECOVERED:
+        rows.append(("Read", latest.runbook))
     if link := place.link(incident):
         rows.append((_LINK, link))
     elif latest.run_id:

@@ -28,6 +28,11 @@ def every_complete(cron: str, timezone: str) -> dg.FreshnessPolicy:
     return dg.FreshnessPolicy.time_window(fail_window=pause + _TOO_LATE, warn_window=pause + _LATE)
 
 
+def first_complete_within(cron: str, timezone: str, now: datetime) -> timedelta:
+    """How long a new receiver may wait for its first complete."""
+    return longest_pause(cron, timezone, now) + _TOO_LATE
+
+
 def within(minutes: int) -> dg.FreshnessPolicy:
     """Stale after so many minutes."""
     return dg.FreshnessPolicy.time_window(fail_window=timedelta(minutes=minutes))

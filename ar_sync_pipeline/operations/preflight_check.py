@@ -14,8 +14,8 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
 from ar_sync_pipeline.operations.run_metadata import markdown_table
-from ar_sync_pipeline.operations.standing_check import recorded_verdict
 from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
@@ -76,7 +76,8 @@ def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.Sen
     def preflight_of_process(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
-        shown = recorded_verdict(context.instance, spec)
+        evaluation = shown_evaluation(context.instance, spec.key)
+        shown = None if evaluation is None else evaluation.passed
         is_new = context.cursor != _PROCESS or not last
         # Another verdict than the last one here is that of a run that an operator has started.
         if is_new or _is_old(*last[-1]) or (shown is not None and shown != last[-1][1].passed):
@@ -86,7 +87,8 @@ def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.Sen
         result = last[-1][1]
         if not is_new and shown == result.passed:
             return dg.SkipReason(result.description)
-        return dg.SensorResult(asset_events=[evaluation_of(result)], cursor=_PROCESS)
+        event = evaluation_of(result, target=newest_target(context.instance, key))
+        return dg.SensorResult(asset_events=[event], cursor=_PROCESS)
 
     return preflight_of_process
 

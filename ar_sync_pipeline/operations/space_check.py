@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.spool.free_space import measure_free_space
 
 _NAME = "free_space"
@@ -21,7 +22,8 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         _NAME,
         asset=key,
         description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent. If not: make room before they are full; then work waits, and nothing is lost.",
+        " percent. If not: make room before they are full; then work waits, and nothing is lost."
+        + see("disk_full"),
     )
 
 
@@ -44,6 +46,8 @@ def space_check_result(
         check_name=_NAME,
         passed=not low,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Less than {floor_percent} % free: {', '.join(low)}." if low else None,
+        description=f"Less than {floor_percent} % free: {', '.join(low)}."
+        if low
+        else f"Every disk has at least {floor_percent} % of its space free.",
         metadata=metadata,
     )

@@ -1,112 +1,209 @@
-"""Checks of what grows old while nothing runs: a sensor looks, and writes what is news.
+"""Checks of what grows old while nothing runs: a sensor evaluates them and writes what it found.
 
-A tick starts no run. It writes an evaluation where the verdict is another than the last recorded
-one, or where the reason or the age has changed much; so the event log does not grow by the minute.
+A tick starts no run. Its evaluation replaces the one before it while the finding is the same, so
+the UI says what is so now and the event log does not grow by the minute.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+from pydantic import BaseModel, Field, ValidationError
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, evaluation_of
+from ar_sync_pipeline.operations.check_history import (
+    delete_replaced,
+    newest_target,
+    shown_evaluation,
+)
 
 _INTERVAL_SECONDS = 60
+_UNCHANGED_SINCE = "unchanged_since"
+# A short outage of a database is not worth a verdict, a long one makes the last verdict worthless.
+_UNKNOWN_AFTER = timedelta(minutes=10)
+# The daemon was off: nobody knows what was so meanwhile, and nothing was at work.
+_INTERRUPTION = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one look has found.
+    """What one evaluation has found.
 
     Attributes:
-        result: with asset key, name and sentence.
-        news: another text than at the last look makes the result worth writing once more.
+        result: with asset key, name and message.
+        news: another text than at the last evaluation makes it another finding.
+        mail_from: a failure is not mailed before this instant; the UI shows it at once.
+        settles: nor is it mailed within this time of the first of uninterrupted evaluations,
+            since what was off with the sensor may need it to catch up.
     """
 
     result: dg.AssetCheckResult
     news: str = ""
+    mail_from: datetime | None = None
+    settles: timedelta = timedelta(0)
+
+    def with_times(self, watching_since: datetime, since: datetime | None) -> dg.AssetCheckResult:
+        """The result, with when it was first found and when it is to be mailed.
+
+        Args:
+            watching_since: the first of uninterrupted evaluations.
+            since: None where nobody knows.
+        """
+        times = {} if since is None else {_UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
+        if not self.result.passed and (self.settles or self.mail_from):
+            settled = watching_since + self.settles
+            due = max(settled, self.mail_from) if self.mail_from else settled
+            times[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(due)
+        return self.result._replace(metadata={**(self.result.metadata or {}), **times})
 
 
-def standing_check(
-    spec: dg.AssetCheckSpec, look: Callable[[dg.DagsterInstance], Look]
-) -> dg.AssetChecksDefinition:
+LookAt = Callable[[dg.DagsterInstance], Look]
+
+
+class _Finding(BaseModel):
+    news: str
+    since: datetime
+
+
+class _Memory(BaseModel):
+    """The cursor of a sensor.
+
+    Attributes:
+        watching_since: the first of uninterrupted ticks.
+        ticked_at: the last tick.
+        seen_at: the last tick that could evaluate anything.
+        findings: the last one of each check, and when it was first found.
+    """
+
+    watching_since: datetime
+    ticked_at: datetime
+    seen_at: datetime
+    findings: dict[str, _Finding] = Field(default_factory=dict)
+
+    @classmethod
+    def at(cls, now: datetime, cursor: str | None) -> "_Memory":
+        """What is remembered at a tick."""
+        try:
+            memory = cls.model_validate_json(cursor or "")
+        except ValidationError:  # none yet, or that of another version
+            return cls(watching_since=now, ticked_at=now, seen_at=now)
+        if now - memory.ticked_at > _INTERRUPTION:
+            memory.watching_since = memory.seen_at = now
+        memory.ticked_at = now
+        return memory
+
+    def since(self, name: str, found: Look) -> datetime:
+        """When this finding was first made."""
+        news = f"{found.result.passed} {found.news}"
+        if name not in self.findings or self.findings[name].news != news:
+            self.findings[name] = _Finding(news=news, since=self.ticked_at)
+        return self.findings[name].since
+
+
+def standing_check(spec: dg.AssetCheckSpec, look: LookAt, clock: Clock) -> dg.AssetChecksDefinition:
     """The check itself, which an operator may also execute from the UI."""
 
     @dg.multi_asset_check(name=f"{spec.name}_check", specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            yield look(context.instance).result
+            found = look(context.instance)
+        yield found.with_times(clock(), None)
 
     return check
 
 
 def standing_check_sensor(
-    spec: dg.AssetCheckSpec,
-    look: Callable[[dg.DagsterInstance], Look],
+    specs: Sequence[dg.AssetCheckSpec],
+    look: Callable[[dg.DagsterInstance], Sequence[Look]],
+    clock: Clock,
     *,
     name: str,
     description: str,
+    interval_seconds: int = _INTERVAL_SECONDS,
 ) -> dg.SensorDefinition:
-    """Looks every minute, whether anything runs or not."""
+    """Evaluates checks whether anything runs or not.
+
+    Args:
+        look: one finding for each specification, in their order.
+    """
+    names = " and ".join(f"`{spec.name}`" for spec in specs)
 
     @dg.sensor(
         name=name,
-        minimum_interval_seconds=_INTERVAL_SECONDS,
-        description=f"{description} Starts nothing: it writes the result of the check"
-        f" `{spec.name}` when that has changed.",
+        minimum_interval_seconds=interval_seconds,
+        description=f"{description} Starts nothing: it writes the result of {names}.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        try:
-            found = look(context.instance)
-        except TransientError as error:
-            return dg.SkipReason(f"No look was possible. {error}")
-        except ArSyncError as error:
-            found = Look(_cannot_tell(spec, error), str(error))
-        news = f"{found.result.passed} {found.news}"
-        if (
-            news == context.cursor
-            and recorded_verdict(context.instance, spec) == found.result.passed
-        ):
-            return dg.SkipReason(found.result.description or "All is well, as at the last look.")
-        return dg.SensorResult(
-            asset_events=[evaluation_of(found.result, blocking=spec.blocking)], cursor=news
-        )
+        memory = _Memory.at(clock(), context.cursor)
+        found, said = _found(context.instance, specs, look, memory)
+        events = [
+            event
+            for spec, one in zip(specs, found, strict=False)
+            for event in _evaluations(context.instance, spec, one, memory)
+        ]
+        if not events:
+            context.update_cursor(memory.model_dump_json())
+            return dg.SkipReason(said)
+        return dg.SensorResult(asset_events=events, cursor=memory.model_dump_json())
 
     return standing
 
 
-def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=spec.asset_key, check_name=spec.name, passed=False, description=str(error)
-    )
+def _found(
+    instance: dg.DagsterInstance,
+    specs: Sequence[dg.AssetCheckSpec],
+    look: Callable[[dg.DagsterInstance], Sequence[Look]],
+    memory: _Memory,
+) -> tuple[Sequence[Look], str]:
+    """The findings, none where nothing can be told yet; and what the tick says."""
+    try:
+        found = look(instance)
+    except TransientError as error:
+        if memory.ticked_at - memory.seen_at <= _UNKNOWN_AFTER:
+            return [], f"No look was possible. {error}"
+        found = [_cannot_tell(spec, error) for spec in specs]
+    except ArSyncError as error:
+        found = [_cannot_tell(spec, error) for spec in specs]
+    else:
+        memory.seen_at = memory.ticked_at
+    return found, " ".join(one.result.description or "All is well." for one in found)
 
 
-def recorded_verdict(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> bool | None:
-    """The verdict that people see now, whoever wrote it; None if they see none.
+def _evaluations(
+    instance: dg.DagsterInstance, spec: dg.AssetCheckSpec, found: Look, memory: _Memory
+) -> Iterator[dg.AssetCheckEvaluation]:
+    """The evaluation to write; none where the UI shows a success in the same words already."""
+    since = memory.since(spec.name, found)
+    delete_replaced(instance, spec.key, lambda old: unchanged_since(old) == since)
+    shown, result = shown_evaluation(instance, spec.key), found.result
+    says_so = shown is not None and shown.passed and shown.description == result.description
+    if not (says_so and result.passed):
+        yield evaluation_of(
+            found.with_times(memory.watching_since, since),
+            blocking=spec.blocking,
+            target=newest_target(instance, spec.asset_key),
+        )
 
-    They see the last record only. It shows nothing where a run has planned the check and not, or
-    never, come to it; and where it is older than the asset, since it then says nothing of what was
-    materialized after it. Both happen to what a sensor writes while a run is at work.
-    """
-    record = instance.get_latest_asset_check_evaluation_record(spec.key)
-    found = record.evaluation if record else None
-    if record is None or not isinstance(found, dg.AssetCheckEvaluation):
+
+def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
+    """When a sensor first found what an evaluation says; None if a run wrote it."""
+    value = evaluation.metadata.get(_UNCHANGED_SINCE)
+    if not isinstance(value, dg.TimestampMetadataValue):
         return None
-    made = instance.fetch_materializations(spec.asset_key, limit=1).records
-    return found.passed if not made or _is_of(record, found, made[0]) else None
+    return datetime.fromtimestamp(value.value, UTC)
 
 
-def _is_of(
-    record: AssetCheckExecutionRecord, found: dg.AssetCheckEvaluation, made: dg.EventLogRecord
-) -> bool:
-    """Whether Dagster shows an evaluation beside this materialization, by its own rules."""
-    if record.run_id == made.event_log_entry.run_id:
-        return True
-    target = found.target_materialization_data
-    if target is None:
-        return record.create_timestamp > made.timestamp
-    return target.storage_id == made.storage_id
+def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:
+    result = dg.AssetCheckResult(
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        passed=False,
+        description=str(error),
+        metadata={ERROR: type(error).__name__},
+    )
+    return Look(result, str(error))

@@ -13,6 +13,7 @@ from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
 
@@ -85,7 +86,8 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next partial or"
         " complete carries what it held, and this passes again when one has. If it does not"
-        " pass by itself, follow the remedy. Blocks only a load that has no good archive.",
+        " pass by itself, follow the remedy. Blocks only a load that has no good archive."
+        + see("archive_quarantined"),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
@@ -93,7 +95,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         asset=admitted_key(),
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
-        " itself. Blocks only a load that has no good archive.",
+        " itself. Blocks only a load that has no good archive." + see("archive_parked"),
         blocking=True,
     )
     return [sound, fitting]

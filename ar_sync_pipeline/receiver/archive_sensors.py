@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 
@@ -10,8 +11,9 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.runs.backoff import next_try
-from ar_sync_pipeline.operations.runs.run_state import work_under_way
+from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
+from ar_sync_pipeline.receiver.jobs import LOAD_JOBS, intake_of
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
@@ -42,7 +44,7 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
         found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
         if not found:
             return dg.SkipReason("No archive waits.")
-        at_work = work_under_way(context.instance, job.name, applied_archives_key(), site.clock())
+        at_work = _load_under_way(context.instance, site)
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
         names = sorted(archive.name.applied for archive in found)
@@ -54,12 +56,28 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
                 f"{len(attempts)} runs could not load these archives;"
                 f" again at {again:%H:%M:%S} UTC."
             )
+        with_completes = not attempts and _completes_can_be_loaded(context.instance, spool)
         return dg.RunRequest(
             run_key=f"{group}_{len(attempts)}",
+            run_config=intake_of([*ArchiveKind]) if with_completes else None,
             tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
         )
 
     return new_archives
+
+
+def _completes_can_be_loaded(instance: dg.DagsterInstance, spool: Path) -> bool:
+    """Whether a complete waits, and no load of it has failed, which must not hold up partials."""
+    waits = any(archive.name.kind is ArchiveKind.COMPLETE for archive in list_waiting(spool))
+    return waits and not failures_in_a_row(instance, LOAD_JOBS[0], None)
+
+
+def _load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
+    """A load of either kind: a second one would only wait in the queue of their pool."""
+    works = (
+        work_under_way(instance, job, applied_archives_key(), site.clock()) for job in LOAD_JOBS
+    )
+    return next((work for work in works if work is not None), None)
 
 
 def _group(names: Sequence[str]) -> str:

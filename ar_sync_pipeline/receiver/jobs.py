@@ -1,5 +1,8 @@
 """The receiver's jobs, under the names that they had in the old system."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
@@ -8,11 +11,17 @@ from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
 
+LOAD_JOBS = ("complete_loaddata", "partial_loaddata")
 _LONGEST_SECONDS = 6 * 3600
 
 
-def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
+def intake_of(kinds: Sequence[str]) -> dict[str, Any]:
+    """The configuration of a load of these kinds."""
     admitted = admitted_key().to_python_identifier()
+    return {"ops": {admitted: {"config": {"kinds": [*map(str, kinds)]}}}}
+
+
+def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
     return dg.define_asset_job(
         name,
         # The preflight belongs to the start of the code location, not to each load.
@@ -20,13 +29,13 @@ def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
         - dg.AssetSelection.checks(preflight_spec(applied_archives_key()).key),
         description=description,
         owners=JOB_OWNERS,
-        config={"ops": {admitted: {"config": {"kinds": kinds}}}},
+        config=intake_of(kinds),
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": "receiver"},
     )
 
 
 def complete_loaddata() -> AssetJob:
-    """Load waiting completes, and the partials that belong behind them."""
+    """Load completes, and the partials after them."""
     return _load_job(
         "complete_loaddata",
         ["complete", "partial"],
@@ -39,5 +48,6 @@ def partial_loaddata() -> AssetJob:
     return _load_job(
         "partial_loaddata",
         ["partial"],
-        "Verify and load every waiting partial archive, oldest first, then postprocess.",
+        "Verify and load every waiting partial archive, oldest first, then postprocess. The sensor"
+        " asks for a complete that waits in the same run: later partials begin where it ends.",
     )

@@ -62,7 +62,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = _space(site)
-        yield from load_check_results(report)
+        yield from load_check_results(report, site.settings.partial_interval)
         yield space
         if report.refused and not report.loaded:
             observe_unapplied(context, site)

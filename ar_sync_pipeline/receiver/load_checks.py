@@ -1,16 +1,21 @@
-"""Checks of a load: all applied, equal by digest, no hole, nothing that partials had forgotten."""
+"""Checks of a load: all applied, equal by digest, no gap, nothing that partials did not bring."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
+# What a lost archive held comes with the next one, so only a gap that stays is an incident.
+_CLOSES_WITHIN_WINDOWS = 3
 
 _LOADED, _DIGESTS, _NO_HOLES, _NO_DRIFT = (
     "archives_loaded",
@@ -30,34 +35,38 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
             description="Every admitted archive was applied. If not: it is in the spool's parked or"
             " quarantine folder with the reason beside it. An archive that the delete guard keeps"
             " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do. Until"
-            " then the others are loaded all the same.",
+            " then the others are loaded all the same." + see("archive_parked"),
         ),
         dg.AssetCheckSpec(
             _DIGESTS,
             asset=key,
             description="What was written is what the archives hold, compared chunk by chunk"
             " before the load's transaction is committed. If not: nothing was changed and nothing"
-            " goes on; look for a trigger, a rule or somebody else that writes to the named table.",
+            " goes on; look for a trigger, a rule or somebody else that writes to the named table."
+            + see("digests_differ"),
             blocking=True,
         ),
         dg.AssetCheckSpec(
             _NO_HOLES,
             asset=key,
-            description="The applied archives join without a hole. If not: an archive was lost on"
-            " the way; the sender's next partial carries what it held, and the next complete"
-            " repairs the rest. Nothing is to be done unless it lasts.",
+            description="The applied archives join without a gap, or a complete that waits closes"
+            " it. If not: an archive was lost on the way; the sender's next partial carries what it"
+            " held, and the next complete repairs the rest. A gap that lasts for more than"
+            f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start `complete_dump` at the sender."
+            + see("hole_in_windows"),
         ),
         dg.AssetCheckSpec(
             _NO_DRIFT,
             asset=key,
             description="A complete found nothing that partials should have brought. If not: look"
             " for large tables without a time stamp (catalog: `changed_at`, `watermark`), for a"
-            " failover of the sender, or for somebody who writes to the receiver's shared columns.",
+            " failover of the sender, or for somebody who writes to the receiver's shared columns."
+            + see("hole_in_windows"),
         ),
     ]
 
 
-def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
+def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.AssetCheckResult]:
     """What a load found."""
     drift = {
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
@@ -65,23 +74,58 @@ def load_check_results(report: LoadReport) -> Iterator[dg.AssetCheckResult]:
     holes = report.chain.holes if report.chain else ()
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
-    yield _result(_LOADED, " ".join(listed(aside)), archives_not_applied=len(aside))
+    yield _result(
+        _LOADED,
+        " ".join(listed(aside)),
+        "Every admitted archive is applied.",
+        archives_not_applied=len(aside),
+    )
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
     differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
     yield _result(
         _DIGESTS,
         " ".join(listed([*map(str, differing)])),
+        f"{staged} chunks were written and compared, {unchanged} were equal before.",
         chunks_compared=staged,
         chunks_equal_before=unchanged,
     )
-    yield _result(_NO_HOLES, "; ".join(listed([*map(str, holes)])), holes=len(holes))
+    gaps = _result(
+        _NO_HOLES,
+        "; ".join(listed([*map(str, holes)])),
+        _without_gap(report),
+        holes=len(holes),
+    )
+    yield _mailed_if_it_lasts(gaps, report, window_minutes)
     tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
     sentence = ", ".join(listed(tables, most=20))
-    yield _result(_NO_DRIFT, sentence, rows_repaired=sum(drift.values()))
+    yield _result(
+        _NO_DRIFT,
+        sentence,
+        "The last load repaired nothing that partials should have brought.",
+        rows_repaired=sum(drift.values()),
+    )
 
 
-def _result(name: str, sentence: str, **figures: int) -> dg.AssetCheckResult:
+def _without_gap(report: LoadReport) -> str:
+    if report.chain is None:
+        return "No complete archive has been applied yet."
+    return f"Nothing is missing up to {report.chain.until:%Y-%m-%d %H:%M:%S} UTC."
+
+
+def _mailed_if_it_lasts(
+    gaps: dg.AssetCheckResult, report: LoadReport, window_minutes: int
+) -> dg.AssetCheckResult:
+    """A restored sender is an incident at once: only a complete makes up for it."""
+    restored = report.chain and any(hole.new_history for hole in report.chain.holes)
+    if report.gaps_since is None or restored:
+        return gaps
+    due = report.gaps_since + _CLOSES_WITHIN_WINDOWS * timedelta(minutes=window_minutes)
+    times = {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(due)}
+    return gaps._replace(metadata={**(gaps.metadata or {}), **times})
+
+
+def _result(name: str, sentence: str, passing: str, **figures: int) -> dg.AssetCheckResult:
     """A sentence says what is wrong; without one the check passes."""
     grave = name in (_LOADED, _DIGESTS)
     return dg.AssetCheckResult(
@@ -89,6 +133,6 @@ def _result(name: str, sentence: str, **figures: int) -> dg.AssetCheckResult:
         check_name=name,
         passed=not sentence,
         severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
-        description=sentence or None,
+        description=sentence or passing,
         metadata=figures,
     )

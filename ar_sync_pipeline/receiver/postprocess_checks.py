@@ -9,6 +9,7 @@ from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
 from ar_sync_pipeline.visible_text import visible
@@ -27,14 +28,16 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
             asset=postprocessed_key(),
             description=f"No loaded row has been untransformed for more than {minutes} minutes"
             " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
-            " rows behind; read its last run and materialize this asset again.",
+            " rows behind; read its last run and materialize this asset again."
+            + see("transform_fails"),
         ),
         dg.AssetCheckSpec(
             REJECTED,
             asset=postprocessed_key(),
             description="Every row got all of its results. If not: `ar_sync.rejected_row` in the"
             " receiver's database says which row lacks what and why; the others are not touched"
-            " by it. An entry goes when its row is handled again without it, or is deleted.",
+            " by it. An entry goes when its row is handled again without it, or is deleted."
+            + see("transform_fails"),
         ),
     ]
 
@@ -76,9 +79,9 @@ def _rejected_result(state: PostprocessState) -> dg.AssetCheckResult:
     )
 
 
-def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> str | None:
+def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> str:
     if not state.too_old:
-        return None
+        return "No row waits too long for the transform."
     tables = ", ".join(f"{t.table} ({t.too_old:,})" for t in state.waiting if t.too_old)
     return (
         f"{state.too_old:,} rows have been untransformed for more than"
@@ -86,9 +89,9 @@ def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> st
     )
 
 
-def _rejected_sentence(state: PostprocessState) -> str | None:
+def _rejected_sentence(state: PostprocessState) -> str:
     if not state.rejected:
-        return None
+        return "No row lacks a result."
     worst = state.rejected[0]
     return (
         f"{sum(one.rows for one in state.rejected):,} results are missing, most gravely:"

@@ -2,14 +2,26 @@
 
 import math
 import re
+from datetime import timedelta
+from functools import partial
 
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.freshness import first_complete_within
+from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
+from ar_sync_pipeline.receiver.jobs import LOAD_JOBS
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.lag import Lag
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+
+# A receiver that was off loads at its sensors' first ticks what has arrived meanwhile.
+_SETTLES = timedelta(minutes=10)
+# Longer than a load takes by itself, far less than a run may take.
+_LOAD_MAY_TAKE = timedelta(hours=2)
+_JUST_NOW = timedelta(minutes=5)
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
@@ -20,33 +32,37 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         description="The receiver shows data that is at most"
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
-        " Archives wait: look at the last load. One is parked: do what its reason says.",
+        " Archives wait: look at the last load. One is parked: do what its reason says."
+        + see("receiver_is_behind"),
     )
 
 
 def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """The check as an operator executes it, and as every load ends with it."""
-    return standing_check(up_to_date_spec(site), lambda _: look_at_lag(site))
+    look = partial(look_at_lag, site)
+    return standing_check(up_to_date_spec(site), look, site.clock)
 
 
 def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Looks every minute."""
     return standing_check_sensor(
-        up_to_date_spec(site),
-        lambda _: look_at_lag(site),
+        [up_to_date_spec(site)],
+        lambda instance: [look_at_lag(site, instance)],
+        site.clock,
         name="data_age",
         description="Looks how far behind the receiver is, also when nothing arrives.",
     )
 
 
-def look_at_lag(site: ReceiverSite) -> Look:
+def look_at_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     """How far behind the receiver is right now, and why.
 
     Raises:
         DatabaseUnreachableError: the receiver's database is not there.
         SpoolMissingError: the spool is not there.
     """
-    lag = receiver_status(site.settings, site.clock()).lag
+    status = receiver_status(site.settings, site.clock())
+    lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     passed = lag.data_until is not None and not late and not lag.ahead
     result = dg.AssetCheckResult(
@@ -60,7 +76,27 @@ def look_at_lag(site: ReceiverSite) -> Look:
     )
     # One more archive that waits is no news.
     because = re.sub(r"\d+", "", lag.because)
-    return Look(result, "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}")
+    news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
+    if lag.data_until is None:
+        return Look(result, news, settles=_until_the_first_complete(site))
+    if late and _is_loading(status, site, instance):
+        late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
+        return Look(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
+    return Look(result, news, settles=_SETTLES)
+
+
+def _until_the_first_complete(site: ReceiverSite) -> timedelta:
+    settings = site.settings
+    return first_complete_within(settings.complete_cron, settings.timezone, site.clock())
+
+
+def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
+    """Whether a load brings newer data, or the last one has just left some to the next."""
+    now, key = site.clock(), applied_archives_key()
+    if any(work_under_way(instance, job, key, now) for job in LOAD_JOBS):
+        return True
+    last = last_success(instance, key, {}) if status.count("waiting") else None
+    return last is not None and now - last < _JUST_NOW
 
 
 def _sentence(lag: Lag) -> str:

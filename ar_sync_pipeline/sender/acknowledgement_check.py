@@ -1,12 +1,18 @@
 """The check that the receiver answers: sent, and nothing heard of it, is a failure too."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint
 
 _NAME = "acknowledged"
+_PAUSE_WINDOWS = 3
 
 
 def acknowledgement_check_spec() -> dg.AssetCheckSpec:
@@ -17,11 +23,12 @@ def acknowledgement_check_spec() -> dg.AssetCheckSpec:
         description="The receiver has said of every archive what became of it, within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
         " whether its loads fail; what the archives carried is sent again until it answers. It"
-        " fails too where a receipt or the receiver's position is not believed.",
+        " fails too where a receipt or the receiver's position is not believed."
+        + see("not_acknowledged"),
     )
 
 
-def acknowledgement_check_result(start: StartingPoint) -> dg.AssetCheckResult:
+def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.AssetCheckResult:
     """What was heard before this run."""
     late, problems = start.unacknowledged, start.problems
     found = (
@@ -35,6 +42,23 @@ def acknowledgement_check_result(start: StartingPoint) -> dg.AssetCheckResult:
         check_name=_NAME,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(found) or None,
-        metadata={"not_acknowledged": len(late), "not_believed": len(problems)},
+        description=" ".join(found) or "The receiver has answered in time.",
+        metadata={
+            "not_acknowledged": len(late),
+            "not_believed": len(problems),
+            **({} if problems else _mailed_after_a_pause(start, site)),
+        },
     )
+
+
+def _mailed_after_a_pause(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
+    """A power cut has stopped both sides: the receiver gets the same time to answer again.
+
+    While archives are sent without a pause, the newest late one is hardly older than it may be.
+    """
+    within = timedelta(minutes=site.settings.acknowledge_within)
+    pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)
+    newest = max((archive.sent_at for archive in start.unacknowledged), default=None)
+    if newest is None or site.clock() - newest <= within + pause:
+        return {}
+    return {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(site.clock() + within)}

@@ -7,8 +7,10 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
+from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
@@ -62,7 +64,7 @@ def references_check(kind: ArchiveKind) -> dg.AssetCheckSpec:
         asset=media_bundle_key(kind),
         description="Every file that a row names exists at the sender. If not: the first names"
         " are in the metadata; restore the files, or correct the rows. The archive is sent without"
-        " them.",
+        " them." + see("pictures_missing"),
     )
 
 
@@ -96,7 +98,8 @@ def materialize_archive(
     def report(error: ArSyncError) -> None:
         context.log.warning("The upload broke off. %s", error)
 
-    published = publish_archive(site.settings, build, site.clock, on_retry=report)
+    with record_publication(context):
+        published = publish_archive(site.settings, build, site.clock, on_retry=report)
     return dg.MaterializeResult(
         asset_key=archive_key(kind),
         metadata=archive_metadata(published, site.catalog),

@@ -24,6 +24,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     references_check,
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
+from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -109,7 +110,8 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         for omission in omissions_of_dump(site.url, site.catalog):
             context.log.warning("Not replicated: %s", omission)
         clean_build_folders(site, context, KIND)
-        start = starting_point(site.settings, site.clock())
+        with record_failed_link(context):
+            start = starting_point(site.settings, site.clock())
         dump = dump_complete(
             site.url,
             site.catalog,

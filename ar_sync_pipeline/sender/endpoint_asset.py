@@ -1,13 +1,18 @@
 """The receiver's SFTP account as an external asset, observed every hour."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 
@@ -36,8 +41,9 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
             dg.AssetCheckSpec(
                 CHECK,
                 asset=endpoint_key(),
-                description="Every step to a published archive works. If not: the failed step and"
-                " what to do about it are in the metadata; `ar-sync check` shows the same.",
+                description="Every step to a published archive works, tried every hour; an upload"
+                " that fails shows here at once. If not: the failed step and what to do about it"
+                " are in the result; `ar-sync check` tries each step." + see("link_down"),
             )
         ],
     )
@@ -62,6 +68,32 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
     return endpoint_check
 
 
+@contextmanager
+def record_publication(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Record in the check that an upload has failed, and that one has worked after a failure."""
+    with record_failed_link(context):
+        yield
+    shown = shown_evaluation(context.instance, dg.AssetCheckKey(endpoint_key(), CHECK))
+    if shown is not None and not shown.passed:
+        _record(context, passed=True, description="An archive was published.")
+
+
+@contextmanager
+def record_failed_link(context: dg.AssetExecutionContext) -> Iterator[None]:
+    """Record in the check that the receiver could not be reached."""
+    try:
+        yield
+    except ENDPOINT.errors as error:
+        metadata = {"remedy": error.remedy}
+        _record(context, passed=False, description=str(error), metadata=metadata)
+        raise
+
+
+def _record(context: dg.AssetExecutionContext, **found: Any) -> None:  # noqa: ANN401  of a result
+    result = dg.AssetCheckResult(asset_key=endpoint_key(), check_name=CHECK, **found)
+    context.log_event(evaluation_of(result))
+
+
 def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
     failed = found.failed
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
@@ -71,7 +103,9 @@ def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
         asset_key=endpoint_key(),
         check_name=CHECK,
         passed=failed is None,
-        description=f"{failed.name}: {visible(failed.detail)}" if failed else None,
+        description=f"{failed.name}: {visible(failed.detail)}"
+        if failed
+        else "A test file was published and removed.",
         metadata=metadata,
     )
 

@@ -8,6 +8,7 @@ from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
 
+PARTIAL_DUMP = "partial_dump"
 _LONGEST_COMPLETE_SECONDS = 6 * 3600
 _LONGEST_PARTIAL_SECONDS = 3600
 _LONGEST_CHECK_SECONDS = 600
@@ -27,7 +28,7 @@ def complete_dump() -> AssetJob:
 def partial_dump() -> AssetJob:
     """What changed, every few minutes."""
     return dg.define_asset_job(
-        "partial_dump",
+        PARTIAL_DUMP,
         selection=dg.AssetSelection.groups(PARTIAL_GROUP),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},

@@ -29,6 +29,7 @@ from ar_sync_pipeline.sender.archive_assets import (
     references_check,
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
+from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -76,8 +77,9 @@ def partial_assets(
         with operator_errors(not_again=ROAD_ERRORS):
             build = site.build(context)
             clean_build_folders(site, context, KIND)
-            start = starting_point(site.settings, site.clock())
-            yield acknowledgement_check_result(start)
+            with record_failed_link(context):
+                start = starting_point(site.settings, site.clock())
+            yield acknowledgement_check_result(start, site)
             yield space_check_result(
                 archive_key(KIND),
                 {"scratch": site.settings.tmp_bkp_fldr},

@@ -1,5 +1,6 @@
 """The check that no window is missing in the grid, also when the schedule itself rests."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -7,11 +8,20 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.runs.run_state import (
+    failures_in_a_row,
+    last_success,
+    work_under_way,
+)
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
-from ar_sync_pipeline.sender.missing_windows import missing_windows
+from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
+from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.shipped_files import see
 
-_ON_THEIR_WAY = 2
+_KEY = archive_key(ArchiveKind.PARTIAL)
+# Two windows may be in a run that has just begun, and a third one is what the next tick starts.
+_ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 
 
@@ -19,11 +29,13 @@ def no_gap_spec() -> dg.AssetCheckSpec:
     """On the partial archive, whose partitions the windows are."""
     return dg.AssetCheckSpec(
         "no_gap_in_windows",
-        asset=archive_key(ArchiveKind.PARTIAL),
-        description="Every window of the last hours has its archive, the newest two aside. If not:"
-        " see that the schedule `partial_dump_schedule` is on and what the last run of"
+        asset=_KEY,
+        description=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has its"
+        " archive, or a run is about to make it. If not: see that the schedule"
+        " `partial_dump_schedule` is on, that the daemon runs, and what the last run of"
         " `partial_dump` says; the next run takes missed windows along. Their rows are not lost:"
-        " every partial carries all changes since the newest archive that the receiver has.",
+        " every partial carries all changes since the newest archive that the receiver has."
+        + see("hole_in_windows"),
     )
 
 
@@ -31,16 +43,17 @@ def no_gap_check(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetChecksDefinition:
     """The check as an operator executes it."""
-    return standing_check(no_gap_spec(), partial(look_for_gaps, site, windows))
+    return standing_check(no_gap_spec(), partial(look_for_gaps, site, windows), site.clock)
 
 
 def no_gap_sensor(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.SensorDefinition:
-    """Looks every minute."""
+    """Evaluates it every minute."""
     return standing_check_sensor(
-        no_gap_spec(),
-        partial(look_for_gaps, site, windows),
+        [no_gap_spec()],
+        lambda instance: [look_for_gaps(site, windows, instance)],
+        site.clock,
         name="window_gaps",
         description="Looks for windows without an archive.",
     )
@@ -49,35 +62,74 @@ def no_gap_sensor(
 def look_for_gaps(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition, instance: dg.DagsterInstance
 ) -> Look:
-    """Which windows are missing in the grid right now."""
-    missing = [
-        window
-        for window in missing_windows(
-            instance, archive_key(ArchiveKind.PARTIAL), windows, site.clock()
-        )
-        if _is_due(window, windows, site)
-    ]
+    """Which windows are missing in the grid right now, unless a run is about to fill them."""
+    found = _Gaps.find(site, windows, instance)
     result = dg.AssetCheckResult(
-        asset_key=archive_key(ArchiveKind.PARTIAL),
-        check_name="no_gap_in_windows",
-        passed=not missing,
+        asset_key=_KEY,
+        check_name=no_gap_spec().name,
+        passed=not found.missing or found.filled_by is not None,
         severity=dg.AssetCheckSeverity.WARN,
-        description=_sentence(missing),
-        metadata={"missing_windows": len(missing)},
+        description=found.in_words,
+        metadata={"missing_windows": len(found.missing)},
     )
-    return Look(result, missing[0] if missing else "")
+    interval = timedelta(minutes=site.settings.partial_interval)
+    # Failed runs are incidents of their own, and windows that they have missed follow from them.
+    told_of = site.clock() + HORIZON if found.failures else None
+    news = "" if result.passed else found.in_words
+    return Look(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
 
 
-def _is_due(window: str, windows: dg.TimeWindowPartitionsDefinition, site: SenderSite) -> bool:
-    """The newest windows may be in a run that has just begun."""
-    end: datetime = windows.time_window_for_partition_key(window).end
-    grace = _ON_THEIR_WAY * timedelta(minutes=site.settings.partial_interval)
-    return end <= site.clock() - grace
+@dataclass(frozen=True)
+class _Gaps:
+    """Windows that are due and have no archive.
+
+    Attributes:
+        missing: their keys, oldest first.
+        filled_by: what is about to make their archives, in words; None: nothing.
+        failures: how many runs in a row have failed.
+    """
+
+    missing: list[str]
+    filled_by: str | None
+    failures: int
+
+    @classmethod
+    def find(
+        cls,
+        site: SenderSite,
+        windows: dg.TimeWindowPartitionsDefinition,
+        instance: dg.DagsterInstance,
+    ) -> "_Gaps":
+        now = site.clock()
+        grace = _ON_THEIR_WAY * timedelta(minutes=site.settings.partial_interval)
+        missing = [
+            window
+            for window in missing_windows(instance, _KEY, windows, now)
+            if _end(windows, window) <= now - grace
+        ]
+        if not missing:
+            return cls([], None, 0)
+        last = last_success(instance, _KEY, {})
+        failures = failures_in_a_row(instance, PARTIAL_DUMP, last)
+        filled_by = work_under_way(instance, PARTIAL_DUMP, _KEY, now)
+        if filled_by is None and not failures and last is not None and now - last <= grace:
+            filled_by = "The next run"
+        return cls(missing, filled_by, len(failures))
+
+    @property
+    def in_words(self) -> str:
+        if not self.missing:
+            return "Every window that is due has an archive."
+        shown = ", ".join(self.missing[:_SHOWN]) + (", …" if len(self.missing) > _SHOWN else "")
+        have = "1 window has" if len(self.missing) == 1 else f"{len(self.missing)} windows have"
+        text = f"{have} no archive: {shown}."
+        if self.filled_by is not None:
+            return f"{text} {self.filled_by} takes them along."
+        if self.failures:
+            return f"{text} The last {self.failures} runs of {PARTIAL_DUMP} have failed."
+        return text
 
 
-def _sentence(missing: list[str]) -> str:
-    if not missing:
-        return "Every window that is due has an archive."
-    shown = ", ".join(missing[:_SHOWN]) + (", …" if len(missing) > _SHOWN else "")
-    have = "1 window has" if len(missing) == 1 else f"{len(missing)} windows have"
-    return f"{have} no archive: {shown}."
+def _end(windows: dg.TimeWindowPartitionsDefinition, key: str) -> datetime:
+    end: datetime = windows.time_window_for_partition_key(key).end
+    return end

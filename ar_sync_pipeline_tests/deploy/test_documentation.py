@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.shipped_files import RUNBOOK as RUNBOOK_AT
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +60,23 @@ def test_runbook_names_every_asset_check_and_what_it_is_on(deployment: Deploymen
         for check, asset in checks
         if not any(f"`{check}`" in line and f"`{asset}`" in line for line in lines)
     } == set()
+
+
+def test_every_check_names_its_page_of_the_runbook(deployment: Deployment) -> None:
+    lines = (ROOT / "docs/runbook/README.md").read_text().splitlines()
+    for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
+        graph = definitions.resolve_asset_graph()
+        for key in graph.asset_check_keys:
+            _, _, page = (graph.get_check_spec(key).description or "").partition(RUNBOOK_AT)
+            path = Path(page)
+            assert path.is_file(), key
+            assert any(f"`{key.name}`" in line and path.name in line for line in lines), key
+
+
+def test_pages_of_the_runbook_are_in_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"docs/runbook": "ar_sync_pipeline/docs/runbook"}
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:

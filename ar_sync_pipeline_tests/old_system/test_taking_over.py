@@ -9,6 +9,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -18,6 +19,7 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.export.history import comparable
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.position import read_position
 from ar_sync_pipeline.sync.load.retention import run_retention
@@ -436,3 +438,26 @@ def test_status_counts_old_archives(receiver: OldReceiver) -> None:
     status = receiver_status(receiver.settings, receiver.clock())
     counts = {archives.state: archives.count for archives in status.archives}
     assert (counts["waiting"], counts["quarantined"]) == (2, 1)
+
+
+def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> None:
+    """Nobody knows what they miss, so by the new system's measure each would follow a gap."""
+    receiver.environ["AR_SYNC_TIME"] = "15"
+    zone, now = ZoneInfo(receiver.settings.timezone), datetime.now(UTC)
+
+    def stamp(minutes_ago: int) -> str:
+        local = (now - timedelta(minutes=minutes_ago)).astimezone(zone)
+        return f"{local:%Y-%m-%d__%H_%M_%S}"
+
+    receiver.offer(complete(), stamp=stamp(40))
+    for minutes_ago in (30, 20, 1):
+        receiver.offer(partial({}), "partial", stamp(minutes_ago))
+        checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+        assert checks["no_holes"].passed == (minutes_ago != 1)
+    status = receiver_status(receiver.settings, receiver.clock())
+    assert status.holes == 1, "the last window begins four minutes after the one before it"
+    receiver.offer(partial({}), "partial", stamp(7))
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    assert checks["no_holes"].passed
+    lag = receiver_status(receiver.settings, receiver.clock()).lag
+    assert lag.because == "that was the last window, all is well"

@@ -88,6 +88,27 @@ def test_runs_of_another_host_and_unfinished_ones_stay(instance: dg.DagsterInsta
     assert instance.get_run_by_id(queued.run_id) is not None
 
 
+def test_what_sensors_found_by_checks_goes_as_late_as_a_failed_run_but_the_newest(
+    instance: dg.DagsterInstance,
+) -> None:
+    key = dg.AssetCheckKey(archive.key, "sound")
+    for passed in (True, False, True):
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(archive.key, "sound", passed=passed)
+        )
+    purge(instance, days_later=27)
+    storage = instance.event_log_storage
+    assert len(storage.get_asset_check_execution_history(key, limit=10)) == 3
+    purge(instance, days_later=29)
+    (newest,) = storage.get_asset_check_execution_history(key, limit=10)
+    assert newest.evaluation
+    assert newest.evaluation.passed
+    logged = storage.get_event_records(
+        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    )
+    assert len(logged) == 1
+
+
 def test_more_runs_than_one_batch_are_deleted_in_one_purge(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,10 @@ from dagster._core.storage.asset_check_execution_record import (
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
+from ar_sync_pipeline.operations.alerts.problem_areas import Area
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.standing_check import unchanged_since
+from ar_sync_pipeline.shipped_files import RUNBOOK
 
 # A check is evaluated every few minutes at most, and looked at every half minute.
 _LOOK_BACK = 20
@@ -57,8 +61,9 @@ def check_problem(
     """A failed evaluation as a problem: the check's own, or that of the area it looks at."""
     key = evaluation.asset_check_key
     name = f"{key.asset_key.to_user_string()}: {key.name}"
-    meaning, _, remedy = scope.checks.get(key, "").partition(_REMEDY)
-    area = scope.checks_of_areas.get(key)
+    description, _, page = scope.checks.get(key, "").partition(RUNBOOK)
+    meaning, _, remedy = description.partition(_REMEDY)
+    area = _area(scope, evaluation)
     return Problem(
         cause=area.cause if area else check_source(key),
         source=check_source(key),
@@ -69,9 +74,18 @@ def check_problem(
         sentence=_sentence(evaluation, meaning),
         remedy=remedy.strip().rstrip("."),
         run_id=run_id,
-        page=f"assets/{'/'.join(key.asset_key.path)}?view=checks",
+        page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),
+        runbook=page,
     )
+
+
+def _area(scope: AlertScope, evaluation: dg.AssetCheckEvaluation) -> Area | None:
+    """What is broken if a check fails, or if it could not be evaluated."""
+    error = evaluation.metadata.get(ERROR)
+    if error is not None:
+        return scope.areas.get(str(error.value))
+    return scope.checks_of_areas.get(evaluation.asset_check_key)
 
 
 def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
@@ -104,9 +118,22 @@ def _since(
         at = datetime.fromtimestamp(record.event.timestamp, UTC)
         if evaluation.passed:
             yield Success(check_source(key), at)
-        else:
-            # An evaluation that a sensor writes belongs to no run.
-            occurrence = record.run_id or f"evaluation {record.id}"
+        elif _is_to_be_mailed(evaluation, at):
             yield check_problem(
-                scope, evaluation, at=at, run_id=record.run_id or None, occurrence=occurrence
+                scope,
+                evaluation,
+                at=at,
+                run_id=record.run_id or None,
+                occurrence=record.run_id or _occurrence(record, evaluation),
             )
+
+
+def _is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
+    due = evaluation.metadata.get(NO_MAIL_BEFORE)
+    return not isinstance(due, dg.TimestampMetadataValue) or at.timestamp() >= due.value
+
+
+def _occurrence(record: AssetCheckExecutionRecord, evaluation: dg.AssetCheckEvaluation) -> str:
+    """What a sensor writes every minute is one occurrence while it is the same finding."""
+    since = unchanged_since(evaluation)
+    return f"finding of {since.isoformat()}" if since else f"evaluation {record.id}"

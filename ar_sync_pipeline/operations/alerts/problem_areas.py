@@ -1,7 +1,7 @@
 """What several jobs, sensors and checks depend on together: one outage of it is one cause."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
@@ -17,11 +17,13 @@ class Area:
         cause: key of its incident.
         title: in words.
         errors: the engine's errors that say it is broken.
+        page: of the runbook.
     """
 
     cause: str
     title: str
     errors: tuple[type[ArSyncError], ...]
+    page: str
 
 
 ENDPOINT = Area(
@@ -43,15 +45,18 @@ ENDPOINT = Area(
         sftp.IncompatibleServerError,
         sftp.LoginRefusedError,
     ),
+    "link_down",
 )
 SPOOL = Area(
     "spool",
     "the spool",
     (spool.SpoolMissingError, spool.SpoolAccessError, spool.SpoolLayoutError),
+    "README",
 )
 _DATABASE_ERRORS = (DatabaseUnreachableError, DatabaseRefusedError)
-SENDER_AREAS = (ENDPOINT, Area("database", "the sender's database", _DATABASE_ERRORS))
-RECEIVER_AREAS = (SPOOL, Area("database", "the receiver's database", _DATABASE_ERRORS))
+_DATABASE = Area("database", "the sender's database", _DATABASE_ERRORS, "database_refuses")
+SENDER_AREAS = (ENDPOINT, _DATABASE)
+RECEIVER_AREAS = (SPOOL, replace(_DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:

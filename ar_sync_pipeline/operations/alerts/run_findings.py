@@ -9,7 +9,9 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import check_problem
 from ar_sync_pipeline.operations.alerts.event_sentences import of_step_failure
+from ar_sync_pipeline.shipped_files import runbook_page
 
+CUT_SHORT_PAGE = "run_stuck_or_killed"
 _TYPES = {
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_RESTARTED,
@@ -83,6 +85,7 @@ def _step_problems(
             remedy=sentence.remedy,
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
+            runbook=str(runbook_page(area.page)) if area else "",
         )
 
 
@@ -147,6 +150,7 @@ def _cut_short(
         remedy=_CUT_SHORT,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
+        runbook=str(runbook_page(CUT_SHORT_PAGE)),
     )
 
 

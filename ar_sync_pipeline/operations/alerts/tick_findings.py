@@ -9,6 +9,7 @@ from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick,
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
+from ar_sync_pipeline.shipped_files import runbook_page
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 _REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
@@ -44,4 +45,5 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         sentence=sentence.problem if sentence else "the tick failed without a reason",
         remedy=_REMEDY,
         page="automation",
+        runbook=str(runbook_page(area.page)) if area else "",
     )

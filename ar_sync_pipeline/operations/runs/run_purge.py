@@ -15,6 +15,8 @@ import dagster as dg
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
+from ar_sync_pipeline.operations.check_history import delete_old_evaluations
+
 _BATCH = 100
 _LONGEST = timedelta(minutes=20)
 _RUN_FILE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.db(?:-wal|-shm|-journal)?")
@@ -55,10 +57,13 @@ def purge_runs(
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
+    What sensors have found by checks goes as late as a failed run.
+
     Args:
         is_own: whether a run is this host's to delete: the output of its steps lies here.
     """
     started = clock()
+    delete_old_evaluations(instance, started - lifetimes.bad)
     deleted = 0
     unfinished = False
     for batch in _old_runs(instance, lifetimes, started):

@@ -35,7 +35,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.load.load_plan import chain_in, promised_chain
 
 _RECEIPTS_LIFETIME = timedelta(days=8)
 # So that as many as are listed stay below the size of a position, at six bytes a character.
@@ -57,12 +57,13 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     for receipt in receipts.values():
         if not _is_written(spool, receipt, keys):
             write_receipt(spool, receipt, signing_keys=keys)
-    chain = chain_in(ledger)
+    chain, waiting = chain_in(ledger), list_waiting(spool)
+    promised = promised_chain(ledger, waiting)
     position = Position(
         at=clock(),
         watermark=read_watermark(connection, chain.end) if chain else None,
-        holes=len(chain.holes) if chain else 0,
-        waiting=len(list_waiting(spool)),
+        holes=len(promised.holes) if promised else 0,
+        waiting=len(waiting),
         parked=tuple(_parked(spool)),
         quarantined=len(list_quarantined(spool)),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
@@ -22,11 +23,21 @@ from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
-from ar_sync_pipeline.spool.states import SpooledArchive, mark_applied, park, quarantine
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_waiting,
+    mark_applied,
+    park,
+    quarantine,
+)
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline.sync.load.examine import describe_receiver
-from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, archives_at_hand, chain_in
+from ar_sync_pipeline.sync.load.load_plan import (
+    ArchivesAtHand,
+    archives_at_hand,
+    promised_chain,
+)
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import (
     left_out_warning,
@@ -48,7 +59,8 @@ class LoadReport:
         healed: names of archives that had been applied by a load which was killed behind its
             commit.
         refused: archives that were put aside, each with its reason.
-        chain: how far the receiver's data reaches without a hole; None without a complete.
+        chain: how far the receiver's data reaches without a gap; None without a complete.
+        gaps_since: snapshot of the first archive after a gap that no waiting archive closes.
         kept: all that fit and are parked now, whichever run put them aside.
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
@@ -67,6 +79,7 @@ class LoadReport:
     seconds: Mapping[str, float]
     media: MediaRemoval
     left_out: str | None = None
+    gaps_since: datetime | None = None
 
 
 def load_archives(
@@ -136,12 +149,15 @@ class _Loader:
         media = remove_absent_media(self.connection, self.settings, applied)
         acknowledge(self.settings, self.connection, self.clock)
         clean_spool(self.settings, self.connection, self.clock)
+        ledger = read_ledger(self.connection)
+        chain = promised_chain(ledger, list_waiting(self._spool))
+        after_gaps = {hole.before for hole in chain.holes} if chain else ()
         return LoadReport(
             outcome.loaded,
             superseded=at_hand.names(plan.superseded),
             healed=at_hand.names(plan.healed),
             refused=tuple(self.refused),
-            chain=chain_in(read_ledger(self.connection)),
+            chain=chain,
             kept=parked_by_load(self._spool),
             tables=outcome.tables,
             seconds=outcome.seconds,
@@ -149,6 +165,9 @@ class _Loader:
             left_out=left_out_warning(
                 (path for archive in outcome.loaded for path in archive.media_left_out),
                 self.settings.receiver_media_allow,
+            ),
+            gaps_since=min(
+                (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
         )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
@@ -249,5 +250,31 @@ def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
 
 
 def chain_in(ledger: Sequence[AppliedArchive]) -> Chain | None:
-    """Up to when the receiver shows the sender's data without a hole."""
+    """Up to when the receiver shows the sender's data without a gap."""
     return chain_of(spans(ledger))
+
+
+def promised_chain(
+    ledger: Sequence[AppliedArchive], waiting: Sequence[SpooledArchive] = ()
+) -> Chain | None:
+    """The chain by what each archive promises; the gaps are those that no archive is to close.
+
+    A partial of the old system promises the changes of its window and nothing more. A complete
+    that waits in the spool closes every gap before it.
+    """
+    held = [
+        replace(span, covers_from=line.window_start) if _is_old_partial(line) else span
+        for line in ledger
+        for span in spans([line])
+    ]
+    chain = chain_of(held)
+    completes = [a.name.snapshot_at for a in waiting if a.name.kind is ArchiveKind.COMPLETE]
+    if chain is None or not completes:
+        return chain
+    to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
+    return replace(chain, holes=to_come.holes if to_come else ())
+
+
+def _is_old_partial(line: AppliedArchive) -> bool:
+    is_old = line.system_identifier == OLD_SYSTEM.system_identifier
+    return is_old and line.kind is ArchiveKind.PARTIAL

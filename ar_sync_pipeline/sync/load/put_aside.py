@@ -20,7 +20,7 @@ from ar_sync_pipeline.sync.errors import (
     FutureArchiveError,
     StillArrivingError,
 )
-from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.visible_text import visible
 
 _OF_THE_GATE = frozenset(
@@ -67,7 +67,7 @@ def lost_in_quarantine(spool: Path, ledger: Sequence[AppliedArchive]) -> tuple[P
 
     Once the unbroken chain has passed an archive's snapshot, another one has.
     """
-    chain = chain_in(ledger)
+    chain = promised_chain(ledger)
     return tuple(
         _put_aside(archive, read_reason(archive.path))
         for archive in list_quarantined(spool)

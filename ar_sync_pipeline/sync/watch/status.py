@@ -21,7 +21,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
-from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
 
 
@@ -61,6 +61,10 @@ class Status:
     is_late: bool = False
     known_at: datetime | None = None
 
+    def count(self, state: str) -> int:
+        """How many archives are in a state."""
+        return sum(each.count for each in self.archives if each.state == state)
+
 
 def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     """Look at the ledger and into the spool.
@@ -76,7 +80,6 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         ensure_ledger(connection)
         ledger = read_ledger(connection)
         earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
-    chain = chain_in(ledger)
     old = list_old_archives(spool, ZoneInfo(settings.timezone))
     waiting, parked, refused = (
         [*found, *(archive for archive in old if archive.state is state)]
@@ -86,6 +89,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             (list_quarantined(spool), SpoolState.QUARANTINED),
         )
     )
+    chain = promised_chain(ledger, waiting)
     reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
     lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     lag = explain_lag(

@@ -1,0 +1,135 @@
+"""What Dagster shows of an asset check, and deleting evaluations that a newer one replaces.
+
+A sensor that writes an evaluation every minute would let the event log grow by half a million a
+year. Dagster deletes evaluations with their runs only, and those of a sensor belong to none.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
+from sqlalchemy import ColumnElement, func, select
+
+_LOOK_BACK = 50
+_BATCH = 200
+
+
+def shown_evaluation(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> dg.AssetCheckEvaluation | None:
+    """The evaluation that people see now, whoever wrote it; None if they see none.
+
+    They see the last record only. It shows nothing where a run has planned the check and has not,
+    or never, come to it; and where it is older than the newest materialization of the asset. Both
+    happen to what a sensor writes while a run is at work.
+    """
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    found = record.evaluation if record else None
+    if record is None or not isinstance(found, dg.AssetCheckEvaluation):
+        return None
+    newest = _newest_materialization(instance, key.asset_key)
+    return found if newest is None or _is_of(record, found, newest) else None
+
+
+def newest_target(
+    instance: dg.DagsterInstance, key: dg.AssetKey
+) -> AssetCheckEvaluationTargetMaterializationData | None:
+    """The materialization that an evaluation made now is about.
+
+    Without it Dagster compares times, and SQLite records only the second of an evaluation.
+    """
+    newest = _newest_materialization(instance, key)
+    if newest is None:
+        return None
+    return AssetCheckEvaluationTargetMaterializationData(
+        storage_id=newest.storage_id,
+        run_id=newest.event_log_entry.run_id,
+        timestamp=newest.timestamp,
+    )
+
+
+def delete_replaced(
+    instance: dg.DagsterInstance,
+    key: dg.AssetCheckKey,
+    is_replaced: Callable[[dg.AssetCheckEvaluation], bool],
+) -> None:
+    """Delete evaluations that no run wrote and that a newer one replaces; the newest one stays."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    history = storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
+    replaced = [
+        record.id
+        for record in history[1:]
+        if record.run_id == RUNLESS_RUN_ID
+        and isinstance(record.evaluation, dg.AssetCheckEvaluation)
+        and is_replaced(record.evaluation)
+    ]
+    if replaced:
+        _delete_where(storage, AssetCheckExecutionsTable.c.id.in_(replaced))
+
+
+def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
+    """Delete evaluations that no run wrote; the newest one of each check stays."""
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    newest = checks.alias()
+    is_newest = checks.c.id == (
+        select(func.max(newest.c.id))
+        .where(newest.c.asset_key == checks.c.asset_key)
+        .where(newest.c.check_name == checks.c.check_name)
+        .scalar_subquery()
+    )
+    _delete_where(
+        storage,
+        checks.c.run_id == RUNLESS_RUN_ID,
+        checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
+        ~is_newest,
+    )
+
+
+def _newest_materialization(
+    instance: dg.DagsterInstance, key: dg.AssetKey
+) -> dg.EventLogRecord | None:
+    return next(iter(instance.fetch_materializations(key, limit=1).records), None)
+
+
+def _is_of(
+    record: AssetCheckExecutionRecord, found: dg.AssetCheckEvaluation, newest: dg.EventLogRecord
+) -> bool:
+    """Whether Dagster shows an evaluation beside this materialization, by its own rules."""
+    if record.run_id == newest.event_log_entry.run_id:
+        return True
+    target = found.target_materialization_data
+    if target is None:
+        return record.create_timestamp > newest.timestamp
+    return target.storage_id == newest.storage_id
+
+
+def _delete_where(storage: SqlEventLogStorage, *conditions: ColumnElement[bool]) -> None:
+    """Delete evaluations with their events, batch by batch."""
+    checks, log = AssetCheckExecutionsTable, SqlEventLogStorageTable
+    columns = (checks.c.id, checks.c.evaluation_event_storage_id, checks.c.evaluation_event)
+    while True:
+        with storage.index_connection() as connection:
+            found = connection.execute(select(*columns).where(*conditions).limit(_BATCH)).fetchall()
+            if not found:
+                return
+            ids, event_ids, texts = zip(*found, strict=True)
+            connection.execute(log.delete().where(log.c.id.in_(event_ids)))
+            connection.execute(checks.delete().where(checks.c.id.in_(ids)))
+        if isinstance(storage, SqliteEventLogStorage):
+            # SQLite keeps a second copy, in the file of events without a run.
+            with storage.run_connection(RUNLESS_RUN_ID) as connection:
+                connection.execute(log.delete().where(log.c.event.in_(texts)))
