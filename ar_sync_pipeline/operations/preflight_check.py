@@ -17,6 +17,7 @@ from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
@@ -40,7 +41,8 @@ def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         asset=key,
         description="Everything that this side needs is there: database, rights, catalog, folders,"
         " mail server, clocks, the other side's settings. Evaluated after each start of the code"
-        " location. If not: each finding has its remedy; `ar-sync check` shows the same.",
+        " location. If not: each finding has its remedy; `ar-sync check` shows the same."
+        + see("preflight_fails"),
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -71,12 +70,6 @@ def test_every_check_names_its_page_of_the_runbook(deployment: Deployment) -> No
             path = Path(page)
             assert path.is_file(), key
             assert any(f"`{key.name}`" in line and path.name in line for line in lines), key
-
-
-def test_pages_of_the_runbook_are_in_the_wheel() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert wheel["force-include"] == {"docs/runbook": "ar_sync_pipeline/docs/runbook"}
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:
