@@ -14,12 +14,14 @@ else made, so every message is made visible and is cut here, where nothing can f
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import ClassVar
 
 from ar_sync_pipeline.visible_text import visible, visible_lines
 
 LONGEST_PROBLEM, LONGEST_REMEDY = 700, 400
+_BEFORE_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class RetryPolicy(StrEnum):
@@ -38,11 +40,19 @@ class ArSyncError(Exception):
         remedy: what to do, without a final full stop.
 
     Attributes:
+        code: what programs tell errors apart by, such as ``spool-missing``. It is that of the
+            class's name unless the class says otherwise, and never changes (docs/errors.md).
         of_lines: the problem is a list of lines, each of which is a message.
     """
 
+    code: ClassVar[str] = "failed"
     policy: RetryPolicy = RetryPolicy.GIVE_UP
     of_lines: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Give a class without a code of its own the one of its name."""
+        if "code" not in vars(cls):
+            cls.code = _BEFORE_A_WORD.sub("-", cls.__name__.removesuffix("Error")).lower()
 
     def __init__(self, problem: str, *, remedy: str) -> None:
         show = visible_lines if self.of_lines else visible

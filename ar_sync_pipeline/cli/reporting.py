@@ -27,7 +27,12 @@ def plain(text: str) -> str:
 def fail(error: ArSyncError, *, as_json: bool, exit_code: int) -> NoReturn:
     """Say one sentence, as JSON too where that was asked for, and leave."""
     if as_json:
-        result = {"ok": False, "problem": error.problem, "remedy": error.remedy}
+        result = {
+            "ok": False,
+            "code": error.code,
+            "problem": error.problem,
+            "remedy": error.remedy,
+        }
         click.echo(json.dumps(result))
     click.echo(f"Error: {error}", err=True)
     raise SystemExit(exit_code)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
+from ar_sync_pipeline.operations.check_evaluation import ERROR
 
 RETRIES = 3
 RETRY_DELAY_SECONDS = 30
@@ -43,7 +44,7 @@ def _failure(error: ArSyncError) -> dg.Failure:
             "problem": error.problem,
             "remedy": error.remedy,
             "policy": str(error.policy),
-            "error": type(error).__name__,
+            ERROR: error.code,
         },
         allow_retries=False,
     )

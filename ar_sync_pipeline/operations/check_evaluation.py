@@ -1,5 +1,7 @@
 """A check's result as an event, for where Dagster does not make it of the result itself."""
 
+from collections.abc import Mapping
+
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
@@ -9,7 +11,25 @@ NO_MAIL_BEFORE = "no_mail_before"
 """Metadata of a failed evaluation that is shown at once and mailed only if it lasts."""
 
 ERROR = "error"
-"""Metadata of an evaluation that could not be made: the name of the error's class."""
+"""Metadata of a failed step, or of an evaluation that could not be made: the error's code."""
+
+_EXPLAINED_BY = "explained_by"
+
+
+def check_label(key: dg.AssetCheckKey) -> str:
+    """A check as people call it, with its asset."""
+    return f"{key.asset_key.to_user_string()}: {key.name}"
+
+
+def explained_by(asset: dg.AssetKey, *names: str) -> dict[str, str]:
+    """Metadata of a step's failure that only repeats what checks of an asset have found."""
+    labels = (check_label(dg.AssetCheckKey(asset, name)) for name in names)
+    return {_EXPLAINED_BY: ", ".join(labels)}
+
+
+def explaining_checks(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """Labels of the checks that say why a step failed; none where the step says it itself."""
+    return tuple(filter(None, metadata.get(_EXPLAINED_BY, "").split(", ")))
 
 
 def evaluation_of(

@@ -204,6 +204,6 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:
         check_name=spec.name,
         passed=False,
         description=str(error),
-        metadata={ERROR: type(error).__name__},
+        metadata={ERROR: error.code},
     )
     return Look(result, str(error))

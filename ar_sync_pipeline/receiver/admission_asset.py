@@ -9,6 +9,7 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -18,6 +19,7 @@ from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
+_SOUND, _FITTING = "archives_sound", "archives_fit_schema"
 
 
 class Intake(dg.Config):
@@ -81,7 +83,7 @@ def admission_results(
 
 def _check_specs() -> list[dg.AssetCheckSpec]:
     sound = dg.AssetCheckSpec(
-        "archives_sound",
+        _SOUND,
         asset=admitted_key(),
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next partial or"
@@ -91,7 +93,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
-        "archives_fit_schema",
+        _FITTING,
         asset=admitted_key(),
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
@@ -104,8 +106,8 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """What is wrong now, whichever run found it; an error only where this run has nothing good."""
     for name, found, refusals in (
-        ("archives_sound", admission.lost, admission.quarantined),
-        ("archives_fit_schema", admission.waiting_for_schema, admission.parked),
+        (_SOUND, admission.lost, admission.quarantined),
+        (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never keeps the good ones from being loaded.
@@ -125,7 +127,8 @@ def _fail_on_refusals(admission: Admission) -> None:
     refusals = [*admission.quarantined, *admission.parked]
     raise dg.Failure(
         description=" ".join(listed([str(refusal.error) for refusal in refusals])),
-        metadata={refusal.name: refusal.error.remedy for refusal in refusals},
+        metadata={refusal.name: refusal.error.remedy for refusal in refusals}
+        | explained_by(admitted_key(), _SOUND, _FITTING),
         allow_retries=False,
     )
 

@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.receiver.admission_asset import admission_results
@@ -25,7 +26,12 @@ from ar_sync_pipeline.receiver.ledger_metadata import (
     observe_applied,
     observe_unapplied,
 )
-from ar_sync_pipeline.receiver.load_checks import load_check_results, load_check_specs
+from ar_sync_pipeline.receiver.load_checks import (
+    DIGESTS,
+    LOADED,
+    load_check_results,
+    load_check_specs,
+)
 from ar_sync_pipeline.receiver.load_metadata import (
     load_metadata,
     media_metadata,
@@ -89,7 +95,8 @@ def _space(site: ReceiverSite) -> dg.AssetCheckResult:
 def _fail_on_refusals(report: LoadReport) -> None:
     raise dg.Failure(
         description=" ".join(listed([str(refusal.error) for refusal in report.refused])),
-        metadata={refusal.name: refusal.error.remedy for refusal in report.refused},
+        metadata={refusal.name: refusal.error.remedy for refusal in report.refused}
+        | explained_by(applied_archives_key(), LOADED, DIGESTS),
         allow_retries=False,
     )
 

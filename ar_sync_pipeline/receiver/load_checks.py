@@ -17,7 +17,7 @@ _LONGEST_NAME = 130
 # What a lost archive held comes with the next one, so only a gap that stays is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
-_LOADED, _DIGESTS, _NO_HOLES, _NO_DRIFT = (
+LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT = (
     "archives_loaded",
     "digests_equal",
     "no_holes",
@@ -30,7 +30,7 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
     key = applied_archives_key()
     return [
         dg.AssetCheckSpec(
-            _LOADED,
+            LOADED,
             asset=key,
             description="Every admitted archive was applied. If not: it is in the spool's parked or"
             " quarantine folder with the reason beside it. An archive that the delete guard keeps"
@@ -38,7 +38,7 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
             " then the others are loaded all the same." + see("archive_parked"),
         ),
         dg.AssetCheckSpec(
-            _DIGESTS,
+            DIGESTS,
             asset=key,
             description="What was written is what the archives hold, compared chunk by chunk"
             " before the load's transaction is committed. If not: nothing was changed and nothing"
@@ -75,7 +75,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
     yield _result(
-        _LOADED,
+        LOADED,
         " ".join(listed(aside)),
         "Every admitted archive is applied.",
         archives_not_applied=len(aside),
@@ -84,7 +84,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
     differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
     yield _result(
-        _DIGESTS,
+        DIGESTS,
         " ".join(listed([*map(str, differing)])),
         f"{staged} chunks were written and compared, {unchanged} were equal before.",
         chunks_compared=staged,
@@ -127,7 +127,7 @@ def _mailed_if_it_lasts(
 
 def _result(name: str, sentence: str, passing: str, **figures: int) -> dg.AssetCheckResult:
     """A sentence says what is wrong; without one the check passes."""
-    grave = name in (_LOADED, _DIGESTS)
+    grave = name in (LOADED, DIGESTS)
     return dg.AssetCheckResult(
         asset_key=applied_archives_key(),
         check_name=name,

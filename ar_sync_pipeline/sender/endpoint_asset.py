@@ -8,7 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by
 from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
@@ -61,7 +61,8 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         if failed is not None:
             raise dg.Failure(
                 description=f"{failed.name}: {visible(failed.detail)}: {failed.remedy}.",
-                metadata={"step": failed.name, "remedy": failed.remedy or ""},
+                metadata={"step": failed.name, "remedy": failed.remedy or ""}
+                | explained_by(endpoint_key(), CHECK),
                 allow_retries=False,
             )
 

@@ -53,6 +53,8 @@ class ConnectionLostError(TransientError):
 class SpoolMissingError(ParkedError):
     """The spool does not exist over SFTP, or is not a folder."""
 
+    code = "remote-spool-missing"
+
 
 class SpoolNotWritableError(ParkedError):
     """The account may not write, or not read, where it has to."""

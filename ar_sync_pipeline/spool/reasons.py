@@ -52,7 +52,7 @@ class Reason(BaseModel):
     """Why an archive is where it is.
 
     Attributes:
-        error: name of the error's class.
+        error: its code.
         since: when the archive was first put aside.
         at: when it was last found to belong there.
         sound: the file, if nothing was wrong with its bytes; None if they were not all read.
@@ -89,7 +89,7 @@ def write_reason(
     reason = Reason(
         reason=error.problem,
         remedy=error.remedy,
-        error=type(error).__name__,
+        error=error.code,
         since=earlier.since if earlier else at,
         at=at,
         sound=sound or (earlier.sound if earlier else None),

@@ -12,7 +12,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
-from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, check_label
 from ar_sync_pipeline.operations.standing_check import unchanged_since
 from ar_sync_pipeline.shipped_files import RUNBOOK
 
@@ -60,7 +60,7 @@ def check_problem(
 ) -> Problem:
     """A failed evaluation as a problem: the check's own, or that of the area it looks at."""
     key = evaluation.asset_check_key
-    name = f"{key.asset_key.to_user_string()}: {key.name}"
+    name = check_label(key)
     description, _, page = scope.checks.get(key, "").partition(RUNBOOK)
     meaning, _, remedy = description.partition(_REMEDY)
     area = _area(scope, evaluation)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
+from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
+
 _CLASS_PREFIX = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Failure|Interrupt|Exit): ")
 _BUG = "read the run's log; this is no error that the product knows, so please report it"
 
@@ -15,12 +17,14 @@ class Sentence:
     """What an event says of an error.
 
     Attributes:
-        error: name of its class.
+        error: its code; of an error that is not the product's, the name of its class.
+        explained_by: labels of the checks whose findings are the reason.
     """
 
     problem: str
     remedy: str
     error: str
+    explained_by: tuple[str, ...] = ()
 
 
 def of_step_failure(data: StepFailureData | None) -> Sentence:
@@ -29,7 +33,12 @@ def of_step_failure(data: StepFailureData | None) -> Sentence:
     if told is not None and told.description:
         metadata = {name: str(value.value) for name, value in told.metadata.items()}
         problem = metadata.get("problem") or told.description.rstrip(".")
-        return Sentence(problem, metadata.get("remedy", ""), metadata.get("error", "Failure"))
+        return Sentence(
+            problem,
+            metadata.get("remedy", ""),
+            metadata.get(ERROR, ""),
+            explaining_checks(metadata),
+        )
     if data is None or data.error is None:
         return Sentence("the step failed without a reason", _BUG, "")
     sentence = of_error(data.error)

@@ -60,5 +60,5 @@ RECEIVER_AREAS = (SPOOL, replace(_DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:
-    """Areas by the names of their errors' classes, which is what an event keeps of an error."""
-    return {error.__name__: area for area in areas for error in area.errors}
+    """Areas by the codes of their errors, which is what an event keeps of an error."""
+    return {error.code: area for area in areas for error in area.errors}

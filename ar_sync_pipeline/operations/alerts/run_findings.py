@@ -8,7 +8,8 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
 from ar_sync_pipeline.operations.alerts.check_findings import check_problem
-from ar_sync_pipeline.operations.alerts.event_sentences import of_step_failure
+from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
+from ar_sync_pipeline.operations.check_evaluation import check_label
 from ar_sync_pipeline.shipped_files import runbook_page
 
 CUT_SHORT_PAGE = "run_stuck_or_killed"
@@ -67,7 +68,7 @@ def _step_problems(
             continue
         data = event.get_dagster_event().step_failure_data
         sentence = of_step_failure(data)
-        explained = list(_explaining_checks(scope, run, events, sentence.problem, sentence.error))
+        explained = list(_explaining_checks(scope, run, events, sentence))
         if explained:
             yield from explained
             continue
@@ -93,8 +94,7 @@ def _explaining_checks(
     scope: AlertScope,
     run: dg.DagsterRun,
     events: Sequence[dg.EventLogEntry],
-    sentence: str,
-    error: str,
+    sentence: Sentence,
 ) -> Iterator[Problem]:
     """Failed checks that a step's failure only repeats: one cause, so one incident, the check's."""
     for event in events:
@@ -103,9 +103,8 @@ def _explaining_checks(
         evaluation = event.get_dagster_event().asset_check_evaluation_data
         if evaluation.passed or evaluation.asset_check_key not in scope.checks:
             continue
-        told = (evaluation.description or "").strip().rstrip(".")
-        blocking = error == _BLOCKED and evaluation.severity is dg.AssetCheckSeverity.ERROR
-        if blocking or (told and told in sentence):
+        blocking = sentence.error == _BLOCKED and evaluation.severity is dg.AssetCheckSeverity.ERROR
+        if blocking or check_label(evaluation.asset_check_key) in sentence.explained_by:
             yield check_problem(
                 scope,
                 evaluation,

@@ -68,4 +68,4 @@ def kept_by_guard(archive: SpooledArchive) -> bool:
     if archive.state is not SpoolState.PARKED:
         return False
     reason = read_reason(archive.path)
-    return reason is not None and reason.error == DeleteGuardError.__name__
+    return reason is not None and reason.error == DeleteGuardError.code

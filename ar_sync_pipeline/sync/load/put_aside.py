@@ -24,7 +24,7 @@ from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.visible_text import visible
 
 _OF_THE_GATE = frozenset(
-    error.__name__
+    error.code
     for error in (
         ArchiveParkedError,
         FutureArchiveError,
