@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = [
     "ar_sync_pipeline_tests.fix_postgres",
@@ -25,6 +26,9 @@ pytest_plugins = [
 def pytest_configure() -> None:
     """Folders that tests make are as on a server, whatever the shell's umask is."""
     os.umask(0o022)
+    # How long an example takes says how busy the machine is.
+    settings.register_profile("suite", deadline=None)
+    settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
