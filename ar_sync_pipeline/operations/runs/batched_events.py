@@ -22,7 +22,10 @@ _BATCH = "500"
 
 
 class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
-    """Keeps events below ``DAGSTER_HOME``, where Dagster's own SQLite storage keeps them."""
+    """Keeps events below ``DAGSTER_HOME``, where Dagster's own SQLite storage keeps them.
+
+    Where that is not set, below ``.dagster`` in the current folder.
+    """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
         # Dagster reads the size of a batch from its environment only; none is the default.
@@ -31,7 +34,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """The folder, if it is another one than below ``DAGSTER_HOME``."""
+        """The folder, if it is another one than the usual."""
         return {"base_dir": Field(StringSource, is_required=False)}
 
     @classmethod
@@ -39,7 +42,9 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
         """Made by Dagster."""
         folder = config_value.get("base_dir")
         if folder is None:
-            folder = str(Path(os.environ["DAGSTER_HOME"]) / "history" / "runs")
+            # `dg` and `dagster dev` do without a home; all their processes share the folder.
+            home = os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster"
+            folder = str(Path(home) / "history" / "runs")
         return cls(folder, inst_data)
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:

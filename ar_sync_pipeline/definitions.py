@@ -1,0 +1,27 @@
+"""The code location of this server's side, for tools that look for one module, such as ``dg``.
+
+Web server and daemon load both locations by their own names instead (workspace.yaml).
+"""
+
+import os
+
+import dagster as dg
+
+# As modules, since Dagster looks for one function of this kind in here.
+from ar_sync_pipeline.receiver import definitions as receiver
+from ar_sync_pipeline.sender import definitions as sender
+from ar_sync_pipeline.settings_side import infer_side
+from ar_sync_pipeline.settings_values import Side
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What the side of the environment defines.
+
+    Raises:
+        SideError: the environment does not say which side it is of.
+        SettingsError: a setting of the side is missing, wrong or unknown.
+    """
+    side = sender if infer_side(os.environ) is Side.SENDER else receiver
+    found: dg.Definitions = side.defs()
+    return found
