@@ -182,7 +182,7 @@ def test_every_mistake_is_told_at_once_in_the_order_of_the_docs(sender_environ: 
         "AR_SYNC_REMOTE_PORT": "AR_SYNC_REMOTE_PORT=70000: is out of range: "
         "write a whole number, 1 to 65535",
         "AR_SYNC_REMOTE_USER": "AR_SYNC_REMOTE_USER: is not set: "
-        "set it: Account at the SFTP server, for example ar_sync",
+        "set it: Account at the SFTP server, for example ar_sync_sender",
         "AR_SYNC_TYME": "AR_SYNC_TYME: is no setting of the sender: did you mean AR_SYNC_TIME?",
     }
     assert list(found)[:-1] == [name for name in variables(SenderSettings) if name in found]
