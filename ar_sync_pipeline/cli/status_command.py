@@ -29,8 +29,9 @@ def status(side: str | None, as_json: bool) -> None:
 
     Exit codes: 0 all is well; 1 the data is older than AR_SYNC_MAX_LAG or from the future, changes
     are known to be missing, archives are parked, quarantined and not made good since, or not
-    acknowledged, what the receiver says is not believed, or the link is down; 2 a mistake in the
-    settings, or the database, the spool or the login cannot be used.
+    acknowledged, the sender no longer sends a table that has rows here, what the receiver says is
+    not believed, or the link is down; 2 a mistake in the settings, or the database, the spool or
+    the login cannot be used.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
 
@@ -61,7 +62,7 @@ def _look(settings: SenderSettings | ReceiverSettings) -> Status:
 
 def _is_well(found: Status) -> bool:
     bad = {"parked", "quarantined", "not acknowledged", "not believed"}
-    wrong = found.holes or found.is_late or found.lag.ahead or not found.link_is_up
+    wrong = found.holes or found.is_late or found.lag.ahead or found.unsent or not found.link_is_up
     return not wrong and not any(c.count for c in found.archives if c.state in bad)
 
 
@@ -74,6 +75,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "data_until": lag.data_until.isoformat() if lag.data_until else None,
         "minutes_behind": None if lag.minutes_behind is None else round(lag.minutes_behind, 2),
         "because": lag.because,
+        "tables_not_sent": list(found.unsent),
         "archives": [asdict(count) for count in found.archives],
     }
 

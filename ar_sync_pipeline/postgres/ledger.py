@@ -161,6 +161,20 @@ def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None
     return Watermark.model_validate(row[0]) if row else None
 
 
+def read_tables_of_newest_complete(connection: Connection) -> frozenset[str] | None:
+    """The tables that the sender's newest applied complete lists; None without one.
+
+    The old system's archives list less than all, so they do not count.
+    """
+    row = connection.execute(
+        "SELECT jsonb_path_query_array(plan, '$[*].table') FROM ar_sync.applied_archive"
+        " WHERE kind = 'complete' AND NOT superseded AND sender ->> 'system_identifier' <> %s"
+        " ORDER BY snapshot_at DESC LIMIT 1",
+        [OLD_SYSTEM.system_identifier],
+    ).fetchone()
+    return frozenset(row[0]) if row else None
+
+
 def read_allowed(connection: Connection) -> dict[str, str]:
     """Approved archives: the sha256 of the manifest that an operator approved, by name."""
     rows = connection.execute(

@@ -11,17 +11,19 @@ from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
 # What a lost archive held comes with the next one, so only a gap that stays is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
-LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT = (
+LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
     "archives_loaded",
     "digests_equal",
     "no_holes",
     "no_drift",
+    "tables_sent",
 )
 
 
@@ -54,6 +56,13 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
             " held, and the next complete repairs the rest. A gap that lasts for more than"
             f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start `complete_dump` at the sender."
             + see("hole_in_windows"),
+        ),
+        dg.AssetCheckSpec(
+            _ALL_SENT,
+            asset=key,
+            description="Every replicated table that has rows here is in the sender's newest"
+            " complete. If not: the sender has dropped or renamed it; migrate the receiver, or name"
+            " the table in `receiver_tables` of the catalog." + see("table_not_sent"),
         ),
         dg.AssetCheckSpec(
             _NO_DRIFT,
@@ -97,6 +106,12 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
         holes=len(holes),
     )
     yield _mailed_if_it_lasts(gaps, report, window_minutes)
+    yield _result(
+        _ALL_SENT,
+        unsent_in_words(report.unsent),
+        "The sender's newest complete has every replicated table that has rows here.",
+        tables_not_sent=len(report.unsent),
+    )
     tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
     sentence = ", ".join(listed(tables, most=20))
     yield _result(

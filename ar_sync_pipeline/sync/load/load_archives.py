@@ -47,6 +47,7 @@ from ar_sync_pipeline.sync.load.media_of_load import (
 from ar_sync_pipeline.sync.load.put_aside import PutAside, parked_by_load
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.refusal import Refusal
 
 
@@ -62,6 +63,7 @@ class LoadReport:
         chain: how far the receiver's data reaches without a gap; None without a complete.
         gaps_since: snapshot of the first archive after a gap that no waiting archive closes.
         kept: all that fit and are parked now, whichever run put them aside.
+        unsent: tables with rows that the sender's newest complete lacks.
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
         media: what became of pictures that the sender no longer has.
@@ -80,6 +82,7 @@ class LoadReport:
     media: MediaRemoval
     left_out: str | None = None
     gaps_since: datetime | None = None
+    unsent: tuple[str, ...] = ()
 
 
 def load_archives(
@@ -166,6 +169,7 @@ class _Loader:
                 (path for archive in outcome.loaded for path in archive.media_left_out),
                 self.settings.receiver_media_allow,
             ),
+            unsent=unsent_tables(self.connection, self.catalog),
             gaps_since=min(
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),

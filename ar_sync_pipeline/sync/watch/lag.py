@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import visible
 
 _CLOCK_WAS_WRONG = (
@@ -78,6 +79,7 @@ class Backlog:
         waiting: archives in the spool that no load has looked at.
         parked: of each parked archive, which and why.
         quarantined: archives in quarantine whose content nothing has brought since.
+        unsent: replicated tables with rows here that the sender no longer sends.
     """
 
     holes: int = 0
@@ -85,6 +87,7 @@ class Backlog:
     waiting: int = 0
     parked: Sequence[str] = ()
     quarantined: int = 0
+    unsent: Sequence[str] = ()
 
 
 def explain_lag(
@@ -111,6 +114,8 @@ def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str
         return waiting
     if age is None:
         return "no complete archive has been applied"
+    if backlog.unsent:
+        return unsent_in_words(backlog.unsent)
     if age > 2 * interval + timedelta(minutes=1):
         return "no newer archive has arrived"
     return "that was the last window, all is well"

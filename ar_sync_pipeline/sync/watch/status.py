@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
@@ -22,6 +23,7 @@ from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
 
 
@@ -49,6 +51,7 @@ class Status:
         link_is_up: whether the receiver could be asked; always true on the receiver itself.
         holes: stretches that are known to be missing.
         is_late: the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or there is none.
+        unsent: replicated tables with rows at the receiver that the sender no longer sends.
         known_at: when the receiver said what the sender shows; None on the receiver itself, and if
             it never said anything.
     """
@@ -59,6 +62,7 @@ class Status:
     link_is_up: bool = True
     holes: int = 0
     is_late: bool = False
+    unsent: tuple[str, ...] = ()
     known_at: datetime | None = None
 
     def count(self, state: str) -> int:
@@ -79,6 +83,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     ) as connection:
         ensure_ledger(connection)
         ledger = read_ledger(connection)
+        unsent = unsent_tables(connection, load_catalog(settings.catalog))
         earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
     old = list_old_archives(spool, ZoneInfo(settings.timezone))
     waiting, parked, refused = (
@@ -102,6 +107,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             waiting=len(waiting),
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
             quarantined=len(lost),
+            unsent=unsent,
         ),
     )
     late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
@@ -132,6 +138,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         ),
         holes=len(chain.holes) if chain else 0,
         is_late=late,
+        unsent=unsent,
     )
 
 

@@ -1,0 +1,66 @@
+"""Tables that the catalog replicates and that the sender no longer sends.
+
+Production may drop or rename a table before the receiver does. No archive says so of the rows that
+are still here, and they stay as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.labels import label_of
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger import read_tables_of_newest_complete
+from ar_sync_pipeline.visible_text import listed, visible
+
+_LONGEST_NAME = 130
+
+# Of a table whose rows this role cannot see nothing can be told.
+_READABLE = """
+SELECT n.nspname, c.relname
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+   AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+ ORDER BY n.nspname, c.relname
+"""
+
+
+def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
+    """Names of the replicated tables with rows that the newest applied complete lacks.
+
+    An empty one is no difference: the receiver may have been migrated first.
+    """
+    sent = read_tables_of_newest_complete(connection)
+    if sent is None:
+        return ()
+    found = (
+        (label_of(schema, name, catalog.schema_name), sql.Identifier(schema, name))
+        for schema, name in connection.execute(_READABLE).fetchall()
+    )
+    return tuple(
+        label
+        for label, table in found
+        if catalog.travels(label) and label not in sent and _has_rows(connection, table)
+    )
+
+
+def unsent_in_words(tables: Sequence[str]) -> str:
+    """What an operator should know of such tables, as a clause; empty without any."""
+    if not tables:
+        return ""
+    names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
+    return (
+        f"the sender's newest complete lacks {names}, so that these rows stay as they are: migrate"
+        " the receiver as the sender was, or name what only the receiver has in `receiver_tables`"
+        " of the catalog"
+    )
+
+
+def _has_rows(connection: Connection, table: sql.Identifier) -> bool:
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {})").format(table)
+    return bool(connection.execute(query).fetchall()[0][0])

@@ -1,0 +1,43 @@
+"""A table that the sender no longer has is told: its rows here stay as they were."""
+
+from __future__ import annotations
+
+import pytest
+
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+
+DROPPED = ("ALTER TABLE app_child RENAME TO old_child",)
+
+
+@pytest.fixture
+def loaded(filled: TwoSites) -> TwoSites:
+    filled.complete()
+    assert filled.load().unsent == ()
+    return filled
+
+
+def test_table_with_rows_is_named_until_the_receiver_follows(loaded: TwoSites) -> None:
+    loaded.at_sender(*DROPPED)
+    loaded.complete()
+    assert loaded.load().unsent == ("app_child",)
+    loaded.partial(recent_window())
+    assert loaded.load().unsent == ("app_child",)
+    loaded.at_receiver("ALTER TABLE app_child RENAME TO old_child")
+    assert loaded.load().unsent == ()
+
+
+def test_empty_table_of_a_receiver_that_was_migrated_first_is_none(loaded: TwoSites) -> None:
+    loaded.at_receiver("CREATE TABLE app_new (id integer PRIMARY KEY)")
+    assert loaded.load().unsent == ()
+
+
+def test_receivers_own_table_is_none(loaded: TwoSites) -> None:
+    loaded.at_receiver("INSERT INTO app_note (parent_id) VALUES (1)")
+    assert loaded.load().unsent == ()
+
+
+def test_table_that_the_sender_never_had_is_named(loaded: TwoSites) -> None:
+    loaded.at_receiver("CREATE TABLE app_new (id integer)", "INSERT INTO app_new VALUES (1)")
+    assert loaded.load().unsent == ("app_new",)
+    assert loaded.partial(recent_window())
+    assert loaded.load().unsent == ("app_new",)
