@@ -37,8 +37,8 @@ CHECKS = {
     "receiver": {
         "receiver/admitted_archives": {"archives_sound", "archives_fit_schema"},
         "receiver/applied_archives": {
-            "archives_loaded", "digests_equal", "free_space", "no_drift", "no_holes", "preflight", "tables_sent",
-            "up_to_date",
+            "archives_loaded", "digests_equal", "free_space", "no_drift", "no_holes", "preflight",
+            "tables_sent", "up_to_date",
         },
         "receiver/postprocessed_rows": {"no_rows_rejected", "rows_transformed_in_time"},
     },
