@@ -88,7 +88,7 @@ def test_verify_json_tells_success_and_failure_apart(archive: Path) -> None:
         "signature": "not checked",
     }
     assert bad.exit_code == 1
-    assert sorted(json.loads(bad.stdout)) == ["ok", "problem", "remedy"]
+    assert sorted(json.loads(bad.stdout)) == ["code", "ok", "problem", "remedy"]
 
 
 def test_verify_checks_the_signature_when_a_key_is_set(archive: Path) -> None:

@@ -24,7 +24,8 @@ CHILD = dg.AssetKey(["receiver", "tables", "app_child"])
 LEDGER, MEDIA, ADMITTED = applied_archives_key(), receiver_media_key(), admitted_key()
 CHECKS = {
     "archives_loaded": LEDGER, "digests_equal": LEDGER, "no_holes": LEDGER, "no_drift": LEDGER,
-    "tables_sent": LEDGER, "free_space": LEDGER, "archives_sound": ADMITTED, "archives_fit_schema": ADMITTED,
+    "tables_sent": LEDGER, "free_space": LEDGER,
+    "archives_sound": ADMITTED, "archives_fit_schema": ADMITTED,
 }  # fmt: skip
 SELECTIONS = {
     "one table": [PARENT],
