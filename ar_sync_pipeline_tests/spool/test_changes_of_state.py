@@ -75,7 +75,7 @@ def test_parked_archive_lies_beside_its_reason(spool: Path, put: PutArchive) -> 
     reason = read_reason(parked.path)
     assert reason is not None
     assert (reason.reason, reason.remedy) == ("migration 0035 is missing", "migrate the receiver")
-    assert (reason.error, reason.since, reason.at) == ("ParkedError", NOON, NOON)
+    assert (reason.error, reason.since, reason.at) == ("parked", NOON, NOON)
 
 
 def test_archive_that_stays_parked_keeps_the_instant_of_its_first_parking(
