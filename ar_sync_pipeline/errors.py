@@ -32,6 +32,11 @@ class RetryPolicy(StrEnum):
     GIVE_UP = "give up"
 
 
+def code_of_class(name: str) -> str:
+    """The code of an error whose class has a name and no code of its own."""
+    return _BEFORE_A_WORD.sub("-", name.removesuffix("Error")).lower()
+
+
 class ArSyncError(Exception):
     """A failure that an operator can understand: ``problem`` and ``remedy``, no traceback.
 
@@ -52,7 +57,7 @@ class ArSyncError(Exception):
     def __init_subclass__(cls) -> None:
         """Give a class without a code of its own the one of its name."""
         if "code" not in vars(cls):
-            cls.code = _BEFORE_A_WORD.sub("-", cls.__name__.removesuffix("Error")).lower()
+            cls.code = code_of_class(cls.__name__)
 
     def __init__(self, problem: str, *, remedy: str) -> None:
         show = visible_lines if self.of_lines else visible

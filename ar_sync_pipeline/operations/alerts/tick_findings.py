@@ -7,6 +7,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.errors import code_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
 from ar_sync_pipeline.shipped_files import runbook_page
@@ -34,7 +35,8 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
     sentence = of_error(tick.error) if tick.error else None
-    area = scope.areas.get(sentence.error) if sentence else None
+    # Of an error of a tick Dagster keeps the class only.
+    area = scope.areas.get(code_of_class(sentence.error)) if sentence else None
     return Problem(
         cause=area.cause if area else source,
         source=source,
