@@ -6,6 +6,7 @@ import click
 
 from ar_sync_pipeline.cli.alert_test_command import alert_test
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
+from ar_sync_pipeline.cli.catalog_command import catalog
 from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.incidents_command import incidents
@@ -22,7 +23,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test),
+    *(incidents, alert_test, catalog),
 )
 for command in _COMMANDS:
     main.add_command(command)
