@@ -17,3 +17,8 @@ def shipped(path: str) -> str:
     if (Path(__file__).parents[1] / path).exists():
         return path
     return str(Path(sys.prefix) / _INSTALLED / path)
+
+
+def shipped_text(path: str) -> str:
+    """The content of such a file, wherever the process runs."""
+    return (Path(__file__).parents[1] / shipped(path)).read_text("utf-8")

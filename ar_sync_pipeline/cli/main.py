@@ -9,6 +9,7 @@ from ar_sync_pipeline.cli.archive_commands import inspect, verify
 from ar_sync_pipeline.cli.catalog_command import catalog
 from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
+from ar_sync_pipeline.cli.grants_command import grants
 from ar_sync_pipeline.cli.incidents_command import incidents
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
 from ar_sync_pipeline.cli.retention_command import retention
@@ -23,7 +24,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog),
+    *(incidents, alert_test, catalog, grants),
 )
 for command in _COMMANDS:
     main.add_command(command)
