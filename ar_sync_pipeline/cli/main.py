@@ -11,6 +11,7 @@ from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.grants_command import grants
 from ar_sync_pipeline.cli.incidents_command import incidents
+from ar_sync_pipeline.cli.init_command import init
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
 from ar_sync_pipeline.cli.retention_command import retention
 from ar_sync_pipeline.cli.status_command import status
@@ -24,7 +25,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog, grants),
+    *(incidents, alert_test, catalog, grants, init),
 )
 for command in _COMMANDS:
     main.add_command(command)
