@@ -52,7 +52,10 @@ def init(
         SHIPPED,
         first_files,
         known_variables,
+    )
+    from ar_sync_pipeline.sync.setup.new_files import (  # noqa: PLC0415
         refuse_existing,
+        write_new_files,
     )
 
     values = {n: v for n, v in os.environ.items() if n in known_variables(side) and v.strip()}
@@ -66,7 +69,7 @@ def init(
             choice = "Catalog: a file, `draft` for a proposal, or `android_requests`"
             catalog = click.prompt(choice, default=default, err=True)
         files = first_files(side, values, catalog or default, folder)
-        files.write()
+        write_new_files(files.contents)
     except SettingsError as error:
         fail(error, as_json=as_json, exit_code=FOUND_WRONG)
     except ArSyncError as error:

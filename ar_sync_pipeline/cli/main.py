@@ -10,6 +10,7 @@ from ar_sync_pipeline.cli.catalog_command import catalog
 from ar_sync_pipeline.cli.check_command import check
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.grants_command import grants
+from ar_sync_pipeline.cli.import_settings_command import import_settings
 from ar_sync_pipeline.cli.incidents_command import incidents
 from ar_sync_pipeline.cli.init_command import init
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
@@ -25,7 +26,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog, grants, init),
+    *(incidents, alert_test, catalog, grants, init, import_settings),
 )
 for command in _COMMANDS:
     main.add_command(command)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.settings import (
     DescribedVariable,
     Mistake,
@@ -26,16 +24,12 @@ from ar_sync_pipeline.settings import (
 )
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.setup.env_file import env_text
+from ar_sync_pipeline.sync.setup.new_files import refuse_existing
 
 SideName = Literal["sender", "receiver"]
 
 CATALOG, DRAFT, SHIPPED = "AR_SYNC_CATALOG", "draft", "android_requests"
 _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
-_SECRETS = 0o600
-
-
-class FileExistsAlreadyError(TerminalError):
-    """A file that would be written is there."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +55,6 @@ class FirstFiles:
             "ar-sync check",
             f"dagster job execute -m ar_sync_pipeline.{self.side} -j {job}",
         )
-
-    def write(self) -> None:
-        """Write all files, readable for their owner only.
-
-        Raises:
-            FileExistsAlreadyError: one of them is there; none is written then.
-        """
-        refuse_existing(self.contents)
-        for path, text in self.contents.items():
-            # O_EXCL: neither a file nor a link that appears meanwhile is written to.
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRETS)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
 
 
 def asked_variables(side: SideName) -> dict[str, DescribedVariable]:
@@ -150,17 +131,3 @@ def _load(side: SideName, values: Mapping[str, str]) -> None:
         load_sender_settings(values)
     else:
         load_receiver_settings(values)
-
-
-def refuse_existing(paths: Mapping[Path, str] | list[Path]) -> None:
-    """Refuse to overwrite.
-
-    Raises:
-        FileExistsAlreadyError: one of the files is there, or a link of this name.
-    """
-    for path in paths:
-        if path.exists() or path.is_symlink():
-            raise FileExistsAlreadyError(
-                f"{path} is there, and nothing is overwritten",
-                remedy="move it away, or name another folder with --folder",
-            )
