@@ -8,6 +8,7 @@ from ar_sync_pipeline.cli.alert_test_command import alert_test
 from ar_sync_pipeline.cli.archive_commands import inspect, verify
 from ar_sync_pipeline.cli.catalog_command import catalog
 from ar_sync_pipeline.cli.check_command import check
+from ar_sync_pipeline.cli.compare_command import compare
 from ar_sync_pipeline.cli.demo_command import demo
 from ar_sync_pipeline.cli.grants_command import grants
 from ar_sync_pipeline.cli.import_settings_command import import_settings
@@ -26,7 +27,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog, grants, init, import_settings),
+    *(incidents, alert_test, catalog, grants, init, import_settings, compare),
 )
 for command in _COMMANDS:
     main.add_command(command)

@@ -38,12 +38,15 @@ class GivenDatabases:
         Raises:
             MissingDatabaseError: none is given.
         """
-        if self.sender_url is None:
-            raise MissingDatabaseError(
-                f"{SENDER_URL} is not set",
-                remedy="set it to the URL of the sender's database, in the environment or in .env",
-            )
-        return self.sender_url
+        return _required(self.sender_url, SENDER_URL, "sender")
+
+    def receiver(self) -> str:
+        """The receiver's database.
+
+        Raises:
+            MissingDatabaseError: none is given.
+        """
+        return _required(self.receiver_url, RECEIVER_URL, "receiver")
 
     def one_or_both(self) -> tuple[str | None, str | None]:
         """The sender's and the receiver's database.
@@ -78,6 +81,15 @@ def given_databases(environ: Mapping[str, str]) -> GivenDatabases:
         Path(media) if media else None,
         Path(catalog).expanduser() if catalog else None,
     )
+
+
+def _required(url: str | None, variable: str, side: str) -> str:
+    if url is None:
+        raise MissingDatabaseError(
+            f"{variable} is not set",
+            remedy=f"set it to the URL of the {side}'s database, in the environment or in .env",
+        )
+    return url
 
 
 def _url(environ: Mapping[str, str], variable: str) -> str | None:
