@@ -33,3 +33,8 @@ def runbook_page(name: str) -> Path:
 def see(name: str) -> str:
     """The end of a check's description: which page of the runbook to read."""
     return f"{RUNBOOK}{runbook_page(name)}"
+
+
+def shipped_text(path: str) -> str:
+    """The content of such a file, wherever the process runs."""
+    return (_CHECKOUT / shipped(path)).read_text("utf-8")

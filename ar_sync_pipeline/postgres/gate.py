@@ -49,18 +49,19 @@ def schema_mismatches(
     Args:
         types: the receiver's, of all its replicated tables.
     """
-    mismatches = _type_mismatches(manifest.types or (), types)
+    mismatches = type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
         if not catalog.travels(table.name):
             mismatches.append(f"table {_shown(table.name)} is not one that the catalog lets travel")
         elif table.name not in tables:
             mismatches.append(f"the receiver has no table {_shown(table.name)}")
         else:
-            mismatches += _table_mismatches(table, catalog, tables[table.name])
+            mismatches += table_mismatches(table, catalog, tables[table.name])
     return listed(mismatches)
 
 
-def _table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+    """The ways in which one table does not fit the receiver's, as sentences."""
     mismatches = _key_mismatches(shipped, held)
     own = catalog.rules(held.name).receiver_columns
     for column in shipped.columns:
@@ -106,9 +107,8 @@ def _key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
     return []
 
 
-def _type_mismatches(
-    shipped: Sequence[TypeDefinition], held: Sequence[TypeDefinition]
-) -> list[str]:
+def type_mismatches(shipped: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:
+    """The ways in which types of both sides differ so that values do not fit, as sentences."""
     here = {definition.name: definition for definition in held}
     return [
         mismatch

@@ -1,12 +1,16 @@
 -- Finds the tables that the catalog means; read by sender_role.sql and receiver_role.sql, which set the
 -- variables `schema`, `tables` and `exclude`, inside their transaction.
 
+\if :{?separator} \else \set separator , \endif
+
 -- The tables that the catalog means. Of a pattern with a dot the first part matches schemas; one
 -- without a dot matches tables of the catalog's schema. Only * and ? are special.
 CREATE TEMP TABLE ar_sync_patterns AS
 WITH given AS (
-  SELECT 'tables' AS list, trim(p) AS pattern FROM unnest(string_to_array(:'tables', ',')) AS p
-   UNION ALL SELECT 'exclude', trim(p) FROM unnest(string_to_array(:'exclude', ',')) AS p
+  -- A name may hold a comma and begin with a blank: `ar-sync grants` puts another mark between names.
+  SELECT list, CASE :'separator' WHEN ',' THEN trim(p) ELSE p END AS pattern
+    FROM (VALUES ('tables', :'tables'), ('exclude', :'exclude')) AS lists (list, patterns),
+         unnest(string_to_array(patterns, :'separator')) AS p
 ), parts AS (
   SELECT list, pattern,
          CASE WHEN starts_with(pattern, :'schema' || '.') OR position('.' IN pattern) = 0

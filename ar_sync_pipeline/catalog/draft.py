@@ -1,0 +1,188 @@
+"""A catalog as text: a file that a person reads, corrects and keeps.
+
+What is decided is written as keys; what a person should decide is a comment that becomes a key
+when its ``#`` is removed. Names and values come from a database, so everything is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ar_sync_pipeline.catalog.validation import place
+from ar_sync_pipeline.visible_text import visible
+
+Value = str | bool | int | Sequence[str]
+
+_LINE = 96
+
+
+@dataclass(frozen=True)
+class ListedTable:
+    """A table in one of the lists of a catalog, with what is known of it.
+
+    Attributes:
+        about: the comment beside its name; empty for none.
+    """
+
+    label: str
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class DraftSection:
+    """The rules of one table.
+
+    Attributes:
+        notes: comments above the section, one sentence each.
+        rules: keys of the section.
+        choices: keys that are commented out, each with the reason for it.
+    """
+
+    label: str
+    notes: tuple[str, ...] = ()
+    rules: Mapping[str, Value] = field(default_factory=dict)
+    choices: tuple[tuple[str, Value, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A proposed catalog.
+
+    Attributes:
+        notes: comments at the beginning of the file.
+        tables: the replicated tables by schema.
+        exclude: the tables that are not replicated, with the reasons.
+        receiver_tables: the tables that only the receiver has.
+        django_app: the application whose migrations are compared.
+        django_apps: the candidates, where there are several.
+    """
+
+    name: str
+    schema: str
+    notes: tuple[str, ...]
+    tables: Mapping[str, tuple[ListedTable, ...]]
+    exclude: tuple[ListedTable, ...] = ()
+    receiver_tables: tuple[ListedTable, ...] = ()
+    django_app: str | None = None
+    django_apps: tuple[str, ...] = ()
+    sections: tuple[DraftSection, ...] = ()
+
+    @property
+    def table_count(self) -> int:
+        """The number of replicated tables."""
+        return sum(map(len, self.tables.values()))
+
+
+def as_toml(draft: Draft) -> str:
+    """The file of a proposed catalog."""
+    lines = [*_comments(draft.notes), ""]
+    lines += [f"name = {toml_text(draft.name)}", f"schema = {toml_text(draft.schema)}"]
+    lines += [*_django(draft), ""]
+    lines += [*_tables(draft.tables), ""]
+    lines += _list("exclude", draft.exclude)
+    lines += _list("receiver_tables", draft.receiver_tables)
+    for section in draft.sections:
+        lines += _section(section)
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def toml_text(text: str) -> str:
+    r"""A basic string of TOML 1.0, in which what cannot be seen is escaped.
+
+    >>> print(toml_text('a"b'), toml_text("line\n"))
+    "a\"b" "line\u000a"
+    """
+    return f'"{"".join(map(_escaped, text))}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    number = ord(character)
+    return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004  4 digits
+
+
+def _value(value: Value) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str):
+        return toml_text(value)
+    return f"[{', '.join(map(toml_text, value))}]"
+
+
+def _comments(sentences: Iterable[str]) -> Iterator[str]:
+    for sentence in sentences:
+        yield from _wrapped(sentence)
+
+
+def _wrapped(sentence: str) -> Iterator[str]:
+    line = "#"
+    for word in visible(sentence).split(" "):
+        if len(line) + 1 + len(word) > _LINE and line != "#":
+            yield line
+            line = "#  "
+        line += f" {word}"
+    yield line
+
+
+def _beside(about: str) -> str:
+    return f"  # {visible(about)}" if about else ""
+
+
+def _django(draft: Draft) -> Iterator[str]:
+    if draft.django_app is not None:
+        yield f"django_app = {toml_text(draft.django_app)}"
+    elif draft.django_apps:
+        yield from _wrapped(
+            "The migrations of one Django app are compared before a load. Name yours:"
+        )
+        yield from (f"# django_app = {toml_text(app)}" for app in draft.django_apps)
+
+
+def _tables(schemas: Mapping[str, Sequence[ListedTable]]) -> Iterator[str]:
+    yield "tables = ["
+    for schema, tables in schemas.items():
+        count = "1 table" if len(tables) == 1 else f"{len(tables)} tables"
+        yield f"    # Schema {visible(schema)}: {count}."
+        yield from _entries(tables)
+    yield "]"
+
+
+def _list(key: str, tables: Sequence[ListedTable]) -> Iterator[str]:
+    if tables:
+        yield f"{key} = ["
+        yield from _entries(tables)
+        yield from ("]", "")
+
+
+def _entries(tables: Sequence[ListedTable]) -> Iterator[str]:
+    for table in tables:
+        yield f"    {toml_text(table.label)},{_beside(table.about)}"
+
+
+def _section(section: DraftSection) -> Iterator[str]:
+    yield from _comments(section.notes)
+    # Without keys it changes nothing, and is where a choice becomes a key.
+    yield toml_header(section.label)
+    for key, value in section.rules.items():
+        yield f"{key} = {_value(value)}"
+    for key, value, why in section.choices:
+        yield from _wrapped(why)
+        yield f"# {key} = {_value(value)}"
+    yield ""
+
+
+def toml_header(label: str) -> str:
+    """The header of a table's section.
+
+    >>> print(toml_header("bus"), toml_header("billing.invoice"))
+    [table.bus] [table."billing.invoice"]
+    """
+    if label.isprintable():
+        return place("table", label)
+    return f"[table.{toml_text(label)}]"

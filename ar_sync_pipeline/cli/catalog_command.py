@@ -1,0 +1,109 @@
+"""``ar-sync catalog``: a catalog proposed for a database, and what is wrong with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.postgres.findings import Finding
+
+
+@click.group()
+def catalog() -> None:
+    """Propose a catalog for a database, or examine one."""
+
+
+@catalog.command()
+@click.option("--name", help="Name of the catalog; by default that of the sender's database.")
+@json_option
+def draft(name: str | None, as_json: bool) -> None:
+    """Print a catalog for the sender's database, with what is known of each table as comments.
+
+    AR_SYNC_SENDER_DATABASE_URL is needed. AR_SYNC_RECEIVER_DATABASE_URL adds receiver-only tables
+    and columns, AR_SYNC_SENDER_MEDIA_FLDR the columns that name files of that folder. The other
+    settings need not be there yet. Both databases are only read: system catalogs and statistics,
+    and, for media columns, the first 1,000 rows of tables with text columns.
+
+    Send it to a file, read it, and decide what the comments leave to you:
+    `ar-sync catalog draft > catalog.toml`.
+
+    Exit codes: 0 printed; 2 a variable is missing, or a database cannot be used.
+    """
+    from ar_sync_pipeline.catalog.draft import as_toml  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
+
+    try:
+        given = given_databases(operator_environment())
+        drafted = draft_catalog(given.sender(), given.receiver_url, given.media_folder, name)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    if as_json:
+        result = {
+            "ok": True,
+            "name": drafted.name,
+            "tables": drafted.table_count,
+            "excluded": {table.label: table.about for table in drafted.exclude},
+            "toml": as_toml(drafted),
+        }
+        click.echo(json.dumps(result))
+    else:
+        click.echo(as_toml(drafted), nl=False)
+
+
+@catalog.command("check")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@json_option
+def check_file(file: Path | None, as_json: bool) -> None:
+    """Say what is wrong with a catalog: in FILE itself, and against both databases.
+
+    Without FILE, AR_SYNC_CATALOG names it, or it is the one that ships with the product. The
+    databases are those of AR_SYNC_SENDER_DATABASE_URL and AR_SYNC_RECEIVER_DATABASE_URL; with both,
+    their tables are compared as the receiver does before a load. The other settings need not be
+    there. No row is read, nothing is changed.
+
+    Exit codes: 0 nothing is an error; 1 something is; 2 no database is set, or the file cannot be
+    read.
+    """
+    from ar_sync_pipeline.catalog.errors import CatalogMistakesError  # noqa: PLC0415  as above
+    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+    from ar_sync_pipeline.postgres.findings import errors_of  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.check_catalog import check_catalog  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
+
+    try:
+        given = given_databases(operator_environment())
+        loaded = load_catalog(file or given.catalog)
+        findings = check_catalog(loaded, *given.one_or_both())
+    except CatalogMistakesError as error:
+        fail(error, as_json=as_json, exit_code=FOUND_WRONG)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    wrong = bool(errors_of(findings))
+    if as_json:
+        click.echo(json.dumps({"ok": not wrong, "findings": [_as_dict(one) for one in findings]}))
+    else:
+        for finding in findings:
+            click.echo(plain(f"{finding.level} ({finding.area}): {finding}"))
+        click.echo("The catalog cannot be used." if wrong else "The catalog can be used.")
+    if wrong:
+        raise SystemExit(FOUND_WRONG)
+
+
+def _as_dict(finding: Finding) -> dict[str, str | None]:
+    return {
+        "area": finding.area,
+        "level": str(finding.level),
+        "problem": finding.problem,
+        "remedy": finding.remedy,
+        "sql": finding.sql or None,
+    }

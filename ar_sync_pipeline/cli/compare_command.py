@@ -1,0 +1,104 @@
+"""``ar-sync compare``: two databases, or an archive and a database, row by row."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.watch.row_differences import TableDifference
+
+
+@click.command()
+@click.argument("archive", type=click.Path(path_type=Path), required=False)
+@click.option("--catalog", "file", type=click.Path(path_type=Path), help="The catalog's file.")
+@click.option(
+    "--common-columns", is_flag=True, help="Columns that the receiver lacks are no difference."
+)
+@json_option
+def compare(archive: Path | None, file: Path | None, common_columns: bool, as_json: bool) -> None:
+    """Compare the catalog's tables of two databases, or of ARCHIVE and a database.
+
+    The first is ARCHIVE, or the database of AR_SYNC_SENDER_DATABASE_URL; the second that of
+    AR_SYNC_RECEIVER_DATABASE_URL. By table: how many rows are equal, missing in the second, more
+    there, or different, and up to ten keys of each. Receiver-only columns do not count; what the
+    transform rewrites is compared as the sender sent it. Of a partial only its own rows are
+    compared. Every row is read under one snapshot of each side, and nothing is changed.
+
+    A receiver is always some minutes behind: compare with the archive that it has applied last for
+    an exact answer.
+
+    Exit codes: 0 equal; 1 not equal, or the archive is bad; 2 a database is not set or cannot be
+    used, or a mistake in the call.
+    """
+    from ar_sync_pipeline.archive.errors import CorruptArchiveError  # noqa: PLC0415  when it runs
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
+
+    try:
+        found = _compared(archive, file, common_columns=common_columns)
+    except CorruptArchiveError as error:
+        fail(error, as_json=as_json, exit_code=FOUND_WRONG)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    equal = all(table.equal for table in found)
+    if as_json:
+        click.echo(json.dumps({"ok": equal, "tables": [table.as_dict() for table in found]}))
+    else:
+        _show(found)
+    if not equal:
+        raise SystemExit(FOUND_WRONG)
+
+
+def _compared(
+    archive: Path | None, file: Path | None, *, common_columns: bool
+) -> list[TableDifference]:
+    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  as above
+    from ar_sync_pipeline.settings_signing import load_signing_keys  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
+    from ar_sync_pipeline.sync.watch.compare import (  # noqa: PLC0415
+        compare_archive,
+        compare_databases,
+    )
+
+    environment = operator_environment()
+    given = given_databases(environment)
+    catalog = load_catalog(file or given.catalog)
+    second = given.receiver()
+    if archive is None:
+        return compare_databases(given.sender(), second, catalog, common_columns=common_columns)
+    keys = load_signing_keys(environment).accepted(datetime.now(UTC))
+    return compare_archive(
+        archive, second, catalog, signing_keys=keys, common_columns=common_columns
+    )
+
+
+def _show(found: list[TableDifference]) -> None:
+    from ar_sync_pipeline.sync.watch.row_differences import Kind  # noqa: PLC0415  as above
+
+    rows = [
+        (table.table, *(f"{table.count(kind):,}" for kind in Kind), "; ".join(_remarks(table)))
+        for table in found
+    ]
+    heads = ("table", *(str(kind) for kind in Kind), "")
+    print_table(heads, rows, numbers={1, 2, 3, 4})
+    unequal = sum(not table.equal for table in found)
+    if unequal:
+        click.echo(f"{unequal} of {len(found)} tables differ.")
+    else:
+        click.echo(plain(f"All {len(found)} tables are equal."))
+
+
+def _remarks(table: TableDifference) -> list[str]:
+    remarks = [table.problem] if table.problem else []
+    if table.columns:
+        remarks.append(f"columns missing or of another type: {', '.join(table.columns)}")
+    remarks += [f"{kind}: {', '.join(keys)}" for kind, keys in table.keys.items() if keys]
+    return remarks

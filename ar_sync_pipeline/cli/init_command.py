@@ -1,0 +1,129 @@
+"""``ar-sync init``: the settings and the catalog of a side, by questions or by flags."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.settings import DescribedVariable
+    from ar_sync_pipeline.sync.setup.init_side import FirstFiles, SideName
+
+_PREFIX = "AR_SYNC_"
+
+
+@click.command()
+@click.argument("side", type=click.Choice(["sender", "receiver"]))
+@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
+@click.option("--catalog", help="A file, `draft` (sender) or `android_requests`.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
+@click.option("--no-input", is_flag=True, help="Ask nothing; what is missing is a mistake.")
+@json_option
+def init(
+    side: SideName,
+    given: tuple[str, ...],
+    catalog: str | None,
+    folder: Path,
+    no_input: bool,
+    as_json: bool,
+) -> None:
+    """Write the .env of SIDE, and at the sender a catalog proposed for its database.
+
+    Values come from --set, from variables of the environment, and from questions for what is
+    required and still missing. What is typed for a secret, such as a database's URL, is not shown;
+    a secret in --set is visible to other accounts of this machine while the command runs. All
+    values are checked first: with a mistake nothing is written. Files that are there are never
+    overwritten. The new ones are readable for their owner only.
+
+    Exit codes: 0 written; 1 values are wrong or missing, and nothing is written; 2 a file is there,
+    the database or the catalog cannot be used, or a mistake in the call.
+    """
+    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.settings import SettingsError  # noqa: PLC0415
+    from ar_sync_pipeline.sync.setup.init_side import (  # noqa: PLC0415
+        DRAFT,
+        SHIPPED,
+        first_files,
+        known_variables,
+    )
+    from ar_sync_pipeline.sync.setup.new_files import (  # noqa: PLC0415
+        refuse_existing,
+        write_new_files,
+    )
+
+    values = {n: v for n, v in os.environ.items() if n in known_variables(side) and v.strip()}
+    values |= dict(map(_pair, given))
+    try:
+        refuse_existing([folder / ".env"])
+        if not no_input:
+            _ask(side, values)
+        default = values.get("AR_SYNC_CATALOG") or (DRAFT if side == "sender" else SHIPPED)
+        if catalog is None and not no_input and "AR_SYNC_CATALOG" not in values:
+            choice = "Catalog: a file, `draft` for a proposal, or `android_requests`"
+            catalog = click.prompt(choice, default=default, err=True)
+        files = first_files(side, values, catalog or default, folder)
+        write_new_files(files.contents)
+    except SettingsError as error:
+        fail(error, as_json=as_json, exit_code=FOUND_WRONG)
+    except ArSyncError as error:
+        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+    except OSError as error:
+        raise click.UsageError(f"{folder} cannot be written to ({error.strerror})") from error
+    _show(files, as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise click.UsageError(f"--set {name} has no value: write --set NAME=VALUE")
+    name = name.upper()
+    return (name if name.startswith(_PREFIX) else _PREFIX + name), value
+
+
+def _ask(side: SideName, values: dict[str, str]) -> None:
+    """Ask for what is required and missing, each until it is right."""
+    from ar_sync_pipeline.sync.setup.init_side import asked_variables  # noqa: PLC0415  as above
+
+    for variable in asked_variables(side).values():
+        while not values.get(variable.name):
+            answer = _answer(variable)
+            problem = _problem(side, values | {variable.name: answer}, variable.name)
+            if problem:
+                click.echo(plain(problem), err=True)
+            else:
+                values[variable.name] = answer
+
+
+def _answer(variable: DescribedVariable) -> str:
+    example = f" For example: {variable.example}" if variable.example else ""
+    click.echo(f"{variable.meaning}{example}", err=True)
+    # The questions are no output: that may be JSON.
+    answer: str = click.prompt(variable.name, hide_input=variable.secret, err=True)
+    return answer
+
+
+def _problem(side: SideName, values: Mapping[str, str], name: str) -> str:
+    from ar_sync_pipeline.sync.setup.init_side import mistakes_in  # noqa: PLC0415  as above
+
+    return "; ".join(str(one) for one in mistakes_in(side, values) if one.variable == name)
+
+
+def _show(files: FirstFiles, as_json: bool) -> None:
+    written, commands = [str(path) for path in files.contents], files.next_commands()
+    if as_json:
+        click.echo(json.dumps({"ok": True, "written": written, "next": list(commands)}))
+        return
+    for path in written:
+        click.echo(plain(f"Written: {path}"))
+    if files.drafted:
+        click.echo("Read catalog.toml first, and decide what its comments leave to you.")
+    click.echo("Next:")
+    for command in commands:
+        click.echo(plain(f"  {command}"))

@@ -1,0 +1,1 @@
+"""Setting up a pair: a catalog for any database, the rights that it needs, the first files."""

@@ -1,0 +1,82 @@
+"""Which column of a table moves when a row changes: by names, types and statistics.
+
+A wrong choice loses nothing where the watermark is read, and the next complete repairs the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ar_sync_pipeline.postgres.column_statistics import ColumnStatistics, TableStatistics
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+
+_MOVES = re.compile(
+    r"modif|updat|changed|edited|touched|last_?(change|edit|write|sync)|actualiz|cambi",
+    re.IGNORECASE,
+)
+_STAMP = re.compile(r"time_?stamp|^ts$|^at$", re.IGNORECASE)
+_NEVER = re.compile(
+    r"delet|remov|expir|login|birth|due|start|end|valid|publish|schedul", re.IGNORECASE
+)
+_MADE = re.compile(r"creat|insert|added|joined|regist|made", re.IGNORECASE)
+_ABSOLUTE = re.compile(r"timestamp(\(\d\))? with time zone\Z")
+_LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z")
+_DAY = 10
+
+
+@dataclass(frozen=True)
+class ChangedAt:
+    """The choice for one table.
+
+    Attributes:
+        column: the column that can be used as it is; None: there is none.
+        local: a column that needs the zone in which it is written; None: there is none.
+        made: a column that is set when a row is made, where there is no other; None: none.
+        others: further columns with times, each with what is known of it.
+        about: what is known of the chosen column.
+    """
+
+    column: str | None
+    local: str | None
+    made: str | None
+    others: tuple[str, ...]
+    about: str
+
+
+def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> ChangedAt:
+    """Choose by name; among several the one without NULL, with an index, with newer values."""
+    absolute = [c for c in table.columns if _ABSOLUTE.match(c.type) and not c.generated]
+    moving = [c for c in absolute if _score(c)]
+    moving.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
+    chosen = moving[0] if moving else None
+    local = [c for c in table.columns if _LOCAL.match(c.type) and _score(c) and not c.generated]
+    local.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
+    made = [c for c in absolute if _MADE.search(c.name)] if not (chosen or local) else []
+    return ChangedAt(
+        chosen.name if chosen else None,
+        local[0].name if local and not chosen else None,
+        made[0].name if made else None,
+        tuple(_described(c, statistics) for c in absolute if c is not chosen),
+        _described(chosen or local[0], statistics) if chosen or local else "",
+    )
+
+
+def _score(column: ColumnFacts) -> int:
+    if _NEVER.search(column.name):
+        return 0
+    return 2 if _MOVES.search(column.name) else int(bool(_STAMP.search(column.name)))
+
+
+def _rank(column: ColumnFacts, known: ColumnStatistics) -> tuple[int, bool, bool, str]:
+    return _score(column), not column.nullable, known.indexed, known.newest or ""
+
+
+def _described(column: ColumnFacts, statistics: TableStatistics) -> str:
+    known = statistics.column(column.name)
+    parts = ["index" if known.indexed else "no index"]
+    if column.nullable and known.null_fraction:
+        parts.append(f"{known.null_fraction:.0%} NULL")
+    if known.newest is not None:
+        parts.append(f"newest value {known.newest[:_DAY]} at the last ANALYZE")
+    return f"{column.name} ({', '.join(parts)})"

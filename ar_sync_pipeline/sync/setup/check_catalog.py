@@ -1,0 +1,83 @@
+"""What is wrong with a catalog, by both databases at once: before a dump or a gate finds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.source_tables import shipped_table
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.gate import table_mismatches, type_mismatches
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
+from ar_sync_pipeline.postgres.type_facts import read_types
+from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
+
+
+def check_catalog(
+    catalog: Catalog, sender_url: str | None, receiver_url: str | None
+) -> tuple[Finding, ...]:
+    """Compare a catalog with the databases that are given, and these with each other.
+
+    A database that cannot be used is a finding, not an error.
+    """
+    findings: list[Finding] = []
+    if sender_url is not None:
+        found = [*check_sender(sender_url, catalog), *_exclusions(sender_url, catalog)]
+        findings += (replace(finding, area="sender") for finding in found)
+    if receiver_url is not None:
+        found = [*check_receiver(receiver_url, catalog)]
+        findings += (replace(finding, area="receiver") for finding in found)
+    if sender_url is not None and receiver_url is not None:
+        found = [*_differences(catalog, sender_url, receiver_url)]
+        findings += (replace(finding, area="both") for finding in found)
+    return sorted_by_level(findings)
+
+
+def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
+    findings: list[Finding] = []
+    # What the database refuses, `check_sender` has said.
+    with database_findings(url, []), connect(url, application="check") as connection:
+        limit_waits(connection)
+        findings += useless_exclusions(connection, catalog)
+    return findings
+
+
+def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterator[Finding]:
+    """Why the gate would park the sender's archives."""
+    mismatches: list[str] = []
+    with (
+        database_findings(sender_url, []),
+        connect(sender_url, application="check") as sender,
+        connect(receiver_url, application="check") as receiver,
+    ):
+        limit_waits(sender)
+        limit_waits(receiver)
+        sent = read_tables(sender, catalog.schema_name, catalog.travels)
+        held = read_tables(receiver, catalog.schema_name, catalog.travels)
+        mismatches += type_mismatches(read_types(sender, sent), read_types(receiver, held))
+        for label, facts in sent.items():
+            table = shipped_table(catalog, facts)
+            if label not in held:
+                # Named by `check_receiver` where the catalog names it.
+                if not catalog.names(label):
+                    mismatches.append(f"the receiver has no table {label}")
+            elif table.columns:
+                shipped = TableManifest(
+                    name=label,
+                    columns=table.columns,
+                    primary_key=table.primary_key,
+                    row_count=0,
+                    chunks=(),
+                )
+                mismatches += table_mismatches(shipped, catalog, held[label])
+    for mismatch in mismatches:
+        yield Finding(
+            Level.ERROR,
+            f"{mismatch}, so that archives are parked",
+            "run the missing migration at the receiver, or correct the catalog",
+        )

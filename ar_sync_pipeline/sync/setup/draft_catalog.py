@@ -1,0 +1,117 @@
+"""A proposed catalog for any database, from the system catalogs and their statistics.
+
+No row is read, but the first rows of tables with text columns where a media folder is given.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ar_sync_pipeline.catalog.draft import Draft, ListedTable
+from ar_sync_pipeline.postgres.column_statistics import TableStatistics
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.setup.draft_section import WATERMARK_LIMIT_MB, draft_section
+from ar_sync_pipeline.sync.setup.media_choice import endings
+from ar_sync_pipeline.sync.setup.personal_columns import personal_columns
+from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
+from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping
+from ar_sync_pipeline.sync.watch.database_access import limit_waits
+
+_MEGABYTE = 1024 * 1024
+
+
+def draft_catalog(
+    sender_url: str,
+    receiver_url: str | None = None,
+    media_folder: Path | None = None,
+    name: str | None = None,
+) -> Draft:
+    """Propose a catalog; both databases are only read.
+
+    Args:
+        media_folder: the sender's; None: no media columns are looked for.
+        name: of the catalog; None: that of the sender's database.
+
+    Raises:
+        SchemaError: the sender's database has no table.
+        ArSyncError: a database cannot be used.
+    """
+    with connect(sender_url, application="catalog draft") as connection:
+        limit_waits(connection)
+        sender = examine_sender(connection, media_folder)
+    held = None
+    if receiver_url is not None:
+        with connect(receiver_url, application="catalog draft") as connection:
+            limit_waits(connection)
+            held = read_tables(connection, sender.schema, lambda _: True)
+    return _draft(sender, held, name or sender.database)
+
+
+def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: str) -> Draft:
+    by_schema: dict[str, list[ListedTable]] = defaultdict(list)
+    for label, table in sender.choice.replicated.items():
+        by_schema[table.schema].append(ListedTable(label, _about(table, sender.statistics[label])))
+    sections = tuple(
+        section
+        for label, table in sender.choice.replicated.items()
+        if (section := draft_section(sender, table, held)) is not None
+    )
+    known = sender.choice.replicated.keys() | sender.choice.excluded.keys()
+    receiver_only = tuple(
+        ListedTable(label)
+        for label, table in (held or {}).items()
+        if label not in known and not is_bookkeeping(table.relname)
+    )
+    apps = sender.apps
+    return Draft(
+        name=name,
+        schema=sender.schema,
+        notes=tuple(_notes(sender, held)),
+        tables={schema: tuple(listed) for schema, listed in by_schema.items()},
+        exclude=tuple(ListedTable(*one) for one in sender.choice.excluded.items()),
+        receiver_tables=receiver_only,
+        django_app=apps[0] if len(apps) == 1 else None,
+        django_apps=apps,
+        sections=sections,
+    )
+
+
+def _notes(sender: SenderFindings, held: Mapping[str, TableFacts] | None) -> Iterator[str]:
+    yield (
+        f"Proposed by `ar-sync catalog draft` for the database {sender.database}; read it, then"
+        " remove the # of what you choose. docs/catalog.md explains every key."
+    )
+    yield (
+        f"Tables up to {WATERMARK_LIMIT_MB:,} MB (watermark_limit_mb) are also read for changes"
+        " without a new time stamp; larger ones are named below."
+    )
+    personal = sum(len(personal_columns(t)) for t in sender.choice.replicated.values())
+    if personal:
+        yield (
+            f"{personal} columns look personal or secret. Each is named in the section of its table"
+            " below: decide before the first complete which of them may leave the sender."
+        )
+    if sender.others:
+        yield f"Not replicated, since they are no tables: {', '.join(sender.others)}."
+    for label in sender.choice.nameless:
+        yield f"Not replicated, since the name of its schema has a dot: {label}."
+    found = endings(column for columns in sender.media.values() for column in columns)
+    if found:
+        yield f"Media files were found: set AR_SYNC_MEDIA_PATTERNS={','.join(found)}"
+    if held is None:
+        yield "The receiver's database was not read: AR_SYNC_RECEIVER_DATABASE_URL is not set."
+
+
+def _about(table: TableFacts, statistics: TableStatistics) -> str:
+    size = f"{table.size_bytes / _MEGABYTE:,.1f} MB, about {statistics.row_count:,} rows"
+    parts = [
+        f"key {', '.join(table.key)}" if table.key else "no key: sent whole each time",
+        size,
+    ]
+    if statistics.partition_count:
+        parts.append(f"{statistics.partition_count} partitions")
+    return "; ".join(parts)

@@ -1,0 +1,114 @@
+"""The section of one table in a proposed catalog: rules, notes, and choices for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ar_sync_pipeline.catalog.draft import DraftSection, Value
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
+from ar_sync_pipeline.sync.setup.personal_columns import personal_columns
+from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
+
+_MEGABYTE = 1024 * 1024
+WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
+
+
+def draft_section(
+    sender: SenderFindings, table: TableFacts, held: Mapping[str, TableFacts] | None
+) -> DraftSection | None:
+    """The section of a replicated table; None: the defaults are right.
+
+    Args:
+        held: the receiver's tables by label; None: unknown.
+    """
+    statistics = sender.statistics[table.name]
+    changed_at = choose_changed_at(table, statistics)
+    media = sender.media.get(table.name, [])
+    own = sender.choice.receiver_columns.get(table.name, ())
+    there = held.get(table.name) if held is not None else None
+    if there is not None:
+        own += tuple(c.name for c in there.columns if table.column(c.name) is None)
+    rules: dict[str, Value] = {}
+    if changed_at.column is not None:
+        rules["changed_at"] = changed_at.column
+    if media:
+        rules["media_columns"] = [column.name for column in media]
+        no_media = dict.fromkeys(value for column in media for value in column.no_media)
+        if no_media:
+            rules["no_media_values"] = list(no_media)
+    if own:
+        rules["receiver_columns"] = list(own)
+    notes = tuple(_table_notes(sender, table, changed_at, held))
+    choices = tuple(_choices(table, changed_at, own))
+    return DraftSection(table.name, notes, rules, choices) if rules or notes or choices else None
+
+
+def _table_notes(
+    sender: SenderFindings,
+    table: TableFacts,
+    changed_at: ChangedAt,
+    held: Mapping[str, TableFacts] | None,
+) -> Iterator[str]:
+    if changed_at.column is not None:
+        yield f"changed_at: {changed_at.about}."
+    if changed_at.others:
+        yield f"Other columns with times: {', '.join(changed_at.others)}."
+    if table.size_bytes > WATERMARK_LIMIT_MB * _MEGABYTE:
+        only = "only by changed_at" if changed_at.column else "by nothing: completes bring them"
+        yield f"Larger than watermark_limit_mb: partials find its changes {only}."
+    for column in sender.media.get(table.name, []):
+        yield (
+            f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
+            f" ({', '.join(column.endings)})."
+        )
+    kept = [name for name in personal_columns(table) if name in table.key]
+    if kept:
+        yield f"{', '.join(kept)}: looks personal, and is part of the key, so it is always sent."
+    for key in table.foreign_keys:
+        if key.referenced_table not in sender.choice.replicated:
+            yield (
+                f"{key.name} refers to {key.referenced_table}, which is not replicated: rows load"
+                " only where the receiver has the other row."
+            )
+    if held is not None:
+        yield from _at_receiver(sender, table, held.get(table.name))
+
+
+def _at_receiver(
+    sender: SenderFindings, table: TableFacts, there: TableFacts | None
+) -> Iterator[str]:
+    if there is None:
+        yield "The receiver has no such table: archives are parked until its migration makes it."
+        return
+    own = sender.choice.receiver_columns.get(table.name, ())
+    missing = [
+        c.name
+        for c in table.columns
+        if not c.generated and c.name not in own and there.column(c.name) is None
+    ]
+    if missing:
+        yield f"The receiver lacks {', '.join(missing)}: archives are parked until it has them."
+
+
+def _choices(
+    table: TableFacts, changed_at: ChangedAt, own: tuple[str, ...]
+) -> Iterator[tuple[str, Value, str]]:
+    if changed_at.local is not None:
+        why = f"Without a time zone: {changed_at.about}. The zone is that of the application."
+        yield "changed_at", changed_at.local, why
+        yield "changed_at_zone", "UTC", "Both keys belong together."
+    if changed_at.made is not None:
+        why = "Set when a row is made: new rows are found by it, changed ones by the watermark."
+        yield "changed_at", changed_at.made, why
+    personal = personal_columns(table)
+    removable = [name for name in personal if name not in table.key and name not in own]
+    if removable:
+        kinds = ", ".join(dict.fromkeys(str(personal[name]) for name in removable))
+        instead = " It replaces the key above." if own else ""
+        required = [n for n in removable if (c := table.column(n)) is not None and not c.nullable]
+        needs = f" At the receiver {', '.join(required)} must be nullable or have a default."
+        why = f"Looks personal ({kinds}). With this key these columns never leave the sender."
+        why += (needs if required else "") + instead
+        yield "receiver_columns", [*own, *removable], why

@@ -1,0 +1,107 @@
+"""The databases and folders of an environment whose settings are not complete yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from ar_sync_pipeline.errors import TerminalError
+
+SENDER_URL, RECEIVER_URL = "AR_SYNC_SENDER_DATABASE_URL", "AR_SYNC_RECEIVER_DATABASE_URL"
+
+
+class MissingDatabaseError(TerminalError):
+    """No variable says which database is meant, or one says nothing that libpq can use."""
+
+
+@dataclass(frozen=True)
+class GivenDatabases:
+    """What an environment says of the two databases; None: nothing.
+
+    Attributes:
+        media_folder: the sender's.
+        catalog: the catalog's file.
+    """
+
+    sender_url: str | None
+    receiver_url: str | None
+    media_folder: Path | None
+    catalog: Path | None
+
+    def sender(self) -> str:
+        """The sender's database.
+
+        Raises:
+            MissingDatabaseError: none is given.
+        """
+        return _required(self.sender_url, SENDER_URL, "sender")
+
+    def receiver(self) -> str:
+        """The receiver's database.
+
+        Raises:
+            MissingDatabaseError: none is given.
+        """
+        return _required(self.receiver_url, RECEIVER_URL, "receiver")
+
+    def one_or_both(self) -> tuple[str | None, str | None]:
+        """The sender's and the receiver's database.
+
+        Raises:
+            MissingDatabaseError: neither is given.
+        """
+        if self.sender_url is None and self.receiver_url is None:
+            raise MissingDatabaseError(
+                f"neither {SENDER_URL} nor {RECEIVER_URL} is set",
+                remedy="set one of them or both, in the environment or in .env",
+            )
+        return self.sender_url, self.receiver_url
+
+
+def given_databases(environ: Mapping[str, str]) -> GivenDatabases:
+    """Read what is there; the other settings need not be.
+
+    Raises:
+        MissingDatabaseError: a URL cannot be used, or the media folder is not there.
+    """
+    media = environ.get("AR_SYNC_SENDER_MEDIA_FLDR", "").strip()
+    if media and not Path(media).is_dir():
+        raise MissingDatabaseError(
+            f"AR_SYNC_SENDER_MEDIA_FLDR={media} is no folder",
+            remedy="correct it, or unset it to look for no media columns",
+        )
+    catalog = environ.get("AR_SYNC_CATALOG", "").strip()
+    return GivenDatabases(
+        _url(environ, SENDER_URL),
+        _url(environ, RECEIVER_URL),
+        Path(media) if media else None,
+        Path(catalog).expanduser() if catalog else None,
+    )
+
+
+def _required(url: str | None, variable: str, side: str) -> str:
+    if url is None:
+        raise MissingDatabaseError(
+            f"{variable} is not set",
+            remedy=f"set it to the URL of the {side}'s database, in the environment or in .env",
+        )
+    return url
+
+
+def _url(environ: Mapping[str, str], variable: str) -> str | None:
+    text = environ.get(variable, "").strip()
+    if not text:
+        return None
+    try:
+        conninfo_to_dict(text)
+    except psycopg.Error:
+        # The message of libpq may quote the password.
+        raise MissingDatabaseError(
+            f"{variable} is no connection string that libpq can read",
+            remedy="write it as postgresql://user@host:5432/database",
+        ) from None
+    return text

@@ -1,0 +1,84 @@
+"""The statements that give a side's role the rights that its catalog needs, and no others.
+
+They are those of ``deploy/sql`` with the catalog's variables set, so that there is one truth: what
+psql prints and checks for a person with that file, it prints and checks here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from psycopg.conninfo import conninfo_to_dict
+
+from ar_sync_pipeline.catalog.errors import CatalogError
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.shipped_files import shipped_text
+
+_FOLDER = "deploy/sql"
+_INCLUDED = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
+# Between two names: a mark that no keyboard writes.
+_SEPARATOR = "\x1f"
+_OCTAL_DIGITS = 3
+
+
+def grants(side: str, catalog: Catalog, url: str | None) -> str:
+    """A script for psql, to be run as a superuser in the side's database.
+
+    Args:
+        side: ``sender`` or ``receiver``.
+        url: of the side's database, whose role gets the rights; None: the script's own name.
+
+    Raises:
+        CatalogError: a name holds the mark that separates names.
+    """
+    # At the receiver the rows of receiver-only tables that refer to deleted ones are changed too,
+    # and a transform fills them.
+    own = catalog.receiver_tables if side == "receiver" else ()
+    given = {
+        "schema": catalog.schema_name,
+        "tables": _list(catalog.name, (*catalog.tables, *own)),
+        "exclude": _list(catalog.name, catalog.exclude),
+        "separator": _SEPARATOR,
+    }
+    role = conninfo_to_dict(url).get("user") if url else None
+    lines = [
+        f"-- Rights of the {side}'s role for the catalog {_quoted(catalog.name)}. Run it as a",
+        "-- superuser in the database, and again after each migration that makes a table:",
+        f"--   ar-sync grants {side} | psql -d DATABASE",
+        "\\encoding UTF8",
+        *(f"\\set {name} {_quoted(text)}" for name, text in given.items()),
+        # Said by -v of psql, these are the operator's.
+        *([f"\\if :{{?role}} \\else \\set role {_quoted(str(role))} \\endif"] if role else []),
+        "\\if :{?new_tables} \\else \\set new_tables off \\endif",
+    ]
+    return "\n".join(lines) + "\n\n" + _script(side)
+
+
+def _script(side: str) -> str:
+    """The shipped script, whole: what it includes stands in its place."""
+    return _INCLUDED.sub(
+        lambda found: shipped_text(f"{_FOLDER}/{found[1]}"),
+        shipped_text(f"{_FOLDER}/{side}_role.sql"),
+    )
+
+
+def _list(catalog: str, patterns: tuple[str, ...]) -> str:
+    if any(_SEPARATOR in pattern for pattern in patterns):
+        raise CatalogError(
+            f"a name in the catalog {catalog} holds the character U+001F, which separates names",
+            remedy=f"run {_FOLDER} by hand, or rename the table",
+        )
+    return _SEPARATOR.join(patterns)
+
+
+def _quoted(text: str) -> str:
+    r"""An argument of a command of psql: quotes are doubled, unseen characters octal."""
+    return f"'{''.join(map(_escaped, text))}'"
+
+
+def _escaped(character: str) -> str:
+    if character in "'\\":
+        return {"'": "''", "\\": "\\\\"}[character]
+    if character.isprintable():
+        return character
+    return "".join(f"\\{byte:0{_OCTAL_DIGITS}o}" for byte in character.encode())

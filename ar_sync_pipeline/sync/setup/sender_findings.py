@@ -1,0 +1,86 @@
+"""What is known of the sender's database before a catalog is proposed for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ar_sync_pipeline.catalog.labels import label_of
+from ar_sync_pipeline.postgres.column_statistics import TableStatistics, read_statistics
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.sync.setup.media_choice import MediaColumn, find_media_columns
+from ar_sync_pipeline.sync.setup.table_choice import (
+    TableChoice,
+    choose_tables,
+    django_apps,
+    main_schema,
+)
+
+_RELATIONS = """
+SELECT n.nspname, c.relname,
+       CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view'
+                      ELSE 'foreign table' END
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('v', 'm', 'f')
+   AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.deptype = 'e')
+ ORDER BY n.nspname, c.relname
+"""
+
+
+@dataclass(frozen=True)
+class SenderFindings:
+    """What is known of the sender's database.
+
+    Attributes:
+        database: its name.
+        schema: whose tables have labels without a dot.
+        statistics: of the replicated tables.
+        media: by label, the columns that name media files.
+        apps: of a Django database.
+        others: views and foreign tables, each with its kind.
+    """
+
+    database: str
+    schema: str
+    choice: TableChoice
+    statistics: Mapping[str, TableStatistics]
+    media: Mapping[str, list[MediaColumn]]
+    apps: tuple[str, ...]
+    others: tuple[str, ...]
+
+
+def examine_sender(connection: Connection, media_folder: Path | None) -> SenderFindings:
+    """Read the sender's system catalogs and statistics.
+
+    Args:
+        media_folder: None: no media columns are looked for.
+
+    Raises:
+        SchemaError: there is no table.
+    """
+    schema = main_schema(connection)
+    tables = read_tables(connection, schema, lambda _: True)
+    if not tables:
+        raise SchemaError(
+            f"the database {connection.info.dbname} has no table",
+            remedy="check the database's name in AR_SYNC_SENDER_DATABASE_URL",
+        )
+    choice = choose_tables(connection, schema, tables)
+    statistics = read_statistics(connection, choice.replicated.values())
+    media = {
+        label: find_media_columns(connection, table, statistics[label], media_folder)
+        for label, table in choice.replicated.items()
+        if media_folder is not None
+    }
+    others = tuple(
+        f"{kind} {label_of(space, name, schema)}"
+        for space, name, kind in connection.execute(_RELATIONS)
+    )
+    apps = django_apps(tables)
+    return SenderFindings(connection.info.dbname, schema, choice, statistics, media, apps, others)

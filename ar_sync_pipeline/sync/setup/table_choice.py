@@ -1,0 +1,153 @@
+"""Which tables of a database a proposed catalog replicates, and why others are left out."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ar_sync_pipeline.catalog.labels import locate
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.source_tables import shape_problems
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+# What the tools of either side write for themselves.
+_BOOKKEEPING = re.compile(
+    r"django_migrations|alembic_version|schema_migrations|ar_internal_metadata|_prisma_migrations"
+    r"|flyway_schema_history|databasechangelog(lock)?|__efmigrationshistory"
+    r"|knex_migrations(_lock)?|sequelizemeta|goose_db_version|migrations|typeorm_metadata",
+    re.IGNORECASE,
+)
+_SESSIONS = re.compile(r"(\w+_)?sessions?", re.IGNORECASE)
+_SESSION_COLUMNS = frozenset({"session_key", "session_data", "sess", "sid", "session_id", "data"})
+_OF_DJANGO = "django auth admin sessions contenttypes sites account socialaccount authtoken"
+_OF_EXTENSIONS = """
+SELECT n.nspname, c.relname, e.extname
+  FROM pg_depend d
+  JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+  JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+ WHERE d.deptype = 'e' AND c.relkind IN ('r', 'p')
+"""
+_NUMBER_OF_TABLES = """
+SELECT n.nspname, count(*)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
+   AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+ GROUP BY n.nspname ORDER BY count(*) DESC, n.nspname <> 'public', n.nspname
+"""
+
+
+@dataclass(frozen=True)
+class TableChoice:
+    """What is done with every table.
+
+    Attributes:
+        replicated: by label.
+        excluded: the reason by label.
+        nameless: tables that no catalog of this schema can name.
+        receiver_columns: by label, columns that cannot be sent.
+    """
+
+    replicated: dict[str, TableFacts]
+    excluded: dict[str, str]
+    nameless: tuple[str, ...]
+    receiver_columns: dict[str, tuple[str, ...]]
+
+
+def main_schema(connection: Connection) -> str:
+    """The schema with the most tables; ``public`` where several have as many, or none has any."""
+    row = connection.execute(_NUMBER_OF_TABLES).fetchone()
+    return row[0] if row else "public"
+
+
+def choose_tables(
+    connection: Connection, schema: str, tables: Mapping[str, TableFacts]
+) -> TableChoice:
+    """Choose all tables but those that cannot be sent or that each side keeps for itself."""
+    unsendable = {
+        label: tuple(c.name for c in table.columns if not c.binary and c.name not in table.key)
+        for label, table in tables.items()
+    }
+    unsendable = {label: names for label, names in unsendable.items() if names}
+    own = {(schema, name): extension for schema, name, extension in
+           connection.execute(_OF_EXTENSIONS)}  # fmt: skip
+    excluded: dict[str, str] = {}
+    nameless = []
+    for label, table in tables.items():
+        if locate(label, schema) != (table.schema, table.relname):
+            nameless.append(label)
+        elif (extension := own.get((table.schema, table.relname))) is not None:
+            excluded[label] = f"belongs to the extension {extension}"
+        elif reason := _reason(schema, table, unsendable.get(label, ())):
+            excluded[label] = reason
+    replicated = {
+        label: table
+        for label, table in tables.items()
+        if label not in excluded and label not in nameless
+    }
+    _keep_for_oneself(replicated, excluded)
+    return TableChoice(
+        replicated,
+        dict(sorted(excluded.items())),
+        tuple(nameless),
+        {label: names for label, names in unsendable.items() if label in replicated},
+    )
+
+
+def is_bookkeeping(relname: str) -> bool:
+    """Whether a tool of migrations keeps the table."""
+    return _BOOKKEEPING.fullmatch(relname) is not None
+
+
+def django_apps(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
+    """The apps of a Django database by the prefixes of its tables, the largest first.
+
+    None where no table ``django_migrations`` says that it is one.
+    """
+    if not any(table.relname == "django_migrations" for table in tables.values()):
+        return ()
+    prefixes = Counter(
+        table.relname.partition("_")[0]
+        for table in tables.values()
+        if "_" in table.relname and not is_bookkeeping(table.relname)
+    )
+    return tuple(app for app, _ in prefixes.most_common() if app and app not in _OF_DJANGO.split())
+
+
+def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
+    """Why a table cannot be sent; empty if it can."""
+    rules = {table.name: {"receiver_columns": unsendable}} if unsendable else {}
+    catalog = Catalog.model_validate(
+        {"name": "draft", "schema": schema, "tables": [table.name], "table": rules}
+    )
+    problem = next(shape_problems(catalog, {table.name: table}), None)
+    if problem is not None:
+        return f"cannot be replicated: {problem.problem}"
+    if table.policies:
+        policies = ", ".join(table.policies)
+        return f"row level security hides rows from this role ({policies}): give it BYPASSRLS first"
+    return ""
+
+
+def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str]) -> None:
+    """Leave out bookkeeping and sessions, unless a replicated row refers to theirs."""
+    for label, table in list(replicated.items()):
+        reason = ""
+        if is_bookkeeping(table.relname):
+            reason = "each side's own migrations keep it"
+        elif _SESSIONS.fullmatch(table.relname) and _SESSION_COLUMNS & {
+            column.name for column in table.columns
+        }:
+            reason = "sessions of people who are logged in"
+        referred = any(
+            key.referenced_table == label
+            for name, other in replicated.items()
+            if name != label
+            for key in other.foreign_keys
+        )
+        if reason and not referred:
+            excluded[label] = reason
+            del replicated[label]

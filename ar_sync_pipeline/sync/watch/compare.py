@@ -1,0 +1,218 @@
+"""What two databases, or an archive and a database, hold of the catalog's tables.
+
+Nothing is changed. An archive's rows are copied into temporary tables of a session at the database
+that it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.chunk_member import decompress_chunk
+from ar_sync_pipeline.archive.manifest import Chunk, Column, Manifest, TableManifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.source_tables import shipped_table
+from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
+from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.schema_facts import read_tables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.watch.row_differences import (
+    Row,
+    TableDifference,
+    difference,
+    read_rows,
+    row_query,
+)
+
+_NO_TABLE = "the second has no such table"
+_ONLY_THERE = "only the second has this table"
+
+
+def compare_databases(
+    first_url: str, second_url: str, catalog: Catalog, *, common_columns: bool = False
+) -> list[TableDifference]:
+    """Compare two databases, each under one snapshot.
+
+    Args:
+        common_columns: columns that the second lacks are no difference.
+
+    Raises:
+        ArSyncError: a database cannot be used.
+    """
+    with _snapshot(first_url) as first, _snapshot(second_url) as second:
+        ours = read_tables(first, catalog.schema_name, catalog.travels)
+        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        found = [
+            _in_both(first, second, catalog, facts, theirs[label], common_columns=common_columns)
+            if label in theirs
+            else _uncompared(label, _NO_TABLE)
+            for label, facts in ours.items()
+        ]
+        return found + [_uncompared(label, _ONLY_THERE) for label in theirs if label not in ours]
+
+
+def _in_both(
+    first: Connection,
+    second: Connection,
+    catalog: Catalog,
+    ours: TableFacts,
+    theirs: TableFacts,
+    *,
+    common_columns: bool,
+) -> TableDifference:
+    held = with_key(theirs, ours.key)
+    columns, unlike = _columns(shipped_table(catalog, ours).columns, held)
+    if not columns or not {*ours.key} <= {column.name for column in columns}:
+        return _uncompared(ours.name, "the second lacks the columns of the key", unlike)
+    rules = catalog.rules(ours.name)
+    return difference(
+        ours.name,
+        _rows(first, TargetTable(columns, ours, rules), ours.key),
+        _rows(second, TargetTable(columns, held, rules), ours.key),
+        columns=() if common_columns else unlike,
+    )
+
+
+def compare_archive(
+    archive: Path,
+    url: str,
+    catalog: Catalog,
+    *,
+    signing_keys: Collection[bytes] = (),
+    common_columns: bool = False,
+) -> list[TableDifference]:
+    """Compare an archive with a database; of a partial only the rows that it holds.
+
+    Raises:
+        CorruptArchiveError: the archive is damaged, or its signature is wrong.
+        ArSyncError: the archive or the database cannot be used.
+    """
+    with (
+        connect(url, application="compare") as staging,
+        _snapshot(url) as second,
+        open_archive(archive) as reader,
+    ):
+        reader.check_signature(signing_keys)
+        manifest = reader.manifest
+        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        staged = _staged(staging, reader, catalog, theirs)
+        found = []
+        for table in manifest.tables:
+            if table.name not in staged:
+                found.append(_uncompared(table.name, _NO_TABLE))
+                continue
+            one = staged[table.name]
+            columns = [column.name for column in one.target.columns]
+            source = sql.SQL("{} AS t").format(one.relation)
+            query = row_query(source, columns, table.primary_key)
+            _, unlike = _columns(table.columns, one.target.facts)
+            found.append(
+                difference(
+                    table.name,
+                    read_rows(staging, query),
+                    _rows(second, one.target, table.primary_key),
+                    columns=() if common_columns else unlike,
+                    partial=not one.speaks_for_all_rows,
+                )
+            )
+        return found + _only_there(manifest, theirs)
+
+
+def _only_there(manifest: Manifest, theirs: Mapping[str, TableFacts]) -> list[TableDifference]:
+    if manifest.kind is not ArchiveKind.COMPLETE:
+        return []
+    sent = {table.name for table in manifest.tables}
+    return [_uncompared(label, _ONLY_THERE) for label in theirs if label not in sent]
+
+
+@contextmanager
+def _snapshot(url: str) -> Iterator[Connection]:
+    with ExitStack() as stack:
+        connection = stack.enter_context(connect(url, application="compare"))
+        stack.enter_context(connection.transaction())
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield connection
+
+
+def _columns(
+    sent: Sequence[Column], held: TableFacts
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns that can be compared, and those that the second lacks or has otherwise."""
+    unlike = tuple(
+        column.name
+        for column in sent
+        if (there := held.column(column.name)) is None
+        or there.type != column.type
+        or there.generated
+    )
+    return tuple(column for column in sent if column.name not in unlike), unlike
+
+
+def _rows(connection: Connection, table: TargetTable, key: Sequence[str]) -> Iterator[Row]:
+    """A table's rows as the sender has them: what the transform rewrites is kept beside it."""
+    columns = [column.name for column in table.columns]
+    source = sql.SQL("{} AS t").format(table.rows)
+    values: dict[str, sql.Composable] = {}
+    if table.rewritten and _exists(connection, table.source_values):
+        source = sql.SQL("{} LEFT JOIN {} AS s ON {}").format(
+            source, table.source_values, table.same_row("t", "s")
+        )
+        values = {
+            name: sql.SQL("CASE WHEN {} IS NULL THEN {} ELSE {} END").format(
+                sql.Identifier("s", table.key[0]),
+                sql.Identifier("t", name),
+                sql.Identifier("s", name),
+            )
+            for name in table.rewritten
+        }
+    return read_rows(connection, row_query(source, columns, key, values))
+
+
+def _exists(connection: Connection, relation: sql.Identifier) -> bool:
+    row = connection.execute(
+        "SELECT to_regclass(%s) IS NOT NULL", [relation.as_string(connection)]
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _staged(
+    connection: Connection,
+    reader: ArchiveReader,
+    catalog: Catalog,
+    theirs: Mapping[str, TableFacts],
+) -> dict[str, StagedTable]:
+    """The archive's rows in temporary tables, by label."""
+    complete = reader.manifest.kind is ArchiveKind.COMPLETE
+    targets = target_tables(catalog, theirs, reader.manifest.tables)
+    staged: dict[str, StagedTable] = {}
+    members: dict[str, tuple[StagedTable, Chunk]] = {}
+    for number, table in enumerate(_comparable(reader.manifest, targets)):
+        relation = sql.Identifier("pg_temp", f"ar_sync_compare_{number}")
+        one = StagedTable(targets[table.name], table, relation, complete, frozenset())
+        create_staging(connection, one)
+        staged[table.name] = one
+        members |= {chunk.member: (one, chunk) for chunk in table.chunks}
+    for member, stream in reader.members():
+        if member in members:
+            one, chunk = members[member]
+            stage_chunk(connection, one, chunk, decompress_chunk(stream, chunk))
+    return staged
+
+
+def _comparable(manifest: Manifest, targets: Mapping[str, TargetTable]) -> Iterator[TableManifest]:
+    """The tables whose key columns the database has."""
+    for table in manifest.tables:
+        target = targets.get(table.name)
+        if target is not None and target.columns and {*table.primary_key} <= {*target.shared}:
+            yield table
+
+
+def _uncompared(label: str, problem: str, columns: tuple[str, ...] = ()) -> TableDifference:
+    return TableDifference(label, {}, {}, columns, problem)

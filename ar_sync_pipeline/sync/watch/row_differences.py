@@ -1,0 +1,141 @@
+"""Whether two sets of rows are equal, told without keeping either: both are read in key order.
+
+Each server reduces a row to its key and the md5 of its text, so nothing but these crosses the
+network. This shares nothing with the digests by which loads decide.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from psycopg import sql
+
+from ar_sync_pipeline.postgres.connect import Connection
+
+MOST_KEYS = 10
+
+Row = tuple[bytes, str]
+_END: Row = (b"", "")
+
+
+class Kind(StrEnum):
+    """What a row of the comparison is."""
+
+    EQUAL = "equal"
+    MISSING = "missing"
+    """Only the first has it."""
+    MORE = "more"
+    """Only the second has it."""
+    DIFFERENT = "different"
+
+
+@dataclass(frozen=True)
+class TableDifference:
+    """What two sides hold of one table.
+
+    Attributes:
+        counts: the number of rows by kind.
+        keys: by kind up to ten keys, as text.
+        columns: columns that the second lacks or has with another type.
+        problem: why the rows could not be compared; empty if they were.
+        partial: the first does not hold all rows, so that more are no difference.
+    """
+
+    table: str
+    counts: Mapping[Kind, int]
+    keys: Mapping[Kind, tuple[str, ...]]
+    columns: tuple[str, ...] = ()
+    problem: str = ""
+    partial: bool = False
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.columns or self.problem or any(self.count(kind) for kind in _WRONG))
+
+    def count(self, kind: Kind) -> int:
+        """The number of rows of a kind."""
+        return 0 if kind is Kind.MORE and self.partial else self.counts.get(kind, 0)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The stable shape of ``ar-sync compare --json``."""
+        return {
+            "table": self.table,
+            "equal": self.equal,
+            "rows": {str(kind): self.count(kind) for kind in Kind},
+            "keys": {str(kind): list(self.keys.get(kind, ())) for kind in _WRONG},
+            "columns": list(self.columns),
+            "problem": self.problem or None,
+        }
+
+
+_WRONG = (Kind.MISSING, Kind.MORE, Kind.DIFFERENT)
+
+
+def row_query(
+    source: sql.Composable,
+    columns: Sequence[str],
+    key: Sequence[str],
+    values: Mapping[str, sql.Composable] | None = None,
+) -> sql.Composed:
+    """Key and md5 of each row of ``t``, in the order of the keys' bytes in UTF-8.
+
+    Args:
+        source: what to read, with the alias ``t``.
+        key: empty: the whole row tells rows apart.
+        values: expressions to read instead of a column.
+    """
+
+    def row(names: Sequence[str]) -> sql.Composed:
+        fields = ((values or {}).get(name, sql.Identifier("t", name)) for name in names)
+        return sql.SQL("convert_to(ROW({})::text, 'UTF8')").format(sql.SQL(", ").join(fields))
+
+    return sql.SQL("COPY (SELECT {}, md5({}) FROM {} ORDER BY 1, 2) TO STDOUT").format(
+        row(key or columns), row(columns), source
+    )
+
+
+def read_rows(connection: Connection, query: sql.Composed) -> Iterator[Row]:
+    """The rows of a query of `row_query`, streamed."""
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        for key, digest in copy.rows():
+            yield bytes.fromhex(key[2:]), digest
+
+
+def difference(
+    table: str,
+    first: Iterator[Row],
+    second: Iterator[Row],
+    *,
+    columns: tuple[str, ...] = (),
+    partial: bool = False,
+) -> TableDifference:
+    """Walk two sorted lists of rows side by side."""
+    counts = Counter[Kind]()
+    keys: dict[Kind, list[str]] = {kind: [] for kind in _WRONG}
+    for kind, key in _walk(first, second):
+        counts[kind] += 1
+        if kind is not Kind.EQUAL and len(keys[kind]) < MOST_KEYS:
+            keys[kind].append(key.decode("utf-8", "replace")[1:-1])
+    named = {kind: tuple(found) for kind, found in keys.items()}
+    if partial:
+        named[Kind.MORE] = ()
+    return TableDifference(table, counts, named, columns, partial=partial)
+
+
+def _walk(first: Iterator[Row], second: Iterator[Row]) -> Iterator[tuple[Kind, bytes]]:
+    ours, theirs = next(first, _END), next(second, _END)
+    while ours is not _END or theirs is not _END:
+        if theirs is _END or (ours is not _END and ours[0] < theirs[0]):
+            yield Kind.MISSING, ours[0]
+            ours = next(first, _END)
+        elif ours is _END or theirs[0] < ours[0]:
+            yield Kind.MORE, theirs[0]
+            theirs = next(second, _END)
+        else:
+            yield Kind.EQUAL if ours[1] == theirs[1] else Kind.DIFFERENT, ours[0]
+            ours, theirs = next(first, _END), next(second, _END)

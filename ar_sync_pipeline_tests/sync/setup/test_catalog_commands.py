@@ -1,0 +1,127 @@
+"""``ar-sync catalog``, as it is called from an empty folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def call(*words: str, **environ: str) -> Result:
+    return CliRunner().invoke(main, words, env=environ)
+
+
+def test_draft_needs_one_variable_and_its_file_passes_the_check(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, CHINOOK)
+    drafted = call("catalog", "draft", AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert (drafted.exit_code, drafted.stderr) == (0, "")
+    file = tmp_path / "catalog.toml"
+    file.write_text(drafted.stdout)
+    assert len(load_catalog(file).tables) == 11
+    both = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": receiver}
+    checked = call("catalog", "check", str(file), **both)
+    assert (checked.exit_code, checked.stdout) == (0, "The catalog can be used.\n")
+    assert call("catalog", "check", AR_SYNC_CATALOG=str(file), **both).exit_code == 0
+
+
+def test_draft_as_json(database_factory: DatabaseFactory) -> None:
+    sender = database_factory()
+    execute(sender, CHINOOK, "CREATE TABLE alembic_version (v text PRIMARY KEY)")
+    shown = call(
+        "catalog", "draft", "--json", "--name", "music", AR_SYNC_SENDER_DATABASE_URL=sender
+    )
+    result = json.loads(shown.stdout)
+    assert (result["ok"], result["name"], result["tables"]) == (True, "music", 11)
+    assert list(result["excluded"]) == ["alembic_version"]
+    assert 'name = "music"' in result["toml"]
+
+
+def test_without_a_database_each_command_says_which_variable_is_missing() -> None:
+    drafted = call("catalog", "draft")
+    assert drafted.exit_code == 2
+    assert "AR_SYNC_SENDER_DATABASE_URL is not set" in drafted.stderr
+    checked = call("catalog", "check", "--json")
+    assert checked.exit_code == 2
+    assert "neither" in json.loads(checked.stdout)["problem"]
+
+
+def test_password_in_a_url_that_libpq_refuses_is_not_shown() -> None:
+    shown = call("catalog", "draft", AR_SYNC_SENDER_DATABASE_URL="postgresql://u:h%unter2@x/y")
+    assert shown.exit_code == 2
+    assert "unter2" not in shown.output
+
+
+def test_check_names_every_mistake_of_the_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "wrong.toml").write_text('name = "x"\ntables = ["a"]\nexlude = []\n[table.b]\n')
+    shown = call("catalog", "check", "wrong.toml", AR_SYNC_SENDER_DATABASE_URL="postgresql://u@h/d")
+    assert shown.exit_code == 1
+    assert "did you mean exclude?" in shown.stderr
+    assert "[table.b]: matches no pattern" in shown.stderr
+
+
+def test_check_says_what_would_park_archives(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TYPE mood AS ENUM ('fine')", CHINOOK)
+    execute(
+        sender,
+        "ALTER TYPE mood ADD VALUE 'bad'",
+        'ALTER TABLE "Track" ADD mood mood',
+        'ALTER TABLE "Genre" ADD v int',
+    )
+    execute(
+        receiver,
+        'ALTER TABLE "Track" ADD mood mood',
+        'ALTER TABLE "Artist" ALTER "Name" TYPE text',
+        'ALTER TABLE "Album" ADD own int NOT NULL',
+        'DROP TABLE "Playlist" CASCADE',
+    )
+    file = tmp_path / "catalog.toml"
+    file.write_text('name = "x"\ntables = ["*"]\nexclude = ["Nothing"]\n[table.Gone]\n')
+    shown = call(
+        "catalog", "check", "catalog.toml",
+        AR_SYNC_SENDER_DATABASE_URL=sender, AR_SYNC_RECEIVER_DATABASE_URL=receiver,
+    )  # fmt: skip
+    assert shown.exit_code == 1
+    for expected in (
+        "error (both): the receiver's enum public.mood lacks the label bad",
+        "error (both): Artist.Name is character varying(120) at the sender and text",
+        "error (both): the receiver lacks column Genre.v",
+        "error (both): the receiver's column Album.own needs a value",
+        "error (both): the receiver has no table Playlist",
+        "warning (sender): `Nothing` of `exclude` matches nothing",
+        "warning (sender): table Gone has rules",
+        "warning (receiver): table Gone is not in",
+        "The catalog cannot be used.",
+    ):
+        assert expected in shown.stdout
+
+
+def test_check_of_a_database_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["*"]\n')
+    both = dict.fromkeys(
+        ("AR_SYNC_SENDER_DATABASE_URL", "AR_SYNC_RECEIVER_DATABASE_URL"),
+        "postgresql://u@127.0.0.1:1/d",
+    )
+    shown = call("catalog", "check", "catalog.toml", **both)
+    assert shown.exit_code == 1
+    assert shown.stdout.count("cannot be reached") == 2

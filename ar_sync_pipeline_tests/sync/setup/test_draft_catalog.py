@@ -1,0 +1,297 @@
+"""A catalog that is proposed for a database loads, passes the preflight, and says what it means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from ar_sync_pipeline.catalog.draft import Draft, as_toml
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
+from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK, DJANGO_SHOP, SEVERAL_SCHEMAS
+
+
+def loaded(draft: Draft, folder: Path) -> Catalog:
+    file = folder / "catalog.toml"
+    file.write_text(as_toml(draft))
+    return load_catalog(file)
+
+
+def errors(url: str, catalog: Catalog) -> list[str]:
+    return [str(one) for one in check_sender(url, catalog) if one.level is Level.ERROR]
+
+
+def uncommented(text: str, section: str) -> str:
+    """The file in which the choices of one section are made."""
+    head, mark, rest = text.partition(f"{section}\n")
+    body, end, tail = rest.partition("\n\n")
+    return head + mark + re.sub(r"^# (?=\w+ = )", "", body, flags=re.MULTILINE) + end + tail
+
+
+@pytest.mark.parametrize(
+    "schema", [CHINOOK, DJANGO_SHOP, SEVERAL_SCHEMAS], ids=["chinook", "django", "several schemas"]
+)
+def test_draft_loads_and_passes_the_preflight_unchanged(
+    empty_database: str, tmp_path: Path, schema: str
+) -> None:
+    execute(empty_database, schema)
+    catalog = loaded(draft_catalog(empty_database), tmp_path)
+    assert check_sender(empty_database, catalog) is not None
+    assert errors(empty_database, catalog) == []
+    assert [f for f in check_receiver(empty_database, catalog) if f.level is Level.ERROR] == []
+
+
+def test_chinook_is_replicated_whole_with_a_word_on_every_personal_column(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(empty_database, CHINOOK)
+    draft = draft_catalog(empty_database)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    assert len(catalog.tables) == draft.table_count == 11
+    assert check_sender(empty_database, catalog) == ()
+    chosen = load_text(uncommented(text, "[table.Customer]"), tmp_path)
+    assert set(chosen.rules("Customer").receiver_columns) == {
+        *("FirstName", "LastName", "Company", "Address", "City", "State", "Country"),
+        *("PostalCode", "Phone", "Fax", "Email"),
+    }
+    assert "key PlaylistId, TrackId" in text
+    assert "Genre]" not in text
+
+
+def load_text(text: str, folder: Path) -> Catalog:
+    file = folder / "chosen.toml"
+    file.write_text(text)
+    return load_catalog(file)
+
+
+def test_django_is_recognised_its_bookkeeping_left_out_and_its_moving_column_chosen(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(empty_database, DJANGO_SHOP)
+    draft = draft_catalog(empty_database, name="shop")
+    catalog = loaded(draft, tmp_path)
+    assert (catalog.name, catalog.django_app) == ("shop", "shop")
+    assert set(catalog.exclude) == {"django_migrations", "django_session"}
+    assert catalog.travels("auth_user")
+    assert catalog.tracked() == ("shop_product",)
+    assert catalog.rules("shop_product").changed_at == "modified"
+    (product,) = (section for section in draft.sections if section.label == "shop_product")
+    assert "modified (index" in product.notes[0]
+    assert "created (no index" in product.notes[1]
+    (user,) = (section for section in draft.sections if section.label == "auth_user")
+    key, columns, why = user.choices[-1]
+    assert (key, columns) == (
+        "receiver_columns",
+        ["password", "username", "first_name", "last_name", "email"],
+    )
+    assert "must be nullable or have a default" in why
+
+
+def test_every_schema_is_listed_and_what_cannot_be_named_is_said(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(empty_database, SEVERAL_SCHEMAS)
+    draft = draft_catalog(empty_database)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    assert {schema: len(tables) for schema, tables in draft.tables.items()} == {
+        "public": 6,
+        "billing": 2,
+    }
+    assert catalog.travels("public.we.ird table")
+    assert catalog.rules("billing.invoice").receiver_columns == ("valid",)
+    assert "2 partitions" in text
+    assert "view towns, materialized view towns_kept" in text
+    assert "schema has a dot: Sales.Old.sale" in text
+    assert '"heap",  # no key: sent whole each time' in text
+    zoned = load_text(uncommented(text, '[table."billing.invoice"]'), tmp_path)
+    assert zoned.rules("billing.invoice").changed_at == "updated_at"
+    assert errors(empty_database, zoned) == []
+
+
+def test_tables_that_cannot_be_replicated_are_excluded_with_the_reason(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE big (v text)",
+        "INSERT INTO big SELECT repeat(md5(n::text), 60) FROM generate_series(1, 40000) n",
+        "CREATE TABLE hidden (id int PRIMARY KEY)",
+        "ALTER TABLE hidden ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY own ON hidden USING (false)",
+        "CREATE TABLE refers (id int PRIMARY KEY, hidden_id int REFERENCES hidden)",
+        "CREATE TABLE computed (v text GENERATED ALWAYS AS ('x') STORED)",
+    )
+    role = f"reader {uuid4().hex}"
+    url = make_conninfo(empty_database, user=role)
+    execute(empty_database, f'CREATE ROLE "{role}" LOGIN')
+    try:
+        draft = draft_catalog(url)
+        reasons = {table.label: table.about for table in draft.exclude}
+        assert sorted(reasons) == ["big", "computed", "hidden"]
+        assert "no primary key" in reasons["big"]
+        assert "(own): give it BYPASSRLS first" in reasons["hidden"]
+        assert "no column to replicate" in reasons["computed"]
+        assert "refers to hidden, which is not replicated" in as_toml(draft)
+        execute(
+            empty_database,
+            f'GRANT SELECT ON refers TO "{role}"',
+            f'GRANT EXECUTE ON FUNCTION pg_control_system() TO "{role}"',
+        )
+        assert errors(url, loaded(draft, tmp_path)) == []
+    finally:
+        execute(empty_database, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+def test_what_a_replicated_table_refers_to_is_replicated_even_if_it_is_bookkeeping(
+    empty_database: str,
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE migrations (id int PRIMARY KEY)",
+        "CREATE TABLE user_sessions (sid text PRIMARY KEY, data text)",
+        "CREATE TABLE click (id int PRIMARY KEY, sid text REFERENCES user_sessions)",
+        "CREATE TABLE sessions (id int PRIMARY KEY, speaker text, room text)",
+    )
+    draft = draft_catalog(empty_database)
+    assert [table.label for table in draft.exclude] == ["migrations"]
+    assert [table.label for table in draft.tables["public"]] == [
+        "click", "sessions", "user_sessions",
+    ]  # fmt: skip
+
+
+def test_media_columns_are_found_by_the_files_that_their_values_name(
+    empty_database: str, tmp_path: Path
+) -> None:
+    media = tmp_path / "media"
+    (media / "shop").mkdir(parents=True)
+    (tmp_path / "secret.jpg").touch()
+    for number in range(5):
+        (media / "shop" / f"{number}.jpg").touch()
+    execute(
+        empty_database,
+        "CREATE TABLE product (id serial PRIMARY KEY, picture text NOT NULL, name text, up text)",
+        "INSERT INTO product (picture, name, up) SELECT CASE WHEN n < 5 THEN 'shop/' || n || '.jpg'"
+        " WHEN n < 9 THEN 'none' ELSE '' END, 'shop ' || n, '../secret.jpg'"
+        " FROM generate_series(0, 12) n",
+    )
+    draft = draft_catalog(empty_database, media_folder=media)
+    catalog = loaded(draft, tmp_path)
+    rules = catalog.rules("product")
+    assert rules.media_columns == ("picture",)
+    assert set(rules.no_media_values) == {"", "none"}
+    assert "AR_SYNC_MEDIA_PATTERNS=*.jpg" in as_toml(draft)
+    assert "5 of 6 values" in as_toml(draft)
+    assert draft_catalog(empty_database).sections == ()
+
+
+def test_media_columns_need_no_more_than_statistics(empty_database: str, tmp_path: Path) -> None:
+    """The first rows name no file; a sample of all rows does."""
+    for number in range(4000, 6000):
+        (tmp_path / f"{number}.jpg").touch()
+    execute(
+        empty_database,
+        "CREATE TABLE product (id serial PRIMARY KEY, picture text)",
+        "INSERT INTO product (picture) SELECT CASE WHEN n >= 4000 THEN n || '.jpg' END"
+        " FROM generate_series(0, 5999) n",
+        "ANALYZE product",
+    )
+    draft = draft_catalog(empty_database, media_folder=tmp_path)
+    assert draft.sections[0].rules == {"media_columns": ["picture"]}
+
+
+def test_receivers_own_tables_and_columns_are_read_from_its_database(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    execute(sender, DJANGO_SHOP)
+    execute(
+        receiver,
+        DJANGO_SHOP,
+        "CREATE TABLE dashboard (id int PRIMARY KEY)",
+        "CREATE TABLE alembic_version (v text)",
+        "ALTER TABLE shop_order ADD fixed boolean",
+        "ALTER TABLE shop_product DROP price",
+        "DROP TABLE shop_orderline",
+    )
+    draft = draft_catalog(sender, receiver)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    assert catalog.receiver_tables == ("dashboard",)
+    assert catalog.rules("shop_order").receiver_columns == ("fixed",)
+    assert "The receiver lacks price" in text
+    assert "The receiver has no such table" in text
+    assert errors(sender, catalog) == []
+
+
+def test_draft_of_android_requests_finds_what_its_own_catalog_says(
+    sample_sender_a: str, receiver_db: str, tmp_path: Path
+) -> None:
+    own = load_catalog()
+    draft = draft_catalog(sample_sender_a, receiver_db)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    # Two that are set when a row is made: a choice, not a rule.
+    made = set(own.tracked()) - set(catalog.tracked())
+    assert made == {"AndroidRequests_token", "AndroidRequests_scorehistory"}
+    assert text.count('\n# changed_at = "timeCreation"') >= 2
+    assert {label: set(rules.receiver_columns) for label, rules in own.table.items()} == {
+        label: set(catalog.rules(label).receiver_columns) for label in own.table
+    }
+    assert all(map(own.is_receiver_only, catalog.receiver_tables))
+    assert errors(sample_sender_a, catalog) == []
+
+
+def test_columns_that_a_person_leaves_out_never_leave_the_sender(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, DJANGO_SHOP)
+    execute(receiver, *(f"ALTER TABLE auth_user ALTER {column} DROP NOT NULL" for column in
+                        ("password", "username", "first_name", "last_name", "email")))  # fmt: skip
+    execute(
+        sender,
+        "INSERT INTO auth_user VALUES (7, 'pbkdf2-PLANTED', now(), true, 'PLANTED', 'PLANTED',"
+        " 'PLANTED', 'PLANTED@x', true, true, now())",
+    )
+    text = uncommented(as_toml(draft_catalog(sender, receiver)), "[table.auth_user]")
+    catalog = load_text(text, tmp_path)
+    assert errors(sender, catalog) == []
+    sites = TwoSites(sender, receiver, catalog, tmp_path)
+    sites.complete()
+    assert len(sites.load().loaded) == 1
+    assert rows(receiver, "SELECT id, email, is_staff FROM auth_user") == [(7, None, True)]
+
+
+def test_hostile_names_neither_break_the_file_nor_reach_the_terminal(
+    empty_database: str, tmp_path: Path
+) -> None:
+    name = 'evil"] \x1b[2J\n# \u202e\\'
+    with psycopg.connect(empty_database, autocommit=True) as connection:
+        quoted = psycopg.sql.Identifier(name)
+        for statement in (
+            'CREATE TABLE {0} (id int PRIMARY KEY, {0} text, "updated\n[table.x]" timestamptz)',
+            "CREATE TABLE referred (id int PRIMARY KEY)",
+            "ALTER TABLE {0} ADD CONSTRAINT {0} FOREIGN KEY (id) REFERENCES referred",
+        ):
+            connection.execute(psycopg.sql.SQL(statement).format(quoted))
+    draft = draft_catalog(empty_database)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    assert catalog.tables == (name, "referred")
+    assert catalog.rules(name).changed_at == "updated\n[table.x]"
+    assert all(line.isprintable() for line in text.splitlines())
+    assert errors(empty_database, catalog) == []
+
+
+def test_database_without_tables_is_refused(empty_database: str) -> None:
+    with pytest.raises(SchemaError, match="has no table"):
+        draft_catalog(empty_database)

@@ -1,0 +1,147 @@
+"""``ar-sync grants``: a role that has only these rights dumps and loads, and does nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from ar_sync_pipeline.catalog.draft import as_toml
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline_tests.deploy.test_database_roles import allowed
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, rows
+from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
+
+Granted = Callable[..., str]
+"""Gives a side's role its rights by the command's output, and returns the role's URL."""
+
+ODD_NAMES = (
+    'CREATE TABLE "a, b" (id serial PRIMARY KEY)',
+    'CREATE TABLE " it\'s \\ \n %[x]" (id serial PRIMARY KEY)',
+    "CREATE TABLE other (id serial PRIMARY KEY)",
+)
+
+
+@pytest.fixture
+def granted(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Granted:
+    def run(side: str, url: str, catalog: str, *options: str) -> str:
+        database = str(conninfo_to_dict(url)["dbname"])
+        role = make_conninfo(url, user=f"{side} of {database}")
+        file = tmp_path / f"{side}.toml"
+        file.write_text(catalog)
+        variable = f"AR_SYNC_{side.upper()}_DATABASE_URL"
+        printed = CliRunner().invoke(
+            main, ["grants", side, "--catalog", str(file)], env={variable: role}
+        )
+        assert printed.exit_code == 0, printed.output
+        done = subprocess.run(
+            [postgres_server.binaries.program("psql"), "--no-psqlrc", *options, url],
+            input=printed.stdout,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), done
+        return role
+
+    return run
+
+
+def load(text: str, folder: Path) -> Catalog:
+    file = folder / "catalog.toml"
+    file.write_text(text)
+    return load_catalog(file)
+
+
+def problems(url: str, catalog: Catalog, side: str) -> list[str]:
+    found = check_sender(url, catalog) if side == "sender" else check_receiver(url, catalog)
+    return [str(finding) for finding in found if finding.level is not Level.NOTE]
+
+
+def test_roles_with_these_rights_alone_dump_and_load(
+    database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, CHINOOK, "CREATE TABLE alembic_version (v text PRIMARY KEY)")
+    execute(
+        receiver,
+        'CREATE TABLE rating (id serial PRIMARY KEY, "ArtistId" int REFERENCES "Artist"'
+        " ON DELETE CASCADE)",
+    )
+    text = as_toml(draft_catalog(sender, receiver))
+    admin = TwoSites(sender, receiver, load(text, tmp_path), tmp_path)
+    sites = replace(
+        admin,
+        sender=granted("sender", sender, text),
+        receiver=granted("receiver", receiver, text),
+    )
+    assert problems(sites.sender, sites.catalog, "sender") == []
+    assert problems(sites.receiver, sites.catalog, "receiver") == []
+    execute(sender, 'INSERT INTO "Artist" SELECT n, n FROM generate_series(1, 50) n')
+    sites.complete()
+    sites.load()
+    execute(receiver, 'INSERT INTO rating ("ArtistId") VALUES (1), (2)')
+    execute(sender, 'UPDATE "Artist" SET "Name" = \'x\' WHERE "ArtistId" = 2')
+    sites.partial(recent_window())
+    sites.load()
+    execute(sender, 'DELETE FROM "Artist" WHERE "ArtistId" = 1')
+    sites.complete()
+    sites.load()
+    assert equal(admin, 'SELECT * FROM "Artist" ORDER BY 1')
+    assert rows(receiver, 'SELECT "ArtistId" FROM rating ORDER BY id') == [(None,), (2,)]
+    no_more = ("SELECT FROM alembic_version", "CREATE TABLE mine ()", 'DROP TABLE "Artist"')
+    assert allowed(sites.sender, [*no_more, 'DELETE FROM "Artist"']) == []
+    assert allowed(sites.receiver, no_more) == []
+
+
+def test_names_that_hold_commas_quotes_and_line_breaks_are_meant_as_they_are(
+    empty_database: str, granted: Granted
+) -> None:
+    execute(empty_database, *ODD_NAMES)
+    text = 'name = "x"\ntables = ["a, b", " it\'s \\\\ \\n %[x]"]\n'
+    role = granted("sender", empty_database, text)
+    reads = ['SELECT FROM "a, b"', 'SELECT FROM " it\'s \\ \n %[x]"']
+    assert allowed(role, [*reads, "SELECT FROM other"]) == reads
+
+
+def test_a_table_that_is_made_later_is_granted_only_where_the_operator_says_so(
+    empty_database: str, granted: Granted
+) -> None:
+    execute(empty_database, *ODD_NAMES)
+    text = 'name = "x"\ntables = ["*"]\n'
+    role = granted("sender", empty_database, text)
+    execute(empty_database, "CREATE TABLE later ()")
+    assert allowed(role, ["SELECT FROM later"]) == []
+    granted("sender", empty_database, text, "--set=new_tables=on")
+    execute(empty_database, "CREATE TABLE latest ()")
+    assert allowed(role, ["SELECT FROM latest"]) != []
+
+
+def test_output_is_one_script_that_needs_no_other_file_and_no_database() -> None:
+    for side in ("sender", "receiver"):
+        shown = CliRunner().invoke(main, ["grants", side, "--json"])
+        sql = json.loads(shown.stdout)["sql"]
+        assert "\\ir" not in sql
+        assert "\\set tables 'AndroidRequests_*" in sql
+        assert f"\\set role ar_sync_{side}" in sql
+
+
+def test_a_catalog_that_does_not_load_is_named(tmp_path: Path) -> None:
+    (tmp_path / "no.toml").write_text("name = 1")
+    shown = CliRunner().invoke(main, ["grants", "sender", "--catalog", str(tmp_path / "no.toml")])
+    assert shown.exit_code == 2
+    assert "mistake" in shown.stderr

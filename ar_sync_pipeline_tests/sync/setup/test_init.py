@@ -1,0 +1,169 @@
+"""``ar-sync init``: from an empty folder to files with which the other commands work."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from dotenv import dotenv_values
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.setup.env_file import UnwritableValueError, env_line
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
+
+
+@pytest.fixture(autouse=True)
+def _machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("media", "scratch", "spool", "new"):
+        (tmp_path / name).mkdir()
+    for name in ("key", "known_hosts"):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / "new")
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+
+
+@pytest.fixture
+def sender_values(tmp_path: Path, database_factory: DatabaseFactory) -> dict[str, str]:
+    url = database_factory()
+    execute(url, CHINOOK)
+    return {
+        "AR_SYNC_SENDER_DATABASE_URL": url,
+        "AR_SYNC_SENDER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_TMP_BKP_FLDR": str(tmp_path / "scratch"),
+        "AR_SYNC_REMOTE_HOST": "viz.example.org",
+        "AR_SYNC_REMOTE_USER": "ar_sync",
+        "AR_SYNC_PRIVATE_KEY": str(tmp_path / "key"),
+        "AR_SYNC_KNOWN_HOSTS": str(tmp_path / "known_hosts"),
+        "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
+    }
+
+
+def call(*words: str, answers: str = "", environ: dict[str, str] | None = None) -> Result:
+    return CliRunner().invoke(main, words, input=answers, env=environ)
+
+
+def flags(values: dict[str, str]) -> list[str]:
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def settings_of(folder: Path) -> dict[str, str]:
+    return {name: value or "" for name, value in dotenv_values(folder / ".env").items()}
+
+
+def test_flags_alone_give_settings_and_a_catalog_that_the_commands_accept(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    shown = call("init", "sender", "--no-input", *flags(sender_values))
+    assert shown.exit_code == 0, shown.output
+    new = tmp_path / "new"
+    assert sorted(path.name for path in new.iterdir()) == [".env", "catalog.toml"]
+    assert {mode(path) for path in new.iterdir()} == {0o600}
+    load_sender_settings(settings_of(new))
+    checked = call("catalog", "check")
+    assert (checked.exit_code, checked.stdout) == (0, "The catalog can be used.\n")
+    commands = shown.stdout.partition("Next:\n")[2].splitlines()
+    assert [line.strip().partition(" |")[0] for line in commands] == [
+        "ar-sync grants sender",
+        "ar-sync check",
+        "dagster job execute -m ar_sync_pipeline.sender -j complete_dump",
+    ]
+    assert call("grants", "sender").exit_code == 0
+
+
+def test_questions_ask_for_what_is_missing_until_it_is_right_and_echo_no_secret(
+    tmp_path: Path,
+) -> None:
+    spool, media = tmp_path / "spool", tmp_path / "media"
+    url = "postgresql://viz:hunter2@localhost/viz"
+    answers = f"postgresql://%zz\n{url}\n/nowhere\n{media}\n{spool}\n\n"
+    shown = call("init", "receiver", "--json", answers=answers)
+    assert shown.exit_code == 0, shown.output
+    assert "hunter2" not in shown.output
+    assert "does not exist: make the folder" in shown.stderr
+    result = json.loads(shown.stdout)
+    assert (result["ok"], len(result["next"])) == (True, 3)
+    values = settings_of(tmp_path / "new")
+    assert load_receiver_settings(values).receiver_database_url.get_secret_value() == url
+    assert "AR_SYNC_CATALOG" not in values
+
+
+def test_receiver_of_another_application_takes_the_senders_catalog_and_no_transform(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["*"]\n')
+    values = {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@localhost/viz",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(tmp_path / "media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool"),
+    }
+    words = ("init", "receiver", "--no-input", "--catalog", "../catalog.toml", "--folder", ".")
+    shown = call(*words, environ=values)
+    assert shown.exit_code == 0, shown.output
+    written = settings_of(tmp_path / "new")
+    assert Path(written["AR_SYNC_CATALOG"]).resolve() == tmp_path / "catalog.toml"
+    assert written["AR_SYNC_TRANSFORM"] == "none"
+
+
+@pytest.mark.parametrize("existing", [".env", "catalog.toml"])
+@pytest.mark.parametrize("link", [False, True])
+def test_nothing_is_overwritten(
+    sender_values: dict[str, str], tmp_path: Path, existing: str, link: bool
+) -> None:
+    kept = tmp_path / "new" / existing
+    if link:
+        kept.symlink_to(tmp_path / "made_through_the_link")
+    else:
+        kept.write_text("mine")
+    shown = call("init", "sender", "--no-input", *flags(sender_values))
+    assert shown.exit_code == 2
+    assert "nothing is overwritten" in shown.stderr
+    assert os.listdir(tmp_path / "new") == [existing]  # noqa: PTH208  links that lead nowhere too
+    assert not (tmp_path / "made_through_the_link").exists()
+
+
+def test_with_a_mistake_nothing_is_written_and_all_mistakes_are_said(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    wrong = sender_values | {"AR_SYNC_TIME": "5", "AR_SYNC_REMOTE_HOST": "", "AR_SYNC_TYME": "1"}
+    shown = call("init", "sender", "--no-input", *flags(wrong))
+    assert shown.exit_code == 1
+    for expected in ("AR_SYNC_TIME=5", "AR_SYNC_REMOTE_HOST: is not set", "AR_SYNC_TYME"):
+        assert expected in shown.stderr
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_database_that_does_not_answer_leaves_no_files(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    away = sender_values | {"AR_SYNC_SENDER_DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:1/d"}
+    shown = call("init", "sender", "--no-input", *flags(away))
+    assert shown.exit_code == 2
+    assert "cannot be reached" in shown.stderr
+    assert "hunter2" not in shown.output
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["plain", "two words", "it's", 'a"b', "a\\b\\", "#x", " x ", "$x", "ñ", "a=b#c", "%24"]
+)
+def test_every_value_is_read_as_it_was_written(value: str, tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text(f"A=1\n{env_line('AR_SYNC_X', value)}\nB=2\n")
+    assert dotenv_values(file) == {"A": "1", "AR_SYNC_X": value, "B": "2"}
+
+
+@pytest.mark.parametrize("value", ["a${HOME}b", "two\nlines"])
+def test_a_value_that_would_be_read_as_another_is_refused(value: str) -> None:
+    with pytest.raises(UnwritableValueError):
+        env_line("AR_SYNC_X", value)
