@@ -103,9 +103,11 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 
 def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """What is wrong now, whichever run found it; an error only where this run has nothing good."""
-    for name, found, refusals in (
-        ("archives_sound", admission.lost, admission.quarantined),
-        ("archives_fit_schema", admission.waiting_for_schema, admission.parked),
+    sound = "Every archive was whole, or another one has brought what it held."
+    fitting = "No archive waits for a change of the receiver."
+    for name, passing, found, refusals in (
+        ("archives_sound", sound, admission.lost, admission.quarantined),
+        ("archives_fit_schema", fitting, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never keeps the good ones from being loaded.
@@ -115,7 +117,7 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
             check_name=name,
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
-            description=" ".join(listed(wrong)) or None,
+            description=" ".join(listed(wrong)) or passing,
             metadata={"archives": len(wrong)},
         )
 
