@@ -78,14 +78,24 @@ def delete_replaced(
 
 
 def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> None:
-    """Delete evaluations that a sensor wrote after a run had planned the check.
+    """Delete evaluations that others recorded after a run had planned the check.
 
     The run's own evaluation takes the row of its plan: it is newer than theirs, and would be hidden
-    by them until the sensor's next tick.
+    by them until the next one. Those of other runs stay in the logs of these runs.
     """
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
-    if any(record.run_id == run_id for record in history):
-        _delete_without_run(instance, list(takewhile(lambda one: one.run_id != run_id, history)))
+    if all(record.run_id != run_id for record in history):
+        return
+    overtaken = [
+        record
+        for record in takewhile(lambda one: one.run_id != run_id, history)
+        if isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    ]
+    _delete_without_run(instance, overtaken)
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if overtaken and isinstance(storage, SqlEventLogStorage):
+        with storage.index_connection() as connection:
+            connection.execute(checks.delete().where(checks.c.id.in_([o.id for o in overtaken])))
 
 
 def _delete_without_run(

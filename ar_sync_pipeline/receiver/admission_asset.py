@@ -9,6 +9,7 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_history import delete_overtaken
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -49,6 +50,8 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     def admitted_archives(
         context: dg.AssetExecutionContext, config: Intake
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        for spec in _check_specs():
+            delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
 
     return admitted_archives

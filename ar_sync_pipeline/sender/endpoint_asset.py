@@ -9,7 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
-from ar_sync_pipeline.operations.check_history import shown_evaluation
+from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
@@ -59,6 +59,9 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         log = dg.AssetExecutionContext(context.op_execution_context)
         keep_preflight_shown(log, endpoint_key())
         log.log_event(event(endpoint_key(), metadata=metadata))
+        delete_overtaken(
+            context.instance, dg.AssetCheckKey(endpoint_key(), CHECK), context.run.run_id
+        )
         yield _verdict(found)
         failed = found.failed
         if failed is not None:

@@ -112,9 +112,14 @@ def test_finding_that_something_else_hides_is_recorded_again(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
     process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
-    instance.report_runless_asset_event(dg.AssetMaterialization(RECEIVER.asset_key))
     process.tick()
-    instance.report_runless_asset_event(dg.AssetMaterialization(RECEIVER.asset_key))
+
+    @dg.asset(key=RECEIVER.asset_key)
+    def made_by_a_run() -> None: ...
+
+    assert dg.materialize([made_by_a_run], instance=instance).success
+    process.tick()
+    assert dg.materialize([made_by_a_run], instance=instance).success
     assert not is_shown(instance, RECEIVER)
     assert isinstance(process.tick(), dg.AssetCheckEvaluation)
     assert is_shown(instance, RECEIVER)

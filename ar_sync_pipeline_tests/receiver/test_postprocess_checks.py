@@ -151,7 +151,7 @@ def test_missing_details_are_named_and_are_no_warning(looks: Looks) -> None:
     assert check.passed
     assert check.description == (
         "No row lacks its result, 1 detail is missing, most gravely: the bus's machineId is not"
-        " of a known bus (AndroidRequests_report, rows: 1, 9 for example)."
+        " a uuid (AndroidRequests_report, rows: 1, 9 for example)."
     )
 
 
