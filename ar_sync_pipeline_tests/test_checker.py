@@ -39,12 +39,14 @@ def run_job(deployment: Deployment) -> RunOutcome:
         return runs.run(deployment.sender_definitions(), "ssh_sftp_checker")
 
 
-def latest_observation(deployment: Deployment) -> dg.AssetObservation:
+def latest_test(deployment: Deployment, *, passed: bool) -> dict[str, dg.MetadataValue]:
+    """What the job recorded of the endpoint."""
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
-        records = instance.fetch_observations(endpoint_key(), limit=1).records
-        observation = records[0].asset_observation
-        assert observation is not None
-        return observation
+        fetch = instance.fetch_materializations if passed else instance.fetch_observations
+        (record,) = fetch(endpoint_key(), limit=1).records
+        found = record.asset_materialization if passed else record.asset_observation
+        assert found is not None
+        return dict(found.metadata)
 
 
 def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
@@ -162,10 +164,12 @@ def test_receipts_that_are_signed_with_another_key_are_found_out(deployment: Dep
     assert KEY[::-1] not in shown.output
 
 
-def test_job_observes_the_endpoint_with_numbers_that_draw_charts(deployment: Deployment) -> None:
+def test_job_materializes_the_endpoint_with_numbers_that_draw_charts(
+    deployment: Deployment,
+) -> None:
     outcome = run_job(deployment)
     assert outcome.succeeded, outcome.failures
-    metadata = latest_observation(deployment).metadata
+    metadata = latest_test(deployment, passed=True)
     numbers = {
         name: value.value
         for name, value in metadata.items()
@@ -193,7 +197,7 @@ def test_job_fails_with_the_step_and_its_remedy_and_fails_the_check(
     assert evaluation is not None
     assert not evaluation.passed
     assert evaluation.metadata["step"].value == "host key"
-    assert latest_observation(deployment).metadata["warnings"].value == 0
+    assert latest_test(deployment, passed=False)["warnings"].value == 0
 
 
 def test_check_runs_every_hour(deployment: Deployment) -> None:

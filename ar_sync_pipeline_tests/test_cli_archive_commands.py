@@ -36,6 +36,24 @@ def run(*arguments: object, key: str | None = None) -> Result:
     return result
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+@pytest.mark.parametrize(
+    "place", ["partial/NEW_{}", "partial/{}", "parked/{}", "quarantine/NEW_{}"]
+)
+def test_an_archive_of_the_spool_is_found_by_its_name_alone(
+    archive: Path, tmp_path: Path, command: str, place: str
+) -> None:
+    name = archive.name.removeprefix("NEW_")
+    spooled = tmp_path / "spool" / place.format(name)
+    spooled.parent.mkdir(parents=True)
+    archive.rename(spooled)
+    spool = {"AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "spool")}
+    found = CliRunner().invoke(main, [command, name], env=spool)
+    assert found.exit_code == 0, found.output
+    elsewhere = {"AR_SYNC_REMOTE_BKP_FLDR": str(tmp_path / "nowhere")}
+    assert CliRunner().invoke(main, [command, name], env=elsewhere).exit_code == 2
+
+
 def damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(b"picture")] ^= 1

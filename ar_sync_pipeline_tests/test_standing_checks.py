@@ -18,8 +18,11 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline.operations.windows import window_partitions
+from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
+from ar_sync_pipeline.receiver.postprocess_checks import check_specs
+from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_sensor
+from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import look_for_gaps
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
@@ -43,11 +46,13 @@ class Receiver:
         self.instance = instance
         self.cursor: str | None = None
 
+    def site(self, now: datetime) -> ReceiverSite:
+        settings = load_receiver_settings(self.deployment.receiver_environment())
+        return ReceiverSite(settings, load_catalog(settings.catalog), lambda: now)
+
     def tick(self, minutes: float) -> dg.AssetCheckEvaluation | str:
         """What a tick writes, recorded as the daemon does it; or why it writes nothing."""
-        settings = load_receiver_settings(self.deployment.receiver_environment())
-        now = datetime.now(UTC) + timedelta(minutes=minutes)
-        site = ReceiverSite(settings, load_catalog(settings.catalog), lambda: now)
+        site = self.site(datetime.now(UTC) + timedelta(minutes=minutes))
         context = dg.build_sensor_context(self.instance, cursor=self.cursor)
         answer = up_to_date_sensor(site)(context)
         if isinstance(answer, dg.SkipReason):
@@ -147,6 +152,50 @@ def test_finding_that_a_later_materialization_hides_is_written_again(
     assert "min behind" in str(again.description)
     assert is_shown(instance, UP_TO_DATE)
     assert isinstance(receiver.tick(1), str)
+
+
+@pytest.mark.parametrize("who", ["a sensor", "another run"])
+def test_finding_of_a_run_is_shown_although_another_was_recorded_while_it_was_planned(
+    deployment: Deployment, instance: dg.DagsterInstance, who: str
+) -> None:
+    receiver = Receiver(deployment, instance)
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    site = receiver.site(datetime.now(UTC))
+
+    @dg.asset(key=UP_TO_DATE.asset_key)
+    def overtaken() -> None:
+        if who == "a sensor":
+            assert isinstance(receiver.tick(1), dg.AssetCheckEvaluation)
+        else:
+            deployment.succeed("partial_loaddata")
+
+    ran = dg.materialize([overtaken, up_to_date_check(site)], instance=instance)
+    assert ran.success
+    record = instance.get_latest_asset_check_evaluation_record(UP_TO_DATE)
+    assert record is not None
+    assert record.run_id == ran.run_id
+    assert is_shown(instance, UP_TO_DATE)
+
+
+def test_finding_of_a_transform_is_shown_although_a_sensor_recorded_one_meanwhile(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    site = Receiver(deployment, instance).site(datetime.now(UTC))
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+
+    class Overtaken:
+        def run(self, context: dg.AssetExecutionContext) -> dict[str, int]:
+            answer = postprocess_sensor(site)(dg.build_sensor_context(context.instance))
+            assert isinstance(answer, dg.SensorResult)
+            for event in answer.asset_events:
+                instance.report_runless_asset_event(event)
+            return {}
+
+    assert dg.materialize([postprocess_asset(site, Overtaken())], instance=instance).success
+    for spec in check_specs(site):
+        assert is_shown(instance, spec.key)
 
 
 def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:

@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from ar_sync_pipeline.cli.environment import operator_environment
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def archive_argument() -> Callable[[Command], Command]:
-    """The argument ARCHIVE; a person, unlike the spool, may name a folder that is a link."""
+    """The argument ARCHIVE: a file, or the name of an archive that is in the spool."""
     return click.argument(
         "archive",
         type=click.Path(path_type=Path),
-        callback=lambda _context, _parameter, path: (
-            path.parent.resolve() / path.name if path.parent.is_symlink() else path
-        ),
+        callback=lambda _context, _parameter, path: _file(path),
     )
+
+
+def _file(path: Path) -> Path:
+    # A person, unlike the spool, may name a folder that is a link.
+    if path.parent.is_symlink():
+        return path.parent.resolve() / path.name
+    if path.name != str(path) or path.exists():
+        return path
+    with suppress(OSError):  # the command says that it cannot read the archive
+        return _in_spool(path.name) or path
+    return path
+
+
+def _in_spool(name: str) -> Path | None:
+    """The archive of this name, wherever in the spool it is, so that the UI can name it briefly."""
+    from ar_sync_pipeline.archive.names import WAITING_PREFIX  # noqa: PLC0415  only when it runs
+    from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS  # noqa: PLC0415  as above
+
+    spool = operator_environment().get("AR_SYNC_REMOTE_BKP_FLDR")
+    found = (
+        Path(spool, folder, candidate)
+        for folder in FOLDERS
+        if folder not in (INCOMING, RECEIPTS)
+        for candidate in (WAITING_PREFIX + name, name)
+        if spool
+    )
+    return next((path for path in found if path.is_file()), None)

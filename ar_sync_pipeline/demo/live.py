@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 from rich.console import Console
 
+from ar_sync_pipeline.demo.city import correct_city
 from ar_sync_pipeline.demo.dagster_process import (
     HOST,
     DagsterProcess,
@@ -77,6 +78,8 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
     """
     with ExitStack() as running:
         servers = running.enter_context(two_servers(folder, interval_minutes=_INTERVAL_MINUTES))
+        with psycopg.connect(servers.sender_url) as production:
+            correct_city(production)
         console.print("Dumping the first complete")
         with LocalRuns(servers.dagster_home) as runs:
             settings = load_sender_settings(servers.sender_environment())

@@ -4,8 +4,9 @@ A sensor that writes an evaluation every minute would let the event log grow by 
 year. Dagster deletes evaluations with their runs only, and those of a sensor belong to none.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
@@ -64,19 +65,46 @@ def delete_replaced(
     is_replaced: Callable[[dg.AssetCheckEvaluation], bool],
 ) -> None:
     """Delete evaluations that no run wrote and that a newer one replaces; the newest one stays."""
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqlEventLogStorage):
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
+    _delete_without_run(
+        instance,
+        [
+            record
+            for record in history[1:]
+            if isinstance(record.evaluation, dg.AssetCheckEvaluation)
+            and is_replaced(record.evaluation)
+        ],
+    )
+
+
+def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> None:
+    """Delete evaluations that others recorded after a run had planned the check.
+
+    The run's own evaluation takes the row of its plan: it is newer than theirs, and would be hidden
+    by them until the next one. Those of other runs stay in the logs of these runs.
+    """
+    history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
+    if all(record.run_id != run_id for record in history):
         return
-    history = storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
-    replaced = [
-        record.id
-        for record in history[1:]
-        if record.run_id == RUNLESS_RUN_ID
-        and isinstance(record.evaluation, dg.AssetCheckEvaluation)
-        and is_replaced(record.evaluation)
+    overtaken = [
+        record
+        for record in takewhile(lambda one: one.run_id != run_id, history)
+        if isinstance(record.evaluation, dg.AssetCheckEvaluation)
     ]
-    if replaced:
-        _delete_where(storage, AssetCheckExecutionsTable.c.id.in_(replaced))
+    _delete_without_run(instance, overtaken)
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if overtaken and isinstance(storage, SqlEventLogStorage):
+        with storage.index_connection() as connection:
+            connection.execute(checks.delete().where(checks.c.id.in_([o.id for o in overtaken])))
+
+
+def _delete_without_run(
+    instance: dg.DagsterInstance, records: Sequence[AssetCheckExecutionRecord]
+) -> None:
+    storage = instance.event_log_storage
+    found = [record.id for record in records if record.run_id == RUNLESS_RUN_ID]
+    if found and isinstance(storage, SqlEventLogStorage):
+        _delete_where(storage, AssetCheckExecutionsTable.c.id.in_(found))
 
 
 def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:

@@ -95,6 +95,24 @@ def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.Sen
     return preflight_of_process
 
 
+def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) -> None:
+    """Record the finding again in a run that materializes its asset, which would hide it.
+
+    The sensor records it again too, but only at its next tick.
+    """
+    shown = shown_evaluation(context.instance, preflight_spec(key).key)
+    if shown is not None:
+        result = dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CHECK,
+            passed=shown.passed,
+            severity=shown.severity,
+            description=shown.description,
+            metadata=shown.metadata,
+        )
+        context.log_event(evaluation_of(result))
+
+
 def _is_old(examined_at_seconds: float, result: dg.AssetCheckResult) -> bool:
     age_seconds = time.monotonic() - examined_at_seconds
     return age_seconds >= _AGAIN_AFTER_SECONDS[bool(result.passed)]

@@ -7,15 +7,9 @@ from typing import Any, Protocol
 import dagster as dg
 
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.visible_text import as_code, as_markdown
+from ar_sync_pipeline.visible_text import as_markdown
 
 _OWN = "Only the receiver has it."
-
-
-class Code(str):
-    """Text of this product's making that is there to be copied."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -25,8 +19,12 @@ class Link:
     text: str
     path: str
 
+    def __str__(self) -> str:
+        """In Markdown."""
+        return f"[{self.text}]({self.path})"
 
-Cell = str | float | Link
+
+Cell = str | float
 
 
 class DescribedColumn(Protocol):
@@ -81,6 +79,11 @@ def markdown_table(
     return dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
 
 
+def markdown_list(lines: Sequence[str]) -> dg.MarkdownMetadataValue | str:
+    """Lines of Markdown, each an item; the word "none" instead of no line."""
+    return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines)) if lines else "none"
+
+
 def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
     """The whole and each phase as numbers, so that each has its chart."""
     phases = {f"seconds_{phase}": round(value, 3) for phase, value in seconds.items()}
@@ -89,10 +92,6 @@ def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
 
 def _cell(value: Cell) -> str:
     """A number with its thousands apart; text of somebody else's making as it reads."""
-    if isinstance(value, Code):
-        return as_code(value)
-    if isinstance(value, Link):
-        return f"[{value.text}]({value.path})"
     return as_markdown(value) if isinstance(value, str) else f"{value:,}"
 
 

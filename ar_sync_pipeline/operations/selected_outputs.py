@@ -8,6 +8,7 @@ import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_history import delete_overtaken
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
 Results = Iterator[Result]
@@ -33,6 +34,8 @@ def whatever_is_selected(step: Step) -> Step:
         # Without a window Dagster would look up to which windows the inputs of an output belong.
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
         for result in _parts(step(context)):
+            if isinstance(result, dg.AssetCheckResult):
+                delete_overtaken(context.instance, _check_key(result), context.run.run_id)
             if not outputs or not _is_selected(context, result):
                 _tell(context, result)
             elif isinstance(result, dg.MaterializeResult) and ranged:

@@ -16,6 +16,7 @@ from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, evaluation_of
 from ar_sync_pipeline.operations.check_history import (
+    delete_overtaken,
     delete_replaced,
     newest_target,
     shown_evaluation,
@@ -111,6 +112,7 @@ def standing_check(spec: dg.AssetCheckSpec, look: LookAt, clock: Clock) -> dg.As
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
             found = look(context.instance)
+        delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield found.with_times(clock(), None)
 
     return check

@@ -10,6 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import explained_by
+from ar_sync_pipeline.operations.check_history import delete_overtaken
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
@@ -51,6 +52,8 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     def admitted_archives(
         context: dg.AssetExecutionContext, config: Intake
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
+        for spec in _check_specs():
+            delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
 
     return admitted_archives
@@ -105,9 +108,11 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
 
 def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """What is wrong now, whichever run found it; an error only where this run has nothing good."""
-    for name, found, refusals in (
-        (_SOUND, admission.lost, admission.quarantined),
-        (_FITTING, admission.waiting_for_schema, admission.parked),
+    sound = "Every archive was whole, or another one has brought what it held."
+    fitting = "No archive waits for a change of the receiver."
+    for name, passing, found, refusals in (
+        (_SOUND, sound, admission.lost, admission.quarantined),
+        (_FITTING, fitting, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never keeps the good ones from being loaded.
@@ -117,7 +122,7 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
             check_name=name,
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
-            description=" ".join(listed(wrong)) or None,
+            description=" ".join(listed(wrong)) or passing,
             metadata={"archives": len(wrong)},
         )
 

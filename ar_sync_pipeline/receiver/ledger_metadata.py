@@ -1,4 +1,7 @@
-"""The ledger as tables: what a load has applied, what is not applied, and who allowed what."""
+"""The ledger as lists: what a load has applied, what is not applied, and who allowed what.
+
+The column of the UI that shows them is narrow and cuts off a wide table; a list is wrapped.
+"""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,18 +11,19 @@ import dagster as dg
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
-from ar_sync_pipeline.operations.run_metadata import Code, Link, markdown_table
+from ar_sync_pipeline.operations.run_metadata import Link, markdown_list
 from ar_sync_pipeline.operations.windows import keys_of, window_in_words
 from ar_sync_pipeline.postgres.ledger import Approval
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive
-from ar_sync_pipeline.sync.watch.unapplied import LedgerView, view_ledger
+from ar_sync_pipeline.sync.watch.unapplied import LedgerView, UnappliedArchive, view_ledger
+from ar_sync_pipeline.visible_text import as_code, as_markdown
 
 _SHOWN = 50
 
 
-def ledger_tables(
+def ledger_lists(
     context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
 ) -> dict[str, Any]:
     """What a load has applied, and what is still not applied."""
@@ -33,57 +37,48 @@ def ledger_tables(
 
 
 def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> None:
-    """Show the table at the ledger also where a run fails, and the ledger is not written."""
+    """Show the list at the ledger also where a run fails, and the ledger is not written."""
     view = _view(context, site)
     if view is not None:
         context.log_event(dg.AssetObservation(applied_archives_key(), metadata=_unapplied(view)))
 
 
 def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
-    """Behind a load or its failure, neither of which a table may hide."""
+    """Behind a load or its failure, neither of which a list may hide."""
     try:
         return view_ledger(site.settings)
     except ArSyncError as error:
-        context.log.warning("The tables of the ledger are not shown. %s", error)
+        context.log.warning("The lists of the ledger are not shown. %s", error)
         return None
 
 
 def _unapplied(view: LedgerView) -> dict[str, Any]:
-    """Everything that waits, is parked or quarantined, in one table with what to do."""
-    heads = ("archive", "state", "since (UTC)", "reason", "remedy", "command")
-    rows = [
-        (
-            archive.name,
-            archive.state,
-            f"{archive.since:%Y-%m-%d %H:%M}",
-            archive.reason,
-            archive.remedy,
-            Code(archive.command),
-        )
-        for archive in view.unapplied[:_SHOWN]
-    ]
+    """Everything that waits, is parked or quarantined, in one list with what to do."""
     return {
         "archives_not_applied": len(view.unapplied),
-        "not_applied": markdown_table(heads, rows),
+        "not_applied": markdown_list([_described(one) for one in view.unapplied[:_SHOWN]]),
     }
+
+
+def _described(archive: UnappliedArchive) -> str:
+    return (
+        f"{as_code(archive.name)} **{archive.state}** since {archive.since:%Y-%m-%d %H:%M} UTC:"
+        f" {as_markdown(archive.reason)}; to do: {as_markdown(archive.remedy)}."
+        f" {as_code(archive.command)}"
+    )
 
 
 def _applied(
     report: LoadReport, approvals: Mapping[str, Approval], interval_minutes: int
 ) -> dict[str, Any]:
     """The archives that a load has applied, each with a link to its window."""
-    heads = ("archive", "window (UTC)", "rows", "KB", "remarks")
-    rows = [
-        (
-            archive.manifest.name.applied,
-            _link(archive.manifest.window, interval_minutes),
-            archive.manifest.row_count,
-            round(archive.size_bytes / 1000, 1),
-            _remarks(archive, approvals),
-        )
+    lines = [
+        f"{_link(archive.manifest.window, interval_minutes)}:"
+        f" {as_code(archive.manifest.name.applied)}, {archive.manifest.row_count:,} rows,"
+        f" {archive.size_bytes / 1000:,.1f} KB{_remarks(archive, approvals)}"
         for archive in report.loaded[-_SHOWN:]
     ]
-    return {"applied": markdown_table(heads, rows)} if rows else {}
+    return {"applied": markdown_list(lines)} if lines else {}
 
 
 def observe_applied(
@@ -128,10 +123,10 @@ def _link(window: Window | None, interval_minutes: int) -> Link:
 
 def _remarks(archive: LoadedArchive, approvals: Mapping[str, Approval]) -> str:
     approval = approvals.get(archive.manifest.name.applied)
-    remarks = ["applied again after an older one"] if archive.again else []
-    if approval is not None:
-        remarks.append(
-            f"let through the delete guard by {approval.allowed_by} at"
-            f" {approval.allowed_at:%Y-%m-%d %H:%M} UTC"
-        )
-    return "; ".join(remarks)
+    remarks = "; applied again after an older one" if archive.again else ""
+    if approval is None:
+        return remarks
+    return (
+        f"{remarks}; let through the delete guard by {as_markdown(approval.allowed_by)} at"
+        f" {approval.allowed_at:%Y-%m-%d %H:%M} UTC"
+    )

@@ -17,12 +17,13 @@ from ar_sync_pipeline.operations.asset_keys import (
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import explained_by
+from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
 from ar_sync_pipeline.receiver.admission_asset import admission_results
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.ledger_metadata import (
-    ledger_tables,
+    ledger_lists,
     observe_applied,
     observe_unapplied,
 )
@@ -111,8 +112,9 @@ def _results(
     else:
         context.log.info("Nothing was to be loaded: no archive that waits is newer than the data.")
     metadata = load_metadata(report, site.catalog, site.clock())
+    keep_preflight_shown(context, applied_archives_key())
     yield dg.MaterializeResult(
-        asset_key=applied_archives_key(), metadata=metadata | ledger_tables(context, report, site)
+        asset_key=applied_archives_key(), metadata=metadata | ledger_lists(context, report, site)
     )
 
 

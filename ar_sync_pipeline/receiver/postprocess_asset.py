@@ -12,6 +12,7 @@ import dagster as dg
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_history import delete_overtaken
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor
@@ -43,12 +44,21 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
         except dg.Failure:
             # The sentence to show is the transform's, whatever the look at its rows says.
             with suppress(ArSyncError):
-                yield from check_results(site)
+                yield from _check_results(context, site)
             raise
         with operator_errors():
-            results = check_results(site)
+            results = _check_results(context, site)
         yield dg.MaterializeResult(
             asset_key=postprocessed_key(), metadata=dict(metadata), check_results=results
         )
 
     return postprocessed_rows
+
+
+def _check_results(
+    context: dg.AssetExecutionContext, site: ReceiverSite
+) -> list[dg.AssetCheckResult]:
+    results = check_results(site)
+    for spec in check_specs(site):
+        delete_overtaken(context.instance, spec.key, context.run.run_id)
+    return results

@@ -34,10 +34,10 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             REJECTED,
             asset=postprocessed_key(),
-            description="Every row got all of its results. If not: `ar_sync.rejected_row` in the"
-            " receiver's database says which row lacks what and why; the others are not touched"
-            " by it. An entry goes when its row is handled again without it, or is deleted."
-            + see("transform_fails"),
+            description="Every row got its results; a detail may be missing. If not:"
+            " `ar_sync.rejected_row` in the receiver's database says which row lacks what and why;"
+            " the others are not touched by it. An entry goes when its row is handled again without"
+            " it, or is deleted." + see("transform_fails"),
         ),
     ]
 
@@ -68,7 +68,8 @@ def _rejected_result(state: PostprocessState) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=postprocessed_key(),
         check_name=REJECTED,
-        passed=not state.rejected,
+        # Production names unknown buses every day: what nobody can mend is no warning.
+        passed=not rows[Severity.ERROR],
         severity=dg.AssetCheckSeverity.WARN,
         description=_rejected_sentence(state),
         metadata={
@@ -92,12 +93,18 @@ def _waiting_sentence(state: PostprocessState, settings: ReceiverSettings) -> st
 def _rejected_sentence(state: PostprocessState) -> str:
     if not state.rejected:
         return "No row lacks a result."
+    results, details = (_rows(state.rejected, one) for one in (Severity.ERROR, Severity.INFO))
+    missing = _counted(results, "result") if results else "No row lacks its result"
+    also = f", {_counted(details, 'detail')}" if details else ""
     worst = state.rejected[0]
     return (
-        f"{sum(one.rows for one in state.rejected):,} results are missing, most gravely:"
-        f" {worst.reason} ({worst.table}, {worst.rows:,} rows, {visible(worst.example, 100)} for"
-        " example)."
+        f"{missing}{also}, most gravely: {worst.reason} ({worst.table}, rows: {worst.rows:,},"
+        f" {visible(worst.example, 100)} for example)."
     )
+
+
+def _counted(many: int, what: str) -> str:
+    return f"{many:,} {what} is missing" if many == 1 else f"{many:,} {what}s are missing"
 
 
 def _rows(rejected: Sequence[RejectedRows], severity: Severity) -> int:

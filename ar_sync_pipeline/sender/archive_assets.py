@@ -82,7 +82,9 @@ def materialize_media(
         asset_key=media_bundle_key(kind),
         check_name=references_check(kind).name,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{lost} names in rows have no file that can be sent." if lost else None,
+        description=f"{lost} names in rows have no file that can be sent."
+        if lost
+        else "Every file that a row names was found.",
         metadata={"names_without_file": lost, **lost_names(bundle)},
     )
     return dg.MaterializeResult(

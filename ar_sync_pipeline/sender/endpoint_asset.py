@@ -1,4 +1,4 @@
-"""The receiver's SFTP account as an external asset, observed every hour."""
+"""The receiver's SFTP account as an external asset, tried every hour."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,8 @@ import dagster as dg
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by
-from ar_sync_pipeline.operations.check_history import shown_evaluation
+from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.shipped_files import see
@@ -20,13 +21,14 @@ CHECK = "archives_can_be_published"
 
 
 def endpoint_spec() -> dg.AssetSpec:
-    """The account, which nobody here makes and which is observed only."""
+    """The account, which nobody here makes."""
     return dg.AssetSpec(
         endpoint_key(),
         group_name="receiver_endpoint",
-        description="The receiver's SFTP account as the sender sees it. An observation is one walk"
-        " of a test file along an archive's whole way: seconds of each step, free space, round"
-        " trip, difference of the clocks.",
+        description="The receiver's SFTP account as the sender sees it. Every hour job"
+        " `ssh_sftp_checker` publishes a test file as an archive is published: seconds of each"
+        " step, free space, round trip, difference of the clocks. A materialization is a test"
+        " that passed, an observation one that failed.",
         kinds={"sftp"},
         owners=OWNERS,
     )
@@ -51,10 +53,14 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         found = check_endpoint(site.settings, site.clock)
         for step in found.warnings:
             context.log.warning("%s: %s: %s.", step.name, visible(step.detail), step.remedy)
-        context.op_execution_context.log_event(
-            dg.AssetObservation(
-                endpoint_key(), metadata=_metadata(found) | settings_metadata(site.settings)
-            )
+        # Without a materialization the UI counts an asset as missing.
+        event = dg.AssetObservation if found.failed else dg.AssetMaterialization
+        metadata = _metadata(found) | settings_metadata(site.settings)
+        log = dg.AssetExecutionContext(context.op_execution_context)
+        keep_preflight_shown(log, endpoint_key())
+        log.log_event(event(endpoint_key(), metadata=metadata))
+        delete_overtaken(
+            context.instance, dg.AssetCheckKey(endpoint_key(), CHECK), context.run.run_id
         )
         yield _verdict(found)
         failed = found.failed

@@ -45,7 +45,7 @@ def missing_windows(
     windows: dg.TimeWindowPartitionsDefinition,
     now: datetime,
 ) -> list[str]:
-    """Closed windows within the horizon that have no archive; only the newest on a first run."""
+    """Closed windows within the horizon that have no archive."""
     return list(find_missing_windows(instance, key, windows, now).recent)
 
 
@@ -55,12 +55,18 @@ def find_missing_windows(
     windows: dg.TimeWindowPartitionsDefinition,
     now: datetime,
 ) -> MissingWindows:
-    """All closed windows since the first dump that is remembered that have no archive."""
+    """All closed windows without an archive, since the first dump that is remembered.
+
+    Before it, since the grid's beginning, which is the installation; only the newest one where the
+    grid is older than the horizon, as that of an installation that has lost its memory.
+    """
     with dg.partition_loading_context(effective_dt=now):
-        newest = windows.get_last_partition_window()
-        if newest is None:
+        oldest, newest = windows.get_first_partition_window(), windows.get_last_partition_window()
+        if oldest is None or newest is None:
             return MissingWindows((), ())
-        start = _first_dump(instance, key, windows) or newest.start
+        is_new = newest.end - oldest.start <= HORIZON
+        first = oldest.start if is_new else newest.start
+        start = _first_dump(instance, key, windows) or first
         known = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
         statuses = instance.get_status_by_partition(key, known, windows) or {}
     missing = [window for window in known if statuses.get(window) is not _MATERIALIZED]

@@ -112,6 +112,8 @@ class _Gaps:
         last = last_success(instance, _KEY, {})
         failures = failures_in_a_row(instance, PARTIAL_DUMP, last)
         filled_by = work_under_way(instance, PARTIAL_DUMP, _KEY, now)
+        if not failures and not instance.fetch_materializations(_KEY, limit=1).records:
+            filled_by = "The first run"
         if filled_by is None and not failures and last is not None and now - last <= grace:
             filled_by = "The next run"
         return cls(missing, filled_by, len(failures))
@@ -126,6 +128,8 @@ class _Gaps:
         if self.filled_by is not None:
             return f"{text} {self.filled_by} takes them along."
         if self.failures:
+            if self.failures == 1:
+                return f"{text} The last run of {PARTIAL_DUMP} has failed."
             return f"{text} The last {self.failures} runs of {PARTIAL_DUMP} have failed."
         return text
 

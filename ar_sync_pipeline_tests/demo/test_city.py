@@ -8,7 +8,7 @@ import pytest
 import shapely
 from PIL import Image
 
-from ar_sync_pipeline.demo.city import fill_city
+from ar_sync_pipeline.demo.city import correct_city, fill_city
 from ar_sync_pipeline.demo.equality import compare_databases
 from ar_sync_pipeline.demo.invention import EAST, NORTH, SOUTH, WEST
 from ar_sync_pipeline.demo.pictures import make_pictures
@@ -42,6 +42,21 @@ def test_same_seed_and_instant_give_the_same_city(
     with psycopg.connect(again) as connection:
         fill_city(connection, now=NOW)
     assert all(each.equal for each in compare_databases(city_url, again))
+
+
+def test_a_corrected_city_gives_a_receiver_nothing_to_warn_of(sender_db: str) -> None:
+    with psycopg.connect(sender_db) as connection:
+        fill_city(connection, now=NOW)
+        correct_city(connection)
+        count = connection.execute(
+            'SELECT count("imageName"), count(*) FILTER (WHERE "imageName" LIKE %s),'
+            ' count(*) FILTER (WHERE json_typeof("reportInfo"::json) <> %s)'
+            ' FROM "AndroidRequests_report"',
+            ["lost-%", "object"],
+        ).fetchone()
+    assert count is not None
+    assert count[0] > 200
+    assert count[1:] == (0, 0)
 
 
 def test_another_seed_gives_another_city(city_url: str, sender_db: str) -> None:

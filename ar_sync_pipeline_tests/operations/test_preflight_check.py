@@ -95,7 +95,32 @@ def test_finding_stays_in_sight_after_a_load_and_no_load_waits_for_it(
     process.tick()
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
-    assert not is_shown(instance, RECEIVER), "the load did not evaluate it"
+    assert is_shown(instance, RECEIVER)
+    assert isinstance(process.tick(), str), "it is shown already"
+
+
+def test_finding_stays_in_sight_after_a_test_of_the_endpoint(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    Process(deployment.sender_definitions(), "sender_preflight", instance).tick()
+    with LocalRuns(deployment.home) as runs:
+        assert runs.run(deployment.sender_definitions(), "ssh_sftp_checker").succeeded
+    assert is_shown(instance, SENDER)
+
+
+def test_finding_that_something_else_hides_is_recorded_again(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    process.tick()
+
+    @dg.asset(key=RECEIVER.asset_key)
+    def made_by_a_run() -> None: ...
+
+    assert dg.materialize([made_by_a_run], instance=instance).success
+    process.tick()
+    assert dg.materialize([made_by_a_run], instance=instance).success
+    assert not is_shown(instance, RECEIVER)
     assert isinstance(process.tick(), dg.AssetCheckEvaluation)
     assert is_shown(instance, RECEIVER)
 

@@ -135,14 +135,24 @@ def test_rejected_rows_are_a_warning_that_names_the_reason_and_a_row(looks: Look
     assert not check.passed
     assert check.severity is dg.AssetCheckSeverity.WARN
     assert check.description == (
-        "3 results are missing, most gravely: the text is not JSON"
-        " (AndroidRequests_report, 2 rows, 7 for example)."
+        "2 results are missing, 1 detail is missing, most gravely: the text is not JSON"
+        " (AndroidRequests_report, rows: 2, 7 for example)."
     )
     counts = (check.metadata["rejected_rows"].value, check.metadata["rejected_details"].value)
     assert counts == (2, 1)
 
     execute(looks.sites.two.receiver, 'DELETE FROM "AndroidRequests_report" WHERE id = 8')
     assert looks.sites.builtin().check("no_rows_rejected").metadata["rejected_rows"].value == 1
+
+
+def test_missing_details_are_named_and_are_no_warning(looks: Looks) -> None:
+    looks.reports(9, 9, text='{"bus": {"latitude": 1, "longitude": 2, "machineId": "x"}}')
+    check = looks.sites.builtin().check("no_rows_rejected")
+    assert check.passed
+    assert check.description == (
+        "No row lacks its result, 1 detail is missing, most gravely: the bus's machineId is not"
+        " a uuid (AndroidRequests_report, rows: 1, 9 for example)."
+    )
 
 
 def test_an_entry_goes_with_its_row(looks: Looks) -> None:

@@ -30,9 +30,12 @@ class Ticks:
 
     instance: dg.DagsterInstance
     now: datetime
+    installed: datetime | None = None
 
     def tick(self, *, late: timedelta = timedelta()) -> dg.RunRequest | dg.SkipReason:
-        windows = window_partitions(self.now, days_back=14, interval_minutes=5)
+        windows = window_partitions(
+            self.now, days_back=14, interval_minutes=5, first=self.installed
+        )
         schedule = partial_schedule(partial_dump(), windows, lambda: self.now)
         with dg.build_schedule_context(
             instance=self.instance, scheduled_execution_time=self.now - late
@@ -175,6 +178,17 @@ def test_run_of_other_assets_is_no_reason_to_wait(ticks: Ticks) -> None:
 def test_first_tick_that_a_daemon_makes_up_for_takes_all_windows_along(ticks: Ticks) -> None:
     ticks.dumped(3 * HOUR)
     assert ticks.asks_for(late=2 * HOUR)[1] == ticks.window(timedelta())
+
+
+def test_first_run_takes_all_windows_since_the_installation_along(ticks: Ticks) -> None:
+    ticks.installed = datetime.strptime(ticks.window(HOUR), KEY_FORMAT).replace(tzinfo=UTC)
+    assert ticks.asks_for() == (ticks.window(HOUR), ticks.window(timedelta()))
+
+
+def test_first_run_leaves_windows_alone_that_an_older_installation_may_have_dumped(
+    ticks: Ticks,
+) -> None:
+    assert ticks.asks_for() == (ticks.window(timedelta()), ticks.window(timedelta()))
 
 
 def test_run_that_was_given_no_window_hides_no_missing_one(ticks: Ticks) -> None:

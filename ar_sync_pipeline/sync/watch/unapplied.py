@@ -113,7 +113,7 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
     if state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if kept_by_guard(archive) else 'plan'} {name}"
     else:
-        command = f"ar-sync verify {archive.path}"
+        command = f"ar-sync verify {name}"
     return UnappliedArchive(
         name,
         f"{state}, replaced" if replaced and state is SpoolState.QUARANTINED else state,
