@@ -31,7 +31,8 @@ def inspect(archive: Path, as_json: bool) -> None:
     The name, the manifest and the size are checked, the members are not read: that is what
     `ar-sync verify` does.
 
-    Exit codes: 0 fine; 1 the archive is bad; 2 a mistake in the call, or an unreadable file.
+    Exit codes: 0 the manifest can be used; 1 the archive is bad; 2 a mistake in the call, or an
+    unreadable file.
     """
     from ar_sync_pipeline.archive.reader import open_archive  # noqa: PLC0415  only when it runs
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
@@ -40,7 +41,7 @@ def inspect(archive: Path, as_json: bool) -> None:
         with open_archive(archive) as reader:
             manifest, size_bytes = reader.manifest, reader.size_bytes
     except ArSyncError as error:
-        _fail(error, as_json)
+        _fail(error, archive, as_json)
     _show(manifest, size_bytes, as_json)
 
 
@@ -63,7 +64,7 @@ def verify(archive: Path, as_json: bool) -> None:
         keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))
         manifest = verify_archive(archive, signing_keys=keys)
     except ArSyncError as error:
-        _fail(error, as_json)
+        _fail(error, archive, as_json)
     if as_json:
         signature = "checked" if keys else "not checked"
         result = {"ok": True, "name": manifest.name.applied, "signature": signature}
@@ -88,11 +89,19 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
     ]
     heads = ("table", "rows", "chunks", "stored bytes", "raw bytes")
     print_table(heads, rows, numbers={1, 2, 3, 4})
+    click.echo("The members were not read: `ar-sync verify` compares them with the manifest.")
 
 
-def _fail(error: ArSyncError, as_json: bool) -> NoReturn:
+def _fail(error: ArSyncError, archive: Path, as_json: bool) -> NoReturn:
     """1 for what is wrong with the archive, 2 for a mistake in the call."""
     from ar_sync_pipeline.archive.errors import CorruptArchiveError  # noqa: PLC0415  as above
+    from ar_sync_pipeline.archive.names import ArchiveName  # noqa: PLC0415
 
     code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_MISTAKE
+    if code == FOUND_WRONG and ArchiveName.parse(archive.name) is None:
+        error = CorruptArchiveError(
+            "it has neither the name nor the content of one",
+            archive=archive.name,
+            remedy="name a file backup_<kind>_<instant>.tar",
+        )
     fail(error, as_json=as_json, exit_code=code)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.cli.environment import EnvironmentFileError, operator_environment
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -29,7 +29,8 @@ def _file(path: Path) -> Path:
         return path.parent.resolve() / path.name
     if path.name != str(path) or path.exists():
         return path
-    with suppress(OSError):  # the command says that it cannot read the archive
+    # The command itself says that it cannot read the archive, or its settings.
+    with suppress(OSError, EnvironmentFileError):
         return _in_spool(path.name) or path
     return path
 

@@ -7,8 +7,26 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
+from ar_sync_pipeline.errors import TerminalError
+
+
+class EnvironmentFileError(TerminalError):
+    """The file of settings is there and cannot be read."""
+
 
 def operator_environment(folder: Path | None = None) -> dict[str, str]:
-    """The variables of a command: those of ``.env`` in the current folder, the process's on top."""
-    values = dotenv_values((folder or Path.cwd()) / ".env")
+    """The variables of a command: those of ``.env`` in the current folder, the process's on top.
+
+    Raises:
+        EnvironmentFileError: this account may not read the file, or it is not text.
+    """
+    file = (folder or Path.cwd()) / ".env"
+    try:
+        values = dotenv_values(file)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise EnvironmentFileError(
+            f"the settings in {file} cannot be read ({reason})",
+            remedy="run the command as the account of the product, or in another folder",
+        ) from error
     return {name: value for name, value in values.items() if value is not None} | dict(os.environ)

@@ -60,7 +60,8 @@ def allow(archive: str, as_json: bool) -> None:
     ARCHIVE is the name or the path of an archive that is parked or waits. The ledger keeps who
     allowed it and when.
 
-    Exit codes: 0 allowed; 2 no such archive, or a mistake in the call or the settings.
+    Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or a mistake in the
+    call or the settings.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
     from ar_sync_pipeline.sync.load.allow import allow_archive  # noqa: PLC0415

@@ -42,6 +42,10 @@ class NoArchiveError(TerminalError):
     """What an operator named is not an archive."""
 
 
+class NotGuardedError(TerminalError):
+    """What an operator wants to allow is parked for another reason than the delete guard."""
+
+
 class HeldBackError(ParkedError):
     """An archive came so late that applying it would take readers back in time."""
 

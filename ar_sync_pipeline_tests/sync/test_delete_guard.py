@@ -152,6 +152,16 @@ def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: 
     assert equal(guarded)
 
 
+def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:
+    guarded.at_receiver("ALTER TABLE app_child DROP amount")
+    guarded.complete()
+    guarded.load()
+    shown = run(guarded, "allow", parked(guarded).name)
+    assert (shown.exit_code, len(list_parked(guarded.spool))) == (2, 1)
+    assert "is not kept by the delete guard" in shown.stderr
+    assert "migrate the receiver" in shown.stderr
+
+
 class TestPlanCommand:
     def test_it_shows_rows_by_table_and_changes_nothing(self, guarded: TwoSites) -> None:
         guarded.at_sender(

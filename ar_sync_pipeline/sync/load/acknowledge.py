@@ -36,6 +36,7 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.load.load_plan import chain_in, promised_chain
+from ar_sync_pipeline.sync.load.put_aside import lost_in_quarantine
 
 _RECEIPTS_LIFETIME = timedelta(days=8)
 # So that as many as are listed stay below the size of a position, at six bytes a character.
@@ -65,7 +66,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         holes=len(promised.holes) if promised else 0,
         waiting=len(waiting),
         parked=tuple(_parked(spool)),
-        quarantined=len(list_quarantined(spool)),
+        quarantined=len(lost_in_quarantine(spool, ledger)),
     )
     write_position(spool, position, signing_keys=keys)
     agreed = AgreedSettings(

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
 from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.spool.states import list_parked, list_waiting, unpark
-from ar_sync_pipeline.sync.errors import NoArchiveError
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    SpoolState,
+    list_parked,
+    list_waiting,
+    unpark,
+)
+from ar_sync_pipeline.sync.errors import NoArchiveError, NotGuardedError
+from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 
 
 def allow_archive(
@@ -28,6 +38,7 @@ def allow_archive(
 
     Raises:
         NoArchiveError: no such archive waits or is parked.
+        NotGuardedError: it is parked for another reason, which an approval does not remove.
         CorruptArchiveError: its manifest cannot be read.
     """
     name = ArchiveName.parse(filename)
@@ -38,6 +49,7 @@ def allow_archive(
             f"no archive {filename} waits or is parked in {spool}",
             remedy="look into its folders parked/, complete/ and partial/ for the name",
         )
+    _refuse_others(found)
     # Of a waiting and a parked file of one name, the waiting one is loaded.
     with open_archive(found[-1].path) as reader:
         manifest_sha256 = reader.manifest_sha256
@@ -48,3 +60,13 @@ def allow_archive(
     for archive in found:
         unpark(spool, archive)
     return name.applied
+
+
+def _refuse_others(found: Sequence[SpooledArchive]) -> None:
+    for archive in found:
+        reason = read_reason(archive.path)
+        if archive.state is SpoolState.PARKED and reason and not kept_by_guard(archive):
+            raise NotGuardedError(
+                f"{archive.name.applied} is not kept by the delete guard ({reason.reason})",
+                remedy=reason.remedy,
+            )

@@ -105,8 +105,9 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
 def _archive_at(path: Path) -> SpooledArchive:
     name = ArchiveName.parse(path.name)
     if name is None or not path.is_file():
+        wrong = "is not the file of an archive" if path.exists() else "does not exist"
         raise NoArchiveError(
-            f"{path} is not the file of an archive",
+            f"{path} {wrong}",
             remedy="name a file backup_<kind>_<instant>.tar of the spool, waiting or parked",
         )
     applied = path.name == name.applied

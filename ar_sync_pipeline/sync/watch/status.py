@@ -158,6 +158,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             holes=position.holes if position else 0,
             waiting=len(view.waiting or ()),
             parked=[parked.reason for parked in position.parked] if position else [],
+            quarantined=position.quarantined if position else 0,
         ),
     )
     late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
@@ -174,7 +175,13 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
                 [parked.archive for parked in position.parked] if position else [],
                 "; ".join(parked.reason for parked in position.parked) if position else "",
             ),
-            StateCount("quarantined", position.quarantined if position else 0),
+            StateCount(
+                "quarantined",
+                position.quarantined if position else 0,
+                note="`ar-sync status` at the receiver says which and why"
+                if position and position.quarantined
+                else "",
+            ),
         ),
         link_is_up=view.waiting is not None,
         holes=position.holes if position else 0,
