@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @side_option
+@click.option("--moving-in", is_flag=True, help="Examine also what replacing the old system needs.")
 @json_option
-def check(side: str | None, as_json: bool) -> None:
+def check(side: str | None, moving_in: bool, as_json: bool) -> None:
     """Examine everything that a side needs, and name all that is wrong at once.
 
     Both sides: the database (login, rights of the role, the catalog against tables and columns),
@@ -31,6 +32,9 @@ def check(side: str | None, as_json: bool) -> None:
     At the sender a test file makes an archive's whole way to the receiver. Each step is named and
     timed: resolve, connect, host key, login, sftp, spool exists, spool writable, round trip, free
     space, clock difference, receipts readable. The first one that fails is the last one tried.
+
+    With --moving-in also: cron lines of the old system, folders that the shipped services do not
+    see, at the receiver the old archives that wait and the space for their conversion.
 
     It ends within two minutes; nothing is left behind.
 
@@ -46,7 +50,7 @@ def check(side: str | None, as_json: bool) -> None:
         catalog = load_catalog(settings.catalog)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
-    found = preflight(settings, catalog, lambda: datetime.now(UTC))
+    found = preflight(settings, catalog, lambda: datetime.now(UTC), moving_in=moving_in)
     if as_json:
         click.echo(json.dumps(found.as_dict()))
     else:

@@ -1,7 +1,7 @@
 """The statements that give a side's role the rights that its catalog needs, and no others.
 
-They are those of ``deploy/sql`` with the catalog's variables set, so that there is one truth: what
-psql prints and checks for a person with that file, it prints and checks here.
+They are those of ``deploy/sql`` with the catalog's variables set: the rights are written down once,
+for administrators who run psql by hand and for this command.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
 
 
 def _script(side: str) -> str:
-    """The shipped script, whole: what it includes stands in its place."""
+    """The shipped script with the text of the files that it includes."""
     return _INCLUDED.sub(
         lambda found: shipped_text(f"{_FOLDER}/{found[1]}"),
         shipped_text(f"{_FOLDER}/{side}_role.sql"),

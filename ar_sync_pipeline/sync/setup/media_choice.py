@@ -22,6 +22,7 @@ _ROWS, _VALUES = 1_000, 100
 _LONGEST_NAME = 1_000
 _ENOUGH = 0.1
 _REPEATED = 3
+_MOST_MARKS = 5
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,12 @@ def _judged(name: str, values: list[str], folder: Path) -> MediaColumn | None:
     if not files or len(files) < _ENOUGH * len(tried):
         return None
     no_media = [""] if "" in counted else []
-    no_media += [v for v in tried if counted[v] >= _REPEATED and v not in files]
+    # With a suffix it may be a file that is lost, which a check has to name.
+    no_media += [
+        v
+        for v in tried
+        if counted[v] >= _REPEATED and v not in files and not PurePosixPath(v).suffix
+    ][:_MOST_MARKS]
     endings = Counter(f"*{PurePosixPath(file).suffix}" for file in files)
     return MediaColumn(
         name, len(tried), len(files), tuple(no_media), tuple(e for e, _ in endings.most_common())

@@ -28,6 +28,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
     spool_findings,
     state_findings,
 )
+from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline.sync.watch.other_side import (
     clock_findings,
     receiver_as_written,
@@ -50,10 +51,12 @@ def preflight(
     clock: Clock,
     *,
     within_seconds: float = PATIENCE_SECONDS,
+    moving_in: bool = False,
 ) -> Preflight:
     """Examine everything that a side needs; nothing is changed and nothing is left behind.
 
     Args:
+        moving_in: examine also what replacing the old system needs.
         within_seconds: what is not examined by then is an error.
     """
     started = time.monotonic()
@@ -62,6 +65,8 @@ def preflight(
         areas = _sender_areas(settings, catalog, clock, checked)
     else:
         areas = _receiver_areas(settings, catalog, clock)
+    if moving_in:
+        areas["moving in"] = partial(moving_in_findings, settings)
     findings = sorted_by_level(_examine(areas, within_seconds))
     return Preflight(
         "sender" if isinstance(settings, SenderSettings) else "receiver",

@@ -1,0 +1,144 @@
+"""Whether a machine of the old system is ready for this one: what only a change-over meets."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+from ar_sync_pipeline.visible_text import visible
+
+_OLD_JOB = re.compile(
+    r"AndroidRequestsBackups|android_request_bkps|visualization_backup_(dump|loaddata)"
+)
+_CRON_FILES = ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*", "var/spool/cron/*")
+# Where systemd's ProtectHome and PrivateTmp show a service something else (systemd.exec(5)).
+_HIDDEN = ("home", "root", "run/user", "tmp", "var/tmp")
+# The old file, its rows as they are converted, and the converted archive.
+_TIMES = 3
+
+
+def moving_in_findings(
+    settings: SenderSettings | ReceiverSettings, root: Path = Path("/")
+) -> Iterator[Finding]:
+    """What the change-over needs beside everything else.
+
+    Args:
+        root: of the machine's file system.
+    """
+    yield from _cron_lines(root)
+    folders = {"media folder": _media(settings)}
+    if isinstance(settings, ReceiverSettings):
+        folders["spool"] = settings.remote_bkp_fldr
+        yield from _old_archives(settings)
+    else:
+        folders["scratch folder"] = settings.tmp_bkp_fldr
+        if settings.private_key is not None:
+            folders["private key"] = settings.private_key
+    yield from _hidden(folders, root)
+
+
+def _media(settings: SenderSettings | ReceiverSettings) -> Path:
+    if isinstance(settings, SenderSettings):
+        return settings.sender_media_fldr
+    return settings.receiver_media_fldr
+
+
+def _cron_lines(root: Path) -> Iterator[Finding]:
+    closed = []
+    for path in (path for pattern in _CRON_FILES for path in sorted(root.glob(pattern))):
+        try:
+            lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+        except OSError:
+            closed.append(str(path))
+            continue
+        active = [line for line in lines if _OLD_JOB.search(line) and not _is_comment(line)]
+        if active:
+            yield Finding(
+                Level.WARNING,
+                f"{path} still starts the old system ({visible(active[0].strip(), 100)}"
+                f"{f' and {len(active) - 1} more' if len(active) > 1 else ''})",
+                "remove the lines, by `manage.py crontab remove` or `crontab -e` of that account,"
+                " when this side takes over",
+            )
+    spool = root / "var/spool/cron"
+    if closed or (spool.is_dir() and not any(spool.glob("*"))):
+        yield Finding(
+            Level.NOTE,
+            "this account cannot read every crontab of the machine",
+            "run `sudo crontab -l -u root` and look for AndroidRequestsBackups",
+        )
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith("#")
+
+
+def _hidden(folders: dict[str, Path], root: Path) -> Iterator[Finding]:
+    for what, path in folders.items():
+        place = path.resolve()
+        if any(place.is_relative_to(root / hidden) for hidden in _HIDDEN):
+            yield Finding(
+                Level.WARNING,
+                f"the {what} {path} is hidden from services that run by the shipped units"
+                " (ProtectHome, PrivateTmp)",
+                "move it to /srv or /var/lib, or bind it in as docs/deployment.md shows",
+            )
+
+
+def _old_archives(settings: ReceiverSettings) -> Iterator[Finding]:
+    spool, zone = settings.remote_bkp_fldr, ZoneInfo(settings.timezone)
+    try:
+        waiting = [
+            archive
+            for archive in list_old_archives(spool, zone)
+            if archive.state is SpoolState.WAITING
+        ]
+    except (OSError, SpoolAccessError):
+        return  # said of the spool itself
+    if not waiting:
+        yield Finding(
+            Level.NOTE,
+            f"no archive of the old sender waits in {spool}",
+            "compare AR_SYNC_REMOTE_BKP_FLDR with the old REMOTE_BKP_FLDR, which has the folders"
+            " complete and partial",
+        )
+        return
+    yield from _conversion(settings, waiting)
+
+
+def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> Iterator[Finding]:
+    if settings.old_archives is OldArchives.REFUSE:
+        yield Finding(
+            Level.ERROR,
+            f"{len(waiting)} archives of the old sender wait, and AR_SYNC_OLD_ARCHIVES is refuse",
+            "set AR_SYNC_OLD_ARCHIVES=accept until the sender is replaced",
+        )
+    if settings.signing_key is not None:
+        yield Finding(
+            Level.WARNING,
+            "AR_SYNC_SIGNING_KEY is set, and the old sender signs nothing",
+            "unset it until the sender is replaced",
+        )
+    largest = max(waiting, key=lambda archive: archive.size_bytes)
+    free = measure_free_space(settings.remote_bkp_fldr).free_bytes
+    if free < _TIMES * largest.size_bytes:
+        yield Finding(
+            Level.ERROR,
+            f"{largest.path.name} has {largest.size_bytes:,} bytes, and its conversion needs"
+            f" {_TIMES} times as many, where {free:,} are free",
+            f"free space on the file system of {shlex.quote(str(settings.remote_bkp_fldr))}",
+        )
+    yield Finding(
+        Level.NOTE,
+        f"{len(waiting)} archives of the old sender wait, the newest is {waiting[-1].path.name}",
+        "when it is converted, run `ar-sync plan` on it to see which rows it would delete",
+    )

@@ -1,0 +1,108 @@
+"""``ar-sync check --moving-in``: what only a machine of the old system has."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
+
+OLD_LINE = (
+    "*/5 * * * * /usr/bin/python /srv/server/manage.py crontab run 2ee"
+    " > /tmp/android_request_bkps_partial_dump_log.txt # django-cronjobs for server"
+)
+KEY = "2b7e151628aed2a6abf7158809cf4f3c"
+WAITING = "NEW_backup_2017-09-25__03_30_00.tar.gz"
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    root = tmp_path / "machine"
+    for folder in ("srv/media", "srv/spool"):
+        (root / folder).mkdir(parents=True)
+    prepare_spool(root / "srv/spool")
+    return {
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://viz@127.0.0.1:1/viz",
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(root / "srv/media"),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(root / "srv/spool"),
+    }
+
+
+def settings(environ: dict[str, str]) -> ReceiverSettings:
+    return load_receiver_settings(environ)
+
+
+def found(environ: dict[str, str]) -> list[str]:
+    root = Path(environ["AR_SYNC_REMOTE_BKP_FLDR"]).parents[1]
+    findings = moving_in_findings(settings(environ), root)
+    return [f"{one.level}: {one}" for one in findings if one.level is not Level.NOTE]
+
+
+def wait_in(environ: dict[str, str], size_bytes: int = 10) -> None:
+    path = Path(environ["AR_SYNC_REMOTE_BKP_FLDR"]) / "complete" / WAITING
+    with path.open("wb") as file:
+        file.truncate(size_bytes)
+
+
+def test_machine_that_is_ready_gives_no_warning(environ: dict[str, str]) -> None:
+    wait_in(environ)
+    assert found(environ | {"AR_SYNC_OLD_ARCHIVES": "accept"}) == []
+
+
+@pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/x", "var/spool/cron/crontabs/root"])
+def test_cron_lines_of_the_old_system_are_named_wherever_they_are(
+    environ: dict[str, str], tmp_path: Path, place: str
+) -> None:
+    crontab = tmp_path / "machine" / place
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(f"# {OLD_LINE}\n0 1 * * * true\n")
+    assert found(environ) == []
+    crontab.write_text(f"{OLD_LINE}\n{OLD_LINE}\x1b[2J\n")
+    (line,) = found(environ)
+    assert line.startswith("warning: ")
+    assert f"{place} still starts the old system" in line
+    assert "and 1 more" in line
+    assert line.isprintable()
+
+
+def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[str, str]) -> None:
+    wait_in(environ)
+    (refused,) = found(environ)
+    assert "AR_SYNC_OLD_ARCHIVES=accept" in refused
+    free = measure_free_space(Path(environ["AR_SYNC_REMOTE_BKP_FLDR"])).free_bytes
+    wait_in(environ, free // 2)
+    signed = {
+        "AR_SYNC_OLD_ARCHIVES": "accept",
+        "AR_SYNC_SIGNING_KEY": "2b7e151628aed2a6abf7158809cf4f3c",
+    }
+    key, space = found(environ | signed)
+    assert "the old sender signs nothing" in key
+    assert "conversion needs 3 times as many" in space
+
+
+def test_folders_that_the_services_do_not_see_are_named(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    hidden = tmp_path / "machine/home/viz/media"
+    hidden.mkdir(parents=True)
+    (tmp_path / "machine/srv/link").symlink_to(hidden)
+    for path in (hidden, tmp_path / "machine/srv/link"):
+        (line,) = found(environ | {"AR_SYNC_RECEIVER_MEDIA_FLDR": str(path)})
+        assert "hidden from services" in line
+
+
+def test_command_adds_its_findings_to_those_of_the_check(environ: dict[str, str]) -> None:
+    wait_in(environ)
+    areas = {}
+    for words in ([], ["--moving-in"]):
+        shown = CliRunner().invoke(main, ["check", "--json", *words], env=environ)
+        areas[len(words)] = {one["area"] for one in json.loads(shown.stdout)["findings"]}
+    assert "moving in" in areas[1] - areas[0]
