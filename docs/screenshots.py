@@ -252,6 +252,7 @@ def take(page: Browser, ui: DagsterUi, picture: Picture) -> None:
     if picture.scroll:
         until(lambda: page.scroll_to(picture.scroll), where, _PAGE_SECONDS)
     time.sleep(3)  # what is drawn on a canvas has no words to wait for
+    until(lambda: is_ready(page.text(), picture), f"{picture.name}, which is still being filled")
     image = page.picture().convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
     IMAGES.mkdir(exist_ok=True)
     image.save(IMAGES / f"{picture.name}.png", optimize=True)

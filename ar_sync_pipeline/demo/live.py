@@ -82,8 +82,10 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
             correct_city(production)
         console.print("Dumping the first complete")
         with LocalRuns(servers.dagster_home) as runs:
-            settings = load_sender_settings(servers.sender_environment())
-            runs.run(sender_definitions(settings), "complete_dump")
+            sender = sender_definitions(load_sender_settings(servers.sender_environment()))
+            runs.run(sender, "complete_dump")
+            # Its schedule comes once an hour, and until then the UI counts the endpoint as missing.
+            runs.run(sender, "ssh_sftp_checker")
         for process in _processes(servers, port):
             running.enter_context(_running(process))
         yield servers

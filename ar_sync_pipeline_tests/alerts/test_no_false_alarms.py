@@ -345,7 +345,7 @@ def test_gap_is_no_second_mail_beside_that_of_the_runs_that_fail(operation: Oper
     operation.tick()
     operation.watch(60 * MINUTES)
     assert not operation.found(NO_GAP).passed
-    assert "runs of partial_dump have failed" in str(operation.found(NO_GAP).description)
+    assert "The last run of partial_dump has failed." in str(operation.found(NO_GAP).description)
     assert gaps(operation) == []
     assert [subject for subject in operation.subjects if "[ar_sync sender] Failing" in subject]
 
