@@ -39,7 +39,7 @@ class Deletion:
         share = 100 * self.rows_deleted / self.rows_before
         return (
             f"{self.rows_deleted:,} of {self.rows_before:,} rows of {self.table}"
-            f" ({share:.0f} %) would be deleted"
+            f" ({share:.1f} %) would be deleted"
         )
 
 
