@@ -17,14 +17,16 @@ from click.testing import CliRunner
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.folder_findings import media_findings
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_rights import permissions_count
-from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 
 @pytest.fixture(autouse=True)
@@ -299,3 +301,77 @@ def test_what_hangs_keeps_nothing_else_from_being_examined(deployment: Deploymen
     text = "\n".join(said(list(found.findings)))
     assert "database error: the check of database did not end within 2 s" in text
     assert "/nowhere/program does not exist" in text
+
+
+@pytest.mark.parametrize("state", ["waiting", "applied"])
+def test_receiver_whose_url_is_the_senders_own_database_is_refused(
+    deployment: Deployment, state: str
+) -> None:
+    deployment.succeed("complete_dump")
+    if state == "applied":
+        deployment.succeed("complete_loaddata")
+    execute(deployment.sender_url, "ALTER TABLE app_parent ADD seen int, ADD transformed boolean")
+    assert said(at_receiver(deployment)) == []
+    found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=deployment.sender_url)
+    (own,) = [one for one in found if "the sender's own database" in one.problem]
+    assert (own.area, own.level) == ("sender", "error")
+    assert "AR_SYNC_RECEIVER_DATABASE_URL" in own.remedy
+
+
+def test_archive_is_not_loaded_into_the_database_that_it_comes_from(small_sites: TwoSites) -> None:
+    small_sites.complete()
+    receiver, small_sites.receiver = small_sites.receiver, small_sites.sender
+    (parked,) = small_sites.admit().parked
+    assert "the sender's own database" in str(parked)
+    small_sites.receiver = receiver
+    assert len(small_sites.load().loaded) == 1
+
+
+DJANGO = "CREATE TABLE django_migrations (app text, name text)"
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_migrations_that_the_role_may_not_read_are_an_error_with_the_grant(
+    small_sites: TwoSites, side: str
+) -> None:
+    url = small_sites.sender if side == "sender" else small_sites.receiver
+    small_sites.catalog = small_sites.catalog.model_copy(update={"django_app": "small"})
+    name = urlsplit(url).path[1:]
+    role = f"migrated role of {name}"
+    for both in (small_sites.sender, small_sites.receiver):
+        execute(both, DJANGO, "INSERT INTO django_migrations VALUES ('small', '0001')")
+    execute(
+        url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT CREATE ON DATABASE "{name}" TO "{role}"',
+        f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{role}"',
+        f'GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO "{role}"',
+        f'REVOKE ALL ON django_migrations FROM "{role}"',
+    )
+    parts = urlsplit(url)
+    setattr(
+        small_sites,
+        side,
+        f"postgresql://{role.replace(' ', '%20')}@{parts.hostname}:{parts.port}/{name}",
+    )
+    check = check_sender if side == "sender" else check_receiver
+    found = check(getattr(small_sites, side), small_sites.catalog)
+    (error,) = [one for one in found if one.level == "error"]
+    assert error.sql == f'GRANT SELECT ON "public"."django_migrations" TO "{role}";'
+    with pytest.raises(DatabaseRefusedError, match="django_migrations") as caught:
+        small_sites.complete()
+        small_sites.load()
+    assert f"{caught.value.remedy};" == error.sql
+    execute(url, error.sql)
+    small_sites.complete()
+    assert small_sites.load().loaded
+
+
+def test_misspelt_application_is_said(small_sites: TwoSites) -> None:
+    execute(small_sites.sender, DJANGO, "INSERT INTO django_migrations VALUES ('small', '0001')")
+    misspelt = small_sites.catalog.model_copy(update={"django_app": "smal"})
+    (found,) = check_sender(small_sites.sender, misspelt)
+    assert found.level == "warning"
+    assert "django_migrations has no row of the app smal" in found.problem
+    right = small_sites.catalog.model_copy(update={"django_app": "small"})
+    assert check_sender(small_sites.sender, right) == ()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.archive.reader import open_archive
@@ -15,10 +15,11 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
+from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.position import Position
-from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
@@ -78,8 +79,10 @@ def sender_as_written(
 ) -> Iterator[Finding]:
     """At the receiver: the sender's archives against this side's settings and clock."""
     ledger = read_ledger(connection) if has_ledger else []
+    applied = read_sender(connection) if has_ledger else None
+    yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
     yield from _interval(settings, ledger)
-    yield from _identity(settings, read_sender(connection) if has_ledger else None)
+    yield from _identity(settings, applied)
     yield from _senders_clock(settings)
 
 
@@ -128,7 +131,8 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
 
 def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
     """The sender of the newest archive that waits, else the one whose archives were applied."""
-    waiting = _newest_sender(settings.remote_bkp_fldr)
+    manifest = newest_manifest(list_waiting(settings.remote_bkp_fldr))
+    waiting = manifest.sender if manifest else None
     sender = waiting or applied
     if sender is None or sender == OLD_SYSTEM:
         return
@@ -151,13 +155,30 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
     )
 
 
-def _newest_sender(spool: Path) -> SenderIdentity | None:
-    for archive in reversed(list_waiting(spool)):
+def _own_database(
+    spool: Path,
+    connection: Connection,
+    applied: SenderIdentity | None,
+    ledger: Sequence[AppliedArchive],
+) -> Iterator[Finding]:
+    """The receiver's URL leads to the database that the archives come from."""
+    here = read_own_database(connection)
+    newest = newest_manifest([*list_parked(spool), *list_waiting(spool), *list_applied(spool)])
+    known = [(newest.sender, newest.watermark.timeline)] if newest else []
+    if applied is not None:
+        known += [(applied, line.timeline) for line in ledger[-1:]]
+    if here is not None and any(here.is_of(*one) for one in known):
+        yield Finding(Level.ERROR, here.problem, REMEDY)
+
+
+def newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:
+    """The manifest of the newest archive that can be read; loads judge the others."""
+    for archive in sorted(archives, key=lambda one: one.name.snapshot_at, reverse=True):
         try:
             with open_archive(archive.path) as reader:
-                return reader.manifest.sender
+                return reader.manifest
         except ArSyncError:
-            continue  # an archive that cannot be read is the next load's to judge
+            continue
     return None
 
 

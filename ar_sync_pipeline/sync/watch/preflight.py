@@ -9,6 +9,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.rights import check_rights
@@ -39,6 +40,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         problems = shape_problems if lacking else partial(source_problems, connection)
         findings += map(as_error, problems(catalog, tables))
         findings += check_sender_tables(connection, catalog, tables)
+        findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # Without rights missing, those that are errors are among the problems above.
         findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
@@ -58,6 +60,7 @@ def check_receiver(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.travels)
         findings += check_receiver_tables(connection, catalog, tables)
+        findings += migration_findings(connection, catalog)
     return sorted_by_level(findings)
 
 
