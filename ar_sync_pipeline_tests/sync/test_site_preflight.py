@@ -20,7 +20,7 @@ from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline.sync.watch.folder_findings import media_findings
+from ar_sync_pipeline.sync.watch.folder_findings import media_findings, spool_findings
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
@@ -375,3 +375,62 @@ def test_misspelt_application_is_said(small_sites: TwoSites) -> None:
     assert "django_migrations has no row of the app smal" in found.problem
     right = small_sites.catalog.model_copy(update={"django_app": "small"})
     assert check_sender(small_sites.sender, right) == ()
+
+
+def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deployment) -> None:
+    spool = deployment.spool
+    spool.chmod(0o2750)
+    modes = {".incoming": "2770", "receipts": "2750", "complete": "3770", "partial": "3770"}
+    for name in modes:
+        (spool / name).rmdir()
+    found = spool_findings(load_receiver_settings(deployment.receiver_environment()))
+    missing = {Path(one.remedy.split()[-1]).name: one for one in found if one.level == "error"}
+    assert missing.keys() == modes.keys()
+    for name, mode in modes.items():
+        words = missing[name].remedy.split()
+        assert words[:3] == ["install", "-d", "-o"]
+        assert (words[-2], words[-1]) == (mode, str(spool / name))
+    spool.chmod(0o2770)
+    left = spool_findings(load_receiver_settings(deployment.receiver_environment()))
+    assert {str(one.level) for one in left} == {"note"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> None:
+    nobody, settings = 65534, load_receiver_settings(deployment.receiver_environment())
+    for name, mode in (("complete", 0o3777), ("receipts", 0o770)):
+        (deployment.spool / name).chmod(mode)
+        os.chown(deployment.spool / name, nobody, -1)
+    found = [one for one in spool_findings(settings) if "belongs to nobody" in one.problem]
+    assert [(one.level, one.remedy) for one in found] == [
+        ("error", f"chown root {deployment.spool / 'complete'}"),
+        ("warning", f"chown root {deployment.spool / 'receipts'}"),
+    ]
+
+
+def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment) -> None:
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey")
+    (unknown,) = at_receiver(deployment)
+    assert unknown.level == "error"
+    assert "table app_child has no primary key" in unknown.problem
+    deployment.succeed("complete_dump")
+    (known,) = at_receiver(deployment)
+    assert known.problem.startswith("app_child has no unique key (id) at the receiver")
+    execute(deployment.receiver_url, known.sql)
+    assert said(at_receiver(deployment)) == []
+
+
+def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) -> None:
+    deployment.sender_changes["AR_SYNC_SENDER_NAME"] = "production"
+    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = "k" * 40
+    deployment.succeed("complete_dump")
+    deployment.run("complete_loaddata")  # quarantines it, and signs what the receiver says
+    deployment.succeed("complete_dump")
+    at_either = "\n".join(said(at_sender(deployment))), "\n".join(said(at_receiver(deployment)))
+    for text in at_either:
+        assert "sender warning: AR_SYNC_SENDER_NAME is production" in text.replace(
+            "receiver warning", "sender warning"
+        )
+    assert "AR_SYNC_SIGNING_KEY is not set here" in at_either[0]
+    assert "sender error: " in at_either[1]
+    assert "it is not signed" in at_either[1]

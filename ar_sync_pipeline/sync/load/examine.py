@@ -30,11 +30,11 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase, read_own_database
+from ar_sync_pipeline.postgres.rights import role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.shipped_files import shipped
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
@@ -187,8 +187,7 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy=f"run {shipped('deploy/sql/receiver_role.sql')} at the receiver's database, with"
-            " `schema`, `tables` and `exclude` of the catalog as its variables; the archive is then"
-            " loaded by itself",
+            remedy="run at the receiver's database"
+            f" {role_script('receiver', receiver.catalog)}; the archive is then loaded by itself",
         )
     return mismatches

@@ -30,6 +30,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
 )
 from ar_sync_pipeline.sync.watch.other_side import (
     clock_findings,
+    newest_in_spool,
     receiver_as_written,
     sender_as_written,
 )
@@ -99,10 +100,17 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
 
     def written(connection: Connection) -> Iterator[Finding]:
         has_ledger = bool(_one(connection, _HAS_LEDGER))
-        yield from sender_as_written(settings, connection, has_ledger)
+        yield from sender_as_written(settings, connection, has_ledger, clock())
+
+    def database() -> Iterable[Finding]:
+        try:
+            newest = newest_in_spool(settings.remote_bkp_fldr)
+        except ArSyncError:
+            newest = None  # said of the spool
+        return check_receiver(url, catalog, newest)
 
     return {
-        "database": partial(check_receiver, url, catalog),
+        "database": database,
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
