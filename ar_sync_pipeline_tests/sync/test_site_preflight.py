@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -20,7 +21,11 @@ from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline.sync.watch.folder_findings import media_findings, spool_findings
+from ar_sync_pipeline.sync.watch.folder_findings import (
+    media_findings,
+    secret_findings,
+    spool_findings,
+)
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
@@ -409,7 +414,7 @@ def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> Non
 
 
 def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment) -> None:
-    execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey")
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey CASCADE")
     (unknown,) = at_receiver(deployment)
     assert unknown.level == "error"
     assert "table app_child has no primary key" in unknown.problem
@@ -422,7 +427,7 @@ def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment)
 
 def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) -> None:
     deployment.sender_changes["AR_SYNC_SENDER_NAME"] = "production"
-    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = "k" * 40
+    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = hashlib.sha256(b"a key").hexdigest()
     deployment.succeed("complete_dump")
     deployment.run("complete_loaddata")  # quarantines it, and signs what the receiver says
     deployment.succeed("complete_dump")
@@ -434,3 +439,19 @@ def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) 
     assert "AR_SYNC_SIGNING_KEY is not set here" in at_either[0]
     assert "sender error: " in at_either[1]
     assert "it is not signed" in at_either[1]
+
+
+def test_secrets_that_everybody_may_read_are_said(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(deployment.folder)
+    settings = load_sender_settings(deployment.sender_environment())
+    assert settings.private_key is not None
+    (deployment.folder / ".env").touch(mode=0o640)
+    assert list(secret_findings(settings)) == []
+    (deployment.folder / ".env").chmod(0o644)
+    settings.private_key.chmod(0o604)
+    assert [one.remedy for one in secret_findings(settings)] == [
+        f"chmod o= {deployment.folder / '.env'}",
+        f"chmod o= {settings.private_key}",
+    ]

@@ -9,6 +9,7 @@ import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
             f"make the folder for {_account(os.geteuid())}, or name another one in"
             " AR_SYNC_STATE_FLDR",
         )
+
+
+def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+    """The files that hold secrets: ``.env``, as it is read here, and the sender's private key."""
+    files = [Path.cwd() / ".env"]
+    if isinstance(settings, SenderSettings) and settings.private_key is not None:
+        files.append(settings.private_key)
+    for file in files:
+        mode = 0
+        with suppress(OSError):  # a key that is not there is said of the link
+            mode = file.stat().st_mode
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield Finding(
+                Level.WARNING,
+                f"every account of this machine may read or change {file}, which holds secrets",
+                f"chmod o= {_word(file)}",
+            )
 
 
 def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:

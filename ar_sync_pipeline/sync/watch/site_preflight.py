@@ -25,6 +25,7 @@ from ar_sync_pipeline.sync.watch.database_access import database_findings, limit
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     scratch_findings,
+    secret_findings,
     spool_findings,
     state_findings,
 )
@@ -89,6 +90,7 @@ def _sender_areas(
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "scratch": partial(scratch_findings, settings),
+        "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "mail": partial(mail_findings, settings),
         "receiver": link,
@@ -114,6 +116,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
+        "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "transform": partial(transform_findings, settings, catalog),
         "mail": partial(mail_findings, settings),
