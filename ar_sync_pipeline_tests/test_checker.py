@@ -71,7 +71,8 @@ def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> N
     found = json.loads(check(deployment, "--json").stdout)
     names = [*STEPS] + [name for step in found["steps"] for name in step["figures"]]
     assert [name for name in names if f"`{name}`" not in manual] == []
-    example = json.loads(manual.partition("```json\n")[2].partition("```")[0])
+    of_check = manual.partition("## `ar-sync check --json`")[2]
+    example = json.loads(of_check.partition("```json\n")[2].partition("```")[0])
     assert example.keys() == found.keys()
     assert example["steps"][0].keys() == found["steps"][0].keys()
     execute(deployment.sender_url, "CREATE VIEW app_view AS SELECT 1")

@@ -25,9 +25,10 @@ def check(side: str | None, moving_in: bool, as_json: bool) -> None:
     """Examine everything that a side needs, and name all that is wrong at once.
 
     Both sides: the database (login, rights of the role, the catalog against tables and columns),
-    the clocks, the folders (owner, mode, writable, free space), the mail server, and what the
-    other side has written (its name, its intervals). At the receiver also the spool and the
-    transform program. No row is read, nothing is changed, no mail is sent.
+    the clocks, the folders (owner, mode, writable, free space), the files with secrets, the mail
+    server, and what the other side has written (its name, its database, its intervals). At the
+    receiver also the spool and the transform program. No row of a replicated table is read,
+    nothing is changed, no mail is sent.
 
     At the sender a test file makes an archive's whole way to the receiver. Each step is named and
     timed: resolve, connect, host key, login, sftp, spool exists, spool writable, round trip, free

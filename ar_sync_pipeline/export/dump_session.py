@@ -28,6 +28,7 @@ from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.postgres.migrations import migrations_table
 from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
 from ar_sync_pipeline.postgres.shipped_table import read_sequences
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -208,11 +209,5 @@ def _changing(what: str) -> TablesChangingError:
 
 def _others(connection: Connection, catalog: Catalog) -> list[sql.Composable]:
     """Other tables that a dump reads: Django's list of migrations."""
-    if catalog.django_app is None:
-        return []
-    table = sql.Identifier(catalog.schema_name, "django_migrations")
-    row = connection.execute(
-        "SELECT coalesce(has_table_privilege(to_regclass(%s), 'SELECT'), false)",
-        [table.as_string(connection)],
-    ).fetchone()
-    return [table] if row is not None and row[0] else []
+    table = migrations_table(connection, catalog.schema_name, catalog.django_app)
+    return [] if table is None else [table]

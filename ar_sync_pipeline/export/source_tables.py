@@ -11,10 +11,10 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.findings import errors_of
 from ar_sync_pipeline.postgres.omissions import find_omissions
+from ar_sync_pipeline.postgres.rights import role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.shipped_files import shipped
 
 _MEGABYTE = 1024 * 1024
 
@@ -45,7 +45,7 @@ def source_problems(
             f" in schema {catalog.schema_name}",
             remedy="check the database's name and AR_SYNC_CATALOG",
         )
-    yield from _unreadable(connection, tables)
+    yield from _unreadable(connection, catalog, tables)
     yield from _policies(connection, tables)
     yield from shape_problems(catalog, tables)
 
@@ -79,7 +79,7 @@ def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
 
 
 def _unreadable(
-    connection: Connection, tables: Mapping[str, TableFacts]
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[DatabaseRefusedError]:
     denied = {name: f for name, f in tables.items() if "SELECT" in f.denied}
     partly: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def _unreadable(
         if len(columns) < len(facts.columns):
             partly[name] = columns
     wholly = sorted(denied.keys() - partly.keys())
-    remedy = f"run {shipped('deploy/sql/sender_role.sql')} at the sender's database"
+    remedy = f"run at the sender's database {role_script('sender', catalog)}"
     if wholly:
         yield DatabaseRefusedError(
             f"the sender's role may not read {', '.join(wholly)}", remedy=remedy

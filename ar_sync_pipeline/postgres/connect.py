@@ -34,7 +34,14 @@ _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53300", "55P03", "25P03", "25P04"})
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
-    r"|permission denied|is not permitted|unsupported startup parameter|no such (database|user)"
+    r"|permission denied|is not permitted|not currently accepting connections"
+    r"|unsupported startup parameter|no such (database|user)"
+)
+
+# The server is there and has no session to give; which limit it is, its message says.
+_FULL = re.compile(r"too many (connections|clients)|remaining connection slots|too many sessions")
+_NOT_YET = re.compile(
+    r"the database system is (starting up|shutting down|in recovery mode|not yet)"
 )
 
 
@@ -133,6 +140,18 @@ def _open(url: str, application: str) -> Connection:
             raise DatabaseRefusedError(
                 f"the database {label} refused the connection ({_first_line(error)})",
                 remedy="check the role, password, database name and options in the URL",
+            ) from error
+        if _FULL.search(str(error)):
+            raise DatabaseUnreachableError(
+                f"the database {label} has no free connection ({_first_line(error)})",
+                remedy="end sessions that are not needed, or raise the limit that is reached: ALTER"
+                " ROLE ... CONNECTION LIMIT, ALTER DATABASE ... CONNECTION LIMIT, or"
+                " max_connections of the server",
+            ) from error
+        if _NOT_YET.search(str(error)):
+            raise DatabaseUnreachableError(
+                f"the database {label} takes no connection now ({_first_line(error)})",
+                remedy="wait until the server has started; read its log if that takes long",
             ) from error
         raise DatabaseUnreachableError(
             f"the database {label} cannot be reached ({_first_line(error)})",

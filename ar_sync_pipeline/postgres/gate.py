@@ -62,7 +62,7 @@ def schema_mismatches(
 
 def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     """The ways in which one table does not fit the receiver's, as sentences."""
-    mismatches = _key_mismatches(shipped, held)
+    mismatches = key_mismatches(shipped, held)
     own = catalog.rules(held.name).receiver_columns
     for column in shipped.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
@@ -94,7 +94,8 @@ def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts)
     return mismatches
 
 
-def _key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
+def key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
+    """The key that the receiver's table lacks to tell the sender's rows apart, as a sentence."""
     key = set(shipped.primary_key)
     usable = [
         unique

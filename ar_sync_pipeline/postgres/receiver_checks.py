@@ -6,16 +6,18 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
+from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.gate import key_mismatches
 from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import check_rights
+from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.shipped_files import shipped
 
+_MEGABYTE = 1024 * 1024
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
@@ -46,19 +48,25 @@ SELECT CASE WHEN to_regnamespace('ar_sync') IS NULL
 
 
 def check_receiver_tables(
-    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+    connection: Connection,
+    catalog: Catalog,
+    tables: Mapping[str, TableFacts],
+    newest: Manifest | None = None,
 ) -> list[Finding]:
     """Return what keeps archives from being loaded, and what replicated rows set off.
 
     Args:
         tables: the facts of the replicated tables that the receiver has, by label.
+        newest: of the sender's newest archive, which tells the keys of its tables.
     """
+    sent = {table.name: table for table in newest.tables} if newest else {}
     findings = list(_missing(catalog, tables))
-    findings += check_rights(connection, tables, _RIGHTS, _script(catalog))
+    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver", catalog))
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
         findings += column_findings(connection, catalog, table)
+        findings += _key(connection, catalog, table, sent.get(table.name))
     findings += _unused_receiver_tables(connection, catalog)
     row = connection.execute(_MAY_WRITE_LEDGER).fetchone()
     if row is not None and not row[0]:
@@ -68,17 +76,12 @@ def check_receiver_tables(
             Finding(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
-                f"{make} or run {_script(catalog)}",
+                f"{make} or run {role_script('receiver', catalog)}",
                 sql=make,
             )
         )
-    findings += _ledger_rights(connection, _script(catalog))
+    findings += _ledger_rights(connection, role_script("receiver", catalog))
     return findings
-
-
-def _script(catalog: Catalog) -> str:
-    """The role script with the catalog's own variables."""
-    return f"{shipped('deploy/sql/receiver_role.sql')} with {catalog.role_variables()}"
 
 
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
@@ -99,6 +102,32 @@ def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Fin
                 f"`{pattern}` of `tables` matches no table of the receiver",
                 "create the tables by the application's migrations, or correct the catalog",
             )
+
+
+def _key(
+    connection: Connection, catalog: Catalog, table: TableFacts, sent: TableManifest | None
+) -> Iterator[Finding]:
+    """The key by which the sender's rows are told apart, which the receiver's table needs too."""
+    if sent is not None:
+        for problem in key_mismatches(sent, table):
+            kind = "UNIQUE" if table.primary_key else "PRIMARY KEY"
+            statement = sql.SQL("ALTER TABLE {} ADD {} ({})").format(
+                table.relation,
+                sql.SQL(kind),
+                sql.SQL(", ").join(map(sql.Identifier, sent.primary_key)),
+            )
+            text = statement.as_string(connection)
+            yield Finding(Level.ERROR, f"{problem}, so archives are parked", text, sql=f"{text};")
+    elif not table.key:
+        rules = catalog.rules(table.name)
+        too_large = table.size_bytes > catalog.whole_table_limit_mb * _MEGABYTE
+        needed = too_large or rules.changed_at or rules.receiver_columns
+        yield Finding(
+            Level.ERROR if needed else Level.WARNING,
+            f"table {table.name} has no primary key and no unique key of NOT NULL columns at the"
+            " receiver, so archives are parked where the sender's has one",
+            "give it the key that the sender's table has",
+        )
 
 
 def _may_suppress(connection: Connection) -> bool:

@@ -6,9 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.shipped_files import shipped
+
+
+def role_script(side: str, catalog: Catalog) -> str:
+    """What gives a side's role all its rights: a command's output, or a script's with variables."""
+    script = shipped(f"deploy/sql/{side}_role.sql")
+    return f"{script} with {catalog.role_variables()} (ar-sync grants {side} prints it filled in)"
 
 
 def check_rights(

@@ -54,19 +54,6 @@ def read_tables(
     }
 
 
-def read_migrations(connection: Connection, schema: str, app: str | None) -> tuple[str, ...]:
-    """Names of the app's applied Django migrations, sorted; none if the table is absent."""
-    if app is None:
-        return ()
-    exists = connection.execute(
-        "SELECT to_regclass(format('%%I.django_migrations', %s::text))", [schema]
-    ).fetchone()
-    if exists is None or exists[0] is None:
-        return ()
-    query = f'SELECT name FROM "{schema}".django_migrations WHERE app = %s ORDER BY name'  # noqa: S608  the catalog's model refuses hostile names
-    return tuple(name for (name,) in connection.execute(query.encode(), [app]))
-
-
 def schema_fingerprint(tables: Mapping[str, TableFacts]) -> str:
     """sha256 over names, columns, types and keys; equal for equal shapes."""
     shape = {

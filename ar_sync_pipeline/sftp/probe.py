@@ -40,7 +40,8 @@ def probe(
 ) -> list[ProbeStep]:
     """Walk the whole way of an archive with a test file; stop at the first step that fails.
 
-    Missing subfolders of the spool are made, as the first publication would do.
+    Missing subfolders of an empty spool are made, as the first publication would do, and
+    removed where the account may remove folders.
 
     Args:
         endpoint: the receiver's account.

@@ -6,6 +6,7 @@ import secrets
 import time
 from contextlib import suppress
 from itertools import pairwise
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
@@ -16,6 +17,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     INCOMING,
     RECEIPTS,
+    check_made_by_receiver,
     check_spool,
     list_names,
     prepare_spool,
@@ -25,7 +27,6 @@ from ar_sync_pipeline.sftp.spool_folders import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from datetime import datetime
-    from pathlib import PurePosixPath
 
     from ar_sync_pipeline.sftp.probe_steps import StepRecord
     from ar_sync_pipeline.sftp.session import SftpSession
@@ -54,11 +55,42 @@ def check_the_spool(
     """
     with record.step("spool exists") as found:
         check_spool(session, spool)
+        check_made_by_receiver(session, spool)
         found.append(Finding(f"{spool} is a folder"))
+    made = list[PurePosixPath]()
+    try:
+        written_at = _walk(record, session, spool, clock, made)
+        with record.step("free space") as found:
+            found.append(_judge_free_space(session.space(spool), free_floor_percent))
+        with record.step("clock difference") as found:
+            found.append(_judge_clock(*written_at))
+        with record.step("receipts readable") as found:
+            found.append(_read_receipts(session, spool, judge_receipt, read_also))
+    finally:
+        for folder in reversed(made):
+            with suppress(ArSyncError):
+                session.remove_folder(folder)
+
+
+def _walk(
+    record: StepRecord,
+    session: SftpSession,
+    spool: PurePosixPath,
+    clock: Callable[[], datetime],
+    made: list[PurePosixPath],
+) -> tuple[int | None, float]:
+    """Write the test file and rename it as archives are.
+
+    Args:
+        made: gets the folders that the walk makes.
+
+    Returns:
+        When it was written, by the receiver's clock and by this machine's.
+    """
     test = _TestFile(session, spool)
     try:
         with record.step("spool writable") as found:
-            prepare_spool(session, spool)
+            prepare_spool(session, spool, made)
             found.append(test.write())
             written_at = (session.modified_at_seconds(test.places[0]), clock().timestamp())
         with record.step("round trip") as found:
@@ -67,12 +99,7 @@ def check_the_spool(
         # What failed is what the operator must read, not that the clean-up then failed too.
         with suppress(ArSyncError):
             test.remove()
-    with record.step("free space") as found:
-        found.append(_judge_free_space(session.space(spool), free_floor_percent))
-    with record.step("clock difference") as found:
-        found.append(_judge_clock(*written_at))
-    with record.step("receipts readable") as found:
-        found.append(_read_receipts(session, spool, judge_receipt, read_also))
+    return written_at
 
 
 class _TestFile:

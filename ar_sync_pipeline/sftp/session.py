@@ -177,6 +177,17 @@ class SftpSession:
             if not self.is_folder(path):
                 raise
 
+    def is_empty(self, folder: PurePosixPath) -> bool:
+        """Whether a folder holds nothing at all."""
+        with self.calling("listing", folder):
+            found = protocol.list_folder(self.client, str(folder))
+        return all(name in {".", ".."} for name, _ in found)
+
+    def remove_folder(self, path: PurePosixPath) -> None:
+        """Remove an empty folder."""
+        with self.calling("removing the folder", path):
+            self.client.rmdir(str(path))
+
     def remove(self, path: PurePosixPath) -> None:
         """Remove a file; one that is gone already is fine."""
         with suppress(RemoteFileMissingError), self.calling("removing", path):

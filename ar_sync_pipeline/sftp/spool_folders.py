@@ -63,24 +63,65 @@ def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
     )
 
 
-def prepare_spool(session: SftpSession, spool: PurePosixPath) -> None:
+def prepare_spool(
+    session: SftpSession, spool: PurePosixPath, made: list[PurePosixPath] | None = None
+) -> None:
     """Make the missing subfolders of an existing spool; none may be a link that leads out of it.
 
+    Args:
+        made: gets those that were made, also where a later one fails.
+
     Raises:
-        SpoolMissingError: if the spool is not there, or something else is in a subfolder's place.
+        SpoolMissingError: if the spool is not there or is inside another one, or something else is
+            in a subfolder's place.
         SpoolNotWritableError: if the account may not make a folder.
     """
     check_spool(session, spool)
+    made = [] if made is None else made
     for name in SPOOL_FOLDERS:
         found = session.is_folder(spool / name, follow=False)
         if found is None:
+            if not made:
+                _check_not_inside(session, spool)
             session.make_folder(spool / name)
+            made.append(spool / name)
         elif not found:
             raise SpoolMissingError(
                 f"{spool / name} at {session.endpoint.host} is a symbolic link or a file, not a"
                 " folder",
                 remedy="move it away at the receiver; the spool's folders lie in the spool itself",
             )
+
+
+def check_made_by_receiver(session: SftpSession, spool: PurePosixPath) -> None:
+    """Refuse a folder that is in use for something else; an empty one may become a spool.
+
+    Raises:
+        SpoolMissingError: it lacks what every receiver makes, and is not empty.
+    """
+    lacking = [
+        name
+        for name in (INCOMING, RECEIPTS)
+        if session.is_folder(spool / name, follow=False) is None
+    ]
+    if lacking:
+        _check_not_inside(session, spool)
+    if lacking and not session.is_empty(spool):
+        raise SpoolMissingError(
+            f"{spool} at {session.endpoint.host} is not a spool that the receiver has prepared, it"
+            f" has no folder {' and no '.join(lacking)}",
+            remedy="correct AR_SYNC_REMOTE_BKP_FLDR (a chrooted account sees another path), or make"
+            " the folders at the receiver with the install commands of docs/receiver_account.md",
+        )
+
+
+def _check_not_inside(session: SftpSession, spool: PurePosixPath) -> None:
+    outer = spool.parent
+    if outer != spool and all(session.is_folder(outer / name) for name in (INCOMING, RECEIPTS)):
+        raise SpoolMissingError(
+            f"{spool} at {session.endpoint.host} is a folder inside the spool {outer}",
+            remedy=f"set AR_SYNC_REMOTE_BKP_FLDR={outer}",
+        )
 
 
 def list_names(session: SftpSession, folder: PurePosixPath) -> list[str]:

@@ -69,7 +69,14 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
             os.fchmod(copy, facts.st_mode & _READABLE)
             os.utime(copy, ns=(facts.st_atime_ns, facts.st_mtime_ns))
             os.fsync(copy)
-            private.move(temporary, folder, name)
+            try:
+                private.move(temporary, folder, name)
+            except OSError as error:
+                if error.errno in _NO_SPACE:
+                    raise
+                # Said of the archive: it is its folder that refuses, not the private one.
+                with access_to(folder.path / name):
+                    raise
     finally:
         os.close(source)
 

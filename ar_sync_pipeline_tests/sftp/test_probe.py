@@ -12,7 +12,8 @@ import pytest
 
 from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError
 from ar_sync_pipeline.sftp.probe import LIMITS, STEPS, ProbeOutcome, ProbeStep, probe
-from ar_sync_pipeline.sftp.session import SessionLimits
+from ar_sync_pipeline.sftp.session import SessionLimits, open_session
+from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,6 +45,34 @@ def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTes
     assert all(step.seconds >= 0 and step.detail for step in steps)
     files = [p for p in any_sftp_server.spool_path.rglob("*") if p.is_file()]
     assert files == []
+
+
+def test_empty_spool_is_empty_again_afterwards(sftp_server: AsyncsshTestServer) -> None:
+    steps = probe(sftp_server.endpoint(), sftp_server.spool, clock=now)
+    assert [s for s in steps if not s.ok] == []
+    assert list(sftp_server.spool_path.iterdir()) == []
+
+
+def test_folder_inside_the_spool_is_found_out_and_left_as_it_is(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    for name in (".incoming", "receipts", "complete", "partial"):
+        (sftp_server.spool_path / name).mkdir()
+    endpoint, spool = sftp_server.endpoint(), sftp_server.spool
+    failed = check_failure(probe(endpoint, spool / "complete", clock=now), "spool exists")
+    assert f"is a folder inside the spool {spool}" in failed.detail
+    assert failed.remedy == f"set AR_SYNC_REMOTE_BKP_FLDR={spool}"
+    assert list((sftp_server.spool_path / "complete").iterdir()) == []
+
+
+def test_folder_that_is_in_use_for_something_else_is_found_out_and_left_as_it_is(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    (sftp_server.spool_path / "photos").mkdir()
+    failed = check_failure(probe(sftp_server.endpoint(), sftp_server.spool, clock=now), STEPS[5])
+    assert "has no folder .incoming and no receipts" in failed.detail
+    assert "docs/receiver_account.md" in str(failed.remedy)
+    assert [path.name for path in sftp_server.spool_path.iterdir()] == ["photos"]
 
 
 def test_steps_behind_the_one_that_failed_are_not_tried(
@@ -149,7 +178,8 @@ def test_everything_that_draws_a_chart_is_measured(
 
 def test_newest_receipt_is_read_and_judged(any_sftp_server: SftpTestServer) -> None:
     server, judged = any_sftp_server, list[tuple[str, bytes]]()
-    probe(server.endpoint(), server.spool, clock=now)
+    with open_session(server.endpoint()) as session:
+        prepare_spool(session, server.spool)
     (server.spool_path / "receipts" / "a.json").write_bytes(b"a")
     (server.spool_path / "receipts" / "b.json").write_bytes(b"b")
 
@@ -163,7 +193,8 @@ def test_newest_receipt_is_read_and_judged(any_sftp_server: SftpTestServer) -> N
 
 
 def test_what_a_killed_check_left_is_removed_after_an_hour(sftp_server: AsyncsshTestServer) -> None:
-    probe(sftp_server.endpoint(), sftp_server.spool, clock=now)
+    for name in (".incoming", "receipts", "partial"):
+        (sftp_server.spool_path / name).mkdir()
     folder = sftp_server.spool_path / "partial"
     old, fresh = folder / ".probe.0123.part", folder / ".probe.4567.part"
     for path in (old, fresh):

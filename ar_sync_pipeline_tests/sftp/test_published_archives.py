@@ -5,6 +5,7 @@ Two accounts, the documented folders, OpenSSH; the receiver's side works as an o
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.publish import publish
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.position import Position, write_position
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
@@ -220,6 +222,16 @@ def test_receiver_does_all_its_work_as_an_ordinary_account(accounts: TwoAccounts
         left = clean_incoming(accounts.spool, older_than=now() + timedelta(days=400))
         assert [path.name for path in left] == ["cut.part"]
     assert [path for path in accounts.spool.rglob("*") if path.is_file()] == []
+
+
+def test_sticky_folder_of_another_account_is_the_one_that_the_error_names(
+    accounts: TwoAccounts,
+) -> None:
+    archive = accounts.publish()
+    os.chown(accounts.spool / "partial", 0, -1)
+    with as_receiver(accounts.server), pytest.raises(SpoolAccessError) as caught:
+        unpark(accounts.spool, archive)
+    assert caught.value.problem.startswith(f"{archive.path} cannot be used")
 
 
 def test_folder_of_the_account_with_the_name_of_an_applied_archive_is_moved_away(

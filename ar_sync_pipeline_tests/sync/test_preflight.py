@@ -279,3 +279,47 @@ def test_database_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
     (unusable,) = check_sender("postgresql://nobody@127.0.0.1:1/nowhere", catalog_of("t"))
     assert unusable.level == "error"
     assert "127.0.0.1:1/nowhere cannot be reached" in unusable.problem
+
+
+def test_database_without_a_free_connection_says_which_limit_is_reached(
+    database_factory: DatabaseFactory,
+) -> None:
+    url = database_factory()
+    role = f"many_{url.rpartition('/')[2]}"
+    execute(url, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 0")
+    scheme, _, rest = url.partition("://")
+    (full,) = check_sender(f"{scheme}://{role}@{rest.partition('@')[2]}", catalog_of("t"))
+    assert "has no free connection" in full.problem
+    assert f'too many connections for role "{role}"' in full.problem
+    assert "ALTER ROLE ... CONNECTION LIMIT" in full.remedy
+
+
+def test_one_missing_right_gives_one_finding_and_the_catalogs_own_script(
+    database_factory: DatabaseFactory,
+) -> None:
+    url = database_factory()
+    name = url.rpartition("/")[2]
+    role = f"seeing role of {name}"
+    execute(
+        url,
+        "CREATE SCHEMA x",
+        "CREATE TYPE x.mood AS ENUM ('good')",
+        "CREATE TABLE x.t_a (id int PRIMARY KEY, picture text, mood x.mood)",
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT CREATE ON DATABASE "{name}" TO "{role}"',
+        f'GRANT ALL ON x.t_a TO "{role}"',
+        f'GRANT SET ON PARAMETER session_replication_role TO "{role}"',
+    )
+    scheme, _, rest = url.partition("://")
+    as_role = f"{scheme}://{role.replace(' ', '%20')}@{rest.partition('@')[2]}"
+    rules = {"media_columns": ["picture"], "reset_on_change": {"mood": "good"}}
+    catalog = catalog_of("x.t_*", table={"x.t_a": rules})
+    for side, check in (("sender", check_sender), ("receiver", check_receiver)):
+        (usage,) = check(as_role, catalog)
+        assert usage.problem == "schema x gives this role no USAGE"
+        assert f"{side}_role.sql with {catalog.role_variables()}" in usage.remedy
+        assert f"ar-sync grants {side}" in usage.remedy
+    execute(url, usage.sql, "ALTER TABLE x.t_a ENABLE ROW LEVEL SECURITY")
+    for check in (check_sender, check_receiver):
+        (hidden,) = check(as_role, catalog)
+        assert "by row level security" in hidden.problem

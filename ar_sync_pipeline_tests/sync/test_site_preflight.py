@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import stat
@@ -17,14 +18,20 @@ from click.testing import CliRunner
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline.sync.watch.folder_findings import media_findings
+from ar_sync_pipeline.sync.watch.folder_findings import (
+    media_findings,
+    secret_findings,
+    spool_findings,
+)
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_rights import permissions_count
-from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 
 @pytest.fixture(autouse=True)
@@ -299,3 +306,152 @@ def test_what_hangs_keeps_nothing_else_from_being_examined(deployment: Deploymen
     text = "\n".join(said(list(found.findings)))
     assert "database error: the check of database did not end within 2 s" in text
     assert "/nowhere/program does not exist" in text
+
+
+@pytest.mark.parametrize("state", ["waiting", "applied"])
+def test_receiver_whose_url_is_the_senders_own_database_is_refused(
+    deployment: Deployment, state: str
+) -> None:
+    deployment.succeed("complete_dump")
+    if state == "applied":
+        deployment.succeed("complete_loaddata")
+    execute(deployment.sender_url, "ALTER TABLE app_parent ADD seen int, ADD transformed boolean")
+    assert said(at_receiver(deployment)) == []
+    found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=deployment.sender_url)
+    (own,) = [one for one in found if "the sender's own database" in one.problem]
+    assert (own.area, own.level) == ("sender", "error")
+    assert "AR_SYNC_RECEIVER_DATABASE_URL" in own.remedy
+
+
+def test_archive_is_not_loaded_into_the_database_that_it_comes_from(small_sites: TwoSites) -> None:
+    small_sites.complete()
+    receiver, small_sites.receiver = small_sites.receiver, small_sites.sender
+    (parked,) = small_sites.admit().parked
+    assert "the sender's own database" in str(parked)
+    small_sites.receiver = receiver
+    assert len(small_sites.load().loaded) == 1
+
+
+DJANGO = "CREATE TABLE django_migrations (app text, name text)"
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_migrations_that_the_role_may_not_read_are_an_error_with_the_grant(
+    small_sites: TwoSites, side: str
+) -> None:
+    url = small_sites.sender if side == "sender" else small_sites.receiver
+    small_sites.catalog = small_sites.catalog.model_copy(update={"django_app": "small"})
+    name = urlsplit(url).path[1:]
+    role = f"migrated role of {name}"
+    for both in (small_sites.sender, small_sites.receiver):
+        execute(both, DJANGO, "INSERT INTO django_migrations VALUES ('small', '0001')")
+    execute(
+        url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT CREATE ON DATABASE "{name}" TO "{role}"',
+        f'GRANT ALL ON ALL TABLES IN SCHEMA public TO "{role}"',
+        f'GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO "{role}"',
+        f'REVOKE ALL ON django_migrations FROM "{role}"',
+    )
+    parts = urlsplit(url)
+    setattr(
+        small_sites,
+        side,
+        f"postgresql://{role.replace(' ', '%20')}@{parts.hostname}:{parts.port}/{name}",
+    )
+    check = check_sender if side == "sender" else check_receiver
+    found = check(getattr(small_sites, side), small_sites.catalog)
+    (error,) = [one for one in found if one.level == "error"]
+    assert error.sql == f'GRANT SELECT ON "public"."django_migrations" TO "{role}";'
+    with pytest.raises(DatabaseRefusedError, match="django_migrations") as caught:
+        small_sites.complete()
+        small_sites.load()
+    assert f"{caught.value.remedy};" == error.sql
+    execute(url, error.sql)
+    small_sites.complete()
+    assert small_sites.load().loaded
+
+
+def test_misspelt_application_is_said(small_sites: TwoSites) -> None:
+    execute(small_sites.sender, DJANGO, "INSERT INTO django_migrations VALUES ('small', '0001')")
+    misspelt = small_sites.catalog.model_copy(update={"django_app": "smal"})
+    (found,) = check_sender(small_sites.sender, misspelt)
+    assert found.level == "warning"
+    assert "django_migrations has no row of the app smal" in found.problem
+    right = small_sites.catalog.model_copy(update={"django_app": "small"})
+    assert check_sender(small_sites.sender, right) == ()
+
+
+def test_folders_that_only_the_receiver_may_make_are_missing(deployment: Deployment) -> None:
+    spool = deployment.spool
+    spool.chmod(0o2750)
+    modes = {".incoming": "2770", "receipts": "2750", "complete": "3770", "partial": "3770"}
+    for name in modes:
+        (spool / name).rmdir()
+    found = spool_findings(load_receiver_settings(deployment.receiver_environment()))
+    missing = {Path(one.remedy.split()[-1]).name: one for one in found if one.level == "error"}
+    assert missing.keys() == modes.keys()
+    for name, mode in modes.items():
+        words = missing[name].remedy.split()
+        assert words[:3] == ["install", "-d", "-o"]
+        assert (words[-2], words[-1]) == (mode, str(spool / name))
+    spool.chmod(0o2770)
+    left = spool_findings(load_receiver_settings(deployment.receiver_environment()))
+    assert {str(one.level) for one in left} == {"note"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> None:
+    nobody, settings = 65534, load_receiver_settings(deployment.receiver_environment())
+    for name, mode in (("complete", 0o3777), ("receipts", 0o770)):
+        (deployment.spool / name).chmod(mode)
+        os.chown(deployment.spool / name, nobody, -1)
+    found = [one for one in spool_findings(settings) if "belongs to nobody" in one.problem]
+    assert [(one.level, one.remedy) for one in found] == [
+        ("error", f"chown root {deployment.spool / 'complete'}"),
+        ("warning", f"chown root {deployment.spool / 'receipts'}"),
+    ]
+
+
+def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment) -> None:
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey CASCADE")
+    (unknown,) = at_receiver(deployment)
+    assert unknown.level == "error"
+    assert "table app_child has no primary key" in unknown.problem
+    deployment.succeed("complete_dump")
+    (known,) = at_receiver(deployment)
+    assert known.problem.startswith("app_child has no unique key (id) at the receiver")
+    execute(deployment.receiver_url, known.sql)
+    assert said(at_receiver(deployment)) == []
+
+
+def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) -> None:
+    deployment.sender_changes["AR_SYNC_SENDER_NAME"] = "production"
+    deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = hashlib.sha256(b"a key").hexdigest()
+    deployment.succeed("complete_dump")
+    deployment.run("complete_loaddata")  # quarantines it, and signs what the receiver says
+    deployment.succeed("complete_dump")
+    at_either = "\n".join(said(at_sender(deployment))), "\n".join(said(at_receiver(deployment)))
+    for text in at_either:
+        assert "sender warning: AR_SYNC_SENDER_NAME is production" in text.replace(
+            "receiver warning", "sender warning"
+        )
+    assert "AR_SYNC_SIGNING_KEY is not set here" in at_either[0]
+    assert "sender error: " in at_either[1]
+    assert "it is not signed" in at_either[1]
+
+
+def test_secrets_that_everybody_may_read_are_said(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(deployment.folder)
+    settings = load_sender_settings(deployment.sender_environment())
+    assert settings.private_key is not None
+    (deployment.folder / ".env").touch(mode=0o640)
+    assert list(secret_findings(settings)) == []
+    (deployment.folder / ".env").chmod(0o644)
+    settings.private_key.chmod(0o604)
+    assert [one.remedy for one in secret_findings(settings)] == [
+        f"chmod o= {deployment.folder / '.env'}",
+        f"chmod o= {settings.private_key}",
+    ]

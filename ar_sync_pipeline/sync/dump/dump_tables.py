@@ -38,7 +38,8 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.schema_facts import read_migrations, schema_fingerprint
+from ar_sync_pipeline.postgres.migrations import read_migrations
+from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for

@@ -28,11 +28,13 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     read_sender,
 )
-from ar_sync_pipeline.postgres.schema_facts import read_migrations, read_tables
+from ar_sync_pipeline.postgres.migrations import read_migrations
+from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase, read_own_database
+from ar_sync_pipeline.postgres.rights import role_script
+from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
-from ar_sync_pipeline.shipped_files import shipped
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
@@ -50,6 +52,7 @@ class Receiver:
         ledger: as it was when this was read.
         allowed: archives that an operator has let through the delete guard, by name, with the
             sha256 of the manifest that was approved.
+        database: into which archives are loaded; None: the role may not ask for its cluster.
     """
 
     catalog: Catalog
@@ -64,6 +67,7 @@ class Receiver:
     now: datetime
     takes_old: bool
     signing_keys: Collection[bytes]
+    database: OwnDatabase | None
 
     @cached_property
     def histories(self) -> Histories:
@@ -99,6 +103,7 @@ def describe_receiver(
         now,
         settings.old_archives is OldArchives.ACCEPT,
         settings.signing_keys.accepted(now),
+        read_own_database(connection),
     )
 
 
@@ -111,7 +116,8 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     Raises:
         CorruptArchiveError: the signature is wrong, or another archive bears its name or id.
         ForeignArchiveError: another sender made it.
-        ArchiveParkedError: it does not fit the receiver's schema yet.
+        ArchiveParkedError: it does not fit the receiver's schema yet, or comes from the database
+            into which it would be loaded.
         FutureArchiveError: it is dated in the future.
     """
     reader.check_signature(receiver.signing_keys)
@@ -139,6 +145,10 @@ def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> N
 
 def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
+    here = receiver.database
+    if here is not None and here.is_of(sender, manifest.watermark.timeline):
+        # Parked, not quarantined: the archive is sound, and is loaded with the right URL.
+        raise ArchiveParkedError(f"{here.problem}, from which the archive comes", remedy=REMEDY)
     if comes_from_old_system(manifest):
         check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
         return
@@ -177,8 +187,7 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy=f"run {shipped('deploy/sql/receiver_role.sql')} at the receiver's database, with"
-            " `schema`, `tables` and `exclude` of the catalog as its variables; the archive is then"
-            " loaded by itself",
+            remedy="run at the receiver's database"
+            f" {role_script('receiver', receiver.catalog)}; the archive is then loaded by itself",
         )
     return mismatches

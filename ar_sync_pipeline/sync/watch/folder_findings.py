@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shlex
 import stat
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
@@ -21,6 +24,12 @@ _MODES = "see the modes in docs/receiver_account.md"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_ENTRIES, _MOST_NAMED = 10_000, 5
 _OWN_FOLDERS = (PARKED, QUARANTINE, RECEIPTS)
+# With the modes of docs/receiver_account.md.
+_FOR_THE_SENDER = {
+    INCOMING: "2770",
+    RECEIPTS: "2750",
+    **dict.fromkeys(map(str, ArchiveKind), "3770"),
+}
 
 
 def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
@@ -73,26 +82,39 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
         )
 
 
+def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
+    """The files that hold secrets: ``.env``, as it is read here, and the sender's private key."""
+    files = [Path.cwd() / ".env"]
+    if isinstance(settings, SenderSettings) and settings.private_key is not None:
+        files.append(settings.private_key)
+    for file in files:
+        mode = 0
+        with suppress(OSError):  # a key that is not there is said of the link
+            mode = file.stat().st_mode
+        if mode & (stat.S_IROTH | stat.S_IWOTH):
+            yield Finding(
+                Level.WARNING,
+                f"every account of this machine may read or change {file}, which holds secrets",
+                f"chmod o= {_word(file)}",
+            )
+
+
 def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     """The spool: its layout, who may write where, and that it is one file system."""
     spool = settings.remote_bkp_fldr
     yield from _writable(spool, "AR_SYNC_REMOTE_BKP_FLDR")
     yield from _owner(spool)
-    device = _facts(spool).st_dev
+    facts = _facts(spool)
     for name in FOLDERS:
-        yield from _spool_folder(spool / name, device)
+        yield from _spool_folder(spool / name, facts)
     yield from _room(spool, settings.free_space_floor)
 
 
-def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
+def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
     try:
         facts = folder.lstat()
     except FileNotFoundError:
-        yield Finding(
-            Level.NOTE,
-            f"the spool has no folder {folder.name} yet",
-            "nothing is to be done, the first load makes it",
-        )
+        yield _missing_folder(folder, spool)
         return
     if not stat.S_ISDIR(facts.st_mode):
         yield Finding(
@@ -101,7 +123,7 @@ def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
             "move it away, the next load makes a folder in its place",
         )
         return
-    if facts.st_dev != device:
+    if facts.st_dev != spool.st_dev:
         yield Finding(
             Level.ERROR,
             f"{folder} is on another file system than {folder.parent}",
@@ -114,6 +136,7 @@ def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
             f" {_account(facts.st_uid)}",
             f"set its owner, group and mode: {_MODES}",
         )
+    yield from _owner_of_spool_folder(folder, facts)
     if folder.name in _OWN_FOLDERS and facts.st_mode & _OTHERS_MAY_WRITE:
         yield Finding(
             Level.WARNING,
@@ -126,6 +149,38 @@ def _spool_folder(folder: Path, device: int) -> Iterator[Finding]:
             f"every account of this machine may write to {folder}",
             f"chmod o-w {_word(folder)}",
         )
+
+
+def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:
+    """Where only the receiver may make it, the sender waits for it, and loads for the sender."""
+    of_two_accounts = spool.st_mode & stat.S_ISGID or spool.st_gid != os.getegid()
+    if folder.name in _FOR_THE_SENDER and of_two_accounts and not spool.st_mode & _OTHERS_MAY_WRITE:
+        return Finding(
+            Level.ERROR,
+            f"the spool has no folder {folder.name}, and the sender's account may not make it in"
+            f" {folder.parent}",
+            f"install -d -o {_account(os.geteuid())} -g {_group(spool.st_gid)}"
+            f" -m {_FOR_THE_SENDER[folder.name]} {_word(folder)}",
+        )
+    return Finding(
+        Level.NOTE,
+        f"the spool has no folder {folder.name} yet",
+        "nothing is to be done, the first load makes it",
+    )
+
+
+def _owner_of_spool_folder(folder: Path, facts: os.stat_result) -> Iterator[Finding]:
+    """In a sticky folder only its owner renames and removes the files of other accounts."""
+    if facts.st_uid == os.geteuid():
+        return
+    sticky = bool(facts.st_mode & stat.S_ISVTX)
+    held = ", and has the sticky bit, so archives of the sender's account cannot be moved"
+    yield Finding(
+        Level.ERROR if sticky else Level.WARNING,
+        f"{folder} belongs to {_account(facts.st_uid)}, and this is"
+        f" {_account(os.geteuid())}{held if sticky else ''}",
+        f"chown {_account(os.geteuid())} {_word(folder)}",
+    )
 
 
 def _closed_folders(folder: Path, mode: int) -> list[Path]:
@@ -195,6 +250,13 @@ def _account(uid: int) -> str:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return f"user {uid}"
+
+
+def _group(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return str(gid)
 
 
 def _word(path: Path) -> str:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.errors import UnsignedArchiveError
+from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
+from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.position import Position
-from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
@@ -56,6 +58,15 @@ def receiver_as_written(
     """
     if agreed is not None:
         yield from _agreement(settings, agreed)
+    if settings.signing_keys.current is None and any(
+        file is not None and file.hmac is not None for file in (position, agreed)
+    ):
+        yield Finding(
+            Level.ERROR,
+            "the receiver signs what it writes, so it quarantines archives without a signature,"
+            " and AR_SYNC_SIGNING_KEY is not set here",
+            "set the same AR_SYNC_SIGNING_KEY on both sides",
+        )
     point = position.watermark if position else None
     if point is None or own_cluster is None or point.system_identifier == own_cluster:
         return
@@ -74,12 +85,15 @@ def receiver_as_written(
 
 
 def sender_as_written(
-    settings: ReceiverSettings, connection: Connection, has_ledger: bool
+    settings: ReceiverSettings, connection: Connection, has_ledger: bool, now: datetime
 ) -> Iterator[Finding]:
     """At the receiver: the sender's archives against this side's settings and clock."""
     ledger = read_ledger(connection) if has_ledger else []
+    applied = read_sender(connection) if has_ledger else None
+    yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
     yield from _interval(settings, ledger)
-    yield from _identity(settings, read_sender(connection) if has_ledger else None)
+    yield from _identity(settings, applied)
+    yield from _signature(settings, now)
     yield from _senders_clock(settings)
 
 
@@ -101,6 +115,17 @@ def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Fin
             f" accepts archives of {agreed.sender_name} only",
             f"set AR_SYNC_SENDER_NAME={agreed.sender_name} here, or correct it at the receiver",
         )
+    elif settings.sender_name != agreed.sender_name:
+        yield _name_on_one_side(settings.sender_name, "here", "at the receiver")
+
+
+def _name_on_one_side(name: str, here: str, there: str) -> Finding:
+    return Finding(
+        Level.WARNING,
+        f"AR_SYNC_SENDER_NAME is {name} {here} and not set {there}, so the sender is known by its"
+        " database cluster, and a move to another one is refused",
+        f"set AR_SYNC_SENDER_NAME={name} {there}, too",
+    )
 
 
 def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
@@ -128,7 +153,8 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
 
 def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
     """The sender of the newest archive that waits, else the one whose archives were applied."""
-    waiting = _newest_sender(settings.remote_bkp_fldr)
+    manifest = _newest_manifest(list_waiting(settings.remote_bkp_fldr))
+    waiting = manifest.sender if manifest else None
     sender = waiting or applied
     if sender is None or sender == OLD_SYSTEM:
         return
@@ -137,6 +163,8 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
     else:
         fits = applied in (None, OLD_SYSTEM, sender)
     if fits:
+        if sender.name and not settings.sender_name:
+            yield _name_on_one_side(visible(sender.name, 63), "at the sender", "here")
         return
     level, when = (
         (Level.ERROR, "the archive that waits") if waiting else (Level.WARNING, "what was applied")
@@ -151,14 +179,48 @@ def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Ite
     )
 
 
-def _newest_sender(spool: Path) -> SenderIdentity | None:
-    for archive in reversed(list_waiting(spool)):
+def _own_database(
+    spool: Path,
+    connection: Connection,
+    applied: SenderIdentity | None,
+    ledger: Sequence[AppliedArchive],
+) -> Iterator[Finding]:
+    """The receiver's URL leads to the database that the archives come from."""
+    here = read_own_database(connection)
+    newest = newest_in_spool(spool)
+    known = [(newest.sender, newest.watermark.timeline)] if newest else []
+    if applied is not None:
+        known += [(applied, line.timeline) for line in ledger[-1:]]
+    if here is not None and any(here.is_of(*one) for one in known):
+        yield Finding(Level.ERROR, here.problem, REMEDY)
+
+
+def newest_in_spool(spool: Path) -> Manifest | None:
+    """The manifest of the sender's newest archive, whatever became of it; None without one."""
+    return _newest_manifest([*list_parked(spool), *list_waiting(spool), *list_applied(spool)])
+
+
+def _newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:
+    """The manifest of the newest archive that can be read; loads judge the others."""
+    for archive in sorted(archives, key=lambda one: one.name.snapshot_at, reverse=True):
         try:
             with open_archive(archive.path) as reader:
-                return reader.manifest.sender
+                return reader.manifest
         except ArSyncError:
-            continue  # an archive that cannot be read is the next load's to judge
+            continue
     return None
+
+
+def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:
+    """The newest archive that waits is signed, where this side demands it."""
+    for archive in list_waiting(settings.remote_bkp_fldr)[-1:]:
+        try:
+            with open_archive(archive.path) as reader:
+                reader.check_signature(settings.signing_keys.accepted(now))
+        except UnsignedArchiveError as error:
+            yield as_error(error)
+        except ArSyncError:
+            return  # the next load judges it
 
 
 def _senders_clock(settings: ReceiverSettings) -> Iterator[Finding]:

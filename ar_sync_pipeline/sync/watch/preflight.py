@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 
+from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
-from ar_sync_pipeline.postgres.rights import check_rights
+from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
-from ar_sync_pipeline.shipped_files import shipped
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 
-_SENDER_ROLE = shipped("deploy/sql/sender_role.sql")
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
 
@@ -33,31 +33,36 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.travels)
-        lacking = list(check_rights(connection, tables, ["SELECT"], _SENDER_ROLE))
+        lacking = list(check_rights(connection, tables, ["SELECT"], role_script("sender", catalog)))
         findings += lacking
         # Without its rights a role cannot examine what else keeps rows from it.
         problems = shape_problems if lacking else partial(source_problems, connection)
         findings += map(as_error, problems(catalog, tables))
         findings += check_sender_tables(connection, catalog, tables)
+        findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
         # Without rights missing, those that are errors are among the problems above.
         findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
     return sorted_by_level(findings)
 
 
-def check_receiver(url: str, catalog: Catalog) -> tuple[Finding, ...]:
+def check_receiver(
+    url: str, catalog: Catalog, newest: Manifest | None = None
+) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written, no row is read.
 
     A database that cannot be used is a finding, not an error.
 
     Args:
         url: of the receiver's database, with the role that loads.
+        newest: of the sender's newest archive in the spool.
     """
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.travels)
-        findings += check_receiver_tables(connection, catalog, tables)
+        findings += check_receiver_tables(connection, catalog, tables, newest)
+        findings += migration_findings(connection, catalog)
     return sorted_by_level(findings)
 
 

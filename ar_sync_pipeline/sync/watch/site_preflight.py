@@ -25,12 +25,14 @@ from ar_sync_pipeline.sync.watch.database_access import database_findings, limit
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     scratch_findings,
+    secret_findings,
     spool_findings,
     state_findings,
 )
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
 from ar_sync_pipeline.sync.watch.other_side import (
     clock_findings,
+    newest_in_spool,
     receiver_as_written,
     sender_as_written,
 )
@@ -93,6 +95,7 @@ def _sender_areas(
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "scratch": partial(scratch_findings, settings),
+        "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "mail": partial(mail_findings, settings),
         "receiver": link,
@@ -104,13 +107,21 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
 
     def written(connection: Connection) -> Iterator[Finding]:
         has_ledger = bool(_one(connection, _HAS_LEDGER))
-        yield from sender_as_written(settings, connection, has_ledger)
+        yield from sender_as_written(settings, connection, has_ledger, clock())
+
+    def database() -> Iterable[Finding]:
+        try:
+            newest = newest_in_spool(settings.remote_bkp_fldr)
+        except ArSyncError:
+            newest = None  # said of the spool
+        return check_receiver(url, catalog, newest)
 
     return {
-        "database": partial(check_receiver, url, catalog),
+        "database": database,
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
+        "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "transform": partial(transform_findings, settings, catalog),
         "mail": partial(mail_findings, settings),

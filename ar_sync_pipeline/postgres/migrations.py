@@ -1,0 +1,95 @@
+"""Django's list of applied migrations, which tells whether both sides have the same schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.visible_text import visible
+
+_LONGEST_NAME = 130
+# By the system catalogs: to_regclass fails where the role may not use the schema.
+_MAY_READ = """
+SELECT has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT')
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = %s AND c.relname = 'django_migrations' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+"""
+
+
+def migrations_table(connection: Connection, schema: str, app: str | None) -> sql.Identifier | None:
+    """Django's list of migrations; None if it is absent, or the catalog has no application.
+
+    Raises:
+        DatabaseRefusedError: the role may not read it.
+    """
+    rights = connection.execute(_MAY_READ, [schema]).fetchone() if app is not None else None
+    if rights is None:
+        return None
+    if not all(rights):
+        raise DatabaseRefusedError(_problem(schema), remedy="; ".join(_grants(connection, schema)))
+    return _table(schema)
+
+
+def read_migrations(connection: Connection, schema: str, app: str | None) -> tuple[str, ...]:
+    """Names of the app's applied Django migrations, sorted; none if the table is absent.
+
+    Raises:
+        DatabaseRefusedError: the role may not read the table.
+    """
+    table = migrations_table(connection, schema, app)
+    if table is None:
+        return ()
+    query = sql.SQL("SELECT name FROM {} WHERE app = %s ORDER BY name").format(table)
+    return tuple(name for (name,) in connection.execute(query, [app]))
+
+
+def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    """Whether the migrations of the catalog's ``django_app`` are recorded and can be read."""
+    schema, app = catalog.schema_name, catalog.django_app
+    if app is None:
+        return
+    try:
+        table = migrations_table(connection, schema, app)
+    except DatabaseRefusedError as error:
+        yield Finding(Level.ERROR, error.problem, error.remedy, sql=f"{error.remedy};")
+        return
+    if table is None:
+        problem = f"the catalog has a `django_app`, and schema {schema} has no django_migrations"
+    elif read_migrations(connection, schema, app):
+        return
+    else:
+        problem = f"django_migrations has no row of the app {visible(app, _LONGEST_NAME)}"
+    yield Finding(
+        Level.NOTE if table is None else Level.WARNING,
+        f"{problem}, so migrations of the two sides are not compared",
+        "correct `django_app` in the catalog (it is the app's label), or remove it",
+    )
+
+
+def _problem(schema: str) -> str:
+    return f"table {schema}.django_migrations gives this role no SELECT"
+
+
+def _grants(connection: Connection, schema: str) -> list[str]:
+    """What the role lacks, as statements; the right on the schema comes first."""
+    role = sql.Identifier(connection.info.user)
+    rights = connection.execute(_MAY_READ, [schema]).fetchone() or (True, True)
+    statements = (
+        sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(sql.Identifier(schema), role),
+        sql.SQL("GRANT SELECT ON {} TO {}").format(_table(schema), role),
+    )
+    return [
+        statement.as_string(connection)
+        for statement, given in zip(statements, rights, strict=True)
+        if not given
+    ]
+
+
+def _table(schema: str) -> sql.Identifier:
+    return sql.Identifier(schema, "django_migrations")

@@ -1,0 +1,64 @@
+"""Which database a connection is to, and whether it is the one that an archive comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.postgres.connect import Connection
+
+REMEDY = (
+    "correct AR_SYNC_RECEIVER_DATABASE_URL; only if this server is a copy of the sender's files,"
+    " give this database another name than the sender's"
+)
+
+_MAY_ASK = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
+# The timeline of the WAL being written: a copy of a cluster that was promoted has another one.
+_SELF = """
+SELECT (SELECT system_identifier::text FROM pg_control_system()),
+       CASE WHEN pg_is_in_recovery() THEN NULL
+            ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+       current_database()
+"""
+
+
+@dataclass(frozen=True)
+class OwnDatabase:
+    """The database of a connection.
+
+    Attributes:
+        system_identifier: of its cluster.
+        timeline: of its cluster; None on a standby.
+        database: its name.
+    """
+
+    system_identifier: str
+    timeline: int | None
+    database: str
+
+    def is_of(self, sender: SenderIdentity, timeline: int) -> bool:
+        """Whether an archive of this sender was made from this very database.
+
+        Args:
+            timeline: of the sender's cluster when the archive was made.
+        """
+        if (sender.system_identifier, sender.database) != (self.system_identifier, self.database):
+            return False
+        return self.timeline in (None, timeline)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong where archives are loaded into the database that they come from."""
+        return (
+            f"the receiver's database {self.database} is the sender's own database"
+            f" (cluster {self.system_identifier})"
+        )
+
+
+def read_own_database(connection: Connection) -> OwnDatabase | None:
+    """The database of a connection; None where the role may not ask for its cluster."""
+    allowed = connection.execute(_MAY_ASK).fetchone()
+    if allowed is None or not allowed[0]:
+        return None
+    row = connection.execute(_SELF).fetchone()
+    return OwnDatabase(*row) if row else None
