@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.loader import LoadingContextForTest
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
@@ -160,3 +162,10 @@ def dagster_command(
         check=False,
         timeout=120,
     )
+
+
+def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
+    """As the UI's resolver `executionForLatestMaterialization` decides it."""
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))

@@ -26,7 +26,7 @@ from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_d
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import look_for_gaps
 from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
 NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL), "no_gap_in_windows")
@@ -196,13 +196,6 @@ def test_finding_of_a_transform_is_shown_although_a_sensor_recorded_one_meanwhil
     assert dg.materialize([postprocess_asset(site, Overtaken())], instance=instance).success
     for spec in check_specs(site):
         assert is_shown(instance, spec.key)
-
-
-def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
-    """As the UI's resolver `executionForLatestMaterialization` decides it."""
-    record = instance.get_latest_asset_check_evaluation_record(key)
-    assert record is not None
-    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
 
 
 def test_a_database_that_does_not_answer_is_no_verdict_and_no_secret(

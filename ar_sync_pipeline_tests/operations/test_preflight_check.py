@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 
 import dagster as dg
 import pytest
-from dagster._core.loader import LoadingContextForTest
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
 from ar_sync_pipeline.operations.preflight_check import CHECK
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
 SENDER = dg.AssetCheckKey(endpoint_key(), CHECK)
 RECEIVER = dg.AssetCheckKey(applied_archives_key(), CHECK)
@@ -46,13 +44,6 @@ class Process:
         self.instance.report_runless_asset_event(event)
         self.cursor = answer.cursor
         return event
-
-
-def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
-    """As the UI's resolver `executionForLatestMaterialization` decides it."""
-    record = instance.get_latest_asset_check_evaluation_record(key)
-    assert record is not None
-    return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
 
 
 def test_each_start_evaluates_the_check_once(
