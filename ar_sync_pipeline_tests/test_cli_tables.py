@@ -38,8 +38,8 @@ def test_inspect_shows_whole_names_so_that_no_two_rows_are_alike(tmp_path: Path)
     source = make_source(tmp_path / "files", tables={name: [b"rows"] for name in names})
     archive = write_archive(tmp_path, source)
     lines = on_a_narrow_terminal({}, "inspect", str(archive)).splitlines()
-    assert [line.split()[0] for line in lines[-4:]] == names
-    assert lines[-5].split() == ["table", "rows", "chunks", "stored", "bytes", "raw", "bytes"]
+    assert [line.split()[0] for line in lines[-5:-1]] == names
+    assert lines[-6].split() == ["table", "rows", "chunks", "stored", "bytes", "raw", "bytes"]
 
 
 def test_check_shows_fingerprint_paths_and_sql_on_one_line(deployment: Deployment) -> None:

@@ -45,7 +45,12 @@ class ChangedAt:
 
 
 def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> ChangedAt:
-    """Choose by name; among several the one without NULL, with an index, with newer values."""
+    """Choose by name; among several the one without NULL, with an index, with newer values.
+
+    Nothing is chosen for a table without a key: its rows are sent whole each time.
+    """
+    if not table.key:
+        return ChangedAt(None, None, None, (), "")
     absolute = [c for c in table.columns if _ABSOLUTE.match(c.type) and not c.generated]
     moving = [c for c in absolute if _score(c)]
     moving.sort(key=lambda c: _rank(c, statistics.column(c.name)), reverse=True)
