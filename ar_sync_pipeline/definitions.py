@@ -10,8 +10,8 @@ import dagster as dg
 # As modules, since Dagster looks for one function of this kind in here.
 from ar_sync_pipeline.receiver import definitions as receiver
 from ar_sync_pipeline.sender import definitions as sender
-from ar_sync_pipeline.settings_side import infer_side
-from ar_sync_pipeline.settings_values import Side
+from ar_sync_pipeline.settings.side import infer_side
+from ar_sync_pipeline.settings.values import Side
 
 
 @dg.definitions

@@ -126,10 +126,10 @@ class HeldFolder:
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(content)
             os.fsync(fd)
-            self._move_folder_aside(name)
+            self._move_folder_away(name)
             self.move(temporary, self, name)
 
-    def _move_folder_aside(self, name: str) -> None:
+    def _move_folder_away(self, name: str) -> None:
         """Nobody but somebody else makes a folder of a name that is a file of ours."""
         facts = self.facts(name)
         if facts is not None and stat.S_ISDIR(facts.st_mode):

@@ -383,8 +383,8 @@ class CuttingProxy:
 
     Args:
         port: of the server.
-        cut_after: for the first connections, one after the other: bytes of the client that pass
-            before both sides are closed; later connections are not touched.
+        interrupted_after: for the first connections, in their order: bytes of the client that
+            pass before both sides are closed; later connections are not touched.
         swallow_after: bytes of the client, per connection, that pass before nothing passes any
             more in either direction, with all sockets open.
 
@@ -393,10 +393,14 @@ class CuttingProxy:
     """
 
     def __init__(
-        self, port: int, *, cut_after: tuple[int, ...] = (), swallow_after: int | None = None
+        self,
+        port: int,
+        *,
+        interrupted_after: tuple[int, ...] = (),
+        swallow_after: int | None = None,
     ) -> None:
         self._server_port = port
-        self._cuts = list(cut_after)
+        self._cuts = list(interrupted_after)
         self._swallow_after = swallow_after
         self._stop = threading.Event()
         self.swallow = threading.Event()
@@ -434,7 +438,7 @@ class CuttingProxy:
             self._threads.append(relay)
             relay.start()
 
-    def _relay(self, client: socket.socket, cut_after: int | None) -> None:
+    def _relay(self, client: socket.socket, interrupted_after: int | None) -> None:
         passed = 0
         with client, socket.create_connection((HOST, self._server_port)) as server:
             peers = {client: server, server: client}
@@ -449,7 +453,7 @@ class CuttingProxy:
                     except OSError:
                         return
                     passed += len(data) if side is client else 0
-                    if not data or (cut_after is not None and passed >= cut_after):
+                    if not data or (interrupted_after is not None and passed >= interrupted_after):
                         return
                 if self._swallow_after is not None and passed >= self._swallow_after:
                     self._stop.wait()
@@ -565,11 +569,13 @@ def cutting_proxy() -> Iterator[Callable[..., CuttingProxy]]:
         def start(
             server: SftpTestServer,
             *,
-            cut_after: tuple[int, ...] = (),
+            interrupted_after: tuple[int, ...] = (),
             swallow_after: int | None = None,
         ) -> CuttingProxy:
             proxy = CuttingProxy(
-                server.endpoint().port, cut_after=cut_after, swallow_after=swallow_after
+                server.endpoint().port,
+                interrupted_after=interrupted_after,
+                swallow_after=swallow_after,
             )
             return stack.enter_context(proxy)
 

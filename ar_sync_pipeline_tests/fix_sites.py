@@ -16,7 +16,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build

@@ -6,7 +6,7 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.sender import complete_assets
-from ar_sync_pipeline.sftp.patience import RetryPlan
+from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sync.dump import publish, receiver_view
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute, rows

@@ -22,7 +22,7 @@ from ar_sync_pipeline.operations.asset_keys import (
 from ar_sync_pipeline.operations.freshness import longest_pause
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 
 MANUAL = Path(__file__).parents[1] / "docs" / "ui.md"
 _CHECK = re.compile(r"^\| `[a-z_]+` \| .*(warning|error|the same)")

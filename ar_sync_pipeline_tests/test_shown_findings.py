@@ -24,7 +24,7 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_sensor
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import no_gap_sensor
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, WEBSERVER, LiveInstance
 
 CHECKS = {

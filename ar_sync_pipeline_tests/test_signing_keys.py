@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings import SettingsError, load_sender_settings
-from ar_sync_pipeline.settings_loading import load
-from ar_sync_pipeline.settings_signing import SigningSettings, load_signing_keys, strong_secret
+from ar_sync_pipeline.settings.loading import load
+from ar_sync_pipeline.settings.model import SettingsError, load_sender_settings
+from ar_sync_pipeline.settings.signing import SigningSettings, load_signing_keys, strong_secret
 from ar_sync_pipeline.signing_keys import SigningKeys
 from ar_sync_pipeline.spool.states import list_quarantined
-from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
+from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline_tests.archive.building import make_source, write_archive
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
@@ -135,7 +135,7 @@ class TestRotation:
         deployment.sender_changes |= sender
         deployment.succeed("complete_dump")
         deployment.succeed("complete_loaddata")
-        seen = look_at_receiver(load_sender_settings(deployment.sender_environment()))
+        seen = observe_receiver(load_sender_settings(deployment.sender_environment()))
         assert seen.problems == ()
         assert seen.position is not None
         assert len(seen.receipts) == 1
@@ -151,7 +151,7 @@ class TestRotation:
         deployment.succeed("complete_loaddata")
         deployment.sender_changes |= DURING
         assert (
-            look_at_receiver(load_sender_settings(deployment.sender_environment())).problems == ()
+            observe_receiver(load_sender_settings(deployment.sender_environment())).problems == ()
         )
         deployment.succeed("partial_dump")
         deployment.succeed("partial_loaddata")
@@ -163,7 +163,7 @@ class TestRotation:
         deployment.succeed("complete_dump")
         deployment.run("complete_loaddata")
         assert len(list_quarantined(deployment.spool)) == 1
-        view = look_at_receiver(load_sender_settings(deployment.sender_environment()))
+        view = observe_receiver(load_sender_settings(deployment.sender_environment()))
         assert view.position is None
         assert any("not signed" in problem for problem in view.problems)
 

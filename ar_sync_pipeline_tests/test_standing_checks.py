@@ -24,8 +24,8 @@ from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sender.window_check import look_for_gaps
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sender.window_check import check_for_gaps
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
@@ -242,7 +242,7 @@ def test_a_window_without_an_archive_is_missing_when_two_later_ones_have_ended(
         now = window + timedelta(minutes=minutes)
         site = SenderSite(settings, load_catalog(settings.catalog), lambda: now)
         windows = window_partitions(now, days_back=30, interval_minutes=5)
-        return look_for_gaps(site, windows, instance).result
+        return check_for_gaps(site, windows, instance).result
 
     assert at(18).passed
     gap = at(25)

@@ -11,8 +11,8 @@ import time_machine
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings import load_sender_settings
-from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
+from ar_sync_pipeline.settings.model import load_sender_settings
+from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -91,7 +91,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     settings = load_sender_settings(deployment.sender_environment())
-    seen = look_at_receiver(settings)
+    seen = observe_receiver(settings)
     assert seen.position is not None
     assert seen.position.watermark is not None
     assert (len(seen.receipts), seen.waiting) == (1, frozenset())
@@ -100,7 +100,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
         deployment.sftp.known_hosts.read_text()
         + deployment.sftp.known_hosts.read_text().replace(f":{deployment.sftp.port}", ":1")
     )
-    down = look_at_receiver(load_sender_settings(deployment.sender_environment()))
+    down = observe_receiver(load_sender_settings(deployment.sender_environment()))
     assert (down.position, down.waiting) == (seen.position, None)
     shown = status(deployment.sender_environment())
     assert shown.exit_code == 1

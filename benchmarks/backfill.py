@@ -27,7 +27,7 @@ from ar_sync_pipeline.demo.dagster_process import HOST, free_port
 from ar_sync_pipeline.demo.live import live_servers
 from ar_sync_pipeline.operations.windows import KEY_FORMAT
 from ar_sync_pipeline.sender.definitions import sender_definitions
-from ar_sync_pipeline.settings import load_sender_settings
+from ar_sync_pipeline.settings.model import load_sender_settings
 
 _BACKFILL = """
 mutation ($params: LaunchBackfillParams!) {

@@ -16,7 +16,7 @@ from email.utils import format_datetime
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
-from ar_sync_pipeline.alerts.wording import Letter, Place, write_letter, write_test
+from ar_sync_pipeline.alerts.wording import Letter, Place, write_message, write_test
 
 _CONTINUE, _LOGGED_IN = 334, (235, 503)  # RFC 4954; 503: it was logged in already
 # Headers on one line: Python would begin a subject of 70 letters on a line of its own, which some
@@ -79,7 +79,7 @@ class MailChannel:
         Raises:
             DeliveryError: the server did not take it for anybody.
         """
-        message = self._envelope(write_letter(notice, self._place))
+        message = self._envelope(write_message(notice, self._place))
         thread = f"<ar-sync.{notice.store}.{notice.number}"
         if notice.kind is NoticeKind.OPENED:
             message["Message-ID"] = f"{thread}@{self._domain}>"

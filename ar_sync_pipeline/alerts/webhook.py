@@ -8,7 +8,7 @@ from typing import Any
 
 from ar_sync_pipeline.alerts.http_call import call
 from ar_sync_pipeline.alerts.outbox import Notice
-from ar_sync_pipeline.alerts.wording import Place, write_letter
+from ar_sync_pipeline.alerts.wording import Place, write_message
 from ar_sync_pipeline.visible_text import one_line
 
 _TIMEOUT_SECONDS = 10
@@ -70,7 +70,7 @@ def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
         "incident": notice.number,
         "side": place.side,
         "host": place.host,
-        "text": write_letter(notice, place).subject,
+        "text": write_message(notice, place).subject,
         "cause": incident.cause,
         "title": one_line(latest.title, _LONGEST_TEXT),
         "what": [one_line(what, _LONGEST_TEXT) for what in sorted(incident.sources.values())],

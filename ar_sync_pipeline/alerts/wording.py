@@ -66,7 +66,7 @@ class Letter:
     html: str
 
 
-def write_letter(notice: Notice, place: Place) -> Letter:
+def write_message(notice: Notice, place: Place) -> Letter:
     """What a person needs to act: what, where, since when, why, what to do, where to look."""
     headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
     subject = f"[ar_sync {place.side}] {headline}"

@@ -40,7 +40,7 @@ class FileStamp:
         )
 
 
-def settled_stamp(path: Path) -> FileStamp | None:
+def steady_stamp(path: Path) -> FileStamp | None:
     """A file's stamp; None if it is absent, or was changed so lately that a stamp proves nothing.
 
     Take it before the content is hashed: while it stays equal, the hash stays right.

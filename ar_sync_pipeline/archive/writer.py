@@ -88,7 +88,7 @@ class ArchiveSource:
             MemberChangedError: see `open`.
         """
         digest = hashlib.sha256()
-        for piece in self._pieces():
+        for piece in self._segments():
             digest.update(piece)
         return digest.hexdigest()
 
@@ -112,7 +112,7 @@ class ArchiveSource:
         digest = hashlib.sha256()
         try:
             with partial.open("xb") as file:
-                for piece in self._pieces():
+                for piece in self._segments():
                     file.write(piece)
                     digest.update(piece)
                 file.flush()
@@ -123,7 +123,7 @@ class ArchiveSource:
         sync_folder(path.parent)
         self.sha256 = digest.hexdigest()
 
-    def _pieces(self) -> Iterator[bytes]:
+    def _segments(self) -> Iterator[bytes]:
         with self.open() as stream:
             while piece := stream.read(_PIECE_BYTES):
                 yield piece
@@ -175,7 +175,7 @@ class _VirtualTar(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         filled = 0
         while filled < len(view) and self._position < self._layout.size_bytes:
-            count = self._read_piece(view[filled:])
+            count = self._read_segment(view[filled:])
             filled += count
             self._position += count
         return filled
@@ -184,7 +184,7 @@ class _VirtualTar(io.RawIOBase):
         self._leave_member()
         super().close()
 
-    def _read_piece(self, view: memoryview) -> int:
+    def _read_segment(self, view: memoryview) -> int:
         """Fill the view from the one stretch of the archive in which the position lies."""
         if self._position >= self._content_end:
             return _copy(END_OF_ARCHIVE, self._position - self._content_end, view)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.shipped_files import shipped
+from ar_sync_pipeline.package_files import shipped
 
 
 class CatalogError(TerminalError):

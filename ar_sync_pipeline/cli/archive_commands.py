@@ -58,7 +58,7 @@ def verify(archive: Path, as_json: bool) -> None:
     """
     from ar_sync_pipeline.archive.reader import verify_archive  # noqa: PLC0415  as above
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings_signing import load_signing_keys  # noqa: PLC0415
+    from ar_sync_pipeline.settings.signing import load_signing_keys  # noqa: PLC0415
 
     try:
         keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))

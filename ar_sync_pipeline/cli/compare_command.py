@@ -61,7 +61,7 @@ def _compared(
     archive: Path | None, file: Path | None, *, common_columns: bool
 ) -> list[TableDifference]:
     from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  as above
-    from ar_sync_pipeline.settings_signing import load_signing_keys  # noqa: PLC0415
+    from ar_sync_pipeline.settings.signing import load_signing_keys  # noqa: PLC0415
     from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
     from ar_sync_pipeline.sync.watch.compare import (  # noqa: PLC0415
         compare_archive,

@@ -38,7 +38,7 @@ def _run(folder: Path | None, port: int | None) -> None:
     from ar_sync_pipeline.demo.errors import DemoNotEqualError  # noqa: PLC0415
     from ar_sync_pipeline.demo.folder import demo_folder  # noqa: PLC0415
     from ar_sync_pipeline.demo.live import run_live  # noqa: PLC0415
-    from ar_sync_pipeline.demo.story import tell_story  # noqa: PLC0415
+    from ar_sync_pipeline.demo.scenario import run_scenario  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
 
     # In a log file the equality table needs more than the 80 columns that rich assumes there.
@@ -49,7 +49,7 @@ def _run(folder: Path | None, port: int | None) -> None:
             try:
                 if port is not None:
                     run_live(place, port, console)
-                elif not tell_story(place, console):
+                elif not run_scenario(place, console):
                     raise DemoNotEqualError
             except ArSyncError:
                 click.echo(kept, err=True)

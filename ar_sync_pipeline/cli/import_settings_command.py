@@ -36,7 +36,7 @@ def import_settings(
     overwritten.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.sync.setup import import_settings as engine  # noqa: PLC0415
+    from ar_sync_pipeline.legacy import import_settings as engine  # noqa: PLC0415
     from ar_sync_pipeline.sync.setup.new_files import write_new_files  # noqa: PLC0415
 
     if not (files or sender or receiver):

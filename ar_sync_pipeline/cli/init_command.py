@@ -13,7 +13,7 @@ import click
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.settings import DescribedVariable
+    from ar_sync_pipeline.settings.model import DescribedVariable
     from ar_sync_pipeline.sync.setup.init_side import FirstFiles, SideName
 
 _PREFIX = "AR_SYNC_"
@@ -46,7 +46,7 @@ def init(
     the database or the catalog cannot be used, or a mistake in the call.
     """
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.settings import SettingsError  # noqa: PLC0415
+    from ar_sync_pipeline.settings.model import SettingsError  # noqa: PLC0415
     from ar_sync_pipeline.sync.setup.init_side import (  # noqa: PLC0415
         DRAFT,
         SHIPPED,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+    from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 
 side_option = click.option(
     "--side",
@@ -24,11 +24,11 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
         SettingsError: a variable is missing, wrong or unknown.
     """
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
-    from ar_sync_pipeline.settings import (  # noqa: PLC0415
+    from ar_sync_pipeline.settings.model import (  # noqa: PLC0415
         load_receiver_settings,
         load_sender_settings,
     )
-    from ar_sync_pipeline.settings_side import infer_side  # noqa: PLC0415
+    from ar_sync_pipeline.settings.side import infer_side  # noqa: PLC0415
 
     environment = operator_environment()
     if (side or infer_side(environment)) == "receiver":
@@ -44,8 +44,8 @@ def load_receiver(command: str) -> ReceiverSettings:
         SettingsError: a variable is missing, wrong or unknown.
     """
     from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
-    from ar_sync_pipeline.settings import load_receiver_settings  # noqa: PLC0415
-    from ar_sync_pipeline.settings_side import refuse_sender  # noqa: PLC0415
+    from ar_sync_pipeline.settings.model import load_receiver_settings  # noqa: PLC0415
+    from ar_sync_pipeline.settings.side import refuse_sender  # noqa: PLC0415
 
     environment = operator_environment()
     refuse_sender(environment, command)

@@ -14,7 +14,7 @@ from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+    from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
     from ar_sync_pipeline.sync.watch.status import Status
 
 
@@ -51,7 +51,7 @@ def status(side: str | None, as_json: bool) -> None:
 
 
 def _look(settings: SenderSettings | ReceiverSettings) -> Status:
-    from ar_sync_pipeline.settings import ReceiverSettings  # noqa: PLC0415  as above
+    from ar_sync_pipeline.settings.model import ReceiverSettings  # noqa: PLC0415  as above
     from ar_sync_pipeline.sync.watch.status import receiver_status, sender_status  # noqa: PLC0415
 
     now = datetime.now(UTC)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from psycopg import sql
 
-from ar_sync_pipeline.demo.invention import install_inventions
+from ar_sync_pipeline.demo.fake_data import install_fake_data
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,7 +30,7 @@ def fill_city(connection: psycopg.Connection[TupleRow], *, now: datetime, seed: 
         The number of rows.
     """
     with connection.transaction():
-        install_inventions(connection, now=now, seed=seed)
+        install_fake_data(connection, now=now, seed=seed)
         connection.execute(files("ar_sync_pipeline.demo").joinpath("city.sql").read_bytes())
         return sum(_advance_sequence(connection, table) for table in _tables(connection))
 

@@ -26,7 +26,7 @@ from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers, two_servers
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.sender.definitions import sender_definitions
-from ar_sync_pipeline.settings import load_sender_settings
+from ar_sync_pipeline.settings.model import load_sender_settings
 
 _INTERVAL_MINUTES = 1
 _BURST_SECONDS = 20

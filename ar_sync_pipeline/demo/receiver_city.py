@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import shapely
 
-from ar_sync_pipeline.demo.invention import EAST, NORTH, SOUTH, WEST
+from ar_sync_pipeline.demo.fake_data import EAST, NORTH, SOUTH, WEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

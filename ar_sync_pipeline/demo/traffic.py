@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.demo.invention import install_inventions
+from ar_sync_pipeline.demo.fake_data import install_fake_data
 from ar_sync_pipeline.demo.pictures import write_picture
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Traffic:
         with self._connection.transaction():
             # Far apart, so that no two bursts of any two seeds draw the same values.
             seed = self._seed * 1_000_003 + self._bursts
-            install_inventions(self._connection, now=now, seed=seed)
+            install_fake_data(self._connection, now=now, seed=seed)
             counts = self._run_statements(deletions=deletions)
             new, changed = self._write_pictures(now, seed)
         return BurstSummary(

@@ -28,9 +28,9 @@ from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.blocking_watch import BlockingWatch, lock_wait
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LockWaitError
+from ar_sync_pipeline.postgres.exported_table import read_sequences
 from ar_sync_pipeline.postgres.migrations import migrations_table
 from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
-from ar_sync_pipeline.postgres.shipped_table import read_sequences
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)

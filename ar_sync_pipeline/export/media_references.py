@@ -8,12 +8,12 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import TableRules
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable
+from ar_sync_pipeline.postgres.exported_table import ExportedTable
 
 
 def media_references(
     connection: Connection,
-    table: ShippedTable,
+    table: ExportedTable,
     rules: TableRules,
     keys: sql.Identifier | None = None,
 ) -> Iterator[str]:

@@ -19,7 +19,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.changed_at import changed_within
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -167,7 +167,7 @@ class _KeyCollector:
         return True
 
 
-def blind_tables(
+def untracked_tables(
     catalog: Catalog,
     tables: Mapping[str, TableFacts],
     since: Watermark | None,

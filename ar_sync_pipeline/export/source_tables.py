@@ -9,11 +9,11 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, ship
 from ar_sync_pipeline.postgres.findings import errors_of
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.rights import role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -73,7 +73,7 @@ def references_out(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
     )
 
 
-def shipped_table(catalog: Catalog, facts: TableFacts) -> ShippedTable:
+def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
     """A sender's table without the columns that the catalog gives to the receiver."""
     return ship(facts, catalog.rules(facts.name).receiver_columns)
 
@@ -128,7 +128,7 @@ def _policies(
 
 
 def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:
-    table = shipped_table(catalog, facts)
+    table = exported_table(catalog, facts)
     if not table.columns:
         yield SchemaError(
             f"table {facts.name} has no column to replicate",

@@ -22,7 +22,7 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ChunkQuery:
     query: sql.Composed
 
 
-def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[ChunkQuery]:
+def chunk_whole_table(connection: Connection, table: ExportedTable) -> list[ChunkQuery]:
     """Cut all rows of a table by ranges of its key; an empty table has no chunks.
 
     One sequential read, under the connection's snapshot, counts and digests every chunk.
@@ -54,7 +54,7 @@ def chunk_whole_table(connection: Connection, table: ShippedTable) -> list[Chunk
 
 
 def chunk_selected_rows(
-    connection: Connection, table: ShippedTable, keys: sql.Composable
+    connection: Connection, table: ExportedTable, keys: sql.Composable
 ) -> list[ChunkQuery]:
     """One chunk of the rows whose keys are in the relation ``keys``; none if there are none.
 
@@ -67,7 +67,7 @@ def chunk_selected_rows(
     return _single_chunk(connection, table, source)
 
 
-def changed_keys_query(table: ShippedTable, condition: sql.Composable) -> sql.Composed:
+def changed_keys_query(table: ExportedTable, condition: sql.Composable) -> sql.Composed:
     """The query for the primary keys of the rows ``t`` that meet a condition."""
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
         column_list(table.primary_key, "t"), table.rows, condition
@@ -75,7 +75,7 @@ def changed_keys_query(table: ShippedTable, condition: sql.Composable) -> sql.Co
 
 
 def write_chunk(
-    connection: Connection, folder: Path, table: ShippedTable, number: int, chunk: ChunkQuery
+    connection: Connection, folder: Path, table: ExportedTable, number: int, chunk: ChunkQuery
 ) -> Chunk:
     """Read a chunk's rows into a new member.
 
@@ -116,7 +116,7 @@ def readable(table: str) -> Iterator[None]:
 
 
 def _single_chunk(
-    connection: Connection, table: ShippedTable, source: sql.Composed
+    connection: Connection, table: ExportedTable, source: sql.Composed
 ) -> list[ChunkQuery]:
     statement = sql.SQL("SELECT count(*), {} FROM {}").format(
         digest_of(connection, table.columns, alias="t"), source
@@ -131,7 +131,7 @@ def _single_chunk(
     return [ChunkQuery(None, ChunkDigest(row[0], str(row[1])), query)]
 
 
-def _range_chunk(table: ShippedTable, index: int, content: ChunkDigest) -> ChunkQuery:
+def _range_chunk(table: ExportedTable, index: int, content: ChunkDigest) -> ChunkQuery:
     low = index << CHUNK_KEY_BITS
     key_range = KeyRange(low=low, high=low + (1 << CHUNK_KEY_BITS))
     key = sql.Identifier("t", table.primary_key[0])

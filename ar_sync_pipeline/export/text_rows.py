@@ -21,7 +21,7 @@ from ar_sync_pipeline.export.table_export import (
 )
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, column_list
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 # A value that a wider column at the sender holds and the receiver's does not.
@@ -30,14 +30,14 @@ _TOO_NARROW = (psycopg.errors.StringDataRightTruncation, psycopg.errors.NumericV
 
 def create_text_table(
     connection: Connection, facts: TableFacts, names: Sequence[str]
-) -> ShippedTable:
+) -> ExportedTable:
     """Make an empty temporary table of the same name with these of a table's columns."""
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
         for name in names
         if (column := facts.column(name)) is not None
     )
-    table = ShippedTable(
+    table = ExportedTable(
         facts.name,
         sql.Identifier("pg_temp", facts.name),
         columns,
@@ -53,7 +53,7 @@ def create_text_table(
 
 
 def copy_text_in(
-    connection: Connection, table: ShippedTable, lines: Iterable[bytes], encoding: str
+    connection: Connection, table: ExportedTable, lines: Iterable[bytes], encoding: str
 ) -> None:
     """Fill a table with rows in the text format of ``COPY``.
 
@@ -92,7 +92,7 @@ def copy_text_in(
 
 
 def export_chunks(
-    connection: Connection, table: ShippedTable, folder: Path, *, complete: bool
+    connection: Connection, table: ExportedTable, folder: Path, *, complete: bool
 ) -> tuple[Chunk, ...]:
     """Write a filled table's rows as members of an archive, and drop the table.
 

@@ -21,7 +21,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable
+from ar_sync_pipeline.postgres.exported_table import ExportedTable
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -50,7 +50,7 @@ class WholeTables:
     folder: Path
     since: Watermark | None
 
-    def write(self, tables: Sequence[ShippedTable]) -> Mapping[str, WrittenTable]:
+    def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
         """Write every row of the tables; large ones first in ``tables`` keep all sessions busy.
 
         Raises:
@@ -93,11 +93,11 @@ class WholeTables:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
-    def _write(self, connection: Connection, work: tuple[ShippedTable, int, ChunkQuery]) -> Chunk:
+    def _write(self, connection: Connection, work: tuple[ExportedTable, int, ChunkQuery]) -> Chunk:
         table, number, chunk = work
         return write_chunk(connection, self.folder, table, number, chunk)
 
-    def _write_changed_keys(self, connection: Connection, table: ShippedTable) -> Chunk | None:
+    def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
         if self.since is None or not table.primary_key:
             return None
         query = changed_keys_query(table, unseen_by(self.since))

@@ -18,9 +18,9 @@ from pathlib import Path
 from uuid import UUID
 
 from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.beneath import TEMPORARY_PREFIX, open_parent
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
+from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
 
 # What versions before the journal left.
@@ -52,7 +52,7 @@ def reveal(stage: MediaStage, blaming: Blaming) -> None:
     journal = read_journal(folder, stage.owner)
     if journal is None:
         return
-    stage.is_revealed = True
+    stage.is_renamed_into_place = True
     for step in (_prepare, _put):
         for file in journal:
             with blaming(file.archive_id), explained(folder, file.path):
@@ -138,7 +138,7 @@ def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
     if file.has_its_folder and not file.replaces:
         return
     if not file.has_its_folder:
-        _move_file_aside(folder, file, file.folders[file.depth])
+        _move_file_away(folder, file, file.folders[file.depth])
     touched.add_of(file)
     with open_parent(folder, file.path, create=True) as (parent, name):
         if _kind(parent, name) in {None, stat.S_IFDIR}:
@@ -156,7 +156,7 @@ def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
     with open_parent(folder, file.path) as (parent, name):
         kind = _kind(parent, name)
         if kind == stat.S_IFDIR:
-            _rename(parent, name, file.aside_name(name))
+            _rename(parent, name, file.moved_name(name))
         elif kind is not None and _kind(parent, file.kept_name) is None:
             _rename(parent, name, file.kept_name)
         if file.has_its_folder:
@@ -175,7 +175,7 @@ def _finish(folder: Path, file: StagedFile) -> None:
             os.unlink(file.kept_name, dir_fd=parent)
         # A folder that was moved aside and is empty was no more than its name.
         with suppress(OSError):
-            os.rmdir(file.aside_name(name), dir_fd=parent)
+            os.rmdir(file.moved_name(name), dir_fd=parent)
 
 
 def _take_back(folder: Path, journal: Journal) -> None:
@@ -194,11 +194,11 @@ def _restore(folder: Path, file: StagedFile) -> None:
     """Give a file's place back to what was there, and remove the file."""
     with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
         here = _inode(parent, name)
-        if _kind(parent, file.aside_name(name)) is not None:
+        if _kind(parent, file.moved_name(name)) is not None:
             if here == file.inode:
                 os.unlink(name, dir_fd=parent)
             if here in {None, file.inode}:
-                _rename(parent, file.aside_name(name), name)
+                _rename(parent, file.moved_name(name), name)
         elif _kind(parent, file.kept_name) is None:
             if here == file.inode:
                 os.unlink(name, dir_fd=parent)
@@ -211,11 +211,11 @@ def _restore(folder: Path, file: StagedFile) -> None:
         os.unlink(staged, dir_fd=waiting)
 
 
-def _move_file_aside(folder: Path, file: StagedFile, path: str) -> None:
+def _move_file_away(folder: Path, file: StagedFile, path: str) -> None:
     """Make room for a folder where there is a regular file; links stay, and are an error later."""
     with open_parent(folder, path) as (parent, name):
         if _kind(parent, name) == stat.S_IFREG:
-            _rename(parent, name, file.aside_name(name))
+            _rename(parent, name, file.moved_name(name))
 
 
 def _remove_folder(folder: Path, file: StagedFile, path: str) -> None:
@@ -224,7 +224,7 @@ def _remove_folder(folder: Path, file: StagedFile, path: str) -> None:
         # Somebody may have put something there meanwhile.
         with suppress(OSError):
             os.rmdir(name, dir_fd=parent)
-        aside = file.aside_name(name)
+        aside = file.moved_name(name)
         if _kind(parent, name) is None and _kind(parent, aside) is not None:
             _rename(parent, aside, name)
 

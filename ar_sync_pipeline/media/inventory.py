@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.beneath import (
-    media_name_problem,
-    open_parent,
-)
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
     MediaFolderError,
     MediaGoneError,
     MediaUnreadableError,
+)
+from ar_sync_pipeline.media.safe_paths import (
+    media_name_problem,
+    open_parent,
 )
 from ar_sync_pipeline.visible_text import visible
 
@@ -156,7 +156,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
     for name in sorted(set(names)):
         problem, temporary = media_name_problem(name), False
         try:
-            facts = None if problem else _facts_beneath(folder, name)
+            facts = None if problem else _facts_below(folder, name)
         except (FileNotFoundError, NotADirectoryError):
             # A link in the place of a folder is ENOTDIR with O_DIRECTORY: refused, not missing.
             if _has_link(folder, name):
@@ -333,7 +333,7 @@ def _matches(relative: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(relative if "/" in p else name, p) for p in patterns)
 
 
-def _facts_beneath(folder: Path, name: str) -> os.stat_result:
+def _facts_below(folder: Path, name: str) -> os.stat_result:
     with open_parent(folder, name) as (parent, last):
         return os.stat(last, dir_fd=parent, follow_symlinks=False)
 

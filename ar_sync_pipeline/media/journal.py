@@ -18,7 +18,7 @@ from typing import IO, Any
 from uuid import UUID
 
 from ar_sync_pipeline.files import sync_folder
-from ar_sync_pipeline.media.beneath import TEMPORARY_PREFIX, media_name_problem
+from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
 _MOVED_ASIDE = ".moved-aside-"
 _LONGEST_SHOWN = 200
@@ -72,7 +72,7 @@ class StagedFile:
         """Whether it waits in the folder of its place."""
         return self.depth == self.path.count("/")
 
-    def aside_name(self, name: str) -> str:
+    def moved_name(self, name: str) -> str:
         """The name that something of another kind gets which is in the way under ``name``.
 
         Short enough for any file system, and its own for each name.

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.beneath import media_name_problem, open_parent
+from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,6 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.beneath import media_name_problem, open_nearest
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
     MediaFolderError,
@@ -29,6 +28,7 @@ from ar_sync_pipeline.media.errors import (
     MediaSpaceError,
 )
 from ar_sync_pipeline.media.journal import JournalWriter, StagedFile, staged_name
+from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
 from ar_sync_pipeline.media.web_content import left_out_because
 from ar_sync_pipeline.visible_text import quoted
 
@@ -64,7 +64,7 @@ class MediaStage:
         allowed: patterns of files that are installed although a web server may run them.
 
     Attributes:
-        is_revealed: whether a file may be in its place already.
+        is_renamed_into_place: whether a file may be in its place already.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class MediaStage:
         self.folder = folder
         self.owner = owner
         self.journal = JournalWriter(folder, owner, archives)
-        self.is_revealed = False
+        self.is_renamed_into_place = False
         self._allowed = allowed
         self._count = 0
 

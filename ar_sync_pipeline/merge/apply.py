@@ -182,7 +182,7 @@ class _Merge:
         name = error.diag.constraint_name
         for facts in self.references.tables.values():
             for key in facts.foreign_keys:
-                if key.name == name and self.references.own_columns(key):
+                if key.name == name and self.references.receiver_only_columns(key):
                     raise LoadRefusedError(
                         f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
                         f" rows of {key.referenced_table} that the sender changed or deleted",
@@ -218,7 +218,7 @@ class _Merge:
     def _find_rows_to_delete(self) -> None:
         for table, difference in self.differences.items():
             staged = difference.staged
-            if staged.speaks_for_all_rows and not staged.wholly_settled:
+            if staged.speaks_for_all_rows and not staged.wholly_unchanged:
                 self.to_delete.add(table, absent_rows(staged))
             elif not difference.empty and not difference.fills:
                 for unique in difference.target.unique_keys():

@@ -174,7 +174,7 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
         staged.relation,
         target.same_row("t", "n"),
         sql.Identifier("n", target.key[0]),
-        staged.unsettled_keys("t"),
+        staged.outside_unchanged_chunks("t"),
     )
 
 
@@ -218,4 +218,6 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
 
 def _same_row(staged: StagedTable) -> sql.Composed:
     """``t`` is the staged row ``n``; unchanged chunks, where no staged row is, are not read."""
-    return sql.SQL("{} AND {}").format(staged.target.same_row("t", "n"), staged.unsettled_keys("t"))
+    return sql.SQL("{} AND {}").format(
+        staged.target.same_row("t", "n"), staged.outside_unchanged_chunks("t")
+    )

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.exported_table import column_list
 
 
 def keyless_new_rows(staged: StagedTable) -> sql.Composed:

@@ -43,7 +43,7 @@ class References:
         """The foreign keys of a table whose parents are known."""
         return [k for k in self.tables[table].foreign_keys if k.referenced_table in self.tables]
 
-    def own_columns(self, key: ForeignKey) -> tuple[str, ...]:
+    def receiver_only_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """The columns of a foreign key that the sender does not write.
 
         A foreign key is the receiver's only if there are any. Of one that mixes shared and
@@ -56,7 +56,7 @@ class References:
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
         """The columns to set to NULL so that a row of the receiver's no longer refers; or none."""
         facts = self.tables[key.table]
-        columns = [facts.column(name) for name in self.own_columns(key)]
+        columns = [facts.column(name) for name in self.receiver_only_columns(key)]
         free = tuple(
             c.name
             for c in columns

@@ -61,7 +61,7 @@ class ReferenceChecks:
         What becomes of them was decided at the sender. Before anything is written.
         """
         for key, left in self._acting():
-            if not self.references.own_columns(key):
+            if not self.references.receiver_only_columns(key):
                 identity = self.references.identity(key.table)
                 query = sql.SQL("SELECT DISTINCT {}, {} FROM {} WHERE l.kept").format(
                     identity.values("c"), _named("c", key.columns, "v"), self._referring(key, left)
@@ -150,7 +150,7 @@ class ReferenceChecks:
                 ) from error
 
     def _follow(self, key: ForeignKey, left: sql.Identifier) -> None:
-        own = self.references.own_columns(key)
+        own = self.references.receiver_only_columns(key)
         values = [_followed(key, name) for name in own]
         self.connection.execute(
             sql.SQL("UPDATE {} AS c SET {} FROM {} AS l WHERE l.kept AND {}").format(
@@ -194,7 +194,11 @@ class ReferenceChecks:
         ]
 
     def _following(self) -> list[tuple[ForeignKey, sql.Identifier]]:
-        return [(key, left) for key, left in self._acting() if self.references.own_columns(key)]
+        return [
+            (key, left)
+            for key, left in self._acting()
+            if self.references.receiver_only_columns(key)
+        ]
 
     def _acting(self) -> list[tuple[ForeignKey, sql.Identifier]]:
         """Foreign keys that react to a change of their parent, with the values that change."""
@@ -308,7 +312,7 @@ class ReferenceChecks:
             )
 
     def _remedy(self, key: ForeignKey) -> str:
-        if self.references.own_columns(key):
+        if self.references.receiver_only_columns(key):
             return (
                 f"let {key.name} cascade, or change or delete these rows at the receiver; the"
                 " archive is tried again by itself"

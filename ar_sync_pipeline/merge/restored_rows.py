@@ -14,7 +14,7 @@ from psycopg import sql
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 

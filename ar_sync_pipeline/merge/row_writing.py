@@ -7,7 +7,7 @@ from psycopg import sql
 from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.exported_table import column_list
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:

@@ -73,7 +73,11 @@ class RowsToDelete:
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
         known = self.sender_references is None or key.definition in self.sender_references
-        if count and not self.references.own_columns(key) and (self.complete or not known):
+        if (
+            count
+            and not self.references.receiver_only_columns(key)
+            and (self.complete or not known)
+        ):
             raise LoadRefusedError(
                 f"rows of {key.table} are alive at the sender and refer to rows of"
                 f" {key.referenced_table} that are not, which the receiver's constraint {key.name}"
@@ -193,6 +197,6 @@ class RowsToDelete:
             self.references.joined(key, self.relation(key.referenced_table)),
         )
         staged = self.staged.get(key.table)
-        if staged is None or self.references.own_columns(key):
+        if staged is None or self.references.receiver_only_columns(key):
             return query
         return sql.SQL("SELECT * FROM ({}) AS k WHERE NOT {}").format(query, is_staged(staged, "k"))

@@ -25,7 +25,7 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
-from ar_sync_pipeline.postgres.shipped_table import column_list
+from ar_sync_pipeline.postgres.exported_table import column_list
 
 _MOST_RANGES = 64
 # The bytes are right, and the receiver's type has no such value: a label of an enum, a character of
@@ -75,20 +75,20 @@ class StagedTable:
         return self.complete or self.manifest.whole
 
     @property
-    def wholly_settled(self) -> bool:
+    def wholly_unchanged(self) -> bool:
         """Whether the table travels as one chunk and the receiver already holds it."""
         return any(
             chunk.key_range is None and chunk.member in self.settled
             for chunk in self.manifest.chunks
         )
 
-    def unsettled_keys(self, alias: str) -> sql.Composable:
+    def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
         """Condition on the key of ``alias``: the row is in no settled chunk.
 
         As ranges, which the key's index serves; a table of very many pieces is filtered instead.
         """
         key = sql.Identifier(alias, self.target.key[0])
-        settled = self._settled_indexes()
+        settled = self._unchanged_indexes()
         if not settled:
             return sql.SQL("true")
         ranges = _gaps(settled)
@@ -98,7 +98,7 @@ class StagedTable:
             )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
 
-    def _settled_indexes(self) -> list[int]:
+    def _unchanged_indexes(self) -> list[int]:
         """Numbers of the settled chunks, ascending, where the table is cut by key."""
         if not is_chunked(self.target.columns, self.target.key):
             return []
@@ -109,7 +109,7 @@ class StagedTable:
         )
 
 
-def settled_chunks(
+def unchanged_chunks(
     connection: Connection, target: TargetTable, manifest: TableManifest
 ) -> frozenset[str]:
     """Members of the chunks whose rows the receiver already holds, to the bit."""

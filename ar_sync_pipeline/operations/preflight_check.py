@@ -16,8 +16,8 @@ from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
 from ar_sync_pipeline.operations.run_metadata import markdown_table
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.findings import Level
-from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.visible_text import as_markdown
 
 _OWN = "Only the receiver has it."

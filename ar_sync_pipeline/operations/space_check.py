@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.shipped_files import see
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.spool.free_space import measure_free_space
 
 _NAME = "free_space"

@@ -81,12 +81,12 @@ def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts)
             mismatches.append(f"{shown} may be NULL at the sender, not at the receiver")
         elif there.generated:
             mismatches.append(f"{shown} is computed at the receiver")
-    shipped_names = {column.name for column in shipped.columns}
+    exported_names = {column.name for column in shipped.columns}
     mismatches += [
         f"the receiver's column {_shown(f'{held.name}.{column.name}')} needs a value that the"
         " sender lacks"
         for column in held.columns
-        if column.name not in shipped_names
+        if column.name not in exported_names
         and not column.nullable
         and not column.has_default
         and not column.generated

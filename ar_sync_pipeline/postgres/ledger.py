@@ -18,10 +18,10 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError, LoadInProgressError
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.package_files import shipped
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.shipped_files import shipped
 
 
 def role_script(side: str, catalog: Catalog) -> str:

@@ -16,8 +16,8 @@ from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.receiver.jobs import LOAD_JOBS, intake_of
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_waiting
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
-from ar_sync_pipeline.sync.old_system.old_archives import old_archives_to_load
+from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
+from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}
@@ -39,8 +39,8 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
     )
     def new_archives(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         spool = site.settings.remote_bkp_fldr
-        parked = [a for a in list_parked(spool) if not kept_by_guard(a)]
-        old = old_archives_to_load(site.settings, site.clock())
+        parked = [a for a in list_parked(spool) if not held_by_guard(a)]
+        old = other_archives_to_load(site.settings, site.clock())
         found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
         if not found:
             return dg.SkipReason("No archive waits.")

@@ -33,7 +33,7 @@ from ar_sync_pipeline.receiver.postprocess_sensor import postprocess_sensor
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postprocessor
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
-from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 

@@ -4,7 +4,7 @@ import dagster as dg
 
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.heartbeat import beat
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 
 
 def give_sign_of_life(context: dg.AssetExecutionContext, settings: ReceiverSettings) -> None:

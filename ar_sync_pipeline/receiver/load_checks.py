@@ -8,8 +8,8 @@ import dagster as dg
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
-from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible

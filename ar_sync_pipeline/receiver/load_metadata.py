@@ -33,7 +33,7 @@ def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, 
     whole = report.loaded[-1].manifest.kind is ArchiveKind.COMPLETE
     return {
         **_changes(plans),
-        "rows_shipped": sum(plan.row_count for plan in plans),
+        "rows_exported": sum(plan.row_count for plan in plans),
         **({"dagster/row_count": plans[-1].row_count} if whole else {}),
         **(_schema(report, facts) if facts else {}),
     }
@@ -45,7 +45,7 @@ def unlisted_metadata(report: LoadReport, catalog: Catalog) -> dict[str, Any]:
     return {
         "tables": len(plans),
         **_changes([plan for table in plans.values() for plan in table]),
-        "rows_shipped": sum(plan.row_count for table in plans.values() for plan in table),
+        "rows_exported": sum(plan.row_count for table in plans.values() for plan in table),
         "rows_by_table": _rows_as_table(plans, catalog),
     }
 

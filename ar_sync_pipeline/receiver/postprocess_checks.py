@@ -7,9 +7,9 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
 from ar_sync_pipeline.operations.run_metadata import markdown_table
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.shipped_files import see
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess_state
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
 from ar_sync_pipeline.visible_text import visible

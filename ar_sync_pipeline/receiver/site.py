@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 
 POOL = "receiver_load"
 OWNERS = ["team:operators"]

@@ -11,9 +11,9 @@ from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.freshness import first_complete_within
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import LOAD_JOBS
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 
@@ -39,7 +39,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
 
 def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """The check as an operator executes it, and as every load ends with it."""
-    look = partial(look_at_lag, site)
+    look = partial(check_lag, site)
     return standing_check(up_to_date_spec(site), look, site.clock)
 
 
@@ -47,14 +47,14 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Looks every minute."""
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        lambda instance: [look_at_lag(site, instance)],
+        lambda instance: [check_lag(site, instance)],
         site.clock,
         name="data_age",
         description="Looks how far behind the receiver is, also when nothing arrives.",
     )
 
 
-def look_at_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
+def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     """How far behind the receiver is right now, and why.
 
     Raises:

@@ -7,8 +7,8 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint
 
 _NAME = "acknowledged"

@@ -12,8 +12,8 @@ from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explaine
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import OWNERS, SenderSite
-from ar_sync_pipeline.shipped_files import see
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 

@@ -36,7 +36,7 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     referenced_metadata,
     table_metadata,
 )
-from ar_sync_pipeline.sftp.patience import ROAD_ERRORS
+from ar_sync_pipeline.sftp.retry_budget import ROAD_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
@@ -164,12 +164,12 @@ def _dump(
             "No point is known from which to carry every change: the window alone counts, and the"
             " next complete repairs what it misses."
         )
-    if dump.blind_tables:
+    if dump.untracked_tables:
         context.log.warning(
             "Changes in these large tables may wait for the next complete: %s. Grant"
             " pg_read_all_stats to the sender's role, name a changed_at column, or set watermark ="
             " true in the catalog; after a migration of such a table start a complete_dump.",
-            ", ".join(dump.blind_tables),
+            ", ".join(dump.untracked_tables),
         )
     return dump
 

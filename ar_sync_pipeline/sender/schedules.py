@@ -16,7 +16,7 @@ from ar_sync_pipeline.operations.runs.run_state import (
 )
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 
 _OWN_RUNS = {"ar_sync/side": "sender"}
 

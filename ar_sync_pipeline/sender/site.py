@@ -8,7 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 
 OWNERS = ["team:operators"]

@@ -14,10 +14,10 @@ from ar_sync_pipeline.operations.runs.run_state import (
     work_under_way,
 )
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
+from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.shipped_files import see
 
 _KEY = archive_key(ArchiveKind.PARTIAL)
 # Two windows may be in a run that has just begun, and a third one is what the next tick starts.
@@ -43,7 +43,7 @@ def no_gap_check(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetChecksDefinition:
     """The check as an operator executes it."""
-    return standing_check(no_gap_spec(), partial(look_for_gaps, site, windows), site.clock)
+    return standing_check(no_gap_spec(), partial(check_for_gaps, site, windows), site.clock)
 
 
 def no_gap_sensor(
@@ -52,14 +52,14 @@ def no_gap_sensor(
     """Evaluates it every minute."""
     return standing_check_sensor(
         [no_gap_spec()],
-        lambda instance: [look_for_gaps(site, windows, instance)],
+        lambda instance: [check_for_gaps(site, windows, instance)],
         site.clock,
         name="window_gaps",
         description="Looks for windows without an archive.",
     )
 
 
-def look_for_gaps(
+def check_for_gaps(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition, instance: dg.DagsterInstance
 ) -> Look:
     """Which windows are missing in the grid right now, unless a run is about to fill them."""

@@ -16,10 +16,10 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
-from ar_sync_pipeline.sftp.pace import Pace
-from ar_sync_pipeline.sftp.patience import Patience, RetryPlan
 from ar_sync_pipeline.sftp.protocol import READ, read_range
+from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
+from ar_sync_pipeline.sftp.retry_budget import RetryBudget, RetryPlan
 from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
@@ -140,11 +140,11 @@ def publish(
         part,
         resume_at=resume_at,
         progress=progress or _ignore,
-        pace=Pace(transfer.bytes_per_second),
+        pace=RateLimit(transfer.bytes_per_second),
         helpers=helpers,
     )
     confirmed = _confirm_content(session, source, part)
-    path = _reveal(session, part, final, source)
+    path = _rename_into_place(session, part, final, source)
     return replace(_publication(path, source, started, done), sha256_confirmed=confirmed)
 
 
@@ -172,7 +172,7 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
     Raises:
         ArSyncError: as `publish` and `open_session`; the last error of the road if the plan ends.
     """
-    patience = Patience(plan or RetryPlan(), on_retry)
+    patience = RetryBudget(plan or RetryPlan(), on_retry)
     started, tally = time.monotonic(), _Tally(progress or _ignore, patience)
     whole = limits or SessionLimits()
     for attempt in stamina.retry_context(
@@ -203,9 +203,9 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
 class _Tally:
     """Adds up what all attempts sent, from the progress that they report."""
 
-    def __init__(self, forward: Callable[[int, int], None], patience: Patience) -> None:
+    def __init__(self, forward: Callable[[int, int], None], patience: RetryBudget) -> None:
         self._forward = forward
-        self._patience = patience
+        self._retry_budget = patience
         self._last: int | None = None
         self.sent_bytes = 0
 
@@ -215,7 +215,7 @@ class _Tally:
     def __call__(self, done_bytes: int, total_bytes: int) -> None:
         self.sent_bytes += 0 if self._last is None else done_bytes - self._last
         self._last = done_bytes
-        self._patience.arrived(done_bytes)
+        self._retry_budget.arrived(done_bytes)
         self._forward(done_bytes, total_bytes)
 
 
@@ -351,7 +351,7 @@ def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: 
     )
 
 
-def _reveal(
+def _rename_into_place(
     session: SftpSession, part: PurePosixPath, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath:
     """Give the archive its final name, which nothing else bears.

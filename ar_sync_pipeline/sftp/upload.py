@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol, Self
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import DamagedUploadError
-from ar_sync_pipeline.sftp.pace import Pace
-from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
+from ar_sync_pipeline.sftp.rate_limit import RateLimit
+from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,7 @@ def upload(
     *,
     resume_at: int,
     progress: Callable[[int, int], None],
-    pace: Pace,
+    pace: RateLimit,
     helpers: Helpers | None = None,
 ) -> Upload:
     """Write a source's bytes to ``part`` from ``resume_at`` on, flushed to disk where possible.
@@ -96,7 +96,7 @@ def upload(
     with source.open() as file, session.handle(part, flags) as handle:
         file.seek(resume_at)
         progress(resume_at, size_bytes)
-        pieces = Pieces(
+        pieces = Segments(
             file,
             resume_at,
             size_bytes,
@@ -150,37 +150,37 @@ class _Sender:
         self,
         session: SftpSession,
         handle: bytes,
-        pieces: Pieces,
-        pace: Pace,
+        pieces: Segments,
+        pace: RateLimit,
         block_bytes: int,
     ) -> None:
         self._block_bytes = block_bytes
         self._window = protocol.UNDER_WAY_BYTES // block_bytes
         self._session = session
         self._handle = handle
-        self._pieces = pieces
-        self._pace = pace
+        self._segments = pieces
+        self._rate_limit = pace
         self._pipe = protocol.RequestPipe(session.client)
         # Size of each block under way, and its piece's offset if it is the piece's last block.
         self._blocks: deque[tuple[int, int | None]] = deque()
 
     def run(self) -> None:
         """Send pieces until there are none left, and wait for all statuses."""
-        while (piece := self._pieces.take(wait=not self._blocks)) is not END:
+        while (piece := self._segments.take(wait=not self._blocks)) is not END:
             if piece is NOT_YET:
                 # The piece that everybody waits for may be this connection's own.
                 self._confirm_oldest()
             elif isinstance(piece, tuple):
-                self._send_piece(*piece)
+                self._send_segment(*piece)
         while self._blocks:
             self._confirm_oldest()
 
-    def _send_piece(self, offset: int, data: bytes) -> None:
+    def _send_segment(self, offset: int, data: bytes) -> None:
         view = memoryview(data)
         for start in range(0, len(data), self._block_bytes):
             block = view[start : start + self._block_bytes]
             last = start + len(block) == len(data)
-            self._pace.wait(len(block))
+            self._rate_limit.wait(len(block))
             protocol.send_write(self._pipe, self._handle, offset + start, block)
             self._blocks.append((len(block), offset if last else None))
             self._session.progress()
@@ -191,15 +191,15 @@ class _Sender:
         protocol.confirm_write(self._pipe)
         self._session.progress()
         size_bytes, finished = self._blocks.popleft()
-        self._pieces.confirm(size_bytes, finished=finished)
+        self._segments.confirm(size_bytes, finished=finished)
 
 
 def _send(
     session: SftpSession,
     handle: bytes,
     part: PurePosixPath,
-    pieces: Pieces,
-    pace: Pace,
+    pieces: Segments,
+    pace: RateLimit,
     block_bytes: int,
 ) -> None:
     with session.calling("writing", part):
@@ -215,16 +215,16 @@ class _Crew:
     def __init__(
         self,
         helpers: Helpers | None,
-        pieces: Pieces,
+        pieces: Segments,
         part: PurePosixPath,
-        pace: Pace,
+        pace: RateLimit,
         block_bytes: int,
     ) -> None:
         self._block_bytes = block_bytes
         self._helpers = helpers
-        self._pieces = pieces
+        self._segments = pieces
         self._part = part
-        self._pace = pace
+        self._rate_limit = pace
         self._lock = threading.Lock()
         self._sessions: list[SftpSession] = []
         self._working: list[threading.Thread] = []
@@ -245,7 +245,7 @@ class _Crew:
             self._closed = True
             threads = list(self._working)
             if isinstance(error, BaseException):
-                self._pieces.fail(error)
+                self._segments.fail(error)
                 for session in self._sessions:
                     session.abandon()
         for thread in threads:
@@ -257,7 +257,7 @@ class _Crew:
             self._closed = True
         for thread in self._working:
             thread.join()
-        self._pieces.take(wait=True)
+        self._segments.take(wait=True)
 
     def _help(self) -> None:
         assert self._helpers is not None  # noqa: S101  started in __enter__ only
@@ -271,10 +271,17 @@ class _Crew:
                     self._working.append(threading.current_thread())
                     at_work = True
                 with session.handle(self._part, protocol.WRITE) as handle:
-                    _send(session, handle, self._part, self._pieces, self._pace, self._block_bytes)
+                    _send(
+                        session,
+                        handle,
+                        self._part,
+                        self._segments,
+                        self._rate_limit,
+                        self._block_bytes,
+                    )
         except BaseException as error:  # noqa: BLE001  raised by the main connection's thread
             if at_work:
-                self._pieces.fail(error)
+                self._segments.fail(error)
 
 
 def _check_size(session: SftpSession, part: PurePosixPath, size_bytes: int) -> None:

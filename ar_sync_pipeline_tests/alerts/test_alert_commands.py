@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
 from ar_sync_pipeline_tests.alerts.problems import problem
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, free_port

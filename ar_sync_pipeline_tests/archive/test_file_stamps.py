@@ -10,7 +10,7 @@ import pytest
 
 from ar_sync_pipeline.archive import file_stamp
 from ar_sync_pipeline.archive.errors import MemberChangedError
-from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
+from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline_tests.archive.building import make_source
 
@@ -87,7 +87,7 @@ def test_file_that_was_changed_just_now_has_no_stamp(
     """A change within the clock's tick of the last one would not show."""
     path = tmp_path / "x"
     path.write_bytes(b"x")
-    assert settled_stamp(path) is None
+    assert steady_stamp(path) is None
     monkeypatch.setattr(file_stamp, "_SETTLED_AFTER_NS", -1)
-    assert settled_stamp(path) == FileStamp.of(path.stat())
-    assert settled_stamp(tmp_path / "absent") is None
+    assert steady_stamp(path) == FileStamp.of(path.stat())
+    assert steady_stamp(tmp_path / "absent") is None

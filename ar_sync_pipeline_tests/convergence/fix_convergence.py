@@ -74,7 +74,7 @@ class MortalRuns:
 
 
 @pytest.fixture(scope="session")
-def mortal_runs() -> Iterator[MortalRuns]:
+def killable_runs() -> Iterator[MortalRuns]:
     """One process for all tests of a session: it takes a second to start, and a fork none."""
     runs = MortalRuns()
     yield runs

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial

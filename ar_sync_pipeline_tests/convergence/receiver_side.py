@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
-from ar_sync_pipeline.spool.position import Position, read_position
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.load.admit import admit_archives
@@ -124,7 +124,7 @@ class ReceiverSide:
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             return read_state(self.connection)
 
-    def settled_state(self) -> State:
+    def unchanged_state(self) -> State:
         """The state once the sessions of a killed load have ended."""
         while self.run(
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
@@ -156,7 +156,7 @@ class ReceiverSide:
         return ReceiverView(self.position(), waiting)
 
     def position(self) -> Position | None:
-        return read_position(self.spool)
+        return read_checkpoint(self.spool)
 
     def spooled(self) -> Sequence[SpooledArchive]:
         """Archives that wait or were applied, and are still there."""

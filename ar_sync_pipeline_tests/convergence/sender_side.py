@@ -16,7 +16,7 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.spool.checkpoint import Position
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media

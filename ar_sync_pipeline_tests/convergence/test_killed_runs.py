@@ -11,7 +11,7 @@ import pytest
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.postgres.ledger import read_ledger
-from ar_sync_pipeline.spool.position import read_position
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.receipts import ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import clean_incoming, list_waiting
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
@@ -76,7 +76,7 @@ class Line:
 
 
 @pytest.fixture
-def line(servers: Servers, mortal_runs: MortalRuns, tmp_path: Path) -> Iterator[Line]:
+def line(servers: Servers, killable_runs: MortalRuns, tmp_path: Path) -> Iterator[Line]:
     """Both hold the same, and the sender has changed since."""
     clock = VirtualClock(datetime.now(UTC))
     sender = SenderSide(servers.sender_url, servers.sender, tmp_path, clock)
@@ -84,8 +84,8 @@ def line(servers: Servers, mortal_runs: MortalRuns, tmp_path: Path) -> Iterator[
     sender.run(BEGINNING)
     with LoopbackSftpServer(tmp_path, tmp_path / "keys") as sftp:
         made = Line(sender, receiver, clock, sftp)
-        assert made.dump(mortal_runs, "complete") == 0
-        assert made.load(mortal_runs) == 0
+        assert made.dump(killable_runs, "complete") == 0
+        assert made.load(killable_runs) == 0
         receiver.rate_everything(5)
         receiver.take_note(1, 1)
         made.change()
@@ -95,12 +95,12 @@ def line(servers: Servers, mortal_runs: MortalRuns, tmp_path: Path) -> Iterator[
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", LOAD_POINTS)
 def test_killed_load_is_finished_by_the_next_one(
-    line: Line, mortal_runs: MortalRuns, kind: str, point: str
+    line: Line, killable_runs: MortalRuns, kind: str, point: str
 ) -> None:
     before = line.receiver.state()
-    assert line.dump(mortal_runs, kind) == 0
+    assert line.dump(killable_runs, kind) == 0
     (name,) = [archive.name for archive in list_waiting(line.receiver.spool)]
-    assert line.load(mortal_runs, point) == KILLED
+    assert line.load(killable_runs, point) == KILLED
     committed = point in {
         "between commit and the end of pictures",
         "between commit and renaming",
@@ -108,13 +108,13 @@ def test_killed_load_is_finished_by_the_next_one(
     }
     assert_half_way(line, before, committed=committed)
     line.clock.pass_time(timedelta(minutes=1))
-    assert line.load(mortal_runs) == 0
+    assert line.load(killable_runs) == 0
     claims.receiver_equals_sender(line.receiver, line.sender)
     claims.own_data_is_kept(line.receiver, line.sender)
     receipt = read_receipt(line.receiver.spool, name)
     assert receipt is not None
     assert receipt.state is ReceiptState.APPLIED
-    position = read_position(line.receiver.spool)
+    position = read_checkpoint(line.receiver.spool)
     assert position is not None
     assert position.watermark is not None
     assert position.watermark.snapshot_at == name.snapshot_at
@@ -123,7 +123,7 @@ def test_killed_load_is_finished_by_the_next_one(
 
 def assert_half_way(line: Line, before: State, *, committed: bool) -> None:
     """Readers see the state before or the state after, and the ledger says which."""
-    now = line.receiver.settled_state()
+    now = line.receiver.unchanged_state()
     assert (now == before) is not committed
     assert len(read_ledger(line.receiver.connection)) == (2 if committed else 1)
     if committed:
@@ -133,17 +133,17 @@ def assert_half_way(line: Line, before: State, *, committed: bool) -> None:
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", DUMP_POINTS)
 def test_killed_dump_is_made_good_by_the_next_one(
-    line: Line, mortal_runs: MortalRuns, kind: str, point: str
+    line: Line, killable_runs: MortalRuns, kind: str, point: str
 ) -> None:
     files = line.files()
-    assert line.dump(mortal_runs, kind, point) == KILLED
+    assert line.dump(killable_runs, kind, point) == KILLED
     assert list_waiting(line.receiver.spool) == []
     half_sent = line.files() - files
     assert all("/.incoming/" in path for path in half_sent)
-    assert line.load(mortal_runs) == 0
+    assert line.load(killable_runs) == 0
     line.change()
-    assert line.dump(mortal_runs, kind) == 0
-    assert line.load(mortal_runs) == 0
+    assert line.dump(killable_runs, kind) == 0
+    assert line.load(killable_runs) == 0
     claims.receiver_equals_sender(line.receiver, line.sender)
     claims.own_data_is_kept(line.receiver, line.sender)
     assert_cleaned_in_time(line)

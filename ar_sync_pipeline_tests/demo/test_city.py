@@ -10,7 +10,7 @@ from PIL import Image
 
 from ar_sync_pipeline.demo.city import correct_city, fill_city
 from ar_sync_pipeline.demo.equality import compare_databases
-from ar_sync_pipeline.demo.invention import EAST, NORTH, SOUTH, WEST
+from ar_sync_pipeline.demo.fake_data import EAST, NORTH, SOUTH, WEST
 from ar_sync_pipeline.demo.pictures import make_pictures
 from ar_sync_pipeline.demo.receiver_city import ZoneCounts, fill_receiver
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.shipped_files import RUNBOOK as RUNBOOK_AT
+from ar_sync_pipeline.package_files import RUNBOOK as RUNBOOK_AT
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import SCRIPTS, RoleScript
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of

@@ -10,8 +10,8 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, ship
 from ar_sync_pipeline.postgres.schema_facts import read_tables
-from ar_sync_pipeline.postgres.shipped_table import ShippedTable, ship
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -41,7 +41,7 @@ class Scratch:
     def tables(self) -> dict[str, TableFacts]:
         return read_tables(self.connection, self.schema, lambda _: True)
 
-    def shipped(self, name: str) -> ShippedTable:
+    def shipped(self, name: str) -> ExportedTable:
         return ship(self.tables()[name], ())
 
     def relation(self, name: str) -> sql.Identifier:

@@ -17,7 +17,7 @@ from ar_sync_pipeline_tests.postgres.scratch import Scratch
 COLUMNS = sql.SQL("id, data")
 
 
-class Pieces:
+class Segments:
     """A sink that knows how large its largest piece was."""
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ def test_empty_result_is_a_stream_of_no_rows(scratch: Scratch) -> None:
 
 
 def test_sink_gets_large_pieces_and_never_the_whole(scratch: Scratch) -> None:
-    pieces = Pieces()
+    pieces = Segments()
     assert copy_out(scratch.connection, numbers(60_000), pieces) == 60_000
     assert pieces.total > 6_000_000
     assert pieces.largest < 1_000_000
@@ -92,7 +92,7 @@ def test_statement_that_is_refused_leaves_the_connection_usable(scratch: Scratch
 def test_error_in_the_middle_of_reading_raises_and_leaves_the_connection_usable(
     scratch: Scratch,
 ) -> None:
-    pieces = Pieces()
+    pieces = Segments()
     query = sql.SQL("SELECT n, 1 / (50000 - n) FROM generate_series(1, 60000) AS n")
     with pytest.raises(psycopg.errors.DivisionByZero):
         copy_out(scratch.connection, query, pieces)

@@ -11,7 +11,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
-from ar_sync_pipeline.settings import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.allow import allow_archive
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger

@@ -14,7 +14,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.settings import load_sender_settings
+from ar_sync_pipeline.settings.model import load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 

@@ -17,8 +17,8 @@ from ar_sync_pipeline.sftp.errors import (
     SourceChangedError,
     UnreachableHostError,
 )
-from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
+from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
 from ar_sync_pipeline.sftp.spool_folders import INCOMING, prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
@@ -72,7 +72,7 @@ def test_cut_upload_resumes_where_it_stopped(
     any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     source = some_archive(12 * MIB)
-    proxy = cutting_proxy(any_sftp_server, cut_after=(5 * MIB, 5 * MIB))
+    proxy = cutting_proxy(any_sftp_server, interrupted_after=(5 * MIB, 5 * MIB))
     result = publish_hard(proxy.endpoint(any_sftp_server, tmp_path / "k"), any_sftp_server, source)
     assert final_bytes(any_sftp_server) == source.content
     assert (result.attempts, proxy.connections) == (3, 3)
@@ -278,7 +278,7 @@ def test_upload_that_gets_on_is_tried_again_long_after_one_that_does_not_is_give
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     plan, source = RetryPlan(fruitless_seconds=3, first_wait_seconds=0.7), some_archive(8 * MIB)
-    proxy = cutting_proxy(sftp_server, cut_after=(MIB + MIB // 2,) * 5)
+    proxy = cutting_proxy(sftp_server, interrupted_after=(MIB + MIB // 2,) * 5)
     started = time.monotonic()
     result = publish_hard(proxy.endpoint(sftp_server, tmp_path / "k"), sftp_server, source, plan)
     assert result.attempts == 6

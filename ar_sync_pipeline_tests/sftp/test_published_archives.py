@@ -15,9 +15,9 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.publish import publish
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.spool.checkpoint import Position, write_checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
-from ar_sync_pipeline.spool.position import Position, write_position
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
 from ar_sync_pipeline.spool.retention import Decision, apply_retention
 from ar_sync_pipeline.spool.states import (
@@ -155,7 +155,7 @@ def test_receipts_and_the_position_can_be_read_and_not_changed(accounts: TwoAcco
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):
         write_receipt(accounts.spool, receipt)
-        write_position(accounts.spool, Position(at=now()))
+        write_checkpoint(accounts.spool, Position(at=now()))
     for name in (receipt_filename(archive.name), "position.json"):
         path = accounts.spool / "receipts" / name
         accounts.cannot_harm(path)

@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.sftp import pieces as pieces_module
+from ar_sync_pipeline.sftp import segments as segments_module
 from ar_sync_pipeline.sftp.errors import ConnectionLostError
-from ar_sync_pipeline.sftp.pace import Pace
-from ar_sync_pipeline.sftp.patience import RetryPlan
-from ar_sync_pipeline.sftp.pieces import END, LEAD_BYTES, NOT_YET, Pieces
 from ar_sync_pipeline.sftp.publish import (
     TransferLimits,
     publish,
     publish_with_retries,
 )
+from ar_sync_pipeline.sftp.rate_limit import RateLimit
+from ar_sync_pipeline.sftp.retry_budget import RetryPlan
+from ar_sync_pipeline.sftp.segments import END, LEAD_BYTES, NOT_YET, Segments
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
 from ar_sync_pipeline.sftp.spool_folders import INCOMING
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, some_archive
@@ -85,7 +85,7 @@ def test_upload_by_several_that_is_cut_resumes_behind_its_possible_gaps(
     sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path
 ) -> None:
     source = some_archive(64 * MIB)
-    proxy = cutting_proxy(sftp_server, cut_after=(20 * MIB, 18 * MIB, 18 * MIB))
+    proxy = cutting_proxy(sftp_server, interrupted_after=(20 * MIB, 18 * MIB, 18 * MIB))
     result = publish_with_retries(
         proxy.endpoint(sftp_server, tmp_path / "k"),
         source,
@@ -174,7 +174,7 @@ def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
     confirmations: list[int],
 ) -> None:
     size = 3 * LEAD_BYTES
-    reader = pieces_of(size)
+    reader = segments_of(size)
     under_way: dict[int, int] = {}
     for choice in confirmations:
         taken = reader.take(wait=False)
@@ -194,12 +194,14 @@ class _Zeros(io.BytesIO):
         return bytes(size or 0)
 
 
-def pieces_of(size_bytes: int) -> Pieces:
-    return Pieces(_Zeros(), 0, size_bytes, block_bytes=65379, name="x", progress=lambda _done: None)
+def segments_of(size_bytes: int) -> Segments:
+    return Segments(
+        _Zeros(), 0, size_bytes, block_bytes=65379, name="x", progress=lambda _done: None
+    )
 
 
 def test_failure_of_one_connection_wakes_the_others() -> None:
-    reader = pieces_of(LEAD_BYTES + 10 * MIB)
+    reader = segments_of(LEAD_BYTES + 10 * MIB)
     while reader.take(wait=False) is not NOT_YET:
         pass
     raised = list[BaseException]()
@@ -216,7 +218,7 @@ def test_failure_of_one_connection_wakes_the_others() -> None:
     reader.fail(failure)
     waiting.join(5)
     assert raised == [failure]
-    assert pieces_module.LEAD_BYTES >= 8 * 4 * MIB  # eight connections' windows
+    assert segments_module.LEAD_BYTES >= 8 * 4 * MIB  # eight connections' windows
 
 
 def test_pace_spreads_the_bytes_evenly_and_never_catches_up_with_a_burst() -> None:
@@ -226,7 +228,7 @@ def test_pace_spreads_the_bytes_evenly_and_never_catches_up_with_a_burst() -> No
         slept.append(seconds)
         now[0] += seconds
 
-    pace = Pace(1000, clock=lambda: now[0], sleep=sleep)
+    pace = RateLimit(1000, clock=lambda: now[0], sleep=sleep)
     for _ in range(5):
         pace.wait(500)
     assert now[0] == pytest.approx(2.0)

@@ -19,10 +19,15 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchi
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.legacy.spooled_archives import list_old_archives, written_within
+from ar_sync_pipeline.spool.checkpoint import (
+    POSITION_FILE,
+    Position,
+    read_checkpoint,
+    write_checkpoint,
+)
 from ar_sync_pipeline.spool.errors import ReceiptError, SpoolLayoutError
 from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
-from ar_sync_pipeline.spool.old_archives import list_old_archives, written_within
-from ar_sync_pipeline.spool.position import POSITION_FILE, Position, read_position, write_position
 from ar_sync_pipeline.spool.reasons import ReadFile, read_reason, reason_path, write_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -85,7 +90,7 @@ def fill(spool: Path) -> None:
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
     write_receipt(spool, RECEIPT)
-    write_position(spool, POSITION)
+    write_checkpoint(spool, POSITION)
     for folder in (".incoming", "parked", "quarantine"):
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
@@ -124,8 +129,8 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "read a receipt": ("receipts", lambda s: read_receipt(s, NAME)),
     "list receipts": ("receipts", list_receipts),
     "clean receipts": ("receipts", lambda s: clean_receipts(s, older_than=OLD)),
-    "write the position": ("receipts", lambda s: write_position(s, POSITION)),
-    "read the position": ("receipts", read_position),
+    "write the position": ("receipts", lambda s: write_checkpoint(s, POSITION)),
+    "read the position": ("receipts", read_checkpoint),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
     "look whether it was read": ("parked", lambda s: ReadFile.of(archive_in(s, PARKED).path)),
@@ -348,11 +353,11 @@ class TestSmallFilesThatAreNone:
     ) -> None:
         put_there(spool / "receipts" / POSITION_FILE, outside)
         if put_there is link_to_a_file:
-            assert read_position(outside) == POSITION
+            assert read_checkpoint(outside) == POSITION
         with pytest.raises(ReceiptError, match="delete the file"):
-            read_position(spool)
-        write_position(spool, POSITION)
-        assert read_position(spool) == POSITION
+            read_checkpoint(spool)
+        write_checkpoint(spool, POSITION)
+        assert read_checkpoint(spool) == POSITION
 
     def test_archive_is_none_and_nothing_waits_for_it(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
@@ -429,7 +434,7 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
         os.link(target, path)
     park(spool, archive, BEHIND, at=NOON)
     write_receipt(spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}))
-    write_position(spool, POSITION)
+    write_checkpoint(spool, POSITION)
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
 

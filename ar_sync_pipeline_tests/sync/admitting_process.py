@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.settings import load_receiver_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings
 from ar_sync_pipeline.sync.load.admit import admit_archives
 
 

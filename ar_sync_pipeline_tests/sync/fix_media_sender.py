@@ -13,7 +13,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.settings import SenderSettings, load_sender_settings
+from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, read_checkpoint
 from ar_sync_pipeline.spool.layout import PARKED
-from ar_sync_pipeline.spool.position import MOST_PARKED, read_position
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline_tests.fix_sites import TwoSites
@@ -27,7 +27,7 @@ def test_position_names_many_parked_archives_with_the_longest_reasons(filled: Tw
         reason_path(archive).write_text(reason.model_dump_json())
     with connect(filled.receiver, application="test") as connection:
         acknowledge(filled.settings, connection, lambda: NOW)
-    position = read_position(filled.spool)
+    position = read_checkpoint(filled.spool)
     assert position is not None
     assert len(position.parked) == MOST_PARKED
     assert position.parked[0].reason.startswith("\x01")

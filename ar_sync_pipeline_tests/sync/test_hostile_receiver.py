@@ -19,7 +19,7 @@ from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.assemble import archive_id_of
 from ar_sync_pipeline.sync.dump.publish import endpoint
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE, read_sent
 from ar_sync_pipeline.sync.dump.watermark import starting_point, unacknowledged
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -73,18 +73,18 @@ def sender(media_sender: MediaSender) -> MediaSender:
     return media_sender
 
 
-def position_file(sender: MediaSender) -> Path:
+def checkpoint_file(sender: MediaSender) -> Path:
     return sender.sites.spool / "receipts" / "position.json"
 
 
 def lie(sender: MediaSender, change: Callable[[Json], Json]) -> None:
-    position = json.loads(position_file(sender).read_text())
+    position = json.loads(checkpoint_file(sender).read_text())
     position["watermark"] = change(position["watermark"])
-    position_file(sender).write_text(json.dumps(position))
+    checkpoint_file(sender).write_text(json.dumps(position))
 
 
 def look(sender: MediaSender) -> ReceiverView:
-    return look_at_receiver(sender.settings)
+    return observe_receiver(sender.settings)
 
 
 def rows_of_children(manifest: Manifest) -> int:
@@ -126,18 +126,18 @@ def test_without_any_position_to_believe_everything_that_is_remembered_is_carrie
 
 def test_position_that_says_nothing_any_more_leaves_out_no_row(sender: MediaSender) -> None:
     look(sender)
-    position = json.loads(position_file(sender).read_text())
-    position_file(sender).write_text(json.dumps(position | {"watermark": None}))
+    position = json.loads(checkpoint_file(sender).read_text())
+    checkpoint_file(sender).write_text(json.dumps(position | {"watermark": None}))
     for _ in range(2):
         assert rows_of_children(sender.partial()) == 1
 
 
 def test_replayed_older_position_makes_the_partial_larger(sender: MediaSender) -> None:
-    old = position_file(sender).read_bytes()
+    old = checkpoint_file(sender).read_bytes()
     sender.partial()
     sender.sites.load()
     sender.sites.at_sender(LATE_ROW)
-    position_file(sender).write_bytes(old)
+    checkpoint_file(sender).write_bytes(old)
     assert look(sender).problems == ()
     assert rows_of_children(sender.partial()) == 2
 
@@ -210,7 +210,7 @@ class TestReceipts:
 
     def late(self, sender: MediaSender) -> int:
         """How many archives count as not acknowledged; the position says nothing here."""
-        position_file(sender).unlink()
+        checkpoint_file(sender).unlink()
         (sender.scratch / "ar_sync_position.json").unlink(missing_ok=True)
         now = datetime.now(UTC) + timedelta(hours=1)
         return len(
@@ -282,7 +282,7 @@ class TestReceipts:
             assert len(list_names(session, settings.remote_bkp_fldr / "receipts")) <= 10
 
     def test_position_is_not_read_beyond_its_limit(self, sender: MediaSender) -> None:
-        position_file(sender).write_bytes(b" " * 5_000_000)
+        checkpoint_file(sender).write_bytes(b" " * 5_000_000)
         (problem,) = look(sender).problems
         assert "larger than" in problem
         assert rows_of_children(sender.partial()) >= 1

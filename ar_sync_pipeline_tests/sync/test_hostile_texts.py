@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason, reason_path
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline.sync.load.put_aside import parked_by_gate
+from ar_sync_pipeline.sync.load.rejected_archives import parked_by_gate
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 HOSTILE = "\x1b[2J\u202egpj.exe\nroot: all is well `x` | <b>"

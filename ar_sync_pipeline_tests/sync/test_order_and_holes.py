@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ar_sync_pipeline.spool.position import Position, read_position
+from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -25,7 +25,7 @@ from ar_sync_pipeline_tests.fix_sites import (
 
 
 def position(sites: TwoSites) -> Position:
-    found = read_position(sites.spool)
+    found = read_checkpoint(sites.spool)
     assert found is not None
     return found
 

@@ -18,7 +18,7 @@ from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
-from ar_sync_pipeline.spool.position import read_position
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.watch.status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
@@ -153,7 +153,7 @@ def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come
 
 
 def position_of(sites: TwoSites) -> Watermark:
-    position = read_position(sites.spool)
+    position = read_checkpoint(sites.spool)
     assert position is not None
     assert position.watermark is not None
     return position.watermark

@@ -20,7 +20,7 @@ from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     secret_findings,

@@ -270,7 +270,7 @@ class Line:
             self._take(path)
         self.sites.environ["AR_SYNC_SIGNING_KEY"] = KEY
 
-    def begin_anew(self, *, without: Path | None = None) -> None:
+    def begin_again(self, *, without: Path | None = None) -> None:
         self.sites.at_receiver(
             "DROP SCHEMA IF EXISTS ar_sync CASCADE", "TRUNCATE app_child, app_parent, app_note"
         )
@@ -284,7 +284,7 @@ class Line:
     def good_states(self) -> list[list[tuple[object, ...]]]:
         states = []
         for path in (None, *self.archives):
-            self.begin_anew(without=path)
+            self.begin_again(without=path)
             self.sites.load()
             states.append(rows(self.sites.receiver, CHILDREN))
         return states
@@ -311,7 +311,7 @@ def test_byte_that_changes_at_any_time_never_makes_a_state_that_no_good_archive_
 ) -> None:
     line, sites = signed_or_not, signed_or_not.sites
     good_states = line.good_states
-    line.begin_anew()
+    line.begin_again()
     path = data.draw(st.sampled_from(list(line.archives)))
     offset = data.draw(st.integers(0, len(line.archives[path]) - 1))
     bit = data.draw(st.integers(0, 7))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.spool.checkpoint import Position
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive
 from ar_sync_pipeline.sync.dump.watermark import newest_joined

@@ -9,7 +9,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
-from ar_sync_pipeline.spool.position import Position, read_position
+from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
@@ -69,7 +69,7 @@ class WrongClocks:
         return [archive.name.waiting for archive in list_parked(self.sites.spool)]
 
     def position(self) -> Watermark:
-        position = read_position(self.sites.spool)
+        position = read_checkpoint(self.sites.spool)
         assert position is not None
         assert position.watermark is not None
         return position.watermark

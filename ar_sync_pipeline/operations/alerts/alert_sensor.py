@@ -39,7 +39,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
         " nothing is lost meanwhile.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-    def look_for_incidents(
+    def check_incidents(
         context: dg.SensorEvaluationContext,
     ) -> dg.SkipReason:
         seen = _read(context.cursor)
@@ -53,7 +53,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
             context.log.warning("An alert is not sent yet. %s", problem)
         return dg.SkipReason(_in_words(alerts, delivery.sent))
 
-    return look_for_incidents
+    return check_incidents
 
 
 def _read(cursor: str | None) -> _Seen:

@@ -11,7 +11,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
 from ar_sync_pipeline.operations.alerts.failure_hook import failure_hook
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 _WITH_STEPS = (dg.AssetsDefinition, dg.JobDefinition)

@@ -14,7 +14,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
 from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, check_label
 from ar_sync_pipeline.operations.standing_check import unchanged_since
-from ar_sync_pipeline.shipped_files import RUNBOOK
+from ar_sync_pipeline.package_files import RUNBOOK
 
 # A check is evaluated every few minutes at most, and looked at every half minute.
 _LOOK_BACK = 20

@@ -10,7 +10,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_han
 from ar_sync_pipeline.operations.alerts.check_findings import check_problem
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
-from ar_sync_pipeline.shipped_files import runbook_page
+from ar_sync_pipeline.package_files import runbook_page
 
 CUT_SHORT_PAGE = "run_stuck_or_killed"
 _TYPES = {

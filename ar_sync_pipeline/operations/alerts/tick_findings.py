@@ -10,7 +10,7 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.errors import code_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
-from ar_sync_pipeline.shipped_files import runbook_page
+from ar_sync_pipeline.package_files import runbook_page
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 _REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"

@@ -8,7 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
-from ar_sync_pipeline.shipped_files import runbook_page
+from ar_sync_pipeline.package_files import runbook_page
 
 TOO_LONG = timedelta(hours=1)
 # Behind a run of its pool a run may wait as long as that one may take, which the monitor ends.

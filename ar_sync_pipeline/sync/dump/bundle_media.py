@@ -13,18 +13,18 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ar_sync_pipeline.archive.file_stamp import FileStamp, settled_stamp
+from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references
-from ar_sync_pipeline.export.source_tables import replicated_tables, shipped_table
-from ar_sync_pipeline.media.beneath import media_name_problem
+from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
     MediaGoneError,
     MediaUnreadableError,
 )
 from ar_sync_pipeline.media.inventory import IS_A_FOLDER, MediaFile, OmittedMedia, hash_media
+from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -132,7 +132,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         for path in before
         if path == culprit
         or path not in bundle.stamps
-        or bundle.stamps[path] != settled_stamp(folder / path)
+        or bundle.stamps[path] != steady_stamp(folder / path)
     }
     described = _Description()
     described.add(
@@ -177,7 +177,7 @@ def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection)
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
         files = chosen.files.items()
-        have = {p for p, file in files if held.has_stamp(p, settled_stamp(file.location))}
+        have = {p for p, file in files if held.has_stamp(p, steady_stamp(file.location))}
     for path in have:
         del chosen.files[path]
     bundle = _describe_all(chosen)
@@ -260,7 +260,7 @@ class _Description:
         again = list[MediaFile]()
         for file in files:
             # Before the hash, so that an equal stamp later vouches for it.
-            stamp = settled_stamp(file.location)
+            stamp = steady_stamp(file.location)
             try:
                 self.entries.append(next(hash_media([file])))
             except MediaGoneError:
@@ -314,6 +314,6 @@ def _all_references(url: str, catalog: Catalog) -> set[str]:
         for facts in replicated_tables(connection, catalog).values():
             # A transaction each, so that no lock is kept while another table is read.
             with connection.transaction():
-                table, rules = shipped_table(catalog, facts), catalog.rules(facts.name)
+                table, rules = exported_table(catalog, facts), catalog.rules(facts.name)
                 names.update(media_references(connection, table, rules))
     return names

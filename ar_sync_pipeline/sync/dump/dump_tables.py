@@ -25,11 +25,11 @@ from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
     Selection,
-    blind_tables,
     reads_watermark,
     select_rows,
+    untracked_tables,
 )
-from ar_sync_pipeline.export.source_tables import references_out, shipped_table
+from ar_sync_pipeline.export.source_tables import exported_table, references_out
 from ar_sync_pipeline.export.table_export import (
     chunk_selected_rows,
     chunk_whole_table,
@@ -82,7 +82,7 @@ class TableDump(BaseModel):
             that the receiver is known to have.
         new_history: as in `Manifest`.
         media_references: names of media files in the dumped rows of a partial.
-        blind_tables: tables of which a partial may miss changes until the next complete.
+        untracked_tables: tables of which a partial may miss changes until the next complete.
         types: of these columns.
         references: the foreign keys of the replicated tables.
         references_out: foreign keys to tables that are not replicated, one sentence each.
@@ -102,7 +102,7 @@ class TableDump(BaseModel):
     schema_fingerprint: str
     tables: tuple[TableManifest, ...]
     media_references: tuple[str, ...] = ()
-    blind_tables: tuple[str, ...] = ()
+    untracked_tables: tuple[str, ...] = ()
     references_out: tuple[str, ...] = ()
     columns: dict[str, tuple[Column, ...]] = {}
     types: tuple[TypeDefinition, ...] = ()
@@ -228,7 +228,7 @@ def _whole_manifests(
     tables = session.tables
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
     writer = WholeTables(session.connections, build.members, since)
-    written = writer.write([shipped_table(catalog, tables[name]) for name in largest_first])
+    written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
     return [
         _manifest(session, catalog, name, written[name].chunks).model_copy(
             update={"changed_keys": written[name].changed_keys}
@@ -286,14 +286,14 @@ class _PartialRows:
         return {
             "window": self._request.window,
             "media_references": tuple(sorted(self._references)),
-            "blind_tables": blind_tables(
+            "untracked_tables": untracked_tables(
                 self._catalog, self._session.tables, self.since, self._redefined
             ),
         }
 
     def _write_table(self, name: str) -> TableManifest:
         connection, whole = self._session.connection, name in self._whole
-        table = shipped_table(self._catalog, self._session.tables[name])
+        table = exported_table(self._catalog, self._session.tables[name])
         keys = None if whole else self._session.keys.get(name)
         if whole:
             queries = chunk_whole_table(connection, table)
@@ -322,7 +322,7 @@ def _manifest(
     whole: bool = False,
 ) -> TableManifest:
     facts = session.tables[name]
-    table = shipped_table(catalog, facts)
+    table = exported_table(catalog, facts)
     return TableManifest(
         name=name,
         columns=table.columns,
@@ -356,6 +356,6 @@ def _describe(
         references=tuple(
             sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
         ),
-        columns={name: shipped_table(catalog, facts).columns for name, facts in tables.items()},
+        columns={name: exported_table(catalog, facts).columns for name, facts in tables.items()},
         references_out=references_out(tables),
     )

@@ -18,8 +18,8 @@ from pathlib import Path
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.media.beneath import media_name_problem
 from ar_sync_pipeline.media.inventory import OmittedMedia
+from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.sync.errors import MediaJournalError
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"

@@ -11,10 +11,10 @@ from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-from ar_sync_pipeline.sftp.patience import RetryPlan
 from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_with_retries
+from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle

@@ -15,7 +15,7 @@ from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.errors import (
     RefusedByServerError,
     RemoteFileMissingError,
@@ -29,13 +29,13 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
+from ar_sync_pipeline.spool.checkpoint import POSITION_FILE, Position, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
-from ar_sync_pipeline.sync.dump.believed_position import (
+from ar_sync_pipeline.sync.dump.believed_checkpoint import (
+    checkpoint_problem,
     is_of_old_system,
-    position_problem,
     receipt_problem,
 )
 from ar_sync_pipeline.sync.dump.publish import endpoint
@@ -77,7 +77,7 @@ class ReceiverView:
     claimed: Watermark | None = None
 
 
-def look_at_receiver(
+def observe_receiver(
     settings: SenderSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> ReceiverView:
     """Look into the spool; with the link down, remember what was seen last.
@@ -98,7 +98,7 @@ def look_at_receiver(
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)
             new = look.receipts(session, [archive for archive in sent if not archive.heard])
-            content = look.position_file(session)
+            content = look.checkpoint_file(session)
     except TransientError:
         return ReceiverView(_believed_before(cache, known, clock()), None, heard)
     if new:
@@ -126,7 +126,7 @@ class _Look:
         self.problems: list[str] = []
         self.claimed: Watermark | None = None
 
-    def position_file(self, session: SftpSession) -> bytes | None:
+    def checkpoint_file(self, session: SftpSession) -> bytes | None:
         """The position as it is in the spool."""
         return self._read(session, self._folder / POSITION_FILE)
 
@@ -135,7 +135,7 @@ class _Look:
     ) -> Position | None:
         """The position, if it is the receiver's and possible."""
         try:
-            position = parse_position(content, signing_keys=self._keys)
+            position = parse_checkpoint(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None
@@ -144,7 +144,7 @@ class _Look:
             return position
         if is_of_old_system(point):
             return position.model_copy(update={"watermark": None})
-        problem = position_problem(point, known, now)
+        problem = checkpoint_problem(point, known, now)
         if problem is None:
             return position
         self.claimed = point
@@ -203,9 +203,9 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
 def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Position | None:
     """The position that was believed last, whatever key signed it, if it still can be."""
     try:
-        position = parse_position(cache.read_bytes())
+        position = parse_checkpoint(cache.read_bytes())
     except (FileNotFoundError, ReceiptError):
         return None
     point = position.watermark
-    wrong = point is not None and position_problem(point, known, now) is not None
+    wrong = point is not None and checkpoint_problem(point, known, now) is not None
     return None if wrong else position

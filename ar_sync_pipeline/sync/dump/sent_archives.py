@@ -3,7 +3,7 @@
 With the receiver's position and a check of the spool it tells from where the next partial must
 carry every change, and which snapshot was the newest one. Where the journal is lost:
 
-- the next partial begins at the receiver's position, if that is consistent (`believed_position`),
+- the next partial begins at the receiver's position, if that is consistent (`believed_checkpoint`),
   and carries again what waits in the spool;
 - a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
   at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;

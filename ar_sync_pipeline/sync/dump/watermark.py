@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
-from ar_sync_pipeline.settings import SenderSettings
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, look_at_receiver
+from ar_sync_pipeline.settings.model import SenderSettings
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_points, read_sent
 
 _TICKS = timedelta(seconds=1)
@@ -43,7 +43,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
     Raises:
         TerminalError: the receiver cannot be asked and never will.
     """
-    view = look_at_receiver(settings, lambda: now)
+    view = observe_receiver(settings, lambda: now)
     position = view.position
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
     since = newest_joined(view, sent) or view.held_before

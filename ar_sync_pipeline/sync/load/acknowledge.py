@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
+from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, ParkedArchive, Position, write_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.position import MOST_PARKED, ParkedArchive, Position, write_position
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
@@ -36,7 +36,7 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.load.load_plan import chain_in, promised_chain
-from ar_sync_pipeline.sync.load.put_aside import lost_in_quarantine
+from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 
 _RECEIPTS_LIFETIME = timedelta(days=8)
 # So that as many as are listed stay below the size of a position, at six bytes a character.
@@ -68,7 +68,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         parked=tuple(_parked(spool)),
         quarantined=len(lost_in_quarantine(spool, ledger)),
     )
-    write_position(spool, position, signing_keys=keys)
+    write_checkpoint(spool, position, signing_keys=keys)
     agreed = AgreedSettings(
         sender_name=settings.sender_name,
         partial_interval=settings.partial_interval,

@@ -19,7 +19,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import admit, claim_ledger, forget_admitted
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -33,13 +33,18 @@ from ar_sync_pipeline.spool.states import (
     unpark,
 )
 from ar_sync_pipeline.sync.blame import fault_of_archive
+from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
+from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
-from ar_sync_pipeline.sync.load.put_aside import PutAside, lost_in_quarantine, parked_by_gate
-from ar_sync_pipeline.sync.old_system.old_archives import OldArchiveIntake, TakenOver
-from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.load.rejected_archives import (
+    RejectedArchive,
+    lost_in_quarantine,
+    parked_by_gate,
+)
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
@@ -57,11 +62,11 @@ class Admission:
     """
 
     admitted: tuple[Manifest, ...]
-    parked: tuple[Refusal, ...]
-    quarantined: tuple[Refusal, ...]
+    parked: tuple[Rejection, ...]
+    quarantined: tuple[Rejection, ...]
     warnings: tuple[str, ...] = ()
-    waiting_for_schema: tuple[PutAside, ...] = ()
-    lost: tuple[PutAside, ...] = ()
+    waiting_for_schema: tuple[RejectedArchive, ...] = ()
+    lost: tuple[RejectedArchive, ...] = ()
     seconds: float = 0.0
 
     @property
@@ -109,10 +114,10 @@ def admit_archives(
 def _take_over(
     settings: ReceiverSettings, receiver: Receiver, clock: Clock, kinds: Collection[ArchiveKind]
 ) -> TakenOver:
-    intake = OldArchiveIntake(
+    context = IntakeContext(
         settings, receiver.catalog, receiver.tables, receiver.sender, receiver.ledger, clock
     )
-    return intake.take_over(kinds)
+    return take_over(context, kinds)
 
 
 def _with_old(admission: Admission, old: TakenOver) -> Admission:
@@ -133,8 +138,8 @@ class _Sorting:
     receiver: Receiver
     clock: Clock
     admitted: list[Manifest] = field(default_factory=list)
-    parked: list[Refusal] = field(default_factory=list)
-    quarantined: list[Refusal] = field(default_factory=list)
+    parked: list[Rejection] = field(default_factory=list)
+    quarantined: list[Rejection] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def look_at(self, archive: SpooledArchive) -> None:
@@ -151,7 +156,7 @@ class _Sorting:
             fault = fault_of_archive(error, None)
             if fault is None:
                 raise
-            self._put_aside(archive, fault)
+            self._reject(archive, fault)
         else:
             self.warnings += warnings
             self._admit(archive, reader)
@@ -159,7 +164,7 @@ class _Sorting:
     def _awaits_approval(self, archive: SpooledArchive, reader: ArchiveReader) -> bool:
         """Whether the delete guard parked it, and what was approved under its name is another."""
         approved = self.receiver.allowed.get(archive.name.applied)
-        return approved not in (None, reader.manifest_sha256) and kept_by_guard(archive)
+        return approved not in (None, reader.manifest_sha256) and held_by_guard(archive)
 
     def _admit(self, archive: SpooledArchive, reader: ArchiveReader) -> None:
         if archive.state is not SpoolState.APPLIED:
@@ -167,14 +172,14 @@ class _Sorting:
         admit(self.connection, archive.name.applied, reader.manifest_sha256, self.clock())
         self.admitted.append(reader.manifest)
 
-    def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
+    def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
         # An upgrade of this side makes an archive of a newer format applicable.
         if isinstance(error, ParkedError | NewerFormatError):
             park(self.spool, archive, error, at=self.clock())
-            self.parked.append(Refusal(archive.path.name, error))
+            self.parked.append(Rejection(archive.path.name, error))
         else:
             quarantine(self.spool, archive, error, at=self.clock())
-            self.quarantined.append(Refusal(archive.path.name, error))
+            self.quarantined.append(Rejection(archive.path.name, error))
 
     def result(self) -> Admission:
         return Admission(

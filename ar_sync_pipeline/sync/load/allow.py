@@ -9,7 +9,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -19,7 +19,7 @@ from ar_sync_pipeline.spool.states import (
     unpark,
 )
 from ar_sync_pipeline.sync.errors import NoArchiveError, NotGuardedError
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
 
 def allow_archive(
@@ -65,7 +65,7 @@ def allow_archive(
 def _refuse_others(found: Sequence[SpooledArchive]) -> None:
     for archive in found:
         reason = read_reason(archive.path)
-        if archive.state is SpoolState.PARKED and reason and not kept_by_guard(archive):
+        if archive.state is SpoolState.PARKED and reason and not held_by_guard(archive):
             raise NotGuardedError(
                 f"{archive.name.applied} is not kept by the delete guard ({reason.reason})",
                 remedy=reason.remedy,

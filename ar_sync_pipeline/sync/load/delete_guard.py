@@ -63,7 +63,7 @@ def suspicious(deletions: Sequence[Deletion], percent: int) -> tuple[Deletion, .
     )
 
 
-def kept_by_guard(archive: SpooledArchive) -> bool:
+def held_by_guard(archive: SpooledArchive) -> bool:
     """Whether an archive is parked because of what it would delete."""
     if archive.state is not SpoolState.PARKED:
         return False

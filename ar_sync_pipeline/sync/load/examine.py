@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefinition
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM, comes_from_old_system
 from ar_sync_pipeline.archive.reader import ArchiveReader
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
@@ -34,12 +34,12 @@ from ar_sync_pipeline.postgres.rights import role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
-from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
-from ar_sync_pipeline.sync.old_system.old_archives import check_old_system
+from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Receiver:
             and line.snapshot_at > archive.name.snapshot_at
             for line in self.ledger
         )
-        return kept_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
+        return held_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
 
 
 def describe_receiver(

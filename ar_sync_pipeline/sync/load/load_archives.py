@@ -21,7 +21,7 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.table_facts import TableFacts
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -44,11 +44,11 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     recover_media,
     staged_media,
 )
-from ar_sync_pipeline.sync.load.put_aside import PutAside, parked_by_load
+from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive, parked_by_load
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
-from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.rejection import Rejection
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ class LoadReport:
     loaded: tuple[LoadedArchive, ...]
     superseded: tuple[str, ...]
     healed: tuple[str, ...]
-    refused: tuple[Refusal, ...]
+    refused: tuple[Rejection, ...]
     chain: Chain | None
-    kept: tuple[PutAside, ...]
+    kept: tuple[RejectedArchive, ...]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     media: MediaRemoval
@@ -137,7 +137,7 @@ class _Loader:
     catalog: Catalog
     clock: Clock
     rebuilds: bool = True
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[Rejection] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
@@ -147,7 +147,7 @@ class _Loader:
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
-            self._put_aside(at_hand.archives[candidate.archive_id], _held_back(at_hand))
+            self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
         applied = [archive.manifest for archive in outcome.loaded]
         media = remove_absent_media(self.connection, self.settings, applied)
         acknowledge(self.settings, self.connection, self.clock)
@@ -198,18 +198,18 @@ class _Loader:
                         remembers_media=self.settings.media_delete,
                     )
             except ArchiveRefusedError as refusal:
-                self._put_aside(refusal.archive, refusal.error)
+                self._reject(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")
             else:
                 return at_hand, outcome
 
-    def _put_aside(self, archive: SpooledArchive, error: ArSyncError) -> None:
+    def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
         if isinstance(error, ParkedError):
             # It was admitted, so its last byte was read.
             park(self._spool, archive, error, at=self.clock(), sound=True)
         else:
             quarantine(self._spool, archive, error, at=self.clock())
-        self.refused.append(Refusal(archive.path.name, error))
+        self.refused.append(Rejection(archive.path.name, error))
 
 
 def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
@@ -25,7 +25,7 @@ from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
 from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
-from ar_sync_pipeline.sync.refusal import Refusal
+from ar_sync_pipeline.sync.rejection import Rejection
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class ArchivesAtHand:
     plan: LoadPlan
     known: frozenset[UUID]
     histories: Histories
-    unusable: tuple[Refusal, ...]
+    unusable: tuple[Rejection, ...]
 
     def path(self, archive_id: UUID) -> Path:
         """The file of an archive."""
@@ -169,7 +169,7 @@ class _Opening:
     manifests: dict[UUID, Manifest] = field(default_factory=dict)
     sha256: dict[UUID, str] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
-    unusable: list[Refusal] = field(default_factory=list)
+    unusable: list[Rejection] = field(default_factory=list)
 
     def open_new(self, archive: SpooledArchive, manifest_sha256: str) -> None:
         try:
@@ -198,7 +198,7 @@ class _Opening:
             fault = fault_of_archive(error, None)
             if fault is None:
                 raise
-            self.unusable.append(Refusal(archive.path.name, fault))
+            self.unusable.append(Rejection(archive.path.name, fault))
 
     def _check_as_applied(self, reader: ArchiveReader, line: AppliedArchive) -> None:
         """The ledger vouches for what it knows by its bytes; signatures may have expired."""

@@ -16,16 +16,15 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import has_cut_times
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import reveal
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
-from ar_sync_pipeline.merge.cut_times import give_back_microseconds
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
@@ -33,6 +32,7 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
+from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
@@ -252,7 +252,7 @@ class LoadSession:
         later: Mapping[str, Sequence[sql.Identifier]],
     ) -> MergeResult:
         manifest = archive.manifest
-        if has_cut_times(manifest):
+        if has_truncated_times(manifest):
             for staged in archive.tables:
                 give_back_microseconds(self._connection, staged)
         rows = ArchiveRows(

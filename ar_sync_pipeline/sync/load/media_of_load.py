@@ -21,7 +21,7 @@ from ar_sync_pipeline.media.stage import MediaStage
 from ar_sync_pipeline.media.web_content import left_out_because
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_ledger
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.visible_text import quoted
 
 _SHOWN = 5
@@ -70,7 +70,7 @@ def staged_media(
             settle(
                 stage.folder,
                 stage.owner,
-                lambda ids: stage.is_revealed and _is_committed(connection, ids),
+                lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
             )
 
 

@@ -9,7 +9,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, ensure_ledger, read_ledger
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, count_rejected_rows
 from ar_sync_pipeline.transform.specification import (

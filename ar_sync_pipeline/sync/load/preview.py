@@ -13,7 +13,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
 from ar_sync_pipeline.sync.load.delete_guard import suspicious

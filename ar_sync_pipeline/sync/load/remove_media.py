@@ -20,7 +20,7 @@ from ar_sync_pipeline.postgres.media_files import (
     forget_media,
     media_listed_before,
 )
-from ar_sync_pipeline.settings import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.visible_text import quoted
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
@@ -17,8 +16,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     summarize_ledger,
 )
-from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.retention import (
     Decision,
     RetentionPolicy,
@@ -33,6 +31,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
+from ar_sync_pipeline.sync.load.intakes import other_archives
 
 # A cut upload is resumed within hours; what nobody has touched for days never will be.
 _ABANDONED_UPLOAD = timedelta(days=2)
@@ -108,7 +107,7 @@ def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) ->
         *list_parked(spool),
         *list_quarantined(spool),
     ]
-    old = list_old_archives(spool, ZoneInfo(settings.timezone))
+    old = other_archives(settings)
     applied_at |= _old_applied_at(old, applied_at)
     archives += old
     policy = RetentionPolicy(complete_lifetime=timedelta(days=settings.bkps_lifetime))

@@ -22,9 +22,9 @@ from ar_sync_pipeline.merge.staging import (
     StagedTable,
     create_staging,
     finish_staging,
-    settled_chunks,
     stage_changed_keys,
     stage_chunk,
+    unchanged_chunks,
 )
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables
 from ar_sync_pipeline.postgres.connect import Connection
@@ -114,7 +114,7 @@ class ArchiveStager:
         table = next(table for table in archive.manifest.tables if table.name == target.name)
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
         settled = (
-            settled_chunks(self._connection, target, table)
+            unchanged_chunks(self._connection, target, table)
             if complete and archive.comparable
             else frozenset()
         )

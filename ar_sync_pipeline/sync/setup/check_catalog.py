@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.export.source_tables import shipped_table
+from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.gate import table_mismatches, type_mismatches
@@ -61,7 +61,7 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
         held = read_tables(receiver, catalog.schema_name, catalog.travels)
         mismatches += type_mismatches(read_types(sender, sent), read_types(receiver, held))
         for label, facts in sent.items():
-            table = shipped_table(catalog, facts)
+            table = exported_table(catalog, facts)
             if label not in held:
                 # Named by `check_receiver` where the catalog names it.
                 if not catalog.names(label):

@@ -12,7 +12,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.catalog.errors import CatalogError
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.shipped_files import shipped_text
+from ar_sync_pipeline.package_files import package_text
 
 _FOLDER = "deploy/sql"
 _INCLUDED = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
@@ -57,8 +57,8 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
 def _script(side: str) -> str:
     """The shipped script with the text of the files that it includes."""
     return _INCLUDED.sub(
-        lambda found: shipped_text(f"{_FOLDER}/{found[1]}"),
-        shipped_text(f"{_FOLDER}/{side}_role.sql"),
+        lambda found: package_text(f"{_FOLDER}/{found[1]}"),
+        package_text(f"{_FOLDER}/{side}_role.sql"),
     )
 
 

@@ -12,7 +12,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.settings import (
+from ar_sync_pipeline.settings.env_file import env_text
+from ar_sync_pipeline.settings.model import (
     DescribedVariable,
     Mistake,
     ReceiverSettings,
@@ -23,7 +24,6 @@ from ar_sync_pipeline.settings import (
     variables,
 )
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
-from ar_sync_pipeline.sync.setup.env_file import env_text
 from ar_sync_pipeline.sync.setup.new_files import refuse_existing
 
 SideName = Literal["sender", "receiver"]

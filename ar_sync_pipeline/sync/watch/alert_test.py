@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 

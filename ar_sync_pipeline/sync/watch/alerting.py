@@ -19,7 +19,7 @@ from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
 from ar_sync_pipeline.alerts.wording import Place
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.visible_text import one_line
 
 _FILE = "incidents.sqlite"

@@ -8,14 +8,14 @@ from datetime import datetime
 from typing import Any
 
 from ar_sync_pipeline.archive.names import ArchiveName
-from ar_sync_pipeline.settings import SenderSettings
+from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, ProbeStep, probe
 from ar_sync_pipeline.spool.agreed_settings import (
     AGREED_SETTINGS_FILE,
     AgreedSettings,
     parse_agreed_settings,
 )
-from ar_sync_pipeline.spool.position import POSITION_FILE, Position, parse_position
+from ar_sync_pipeline.spool.checkpoint import POSITION_FILE, Position, parse_checkpoint
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.sync.dump.publish import endpoint
 
@@ -93,7 +93,7 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
     def judge(name: str, content: bytes) -> None:
         nonlocal position, agreed
         if name == POSITION_FILE:
-            position = parse_position(content, signing_keys=keys)
+            position = parse_checkpoint(content, signing_keys=keys)
         elif name == AGREED_SETTINGS_FILE:
             agreed = parse_agreed_settings(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:

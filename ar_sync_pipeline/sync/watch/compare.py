@@ -17,7 +17,7 @@ from ar_sync_pipeline.archive.manifest import Chunk, Column, Manifest, TableMani
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.export.source_tables import shipped_table
+from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
@@ -68,7 +68,7 @@ def _in_both(
     common_columns: bool,
 ) -> TableDifference:
     held = with_key(theirs, ours.key)
-    columns, unlike = _columns(shipped_table(catalog, ours).columns, held)
+    columns, unlike = _columns(exported_table(catalog, ours).columns, held)
     if not columns or not {*ours.key} <= {column.name for column in columns}:
         return _uncompared(ours.name, "the second lacks the columns of the key", unlike)
     rules = catalog.rules(ours.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE, RECEIPTS

@@ -6,14 +6,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.settings import OldArchives, ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.free_space import measure_free_space
-from ar_sync_pipeline.spool.old_archives import list_old_archives
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.visible_text import visible
 
 _OLD_JOB = re.compile(
@@ -95,12 +94,10 @@ def _hidden(folders: dict[str, Path], root: Path) -> Iterator[Finding]:
 
 
 def _old_archives(settings: ReceiverSettings) -> Iterator[Finding]:
-    spool, zone = settings.remote_bkp_fldr, ZoneInfo(settings.timezone)
+    spool = settings.remote_bkp_fldr
     try:
         waiting = [
-            archive
-            for archive in list_old_archives(spool, zone)
-            if archive.state is SpoolState.WAITING
+            archive for archive in other_archives(settings) if archive.state is SpoolState.WAITING
         ]
     except (OSError, SpoolAccessError):
         return  # said of the spool itself

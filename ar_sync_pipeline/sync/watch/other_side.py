@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import UnsignedArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.old_format import OLD_SYSTEM
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
 from ar_sync_pipeline.errors import ArSyncError
@@ -17,9 +17,9 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
-from ar_sync_pipeline.spool.position import Position
+from ar_sync_pipeline.spool.checkpoint import Position
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.visible_text import visible
 

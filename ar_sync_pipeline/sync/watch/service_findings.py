@@ -12,7 +12,7 @@ from pathlib import Path
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.postprocess import choose_transform
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.transform.specification import CommandTransform, command_line

@@ -19,7 +19,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 from ar_sync_pipeline.sync.watch.folder_findings import (

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
-from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpoolState,
@@ -19,9 +17,10 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
+from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
+from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
@@ -85,7 +84,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         ledger = read_ledger(connection)
         unsent = unsent_tables(connection, load_catalog(settings.catalog))
         earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
-    old = list_old_archives(spool, ZoneInfo(settings.timezone))
+    old = other_archives(settings)
     waiting, parked, refused = (
         [*found, *(archive for archive in old if archive.state is state)]
         for found, state in (
@@ -148,7 +147,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     Raises:
         TerminalError: the host key, the login or the spool is wrong.
     """
-    view, sent = look_at_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
+    view, sent = observe_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
     position = view.position
     lag = explain_lag(
         position.watermark.snapshot_at if position and position.watermark else None,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY
 from ar_sync_pipeline.postgres.connect import connect
@@ -16,8 +15,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_approvals,
     read_ledger,
 )
-from ar_sync_pipeline.settings import ReceiverSettings
-from ar_sync_pipeline.spool.old_archives import list_old_archives
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -26,7 +24,8 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
+from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
+from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import chain_in
 from ar_sync_pipeline.visible_text import visible
 
@@ -86,7 +85,7 @@ def unapplied_archives(
         *list_waiting(spool),
         *list_parked(spool),
         *list_quarantined(spool),
-        *(a for a in list_old_archives(spool, ZoneInfo(settings.timezone)) if _is_unapplied(a)),
+        *(a for a in other_archives(settings) if _is_unapplied(a)),
     ]
     return tuple(
         _described(
@@ -111,7 +110,7 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
         )
     written = read_reason(archive.path)
     if state is SpoolState.PARKED:
-        command = f"ar-sync {'allow' if kept_by_guard(archive) else 'plan'} {name}"
+        command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
         command = f"ar-sync verify {name}"
     return UnappliedArchive(

@@ -12,8 +12,8 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings import load_receiver_settings, load_sender_settings
-from ar_sync_pipeline.sync.setup.env_file import UnwritableValueError, env_line
+from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK

@@ -1,0 +1,1 @@
+"""The old system, AndroidRequestsBackups: its archives and its settings."""

@@ -1,0 +1,224 @@
+"""Making an archive of format 1 out of one of the old system.
+
+It is read once from front to back. Rows pass through temporary tables of the receiver's own types,
+pictures through the build folder, so memory does not grow with it; nothing of it is executed, and
+nothing leaves the build folder before its last byte was read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import ar_sync_pipeline
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
+from ar_sync_pipeline.archive.errors import CorruptArchiveError, printable
+from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark, Window
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.reader import open_regular_file
+from ar_sync_pipeline.archive.writer import ArchiveSource
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.legacy.archive_format import (
+    CUT_TIMES,
+    OldFile,
+    OldPart,
+    old_archive_id,
+    old_files,
+)
+from ar_sync_pipeline.legacy.archive_names import OldArchiveName
+from ar_sync_pipeline.legacy.tables import OldTables
+from ar_sync_pipeline.legacy.tar_stream import OldArchiveCutError, OldFormatError
+from ar_sync_pipeline.media.safe_paths import media_name_problem
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.errors import ArchiveParkedError
+
+_PIECE_BYTES = 256 * 1024
+_NO_SNAPSHOT = "0:0:"
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(8999, 1, 1, tzinfo=UTC).timestamp()
+_MOST_NAMED = 5
+
+
+class CutArchiveError(CorruptArchiveError):
+    """The file ends too early: it was cut, or is still arriving."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What an old archive was made into.
+
+    Attributes:
+        path: of the new archive, in the build folder.
+        warnings: what was left out of it, for the operator.
+    """
+
+    path: Path
+    name: ArchiveName
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """How old archives are converted for this receiver.
+
+    Attributes:
+        tables: the receiver's.
+        look_back: TIME: how far before its name a partial's window begins.
+        ignores_drift: leave out what the receiver has no column for, instead of parking.
+    """
+
+    connection: Connection
+    catalog: Catalog
+    tables: Mapping[str, TableFacts]
+    look_back: timedelta
+    ignores_drift: bool
+
+    def run(self, path: Path, name: OldArchiveName, build: BuildFolder) -> Converted:
+        """Convert one archive.
+
+        Raises:
+            CorruptArchiveError: it is damaged, hostile, or not what an old archive holds.
+            UnreadableArchiveError: the file cannot be opened.
+            ArchiveParkedError: it does not fit the receiver's schema yet.
+            SchemaMismatchError: a value does not fit the receiver's column.
+        """
+        reading = _Reading(OldTables(self.connection, self.catalog, self.tables, build.members))
+        try:
+            with open_regular_file(path) as file:
+                source = _HashedFile(file)
+                for found in old_files(source, name.kind):
+                    reading.take(found, build)
+        except OldFormatError as error:
+            cut = isinstance(error, OldArchiveCutError)
+            problem = CutArchiveError if cut else CorruptArchiveError
+            raise problem(error.fault, archive=path.name, member=error.member) from error
+        except SchemaError as error:
+            raise CorruptArchiveError(error.problem, archive=path.name) from error
+        mismatches = reading.tables.mismatches
+        if mismatches and not self.ignores_drift:
+            raise ArchiveParkedError(
+                f"{path.name} waits for the receiver's schema ({'; '.join(mismatches)})",
+                remedy="migrate the receiver; the archive is then loaded by itself",
+            )
+        manifest = self._manifest(name, source.sha256(), reading)
+        target = build.path / manifest.name.waiting
+        members = reading.members(build, manifest)
+        # Nobody else may enter the build folder: its files are what was just hashed.
+        stamps = {member: FileStamp.of(file.stat()) for member, file in members.items()}
+        ArchiveSource(manifest, members, stamps=stamps).write_to(target)
+        return Converted(target, manifest.name, (*mismatches, *reading.warnings(path.name)))
+
+    def _manifest(self, name: OldArchiveName, sha256: str, reading: _Reading) -> Manifest:
+        archive_id = old_archive_id(name.kind, name.stamp, sha256)
+        complete = name.kind is ArchiveKind.COMPLETE
+        shipped = reading.tables.manifests()
+        window = Window(start=name.snapshot_at - self.look_back, end=name.snapshot_at)
+        return Manifest(
+            archive_id=archive_id,
+            kind=name.kind,
+            sender=OLD_SYSTEM,
+            product_version=ar_sync_pipeline.__version__,
+            window=None if complete else window,
+            watermark=Watermark(
+                archive_id=archive_id,
+                snapshot_at=name.snapshot_at,
+                snapshot=_NO_SNAPSHOT,
+                system_identifier=OLD_SYSTEM.system_identifier,
+                timeline=0,
+            ),
+            snapshot_at=name.snapshot_at,
+            digest_probe=probe_digest(self.connection) if complete else CUT_TIMES,
+            tables=shipped,
+            media=tuple(reading.pictures),
+            schema_fingerprint=schema_fingerprint(
+                {table.name: self.tables[table.name] for table in shipped}
+            ),
+        )
+
+
+@dataclass
+class _Reading:
+    """What has been read of one archive."""
+
+    tables: OldTables
+    pictures: list[MediaEntry] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    refused_count: int = 0
+
+    def take(self, found: OldFile, build: BuildFolder) -> None:
+        if found.part is OldPart.SQL:
+            self.tables.take_dump(found.stream)
+        elif found.part is OldPart.JSON:
+            self.tables.take_objects(found.name, found.stream)
+        elif media_name_problem(found.name) is not None:
+            self.refused_count += 1
+            if self.refused_count <= _MOST_NAMED:
+                self.refused.append(printable(found.name))
+        else:
+            self.pictures.append(_extract(found, _picture_file(build, len(self.pictures))))
+
+    def members(self, build: BuildFolder, manifest: Manifest) -> dict[str, Path]:
+        members = {
+            chunk.member: build.members / chunk.member.rpartition("/")[2]
+            for table in manifest.tables
+            for chunk in table.chunks
+        }
+        for number, entry in enumerate(manifest.media):
+            members[entry.member] = _picture_file(build, number)
+        return members
+
+    def warnings(self, archive: str) -> Iterator[str]:
+        if self.refused:
+            more = ", …" if self.refused_count > _MOST_NAMED else ""
+            yield (
+                f"{archive} holds {self.refused_count} pictures whose names cannot be those of"
+                f" files here, and they are left out: {', '.join(self.refused)}{more}"
+            )
+
+
+class _HashedFile:
+    """A file, and the sha256 of what was read of it."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file = file
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._digest.update(data)
+        return data
+
+    def sha256(self) -> str:
+        """Of the whole file, once it was read to its end."""
+        return self._digest.hexdigest()
+
+
+def _picture_file(build: BuildFolder, number: int) -> Path:
+    """Named by number: the name that it will have is data from another machine."""
+    return build.members / f"picture.{number:07d}"
+
+
+def _extract(found: OldFile, target: Path) -> MediaEntry:
+    digest, size_bytes = hashlib.sha256(), 0
+    with target.open("xb") as file:
+        while piece := found.stream.read(_PIECE_BYTES):
+            file.write(piece)
+            digest.update(piece)
+            size_bytes += len(piece)
+    seconds = min(max(found.modified_at, _EARLIEST), _LATEST)
+    return MediaEntry(
+        path=found.name,
+        size_bytes=size_bytes,
+        sha256=digest.hexdigest(),
+        modified_at=datetime.fromtimestamp(seconds, UTC),
+    )

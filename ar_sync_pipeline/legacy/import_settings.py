@@ -1,0 +1,261 @@
+"""The old system's settings as files of settings for both sides, each value with its origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.legacy import old_settings as old
+from ar_sync_pipeline.legacy.python_values import Found, PythonValues, Unreadable
+from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, variables
+from ar_sync_pipeline.visible_text import visible
+
+SIDES = ("sender", "receiver")
+_OF_SENDER = {"TMP_BKP_FLDR", "PRIVATE_KEY", "REMOTE_HOST", "REMOTE_USER"}
+_JOB_OF_SENDER = re.compile(
+    rf"{re.escape(old.JOBS)}\.(complete_dump|partial_dump|ssh_sftp_checker)"
+)
+_JOB_OF_RECEIVER = re.compile(rf"{re.escape(old.JOBS)}\.\w+_loaddata")
+_FLAT = re.compile(rf"{old.BACKUPS}_(\w+)")
+_EVERY = re.compile(r"\*/([0-9]+) \* \* \* \*")
+_DEFAULT_INTERVAL, _DEFAULT_TIME, _HOUR = 5, 15, 60
+
+
+class UnclearSideError(TerminalError):
+    """A file of settings of which nobody can say whose it is."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What one variable gets from the old settings.
+
+    Attributes:
+        value: None: a person has to say it.
+        secret: not to be shown.
+        notes: where it comes from, and what changed.
+    """
+
+    variable: str
+    value: str | None
+    secret: bool
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ImportedSettings:
+    """Both sides' variables, and what became of the rest.
+
+    Attributes:
+        sides: the variables by side, in the order of the documentation.
+        left_out: old settings without a counterpart, each with the reason.
+    """
+
+    sides: Mapping[str, tuple[Imported, ...]]
+    left_out: tuple[str, ...]
+
+    def env(self, side: str, *, with_secrets: bool) -> str:
+        """The file of a side; without secrets it can be shown."""
+        lines = [f"# Settings of the {side}, from those of the old system."]
+        for one in self.sides[side]:
+            lines += ["", *(f"# {visible(note)}" for note in one.notes)]
+            if one.value is None:
+                lines.append(f"#{one.variable}=")
+            elif one.secret and not with_secrets:
+                lines += ["# It is a secret: --folder writes it.", f"#{one.variable}="]
+            else:
+                lines.append(env_line(one.variable, one.value))
+        return "\n".join(lines) + "\n"
+
+
+def import_settings(
+    files: Sequence[Path], of_sender: Sequence[Path] = (), of_receiver: Sequence[Path] = ()
+) -> ImportedSettings:
+    """Read the old system's files of settings; none of them is executed.
+
+    Args:
+        files: of either server; what is in them says of which.
+
+    Raises:
+        UnclearSideError: a file may be of either server.
+        UnreadableSourceError: a file is no Python source.
+    """
+    by_side = _by_side(files, of_sender, of_receiver)
+    values = {side: _values(paths) for side, paths in by_side.items()}
+    sides = {side: tuple(_side(side, values)) for side in SIDES}
+    return ImportedSettings(sides, tuple(_left_out(values)))
+
+
+def _by_side(
+    files: Sequence[Path], of_sender: Sequence[Path], of_receiver: Sequence[Path]
+) -> dict[str, list[Path]]:
+    found = {"sender": [*of_sender], "receiver": [*of_receiver]}
+    unclear = []
+    for path in files:
+        sides = _evidence(_values([path]))
+        if len(sides) == 1:
+            found[sides.pop()].append(path)
+        else:
+            unclear.append(path)
+    only = [side for side in SIDES if found[side]]
+    if unclear and len(only) != 1:
+        raise UnclearSideError(
+            f"{', '.join(map(str, unclear))} may be of the sender or of the receiver",
+            remedy="name it with --sender FILE or --receiver FILE",
+        )
+    for side in only:
+        # General settings first: those of the backups refer to them, or replace them.
+        found[side] = [*unclear, *found[side]]
+    return found
+
+
+def _evidence(values: PythonValues) -> set[str]:
+    sides = set()
+    backups = values.find(old.BACKUPS)
+    keys = set(backups.value) if backups and isinstance(backups.value, dict) else set()
+    if keys & _OF_SENDER:
+        sides.add("sender")
+    if "BKPS_LIFETIME" in keys:
+        sides.add("receiver")
+    for name in values.names:
+        sides |= {"sender"} if _JOB_OF_SENDER.fullmatch(name) else set()
+        sides |= {"receiver"} if _JOB_OF_RECEIVER.fullmatch(name) else set()
+    return sides
+
+
+def _values(paths: Sequence[Path]) -> PythonValues:
+    values = PythonValues()
+    for path in paths:
+        values.read(path)
+    # Its first versions had a name for each setting.
+    for name, found in list(values.names.items()):
+        flat = _FLAT.fullmatch(name)
+        if flat and values.find(old.BACKUPS, flat[1]) is None:
+            values.put(found, old.BACKUPS, flat[1])
+    for schedule, job, origin in values.pairs:
+        if job.startswith(f"{old.JOBS}."):
+            values.put(Found(" ".join(schedule.split()), origin), job)
+    return values
+
+
+def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
+    model = SenderSettings if side == "sender" else ReceiverSettings
+    other = values["receiver" if side == "sender" else "sender"]
+    rules = {getattr(rule, side): rule for rule in old.RULES}
+    interval = _interval(
+        values[side].names.get(old.PARTIAL.old) or other.names.get(old.PARTIAL.old)
+    )
+    for variable in variables(model).values():
+        rule = rules.get(variable.name)
+        found = values[side].find(*rule.place) if rule else None
+        if rule is not None and found is None and rule.shared:
+            found = other.find(*rule.place)
+        if rule is not None and found is not None:
+            yield _imported(side, rule, found, interval, secret=rule is old.PASSWORD)
+        elif variable.name in old.NEW:
+            note = f"New: {old.NEW[variable.name]}."
+            yield Imported(variable.name, None, secret=False, notes=(note,))
+        elif variable.default is None:
+            why = f"Not in the files that were read: {variable.meaning}"
+            yield Imported(variable.name, None, secret=False, notes=(why,))
+
+
+def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret: bool) -> Imported:
+    variable = getattr(rule, side)
+    notes = [f"From {rule.old} ({found.origin})."]
+    if rule.changed:
+        notes.append(f"Changed: {rule.changed}.")
+    if found.conditional:
+        notes.append("It is assigned under a condition: check that this is the right branch.")
+    if isinstance(found.value, Unreadable):
+        # The expression is not shown: it may hold a password.
+        notes.append("Its value is known only when the program runs: write it here.")
+        return Imported(variable, None, secret, tuple(notes))
+    try:
+        value, remark = _CONVERSIONS.get(rule, _plain)(found.value, side, interval)
+        env_line(variable, value)
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, UnwritableValueError):
+        notes.append("Its value cannot be taken over as it is: write it here.")
+        return Imported(variable, None, secret, tuple(notes))
+    return Imported(variable, value, secret, (*notes, *([remark] if remark else [])))
+
+
+def _plain(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001  as the others
+    if isinstance(value, list | dict) or value is None:
+        raise TypeError
+    return (str(value).lower() if isinstance(value, bool) else str(value)), ""
+
+
+def _time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    minutes = int(value)
+    if minutes >= 2 * interval:
+        return str(minutes), ""
+    taken = max(_DEFAULT_TIME, 2 * interval)
+    return str(taken), (
+        f"{minutes} is refused: with windows of {interval} minutes a change would be sent by one"
+        f" window only, and be lost with it. {taken} is taken."
+    )
+
+
+def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    every = _EVERY.fullmatch(value)
+    if every and int(every[1]) == interval:
+        return str(interval), ""
+    return str(interval), f"The schedule {value} is no even division of an hour: 5 is taken."
+
+
+def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    parts = {key: found.value for key, found in value.items()}
+    host, port, name = parts.get("HOST") or "", parts.get("PORT") or "", parts["NAME"]
+    if any(isinstance(part, Unreadable) for part in (host, port, name)):
+        raise ValueError
+    at = f"{quote(str(host), safe='')}{f':{port}' if port else ''}"
+    return f"postgresql://ar_sync_{side}@{at}/{quote(str(name), safe='')}", ""
+
+
+def _admins(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    addresses = [admin if isinstance(admin, str) else admin[1] for admin in value]
+    if not all("@" in address for address in addresses):
+        raise ValueError
+    return ",".join(addresses), ""
+
+
+_Conversion = Callable[[Any, str, int], tuple[str, str]]
+_CONVERSIONS: dict[old.Rule, _Conversion] = {
+    old.TIME: _time,
+    old.PARTIAL: _partial,
+    old.DATABASE_URL: _url,
+    old.ADMINS: _admins,
+}
+
+
+def _interval(found: Found | None) -> int:
+    every = _EVERY.fullmatch(str(found.value)) if found is not None else None
+    minutes = int(every[1]) if every else 0
+    return minutes if minutes and not _HOUR % minutes else _DEFAULT_INTERVAL
+
+
+def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:
+    known = {rule.old for rule in old.RULES}
+    for side in SIDES:
+        for name, found in _old_names(values[side]):
+            if name in old.NO_COUNTERPART:
+                yield f"{name} ({found.origin}): {old.NO_COUNTERPART[name]}"
+            elif name.startswith((f"{old.BACKUPS}[", f"{old.JOBS}.")) and name not in known:
+                yield f"{name} ({found.origin}): nothing here is like it"
+        for origin in values[side].star_imports:
+            yield f"import * ({origin}): what it brings is not known; name that file, too"
+
+
+def _old_names(values: PythonValues) -> Iterator[tuple[str, Found]]:
+    for name, found in values.names.items():
+        if name == old.BACKUPS and isinstance(found.value, dict):
+            for key, inner in found.value.items():
+                yield f"{name}[{key!r}]", inner
+        else:
+            yield name, found

@@ -1,0 +1,253 @@
+"""Taking over archives of the old system: each becomes an archive of format 1 beside it, once.
+
+The new archive waits under its own name and goes the ordinary way; the old file then bears its
+applied name. The new one's id and name follow from the old one's name and content, so a run that
+is killed between the two is healed by the next, and an archive that comes twice is taken once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
+from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
+from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.files import HeldFolder
+from ar_sync_pipeline.legacy.archive_format import first_modified_at, old_archive_id
+from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
+from ar_sync_pipeline.legacy.conversion import (
+    Conversion,
+    Converted,
+    CutArchiveError,
+)
+from ar_sync_pipeline.legacy.spooled_archives import (
+    list_old_archives,
+    list_old_candidates,
+    written_within,
+)
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
+from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    SpoolState,
+    mark_applied,
+    park,
+    quarantine,
+)
+from ar_sync_pipeline.sync.blame import fault_of_archive
+from ar_sync_pipeline.sync.dump.build_folder import clean_members, open_build
+from ar_sync_pipeline.sync.dump.scratch import clean_scratch
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, StillArrivingError
+from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver, check_old_system
+from ar_sync_pipeline.sync.rejection import Rejection
+
+_PIECE_BYTES = 1024 * 1024
+# The unpacked pictures and the new archive that holds them lie on the disk side by side.
+_ROOM_FACTOR = 3
+# An upload that stalled longer than this does not go on.
+_LONGEST_UPLOAD_PAUSE = timedelta(hours=1)
+_CLOCKS_DIFFER = timedelta(hours=1)
+
+
+class OldArchiveIntake:
+    """The old system as one of the systems whose archives a receiver takes over."""
+
+    def spooled(self, settings: ReceiverSettings) -> list[SpooledArchive]:
+        """Every old archive in the spool, oldest first, in whatever state."""
+        return list_old_archives(settings.remote_bkp_fldr, ZoneInfo(settings.timezone))
+
+    def to_load(self, settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
+        """The old archives for which a load should run, oldest first.
+
+        One that is parked because old archives are refused is not tried again until the setting
+        changes.
+        """
+        accepted = settings.old_archives is OldArchives.ACCEPT
+        zone = ZoneInfo(settings.timezone)
+        return [
+            archive
+            for archive in list_old_candidates(settings.remote_bkp_fldr, zone, now)
+            if accepted or archive.state is not SpoolState.PARKED
+        ]
+
+    def take_over(self, context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOver:
+        """Convert every old archive that waits or is parked; see `Intake.take_over`."""
+        run = _TakeOver(context)
+        zone = ZoneInfo(context.settings.timezone)
+        spool = context.settings.remote_bkp_fldr
+        for archive in list_old_candidates(spool, zone, context.clock()):
+            if archive.name.kind in kinds:
+                run.take(archive)
+        return run.taken
+
+
+@dataclass(frozen=True)
+class _TakeOver:
+    context: IntakeContext
+    taken: TakenOver = field(default_factory=TakenOver)
+
+    @property
+    def _spool(self) -> Path:
+        return self.context.settings.remote_bkp_fldr
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return ZoneInfo(self.context.settings.timezone)
+
+    def take(self, archive: SpooledArchive) -> None:
+        """Convert one archive, or park or quarantine it."""
+        try:
+            name = self._exact_name(archive)
+            if not self._is_taken(archive.path, name):
+                self._check_may_be_taken(archive, name)
+                self.taken.warnings += self._convert(archive, name)
+        except CutArchiveError as error:
+            arriving = written_within(archive.path, _LONGEST_UPLOAD_PAUSE, self.context.clock())
+            self._reject(archive, _still_arriving(archive) if arriving else error)
+        except Exception as error:
+            fault = fault_of_archive(error, None)
+            if fault is None:
+                raise
+            self._reject(archive, fault)
+        else:
+            mark_applied(self._spool, archive)
+
+    def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
+        refusal = Rejection(archive.path.name, error)
+        if isinstance(error, ParkedError):
+            park(self._spool, archive, error, at=self.context.clock())
+            self.taken.parked.append(refusal)
+        else:
+            quarantine(self._spool, archive, error, at=self.context.clock())
+            self.taken.quarantined.append(refusal)
+
+    def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
+        """The name with the one instant that it means (D37)."""
+        name = OldArchiveName.read(archive.path.name, self._zone, archive.name.kind)
+        if name is None:  # it was listed by this name
+            raise AssertionError(archive.path)
+        if not is_repeated(name.stamp, self._zone):
+            return name
+        with open_regular_file(archive.path) as file:
+            seconds = first_modified_at(file)
+        near = datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+        return replace(name, snapshot_at=instant_of(name.stamp, self._zone, near))
+
+    def _is_taken(self, path: Path, name: OldArchiveName) -> bool:
+        """Whether an earlier run has made the new archive, whatever became of it.
+
+        Raises:
+            CorruptArchiveError: another archive has the place that this one would get.
+        """
+        new = ArchiveName(name.kind, name.snapshot_at)
+        found = {line.archive_id for line in self.context.ledger if line.name == new.applied}
+        found |= {
+            archive_id
+            for place in _places(self._spool, new)
+            if (archive_id := _archive_id(place)) is not None
+        }
+        if not found:
+            return False
+        if old_archive_id(name.kind, name.stamp, _sha256(path)) in found:
+            return True
+        raise CorruptArchiveError(
+            "another archive of the same second was taken over before",
+            archive=path.name,
+            remedy="nothing, if both came from the old system; the next complete repairs",
+        )
+
+    def _check_may_be_taken(self, archive: SpooledArchive, name: OldArchiveName) -> None:
+        file = archive.path.name
+        if self.context.settings.signing_key is not None:
+            raise ForeignArchiveError(
+                f"{file} is one of the old system, which signs nothing, and AR_SYNC_SIGNING_KEY"
+                " is set here",
+                remedy="unset the key until the sender is replaced, and move the file back",
+            )
+        accepted = self.context.settings.old_archives is OldArchives.ACCEPT
+        check_old_system(file, self.context.sender, accepted=accepted)
+        if name.snapshot_at > self.context.clock() + _CLOCKS_DIFFER:
+            raise ArchiveParkedError(
+                f"{file} is dated in the future",
+                remedy="set the old sender's clock, and AR_SYNC_TIMEZONE to its time zone",
+            )
+        free_bytes = measure_free_space(self._spool).free_bytes
+        if free_bytes < _ROOM_FACTOR * archive.size_bytes:
+            raise ArchiveParkedError(
+                f"{file} waits for room in the spool, {_ROOM_FACTOR} times its own"
+                f" {archive.size_bytes} bytes",
+                remedy="make room there; it is then loaded by itself",
+            )
+
+    def _convert(self, archive: SpooledArchive, name: OldArchiveName) -> tuple[str, ...]:
+        # Not in .incoming, which the sender may write to.
+        with open_folder(self._spool, PARKED) as parked:
+            scratch = parked.path_by_descriptor
+            clean_scratch(scratch, self.context.clock())
+            build = open_build(scratch, f"{name.kind}_{name.stamp}")
+            try:
+                clean_members(build)
+                url = self.context.settings.receiver_database_url.get_secret_value()
+                with connect(url, application="convert") as connection:
+                    conversion = Conversion(
+                        connection,
+                        self.context.catalog,
+                        self.context.tables,
+                        timedelta(minutes=self.context.settings.time),
+                        self.context.settings.schema_drift is SchemaDrift.IGNORE,
+                    )
+                    made = conversion.run(archive.path, name, build)
+                self._publish(made)
+            finally:
+                build.remove()
+        return made.warnings
+
+    def _publish(self, made: Converted) -> None:
+        """One rename, in which the new archive appears whole."""
+        with (
+            HeldFolder.open(made.path.parent) as build,
+            open_folder(self._spool, made.name.kind) as queue,
+        ):
+            build.move(made.path.name, queue, made.name.waiting)
+
+
+def _still_arriving(archive: SpooledArchive) -> StillArrivingError:
+    return StillArrivingError(
+        f"{archive.path.name} ends too early, and was written to lately",
+        remedy="nothing; an upload that goes on reaches it here, and it is then loaded by itself",
+    )
+
+
+def _places(spool: Path, name: ArchiveName) -> list[Path]:
+    """Where the file of an archive may lie, in any of its states."""
+    return [
+        spool / name.kind / name.waiting,
+        spool / name.kind / name.applied,
+        spool / PARKED / name.waiting,
+        spool / QUARANTINE / name.waiting,
+    ]
+
+
+def _archive_id(path: Path) -> UUID | None:
+    try:
+        with open_archive(path) as reader:
+            return reader.manifest.archive_id
+    except (CorruptArchiveError, UnreadableArchiveError):
+        return None
+
+
+def _sha256(path: Path) -> str:
+    with open_regular_file(path) as file:
+        digest = hashlib.sha256()
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""The old system's archives in the spool, until they have been taken over (see `old_names`).
+
+They lie where the old sender put them: ``complete/`` and ``partial/``. What was taken over bears
+its applied name and is what the converted archive beside it was made from.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind
+from ar_sync_pipeline.legacy.archive_names import OldArchiveName
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, regular_files
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from zoneinfo import ZoneInfo
+
+_UPLOAD_PAUSE = timedelta(seconds=30)
+_NUMBER = re.compile(r"\.[0-9]+\Z")
+
+
+def list_old_archives(spool: Path, zone: ZoneInfo) -> list[SpooledArchive]:
+    """Every old archive in the spool, oldest first.
+
+    Args:
+        zone: in which the old sender named them.
+    """
+    found = [
+        *_in_folder(spool, PARKED, SpoolState.PARKED, zone, None),
+        *_in_folder(spool, QUARANTINE, SpoolState.QUARANTINED, zone, None),
+    ]
+    for kind in ArchiveKind:
+        found += _in_folder(spool, kind, None, zone, kind)
+    return sorted(found, key=lambda archive: (archive.name.snapshot_at, archive.path))
+
+
+def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[SpooledArchive]:
+    """The old archives that wait or are parked, oldest first; none that is being written (D10).
+
+    The old sender uploads under the final name, so only time tells.
+
+    Args:
+        zone: in which the old sender named them.
+        now: aware UTC.
+    """
+    open_states = {SpoolState.WAITING, SpoolState.PARKED}
+    return [
+        archive
+        for archive in list_old_archives(spool, zone)
+        if archive.state in open_states and not written_within(archive.path, _UPLOAD_PAUSE, now)
+    ]
+
+
+def written_within(path: Path, span: timedelta, now: datetime) -> bool:
+    """Whether somebody wrote to a file so lately; a time in the future tells nothing."""
+    with folder_of(path) as folder:
+        facts = folder.file_facts(path.name)
+    if facts is None:  # renamed by a load meanwhile
+        return False
+    return 0 <= now.timestamp() - facts.st_mtime < span.total_seconds()
+
+
+def _in_folder(
+    spool: Path, folder: str, state: SpoolState | None, zone: ZoneInfo, kind: ArchiveKind | None
+) -> Iterator[SpooledArchive]:
+    for entry in regular_files(spool, folder):
+        plain = _NUMBER.sub("", entry.name) if state is SpoolState.QUARANTINED else entry.name
+        name = OldArchiveName.read(plain, zone, kind)
+        if name is None:
+            continue
+        waiting = entry.name.startswith(WAITING_PREFIX)
+        by_name = SpoolState.WAITING if waiting else SpoolState.APPLIED
+        path = spool / folder / entry.name
+        yield SpooledArchive(name, path, state or by_name, entry.facts.st_size)

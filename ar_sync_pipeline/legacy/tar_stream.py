@@ -1,0 +1,205 @@
+"""Streaming ``tar.gz`` of any origin: regular files only, sizes and ratios capped, never extracted.
+
+Only what GNU tar made for the old system is understood: plain headers, and long names. Anything
+else (links, devices, sparse files, headers of other kinds) is a fault. `tarfile` would follow a
+hostile header into gigabytes of memory, so of it only the reading of one block is used.
+"""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+from typing_extensions import Buffer
+
+from ar_sync_pipeline.archive.errors import printable
+
+_BLOCK = 512
+_PIECE_BYTES = 256 * 1024
+_LONGEST_NAME = 512  # a file name has at most 255 bytes
+_GZIP = 16 + zlib.MAX_WBITS
+# A tar of one small file is mostly zeros, which shrink beyond any ratio.
+_FREE_BYTES = 16 * 1024**2
+
+
+class OldFormatError(Exception):
+    """What is wrong with an old archive; becomes a `CorruptArchiveError` where its name is known.
+
+    Args:
+        fault: a clause without a full stop.
+        member: the member in which the fault lies, if in one.
+    """
+
+    def __init__(self, fault: str, member: str | None = None) -> None:
+        super().__init__(fault)
+        self.fault = fault
+        self.member = member
+
+
+class OldArchiveCutError(OldFormatError):
+    """The archive itself ends too early: it was cut, or is still arriving."""
+
+
+class ByteSource(Protocol):
+    """Anything that bytes can be read from."""
+
+    def read(self, size: int = -1, /) -> bytes | None:
+        """Up to ``size`` bytes; empty at the end."""
+
+
+@dataclass(frozen=True)
+class TarEntry:
+    """A regular file in a tar.
+
+    Attributes:
+        name: undecodable bytes are lone surrogates.
+        modified_at: seconds since 1970, whatever the header says.
+        stream: its content, to be read before the next entry is asked for.
+    """
+
+    name: str
+    size_bytes: int
+    modified_at: float
+    stream: io.BufferedReader
+
+
+def gunzip(source: ByteSource, member: str | None, ratio: int) -> io.BufferedReader:
+    """The content of one gzip stream that is all of ``source``.
+
+    Args:
+        member: what to call the source in a fault.
+        ratio: bytes of content that one stored byte may stand for, beyond a free start.
+    """
+    return io.BufferedReader(_Gunzip(source, member, ratio), buffer_size=_PIECE_BYTES)
+
+
+def tar_entries(stream: io.BufferedReader, member: str | None) -> Iterator[TarEntry]:
+    """The files of a tar, in order, until its end has been read.
+
+    Args:
+        member: what to call the tar in a fault.
+
+    Raises:
+        OldFormatError: it is cut, or holds anything but regular files.
+    """
+    long_name: str | None = None
+    while True:
+        block = _exactly(stream, _BLOCK, member)
+        if not block.strip(b"\0"):
+            _expect_zeros(stream, member)
+            return
+        info = _header(block, member)
+        if info.type == tarfile.GNUTYPE_LONGNAME:
+            long_name = _long_name(stream, info.size, member)
+            continue
+        name = long_name or info.name
+        long_name = None
+        if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            raise OldFormatError(f"{printable(name)} in it is not a regular file", member)
+        content = _Content(stream, info.size, member)
+        reader = io.BufferedReader(content, buffer_size=_PIECE_BYTES)
+        yield TarEntry(name, info.size, float(info.mtime), cast("io.BufferedReader", reader))
+        content.skip_rest()
+        _exactly(stream, -info.size % _BLOCK, member)
+
+
+class _Gunzip(io.RawIOBase):
+    def __init__(self, source: ByteSource, member: str | None, ratio: int) -> None:
+        self._source = source
+        self._member = member
+        self._ratio = ratio
+        self._inflate = zlib.decompressobj(_GZIP)
+        self._stored = self._produced = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")
+        while not self._inflate.eof:
+            data = self._inflate.unconsumed_tail or self._next_segment()
+            try:
+                piece = self._inflate.decompress(data, len(view))
+            except zlib.error as error:
+                raise OldFormatError(
+                    f"its gzip stream is damaged ({error})", self._member
+                ) from error
+            if piece:
+                self._count(len(piece))
+                view[: len(piece)] = piece
+                return len(piece)
+        if self._inflate.unused_data or self._source.read(1):
+            raise OldFormatError("has bytes behind its gzip stream", self._member)
+        return 0
+
+    def _next_segment(self) -> bytes:
+        data = self._source.read(_PIECE_BYTES)
+        if not data:
+            problem = OldFormatError if self._member else OldArchiveCutError
+            raise problem("is cut: it ends inside its gzip stream", self._member)
+        self._stored += len(data)
+        return data
+
+    def _count(self, produced: int) -> None:
+        self._produced += produced
+        if self._produced > _FREE_BYTES + self._ratio * self._stored:
+            raise OldFormatError(f"unpacks to more than {self._ratio} times its size", self._member)
+
+
+class _Content(io.RawIOBase):
+    """The content of one entry, and never a byte of the next header."""
+
+    def __init__(self, stream: io.BufferedReader, size_bytes: int, member: str | None) -> None:
+        self._stream = stream
+        self._left = size_bytes
+        self._member = member
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        view = memoryview(buffer).cast("B")[: self._left]
+        count = self._stream.readinto(view)
+        if count < len(view) and not count:
+            raise OldFormatError("is cut: it ends inside a file", self._member)
+        self._left -= count
+        return count
+
+    def skip_rest(self) -> None:
+        scratch = bytearray(min(_PIECE_BYTES, self._left))
+        while self._left:
+            self.readinto(scratch)
+
+
+def _header(block: bytes, member: str | None) -> tarfile.TarInfo:
+    try:
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise OldFormatError("is no tar, or a header in it is damaged", member) from error
+    if info.size < 0:
+        raise OldFormatError("a file in it has a negative size", member)
+    return info
+
+
+def _long_name(stream: io.BufferedReader, size_bytes: int, member: str | None) -> str:
+    if size_bytes > _LONGEST_NAME:
+        raise OldFormatError(f"a name in it is longer than {_LONGEST_NAME} bytes", member)
+    content = _exactly(stream, size_bytes + -size_bytes % _BLOCK, member)
+    return content[:size_bytes].rstrip(b"\0").decode("utf-8", "surrogateescape")
+
+
+def _exactly(stream: io.BufferedReader, size_bytes: int, member: str | None) -> bytes:
+    content = stream.read(size_bytes)
+    if len(content) != size_bytes:
+        raise OldFormatError("is cut: its tar has no end", member)
+    return content
+
+
+def _expect_zeros(stream: io.BufferedReader, member: str | None) -> None:
+    while piece := stream.read(_PIECE_BYTES):
+        if piece.strip(b"\0"):
+            raise OldFormatError("has files behind its end", member)

@@ -1,0 +1,1 @@
+"""Settings of both sides: values, models, and loading from the environment."""

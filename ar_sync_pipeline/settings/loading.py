@@ -1,0 +1,228 @@
+"""From an environment to a settings model: every mistake at once, no secret in any of them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.package_files import shipped
+from ar_sync_pipeline.settings.values import MISTAKE, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pydantic_core import ErrorDetails
+
+PREFIX: Final = "AR_SYNC_"
+# Read by the demo and the tests, not by a side.
+_TOOLING = re.compile(r"AR_SYNC_(TEST|DEMO)_\w+|AR_SYNC_SAMPLE")
+_PASSWORD_IN_URL = re.compile(r"(://[^/@\s:]*:)[^\s]*@")
+_MASK = "********"
+_LONGEST_SHOWN = 120
+
+SettingsModel = TypeVar("SettingsModel", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What an operator reads about one variable, kept beside its field.
+
+    Attributes:
+        meaning: one sentence.
+        example: a value that a file of settings could hold; empty for a secret.
+    """
+
+    meaning: str
+    example: str
+
+
+@dataclass(frozen=True)
+class DescribedVariable:
+    """A variable as the documentation must show it; ``default`` is None where one is required."""
+
+    name: str
+    meaning: str
+    example: str
+    default: str | None
+    secret: bool
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One mistake: ``shown`` is the variable with its value, masked if it is a secret."""
+
+    variable: str
+    shown: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """One line for the operator."""
+        return f"{self.shown}: {self.problem}: {self.remedy}"
+
+
+class SettingsError(TerminalError):
+    """Settings that cannot be used: every mistake, in the order of the documentation.
+
+    Args:
+        side: ``sender`` or ``receiver``.
+        mistakes: at least one.
+    """
+
+    of_lines = True
+
+    def __init__(self, side: str, mistakes: tuple[Mistake, ...]) -> None:
+        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
+        lines = "".join(f"\n  {found}" for found in mistakes)
+        super().__init__(
+            f"{count} in the settings of the {side}{lines}",
+            remedy="correct the environment or the .env file beside workspace.yaml, then reload",
+        )
+        self.mistakes = mistakes
+
+    def __str__(self) -> str:
+        """The mistakes, one a line, then the remedy."""
+        return f"{self.problem}\n{self.remedy.capitalize()}."
+
+
+def variables(model: type[BaseModel]) -> dict[str, DescribedVariable]:
+    """Every variable of a side by its name, in the order of the model's fields."""
+    described = {}
+    for field, info in model.model_fields.items():
+        about = next(part for part in info.metadata if isinstance(part, Variable))
+        name = PREFIX + field.upper()
+        default = None if info.is_required() else _as_text(info.default)
+        secret = _mentions_secret(info.annotation)
+        described[name] = DescribedVariable(name, about.meaning, about.example, default, secret)
+    return described
+
+
+def load(
+    model: type[SettingsModel],
+    *,
+    side: str,
+    other: type[BaseModel],
+    environ: Mapping[str, str],
+    found_before: Iterable[Mistake] = (),
+) -> SettingsModel:
+    """Build a settings model; variables of the ``other`` side may stand in the same environment.
+
+    An empty variable counts as unset.
+
+    Raises:
+        SettingsError: a variable is missing, wrong or unknown; or ``found_before`` holds any.
+    """
+    known = variables(model)
+    given = given_variables(environ)
+    mistakes = list(found_before)
+    own = {_field(name): value for name, value in given.items() if name in known}
+    settings = None
+    try:
+        settings = model.model_validate(own)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        mistakes += [_mistake(detail, known, given) for detail in details]
+    places = {name: place for place, name in enumerate(known)}
+    mistakes.sort(key=lambda found: places[found.variable])
+    mistakes += _unknown(given, known, side, variables(other))
+    if mistakes or settings is None:
+        raise SettingsError(side, tuple(mistakes))
+    return settings
+
+
+def given_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The product's variables that are set, known or not; an empty one counts as unset."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name.startswith(PREFIX) and value.strip() and not _TOOLING.fullmatch(name)
+    }
+
+
+def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str]:
+    """The known names that an unknown one may mean, the likeliest first; several if unclear.
+
+    Names that have all words of the unknown one come before names that only look like it.
+
+    Args:
+        likeness: how much of the two names must be equal, at most 1.
+    """
+    known = list(known)
+    words = set(name.split("_"))
+    longer = [one for one in known if words < set(one.split("_"))]
+    guess = nearest(name, longer or known, likeness)
+    if guess is None:
+        return longer
+    return [guess, *(one for one in longer if one != guess)]
+
+
+def _field(name: str) -> str:
+    return name.removeprefix(PREFIX).lower()
+
+
+def _mistake(
+    detail: ErrorDetails, known: Mapping[str, DescribedVariable], given: Mapping[str, str]
+) -> Mistake:
+    name = PREFIX + str(detail["loc"][0]).upper()
+    variable = known[name]
+    if detail["type"] == "missing":
+        example = f", for example {variable.example}" if variable.example else ""
+        return Mistake(name, name, "is not set", f"set it: {variable.meaning.rstrip('.')}{example}")
+    facts: dict[str, Any] = detail.get("ctx", {})
+    problem, remedy = (
+        (facts["problem"], facts["remedy"])
+        if detail["type"] == MISTAKE
+        else ("has a value that cannot be read", f"{variable.meaning.rstrip('.')}")
+    )
+    return Mistake(name, _shown(variable, given.get(name)), problem, remedy)
+
+
+def _unknown(
+    given: Mapping[str, str],
+    known: Mapping[str, DescribedVariable],
+    side: str,
+    others: Mapping[str, DescribedVariable],
+) -> list[Mistake]:
+    """Variables of neither side; their values may be anything, so they are never shown."""
+    mistakes = []
+    for name in sorted(given.keys() - known.keys() - others.keys()):
+        guess = next(iter(meant(name, known) or meant(name, others)), None)
+        settings_page = shipped("docs/settings.md")
+        remedy = f"did you mean {guess}?" if guess else f"remove it, or see {settings_page}"
+        mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
+    return mistakes
+
+
+def _shown(variable: DescribedVariable, value: str | None) -> str:
+    if value is None:
+        return f"{variable.name}={variable.default} (the default)"
+    if variable.secret or "PRIVATE KEY" in value:
+        return f"{variable.name}={_MASK}"
+    text = _PASSWORD_IN_URL.sub(rf"\1{_MASK}@", value)
+    if len(text) > _LONGEST_SHOWN:
+        text = text[:_LONGEST_SHOWN] + "..."
+    return f"{variable.name}={text if text.isprintable() else ascii(text)}"
+
+
+def _mentions_secret(annotation: object) -> bool:
+    return annotation is SecretStr or any(map(_mentions_secret, get_args(annotation)))
+
+
+def _as_text(default: object) -> str:
+    """A default as an operator would write it into a file of settings."""
+    match default:
+        case None | SecretStr():
+            return ""
+        case bool():
+            return str(default).lower()
+        case tuple():
+            return ",".join(default)
+        case Enum():
+            return str(default.value)
+        case _:
+            return str(default)

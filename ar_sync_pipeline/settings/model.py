@@ -1,0 +1,497 @@
+"""The settings of the two sides, read from environment variables (design, section 3).
+
+``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is checked at load, and every mistake
+is reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call
+``get_secret_value()`` where they are used.
+
+What a variable means stands beside its field; ``docs/settings.md`` and the two example files are
+written for people, and a test holds them against this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated, Final
+
+from pydantic import (
+    BeforeValidator,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+
+from ar_sync_pipeline.settings.loading import (
+    DescribedVariable,
+    Mistake,
+    SettingsError,
+    Variable,
+    load,
+    variables,
+)
+from ar_sync_pipeline.settings.signing import NOT_SIGNED, SigningSettings
+from ar_sync_pipeline.settings.values import (
+    OldArchives,
+    SchemaDrift,
+    Side,
+    address,
+    addresses,
+    cron_line,
+    database_label,
+    divisor_of_hour,
+    folder,
+    host_name,
+    libpq_string,
+    mistake,
+    one_of,
+    own_folder,
+    plain_word,
+    readable_file,
+    sftp_path,
+    time_zone,
+    transform_choice,
+    web_address,
+    whole_number,
+    word_list,
+    words_or_none,
+    yes_or_no,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "DescribedVariable",
+    "Mistake",
+    "OldArchives",
+    "ReceiverSettings",
+    "SchemaDrift",
+    "SenderSettings",
+    "SettingsError",
+    "Variable",
+    "database_label",
+    "load_receiver_settings",
+    "load_sender_settings",
+    "variables",
+]
+
+_DAYS_OF_A_YEAR: Final = 365
+_SUBMISSIONS_PORT: Final = 465
+
+_Database = Annotated[SecretStr, BeforeValidator(libpq_string)]
+_Flag = Annotated[bool, BeforeValidator(yes_or_no)]
+_Folder = Annotated[Path, folder(writable=False)]
+_WritableFolder = Annotated[Path, folder(writable=True)]
+_File = Annotated[Path, BeforeValidator(readable_file)]
+_SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
+_Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
+_Host = Annotated[str, BeforeValidator(host_name)]
+_Port = Annotated[int, whole_number(1, 65535)]
+
+
+class _Settings(SigningSettings):
+    """What both sides have."""
+
+    side: Annotated[
+        Annotated[Side, one_of(*Side)] | None,
+        Variable(
+            "Whose settings these are, for the command line: sender or receiver; needed only where "
+            "one file serves both sides.",
+            "sender",
+        ),
+    ] = None
+    sender_name: Annotated[
+        str,
+        BeforeValidator(plain_word),
+        Variable(
+            "Stable name of the sender in every archive's identity; where the receiver sets it, "
+            "only archives of that name are accepted, and the database cluster behind the name "
+            "may change.",
+            "production",
+        ),
+    ] = ""
+    catalog: Annotated[
+        _File | None,
+        Variable(
+            "Catalog of the tables that travel, in TOML; without it the AndroidRequests one that "
+            "ships with the product.",
+            "/etc/ar_sync/catalog.toml",
+        ),
+    ] = None
+    partial_interval: Annotated[
+        int,
+        BeforeValidator(divisor_of_hour),
+        Variable("Minutes of a window; windows are aligned to the clock.", "5"),
+    ] = 5
+    time: Annotated[
+        int,
+        whole_number(2, _DAYS_OF_A_YEAR * 24 * 60, "minutes"),
+        Variable(
+            "Minutes that a partial looks back from its window's end; at least twice "
+            "AR_SYNC_PARTIAL_INTERVAL.",
+            "15",
+        ),
+    ] = 15
+    partitions_start: Annotated[
+        int,
+        whole_number(1, _DAYS_OF_A_YEAR, "days"),
+        Variable(
+            "Days back from today that the grid of windows in Dagster reaches, but not before the "
+            "installation; at most AR_SYNC_RUN_LIFETIME.",
+            "7",
+        ),
+    ] = 7
+    run_lifetime: Annotated[
+        int,
+        whole_number(1, _DAYS_OF_A_YEAR, "days"),
+        Variable(
+            "Days that Dagster keeps runs that succeeded, with their logs and plots; others stay "
+            "twice as long.",
+            "7",
+        ),
+    ] = 7
+    complete_cron: Annotated[
+        str,
+        BeforeValidator(cron_line),
+        Variable(
+            "When the sender sends a complete, in AR_SYNC_TIMEZONE; the receiver's tables are "
+            "shown as stale when none was loaded for longer.",
+            "30 3 * * *",
+        ),
+    ] = "30 3 * * *"
+    timezone: Annotated[
+        str,
+        BeforeValidator(time_zone),
+        Variable("Time zone of the schedule and of the city's clock.", "America/Santiago"),
+    ] = "America/Santiago"
+    max_blocking_seconds: Annotated[
+        int,
+        whole_number(1, 3600, "seconds"),
+        Variable(
+            "Seconds that a statement of another session may wait for a lock of a dump or a load"
+            " before that is ended and tried again.",
+            "30",
+        ),
+    ] = 30
+    free_space_floor: Annotated[
+        int,
+        whole_number(0, 90, "percent"),
+        Variable("Percent of free disk space under which an incident is raised.", "10"),
+    ] = 10
+    admins: Annotated[
+        tuple[str, ...],
+        BeforeValidator(addresses),
+        Variable("Mail addresses that are told of incidents, comma separated.", "ops@example.org"),
+    ] = ()
+    email_host: Annotated[
+        _Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
+    ] = "localhost"
+    email_port: Annotated[_Port, Variable("Its port.", "587")] = 25
+    email_host_user: Annotated[str, Variable("User at the mail server.", "ar_sync")] = ""
+    email_host_password: Annotated[SecretStr, Variable("Password at the mail server.", "")] = (
+        SecretStr("")
+    )
+    email_use_tls: Annotated[
+        _Flag,
+        Variable(
+            "Whether to use STARTTLS with the mail server; on port 465 the connection is encrypted "
+            "from its beginning, whatever this says.",
+            "true",
+        ),
+    ] = False
+    server_email: Annotated[
+        str,
+        BeforeValidator(address),
+        Variable("Address that alerts are sent from.", "ar_sync@example.org"),
+    ] = "root@localhost"
+    webhook_url: Annotated[
+        _SecretAddress | None,
+        Variable("Address to which every alert is also posted as JSON.", ""),
+    ] = None
+    dagster_url: Annotated[
+        Annotated[str, BeforeValidator(web_address)] | None,
+        Variable(
+            "Address of the Dagster UI, for links in alerts; without it they name the run.",
+            "https://dagster.example.org",
+        ),
+    ] = None
+    state_fldr: Annotated[
+        Path,
+        BeforeValidator(own_folder),
+        Variable(
+            "Folder in which each side keeps its open incidents and unsent alerts; it is made when "
+            "it is needed.",
+            "/var/lib/ar_sync",
+        ),
+    ] = Path("~/.local/state/ar_sync_pipeline")
+
+    @field_validator("time")
+    @classmethod
+    def _windows_overlap(cls, time: int, info: ValidationInfo) -> int:
+        interval = info.data.get("partial_interval")
+        if interval is not None and time < 2 * interval:
+            raise mistake(
+                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
+                f"set at least {2 * interval}, so that a change is sent by two windows",
+            )
+        return time
+
+    @field_validator("run_lifetime")
+    @classmethod
+    def _grid_shows_what_is_kept(cls, run_lifetime: int, info: ValidationInfo) -> int:
+        grid = info.data.get("partitions_start")
+        if grid is not None and run_lifetime < grid:
+            raise mistake(
+                f"is less than AR_SYNC_PARTITIONS_START ({grid} days)",
+                f"set at least {grid}, or a smaller grid, which would show windows as missing when"
+                " their runs are deleted",
+            )
+        return run_lifetime
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is allowed but unwise, one sentence each, for the boundary to report."""
+        found = []
+        if not self.admins:
+            found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
+        if self.signing_key is None:
+            found.append(NOT_SIGNED)
+        encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT
+        if self.email_host_user and not encrypted and self.email_host != "localhost":
+            found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")
+        return tuple(found)
+
+
+class SenderSettings(_Settings):
+    """The settings of the production side. Build it with `load_sender_settings`."""
+
+    sender_database_url: Annotated[
+        _Database,
+        Variable(
+            "Production database, as a libpq URL or keyword string; PGPASSFILE works.",
+            "postgresql://ar_sync_sender@db.internal:5432/transapp",
+        ),
+    ]
+    sender_media_fldr: Annotated[
+        _Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
+    ]
+    media_patterns: Annotated[
+        _Words,
+        Variable(
+            "Patterns of the files that are replicated besides those that rows name, comma"
+            " separated.",
+            "*.jpeg,*.jpg,*.png",
+        ),
+    ] = ("*.jpeg",)
+    tmp_bkp_fldr: Annotated[
+        _WritableFolder,
+        Variable(
+            "Scratch folder in which archives are built; only this account may write to it.",
+            "/var/lib/ar_sync/scratch",
+        ),
+    ]
+    acknowledge_within: Annotated[
+        int,
+        whole_number(1, 7 * 24 * 60, "minutes"),
+        Variable(
+            "Minutes after which an archive of which the receiver has said nothing fails a check.",
+            "30",
+        ),
+    ] = 30
+    remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
+    remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
+    remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync_sender")]
+    private_key: Annotated[
+        _File | None,
+        Variable(
+            "Private key of that account; without it the SSH agent is asked.",
+            "/etc/ar_sync/id_ed25519",
+        ),
+    ] = None
+    private_key_passphrase: Annotated[
+        SecretStr | None, Variable("Passphrase of the private key.", "")
+    ] = None
+    known_hosts: Annotated[
+        _File,
+        Variable("File in which the SFTP server's host key is pinned.", "/etc/ar_sync/known_hosts"),
+    ]
+    remote_bkp_fldr: Annotated[
+        PurePosixPath,
+        BeforeValidator(sftp_path),
+        Variable("The spool, as this account sees it over SFTP.", "/spool"),
+    ]
+    max_connections: Annotated[
+        int,
+        whole_number(1, 8),
+        Variable(
+            "Connections at most that send one archive; more than one is used only where the round"
+            " trip is 10 ms or longer.",
+            "4",
+        ),
+    ] = 4
+    bandwidth_limit: Annotated[
+        int,
+        whole_number(0, 100_000, "megabits per second"),
+        Variable("Megabits per second that an upload may use; 0 for no limit.", "0"),
+    ] = 0
+
+    @field_validator("tmp_bkp_fldr")
+    @classmethod
+    def _scratch_apart_from_media(cls, path: Path, info: ValidationInfo) -> Path:
+        return _apart(path, info.data.get("sender_media_fldr"), "AR_SYNC_SENDER_MEDIA_FLDR")
+
+
+class ReceiverSettings(_Settings):
+    """The settings of the visualization side. Build it with `load_receiver_settings`."""
+
+    receiver_database_url: Annotated[
+        _Database,
+        Variable(
+            "Visualization database, as a libpq URL or keyword string; PGPASSFILE works.",
+            "postgresql://ar_sync_receiver@localhost:5432/transapp_viz",
+        ),
+    ]
+    receiver_media_fldr: Annotated[
+        _WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
+    ]
+    receiver_media_allow: Annotated[
+        tuple[str, ...],
+        BeforeValidator(words_or_none),
+        Variable(
+            "Hidden files, and types that a web server may run or render (.php, .html, .svg), are "
+            "left out of the media folder unless one of these patterns names them, comma "
+            "separated.",
+            "",
+        ),
+    ] = ()
+    remote_bkp_fldr: Annotated[
+        _WritableFolder, Variable("The spool, as a local folder.", "/srv/ar_sync/spool")
+    ]
+    bkps_lifetime: Annotated[
+        int,
+        whole_number(1, 10 * _DAYS_OF_A_YEAR, "days"),
+        Variable("Days to keep applied complete archives; applied partials stay a day.", "4"),
+    ] = 4
+    schema_drift: Annotated[
+        SchemaDrift,
+        one_of(*SchemaDrift),
+        Variable(
+            "What to do with an archive whose columns differ: park it, or ignore the columns "
+            "that the receiver does not have.",
+            "park",
+        ),
+    ] = SchemaDrift.PARK
+    old_archives: Annotated[
+        OldArchives,
+        one_of(*OldArchives),
+        Variable(
+            "Whether to accept archives of the old system, which carry no identity and no "
+            "signature, until the first archive of the new sender; or to refuse them.",
+            "refuse",
+        ),
+    ] = OldArchives.REFUSE
+    delete_guard: Annotated[
+        int,
+        whole_number(0, 100, "percent"),
+        Variable(
+            "Percent of a large table that a complete may delete before it is parked until an "
+            "operator allows it; 100 switches the guard off.",
+            "5",
+        ),
+    ] = 5
+    media_delete: Annotated[
+        _Flag, Variable("Whether a complete removes media that the sender no longer has.", "false")
+    ] = False
+    transform: Annotated[
+        str,
+        BeforeValidator(transform_choice),
+        Variable(
+            "What follows a load: builtin:transapp, none, or command:<words> with {archive} "
+            "{minutes} {window_start} {window_end}.",
+            "builtin:transapp",
+        ),
+    ] = "builtin:transapp"
+    transform_timeout: Annotated[
+        int,
+        whole_number(1, 24 * 60, "minutes"),
+        Variable("Minutes after which a transform is stopped.", "60"),
+    ] = 60
+    transform_max_age: Annotated[
+        int,
+        whole_number(1, 7 * 24 * 60, "minutes"),
+        Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
+    ] = 30
+    heartbeat_url: Annotated[
+        _SecretAddress | None,
+        Variable(
+            "Address that is called after every load that applied an archive, for a monitor that "
+            "notices silence.",
+            "",
+        ),
+    ] = None
+    max_lag: Annotated[
+        int,
+        whole_number(2, 7 * 24 * 60, "minutes"),
+        Variable(
+            "Minutes that the receiver may be behind before a check fails; at least twice "
+            "AR_SYNC_PARTIAL_INTERVAL.",
+            "30",
+        ),
+    ] = 30
+
+    @field_validator("max_lag")
+    @classmethod
+    def _partials_can_keep_up(cls, max_lag: int, info: ValidationInfo) -> int:
+        interval = info.data.get("partial_interval")
+        if interval is not None and max_lag < 2 * interval:
+            raise mistake(
+                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
+                f"set at least {2 * interval}, since a window is sent when it is over",
+            )
+        return max_lag
+
+    @field_validator("remote_bkp_fldr")
+    @classmethod
+    def _spool_apart_from_media(cls, path: Path, info: ValidationInfo) -> Path:
+        return _apart(path, info.data.get("receiver_media_fldr"), "AR_SYNC_RECEIVER_MEDIA_FLDR")
+
+
+def _apart(path: Path, other: Path | None, variable: str) -> Path:
+    """Neither folder in the other: what fills or empties one must not touch the other."""
+    if other is not None:
+        one, two = path.resolve(), other.resolve()
+        if one.is_relative_to(two) or two.is_relative_to(one):
+            raise mistake(f"overlaps with {variable}", "use two folders, neither in the other")
+    return path
+
+
+def load_sender_settings(environ: Mapping[str, str]) -> SenderSettings:
+    """Read the sender's settings from an environment.
+
+    Raises:
+        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+    """
+    return load(
+        SenderSettings,
+        side="sender",
+        other=ReceiverSettings,
+        environ=environ,
+        found_before=_login_mistakes(environ),
+    )
+
+
+def load_receiver_settings(environ: Mapping[str, str]) -> ReceiverSettings:
+    """Read the receiver's settings from an environment.
+
+    Raises:
+        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+    """
+    return load(ReceiverSettings, side="receiver", other=SenderSettings, environ=environ)
+
+
+def _login_mistakes(environ: Mapping[str, str]) -> list[Mistake]:
+    """Neither a key nor an agent: no login can succeed, which is better said at load."""
+    if environ.get("AR_SYNC_PRIVATE_KEY", "").strip() or environ.get("SSH_AUTH_SOCK"):
+        return []
+    name = "AR_SYNC_PRIVATE_KEY"
+    remedy = "name the private key's file, or start an SSH agent (SSH_AUTH_SOCK)"
+    return [Mistake(name, name, "is not set and no SSH agent runs", remedy)]

@@ -1,0 +1,103 @@
+"""Which side an environment is of, for the commands that work on either."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.settings.loading import given_variables, meant, variables
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.values import Side
+
+_VARIABLE: Final = "AR_SYNC_SIDE"
+_CHOOSE: Final = "add --side sender or --side receiver, or set AR_SYNC_SIDE to one of the two"
+_MOST_NAMED: Final = 3
+_ALIKE: Final = 0.85
+
+
+class SideError(TerminalError):
+    """The settings do not say which side they are of."""
+
+
+def infer_side(environ: Mapping[str, str]) -> Side:
+    """Return the side that all variables together are of.
+
+    ``AR_SYNC_SIDE`` decides. Without it a variable that only one side has counts for that side, a
+    misspelt one for the side whose variable it most resembles. Where both sides have some, the one
+    whose required variables are all named is meant.
+
+    Raises:
+        SideError: nothing is set, both sides are meant, or ``AR_SYNC_SIDE`` is no side.
+    """
+    chosen = environ.get(_VARIABLE, "").strip()
+    if chosen:
+        return _parse(chosen)
+    found = _evidence(environ)
+    sides = [side for side in Side if found[side]]
+    if len(sides) > 1:
+        whole = [side for side in Side if _required(side) <= found[side].keys()]
+        sides = whole or sides
+    if len(sides) == 1:
+        return sides[0]
+    if sides:
+        named = " and ".join(f"the {side} ({_names(found[side].values())})" for side in Side)
+        raise SideError(f"the settings are those of {named}", remedy=_CHOOSE)
+    raise SideError(
+        "no setting of the sender or the receiver is in the environment or in"
+        f" {Path.cwd() / '.env'}",
+        remedy="run the command in the folder of the .env file, or set the variables that"
+        " docs/settings.md lists",
+    )
+
+
+def refuse_sender(environ: Mapping[str, str], command: str) -> None:
+    """Say of a command of the receiver that it is called with the sender's variables alone.
+
+    Raises:
+        SideError: they are.
+    """
+    found = _evidence(environ)
+    if found[Side.SENDER] and not found[Side.RECEIVER]:
+        raise SideError(
+            f"`ar-sync {command}` works at the receiver, and the settings are those of the sender"
+            f" ({_names(found[Side.SENDER].values())})",
+            remedy="run it on the receiver's machine, in the folder of its .env file",
+        )
+
+
+def _parse(chosen: str) -> Side:
+    try:
+        return Side(chosen)
+    except ValueError:
+        raise SideError(
+            f"{_VARIABLE}={chosen} is no side", remedy="set it to sender or to receiver"
+        ) from None
+
+
+def _evidence(environ: Mapping[str, str]) -> dict[Side, dict[str, str]]:
+    """By side, its own variables that are meant, each with the name under which it is set."""
+    sender, receiver = variables(SenderSettings), variables(ReceiverSettings)
+    own = {Side.SENDER: sender.keys() - receiver, Side.RECEIVER: receiver.keys() - sender}
+    known = sender | receiver
+    found: dict[Side, dict[str, str]] = {side: {} for side in Side}
+    for name in sorted(given_variables(environ)):
+        candidates = [name] if name in known else meant(name, known, likeness=_ALIKE)
+        sides = {side for side in Side if any(one in own[side] for one in candidates)}
+        # What may be a variable of both sides, or of either, says nothing.
+        if len(sides) == 1 and all(one in own[side] for side in sides for one in candidates):
+            found[sides.pop()].setdefault(candidates[0], name)
+    return found
+
+
+def _required(side: Side) -> set[str]:
+    """The variables that only this side has and that it cannot do without."""
+    of_both = (variables(SenderSettings), variables(ReceiverSettings))
+    own, other = of_both if side is Side.SENDER else reversed(of_both)
+    return {name for name, it in own.items() if it.default is None and name not in other}
+
+
+def _names(names: Collection[str]) -> str:
+    shown = [*names][:_MOST_NAMED]
+    return ", ".join(shown) + (", ..." if len(names) > _MOST_NAMED else "")

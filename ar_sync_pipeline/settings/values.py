@@ -1,0 +1,327 @@
+"""How the text of one environment variable becomes a value, or a mistake with its remedy.
+
+Each function here makes a pydantic validator for an annotation in `settings.model`.
+A mistake says what is wrong and what to do; it never repeats the value, which may be a secret.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import shlex
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, available_timezones
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import BeforeValidator, SecretStr
+from pydantic_core import PydanticCustomError
+
+from ar_sync_pipeline.settings.cron import cron_problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+MISTAKE = "setting"
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+")
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
+
+
+class Side(StrEnum):
+    """The two servers."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+
+
+class SchemaDrift(StrEnum):
+    """What to do with an archive whose columns the receiver does not have alike."""
+
+    PARK = "park"
+    IGNORE = "ignore"
+
+
+class OldArchives(StrEnum):
+    """What to do with archives of the old system (AndroidRequestsBackups)."""
+
+    REFUSE = "refuse"
+    ACCEPT = "accept"
+
+
+def mistake(problem: str, remedy: str) -> PydanticCustomError:
+    """The error of a validator: what is wrong, what to do."""
+    return PydanticCustomError(
+        MISTAKE, "{problem}: {remedy}", {"problem": problem, "remedy": remedy}
+    )
+
+
+def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
+    """The known word that an operator most likely meant, or None."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
+
+
+def database_label(conninfo: str | SecretStr) -> str:
+    """``host:port/database`` of a libpq URL or keyword string, for people: never a password.
+
+    What the string leaves to libpq's defaults is shown as those defaults; a service name stands
+    for itself. A string that libpq cannot read gives ``(unreadable)``.
+    """
+    text = conninfo.get_secret_value() if isinstance(conninfo, SecretStr) else conninfo
+    try:
+        parts = conninfo_to_dict(text)
+    except psycopg.Error:
+        return "(unreadable)"
+    if "service" in parts and "host" not in parts:
+        return f"service {parts['service']}"
+    host = parts.get("host") or parts.get("hostaddr") or "localhost"
+    database = parts.get("dbname") or parts.get("user") or "(default database)"
+    return f"{host}:{parts.get('port') or 5432}/{database}"
+
+
+def _text(value: object) -> str:
+    return str(value).strip()
+
+
+def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
+    """A whole number from ``low`` to ``high``, both included."""
+    span = f"{low} to {high}{' ' + unit if unit else ''}"
+
+    def check(value: object) -> int:
+        text = _text(value)
+        if not re.fullmatch(r"-?[0-9]{1,12}", text):
+            raise mistake("is not a whole number", f"write a whole number, {span}")
+        if not low <= int(text) <= high:
+            raise mistake("is out of range", f"write a whole number, {span}")
+        return int(text)
+
+    return BeforeValidator(check)
+
+
+def divisor_of_hour(value: object) -> int:
+    """Minutes of a window: windows are aligned to the clock, so a whole number fits an hour."""
+    text = _text(value)
+    if not re.fullmatch(r"[0-9]{1,2}", text) or not int(text) or 60 % int(text):
+        raise mistake(
+            "does not divide an hour into equal windows",
+            "use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes",
+        )
+    return int(text)
+
+
+def yes_or_no(value: object) -> bool:
+    """True or false, in the spellings that people use."""
+    text = _text(value).lower()
+    if text not in _TRUE | _FALSE:
+        raise mistake("is neither true nor false", "write true or false")
+    return text in _TRUE
+
+
+def one_of(*choices: str) -> BeforeValidator:
+    """One of a few words."""
+
+    def check(value: object) -> str:
+        text = _text(value)
+        if text not in choices:
+            guess = nearest(text, choices)
+            hint = f" (did you mean {guess}?)" if guess else ""
+            raise mistake("is not a known choice", f"write {' or '.join(choices)}{hint}")
+        return text
+
+    return BeforeValidator(check)
+
+
+def word_list(value: object) -> tuple[str, ...]:
+    """Comma separated words; blanks round them do not count, letter case does."""
+    words = value if isinstance(value, tuple | list) else str(value).split(",")
+    kept = tuple(word for word in (_text(word) for word in words) if word)
+    if not kept:
+        raise mistake("names nothing", "write one or more values separated by commas")
+    return kept
+
+
+def words_or_none(value: object) -> tuple[str, ...]:
+    """Comma separated words, or nothing at all."""
+    return word_list(value) if value else ()
+
+
+def addresses(value: object) -> tuple[str, ...]:
+    """Comma separated mail addresses, plain (``ops@example.org``)."""
+    found = words_or_none(value)
+    for position, address in enumerate(found, start=1):
+        if not _ADDRESS.fullmatch(address):
+            raise mistake(
+                f"entry {position} is not a mail address",
+                "write plain addresses such as ops@example.org, separated by commas",
+            )
+    return found
+
+
+def address(value: object) -> str:
+    """One plain mail address."""
+    if not _ADDRESS.fullmatch(_text(value)):
+        raise mistake("is not a mail address", "write a plain address such as ops@example.org")
+    return _text(value)
+
+
+def host_name(value: object) -> str:
+    """A host name or IP address, without user, port or scheme."""
+    if not _HOST.fullmatch(_text(value)):
+        raise mistake(
+            "is not a host name or address",
+            "write the name alone; user and port have their own variables",
+        )
+    return _text(value)
+
+
+def plain_word(value: object) -> str:
+    """A short name that is safe in file names, messages and manifests; may be empty."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", _text(value)):
+        raise mistake(
+            "is not a plain name", "use up to 63 ASCII letters, digits, dots, dashes, underscores"
+        )
+    return _text(value)
+
+
+def libpq_string(value: object) -> object:
+    """A connection string that libpq can read; libpq's own message may quote the password."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+    try:
+        conninfo_to_dict(text)
+    except psycopg.Error:
+        raise mistake(
+            "libpq cannot read this connection string",
+            "write postgresql://user@host:5432/database, with special characters of the password "
+            "percent-encoded, or host=... port=... dbname=... user=...",
+        ) from None
+    return value
+
+
+def time_zone(value: object) -> str:
+    """A name from the IANA time zone database."""
+    text = _text(value)
+    try:
+        ZoneInfo(text)
+    except (OSError, ValueError, KeyError):
+        guess = nearest(text, available_timezones())
+        raise mistake(
+            "is not a time zone of the IANA database",
+            f"did you mean {guess}?" if guess else "write one such as America/Santiago",
+        ) from None
+    return text
+
+
+def cron_line(value: object) -> str:
+    """A cron expression of five fields that comes round."""
+    text = " ".join(_text(value).split())
+    if problem := cron_problem(text):
+        raise mistake(problem, "write minute hour day month weekday, for example 30 3 * * *")
+    return text
+
+
+def transform_choice(value: object) -> str:
+    """``builtin:transapp``, ``none`` or ``command:`` followed by words for a shell-less start."""
+    text = _text(value)
+    if text in {"builtin:transapp", "none"}:
+        return text
+    command = text.removeprefix("command:")
+    if command == text:
+        raise mistake(
+            "is not a known transform", "write builtin:transapp, none, or command:<program> <words>"
+        )
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        raise mistake("has an unclosed quote", "close it, or escape it with a backslash") from None
+    if not words:
+        raise mistake("names no program", "write command:/path/to/program and its words")
+    return text
+
+
+def _absolute(value: object) -> Path:
+    path = Path(_text(value))
+    try:
+        path = path.expanduser()
+    except RuntimeError:
+        raise mistake("has an unknown user after ~", "write the whole path") from None
+    if not path.is_absolute():
+        raise mistake(
+            "is relative, and daemon and web server may run in different folders",
+            "write the whole path from / on",
+        )
+    return path
+
+
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
+    try:
+        return kind(path)
+    except OSError:  # for example a folder above it that this user must not enter
+        return False
+
+
+def _allowed(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+
+
+def folder(*, writable: bool) -> BeforeValidator:
+    """An existing folder, whole path, that this user may read, and write where we write."""
+
+    def check(value: object) -> Path:
+        path = _absolute(value)
+        if not _is(Path.is_dir, path):
+            found = "is not a folder" if _is(Path.exists, path) else "does not exist"
+            raise mistake(found, "make the folder, or correct the path")
+        if not _allowed(path, os.R_OK | os.X_OK):
+            raise mistake("cannot be read by this user", "give this user read permission")
+        if writable and not _allowed(path, os.W_OK):
+            raise mistake("cannot be written by this user", "give this user write permission")
+        return path
+
+    return BeforeValidator(check)
+
+
+def own_folder(value: object) -> Path:
+    """A folder, whole path, that the product makes when it needs it."""
+    path = _absolute(value)
+    if _is(Path.exists, path) and not _is(Path.is_dir, path):
+        raise mistake("is not a folder", "name a folder; it is made when it is needed")
+    return path
+
+
+def web_address(value: object) -> object:
+    """An address of http or https; it may hold a token, so no message repeats it."""
+    text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address in brackets that is none
+        sound = False
+    if not sound or not text.isascii() or not text.isprintable() or " " in text:
+        raise mistake(
+            "is not a web address", "write https://host/path, with odd characters percent-encoded"
+        )
+    return value
+
+
+def readable_file(value: object) -> Path:
+    """An existing regular file, whole path, that this user may read."""
+    path = _absolute(value)
+    if not _is(Path.is_file, path):
+        found = "is not a file" if _is(Path.exists, path) else "does not exist"
+        raise mistake(found, "make the file, or correct the path")
+    if not _allowed(path, os.R_OK):
+        raise mistake("cannot be read by this user", "give this user read permission")
+    return path
+
+
+def sftp_path(value: object) -> PurePosixPath:
+    """A path on the other machine, as SFTP shows it; without ``..``."""
+    path = PurePosixPath(_text(value))
+    if ".." in path.parts:
+        raise mistake("goes up with ..", "write the path without ..")
+    return path

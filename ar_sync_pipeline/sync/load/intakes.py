@@ -1,0 +1,35 @@
+"""The other systems whose archives a receiver takes over. Without one, remove it from `INTAKES`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.legacy.intake import OldArchiveIntake
+from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.states import SpooledArchive
+from ar_sync_pipeline.sync.intake import Intake, IntakeContext, TakenOver
+
+INTAKES: tuple[Intake, ...] = (OldArchiveIntake(),)
+
+
+def other_archives(settings: ReceiverSettings) -> list[SpooledArchive]:
+    """Return the archives of other systems in the spool, in whatever state."""
+    return [archive for intake in INTAKES for archive in intake.spooled(settings)]
+
+
+def other_archives_to_load(settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
+    """Return the archives of other systems for which a load should run."""
+    return [archive for intake in INTAKES for archive in intake.to_load(settings, now)]
+
+
+def take_over(context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOver:
+    """Convert the archives of other systems; see `Intake.take_over`."""
+    taken = TakenOver()
+    for intake in INTAKES:
+        result = intake.take_over(context, kinds)
+        taken.parked += result.parked
+        taken.quarantined += result.quarantined
+        taken.warnings += result.warnings
+    return taken

@@ -1,1 +1,0 @@
-"""Archives of the old system, taken over as the product's own."""

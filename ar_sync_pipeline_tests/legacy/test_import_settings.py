@@ -1,0 +1,309 @@
+"""The old system's settings become both sides' files of settings, without being executed."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from dotenv import dotenv_values
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.legacy.import_settings import ImportedSettings, import_settings
+from ar_sync_pipeline.legacy.old_settings import NEW, NO_COUNTERPART, RULES
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    SenderSettings,
+    load_receiver_settings,
+    load_sender_settings,
+    variables,
+)
+
+MANUAL = Path(__file__).parents[2] / "docs" / "migration.md"
+SECRET = "hunter2-long"
+
+SENDER_BACKUPS = """
+ANDROID_REQUESTS_BACKUPS = {
+\t'TMP_BKP_FLDR'    : '/srv/backup_viz',
+\t'REMOTE_BKP_FLDR' : '/home/viz/bkps',
+\t'TIME'            : 5,
+\t'PRIVATE_KEY'     : '/root/.ssh/id_rsa',
+\t'REMOTE_HOST'     : '192.0.2.7',
+\t'REMOTE_USER'     : 'viz',
+\t'TEST_USER'       : 'somebody',
+}
+
+def android_requests_backups_update_jobs(cronjobs):
+    cronjobs.append(('30  3 * * *', 'AndroidRequestsBackups.jobs.complete_dump', '> /tmp/a.txt'))
+    cronjobs.append(('*/5 * * * *', 'AndroidRequestsBackups.jobs.partial_dump', '> /tmp/b.txt'),)
+    cronjobs.append(('0 */1 * * *', 'AndroidRequestsBackups.jobs.ssh_sftp_checker', ''))
+    return cronjobs
+"""
+RECEIVER_BACKUPS = """
+ANDROID_REQUESTS_BACKUPS = {}
+ANDROID_REQUESTS_BACKUPS['REMOTE_BKP_FLDR'] = "/home/viz/bkps"
+ANDROID_REQUESTS_BACKUPS['TIME'] = 5
+ANDROID_REQUESTS_BACKUPS['BKPS_LIFETIME'] = 10
+CRONJOBS = [('0 */1 * * *', 'AndroidRequestsBackups.jobs.complete_loaddata', '> /tmp/c.txt')]
+"""
+SETTINGS = f"""
+import os
+from server.keys.android_requests_backups import ANDROID_REQUESTS_BACKUPS
+BASE_DIR = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MEDIA_ROOT = os.path.join(BASE_DIR, 'media')
+MEDIA_IMAGE = os.path.join(MEDIA_ROOT, 'reported_images')
+TIME_ZONE = 'America/Santiago'
+ADMINS = (('Ana', 'ana@example.org'), ('Bo', 'bo@example.org'))
+DATABASES = {{'default': {{'ENGINE': 'django.db.backends.postgresql', 'NAME': 'transapp',
+    'USER': 'inspector', 'PASSWORD': '{SECRET}', 'HOST': '', 'PORT': '5433'}}}}
+EMAIL_HOST = 'smtp.example.org'
+EMAIL_PORT = 587
+EMAIL_USE_TLS = True
+EMAIL_HOST_PASSWORD = '{SECRET}'
+SERVER_EMAIL = 'server@example.org'
+EMAIL_SUBJECT_PREFIX = '[x]'
+CRONTAB_LOCK_JOBS = True
+"""
+
+
+def write(folder: Path, **sources: str) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    files = []
+    for name, source in sources.items():
+        files.append(folder / f"{name}.py")
+        files[-1].write_text(source)
+    return files
+
+
+def env(imported: ImportedSettings, side: str) -> dict[str, str | None]:
+    return dotenv_values(stream=io.StringIO(imported.env(side, with_secrets=True)))
+
+
+def call(*words: str) -> Result:
+    return CliRunner().invoke(main, ["import-settings", *words])
+
+
+def test_both_servers_files_give_both_sides_settings(tmp_path: Path) -> None:
+    sender = write(tmp_path / "sender", settings=SETTINGS, backups=SENDER_BACKUPS)
+    receiver = write(tmp_path / "receiver", backups=RECEIVER_BACKUPS)
+    imported = import_settings([*sender[1:], *receiver], of_sender=sender[:1])
+    assert env(imported, "sender") == {
+        "AR_SYNC_SENDER_DATABASE_URL": "postgresql://ar_sync_sender@:5433/transapp",
+        "AR_SYNC_SENDER_MEDIA_FLDR": f"{tmp_path}/media/reported_images",
+        "AR_SYNC_PARTIAL_INTERVAL": "5",
+        "AR_SYNC_TIME": "15",
+        "AR_SYNC_COMPLETE_CRON": "30 3 * * *",
+        "AR_SYNC_TIMEZONE": "America/Santiago",
+        "AR_SYNC_ADMINS": "ana@example.org,bo@example.org",
+        "AR_SYNC_EMAIL_HOST": "smtp.example.org",
+        "AR_SYNC_EMAIL_PORT": "587",
+        "AR_SYNC_EMAIL_HOST_PASSWORD": SECRET,
+        "AR_SYNC_EMAIL_USE_TLS": "true",
+        "AR_SYNC_SERVER_EMAIL": "server@example.org",
+        "AR_SYNC_TMP_BKP_FLDR": "/srv/backup_viz",
+        "AR_SYNC_REMOTE_HOST": "192.0.2.7",
+        "AR_SYNC_REMOTE_USER": "viz",
+        "AR_SYNC_PRIVATE_KEY": "/root/.ssh/id_rsa",
+        "AR_SYNC_REMOTE_BKP_FLDR": "/home/viz/bkps",
+    }
+    assert env(imported, "receiver") == {
+        "AR_SYNC_PARTIAL_INTERVAL": "5",
+        "AR_SYNC_TIME": "15",
+        "AR_SYNC_COMPLETE_CRON": "30 3 * * *",
+        "AR_SYNC_TIMEZONE": "America/Santiago",
+        "AR_SYNC_REMOTE_BKP_FLDR": "/home/viz/bkps",
+        "AR_SYNC_BKPS_LIFETIME": "10",
+    }
+    said = imported.env("sender", with_secrets=True)
+    assert "From ANDROID_REQUESTS_BACKUPS['TIME'] (backups.py:5)." in said
+    assert "5 is refused: with windows of 5 minutes a change would be sent by one window" in said
+    assert "New: the host key" in said
+    assert {line.partition(" (")[0] for line in imported.left_out} == {
+        "ANDROID_REQUESTS_BACKUPS['TEST_USER']",
+        "AndroidRequestsBackups.jobs.ssh_sftp_checker",
+        "AndroidRequestsBackups.jobs.complete_loaddata",
+        "EMAIL_SUBJECT_PREFIX",
+        "CRONTAB_LOCK_JOBS",
+    }
+
+
+def test_what_is_imported_loads_once_the_folders_are_there(tmp_path: Path) -> None:
+    backups = SENDER_BACKUPS
+    for name in ("/srv/backup_viz", "/root/.ssh"):
+        (tmp_path / name[1:]).mkdir(parents=True)
+        backups = backups.replace(name, f"{tmp_path}{name}")
+    (tmp_path / "root/.ssh/id_rsa").touch()
+    (tmp_path / "known_hosts").touch()
+    (tmp_path / "media/reported_images").mkdir(parents=True)
+    (tmp_path / "spool").mkdir()
+    sender = write(tmp_path / "sender", settings=SETTINGS, backups=backups)
+    receiver = write(
+        tmp_path / "receiver",
+        settings=SETTINGS,
+        backups=RECEIVER_BACKUPS.replace("/home/viz/bkps", f"{tmp_path}/spool"),
+    )
+    imported = import_settings([], sender, receiver)
+    known_hosts = {"AR_SYNC_KNOWN_HOSTS": str(tmp_path / "known_hosts")}
+    loaded = load_sender_settings(filled(imported, "sender") | known_hosts)
+    assert (loaded.time, loaded.admins) == (15, ("ana@example.org", "bo@example.org"))
+    assert load_receiver_settings(filled(imported, "receiver")).bkps_lifetime == 10
+
+
+def filled(imported: ImportedSettings, side: str) -> dict[str, str]:
+    return {name: value or "" for name, value in env(imported, side).items()}
+
+
+def test_first_versions_had_a_name_for_each_setting(tmp_path: Path) -> None:
+    source = 'ANDROID_REQUESTS_BACKUPS_TIME = "60"\nANDROID_REQUESTS_BACKUPS_REMOTE_HOST = "viz"\n'
+    imported = import_settings(write(tmp_path, old=source))
+    assert env(imported, "sender") == {"AR_SYNC_TIME": "60", "AR_SYNC_REMOTE_HOST": "viz"}
+    assert env(imported, "receiver") == {"AR_SYNC_TIME": "60"}
+
+
+@pytest.mark.parametrize(
+    ("schedule", "time", "expected"),
+    [
+        ("*/10 * * * *", 15, ("10", "20")),
+        ("*/10 * * * *", 60, ("10", "60")),
+        ("*/7 * * * *", 10, ("5", "10")),
+        ("2-58/5 * * * *", 5, ("5", "15")),
+    ],
+)
+def test_time_is_at_least_two_windows(
+    tmp_path: Path, schedule: str, time: int, expected: tuple[str, str]
+) -> None:
+    source = (
+        f"ANDROID_REQUESTS_BACKUPS = {{'TIME': {time}}}\n"
+        f"CRONJOBS = [('{schedule}', 'AndroidRequestsBackups.jobs.partial_dump')]\n"
+    )
+    values = env(import_settings(write(tmp_path, x=source)), "sender")
+    assert (values["AR_SYNC_PARTIAL_INTERVAL"], values["AR_SYNC_TIME"]) == expected
+
+
+def test_nothing_is_executed_and_what_only_a_run_would_tell_is_left_to_a_person(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace"
+    source = f"""
+import os
+open({str(trace)!r}, 'w').close()
+TIME_ZONE = __import__('os').system('touch {trace}')
+ANDROID_REQUESTS_BACKUPS = {{'REMOTE_HOST': os.environ['HOST'], 'REMOTE_USER': 'viz',
+    'PRIVATE_KEY': '%s' % 1, 'TMP_BKP_FLDR': (lambda: 1)()}}
+DATABASES = dict(default=dict(PASSWORD='{SECRET}'))
+EMAIL_HOST = 'a'
+EMAIL_HOST += '.example.org'
+ADMINS = [('Ana', 'ana@example.org')]
+ADMINS.append(('Bo', os.environ['BO']))
+if os.environ.get('X'):
+    SERVER_EMAIL = 'one@example.org'
+else:
+    SERVER_EMAIL = 'two@example.org'
+from .local import *
+"""
+    imported = import_settings(write(tmp_path, hostile=source))
+    assert not trace.exists()
+    text = imported.env("sender", with_secrets=True)
+    assert SECRET not in text
+    assert env(imported, "sender") == {
+        "AR_SYNC_REMOTE_USER": "viz",
+        "AR_SYNC_EMAIL_HOST": "a.example.org",
+        "AR_SYNC_SERVER_EMAIL": "two@example.org",
+    }
+    for name in ("REMOTE_HOST", "ADMINS", "PRIVATE_KEY", "TMP_BKP_FLDR", "TIMEZONE"):
+        assert f"\n#AR_SYNC_{name}=\n" in text
+    assert "under a condition" in text
+    assert imported.left_out == (
+        "import * (hostile.py:16): what it brings is not known; name that file, too",
+    )
+
+
+def test_a_value_that_is_changed_later_is_read_as_it_is_then(tmp_path: Path) -> None:
+    source = """
+DATABASES = {'default': {'NAME': 'one', 'HOST': 'a b@/'}}
+DATABASES['default']['NAME'] = 'two ñ'
+OTHER = DATABASES['default']['NAME']
+ANDROID_REQUESTS_BACKUPS = {'REMOTE_HOST': OTHER, 'TIME': 15}
+ANDROID_REQUESTS_BACKUPS.update(TIME=20)
+"""
+    imported = import_settings([], write(tmp_path, changed=source))
+    assert "#AR_SYNC_REMOTE_HOST=\n" in imported.env("sender", with_secrets=True)
+    assert "AR_SYNC_TIME" not in env(imported, "receiver")
+    files = write(tmp_path, changed=source.replace("ANDROID_REQUESTS_BACKUPS.update(TIME=20)", ""))
+    values = env(import_settings(files), "sender")
+    assert values["AR_SYNC_REMOTE_HOST"] == "two ñ"
+    assert values["AR_SYNC_SENDER_DATABASE_URL"] == (
+        "postgresql://ar_sync_sender@a%20b%40%2F/two%20%C3%B1"
+    )
+
+
+def test_password_is_shown_nowhere_and_written_to_files_of_their_owner_only(tmp_path: Path) -> None:
+    files = write(tmp_path, settings=SETTINGS, backups=SENDER_BACKUPS)
+    words = [str(path) for path in files]
+    shown = call(*words)
+    assert shown.exit_code == 0, shown.output
+    assert SECRET not in shown.output
+    assert "# ----- sender.env -----" in shown.stdout
+    assert SECRET not in call(*words, "--json").output
+    (tmp_path / "new").mkdir()
+    written = call(*words, "--json", "--folder", str(tmp_path / "new"))
+    assert list(json.loads(written.stdout)) == ["ok", "sender", "receiver", "left_out"]
+    for side in ("sender", "receiver"):
+        file = tmp_path / "new" / f"{side}.env"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert SECRET in (tmp_path / "new/sender.env").read_text()
+    again = call(*words, "--folder", str(tmp_path / "new"))
+    assert again.exit_code == 2
+    assert "nothing is overwritten" in again.stderr
+    assert call(*words, "--folder", str(tmp_path / "nowhere")).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("x = 1\nprint 'python 2'\n", "no source of Python 3 in line 2"),
+        ("x = 1\n", "may be of the sender or of the receiver"),
+        (SENDER_BACKUPS + RECEIVER_BACKUPS, "may be of the sender or of the receiver"),
+        ("x = " + "(" * 5000, "no source of Python 3"),
+        ("x = '\0'", "no source of Python 3"),
+    ],
+)
+def test_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, source: str, said: str) -> None:
+    shown = call(str(write(tmp_path, settings=source)[0]))
+    assert shown.exit_code == 2
+    assert said in shown.stderr
+    assert "Traceback" not in shown.output
+
+
+def test_without_a_file_the_call_is_a_mistake(tmp_path: Path) -> None:
+    assert call().exit_code == 2
+    assert "cannot be read" in call(str(tmp_path / "missing.py")).stderr
+
+
+def test_manual_has_the_importers_table() -> None:
+    text = MANUAL.read_text().partition("## What becomes of each old setting")[2]
+    rows = re.findall(r"^\| `(.+?)` \| (.*?) \| (.*?) \| (.*) \|$", text, re.MULTILINE)
+    assert rows == [
+        *(
+            (rule.old, shown(rule.sender), shown(rule.receiver), rule.changed or "the same")
+            for rule in RULES
+        ),
+        *((name, "none", "none", why) for name, why in NO_COUNTERPART.items()),
+    ]
+    assert [f"- `{name}`: {why}." in text for name, why in NEW.items()] == [True] * len(NEW)
+
+
+def shown(variable: str | None) -> str:
+    return f"`{variable}`" if variable else "none"
+
+
+def test_every_variable_of_the_table_is_one_of_its_side() -> None:
+    known = {"sender": variables(SenderSettings), "receiver": variables(ReceiverSettings)}
+    for rule in RULES:
+        assert rule.sender is None or rule.sender in known["sender"]
+        assert rule.receiver is None or rule.receiver in known["receiver"]
+    assert NEW.keys() <= known["sender"].keys() | known["receiver"].keys()

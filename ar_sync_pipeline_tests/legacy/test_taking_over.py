@@ -1,0 +1,463 @@
+"""What a receiver makes of the old system's archives, one rule after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from random import Random
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.export.history import comparable
+from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
+from ar_sync_pipeline.receiver.jobs import complete_loaddata
+from ar_sync_pipeline.receiver.load_checks import load_check_results
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.sync.load.retention import run_retention
+from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline_tests.fix_sites import execute, rows
+from ar_sync_pipeline_tests.legacy.building import (
+    GTFS,
+    REPORT,
+    complete,
+    dump,
+    partial,
+    report,
+    report_row,
+    some_rows,
+)
+from ar_sync_pipeline_tests.legacy.conftest import OldReceiver
+
+REPORTS = 'SELECT id, message FROM "AndroidRequests_report" ORDER BY id'
+TIMES = 'SELECT id, "timeStamp" FROM "AndroidRequests_report" ORDER BY id'
+OLD = "backup_2017-09-25__03_30_00.tar.gz"
+NEW = "backup_complete_20170925T063000.000000Z.tar"
+LATER = "2017-09-25__10_00_00"
+TEXTS = [
+    "quotes \" and ' and \\ and / and $$",
+    "line\nbreaks\r\nand\ttabs",
+    "\\N",
+    "\\.",
+    "\\.\nCOPY x FROM stdin;",
+    "ñandú 🚌 \u2028 \u00a0",
+    "\x01\x02\x08\x0b\x0c\x1b\x7f\x85",
+    "",
+    "NULL",
+    "\\x41 \\101 \\t",
+]
+
+
+def as_copy_writes(text: str) -> str:
+    for plain, escaped in (
+        ("\\", "\\\\"), ("\b", "\\b"), ("\f", "\\f"), ("\n", "\\n"),
+        ("\r", "\\r"), ("\t", "\\t"), ("\v", "\\v"),
+    ):  # fmt: skip
+        text = text.replace(plain, escaped)
+    return text
+
+
+def test_texts_survive_to_the_character(receiver: OldReceiver) -> None:
+    lines = [report_row(n, as_copy_writes(text)) for n, text in enumerate(TEXTS)]
+    receiver.offer(complete(dump({"report": (REPORT, lines)})))
+    receiver.load()
+    assert rows(receiver.receiver, REPORTS) == list(enumerate(TEXTS))
+    objects = [report(100 + n, text) for n, text in enumerate(TEXTS)]
+    receiver.offer(partial({"report": objects}), "partial", LATER)
+    receiver.load()
+    assert rows(receiver.receiver, REPORTS) == [
+        *enumerate(TEXTS),
+        *((100 + n, text) for n, text in enumerate(TEXTS)),
+    ]
+
+
+def test_dump_of_an_old_server_is_read_too(receiver: OldReceiver) -> None:
+    """Without the schema before the name, and in another encoding."""
+    sql = dump({"report": (REPORT, [report_row(1, "ñandú")])}).decode()
+    sql = sql.replace("COPY public.", "COPY ").replace("UTF8", "LATIN1")
+    receiver.offer(complete(sql.encode("latin-1")))
+    receiver.load()
+    assert rows(receiver.receiver, REPORTS) == [(1, "ñandú")]
+
+
+def test_json_larger_than_a_piece_is_read_object_by_object(filled_receiver: OldReceiver) -> None:
+    letters = Random(1)  # noqa: S311  incompressible, and the same each time
+    texts = {n: letters.randbytes(n * n).hex() for n in range(1, 200)}
+    objects = [report(n, text) for n, text in texts.items()]
+    filled_receiver.offer(partial({"report": objects}), "partial", LATER)
+    filled_receiver.load()
+    assert rows(filled_receiver.receiver, REPORTS) == list(texts.items())
+
+
+def test_complete_deletes_what_it_lacks_and_is_guarded(filled_receiver: OldReceiver) -> None:
+    filled_receiver.environ["AR_SYNC_DELETE_GUARD"] = "5"
+    emptied = dump({"report": (REPORT, []), "gtfs": (GTFS, [["1", "v1", "\\N"]])})
+    filled_receiver.offer(complete(emptied), stamp="2017-09-26__03_30_00")
+    (guarded,) = filled_receiver.load().refused
+    assert "would be emptied of its 2 rows" in str(guarded.error)
+    assert len(rows(filled_receiver.receiver, REPORTS)) == 2
+    one = dump({"report": (REPORT, [report_row(2)]), "gtfs": (GTFS, [["1", "v1", "\\N"]])})
+    filled_receiver.offer(complete(one), stamp="2017-09-27__03_30_00")
+    filled_receiver.load()
+    assert rows(filled_receiver.receiver, REPORTS) == [(2, "hello")]
+
+
+def test_d20_time_that_is_known_better_keeps_its_microseconds(receiver: OldReceiver) -> None:
+    """Also where the complete that knows it better waits beside the partial."""
+    known = [report_row(n, time=f"2017-09-25 12:01:36.950{n}23+00") for n in (1, 2, 3)]
+    receiver.offer(complete(dump({"report": (REPORT, known)})))
+    changed = [
+        report(1),
+        report(2, "changed"),
+        report(3, timeStamp="2017-09-25T12:01:36.951Z"),
+        report(4),
+    ]
+    receiver.offer(partial({"report": changed}), "partial", LATER)
+    loaded = receiver.load().loaded
+    assert rows(receiver.receiver, TIMES) == [
+        (1, datetime(2017, 9, 25, 12, 1, 36, 950123, tzinfo=UTC)),
+        (2, datetime(2017, 9, 25, 12, 1, 36, 950223, tzinfo=UTC)),
+        (3, datetime(2017, 9, 25, 12, 1, 36, 951000, tzinfo=UTC)),
+        (4, datetime(2017, 9, 25, 12, 1, 36, 950000, tzinfo=UTC)),
+    ]
+    (plan,) = loaded[-1].tables
+    assert (plan.added, plan.changed) == (1, 2)
+
+
+def test_old_archive_waits_parked_until_the_setting_says_accept(receiver: OldReceiver) -> None:
+    receiver.offer(complete())
+    del receiver.environ["AR_SYNC_OLD_ARCHIVES"]
+    (parked,) = receiver.admit().parked
+    assert "set AR_SYNC_OLD_ARCHIVES=accept" in str(parked.error)
+    assert "NEW_backup_complete_2017-09-25__03_30_00.tar.gz" in receiver.files("parked")
+    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+    receiver.load()
+    assert len(rows(receiver.receiver, REPORTS)) == 2
+    assert receiver.files("parked") == []
+    assert receiver.files("complete") == [OLD, NEW]
+
+
+def test_converted_archive_waits_too_when_the_setting_is_taken_back(receiver: OldReceiver) -> None:
+    receiver.offer(complete())
+    assert len(receiver.admit().admitted) == 1
+    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
+    (parked,) = receiver.admit().parked
+    assert f"{NEW} is one of the old system" in str(parked.error)
+    receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+    assert len(receiver.load().loaded) == 1
+
+
+def test_old_archive_does_not_get_past_a_signing_key(receiver: OldReceiver) -> None:
+    receiver.environ["AR_SYNC_SIGNING_KEY"] = "3f9c1e7ab05d48826d2eb7f4910c5a83"
+    receiver.offer(complete())
+    (refused,) = receiver.admit().quarantined
+    assert "signs nothing" in str(refused.error)
+    assert "3f9c1e7ab05d48826d2eb7f4910c5a83" not in str(refused.error)
+    assert rows(receiver.receiver, REPORTS) == []
+    del receiver.environ["AR_SYNC_SIGNING_KEY"]
+    (kept,) = (receiver.spool / "quarantine").glob("*.tar.gz")
+    kept.rename(receiver.spool / "complete" / kept.name)
+    assert len(receiver.load().loaded) == 1
+    assert receiver.files("complete") == [OLD, NEW]
+
+
+def test_name_of_the_sender_does_not_keep_old_archives_out(receiver: OldReceiver) -> None:
+    receiver.environ["AR_SYNC_SENDER_NAME"] = "production"
+    receiver.offer(complete())
+    assert len(receiver.load().loaded) == 1
+
+
+def test_new_sender_cannot_start_from_an_old_archives_watermark(
+    filled_receiver: OldReceiver,
+) -> None:
+    """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
+    position = read_checkpoint(filled_receiver.spool)
+    assert position is not None
+    old = position.watermark
+    assert old is not None
+    for system_identifier in ("7550000000000000000", "0"):
+        now = old.model_copy(
+            update={"system_identifier": system_identifier, "snapshot": "10:10:", "timeline": 1}
+        )
+        assert comparable(old, now) is None
+
+
+DRIFTED = dump({
+    "report": ((*REPORT, "weather"), [[*report_row(1), "rain"]]),
+    "surprise": (("id",), [["1"]]),
+})  # fmt: skip
+
+
+def test_unknown_column_or_table_parks_it(receiver: OldReceiver) -> None:
+    receiver.offer(complete(DRIFTED))
+    (parked,) = receiver.admit().parked
+    assert "the receiver lacks column AndroidRequests_report.weather" in str(parked.error)
+    assert "the receiver has no table AndroidRequests_surprise" in str(parked.error)
+    receiver.environ["AR_SYNC_SCHEMA_DRIFT"] = "ignore"
+    admission = receiver.admit()
+    assert len(admission.admitted) == 1
+    assert any("weather" in warning for warning in admission.warnings)
+    receiver.load()
+    assert rows(receiver.receiver, REPORTS) == [(1, "hello")]
+
+
+def test_d22_unknown_field_of_a_partial_parks_it(filled_receiver: OldReceiver) -> None:
+    filled_receiver.offer(partial({"report": [report(3, weather="rain")]}), "partial", LATER)
+    (parked,) = filled_receiver.admit().parked
+    assert "the receiver lacks column AndroidRequests_report.weather" in str(parked.error)
+    filled_receiver.environ["AR_SYNC_SCHEMA_DRIFT"] = "ignore"
+    filled_receiver.load()
+    assert (3, "hello") in rows(filled_receiver.receiver, REPORTS)
+
+
+def test_value_wider_than_the_receivers_column_parks_it(receiver: OldReceiver) -> None:
+    receiver.offer(complete(dump({"gtfs": (GTFS, [["1", "a version that is long", "\\N"]])})))
+    (parked,) = receiver.admit().parked
+    assert "does not fit the receiver's column" in str(parked.error)
+
+
+@pytest.mark.parametrize("value", [10**12, 10**18 - 1])
+def test_sequence_value_that_the_receivers_type_has_not_parks_it(
+    receiver: OldReceiver, value: int
+) -> None:
+    end = b"-- PostgreSQL database dump complete"
+    setting = (
+        f"SELECT pg_catalog.setval('public.\"AndroidRequests_gtfs_id_seq\"', {value}, true);\n"
+    )
+    receiver.offer(complete(some_rows().replace(end, setting.encode() + end)))
+    (refused,) = receiver.load().refused
+    assert "cannot take the sender's last value" in str(refused.error)
+    receiver.offer(complete(some_rows()), stamp="2017-09-26__03_30_00")
+    assert len(receiver.load().loaded) == 1
+
+
+def test_archive_of_the_future_waits(receiver: OldReceiver) -> None:
+    receiver.clock = lambda: datetime(2017, 9, 25, 5, 0, tzinfo=UTC)
+    receiver.offer(complete())
+    (parked,) = receiver.admit().parked
+    assert "is dated in the future" in str(parked.error)
+
+
+def test_d15_partial_without_pictures_and_rows_is_loaded(filled_receiver: OldReceiver) -> None:
+    filled_receiver.offer(partial({}), "partial", LATER)
+    (loaded,) = filled_receiver.load().loaded
+    assert (loaded.manifest.tables, loaded.manifest.media) == ((), ())
+
+
+def test_d18_picture_whose_name_cannot_be_a_files_is_left_out(receiver: OldReceiver) -> None:
+    pictures = {"two\nlines.jpeg": b"1", "ñandú-foto-grande.jpeg": b"2", "-rf.jpeg": b"3"}
+    receiver.offer(complete(pictures=pictures))
+    admission = receiver.admit()
+    assert len(admission.admitted) == 1
+    (warning,) = admission.warnings
+    assert "1 pictures whose names cannot be those of files here" in warning
+    assert warning.isprintable()
+    receiver.load()
+    installed = {path.name: path.read_bytes() for path in receiver.receiver_media.iterdir()}
+    assert installed == {"ñandú-foto-grande.jpeg": b"2", "-rf.jpeg": b"3"}
+
+
+def test_d37_names_of_a_repeated_hour_are_told_apart(receiver: OldReceiver) -> None:
+    """Santiago, 2017-05-13: clocks go back from 24:00 to 23:00."""
+    stamp = "2017-05-13__23_30_00"
+    for made_at, message in (
+        (datetime(2017, 5, 14, 2, 30, 2, tzinfo=UTC), "first"),
+        (datetime(2017, 5, 14, 3, 30, 2, tzinfo=UTC), "second"),
+    ):
+        sql = dump({"report": (REPORT, [report_row(1, message)])})
+        receiver.offer(complete(sql, made_at=int(made_at.timestamp())), stamp=stamp)
+        receiver.load()
+        assert rows(receiver.receiver, REPORTS) == [(1, message)]
+    instants = rows(receiver.receiver, "SELECT snapshot_at FROM ar_sync.applied_archive ORDER BY 1")
+    assert instants == [
+        (datetime(2017, 5, 14, 2, 30, tzinfo=UTC),),
+        (datetime(2017, 5, 14, 3, 30, tzinfo=UTC),),
+    ]
+
+
+def test_two_archives_of_one_second_do_not_take_each_others_place(
+    filled_receiver: OldReceiver,
+) -> None:
+    filled_receiver.offer(complete(dump({"report": (REPORT, [report_row(9)])})))
+    (refused,) = filled_receiver.admit().quarantined
+    assert "another archive of the same second was taken over before" in str(refused.error)
+    assert filled_receiver.files("complete") == [OLD, NEW]
+    assert len(rows(filled_receiver.receiver, REPORTS)) == 2
+
+
+def test_archive_that_comes_again_is_taken_once(filled_receiver: OldReceiver) -> None:
+    ledger = "SELECT archive_id, applied_at FROM ar_sync.applied_archive"
+    before = rows(filled_receiver.receiver, ledger)
+    filled_receiver.offer(complete())
+    filled_receiver.load()
+    assert rows(filled_receiver.receiver, ledger) == before
+    assert filled_receiver.files("complete") == [OLD, NEW]
+    assert filled_receiver.files("quarantine") == []
+
+
+DYING = """
+import json, os, signal, sys
+from datetime import UTC, datetime
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.settings.model import load_receiver_settings
+from ar_sync_pipeline.sync.load import admit
+from ar_sync_pipeline.legacy import intake
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+holder = getattr(intake, sys.argv[1], None)
+if holder is not None:
+    setattr(intake, sys.argv[1], die)
+else:
+    setattr(intake._TakeOver, sys.argv[1], die)
+admit.admit_archives(
+    load_receiver_settings(json.loads(sys.argv[2])), load_catalog(), lambda: datetime.now(UTC)
+)
+"""
+
+
+@pytest.mark.parametrize("point", ["_publish", "mark_applied"])
+def test_run_that_is_killed_in_between_is_healed_by_the_next(
+    receiver: OldReceiver, point: str
+) -> None:
+    """Before the new archive is in the spool, and between that and the old one's new name."""
+    receiver.offer(complete())
+    killed = subprocess.run(
+        [sys.executable, "-c", DYING, point, json.dumps(environment(receiver))],
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert killed.returncode == -9
+    made = [f"NEW_{NEW}"] if point == "mark_applied" else []
+    assert receiver.files("complete") == sorted([f"NEW_{OLD}", *made])
+    (loaded,) = receiver.load().loaded
+    assert verify_archive(receiver.spool / "complete" / NEW) == loaded.manifest
+    assert receiver.files("complete") == [OLD, NEW]
+    assert receiver.files("parked") == []
+    assert rows(receiver.receiver, "SELECT count(*) FROM ar_sync.applied_archive") == [(1,)]
+
+
+def environment(receiver: OldReceiver) -> dict[str, str]:
+    return {
+        "AR_SYNC_RECEIVER_DATABASE_URL": receiver.receiver,
+        "AR_SYNC_RECEIVER_MEDIA_FLDR": str(receiver.receiver_media),
+        "AR_SYNC_REMOTE_BKP_FLDR": str(receiver.spool),
+        **receiver.environ,
+    }
+
+
+def test_old_files_go_with_what_they_were_converted_into(filled_receiver: OldReceiver) -> None:
+    """And never before it was applied (D32)."""
+    filled_receiver.offer(complete(), stamp="2017-09-26__03_30_00")
+    waiting = filled_receiver.offer(partial({}), "partial", "2017-09-26__04_00_00")
+    filled_receiver.load([ArchiveKind.COMPLETE])
+    in_five_days = datetime.now(UTC) + timedelta(days=5)
+    run_retention(filled_receiver.settings, lambda: in_five_days, dry_run=False)
+    assert filled_receiver.files("complete") == [
+        "backup_2017-09-26__03_30_00.tar.gz",
+        "backup_complete_20170926T063000.000000Z.tar",
+    ]
+    assert waiting.exists()
+
+
+def test_database_that_was_set_back_gets_them_again(filled_receiver: OldReceiver) -> None:
+    execute(
+        filled_receiver.receiver,
+        "DELETE FROM ar_sync.applied_archive",
+        'DELETE FROM "AndroidRequests_report"',
+    )
+    filled_receiver.load()
+    assert len(rows(filled_receiver.receiver, REPORTS)) == 2
+
+
+def test_d10_archive_that_is_still_being_uploaded_is_let_be(receiver: OldReceiver) -> None:
+    """The old sender uploads under the final name; one that stalled goes on where its file is."""
+    content = complete()
+    path = receiver.offer(b"")
+    with path.open("r+b") as upload:
+        upload.write(content[:300])
+        upload.flush()
+        admission = receiver.admit()
+        assert (admission.parked, admission.quarantined) == ((), ())
+        assert path.exists()
+        a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
+        os.utime(path, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
+        (parked,) = receiver.admit().parked
+        assert "ends too early, and was written to lately" in str(parked.error)
+        upload.write(content[300:])
+    (there,) = (receiver.spool / "parked").glob("*.tar.gz")
+    os.utime(there, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
+    receiver.load()
+    assert len(rows(receiver.receiver, REPORTS)) == 2
+    assert receiver.files("parked") == []
+
+
+def test_archive_that_needs_more_room_than_there_is_waits(receiver: OldReceiver) -> None:
+    path = receiver.offer(complete())
+    with path.open("ab") as file:
+        # Larger than any disk of a test machine, and takes no room on it.
+        file.truncate(2**42)
+    os.utime(path, (0, 0))
+    (parked,) = receiver.admit().parked
+    assert "waits for room in the spool" in str(parked.error)
+
+
+def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
+    """Not of those that wait for the setting only."""
+    receiver.offer(complete())
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def answer(kind: ArchiveKind) -> object:
+            site = ReceiverSite(receiver.settings, receiver.catalog, receiver.clock)
+            sensor = archive_sensor(site, kind, complete_loaddata())
+            return sensor(dg.build_sensor_context(instance=instance))
+
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
+        assert isinstance(answer(ArchiveKind.PARTIAL), dg.SkipReason)
+        receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
+        receiver.admit()
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.SkipReason)
+        receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
+        assert isinstance(answer(ArchiveKind.COMPLETE), dg.RunRequest)
+
+
+def test_status_counts_old_archives(receiver: OldReceiver) -> None:
+    receiver.offer(complete())
+    receiver.offer(b"", stamp="2017-09-24__03_30_00")
+    receiver.admit()
+    receiver.offer(complete(), stamp="2017-09-26__03_30_00")
+    status = receiver_status(receiver.settings, receiver.clock())
+    counts = {archives.state: archives.count for archives in status.archives}
+    assert (counts["waiting"], counts["quarantined"]) == (2, 1)
+
+
+def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> None:
+    """Nobody knows what they miss, so by the new system's measure each would follow a gap."""
+    receiver.environ["AR_SYNC_TIME"] = "15"
+    zone, now = ZoneInfo(receiver.settings.timezone), datetime.now(UTC)
+
+    def stamp(minutes_ago: int) -> str:
+        local = (now - timedelta(minutes=minutes_ago)).astimezone(zone)
+        return f"{local:%Y-%m-%d__%H_%M_%S}"
+
+    receiver.offer(complete(), stamp=stamp(40))
+    for minutes_ago in (30, 20, 1):
+        receiver.offer(partial({}), "partial", stamp(minutes_ago))
+        checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+        assert checks["no_holes"].passed == (minutes_ago != 1)
+    status = receiver_status(receiver.settings, receiver.clock())
+    assert status.holes == 1, "the last window begins four minutes after the one before it"
+    receiver.offer(partial({}), "partial", stamp(7))
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    assert checks["no_holes"].passed
+    lag = receiver_status(receiver.settings, receiver.clock()).lag
+    assert lag.because == "that was the last window, all is well"
