@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+
+from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckEvaluationTargetMaterializationData,
 )
 

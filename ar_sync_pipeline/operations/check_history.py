@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 import dagster as dg
-from dagster._core.definitions.asset_checks.asset_check_evaluation import (
-    AssetCheckEvaluationTargetMaterializationData,
-)
-from dagster._core.instance.utils import RUNLESS_RUN_ID
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
-from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import (
-    AssetCheckExecutionsTable,
-    SqlEventLogStorageTable,
-)
 from sqlalchemy import ColumnElement, func, select
+
+from ar_sync_pipeline.operations.dagster_internals import (
+    RUNLESS_RUN_ID,
+    AssetCheckEvaluationTargetMaterializationData,
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorage,
+    SqlEventLogStorageTable,
+    SqliteEventLogStorage,
+)
 
 _LOOK_BACK = 50
 _BATCH = 200

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._utils.schedules import cron_string_iterator
+
+from ar_sync_pipeline.operations.dagster_internals import cron_string_iterator
 
 _LONG_ENOUGH = timedelta(days=32)
 _MOST_TICKS = 2000

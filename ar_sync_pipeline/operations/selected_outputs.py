@@ -5,10 +5,10 @@ from functools import wraps
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
 Results = Iterator[Result]

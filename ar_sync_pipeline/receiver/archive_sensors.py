@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_job import AssetJob
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words

@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
+from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
+from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP

@@ -3,9 +3,9 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch

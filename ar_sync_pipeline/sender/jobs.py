@@ -2,8 +2,9 @@
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import JOB_OWNERS, AssetJob
+from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
+from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 # Longer than a night, since a line that is cut in the evening may be mended in the morning. What is
 # older has come by the watermark all the same; its windows are left to a person, because Dagster
 # keeps an event for each asset and window of a range.
 HORIZON = timedelta(hours=12)
-_MATERIALIZED = AssetPartitionStatus.MATERIALIZED
+_MATERIALIZED = dg.AssetPartitionStatus.MATERIALIZED
 _PAGE = 100
 
 

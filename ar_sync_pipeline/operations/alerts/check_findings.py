@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
-    AssetCheckExecutionRecord,
-)
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
 from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, check_label
+from ar_sync_pipeline.operations.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+)
 from ar_sync_pipeline.operations.standing_check import unchanged_since
 from ar_sync_pipeline.package_files import RUNBOOK
 

@@ -3,10 +3,10 @@
 import re
 from dataclasses import dataclass
 
-from dagster._core.execution.plan.objects import StepFailureData
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
+from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
 _CLASS_PREFIX = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Failure|Interrupt|Exit): ")
 _BUG = "read the run's log; this is no error that the product knows, so please report it"

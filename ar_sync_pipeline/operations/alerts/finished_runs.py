@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Literal, get_args
 
 import dagster as dg
-from dagster._core.event_api import RunStatusChangeRecordsFilter
 from pydantic import BaseModel, Field
 
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
@@ -77,7 +76,7 @@ def _ends(instance: dg.DagsterInstance, seen: RunsSeen, since: datetime) -> list
     found: list[dg.EventLogRecord] = []
     complete_up_to: list[int] = []
     for kind in _ENDS:
-        which = RunStatusChangeRecordsFilter(
+        which = dg.RunStatusChangeRecordsFilter(
             kind,
             after_storage_id=seen.low,
             after_timestamp=since.timestamp() if seen.low is None else None,

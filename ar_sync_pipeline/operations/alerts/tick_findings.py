@@ -4,12 +4,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.errors import code_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
+from ar_sync_pipeline.operations.dagster_internals import (
+    InstigatorState,
+    InstigatorTick,
+    TickStatus,
+)
 from ar_sync_pipeline.package_files import runbook_page
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]

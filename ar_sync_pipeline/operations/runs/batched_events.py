@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from dagster._config import Field, StringSource
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.events import ASSET_EVENTS
-from dagster._core.events.log import EventLogEntry
-from dagster._core.storage.event_log import SqliteEventLogStorage
-from dagster._serdes import ConfigurableClassData
+import dagster as dg
+
+from ar_sync_pipeline.operations.dagster_internals import (
+    ASSET_EVENTS,
+    ConfigurableClassData,
+    SqliteEventLogStorage,
+    UserConfigSchema,
+)
 
 _BATCH_VARIABLE = "DAGSTER_EVENT_BATCH_SIZE"
 _BATCH = "500"
@@ -35,7 +37,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
     @classmethod
     def config_type(cls) -> UserConfigSchema:
         """The folder, if it is another one than the usual."""
-        return {"base_dir": Field(StringSource, is_required=False)}
+        return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:  # noqa: ANN401  as its base
@@ -47,7 +49,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             folder = str(Path(home) / "history" / "runs")
         return cls(folder, inst_data)
 
-    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+    def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
         """Store events of one run, those of assets in one transaction for each of the two files."""
         of_assets = [event for event in events if _is_of_asset(event)]
         if of_assets:
@@ -56,7 +58,7 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             if not _is_of_asset(event):
                 self.store_event(event)
 
-    def _store_asset_events(self, events: Sequence[EventLogEntry]) -> None:
+    def _store_asset_events(self, events: Sequence[dg.EventLogEntry]) -> None:
         with self.run_connection(events[0].run_id) as run_log:
             for event in events:
                 run_log.execute(self.prepare_insert_event(event))
@@ -71,5 +73,5 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
                 self._store_asset_event(index, event, event_id)
 
 
-def _is_of_asset(event: EventLogEntry) -> bool:
+def _is_of_asset(event: dg.EventLogEntry) -> bool:
     return event.is_dagster_event and event.dagster_event_type in ASSET_EVENTS

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Self
 
 import dagster as dg
-from dagster._core.events import RunFailureReason
+
+from ar_sync_pipeline.operations.dagster_internals import RunFailureReason
 
 Definitions = dg.Definitions
 

@@ -12,10 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 from ar_sync_pipeline.operations.check_history import delete_old_evaluations
+from ar_sync_pipeline.operations.dagster_internals import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorage,
+    SqliteEventLogStorage,
+)
 
 _BATCH = 100
 _LONGEST = timedelta(minutes=20)

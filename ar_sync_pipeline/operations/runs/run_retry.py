@@ -1,12 +1,13 @@
 """Whether Dagster will try a failed run again by itself: then there is nothing to tell yet."""
 
 import dagster as dg
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.retries import auto_reexecution_should_retry_run
-from dagster._core.storage.tags import (
+
+from ar_sync_pipeline.operations.dagster_internals import (
     AUTO_RETRY_RUN_ID_TAG,
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
+    RunFailureReason,
+    auto_reexecution_should_retry_run,
 )
 
 

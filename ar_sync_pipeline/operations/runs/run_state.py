@@ -3,7 +3,8 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+from ar_sync_pipeline.operations.dagster_internals import BulkActionsFilter, BulkActionStatus
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,

@@ -9,19 +9,24 @@ its pool. Run monitoring asks this launcher instead.
 import time
 from typing import Any, Self
 
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.storage.dagster_run import DagsterRun
-from dagster._grpc.client import DagsterGrpcClient
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import ConfigurableClassData, deserialize_value
+import dagster as dg
+
+from ar_sync_pipeline.operations.dagster_internals import (
+    CanCancelExecutionRequest,
+    CanCancelExecutionResult,
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    DagsterGrpcClient,
+    DagsterUserCodeUnreachableError,
+    WorkerStatus,
+)
 
 _ANSWER_WITHIN_SECONDS = 10
 _ENDS_WITHIN_SECONDS = 20
 _POLL_SECONDS = 0.5
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
+class WatchedRunLauncher(dg.DefaultRunLauncher):
     """Launches runs on the code servers, and asks these whether a run is still there."""
 
     @classmethod
@@ -50,7 +55,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
         """What Dagster's own launcher cannot do."""
         return True
 
-    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the code server that started a run still has it.
 
         A server that does not answer over the network may be cut off while its run goes on: it
@@ -74,7 +79,7 @@ class WatchedRunLauncher(DefaultRunLauncher):
 def _has_run(client: DagsterGrpcClient, run_id: str) -> bool:
     request = CanCancelExecutionRequest(run_id=run_id)
     answer = client.can_cancel_execution(request, timeout=_ANSWER_WITHIN_SECONDS)
-    return deserialize_value(answer, CanCancelExecutionResult).can_cancel
+    return dg.deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
 def _gone(why: str) -> CheckRunHealthResult:

@@ -1,0 +1,96 @@
+"""Every private part of Dagster that the product uses, each with its reason.
+
+A new version of Dagster may move or change them without notice, so the range in `pyproject.toml`
+is one minor version wide, and a contract test compares each with what the product relies on.
+"""
+
+from __future__ import annotations
+
+# Runs: their states, retries and backfills have no public query.
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.events import ASSET_EVENTS, RunFailureReason
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+# The executor and the launcher that watch over a run derive from Dagster's own.
+from dagster._config.config_schema import UserConfigSchema  # isort: skip
+from dagster._core.execution.context.system import PlanOrchestrationContext
+from dagster._core.execution.plan.plan import ExecutionPlan
+from dagster._core.execution.retries import RetryMode, auto_reexecution_should_retry_run
+from dagster._core.executor.in_process import InProcessExecutor
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import ConfigurableClassData
+
+# Names of tags that Dagster writes and reads itself.
+from dagster._core.definitions.data_version import DATA_VERSION_TAG  # isort: skip
+from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    ROOT_RUN_ID_TAG,
+    RUN_FAILURE_REASON_TAG,
+    WILL_RETRY_TAG,
+)
+
+# Findings of checks that are rewritten in place, so that a minute makes no new row.
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # isort: skip
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.storage.asset_check_execution_record import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
+    AssetCheckExecutionRecord,
+)
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import (
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+)
+
+# Ticks and failed steps, of which mails tell.
+from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
+
+# The type that `define_asset_job` returns, and the ticks of a cron expression.
+from dagster._core.definitions.unresolved_asset_job_definition import (  # isort: skip
+    UnresolvedAssetJobDefinition as AssetJob,
+)
+from dagster._utils.schedules import cron_string_iterator
+
+__all__ = [
+    "ASSET_EVENTS",
+    "AUTO_RETRY_RUN_ID_TAG",
+    "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
+    "DATA_VERSION_TAG",
+    "ROOT_RUN_ID_TAG",
+    "RUNLESS_RUN_ID",
+    "RUN_FAILURE_REASON_TAG",
+    "WILL_RETRY_TAG",
+    "AssetCheckEvaluationTargetMaterializationData",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionsTable",
+    "AssetJob",
+    "BulkActionStatus",
+    "BulkActionsFilter",
+    "CanCancelExecutionRequest",
+    "CanCancelExecutionResult",
+    "CheckRunHealthResult",
+    "ConfigurableClassData",
+    "DagsterGrpcClient",
+    "DagsterUserCodeUnreachableError",
+    "ExecutionPlan",
+    "InProcessExecutor",
+    "InstigatorState",
+    "InstigatorTick",
+    "PlanOrchestrationContext",
+    "RetryMode",
+    "RunFailureReason",
+    "SqlEventLogStorage",
+    "SqlEventLogStorageTable",
+    "SqliteEventLogStorage",
+    "StepFailureData",
+    "TickStatus",
+    "UserConfigSchema",
+    "WorkerStatus",
+    "auto_reexecution_should_retry_run",
+    "cron_string_iterator",
+]
