@@ -121,7 +121,7 @@ def _key(
     elif not table.key:
         rules = catalog.rules(table.name)
         too_large = table.size_bytes > catalog.whole_table_limit_mb * _MEGABYTE
-        needed = too_large or rules.receiver_columns
+        needed = too_large or rules.changed_at or rules.receiver_columns
         yield Finding(
             Level.ERROR if needed else Level.WARNING,
             f"table {table.name} has no primary key and no unique key of NOT NULL columns at the"
