@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 
 import click
 
+from ar_sync_pipeline.archive.names import WAITING_PREFIX
 from ar_sync_pipeline.cli.environment import EnvironmentFileError, operator_environment
+from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,9 +39,6 @@ def _file(path: Path) -> Path:
 
 def _in_spool(name: str) -> Path | None:
     """The archive of this name, wherever in the spool it is, so that the UI can name it briefly."""
-    from ar_sync_pipeline.archive.names import WAITING_PREFIX  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS  # noqa: PLC0415  as above
-
     spool = operator_environment().get("AR_SYNC_REMOTE_BKP_FLDR")
     found = (
         Path(spool, folder, candidate)
