@@ -28,10 +28,12 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     """Compare the catalog's tables of two databases, or of ARCHIVE and a database.
 
     The first is ARCHIVE, or the database of AR_SYNC_SENDER_DATABASE_URL; the second that of
-    AR_SYNC_RECEIVER_DATABASE_URL. By table: how many rows are equal, missing in the second, more
-    there, or different, and up to ten keys of each. Receiver-only columns do not count; what the
-    transform rewrites is compared as the sender sent it. Of a partial only its own rows are
-    compared. Every row is read under one snapshot of each side, and nothing is changed.
+    AR_SYNC_RECEIVER_DATABASE_URL. Of a sender's database, what it would send is compared:
+    masked values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. By table: how many
+    rows are equal, missing in the second, more there, or different, and up to ten keys of each.
+    Receiver-only and excluded columns do not count; what the transform rewrites is compared as
+    the sender sent it. Of a partial only its own rows are compared. Every row is read under one
+    snapshot of each side, and nothing is changed.
 
     A receiver is always some minutes behind: compare with the archive that it has applied last for
     an exact answer.
@@ -61,6 +63,7 @@ def _compared(
     archive: Path | None, file: Path | None, *, common_columns: bool
 ) -> list[TableDifference]:
     from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  as above
+    from ar_sync_pipeline.settings_pseudonym import load_pseudonym_secret  # noqa: PLC0415
     from ar_sync_pipeline.settings_signing import load_signing_keys  # noqa: PLC0415
     from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
     from ar_sync_pipeline.sync.watch.compare import (  # noqa: PLC0415
@@ -73,7 +76,13 @@ def _compared(
     catalog = load_catalog(file or given.catalog)
     second = given.receiver()
     if archive is None:
-        return compare_databases(given.sender(), second, catalog, common_columns=common_columns)
+        return compare_databases(
+            given.sender(),
+            second,
+            catalog,
+            common_columns=common_columns,
+            pseudonym_key=load_pseudonym_secret(environment),
+        )
     keys = load_signing_keys(environment).accepted(datetime.now(UTC))
     return compare_archive(
         archive, second, catalog, signing_keys=keys, common_columns=common_columns

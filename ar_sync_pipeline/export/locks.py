@@ -7,11 +7,12 @@ locks all tables first, with the indexes that its statements will open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -33,15 +34,39 @@ def lock_tables(
     locks were had, such as TRUNCATE, is seen by the first query after it (PostgreSQL manual, 13.2.2
     "Repeatable Read Isolation Level"; 13.6 "Caveats").
 
+    A table of which the role may read single columns only cannot be locked so: `open_indexes`
+    locks it, and `locked_by_query` before that.
+
     Args:
         others: more tables, which the catalog does not name.
 
     Raises:
         psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
     """
-    names = [table.rows for table in tables] + list(others)
+    names = [table.rows for table in tables if not table.by_column_rights] + list(others)
     for name in names:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+
+
+@contextmanager
+def locked_by_query(url: str, tables: Iterable[TableFacts]) -> Iterator[None]:
+    """Keep tables that ``LOCK TABLE`` is not allowed for from being changed, for a block.
+
+    A query locks a table as well, but takes its snapshot before it has the lock. So these locks are
+    those of another session, in whose block the dump takes its snapshot and locks of its own.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
+    """
+    by_query = [table for table in tables if table.by_column_rights]
+    if not by_query:
+        yield
+        return
+    with connect(url, application="dump locks") as connection:
+        limit_lock_waits(connection)
+        with connection.transaction():
+            open_indexes(connection, by_query)
+            yield
 
 
 def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:
