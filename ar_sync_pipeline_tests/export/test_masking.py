@@ -265,6 +265,21 @@ def test_a_rule_for_a_column_or_a_table_that_is_not_there_is_refused(
     assert "table t_b, which is not in" in problem(table.url, catalog(table={"t_b": rules}))
 
 
+def test_the_secret_is_in_no_statement_that_others_can_see(table: Table) -> None:
+    with connect(table.url, application="test") as connection, connection.transaction():
+        set_pseudonym_key(connection, KEY)
+        shown = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+        with psycopg.connect(table.url) as other:
+            ((query,),) = other.execute(shown, [connection.info.backend_pid]).fetchall()
+    assert "set_config($1, $2" in query
+    with connect(table.url, application="test") as connection:
+        with connection.transaction():
+            set_pseudonym_key(connection, KEY)
+        # A pooler gives the session to others.
+        kept = connection.execute("SELECT current_setting('ar_sync.pseudonym_inner', true)")
+        assert not kept.fetchall()[0][0]
+
+
 def test_a_catalog_with_pseudonyms_needs_the_secret(table: Table, tmp_path: Path) -> None:
     table.make("text")
     source = Source(table.url, tmp_path, table.catalog("pseudonym"))
