@@ -1,8 +1,8 @@
 """Nothing that a column rule keeps back leaves the sender: searched for in everything there is.
 
 Planted in the sender's database: e-mail addresses, phone numbers, tokens, positions, names of
-photos and photos. Then both sides run as they always do, also a dump that is refused; the two folders
-that may hold them are the sender's media and its catalog.
+photos and photos. Then both sides run as they always do, also a dump that is refused. Only the
+sender's media and its catalog may hold them.
 """
 
 from __future__ import annotations
