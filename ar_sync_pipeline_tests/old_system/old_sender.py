@@ -115,7 +115,7 @@ class OldSender:
         query = sql.SQL("SELECT {} FROM {} WHERE {} ORDER BY id").format(
             sql.SQL(", ").join(values),
             sql.Identifier(table),
-            sql.SQL(condition),  # type: ignore[arg-type]
+            sql.SQL(condition),
         )
         names = [str(name) for name, _ in described]
         found = connection.execute(query, [argument]).fetchall()

@@ -29,8 +29,10 @@ from ar_sync_pipeline_tests.old_system.old_sender import OldSender
 
 INTERVAL = timedelta(minutes=5)
 OWN = (
-    'SELECT id, fixed, "busStop1" FROM "AndroidRequests_eventforbusv2" WHERE "busStop1" IS NOT NULL'
-    " ORDER BY 1",
+    (
+        'SELECT id, fixed, "busStop1" FROM "AndroidRequests_eventforbusv2" WHERE "busStop1" IS NOT NULL'
+        " ORDER BY 1"
+    ),
     'SELECT * FROM "AndroidRequests_halfhourperiod" ORDER BY 1',
 )
 
