@@ -28,11 +28,9 @@ from ar_sync_pipeline_tests.old_system.conftest import OldReceiver
 from ar_sync_pipeline_tests.old_system.old_sender import OldSender
 
 INTERVAL = timedelta(minutes=5)
+EVENTS = '"AndroidRequests_eventforbusv2"'
 OWN = (
-    (
-        'SELECT id, fixed, "busStop1" FROM "AndroidRequests_eventforbusv2" WHERE "busStop1" IS NOT NULL'
-        " ORDER BY 1"
-    ),
+    f'SELECT id, fixed, "busStop1" FROM {EVENTS} WHERE "busStop1" IS NOT NULL ORDER BY 1',
     'SELECT * FROM "AndroidRequests_halfhourperiod" ORDER BY 1',
 )
 
@@ -120,10 +118,7 @@ def test_moving_in_and_back_ends_equal_and_keeps_what_the_receiver_owns(
     r.old_complete()
     r.load()
     assert r.equal()
-    site.at_receiver(
-        'UPDATE "AndroidRequests_eventforbusv2" SET "busStop1" = \'PA1\', fixed = true'
-        " WHERE id % 50 = 0",
-    )
+    site.at_receiver(f"UPDATE {EVENTS} SET \"busStop1\" = 'PA1', fixed = true WHERE id % 50 = 0")
     own = r.own()
     for _ in range(chance.randint(1, 4)):
         r.interval(r.old_partial)
@@ -150,9 +145,7 @@ def test_moving_in_and_back_ends_equal_and_keeps_what_the_receiver_owns(
     r.load()
     assert r.equal()
     assert r.alarms == []
-    still = {
-        row[0] for row in rows(site.receiver, 'SELECT id FROM "AndroidRequests_eventforbusv2"')
-    }
+    still = {row[0] for row in rows(site.receiver, f"SELECT id FROM {EVENTS}")}
     kept = [[row for row in own[0] if row[0] in still], own[1]]
     assert r.own() == kept
     # Back: the ledger goes, and the old archives count again.
