@@ -21,7 +21,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.errors import TablesChangingError
-from ar_sync_pipeline.export.locks import limit_lock_waits, locked_by_query
+from ar_sync_pipeline.export.locks import limit_lock_waits, lock_by_query
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.selection import prepare_keys
 from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
@@ -128,16 +128,14 @@ class DumpStart:
             known = replicated_tables(connection, self.catalog)
             keys = prepare_keys(connection, known) if self.with_keys else {}
             others = _others(connection, self.catalog)
-            with locked_by_query(self.url, known.values()):
-                snapshot = stack.enter_context(
-                    take_snapshot(
-                        connection,
-                        self.clock,
-                        after=self.after,
-                        tables=known.values(),
-                        others=others,
-                    )
+            guard = self._guard(stack, known)
+            snapshot = stack.enter_context(
+                take_snapshot(
+                    connection, self.clock, after=self.after, tables=known.values(), others=others
                 )
+            )
+            if guard is not None:
+                guard.close()
             set_pseudonym_key(connection, self.pseudonym_key)
             tables = self._unchanged(connection, known)
             sequences = {name: read_sequences(connection, f) for name, f in tables.items()}
@@ -153,6 +151,15 @@ class DumpStart:
         limit_lock_waits(connection)
         stack.enter_context(self.watch.over(connection))
         return connection
+
+    def _guard(self, stack: ExitStack, known: Mapping[str, TableFacts]) -> Connection | None:
+        """A session that holds the locks which the dump's own cannot take before its snapshot."""
+        by_query = [facts for facts in known.values() if facts.by_column_rights]
+        if not by_query:
+            return None
+        guard = stack.enter_context(connect(self.url, application="dump locks"))
+        lock_by_query(guard, by_query)
+        return guard
 
     def _join(
         self, stack: ExitStack, snapshot: Snapshot, tables: Mapping[str, TableFacts]

@@ -7,12 +7,11 @@ locks all tables first, with the indexes that its statements will open.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 
 from psycopg import sql
 
-from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -35,7 +34,7 @@ def lock_tables(
     "Repeatable Read Isolation Level"; 13.6 "Caveats").
 
     A table of which the role may read single columns only cannot be locked so: `open_indexes`
-    locks it, and `locked_by_query` before that.
+    locks it, and `lock_by_query` before that.
 
     Args:
         others: more tables, which the catalog does not name.
@@ -48,25 +47,18 @@ def lock_tables(
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
 
 
-@contextmanager
-def locked_by_query(url: str, tables: Iterable[TableFacts]) -> Iterator[None]:
-    """Keep tables that ``LOCK TABLE`` is not allowed for from being changed, for a block.
+def lock_by_query(connection: Connection, tables: Iterable[TableFacts]) -> None:
+    """Lock tables for which ``LOCK TABLE`` is not allowed, until the connection is closed.
 
-    A query locks a table as well, but takes its snapshot before it has the lock. So these locks are
-    those of another session, in whose block the dump takes its snapshot and locks of its own.
+    A query locks a table as well, but takes its snapshot before it has the lock. So another session
+    holds these locks while the dump takes its snapshot and locks of its own.
 
     Raises:
         psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
     """
-    by_query = [table for table in tables if table.by_column_rights]
-    if not by_query:
-        yield
-        return
-    with connect(url, application="dump locks") as connection:
-        limit_lock_waits(connection)
-        with connection.transaction():
-            open_indexes(connection, by_query)
-            yield
+    limit_lock_waits(connection)
+    connection.execute("BEGIN")
+    open_indexes(connection, tables)
 
 
 def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:
