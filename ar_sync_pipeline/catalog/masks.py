@@ -63,8 +63,8 @@ class Mask(BaseModel):
                 return {"function": name, "argument": argument}
         raise PydanticCustomError(
             "mask",
-            'a mask is "null", "pseudonym", {{ constant = VALUE }}, {{ truncate = CHARACTERS or'
-            ' "UNIT" }} or {{ round = DIGITS }}',
+            'a mask is "null", "pseudonym", { constant = VALUE }, { truncate = CHARACTERS or'
+            ' "UNIT" } or { round = DIGITS }',
         )
 
     @property

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.archive.report import facts, summary
+from ar_sync_pipeline.catalog.loader import DEFAULT_CATALOG, load_catalog
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     execute,
@@ -200,3 +204,20 @@ def test_check_constraints_that_read_masked_columns_are_judged(
     ):
         levels = {one.level for one in found if "constraint rule of" in str(one)}
         assert levels == ({level} if level else set())
+
+
+def test_rules_that_ship_switched_off_fit_the_application(
+    shared_databases: SharedDatabases, tmp_path: Path
+) -> None:
+    text = resources.files("ar_sync_pipeline.catalog").joinpath(DEFAULT_CATALOG).read_text("utf-8")
+    chosen = tmp_path / "chosen.toml"
+    chosen.write_text(re.sub(r"^# (?=mask = )", "", text, flags=re.MULTILINE))
+    rules = load_catalog(chosen)
+    assert sum(len(table.mask) for table in rules.table.values()) > 15
+    assert load_catalog().table["AndroidRequests_transappuser"].mask == {}
+    assert [f for f in check_sender(shared_databases.clean("sender"), rules) if bad(f)] == []
+    assert [f for f in check_receiver(shared_databases.clean("receiver"), rules) if bad(f)] == []
+
+
+def bad(finding: Finding) -> bool:
+    return finding.level is Level.ERROR or "mask" in str(finding)
