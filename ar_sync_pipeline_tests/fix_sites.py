@@ -42,6 +42,7 @@ class TwoSites:
     environ: dict[str, str] = field(default_factory=dict)
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     sender_name: str = ""
+    pseudonym_key: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("sender_media", "receiver_media", "scratch", "spool"):
@@ -78,14 +79,16 @@ class TwoSites:
     def complete(self, since: Watermark | None = None) -> Path:
         """Dump a complete straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
-        dump_complete(self.sender, self.catalog, build, self.clock, since=since)
+        key = self.pseudonym_key
+        dump_complete(self.sender, self.catalog, build, self.clock, since=since, pseudonym_key=key)
         return self.seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
         """Dump a partial straight into the spool; returns the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
-        dump_partial(self.sender, self.catalog, build, self.clock, request)
+        key = self.pseudonym_key
+        dump_partial(self.sender, self.catalog, build, self.clock, request, pseudonym_key=key)
         return self.seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -23,7 +23,9 @@ from pydantic import (
     ConfigDict,
     FailFast,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
+    model_serializer,
     model_validator,
 )
 
@@ -211,6 +213,7 @@ class TableManifest(_Strict):
         unique_keys: definitions of what no two rows may have in common; None: not recorded.
         whole: in a partial, the rows are all of the table, so that others are gone.
         covers_since: in a partial, every row that was written since `Manifest.since` is there.
+        column_rules: by column, the name of the rule that kept its values at the sender.
     """
 
     name: TableName
@@ -223,6 +226,15 @@ class TableManifest(_Strict):
     unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
     whole: bool = False
     covers_since: bool = False
+    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_empty_rules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An older receiver reads a table without rules."""
+        fields: dict[str, Any] = handler(self)
+        if not self.column_rules:
+            del fields["column_rules"]
+        return fields
 
     @property
     def copy_members(self) -> tuple[Chunk, ...]:

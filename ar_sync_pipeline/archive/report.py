@@ -53,6 +53,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("watermark", manifest.watermark.snapshot),
         ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
         ("media omitted", _first(manifest.media_omitted)),
+        ("column rules", _first(_column_rules(manifest))),
         ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} shipped"),
         ("signed", "yes" if manifest.hmac else "no"),
     ]
@@ -78,6 +79,7 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         },
     )
     return dumped | {
+        "column_rules": {t.name: t.column_rules for t in manifest.tables if t.column_rules},
         "name": manifest.name.applied,
         "signed": manifest.hmac is not None,
         "row_count": manifest.row_count,
@@ -88,6 +90,14 @@ def summary(manifest: Manifest) -> dict[str, Any]:
             "omitted": list(manifest.media_omitted),
         },
     }
+
+
+def _column_rules(manifest: Manifest) -> list[str]:
+    return [
+        f"{table.name}.{column} ({rule})"
+        for table in manifest.tables
+        for column, rule in table.column_rules.items()
+    ]
 
 
 def _first(names: Sequence[str]) -> str:

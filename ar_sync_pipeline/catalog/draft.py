@@ -6,15 +6,17 @@ when its ``#`` is removed. Names and values come from a database, so everything 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ar_sync_pipeline.catalog.validation import place
 from ar_sync_pipeline.visible_text import visible
 
-Value = str | bool | int | Sequence[str]
+Value = str | bool | int | Sequence[str] | Mapping[str, object]
 
 _LINE = 96
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,18 @@ def _escaped(character: str) -> str:
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004  4 digits
 
 
-def _value(value: Value) -> str:
+def _value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):
         return toml_text(value)
-    return f"[{', '.join(map(toml_text, value))}]"
+    if isinstance(value, Mapping):
+        pairs = (f"{toml_key(str(key))} = {_value(inner)}" for key, inner in value.items())
+        return f"{{ {', '.join(pairs)} }}"
+    items = value if isinstance(value, Sequence) else ()
+    return f"[{', '.join(map(toml_text, items))}]"
 
 
 def _comments(sentences: Iterable[str]) -> Iterator[str]:
@@ -175,6 +181,15 @@ def _section(section: DraftSection) -> Iterator[str]:
         yield from _wrapped(why)
         yield f"# {key} = {_value(value)}"
     yield ""
+
+
+def toml_key(key: str) -> str:
+    """A key of TOML 1.0, in quotes where it needs them.
+
+    >>> print(toml_key("e_mail"), toml_key("e mail"))
+    e_mail "e mail"
+    """
+    return key if _BARE_KEY.fullmatch(key) else toml_text(key)
 
 
 def toml_header(label: str) -> str:

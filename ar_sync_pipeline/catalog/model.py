@@ -13,10 +13,10 @@ from typing import Literal as OneOf
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from ar_sync_pipeline.catalog.labels import canonical, is_literal, locate, matches
+from ar_sync_pipeline.catalog.masks import Mask, MaskFunction, Value
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
-Value = bool | int | float | str
 
 
 class _Strict(BaseModel):
@@ -38,6 +38,9 @@ class TableRules(_Strict):
         media_columns: columns that name media files.
         no_media_values: values of these columns that mean "no file".
         receiver_columns: receiver-only columns; loads never write them.
+        exclude: columns of the sender that are not replicated; the receiver keeps its own values
+            in them. Of an excluded media column, the files are not replicated either.
+        mask: by column, what is sent instead of its values.
         reset_on_change: receiver-only columns and the value that they get when a row is new or
             changes, for the transform to find it.
         clear_on_change: receiver-only columns that such a row gets NULL in.
@@ -55,10 +58,33 @@ class TableRules(_Strict):
     media_columns: tuple[Name, ...] = ()
     no_media_values: tuple[str, ...] = ()
     receiver_columns: tuple[Name, ...] = ()
+    exclude: tuple[Name, ...] = ()
+    mask: dict[Name, Mask] = Field(default_factory=dict)
     reset_on_change: dict[Name, Value] = Field(default_factory=dict)
     clear_on_change: tuple[Name, ...] = ()
     rewritten_by_transform: tuple[Name, ...] = ()
     triggers: OneOf["suppress", "fire"] = "suppress"
+
+    @property
+    def not_replicated(self) -> frozenset[str]:
+        """The columns that no archive holds, and no load writes."""
+        return frozenset((*self.receiver_columns, *self.exclude))
+
+    @property
+    def sent_media_columns(self) -> tuple[str, ...]:
+        """The media columns that are replicated with their files."""
+        return tuple(name for name in self.media_columns if name not in self.exclude)
+
+    @property
+    def column_rules(self) -> dict[str, str]:
+        """By column, the name of the rule that keeps its values at the sender."""
+        masks = {name: str(mask.function) for name, mask in self.mask.items()}
+        return masks | dict.fromkeys(self.exclude, "exclude")
+
+    def emptied(self, column: str) -> bool:
+        """Whether a column's values never reach the receiver, not even as others."""
+        mask = self.mask.get(column)
+        return column in self.exclude or (mask and mask.function) is MaskFunction.NULL
 
 
 class Catalog(_Strict):
@@ -122,9 +148,31 @@ class Catalog(_Strict):
         """The schema and the name, in the database, of the table that a label means."""
         return locate(label, self.schema_name)
 
+    def excluded_columns(self) -> tuple[str, ...]:
+        """The excluded columns of replicated tables, as ``schema.table.column``."""
+        return tuple(
+            ".".join((*self.locate(label), column))
+            for label, rules in sorted(self.table.items())
+            if self.travels(label)
+            for column in rules.exclude
+        )
+
+    @property
+    def excludes_media(self) -> bool:
+        """Whether files of some media column stay at the sender."""
+        return any(
+            set(rules.media_columns) & set(rules.exclude)
+            for label, rules in self.table.items()
+            if self.travels(label)
+        )
+
     def role_variables(self) -> str:
         """The catalog as variables of the scripts that make the database roles."""
-        lists = {"tables": self.tables, "exclude": self.exclude}
+        lists = {
+            "tables": self.tables,
+            "exclude": self.exclude,
+            "exclude_columns": self.excluded_columns(),
+        }
         variables = {"schema": self.schema_name}
         variables |= {name: ",".join(patterns) for name, patterns in lists.items() if patterns}
         return " ".join(f"-v {name}={shlex.quote(text)}" for name, text in variables.items())

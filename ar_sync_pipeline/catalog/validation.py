@@ -132,6 +132,13 @@ def _contradictions(catalog: Catalog) -> Iterator[Mistake]:
         yield from _unreplicated(catalog, label)
         yield from _wrong_children(catalog, label, rules)
         yield from _wrong_rules(label, rules)
+        yield from _wrong_column_rules(label, rules)
+        if (rules.exclude or rules.mask) and catalog.is_receiver_only(label):
+            yield Mistake(
+                place("table", label),
+                "has `exclude` or `mask`, but only the receiver has this table",
+                "remove them, or take it out of `receiver_tables`",
+            )
 
 
 def _impossible_name(catalog: Catalog, label: str, where: str) -> Iterator[Mistake]:
@@ -182,6 +189,35 @@ def _wrong_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
             f"{zone!r} is no time zone",
             "name one of the IANA database, such as America/Santiago",
         )
+
+
+def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
+    """Columns of which two keys say something that cannot both be true."""
+    withheld = {
+        "receiver_columns": "is no column of the sender by `receiver_columns`",
+        "rewritten_by_transform": "is replicated by `rewritten_by_transform`",
+    }
+    for name in rules.exclude:
+        where = place("table", label, "exclude")
+        for key, problem in withheld.items():
+            if name in getattr(rules, key):
+                yield Mistake(where, f"{name} {problem}", "remove it here or there")
+        if name == rules.changed_at:
+            yield Mistake(
+                where,
+                f"{name} is `changed_at`, by which partials find changed rows",
+                "give it a `mask`, or remove `changed_at`",
+            )
+    for name in rules.mask:
+        where = place("table", label, "mask", name)
+        if name in rules.not_replicated:
+            yield Mistake(where, "is not replicated, so there is nothing to mask", "remove it")
+        if name in rules.media_columns:
+            yield Mistake(
+                where,
+                "names media files, which a masked name would not find",
+                "remove it, or name the column in `exclude`, which keeps its files at the sender",
+            )
 
 
 def _is_zone(name: str) -> bool:

@@ -14,6 +14,7 @@ from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.pseudonym import load_pseudonym_secret
 from ar_sync_pipeline.settings.signing import load_signing_keys
 from ar_sync_pipeline.sync.setup.given_databases import given_databases
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
@@ -31,10 +32,12 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     """Compare the catalog's tables of two databases, or of ARCHIVE and a database.
 
     The first is ARCHIVE, or the database of AR_SYNC_SENDER_DATABASE_URL; the second that of
-    AR_SYNC_RECEIVER_DATABASE_URL. By table: how many rows are equal, missing in the second, more
-    there, or different, and up to ten keys of each. Receiver-only columns do not count; what the
-    transform rewrites is compared as the sender sent it. Of a partial only its own rows are
-    compared. Every row is read under one snapshot of each side, and nothing is changed.
+    AR_SYNC_RECEIVER_DATABASE_URL. Of a sender's database, what it would send is compared:
+    masked values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. By table: how many
+    rows are equal, missing in the second, more there, or different, and up to ten keys of each.
+    Receiver-only and excluded columns do not count; what the transform rewrites is compared as
+    the sender sent it. Of a partial only its own rows are compared. Every row is read under one
+    snapshot of each side, and nothing is changed.
 
     A receiver is always some minutes behind: compare with the archive that it has applied last for
     an exact answer.
@@ -66,7 +69,13 @@ def _compared(
     catalog = load_catalog(file or given.catalog)
     second = given.receiver()
     if archive is None:
-        return compare_databases(given.sender(), second, catalog, common_columns=common_columns)
+        return compare_databases(
+            given.sender(),
+            second,
+            catalog,
+            common_columns=common_columns,
+            pseudonym_key=load_pseudonym_secret(environment),
+        )
     keys = load_signing_keys(environment).accepted(datetime.now(UTC))
     return compare_archive(
         archive, second, catalog, signing_keys=keys, common_columns=common_columns

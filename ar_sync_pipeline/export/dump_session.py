@@ -21,7 +21,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.errors import TablesChangingError
-from ar_sync_pipeline.export.locks import limit_lock_waits
+from ar_sync_pipeline.export.locks import limit_lock_waits, lock_by_query
+from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.selection import prepare_keys
 from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
 from ar_sync_pipeline.export.source_tables import replicated_tables
@@ -80,6 +81,7 @@ class DumpStart:
         after: the newest snapshot that was taken before this one.
         workers: connections beside the first one.
         with_keys: whether rows will be chosen, as in a partial.
+        pseudonym_key: the secret of the catalog's pseudonyms.
     """
 
     url: str
@@ -89,6 +91,7 @@ class DumpStart:
     after: datetime | None = None
     workers: int = 0
     with_keys: bool = False
+    pseudonym_key: str | None = None
 
     @contextmanager
     def begin(self) -> Iterator[DumpSession]:
@@ -101,6 +104,7 @@ class DumpStart:
             DatabaseRefusedError: it refuses the connection, or hides rows from the role.
             SchemaError: a table cannot be exported.
         """
+        require_pseudonym_key(self.catalog, self.pseudonym_key)
         with ExitStack() as stack:
             yield self._with_retries(stack)
 
@@ -124,11 +128,15 @@ class DumpStart:
             known = replicated_tables(connection, self.catalog)
             keys = prepare_keys(connection, known) if self.with_keys else {}
             others = _others(connection, self.catalog)
+            guard = self._guard(stack, known)
             snapshot = stack.enter_context(
                 take_snapshot(
                     connection, self.clock, after=self.after, tables=known.values(), others=others
                 )
             )
+            if guard is not None:
+                guard.close()
+            set_pseudonym_key(connection, self.pseudonym_key)
             tables = self._unchanged(connection, known)
             sequences = {name: read_sequences(connection, f) for name, f in tables.items()}
             workers = [self._join(stack, snapshot, tables) for _ in range(self.workers)]
@@ -144,11 +152,21 @@ class DumpStart:
         stack.enter_context(self.watch.over(connection))
         return connection
 
+    def _guard(self, stack: ExitStack, known: Mapping[str, TableFacts]) -> Connection | None:
+        """A session that holds the locks which the dump's own cannot take before its snapshot."""
+        by_query = [facts for facts in known.values() if facts.by_column_rights]
+        if not by_query:
+            return None
+        guard = stack.enter_context(connect(self.url, application="dump locks"))
+        lock_by_query(guard, by_query)
+        return guard
+
     def _join(
         self, stack: ExitStack, snapshot: Snapshot, tables: Mapping[str, TableFacts]
     ) -> Connection:
         worker = join_snapshot(self.url, snapshot.exported, tables=tables.values())
         connection = stack.enter_context(worker)
+        set_pseudonym_key(connection, self.pseudonym_key)
         stack.enter_context(self.watch.over(connection))
         return connection
 

@@ -33,15 +33,32 @@ def lock_tables(
     locks were had, such as TRUNCATE, is seen by the first query after it (PostgreSQL manual, 13.2.2
     "Repeatable Read Isolation Level"; 13.6 "Caveats").
 
+    A table of which the role may read single columns only cannot be locked so: `open_indexes`
+    locks it, and `lock_by_query` before that.
+
     Args:
         others: more tables, which the catalog does not name.
 
     Raises:
         psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
     """
-    names = [table.rows for table in tables] + list(others)
+    names = [table.rows for table in tables if not table.by_column_rights] + list(others)
     for name in names:
         connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+
+
+def lock_by_query(connection: Connection, tables: Iterable[TableFacts]) -> None:
+    """Lock tables for which ``LOCK TABLE`` is not allowed, until the connection is closed.
+
+    A query locks a table as well, but takes its snapshot before it has the lock. So another session
+    holds these locks while the dump takes its snapshot and locks of its own.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
+    """
+    limit_lock_waits(connection)
+    connection.execute("BEGIN")
+    open_indexes(connection, tables)
 
 
 def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:

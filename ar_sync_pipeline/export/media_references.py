@@ -25,7 +25,7 @@ def media_references(
     source = sql.SQL("{} AS t").format(table.rows)
     if keys is not None:
         source = sql.SQL("{} JOIN {} AS k ON {}").format(source, keys, table.same_row("t", "k"))
-    for column in rules.media_columns:
+    for column in rules.sent_media_columns:
         query = sql.SQL(
             "SELECT DISTINCT {0} FROM {1} WHERE {0} IS NOT NULL AND {0} <> ALL ({2}::text[])"
         ).format(sql.Identifier("t", column), source, sql.Literal(list(rules.no_media_values)))

@@ -20,6 +20,7 @@ from ar_sync_pipeline.export.changed_at import changed_within
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.rights import columns_read
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -87,6 +88,7 @@ def select_rows(
         for facts in tables.values()
         for key in facts.foreign_keys
         if key.referenced_table in tables
+        and {*key.columns} <= {*columns_read(catalog.rules(facts.name), facts)}
     ]
     for facts in tables.values():
         condition = _changed(connection, catalog, facts, selection)

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
+from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
+from ar_sync_pipeline.export.masking import masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, ship
 from ar_sync_pipeline.postgres.findings import errors_of
 from ar_sync_pipeline.postgres.omissions import find_omissions
-from ar_sync_pipeline.postgres.rights import role_script
+from ar_sync_pipeline.postgres.rights import columns_read, denied_columns, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -47,11 +49,13 @@ def source_problems(
         )
     yield from _unreadable(connection, catalog, tables)
     yield from _policies(connection, tables)
+    yield from constant_problems(connection, catalog, tables)
     yield from shape_problems(catalog, tables)
 
 
 def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[SchemaError]:
     """Tables that cannot be exported as the catalog says, whatever the role may do."""
+    yield from column_rule_problems(catalog, tables)
     for facts in tables.values():
         yield from _not_exportable(catalog, facts)
         problem = changed_at_problem(catalog.rules(facts.name), facts)
@@ -59,7 +63,7 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
             yield problem
 
 
-def references_out(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
+def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
     """Foreign keys to tables that are not replicated, one sentence each with the table to add.
 
     Rows that refer to such a table can be loaded only where the receiver has the other row.
@@ -70,44 +74,44 @@ def references_out(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
         for facts in tables.values()
         for key in facts.foreign_keys
         if key.referenced_table not in tables
+        and not any(map(catalog.rules(key.table).emptied, key.columns))
     )
 
 
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
-    """A sender's table without the columns that the catalog gives to the receiver."""
-    return ship(facts, catalog.rules(facts.name).receiver_columns)
+    """A sender's table without the columns that the catalog keeps back, and with its masks."""
+    rules = catalog.rules(facts.name)
+    return ship(facts, rules.not_replicated, masked_values(rules, facts))
 
 
 def _unreadable(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[DatabaseRefusedError]:
-    denied = {name: f for name, f in tables.items() if "SELECT" in f.denied}
+    wholly: list[str] = []
     partly: dict[str, list[str]] = {}
-    for name, facts in denied.items():
-        columns = _denied_columns(connection, facts)
-        if len(columns) < len(facts.columns):
-            partly[name] = columns
-    wholly = sorted(denied.keys() - partly.keys())
+    for name, facts in sorted(tables.items()):
+        if not facts.by_column_rights:
+            continue
+        rules = catalog.rules(name)
+        read = (*columns_read(rules, facts), *(["xmin"] if rules.exclude else []))
+        lacking = denied_columns(connection, facts, read)
+        if len(lacking) == len(read):
+            wholly.append(name)
+        elif lacking or not rules.exclude:
+            partly[name] = lacking
     remedy = f"run at the sender's database {role_script('sender', catalog)}"
     if wholly:
         yield DatabaseRefusedError(
             f"the sender's role may not read {', '.join(wholly)}", remedy=remedy
         )
-    for name, columns in sorted(partly.items()):
-        what = f"column {', '.join(columns)} of {name}" if columns else f"{name} as a whole"
+    for name, lacking in partly.items():
+        columns = ", ".join(lacking)
+        by_column = f" ({columns})" if catalog.rules(name).exclude else ""
+        what = f"column {columns} of {name}" if lacking else f"{name} as a whole"
         yield DatabaseRefusedError(
             f"the sender's role may not read {what}, having rights on single columns only",
-            remedy=f"GRANT SELECT ON {name}, or {remedy}",
+            remedy=f"GRANT SELECT{by_column} ON {name}, or {remedy}",
         )
-
-
-def _denied_columns(connection: Connection, facts: TableFacts) -> list[str]:
-    rows = connection.execute(
-        "SELECT c FROM unnest(%s::text[]) AS c"
-        " WHERE NOT has_column_privilege(to_regclass(%s), c, 'SELECT')",
-        [[column.name for column in facts.columns], facts.relation.as_string(connection)],
-    )
-    return [name for (name,) in rows]
 
 
 def _policies(
@@ -142,7 +146,8 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
                 " binary form",
                 remedy="name the column in `receiver_columns` of the catalog, or exclude the table",
             )
-    lost = [name for name in facts.key if name not in replicated]
+    own = catalog.rules(facts.name).receiver_columns
+    lost = [name for name in facts.key if name in own]
     if lost:
         yield SchemaError(
             f"the catalog keeps key column {lost[0]} of {facts.name} from being replicated",

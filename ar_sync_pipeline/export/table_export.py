@@ -46,7 +46,9 @@ def chunk_whole_table(connection: Connection, table: ExportedTable) -> list[Chun
         return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.rows))
     key = sql.Identifier("t", table.primary_key[0])
     statement = sql.SQL("SELECT {}, count(*), {} FROM {} AS t GROUP BY 1 ORDER BY 1").format(
-        chunk_index(key), digest_of(connection, table.columns, alias="t"), table.rows
+        chunk_index(key),
+        digest_of(connection, table.columns, table.masked("t"), alias="t"),
+        table.rows,
     )
     with readable(table.name):
         rows = connection.execute(statement).fetchall()
@@ -119,7 +121,7 @@ def _single_chunk(
     connection: Connection, table: ExportedTable, source: sql.Composed
 ) -> list[ChunkQuery]:
     statement = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(connection, table.columns, alias="t"), source
+        digest_of(connection, table.columns, table.masked("t"), alias="t"), source
     )
     with readable(table.name):
         row = connection.execute(statement).fetchone()

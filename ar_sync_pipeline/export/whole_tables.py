@@ -44,11 +44,13 @@ class WholeTables:
         folder: where the members are made.
         since: a point that the receiver is known to have; the keys of the rows that were written
             since then come along.
+        untold: tables of which other rows are sent otherwise than before, so that no keys come.
     """
 
     connections: Sequence[Connection]
     folder: Path
     since: Watermark | None
+    untold: frozenset[str] = frozenset()
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
         """Write every row of the tables; large ones first in ``tables`` keep all sessions busy.
@@ -98,7 +100,7 @@ class WholeTables:
         return write_chunk(connection, self.folder, table, number, chunk)
 
     def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
-        if self.since is None or not table.primary_key:
+        if self.since is None or not table.primary_key or table.name in self.untold:
             return None
         query = changed_keys_query(table, unseen_by(self.since))
         with readable(table.name), ChunkWriter(self.folder, table.name, None) as writer:

@@ -165,11 +165,16 @@ class OldTables:
 
     def _has(self, facts: TableFacts, column: str) -> bool:
         """Whether the receiver takes this column from the sender."""
-        held = facts.column(column)
+        held, rules = facts.column(column), self._catalog.rules(facts.name)
         if held is None:
             self._mismatch(f"the receiver lacks column {facts.name}.{printable(column)}")
-        elif column in self._catalog.rules(facts.name).receiver_columns or held.generated:
+        elif column in rules.receiver_columns or held.generated:
             self._mismatch(f"{facts.name}.{column} is the receiver's own, and the sender ships it")
+        elif column in rules.column_rules:
+            self._mismatch(
+                f"{facts.name}.{column} has a column rule ({rules.column_rules[column]}) in the"
+                " catalog, and the old system sends it as it is"
+            )
         else:
             return True
         return False

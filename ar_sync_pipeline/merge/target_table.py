@@ -139,7 +139,7 @@ def target_tables(
             for column in table.columns
             if (held := facts.column(column.name)) is not None
             and not held.generated
-            and column.name not in rules.receiver_columns
+            and column.name not in rules.not_replicated
         )
         targets[table.name] = TargetTable(columns, facts, rules)
     return targets
@@ -152,7 +152,7 @@ def replicated_tables(catalog: Catalog, tables: Mapping[str, TableFacts]) -> dic
             tuple(
                 Column(name=column.name, type=column.type, nullable=column.nullable)
                 for column in facts.columns
-                if not column.generated and column.name not in catalog.rules(name).receiver_columns
+                if not column.generated and column.name not in catalog.rules(name).not_replicated
             ),
             facts,
             catalog.rules(name),

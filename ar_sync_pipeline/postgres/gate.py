@@ -63,12 +63,16 @@ def schema_mismatches(
 def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     """The ways in which one table does not fit the receiver's, as sentences."""
     mismatches = key_mismatches(shipped, held)
-    own = catalog.rules(held.name).receiver_columns
+    rules = catalog.rules(held.name)
     for column in shipped.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
-        if column.name in own:
+        if column.name in rules.receiver_columns:
             mismatches.append(
                 f"{shown} is the receiver's own by the catalog, and the sender ships it"
+            )
+        elif column.name in rules.exclude:
+            mismatches.append(
+                f"{shown} is excluded by the receiver's catalog, and the sender ships it"
             )
         elif there is None:
             mismatches.append(f"the receiver lacks column {shown}")

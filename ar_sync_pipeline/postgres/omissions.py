@@ -107,7 +107,7 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
 
 
 def _omitted_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    own = catalog.rules(table.name).receiver_columns
+    own = catalog.rules(table.name).not_replicated
     for column in table.columns:
         if column.name not in own and not column.generated:
             yield from _omitted_column(table, column)

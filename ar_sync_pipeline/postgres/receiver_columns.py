@@ -8,13 +8,16 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.column_masks import mask_conflicts
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _COLUMN_LISTS = (
     "media_columns",
     "receiver_columns",
+    "mask",
     "reset_on_change",
     "clear_on_change",
     "rewritten_by_transform",
@@ -37,6 +40,38 @@ def column_findings(
                 " receiver",
             )
     yield from _reset_values(connection, catalog, table)
+    for name in rules.exclude:
+        column = table.column(name)
+        if column is not None and not column.generated:
+            yield from _excluded(connection, table, column)
+    for problem, remedy in mask_conflicts(rules, table):
+        yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
+    yield from masked_constraint_findings(connection, rules, table)
+
+
+def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
+    """What keeps new rows, of which the sender sends no value, from being written."""
+    subject = f"column {column.name} of table {table.name}"
+    if column.nullable:
+        return
+    if not column.has_default:
+        statement = sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
+            table.relation, sql.Identifier(column.name)
+        )
+        text = statement.as_string(connection)
+        yield Finding(
+            Level.ERROR,
+            f"{subject} is in `exclude` and NOT NULL without a default, so archives are parked",
+            f"{text}, or give it a default at the receiver",
+            sql=f"{text};",
+        )
+    unique = next((u for u in table.unique_keys if column.name in u.uses), None)
+    if column.has_default and unique is not None and column.sequence is None:
+        yield Finding(
+            Level.WARNING,
+            f"{subject} is in `exclude` and unique ({unique.name}), and new rows get its default",
+            "give it a default that differs from row to row, or make it nullable at the receiver",
+        )
 
 
 def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:
@@ -44,6 +79,8 @@ def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:
     named: dict[str, list[str]] = {}
     for key in _COLUMN_LISTS:
         for name in getattr(rules, key):
+            if name in rules.exclude:
+                continue  # it need not be here
             named.setdefault(name, []).append(f"`{key}`")
     if rules.changed_at:
         named.setdefault(rules.changed_at, []).append("`changed_at`")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from psycopg import sql
 
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.package_files import shipped
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
@@ -20,13 +20,18 @@ def role_script(side: str, catalog: Catalog) -> str:
 
 
 def check_rights(
-    connection: Connection, tables: Mapping[str, TableFacts], wanted: Sequence[str], script: str
+    connection: Connection,
+    tables: Mapping[str, TableFacts],
+    wanted: Sequence[str],
+    script: str,
+    catalog: Catalog | None = None,
 ) -> Iterator[Finding]:
     """Yield what this connection's role may not do with tables, their schemas and sequences.
 
     Args:
         wanted: of SELECT, INSERT, UPDATE and DELETE, what the role needs.
         script: the file that gives all of it.
+        catalog: whose excluded columns need not be read; None: tables are needed as a whole.
     """
     role = sql.Identifier(connection.info.user)
     if not _has(connection, "has_database_privilege(current_database(), 'TEMPORARY')"):
@@ -48,7 +53,10 @@ def check_rights(
             yield _lacking(connection, f"schema {schema}", "USAGE", statement, script)
     for table in tables.values():
         lacking = [right for right in wanted if right in table.denied]
-        if lacking:
+        rules = catalog.rules(table.name) if catalog else None
+        if lacking and rules and rules.exclude:
+            yield from _lacking_columns(connection, rules, table, role, script)
+        elif lacking:
             yield _lacking(
                 connection,
                 f"table {table.name}",
@@ -60,6 +68,44 @@ def check_rights(
     on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
     for name in sorted({c.sequence for t in tables.values() for c in t.columns if c.sequence}):
         yield from _sequence(connection, name, on_sequences, script)
+
+
+def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:
+    """The columns that a dump may read: without excluded ones and what is computed from them."""
+    hidden = set(rules.exclude)
+    return tuple(
+        column.name
+        for column in facts.columns
+        if column.name not in hidden and hidden.isdisjoint(column.computed_from)
+    )
+
+
+def denied_columns(connection: Connection, facts: TableFacts, names: Sequence[str]) -> list[str]:
+    """Those of a table's columns that this connection's role may not read."""
+    rows = connection.execute(
+        "SELECT c FROM unnest(%s::text[]) AS c"
+        " WHERE NOT has_column_privilege(to_regclass(%s), c, 'SELECT')",
+        [list(names), facts.relation.as_string(connection)],
+    )
+    return [name for (name,) in rows]
+
+
+def _lacking_columns(
+    connection: Connection,
+    rules: TableRules,
+    table: TableFacts,
+    role: sql.Identifier,
+    script: str,
+) -> Iterator[Finding]:
+    """Columns of a table that is read by rights on single columns; ``xmin`` finds changed rows."""
+    if not _has(connection, "has_schema_privilege(%s, 'USAGE')", table.schema):
+        return  # said of the schema; the table cannot even be looked up
+    lacking = denied_columns(connection, table, (*columns_read(rules, table), "xmin"))
+    if lacking:
+        columns = sql.SQL(", ").join(map(sql.Identifier, lacking))
+        grant = sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table.relation, role)
+        subject = f"column {', '.join(lacking)} of table {table.name}"
+        yield _lacking(connection, subject, "SELECT", grant, script)
 
 
 def _sequence(

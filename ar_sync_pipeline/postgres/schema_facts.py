@@ -97,6 +97,7 @@ def _table_facts(
         partitioned=row["partitioned"],
         policies=tuple(row["policies"] or ()),
         triggers=tuple(row["triggers"] or ()),
+        partition_key=tuple(row["partition_key"] or ()),
     )
 
 

@@ -28,7 +28,10 @@ SELECT c.oid::bigint AS oid,
                 UNION
                 SELECT r.rulename FROM pg_rewrite r
                  WHERE r.ev_class = c.oid AND r.ev_type <> '1' AND r.ev_enabled <> 'D') x)
-         AS triggers
+         AS triggers,
+       (SELECT json_agg(a.attname ORDER BY a.attnum)
+          FROM pg_partitioned_table p JOIN pg_attribute a ON a.attrelid = p.partrelid
+         WHERE p.partrelid = c.oid AND a.attnum = ANY (p.partattrs::int2[])) AS partition_key
   FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition

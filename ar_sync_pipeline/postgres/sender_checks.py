@@ -11,7 +11,9 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
+from ar_sync_pipeline.postgres.rights import denied_columns
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -35,6 +37,8 @@ def check_sender_tables(
         findings += _media_types(connection, catalog, table)
         findings += _children(catalog, table, tables)
         findings += _references_out(catalog, table)
+        findings += _readable_exclusions(connection, catalog, table)
+        findings += masked_constraint_findings(connection, catalog.rules(table.name), table)
     return findings
 
 
@@ -130,9 +134,14 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
 
 def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     """Media columns that cannot be compared with text, found without reading a row."""
-    if "SELECT" in table.denied or table.policies or not _may_use_schema(connection, table):
+    rules = catalog.rules(table.name)
+    if table.policies or not _may_use_schema(connection, table):
         return  # said as a right that is missing, and PostgreSQL refuses the query below
-    for name in catalog.rules(table.name).media_columns:
+    names = [name for name in rules.sent_media_columns if table.column(name)]
+    lacking = denied_columns(connection, table, names)
+    for name in names:
+        if name in lacking:
+            continue
         column = table.column(name)
         if column is None:
             continue
@@ -153,6 +162,24 @@ def _may_use_schema(connection: Connection, table: TableFacts) -> bool:
     return bool(row and row[0])
 
 
+def _readable_exclusions(
+    connection: Connection, catalog: Catalog, table: TableFacts
+) -> Iterator[Finding]:
+    """Excluded columns that the role could read all the same."""
+    excluded = [name for name in catalog.rules(table.name).exclude if table.column(name)]
+    if not excluded or not _may_use_schema(connection, table):
+        return
+    denied = denied_columns(connection, table, excluded)
+    readable = [name for name in excluded if name not in denied]
+    if readable:
+        yield Finding(
+            Level.NOTE,
+            f"this role may read {', '.join(readable)} of table {table.name}, which `exclude`"
+            " names",
+            "to let the database keep it back as well, run the output of ar-sync grants sender",
+        )
+
+
 def _children(
     catalog: Catalog, table: TableFacts, tables: Mapping[str, TableFacts]
 ) -> Iterator[Finding]:
@@ -170,8 +197,9 @@ def _children(
 
 
 def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
+    rules = catalog.rules(table.name)
     for key in table.foreign_keys:
-        if not catalog.travels(key.referenced_table):
+        if not (catalog.travels(key.referenced_table) or any(map(rules.emptied, key.columns))):
             yield Finding(
                 Level.WARNING,
                 f"table {table.name} "

@@ -163,6 +163,7 @@ class TableFacts:
         denied: of SELECT, INSERT, UPDATE and DELETE, what this connection's role may not do.
         partitioned: a partitioned table, whose rows are in its partitions.
         policies: names of row level security policies that apply to this connection's role.
+        partition_key: of a partitioned table, the columns by which rows find their partition.
         triggers: names of the user's triggers and rules that writing rows would fire.
     """
 
@@ -180,6 +181,7 @@ class TableFacts:
     partitioned: bool = False
     policies: tuple[str, ...] = ()
     triggers: tuple[str, ...] = ()
+    partition_key: tuple[str, ...] = ()
 
     @property
     def relation(self) -> sql.Identifier:
@@ -191,6 +193,11 @@ class TableFacts:
         """The table's own rows, without those of tables that inherit from it."""
         only = sql.SQL("{}") if self.partitioned else sql.SQL("ONLY {}")
         return only.format(self.relation)
+
+    @property
+    def by_column_rights(self) -> bool:
+        """Whether this connection's role may not read the table as a whole."""
+        return "SELECT" in self.denied
 
     def column(self, name: str) -> ColumnFacts | None:
         """The column of this name, if there is one."""

@@ -121,6 +121,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
             after=start.after,
             claimed=start.claimed,
             max_blocking_seconds=site.settings.max_blocking_seconds,
+            pseudonym_key=site.settings.pseudonym_secret,
         )
     for sentence in dump.references_out:
         context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))

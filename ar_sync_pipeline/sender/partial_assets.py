@@ -158,6 +158,7 @@ def _dump(
         site.clock,
         request,
         max_blocking_seconds=site.settings.max_blocking_seconds,
+        pseudonym_key=site.settings.pseudonym_secret,
     )
     if dump.since is None:
         context.log.warning(

@@ -28,6 +28,7 @@ from ar_sync_pipeline.settings.loading import (
     load,
     variables,
 )
+from ar_sync_pipeline.settings.pseudonym import PseudonymSettings
 from ar_sync_pipeline.settings.signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings.values import (
     OldArchives,
@@ -261,7 +262,7 @@ class _Settings(SigningSettings):
         return tuple(found)
 
 
-class SenderSettings(_Settings):
+class SenderSettings(PseudonymSettings, _Settings):
     """The settings of the production side. Build it with `load_sender_settings`."""
 
     sender_database_url: Annotated[

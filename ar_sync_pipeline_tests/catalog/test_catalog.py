@@ -197,3 +197,52 @@ def test_example_of_the_manual_is_a_catalog(tmp_path: Path) -> None:
     catalog = load_catalog(path)
     assert catalog.named_tables() == ("billing.invoice line", "shop_order")
     assert not catalog.travels("shop_sessions")
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ('mask = { a = "nul" }', 'mask.a: has a wrong value (a mask is "null", "pseudonym", {'),
+        ("mask = { a = 7 }", "mask.a: has a wrong value"),
+        ("mask = { a = { round = true } }", "round takes a number of digits from -18 to 18"),
+        ("mask = { a = { truncate = 0 } }", "truncate takes a number of characters from 1 on"),
+        ('mask = { a = { truncate = "fortnight" } }', "a unit of time (second, minute"),
+        ("mask = { a = { constant = 2020-01-01 } }", "constant takes a text, a number"),
+        ('mask = { a = { round = 1, constant = "" } }', "mask.a: has a wrong value"),
+        ('exclude = ["a"]\nmask = { a = "null" }', "mask.a: is not replicated"),
+        ('receiver_columns = ["a"]\nmask = { a = "null" }', "mask.a: is not replicated"),
+        ('exclude = ["a"]\nreceiver_columns = ["a"]', "a is no column of the sender by"),
+        ('exclude = ["a"]\nrewritten_by_transform = ["a"]', "a is replicated by"),
+        ('exclude = ["a"]\nchanged_at = "a"', "a is `changed_at`"),
+        ('media_columns = ["a"]\nmask = { a = "null" }', "names media files"),
+    ],
+)
+def test_column_rules_that_no_dump_could_follow_are_mistakes(
+    tmp_path: Path, rules: str, said: str
+) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
+    with pytest.raises(CatalogMistakesError) as caught:
+        load_catalog(path)
+    assert any(said in str(mistake) for mistake in caught.value.mistakes), caught.value
+
+
+def test_column_rules_survive_a_round_trip() -> None:
+    masks = {
+        "a": "null", "b": {"constant": False}, "c": {"truncate": "day"}, "d": {"round": -2},
+    }  # fmt: skip
+    catalog = catalog_of("t", table={"t": {"exclude": ["x"], "mask": masks}})
+    again = Catalog.model_validate_json(catalog.model_dump_json(by_alias=True))
+    assert again == catalog
+    assert catalog.rules("t").column_rules == {
+        "a": "null", "b": "constant", "c": "truncate", "d": "round", "x": "exclude",
+    }  # fmt: skip
+
+
+def test_example_of_column_rules_in_the_manual_is_a_catalog(tmp_path: Path) -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "catalog.md").read_text("utf-8")
+    example = manual.partition("[table.auth_user]\n")[2].partition("```")[0]
+    path = tmp_path / "rules.toml"
+    path.write_text(f'name = "x"\ntables = ["auth_user"]\n[table.auth_user]\n{example}')
+    rules = set(load_catalog(path).rules("auth_user").column_rules.values())
+    assert rules == {"exclude", "null", "constant", "pseudonym", "truncate", "round"}

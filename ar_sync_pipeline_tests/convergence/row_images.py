@@ -90,9 +90,9 @@ def rows_in_archive(path: Path) -> State:
     for shipped in json.loads(members["manifest.json"])["tables"]:
         table = TABLES[shipped["name"]]
         columns = [column["name"] for column in shipped["columns"]]
-        order = [columns.index(name) for name in table.columns]
+        order = [columns.index(name) if name in columns else None for name in table.columns]
         rows = [
-            tuple(row[index] for index in order)
+            tuple(None if index is None else row[index] for index in order)
             for chunk in shipped["chunks"]
             for row in parse(zstd.decompress(members[chunk["member"]]))
         ]

@@ -99,6 +99,8 @@ class SenderSide:
         tell: who wants to hear of every statement.
         dumped: every archive ever made, oldest first.
         role: the role that dumps, if another one than the application's.
+        pseudonym_key: the secret of the catalog's pseudonyms.
+        as_sent: makes of rows what the catalog's column rules make of them.
     """
 
     url: str
@@ -110,6 +112,8 @@ class SenderSide:
     dumped: list[Dumped] = field(default_factory=list)
     open_transactions: list[Connection] = field(default_factory=list)
     role: str = ""
+    pseudonym_key: str | None = None
+    as_sent: Callable[[State], State] = dict
     _dropped: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
@@ -196,7 +200,7 @@ class SenderSide:
     def state(self) -> State:
         with self.connection.transaction():
             self.connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            return read_state(self.connection)
+            return self.as_sent(read_state(self.connection))
 
     def deleted(self) -> set[tuple[str, str]]:
         """Tables and keys of all rows that were ever deleted."""
@@ -220,7 +224,14 @@ class SenderSide:
             self._after(view, now),
         )
         build = open_build(self.scratch, uuid4().hex)
-        dump_partial(self.dump_url, self.catalog, build, self.clock, request)
+        dump_partial(
+            self.dump_url,
+            self.catalog,
+            build,
+            self.clock,
+            request,
+            pseudonym_key=self.pseudonym_key,
+        )
         return self._seal(build, published)
 
     def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
@@ -228,7 +239,13 @@ class SenderSide:
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
         dump_complete(
-            self.dump_url, self.catalog, build, self.clock, since=acknowledged, after=after
+            self.dump_url,
+            self.catalog,
+            build,
+            self.clock,
+            since=acknowledged,
+            after=after,
+            pseudonym_key=self.pseudonym_key,
         )
         return self._seal(build, published)
 

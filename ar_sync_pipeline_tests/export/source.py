@@ -38,6 +38,7 @@ class Source:
     folder: Path
     catalog: Catalog = field(default_factory=catalog)
     limit_seconds: float = 30.0
+    pseudonym_key: str | None = None
 
     def run(self, *statements: str) -> None:
         execute(self.url, *statements)
@@ -51,6 +52,7 @@ class Source:
             now,
             since=since,
             max_blocking_seconds=self.limit_seconds,
+            pseudonym_key=self.pseudonym_key,
         )
 
     def partial(self, since: Watermark | None, window: Window | None = None) -> TableDump:
@@ -66,6 +68,7 @@ class Source:
             now,
             request,
             max_blocking_seconds=self.limit_seconds,
+            pseudonym_key=self.pseudonym_key,
         )
 
     def session(self, *statements: str) -> psycopg.Connection[tuple[object, ...]]:

@@ -16,6 +16,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.history import comparable
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import complete_loaddata
@@ -461,3 +462,15 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
     assert checks["no_holes"].passed
     lag = receiver_status(receiver.settings, receiver.clock()).lag
     assert lag.because == "that was the last window, all is well"
+
+
+def test_old_archive_with_a_column_that_has_a_rule_waits(receiver: OldReceiver) -> None:
+    masked = {"AndroidRequests_report": {"mask": {"phoneId": "pseudonym"}, "exclude": ["message"]}}
+    data = receiver.catalog.model_dump(by_alias=True)
+    for label, rules in masked.items():
+        data["table"][label] |= rules
+    receiver.catalog = Catalog.model_validate(data)
+    receiver.offer(complete())
+    (parked,) = receiver.admit().parked
+    assert "AndroidRequests_report.phoneId has a column rule (pseudonym)" in str(parked.error)
+    assert "AndroidRequests_report.message has a column rule (exclude)" in str(parked.error)

@@ -11,6 +11,8 @@
 --   tables      AndroidRequests_*    `tables` of the catalog: patterns, comma separated, those of
 --                                    other schemas as schema.table
 --   exclude                          `exclude` of the catalog, likewise
+--   exclude_columns                  `exclude` of its tables as table.column or schema.table.column:
+--                                    the role cannot read these columns
 --   new_tables  on                   tables that the application makes later may be read as well;
 --                                    off: run this file after each migration
 --   bypassrls   off                  on: the role sees all rows of tables with row level security;
@@ -23,6 +25,7 @@
 \if :{?schema} \else \set schema public \endif
 \if :{?tables} \else \set tables AndroidRequests_* \endif
 \if :{?exclude} \else \set exclude '' \endif
+\if :{?exclude_columns} \else \set exclude_columns '' \endif
 \if :{?new_tables} \else \set new_tables on \endif
 \if :{?bypassrls} \else \set bypassrls off \endif
 
@@ -33,6 +36,13 @@ SELECT format('CREATE ROLE %I LOGIN', :'role')
  WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
 \ir catalog_tables.sql
+
+-- An owner would lose its rights on its own tables.
+SELECT format('DO $owner$ BEGIN RAISE EXCEPTION %L USING HINT = %L; END $owner$',
+              format('role %I owns tables that the sender reads; nothing was changed', :'role'),
+              'Give the sender a role of its own, in AR_SYNC_SENDER_DATABASE_URL or by -v role=...')
+ WHERE EXISTS (SELECT FROM ar_sync_tables t JOIN pg_roles r ON r.oid = t.owner
+                WHERE r.rolname = :'role') \gexec
 
 -- What it had before goes first, in every schema.
 SELECT format('REVOKE ALL ON ALL TABLES IN SCHEMA %1$I FROM %2$I;'
@@ -59,7 +69,46 @@ GRANT pg_read_all_stats TO :"role";
 
 SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
-SELECT format('GRANT SELECT ON %s TO %I', name, :'role') FROM ar_sync_tables \gexec
+-- A table with an excluded column is granted column by column, without what is computed from it.
+-- Changed rows are found by xmin.
+CREATE TEMP TABLE ar_sync_hidden AS
+SELECT a.attrelid, a.attnum, x.given
+  FROM (SELECT CASE WHEN :'separator' = ',' THEN trim(e) ELSE e END AS given
+          FROM unnest(string_to_array(:'exclude_columns', :'separator')) AS e) AS x
+  LEFT JOIN (ar_sync_tables t
+             JOIN pg_class c ON c.oid = t.name
+             JOIN pg_namespace n ON n.oid = c.relnamespace
+             JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
+         ON x.given = n.nspname || '.' || c.relname || '.' || a.attname
+         OR (n.nspname = :'schema' AND x.given = c.relname || '.' || a.attname)
+ WHERE x.given <> '';
+DO $$ DECLARE
+  unmatched text := (SELECT string_agg(quote_literal(given), ', ') FROM ar_sync_hidden
+                      WHERE attrelid IS NULL);
+BEGIN
+  IF unmatched IS NOT NULL THEN
+    RAISE EXCEPTION '% of `exclude_columns` is no column of a table that the role may read; nothing'
+                    ' was changed', unmatched;
+  END IF;
+END $$;
+INSERT INTO ar_sync_hidden
+SELECT d.refobjid, f.adnum
+  FROM ar_sync_hidden h
+  JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = h.attrelid
+                  AND d.refobjsubid = h.attnum AND d.classid = 'pg_attrdef'::regclass
+  JOIN pg_attrdef f ON f.oid = d.objid
+  JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum AND a.attgenerated <> '';
+
+SELECT format('GRANT SELECT ON %s TO %I', name, :'role') FROM ar_sync_tables
+ WHERE name NOT IN (SELECT attrelid FROM ar_sync_hidden) \gexec
+SELECT format('GRANT SELECT (%s, xmin) ON %s TO %I',
+              string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), t.name, :'role')
+  FROM ar_sync_tables t
+  JOIN pg_attribute a ON a.attrelid = t.name AND a.attnum > 0 AND NOT a.attisdropped
+ WHERE t.name IN (SELECT attrelid FROM ar_sync_hidden)
+   AND NOT EXISTS (SELECT FROM ar_sync_hidden h
+                    WHERE (h.attrelid, h.attnum) = (a.attrelid, a.attnum))
+ GROUP BY t.name \gexec
 SELECT format('GRANT SELECT ON %I.django_migrations TO %I', :'schema', :'role')
  WHERE to_regclass(format('%I.django_migrations', :'schema')) IS NOT NULL \gexec
 
@@ -116,5 +165,5 @@ SELECT string_agg(c.oid::regclass::text, ', ' ORDER BY c.relname) AS hidden,
 \warn 'Run this file again with -v bypassrls=on, or ALTER ROLE ... BYPASSRLS; dumps of these tables fail.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
+DROP TABLE pg_temp.ar_sync_hidden, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
   pg_temp.ar_sync_patterns;

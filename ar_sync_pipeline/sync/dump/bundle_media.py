@@ -83,6 +83,8 @@ def bundle_media(
 ) -> MediaBundle:
     """List and hash the media files of the archive that a build folder holds.
 
+    With an excluded media column in the catalog only files that another column names are taken.
+
     A complete takes every file that matches a pattern or that a row names. A partial takes those
     that its rows name, those whose mtime lies in the time that it covers, and those that could not
     be sent when their time had come; of all these only what the receiver is not known to have.
@@ -98,12 +100,13 @@ def bundle_media(
     dump = build.read(TableDump)
     chosen = MediaSelection(folder, patterns)
     if dump.window is None:
-        chosen.scan(None)
+        if not catalog.excludes_media:
+            chosen.scan(None)
         chosen.add_referenced(_all_references(url, catalog))
         bundle = _describe_all(chosen)
         _owe(build, chosen.omitted.values())
     else:
-        bundle = _bundle_partial(build, dump, chosen)
+        bundle = _bundle_partial(build, catalog, url, dump, chosen)
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
@@ -163,7 +166,9 @@ def _renewed(
     )
 
 
-def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection) -> MediaBundle:
+def _bundle_partial(
+    build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
+) -> MediaBundle:
     """What the receiver lacks of the files that a partial is about.
 
     The journal is never open while files are read, so that a complete need not wait for it.
@@ -174,6 +179,8 @@ def _bundle_partial(build: BuildFolder, dump: TableDump, chosen: MediaSelection)
     chosen.scan(_covered(dump))
     chosen.add_referenced(dump.media_references)
     promised = chosen.add_owed(owed)
+    if catalog.excludes_media and (chosen.files or chosen.omitted or owed):
+        chosen.keep_named({*_all_references(url, catalog), *dump.media_references}, owed)
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
         files = chosen.files.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
@@ -22,6 +22,7 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.definition_changes import redefined_tables
 from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
+from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
     Selection,
@@ -43,6 +44,7 @@ from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.scratch import room_for
+from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _WORK = "the dump"
@@ -120,6 +122,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     after: datetime | None = None,
     claimed: Watermark | None = None,
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
+    pseudonym_key: str | None = None,
 ) -> TableDump:
     """Write every row of every table of the catalog.
 
@@ -130,6 +133,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
             since then come along, so that it can tell what partials missed.
         after: the newest snapshot that was taken before this one.
         max_blocking_seconds: how long another session may wait for the dump before it is ended.
+        pseudonym_key: the secret of the catalog's pseudonyms.
 
     Raises:
         BlockingEndedError: another session waited longer than that.
@@ -137,20 +141,25 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
         TablesChangingError: migrations go on changing the tables.
         DatabaseUnreachableError: the database is not there.
         DatabaseRefusedError: it refuses the connection, or hides rows from the role.
-        SchemaError: a table cannot be copied.
+        SchemaError: a table cannot be copied, or a column rule cannot be followed.
         ScratchFullError: the disk of the build folder filled up.
     """
     stopwatch = Stopwatch()
     clean_members(build)
     with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
-        start = DumpStart(url, catalog, clock, watch, after=after, workers=1)
+        start = DumpStart(
+            url, catalog, clock, watch, after=after, workers=1, pseudonym_key=pseudonym_key
+        )
         with start.begin() as session:
             stopwatch.lap("snapshot")
             start_at = _StartAt.of(session, since, claimed)
-            manifests = _whole_manifests(session, catalog, build, start_at.since)
+            rules = rule_digests(catalog, session.tables, pseudonym_key)
+            untold = _sent_otherwise(session, build, start_at.since, rules)
+            manifests = _whole_manifests(session, catalog, build, start_at.since, untold)
             stopwatch.lap("tables")
             dump = _describe(session, catalog, manifests, start_at)
     dump = dump.model_copy(update={"seconds": stopwatch.seconds})
+    remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
     build.save(dump)
     return dump
 
@@ -163,11 +172,13 @@ def dump_partial(
     request: PartialRequest,
     *,
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
+    pseudonym_key: str | None = None,
 ) -> TableDump:
     """Write what changed in a window or since a watermark, and all that it refers to.
 
     Args:
         max_blocking_seconds: how long another session may wait for the dump before it is ended.
+        pseudonym_key: the secret of the catalog's pseudonyms.
 
     Raises:
         BlockingEndedError: another session waited longer than that.
@@ -175,23 +186,35 @@ def dump_partial(
         TablesChangingError: migrations go on changing the tables.
         DatabaseUnreachableError: the database is not there.
         DatabaseRefusedError: it refuses the connection, or hides rows from the role.
-        SchemaError: a table cannot be copied, or the catalog names a column that is not there.
+        SchemaError: a table cannot be copied, the catalog names a column that is not there, or a
+            column rule cannot be followed.
         ScratchFullError: the disk of the build folder filled up.
     """
     stopwatch = Stopwatch()
     clean_members(build)
     with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
-        start = DumpStart(url, catalog, clock, watch, after=request.after, with_keys=True)
+        start = DumpStart(
+            url,
+            catalog,
+            clock,
+            watch,
+            after=request.after,
+            with_keys=True,
+            pseudonym_key=pseudonym_key,
+        )
         with start.begin() as session:
             stopwatch.lap("snapshot")
             start_at = _StartAt.of(session, request.since, request.claimed)
-            found = _PartialRows(session, catalog, build, request, start_at.since)
+            rules = rule_digests(catalog, session.tables, pseudonym_key)
+            redefined = _sent_otherwise(session, build, start_at.since, rules)
+            found = _PartialRows(session, catalog, build, request, start_at.since, redefined)
             found.select()
             stopwatch.lap("selection")
             manifests = found.write()
             dump = _describe(session, catalog, manifests, start_at)
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
+    remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
     build.save(dump)
     return dump
 
@@ -222,12 +245,27 @@ class _StartAt:
         return cls(known, bool(strange))
 
 
+def _sent_otherwise(
+    session: DumpSession, build: BuildFolder, since: Watermark | None, rules: Mapping[str, str]
+) -> frozenset[str]:
+    """Tables of which rows that did not change are other values than in an earlier archive."""
+    if since is None:
+        return frozenset()
+    redefined = redefined_tables(session.connection, session.tables, since)
+    changed = tables_with_other_rules(build.path.parent, since, rules)
+    return redefined | (changed & session.tables.keys())
+
+
 def _whole_manifests(
-    session: DumpSession, catalog: Catalog, build: BuildFolder, since: Watermark | None
+    session: DumpSession,
+    catalog: Catalog,
+    build: BuildFolder,
+    since: Watermark | None,
+    untold: frozenset[str],
 ) -> list[TableManifest]:
     tables = session.tables
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
-    writer = WholeTables(session.connections, build.members, since)
+    writer = WholeTables(session.connections, build.members, since, untold)
     written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
     return [
         _manifest(session, catalog, name, written[name].chunks).model_copy(
@@ -242,6 +280,7 @@ class _PartialRows:
 
     Attributes:
         since: the point from which every change is carried, if ids can be compared with it.
+        redefined: tables of which rows that did not change are other values than before.
     """
 
     def __init__(
@@ -251,21 +290,20 @@ class _PartialRows:
         build: BuildFolder,
         request: PartialRequest,
         since: Watermark | None,
+        redefined: frozenset[str],
     ) -> None:
         self.since = since
         self._session = session
         self._catalog = catalog
         self._build = build
         self._request = request
-        self._redefined: frozenset[str] = frozenset()
+        self._redefined = redefined
         self._whole: frozenset[str] = frozenset()
         self._references: set[str] = set()
 
     def select(self) -> None:
         """Choose the rows."""
         session, request = self._session, self._request
-        if self.since is not None:
-            self._redefined = redefined_tables(session.connection, session.tables, self.since)
         self._whole = select_rows(
             session.connection,
             self._catalog,
@@ -332,6 +370,7 @@ def _manifest(
         sequences=session.sequences[name],
         whole=whole,
         unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),
+        column_rules=catalog.rules(name).column_rules,
     )
 
 
@@ -357,5 +396,5 @@ def _describe(
             sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
         ),
         columns={name: exported_table(catalog, facts).columns for name, facts in tables.items()},
-        references_out=references_out(tables),
+        references_out=references_out(catalog, tables),
     )

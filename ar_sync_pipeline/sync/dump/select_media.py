@@ -78,6 +78,14 @@ class MediaSelection:
         self.gone |= {*named.missing, *(n.name for n in named.refused if not n.temporary)}
         return found | {file.path: {file.path} for file in named.found}
 
+    def keep_named(self, names: Iterable[str], owed: Iterable[str]) -> None:
+        """Drop every file that none of the names means, also from what is owed."""
+        named = MediaSelection(self.folder, self.patterns)
+        named.add_referenced(names)
+        self.files = {path: file for path, file in self.files.items() if path in named.files}
+        self.omitted = {path: o for path, o in self.omitted.items() if path in named.omitted}
+        self.gone |= set(owed) - named.files.keys() - named.omitted.keys()
+
     def omit(self, item: OmittedMedia) -> None:
         """Note something that is not sent; a file that went away is missing if a row names it."""
         self.files.pop(item.path, None)

@@ -8,6 +8,7 @@ carry every change, and which snapshot was the newest one. Where the journal is 
 - a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
   at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;
 - a snapshot is dated after the receiver's position and after what waits in its spool only;
+- tables with column rules are carried whole once by the next partial;
 - archives sent before are no longer missed when the receiver says nothing of them.
 """
 
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from ar_sync_pipeline.files import write_atomically
 
 SENT_FILE = "ar_sync_sent.json"
 _REMEMBERED = timedelta(days=8)
+_MOST_RULES = 1_000
 
 
 class SentArchive(BaseModel):
@@ -50,16 +52,27 @@ class SentArchive(BaseModel):
     heard: bool = False
 
 
+class RulesFrom(BaseModel):
+    """The column rules of the archives from a snapshot on, as `rule_digests` has them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot_at: AwareDatetime
+    digests: dict[str, str]
+
+
 class _Journal(BaseModel):
     """What the file holds.
 
     Attributes:
+        rules: oldest first, one for each change of the catalog's column rules.
         announced: points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could note the archive as sent.
     """
 
     archives: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
+    rules: tuple[RulesFrom, ...] = ()
 
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
@@ -91,6 +104,31 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         _write(scratch, journal.model_copy(update={"archives": archives}))
 
 
+def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, str]) -> None:
+    """Note the column rules of an archive that is being made, if the one before had others."""
+    if _rules_before(_read(scratch), snapshot_at) == digests:
+        return
+    with _locked(scratch):
+        journal = _read(scratch)
+        rules = [r for r in journal.rules if r.snapshot_at != snapshot_at]
+        rules.append(RulesFrom(snapshot_at=snapshot_at, digests=dict(digests)))
+        rules.sort(key=lambda one: one.snapshot_at)
+        kept = tuple(rules[-_MOST_RULES:])
+        _write(scratch, journal.model_copy(update={"rules": kept}))
+
+
+def tables_with_other_rules(
+    scratch: Path, since: Watermark, digests: Mapping[str, str]
+) -> frozenset[str]:
+    """The tables of which the archive of an earlier point holds other values in unchanged rows.
+
+    Where nothing is known of it, those with column rules.
+    """
+    before = _rules_before(_read(scratch), since.snapshot_at)
+    names = before.keys() | digests.keys()
+    return frozenset(name for name in names if before.get(name) != digests.get(name))
+
+
 def remember_heard(scratch: Path, names: Collection[str]) -> None:
     """Note of archives that their receipts were verified, so that these are read once only."""
     with _locked(scratch):
@@ -112,6 +150,11 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
+
+
+def _rules_before(journal: _Journal, snapshot_at: datetime) -> Mapping[str, str]:
+    known = [one for one in journal.rules if one.snapshot_at <= snapshot_at]
+    return known[-1].digests if known else {}
 
 
 def _read(scratch: Path) -> _Journal:

@@ -37,4 +37,4 @@ def check_source(url: str, catalog: Catalog) -> SourceCheck:
             problems = tuple(source_problems(connection, catalog, tables))
     except ArSyncError as error:
         return SourceCheck((error,), ())
-    return SourceCheck(problems, references_out(tables))
+    return SourceCheck(problems, references_out(catalog, tables))

@@ -8,7 +8,7 @@ from ar_sync_pipeline.catalog.draft import DraftSection, Value
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
-from ar_sync_pipeline.sync.setup.personal_columns import personal_columns
+from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
 _MEGABYTE = 1024 * 1024
@@ -30,6 +30,7 @@ def draft_section(
     there = held.get(table.name) if held is not None else None
     if there is not None:
         own += tuple(c.name for c in there.columns if table.column(c.name) is None)
+    proposed = propose_rules(table, there, sender.choice.replicated, own)
     rules: dict[str, Value] = {}
     if changed_at.column is not None:
         rules["changed_at"] = changed_at.column
@@ -40,8 +41,8 @@ def draft_section(
             rules["no_media_values"] = list(no_media)
     if own:
         rules["receiver_columns"] = list(own)
-    notes = tuple(_table_notes(sender, table, changed_at, held))
-    choices = tuple(_choices(table, changed_at, own))
+    notes = tuple(_table_notes(sender, table, changed_at, held, proposed))
+    choices = tuple(_choices(changed_at, proposed))
     return DraftSection(table.name, notes, rules, choices) if rules or notes or choices else None
 
 
@@ -50,6 +51,7 @@ def _table_notes(
     table: TableFacts,
     changed_at: ChangedAt,
     held: Mapping[str, TableFacts] | None,
+    proposed: PersonalRules,
 ) -> Iterator[str]:
     if changed_at.column is not None:
         yield f"changed_at: {changed_at.about}."
@@ -63,9 +65,11 @@ def _table_notes(
             f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
             f" ({', '.join(column.endings)})."
         )
-    kept = [name for name in personal_columns(table) if name in table.key]
-    if kept:
-        yield f"{', '.join(kept)}: looks personal, and is part of the key, so it is always sent."
+    if proposed.kept:
+        yield (
+            f"{', '.join(proposed.kept)}: looks personal, and is part of a key or needs a value of"
+            " its type, so no rule is proposed. To keep it back, exclude the table."
+        )
     for key in table.foreign_keys:
         if key.referenced_table not in sender.choice.replicated:
             yield (
@@ -92,9 +96,7 @@ def _at_receiver(
         yield f"The receiver lacks {', '.join(missing)}: archives are parked until it has them."
 
 
-def _choices(
-    table: TableFacts, changed_at: ChangedAt, own: tuple[str, ...]
-) -> Iterator[tuple[str, Value, str]]:
+def _choices(changed_at: ChangedAt, proposed: PersonalRules) -> Iterator[tuple[str, Value, str]]:
     if changed_at.local is not None:
         why = f"Without a time zone: {changed_at.about}. The zone is that of the application."
         yield "changed_at", changed_at.local, why
@@ -102,13 +104,19 @@ def _choices(
     if changed_at.made is not None:
         why = "Set when a row is made: new rows are found by it, changed ones by the watermark."
         yield "changed_at", changed_at.made, why
-    personal = personal_columns(table)
-    removable = [name for name in personal if name not in table.key and name not in own]
-    if removable:
-        kinds = ", ".join(dict.fromkeys(str(personal[name]) for name in removable))
-        instead = " It replaces the key above." if own else ""
-        required = [n for n in removable if (c := table.column(n)) is not None and not c.nullable]
-        needs = f" At the receiver {', '.join(required)} must be nullable or have a default."
+    yield from _personal_choices(proposed)
+
+
+def _personal_choices(proposed: PersonalRules) -> Iterator[tuple[str, Value, str]]:
+    kinds = ", ".join(proposed.kinds)
+    if proposed.exclude:
         why = f"Looks personal ({kinds}). With this key these columns never leave the sender."
-        why += (needs if required else "") + instead
-        yield "receiver_columns", [*own, *removable], why
+        yield "exclude", proposed.exclude, why
+    if proposed.mask:
+        why = (
+            f"Looks personal ({kinds}), and the receiver needs a value: with this key it gets"
+            " another one."
+        )
+        if "pseudonym" in proposed.mask.values():
+            why += " Pseudonyms need AR_SYNC_PSEUDONYM_KEY at the sender."
+        yield "mask", proposed.mask, why

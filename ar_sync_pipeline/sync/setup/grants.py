@@ -40,6 +40,8 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
         "exclude": _list(catalog.name, catalog.exclude),
         "separator": _SEPARATOR,
     }
+    if side == "sender":
+        given["exclude_columns"] = _list(catalog.name, catalog.excluded_columns())
     role = conninfo_to_dict(url).get("user") if url else None
     lines = [
         f"-- Rights of the {side}'s role for the catalog {_quoted(catalog.name)}. Run it as a",

@@ -17,6 +17,7 @@ from ar_sync_pipeline.archive.manifest import Chunk, Column, Manifest, TableMani
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
@@ -36,17 +37,25 @@ _ONLY_THERE = "only the second has this table"
 
 
 def compare_databases(
-    first_url: str, second_url: str, catalog: Catalog, *, common_columns: bool = False
+    first_url: str,
+    second_url: str,
+    catalog: Catalog,
+    *,
+    common_columns: bool = False,
+    pseudonym_key: str | None = None,
 ) -> list[TableDifference]:
-    """Compare two databases, each under one snapshot.
+    """Compare two databases, each under one snapshot; of the first, what would be sent.
 
     Args:
         common_columns: columns that the second lacks are no difference.
+        pseudonym_key: the secret of the catalog's pseudonyms.
 
     Raises:
         ArSyncError: a database cannot be used.
     """
+    require_pseudonym_key(catalog, pseudonym_key)
     with _snapshot(first_url) as first, _snapshot(second_url) as second:
+        set_pseudonym_key(first, pseudonym_key)
         ours = read_tables(first, catalog.schema_name, catalog.travels)
         theirs = read_tables(second, catalog.schema_name, catalog.travels)
         found = [
@@ -68,13 +77,14 @@ def _in_both(
     common_columns: bool,
 ) -> TableDifference:
     held = with_key(theirs, ours.key)
-    columns, unlike = _columns(exported_table(catalog, ours).columns, held)
+    sent = exported_table(catalog, ours)
+    columns, unlike = _columns(sent.columns, held)
     if not columns or not {*ours.key} <= {column.name for column in columns}:
         return _uncompared(ours.name, "the second lacks the columns of the key", unlike)
     rules = catalog.rules(ours.name)
     return difference(
         ours.name,
-        _rows(first, TargetTable(columns, ours, rules), ours.key),
+        _rows(first, TargetTable(columns, ours, rules), ours.key, sent.masked("t")),
         _rows(second, TargetTable(columns, held, rules), ours.key),
         columns=() if common_columns else unlike,
     )
@@ -155,16 +165,25 @@ def _columns(
     return tuple(column for column in sent if column.name not in unlike), unlike
 
 
-def _rows(connection: Connection, table: TargetTable, key: Sequence[str]) -> Iterator[Row]:
-    """A table's rows as the sender has them: what the transform rewrites is kept beside it."""
+def _rows(
+    connection: Connection,
+    table: TargetTable,
+    key: Sequence[str],
+    masked: Mapping[str, sql.Composable] | None = None,
+) -> Iterator[Row]:
+    """A table's rows as the sender has them: what the transform rewrites is kept beside it.
+
+    Args:
+        masked: by column, what the sender sends instead.
+    """
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
-    values: dict[str, sql.Composable] = {}
+    values = dict(masked or {})
     if table.rewritten and _exists(connection, table.source_values):
         source = sql.SQL("{} LEFT JOIN {} AS s ON {}").format(
             source, table.source_values, table.same_row("t", "s")
         )
-        values = {
+        values |= {
             name: sql.SQL("CASE WHEN {} IS NULL THEN {} ELSE {} END").format(
                 sql.Identifier("s", table.key[0]),
                 sql.Identifier("t", name),

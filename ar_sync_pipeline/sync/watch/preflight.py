@@ -33,7 +33,8 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.travels)
-        lacking = list(check_rights(connection, tables, ["SELECT"], role_script("sender", catalog)))
+        script = role_script("sender", catalog)
+        lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
         findings += lacking
         # Without its rights a role cannot examine what else keeps rows from it.
         problems = shape_problems if lacking else partial(source_problems, connection)

@@ -16,6 +16,7 @@ from typing import Any
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.export.masking import require_pseudonym_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
@@ -91,6 +92,7 @@ def _sender_areas(
 
     return {
         "database": partial(check_sender, url, catalog),
+        "pseudonyms": partial(_pseudonym_findings, settings, catalog),
         "catalog": partial(_ask_for, url, lambda c: useless_exclusions(c, catalog)),
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
@@ -100,6 +102,13 @@ def _sender_areas(
         "mail": partial(mail_findings, settings),
         "receiver": link,
     }
+
+
+def _pseudonym_findings(settings: SenderSettings, catalog: Catalog) -> Iterator[Finding]:
+    try:
+        require_pseudonym_key(catalog, settings.pseudonym_secret)
+    except ArSyncError as error:
+        yield as_error(error)
 
 
 def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) -> dict[str, Area]:

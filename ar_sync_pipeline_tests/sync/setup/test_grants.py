@@ -22,7 +22,14 @@ from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline_tests.deploy.test_database_roles import allowed
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, rows
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
 from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
 
 Granted = Callable[..., str]
@@ -145,3 +152,96 @@ def test_a_catalog_that_does_not_load_is_named(tmp_path: Path) -> None:
     shown = CliRunner().invoke(main, ["grants", "sender", "--catalog", str(tmp_path / "no.toml")])
     assert shown.exit_code == 2
     assert "mistake" in shown.stderr
+
+
+PRIVATE = """
+name = "x"
+tables = ["t_*"]
+
+[table.t_user]
+exclude = ["password", "Token"]
+mask = { mail = "null" }
+"""
+USERS = """
+CREATE TABLE t_user (id serial PRIMARY KEY, password text, "Token" text, mail text, nick text,
+  key text GENERATED ALWAYS AS (lower("Token")) STORED,
+  short text GENERATED ALWAYS AS (left(nick, 1)) STORED);
+CREATE TABLE t_post (id serial PRIMARY KEY, user_id int NOT NULL REFERENCES t_user, title text);
+"""
+
+
+def test_an_excluded_column_cannot_be_read_and_dumps_do_without_it(
+    database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, USERS)
+    execute(
+        sender,
+        'INSERT INTO t_user (password, "Token", mail, nick)'
+        " SELECT 'p' || n, 'T' || n, 'm' || n, 'n' || n FROM generate_series(1, 20) n",
+        "INSERT INTO t_post (user_id, title) SELECT n, n FROM generate_series(1, 20) n",
+    )
+    catalog = load(PRIVATE, tmp_path)
+    as_admin = check_sender(sender, catalog)
+    assert ["may read password, Token of table t_user" in str(note) for note in as_admin] == [True]
+    sites = TwoSites(granted("sender", sender, PRIVATE), receiver, catalog, tmp_path)
+    assert check_sender(sites.sender, catalog) == ()
+    private = ["SELECT password FROM t_user", "SELECT key FROM t_user", "SELECT * FROM t_user"]
+    shared = ["SELECT mail, nick, short, xmin FROM t_user", "SELECT * FROM t_post"]
+    assert allowed(sites.sender, [*private, *shared]) == shared
+    first = watermark_of(sites.complete())
+    sites.load()
+    execute(
+        sender, "UPDATE t_user SET nick = 'other' WHERE id = 2", "DELETE FROM t_post WHERE id = 3"
+    )
+    execute(sender, "INSERT INTO t_post (user_id, title) VALUES (7, 'new')")
+    sites.partial(recent_window(), since=first)
+    sites.load()
+    sites.complete()
+    sites.load()
+    for query in (
+        "SELECT id, nick, short FROM t_user ORDER BY 1",
+        "SELECT * FROM t_post ORDER BY 1",
+    ):
+        assert rows(sender, query) == rows(receiver, query)
+    assert rows(receiver, 'SELECT DISTINCT password, "Token", mail FROM t_user') == [
+        (None, None, None)
+    ]
+
+
+def test_a_right_that_a_table_with_excluded_columns_lacks_is_named_with_its_statement(
+    database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
+) -> None:
+    sender = database_factory()
+    execute(sender, USERS)
+    catalog = load(PRIVATE, tmp_path)
+    role = granted("sender", sender, PRIVATE)
+    name = conninfo_to_dict(role)["user"]
+    execute(
+        sender, "ALTER TABLE t_user ADD born date", f'REVOKE SELECT (xmin) ON t_user FROM "{name}"'
+    )
+    (found,) = [one for one in check_sender(role, catalog) if one.level is not Level.NOTE]
+    assert "column born, xmin of table t_user gives this role no SELECT" in str(found)
+    execute(sender, found.sql)
+    assert check_sender(role, catalog) == ()
+
+
+def test_the_script_refuses_an_excluded_column_that_is_not_there(
+    database_factory: DatabaseFactory, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    execute(sender, USERS)
+    file = tmp_path / "x.toml"
+    file.write_text(PRIVATE.replace("Token", "token"))
+    printed = CliRunner().invoke(main, ["grants", "sender", "--catalog", str(file)])
+    done = subprocess.run(
+        [postgres_server.binaries.program("psql"), "--no-psqlrc", "--set=role=nobody", sender],
+        input=printed.stdout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "'public.t_user.token' of `exclude_columns` is no column" in done.stderr
+    assert rows(sender, "SELECT FROM pg_roles WHERE rolname = 'nobody'") == []

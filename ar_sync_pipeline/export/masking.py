@@ -1,0 +1,164 @@
+"""What is sent instead of a column's values, as SQL expressions of the column's own type.
+
+A pseudonym is HMAC-SHA256 (RFC 2104) with the sender's secret, made of PostgreSQL's own ``sha256``,
+since pgcrypto may be absent. It does not depend on table or column, so that joins survive: 32
+hexadecimal digits in a text (or as many as fit), the first 16 bytes as a uuid, the first 63 bits as
+a bigint. NULL stays NULL, and an empty text stays empty: unique indexes leave out both.
+
+The secret gets into SQL by settings of the transaction, so no statement holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.masks import Mask, MaskFunction
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.column_masks import Family, family_of, largest_integer, type_length
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.exported_table import Expression
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+
+_BLOCK_BYTES = 64  # of SHA-256
+_INNER_PAD, _OUTER_PAD = 0x36, 0x5C
+_INNER, _OUTER = "ar_sync.pseudonym_inner", "ar_sync.pseudonym_outer"
+_HEX_DIGITS = 32
+KEY_VARIABLE = "AR_SYNC_PSEUDONYM_KEY"
+
+
+def masked_values(rules: TableRules, facts: TableFacts) -> dict[str, Expression]:
+    """By masked column, the expression that is read instead of it; of columns that are there."""
+    return {
+        name: _masked(mask, column)
+        for name, mask in rules.mask.items()
+        if (column := facts.column(name)) is not None
+    }
+
+
+def require_pseudonym_key(catalog: Catalog, key: str | None) -> None:
+    """Refuse a catalog whose pseudonyms have no secret.
+
+    Raises:
+        SchemaError: they have none.
+    """
+    named = [
+        f"{name} of {label}"
+        for label, rules in sorted(catalog.table.items())
+        for name, mask in rules.mask.items()
+        if mask.function is MaskFunction.PSEUDONYM
+    ]
+    if named and key is None:
+        raise SchemaError(
+            f"the catalog pseudonymizes {named[0]}, and {KEY_VARIABLE} is not set",
+            remedy=f"set {KEY_VARIABLE} at the sender to a secret that never leaves it, such as"
+            " that of: openssl rand -hex 32",
+        )
+
+
+def set_pseudonym_key(connection: Connection, key: str | None) -> None:
+    """Make the secret known to the expressions, until the transaction ends."""
+    if key is None:
+        return
+    secret = key.encode()
+    block = hashlib.sha256(secret).digest() if len(secret) > _BLOCK_BYTES else secret
+    block = block.ljust(_BLOCK_BYTES, b"\0")
+    inner, outer = (bytes(b ^ pad for b in block).hex() for pad in (_INNER_PAD, _OUTER_PAD))
+    connection.execute(
+        "SELECT set_config(%s, %s, true), set_config(%s, %s, true)",
+        [_INNER, inner, _OUTER, outer],
+    )
+
+
+def rule_digests(
+    catalog: Catalog, tables: Mapping[str, TableFacts], key: str | None
+) -> dict[str, str]:
+    """By table with columns that are not sent as they are, a digest of what is sent of them.
+
+    Two archives with another digest of a table hold other values of rows that did not change.
+    """
+    found = {}
+    for name, facts in tables.items():
+        rules = catalog.rules(name)
+        here = {column.name for column in facts.columns if not column.generated}
+        masks = {c: mask.model_dump_json() for c, mask in sorted(rules.mask.items()) if c in here}
+        withheld = sorted(here & rules.not_replicated)
+        if masks or withheld:
+            hashed = any(m.function is MaskFunction.PSEUDONYM for m in rules.mask.values())
+            secret = hashlib.sha256(b"id of " + key.encode()).hexdigest() if hashed and key else ""
+            text = repr((withheld, masks, secret)).encode()
+            found[name] = hashlib.sha256(text).hexdigest()[:_HEX_DIGITS]
+    return found
+
+
+def _masked(mask: Mask, column: ColumnFacts) -> Expression:
+    make = _FUNCTIONS[mask.function]
+
+    def expression(value: sql.Composable) -> sql.Composed:
+        return sql.SQL("({})::{}").format(make(mask, column, value), sql.SQL(column.type))
+
+    return expression
+
+
+def _null(_mask: Mask, _column: ColumnFacts, _value: sql.Composable) -> sql.Composable:
+    return sql.SQL("NULL")
+
+
+def _constant(mask: Mask, _column: ColumnFacts, _value: sql.Composable) -> sql.Composable:
+    return sql.Literal(mask.constant_text)
+
+
+def _pseudonym(_mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
+    family, text = family_of(column.type), sql.SQL("{}::text").format(value)
+    if family is Family.CASELESS:
+        text = sql.SQL("lower({})").format(text)
+    # A scalar subquery is evaluated once a query, a call of a stable function once a row.
+    digest = sql.SQL(
+        "encode(sha256((SELECT decode(current_setting({outer}), 'hex')) || sha256("
+        "(SELECT decode(current_setting({inner}), 'hex')) || convert_to({text}, 'UTF8'))), 'hex')"
+    ).format(outer=sql.Literal(_OUTER), inner=sql.Literal(_INNER), text=text)
+    if family is Family.UUID:
+        return sql.SQL("left({}, 32)").format(digest)
+    if family is Family.INTEGER:
+        bits = sql.SQL("('x' || left({}, 16))::bit(64)::bigint").format(digest)
+        return sql.SQL("{} & 9223372036854775807").format(bits)
+    length = min(type_length(column.type) or _HEX_DIGITS, _HEX_DIGITS)
+    return sql.SQL("CASE WHEN {} = '' THEN '' ELSE left({}, {}) END").format(
+        text, digest, sql.Literal(length)
+    )
+
+
+def _truncate(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
+    if isinstance(mask.argument, int):
+        return sql.SQL("left({}::text, {})").format(value, sql.Literal(mask.argument))
+    through = {Family.DATE: "{}::timestamp", Family.TIME_OF_DAY: "{}::interval"}
+    value = sql.SQL(through.get(family_of(column.type), "{}")).format(value)
+    return sql.SQL("date_trunc({}, {})").format(sql.Literal(mask.argument), value)
+
+
+def _round(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
+    """Toward zero where the nearest number would not fit; NaN and infinity stay."""
+    digits, number = sql.Literal(mask.argument), sql.SQL("{}::numeric").format(value)
+    rounded = sql.SQL("round({}, {})").format(number, digits)
+    if family_of(column.type) is Family.FLOAT:
+        return sql.SQL(
+            "CASE WHEN {0} IN ('NaN', 'Infinity', '-Infinity') THEN {0} ELSE {1}::float8 END"
+        ).format(value, rounded)
+    largest = largest_integer(column.type)
+    if largest is None:
+        return rounded
+    return sql.SQL("CASE WHEN abs({}) >= {} THEN trunc({}, {}) ELSE {} END").format(
+        rounded, sql.SQL(str(largest + 1)), number, digits, rounded
+    )
+
+
+_FUNCTIONS: dict[MaskFunction, Callable[[Mask, ColumnFacts, sql.Composable], sql.Composable]] = {
+    MaskFunction.NULL: _null,
+    MaskFunction.CONSTANT: _constant,
+    MaskFunction.PSEUDONYM: _pseudonym,
+    MaskFunction.TRUNCATE: _truncate,
+    MaskFunction.ROUND: _round,
+}

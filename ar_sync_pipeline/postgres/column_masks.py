@@ -1,0 +1,164 @@
+"""Whether a column can be masked as the catalog says: by its type, and by what the table promises.
+
+A masked row must satisfy what the receiver's table demands of it. So both sides ask here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from enum import Enum
+
+from ar_sync_pipeline.catalog.masks import UNITS, Mask, MaskFunction
+from ar_sync_pipeline.catalog.model import TableRules
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts, UniqueKey
+
+Conflict = tuple[str, str]
+"""A problem and its remedy."""
+
+_LEAST_DIGITS, _LEAST_UNIQUE_DIGITS = 8, 16
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)\Z")
+_LENGTH = re.compile(r"(?:character(?: varying)?|bpchar)\((\d+)\)\Z")
+_INSTEAD = "take another function of `mask`, or name the column in `exclude`"
+
+
+class Family(Enum):
+    """Types that the same functions can mask."""
+
+    TEXT = re.compile(r"text|character varying(\(\d+\))?|character(\(\d+\))?|bpchar")
+    CASELESS = re.compile(r"(.*\.)?citext")
+    INTEGER = re.compile(r"smallint|integer|bigint")
+    NUMERIC = re.compile(r"numeric(\(\d+,-?\d+\))?")
+    FLOAT = re.compile(r"real|double precision")
+    TIME = re.compile(r"timestamp(\(\d\))? with(out)? time zone")
+    DATE = re.compile(r"date")
+    TIME_OF_DAY = re.compile(r"time(\(\d\))? without time zone")
+    UUID = re.compile(r"uuid")
+    OTHER = re.compile(r".*", re.DOTALL)
+
+
+_TEXTS = {Family.TEXT, Family.CASELESS}
+_NUMBERS = {Family.INTEGER, Family.NUMERIC, Family.FLOAT}
+_UNITS = {
+    Family.TIME: UNITS,
+    Family.DATE: UNITS[UNITS.index("week") :],
+    Family.TIME_OF_DAY: UNITS[: UNITS.index("day")],
+}
+
+
+def family_of(type_: str) -> Family:
+    """The family of a type, by its ``format_type`` text."""
+    return next(family for family in Family if family.value.fullmatch(type_))
+
+
+def type_length(type_: str) -> int | None:
+    """The characters that a text of this type may have; None: any number."""
+    if type_ == "character":
+        return 1
+    found = _LENGTH.match(type_)
+    return int(found[1]) if found else None
+
+
+def largest_integer(type_: str) -> int | None:
+    """The largest number without a fraction that fits a type; None: there is none."""
+    found = _NUMERIC.match(type_)
+    if found:
+        return int("9" * (int(found[1]) - int(found[2])) or "0")
+    return {"smallint": 2**15 - 1, "integer": 2**31 - 1, "bigint": 2**63 - 1}.get(type_)
+
+
+def mask_conflicts(rules: TableRules, facts: TableFacts) -> Iterator[Conflict]:
+    """What keeps a table from holding its masked rows; columns that it lacks are left out."""
+    for name, mask in rules.mask.items():
+        column = facts.column(name)
+        if column is None:
+            continue
+        subject = f"column {name} of {facts.name}"
+        for problem, remedy in _conflicts(mask, column, facts):
+            yield f"{subject} {problem}", remedy
+
+
+def _conflicts(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[Conflict]:
+    if column.name in {*facts.primary_key, *facts.key}:
+        yield (
+            "is part of the key, by which rows are told apart, and cannot be masked",
+            ("take it out of `mask`; the table can be named in `exclude` of the catalog"),
+        )
+        return
+    if column.name in facts.partition_key:
+        yield "decides in which partition a row is, and cannot be masked", "take it out of `mask`"
+        return
+    if column.generated:
+        yield (
+            "is computed and never sent, so there is nothing to mask",
+            ("mask the columns that it is computed from, and take it out of `mask`"),
+        )
+        return
+    takes = _takes(mask, column)
+    if takes:
+        yield f"is a {column.type}, and `mask` {mask.function} takes {takes}", _INSTEAD
+    elif mask.function is MaskFunction.NULL and not column.nullable:
+        yield "is NOT NULL, and `mask` makes it NULL", _INSTEAD
+    else:
+        uniques = (unique for unique in facts.unique_keys if column.name in unique.uses)
+        yield from (found for u in uniques if (found := _not_unique(mask, column, u)) is not None)
+
+
+def _takes(mask: Mask, column: ColumnFacts) -> str:
+    """The types that a function masks, if this column's is none of them."""
+    family, argument = family_of(column.type), mask.argument
+    texts, length = family in _TEXTS, type_length(column.type)
+    room = _LEAST_DIGITS if length is None else length
+    characters = isinstance(argument, int)
+    hashable = family is Family.UUID or column.type == "bigint"
+    fits, takes = {
+        MaskFunction.NULL: (True, ""),
+        MaskFunction.CONSTANT: (
+            not texts or length is None or len(str(argument)) <= length,
+            f"a text of at most {length} characters",
+        ),
+        MaskFunction.PSEUDONYM: (
+            hashable or (texts and room >= _LEAST_DIGITS),
+            f"a text of at least {_LEAST_DIGITS} characters, a uuid or a bigint",
+        ),
+        MaskFunction.TRUNCATE: (
+            texts if characters else argument in _UNITS.get(family, ()),
+            f"a text of {argument} characters" if characters else f"a time in {argument}s",
+        ),
+        MaskFunction.ROUND: (family in _NUMBERS, "a number"),
+    }[mask.function]
+    return "" if fits else takes
+
+
+def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> Conflict | None:
+    if mask.function is not MaskFunction.PSEUDONYM:
+        return f"is unique ({unique.name}), which `mask` {mask.function} does not keep", (
+            'give it the mask "pseudonym", or name it in `exclude`'
+        )
+    length = type_length(column.type)
+    if length is not None and length < _LEAST_UNIQUE_DIGITS:
+        problem = f"two of its pseudonyms of {length} characters could be equal"
+        return f"is unique ({unique.name}), and {problem}", (
+            "widen it at both sides, or name it in `exclude`"
+        )
+    if unique.exclusion or not all(_survives(e, column.name) for e in unique.elements):
+        return f"is unique by an expression ({unique.name}), which a pseudonym does not keep", (
+            "name it in `exclude`"
+        )
+    if not _survives(unique.predicate or "", column.name, predicate=True):
+        return f"decides which rows are unique ({unique.name}), and cannot be masked", (
+            "name it in `exclude`"
+        )
+    return None
+
+
+def _survives(expression: str, column: str, *, predicate: bool = False) -> bool:
+    """Whether an expression of an index is as good over pseudonyms: digits have no case."""
+    names = "|".join(re.escape(n) for n in (column, '"' + column.replace('"', '""') + '"'))
+    value = rf"\(*({names})\)*(::text)?\)*"
+    if predicate:
+        harmless = rf"\({value} (IS NOT NULL|<> ''(::text|::character varying|::bpchar)?)\)"
+        expression = re.sub(harmless, "", expression)
+        return not re.search(rf"(?<![\w\"])({names})(?![\w\"])", expression)
+    mentioned = re.search(rf"(?<![\w\"])({names})(?![\w\"])", expression)
+    return not mentioned or re.fullmatch(rf"((lower|upper)\()?{value}", expression) is not None

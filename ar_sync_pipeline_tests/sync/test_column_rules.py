@@ -1,0 +1,223 @@
+"""Column rules on both sides: what the receiver holds, says, and refuses."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.archive.report import facts, summary
+from ar_sync_pipeline.catalog.loader import DEFAULT_CATALOG, load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
+
+USERS = (
+    (
+        "CREATE TABLE t_user (id serial PRIMARY KEY, email varchar(254) NOT NULL UNIQUE,"
+        " phone text, token text, born date, lat double precision, changed timestamptz NOT NULL"
+        " DEFAULT clock_timestamp(), photo text, icon text)"
+    ),
+    (
+        "CREATE TABLE t_post (id serial PRIMARY KEY, email varchar(254) REFERENCES t_user (email)"
+        " DEFERRABLE INITIALLY DEFERRED, body text)"
+    ),
+)
+RULES = {
+    "t_user": {
+        "changed_at": "changed",
+        "media_columns": ["photo", "icon"],
+        "exclude": ["token", "photo"],
+        "mask": {
+            "email": "pseudonym",
+            "phone": "null",
+            "born": {"truncate": "year"},
+            "lat": {"round": 1},
+            "changed": {"truncate": "year"},
+        },
+    },
+    "t_post": {"mask": {"email": "pseudonym"}},
+}
+INSERT = (
+    "INSERT INTO t_user (email, phone, token, born, lat, photo, icon)"
+    " SELECT 'm' || n, 'p' || n, 't' || n, '1980-05-05', n / 7.0, n || '.jpeg', 'i.jpeg'"
+    " FROM generate_series({}) n"
+)
+JOINED = "SELECT u.id, p.id, body FROM t_user u JOIN t_post p USING (email) ORDER BY 2"
+
+
+def catalog(**rules: object) -> Catalog:
+    return Catalog.model_validate({"name": "c", "tables": ["t_*"], "table": RULES | rules})
+
+
+@pytest.fixture
+def sites(database_factory: DatabaseFactory, tmp_path: Path) -> TwoSites:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, *USERS)
+    execute(
+        sender,
+        INSERT.format("1, 20"),
+        "INSERT INTO t_post (email, body) SELECT email, 'b' || id FROM t_user",
+    )
+    key = "not a secret, since it is in a test"
+    return TwoSites(sender, receiver, catalog(), tmp_path, pseudonym_key=key)
+
+
+def test_masked_rows_are_loaded_and_joins_survive(sites: TwoSites) -> None:
+    first = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    assert rows(sites.receiver, JOINED) == rows(sites.sender, JOINED)
+    execute(
+        sites.sender,
+        INSERT.format("21, 22"),
+        "UPDATE t_post SET email = 'm21', body = 'moved' WHERE id = 3",
+        "UPDATE t_user SET email = 'renamed' WHERE id = 22",
+        "DELETE FROM t_user WHERE id = 3",
+    )
+    second = sites.partial(recent_window(), since=first)
+    # Found by the true time, which the receiver never learns.
+    assert {t.name: t.row_count for t in verify_archive(second).tables} == {
+        "t_user": 2, "t_post": 1,
+    }  # fmt: skip
+    assert sites.load().refused == ()
+    sites.complete()
+    report = sites.load()
+    assert report.loaded[0].tables
+    assert rows(sites.receiver, JOINED) == rows(sites.sender, JOINED)
+    assert rows(
+        sites.receiver, "SELECT DISTINCT phone, token, photo, born::text, icon FROM t_user"
+    ) == [(None, None, None, "1980-01-01", "i.jpeg")]
+    years = rows(
+        sites.receiver, "SELECT bool_and(changed = date_trunc('year', changed)) FROM t_user"
+    )
+    assert years == [(True,)]
+
+
+def test_values_of_an_excluded_column_stay_and_new_rows_get_the_default(sites: TwoSites) -> None:
+    execute(sites.receiver, "ALTER TABLE t_user ALTER token SET DEFAULT 'own'")
+    sites.complete()
+    sites.load()
+    execute(sites.receiver, "UPDATE t_user SET token = 'set here' WHERE id = 1")
+    execute(sites.sender, "UPDATE t_user SET lat = 5, token = 'theirs' WHERE id = 1")
+    sites.complete()
+    sites.load()
+    found = rows(sites.receiver, "SELECT token, count(*) FROM t_user GROUP BY 1 ORDER BY 1")
+    assert found == [("own", 19), ("set here", 1)]
+
+
+def test_files_of_an_excluded_media_column_stay_at_the_sender(sites: TwoSites) -> None:
+    for name in ("1.jpeg", "7.jpeg", "i.jpeg", "nobody.jpeg"):
+        (sites.sender_media / name).write_bytes(name.encode())
+    first = watermark_of(sites.complete())
+    sites.load()
+    assert [path.name for path in sites.receiver_media.iterdir()] == ["i.jpeg"]
+    (sites.sender_media / "i.jpeg").write_bytes(b"changed without its row")
+    (sites.sender_media / "21.jpeg").write_bytes(b"of a new row")
+    execute(sites.sender, INSERT.format("21, 21"))
+    partial = sites.partial(recent_window(), since=first)
+    assert [entry.path for entry in verify_archive(partial).media] == ["i.jpeg"]
+    sites.load()
+    assert [path.name for path in sites.receiver_media.iterdir()] == ["i.jpeg"]
+
+
+def test_comparison_is_with_what_the_sender_sends(sites: TwoSites) -> None:
+    archive = sites.complete()
+    sites.load()
+    key = sites.pseudonym_key
+    found = compare_databases(sites.sender, sites.receiver, sites.catalog, pseudonym_key=key)
+    assert [one.equal for one in found] == [True, True]
+    applied = archive.with_name(archive.name.removeprefix("NEW_"))
+    assert all(one.equal for one in compare_archive(applied, sites.receiver, sites.catalog))
+    execute(sites.receiver, "UPDATE t_user SET phone = 'x' WHERE id = 7")
+    found = compare_databases(sites.sender, sites.receiver, sites.catalog, pseudonym_key=key)
+    assert [one.equal for one in found] == [True, False]
+
+
+def test_archive_says_which_rules_were_applied(sites: TwoSites) -> None:
+    manifest = verify_archive(sites.complete())
+    assert summary(manifest)["column_rules"]["t_post"] == {"email": "pseudonym"}
+    assert "7: t_post.email (pseudonym)" in dict(facts(manifest))["column rules"]
+
+
+def test_column_that_the_receiver_s_catalog_excludes_is_not_loaded(sites: TwoSites) -> None:
+    sender = replace(sites, catalog=catalog(t_user={}, t_post={}))
+    sender.complete()
+    (refused,) = sites.load().refused
+    assert "t_user.token is excluded by the receiver's catalog" in str(refused.error)
+
+
+def said(url: str, rules: Catalog, level: Level = Level.ERROR) -> list[str]:
+    return [str(f) for f in check_receiver(url, rules) if f.level is level]
+
+
+def test_preflight_of_the_receiver_finds_what_rules_would_park(sites: TwoSites) -> None:
+    url = sites.receiver
+    assert said(url, sites.catalog) == []
+    execute(url, "ALTER TABLE t_user ALTER token SET NOT NULL, ALTER phone SET NOT NULL")
+    errors = said(url, sites.catalog)
+    assert any("token of table t_user is in `exclude` and NOT NULL" in one for one in errors)
+    assert any("phone of t_user is NOT NULL, and `mask` makes it NULL" in one for one in errors)
+    (statement,) = [f.sql for f in check_receiver(url, sites.catalog) if "token" in f.sql]
+    execute(url, statement, "ALTER TABLE t_user ALTER phone DROP NOT NULL")
+    assert said(url, sites.catalog) == []
+    execute(url, "ALTER TABLE t_user ALTER token SET DEFAULT '', ALTER token SET NOT NULL",
+            "CREATE UNIQUE INDEX one_token ON t_user (token)")  # fmt: skip
+    assert any("one_token" in one for one in said(url, sites.catalog, Level.WARNING))
+    execute(url, "ALTER TABLE t_user DROP token, DROP photo")
+    assert said(url, sites.catalog, Level.WARNING) == said(url, sites.catalog) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "level"),
+    [
+        ("email LIKE '%@%'", Level.ERROR),
+        ("phone IS NOT NULL", Level.ERROR),
+        ("phone <> ''", None),
+        ("email <> ''", None),
+        ("lat < 90", Level.NOTE),
+        ("email <> phone", Level.NOTE),
+    ],
+)
+def test_check_constraints_that_read_masked_columns_are_judged(
+    sites: TwoSites, check: str, level: Level | None
+) -> None:
+    for url in (sites.sender, sites.receiver):
+        execute(url, f"ALTER TABLE t_user ADD CONSTRAINT rule CHECK ({check}) NOT VALID")
+    for found in (
+        check_sender(sites.sender, sites.catalog),
+        check_receiver(sites.receiver, sites.catalog),
+    ):
+        levels = {one.level for one in found if "constraint rule of" in str(one)}
+        assert levels == ({level} if level else set())
+
+
+def test_rules_that_ship_switched_off_fit_the_application(
+    shared_databases: SharedDatabases, tmp_path: Path
+) -> None:
+    text = resources.files("ar_sync_pipeline.catalog").joinpath(DEFAULT_CATALOG).read_text("utf-8")
+    chosen = tmp_path / "chosen.toml"
+    chosen.write_text(re.sub(r"^# (?=mask = )", "", text, flags=re.MULTILINE))
+    rules = load_catalog(chosen)
+    assert sum(len(table.mask) for table in rules.table.values()) > 15
+    assert load_catalog().table["AndroidRequests_transappuser"].mask == {}
+    assert [f for f in check_sender(shared_databases.clean("sender"), rules) if bad(f)] == []
+    assert [f for f in check_receiver(shared_databases.clean("receiver"), rules) if bad(f)] == []
+
+
+def bad(finding: Finding) -> bool:
+    return finding.level is Level.ERROR or "mask" in str(finding)
