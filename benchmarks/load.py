@@ -194,7 +194,8 @@ def _first_load(bench: _Bench, repeat: int, *, measured: bool, only_ours: bool) 
             runs[way].append(bench.measure(url, command(url))[0])
             bench.server.drop_database("other")
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report["phases"].items())
-    _print(f"first load, into an empty receiver ({phases})", {w: median(r) for w, r in runs.items()})
+    title = f"first load, into an empty receiver ({phases})"
+    _print(title, {way: median(figures) for way, figures in runs.items()})
     transform(receiver)
 
 
