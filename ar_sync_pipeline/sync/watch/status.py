@@ -19,9 +19,6 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent
-from ar_sync_pipeline.sync.dump.watermark import unacknowledged
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
@@ -148,6 +145,11 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     Raises:
         TerminalError: the host key, the login or the spool is wrong.
     """
+    # The receiver asks for its own status only, and needs no SSH client for that.
+    from ar_sync_pipeline.sync.dump.receiver_view import look_at_receiver  # noqa: PLC0415
+    from ar_sync_pipeline.sync.dump.sent_archives import read_sent  # noqa: PLC0415
+    from ar_sync_pipeline.sync.dump.watermark import unacknowledged  # noqa: PLC0415
+
     view, sent = look_at_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
     position = view.position
     lag = explain_lag(
