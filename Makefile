@@ -23,7 +23,7 @@ soak: $(READY)  ## for a night: 500 random histories and hostile archives, three
 	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py
 
 bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown; under ten minutes
-	$(VENV)/bin/python -m benchmarks.load --scale 0.25 --repeat 3 --changes recent --markdown
+	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown
 	$(VENV)/bin/python -m benchmarks.imports
 
 screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium

@@ -28,7 +28,7 @@ from ar_sync_pipeline.merge.differences import TableDifference, is_empty
 from ar_sync_pipeline.merge.droppable_parts import DroppablePart, droppable_parts
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
@@ -36,6 +36,7 @@ _OWN = (
     "GRANT the owner of the tables to the role of the receiver's URL for the next load into empty"
     " tables"
 )
+_SLOW_BUT_RIGHT = "the rows are right all the same, so this may stay as it is"
 _END_SESSION = "end the sessions that use the empty tables before the next load into them"
 
 
@@ -146,6 +147,10 @@ def _begin(
         return Filling(connection, obstacle=_obstacle(error, _OWN))
     except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
         return Filling(connection, obstacle=_obstacle(error, _END_SESSION))
+    except psycopg.Error as error:
+        if is_of_the_server(error, connection):
+            raise
+        return Filling(connection, obstacle=_obstacle(error, _SLOW_BUT_RIGHT))
     return Filling(connection, parts, direct)
 
 

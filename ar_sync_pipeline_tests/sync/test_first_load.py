@@ -136,6 +136,20 @@ def test_table_that_is_not_plain_is_staged_and_merged(sites: TwoSites, own: str)
     assert rows(sites.receiver, children) == rows(sites.sender, children)
 
 
+def test_receiver_that_lets_nobody_drop_an_index_is_filled_all_the_same(sites: TwoSites) -> None:
+    sites.at_receiver(
+        "CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS"
+        " $$BEGIN RAISE EXCEPTION 'not here'; END$$",
+        "CREATE EVENT TRIGGER no_ddl ON ddl_command_start WHEN TAG IN ('DROP INDEX', 'ALTER TABLE')"
+        " EXECUTE FUNCTION no_ddl()",
+        "ALTER EVENT TRIGGER no_ddl ENABLE ALWAYS",
+    )
+    report = sites.load()
+    assert "not here" in (report.obstacle or "")
+    assert report.refused == ()
+    assert rows(sites.receiver, CHILDREN) == rows(sites.sender, CHILDREN)
+
+
 def test_reader_with_an_old_snapshot_sees_none_of_the_rows(sites: TwoSites) -> None:
     with psycopg.connect(sites.receiver) as connection:
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
@@ -165,8 +179,11 @@ def test_rows_that_the_direct_path_refuses_are_judged_by_the_ordinary_one(
         raise DigestMismatchError("the direct path is not trusted", remedy="none")
 
     monkeypatch.setattr(verification, "holds_exactly", refuse)
+    (sites.sender_media / "a.jpeg").write_bytes(b"picture")
+    sites.complete()
     report = sites.load()
     assert report.refused == ()
+    assert (sites.receiver_media / "a.jpeg").read_bytes() == b"picture"
     assert rows(sites.receiver, CHILDREN) == rows(sites.sender, CHILDREN)
 
 

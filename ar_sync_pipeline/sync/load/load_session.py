@@ -221,10 +221,11 @@ class LoadSession:
         if not self._direct or [m.kind for m in manifests] != [ArchiveKind.COMPLETE]:
             return []
         (manifest,) = manifests
-        if manifest.digest_probe != probe_digest(self._connection):
-            return []
-        targets = target_tables(self._catalog, self._tables, manifest.tables)
-        return tables_to_fill(self._connection, targets, manifest.tables)
+        with self._blaming(manifest.archive_id):
+            if manifest.digest_probe == probe_digest(self._connection):
+                targets = target_tables(self._catalog, self._tables, manifest.tables)
+                return tables_to_fill(self._connection, targets, manifest.tables)
+        return []
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
