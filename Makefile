@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo demo-ui test soak screenshots lint format clean
+.PHONY: demo demo-ui test soak bench screenshots lint format clean
 
 demo: $(READY)  ## two servers in one folder, proved equal
 	$(VENV)/bin/ar-sync demo
@@ -21,6 +21,10 @@ soak: $(READY)  ## for a night: 500 random histories and hostile archives, three
 	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \
 	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
 	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py
+
+bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown; under ten minutes
+	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown
+	$(VENV)/bin/python -m benchmarks.imports
 
 screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium
 	$(VENV)/bin/python docs/screenshots.py

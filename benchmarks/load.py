@@ -3,6 +3,7 @@
     python -m benchmarks.load                        2.7 million rows, a few minutes
     python -m benchmarks.load --scale 1              10.6 million rows
     python -m benchmarks.load --changes recent       one kind of changes only
+    python -m benchmarks.load --markdown             for a page
 
 A real PostgreSQL (fsync on, 1 GB of shared buffers) holds a sender and a receiver that has
 yesterday's state. Then about 1 % of the rows change, and each way brings a copy of that receiver
@@ -13,6 +14,8 @@ their index entries. Trust the ratios, not the seconds.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +37,7 @@ from benchmarks.load_rows import (
     transform,
 )
 from benchmarks.measuring import Figures, measure, median
+from benchmarks.printing import Part, print_markdown, print_text
 
 _SETTINGS = {"shared_buffers": "1GB", "max_wal_size": "8GB", "autovacuum": "off"}
 Command = Callable[[str], Sequence[str | Path]]
@@ -53,6 +57,7 @@ class _Bench:
     server: EmbeddedPostgres
     folder: Path
     scale: float
+    show: Callable[[Part], None]
 
     @property
     def sender(self) -> str:
@@ -124,31 +129,43 @@ class _Bench:
 @click.option("--repeat", default=1, show_default=True, help="Runs of each way, interleaved.")
 @click.option("--changes", type=click.Choice(CHANGES), multiple=True, default=CHANGES)
 @click.option("--first/--no-first", default=True, help="Measure the load into an empty receiver.")
+@click.option("--only-first", is_flag=True, help="Leave out the later completes.")
+@click.option("--markdown", is_flag=True, help="Print the tables as markdown.")
 @click.option("--ours/--all", "only_ours", default=False, help="Leave out what others run.")
 def main(
-    *, scale: float, repeat: int, changes: tuple[str, ...], first: bool, only_ours: bool
+    *,
+    scale: float,
+    repeat: int,
+    changes: tuple[str, ...],
+    first: bool,
+    only_first: bool,
+    markdown: bool,
+    only_ours: bool,
 ) -> None:
     """Print a table for each part."""
-    with _bench(scale) as bench:
+    show = print_markdown if markdown else print_text
+    with _bench(scale, show) as bench:
         fill_sender(bench.server.create_database("sender"), scale)
         rows = sum(sizes(scale).values())
-        print(f"{rows:,} rows, {_size_mb(bench.sender):,.0f} MB", flush=True)
+        print(f"{rows:,} rows, {_size_mb(bench.sender):,.0f} MB, {_versions(bench)}", flush=True)
         _measure_dumps(bench, only_ours=only_ours)
-        _first_load(bench, measured=first, only_ours=only_ours)
+        _first_load(bench, repeat, measured=first, only_ours=only_ours)
+        if only_first:
+            return
         bench.server.create_database("sender_before", "sender")
         for kind in changes:
             _measure_changes(bench, kind, repeat, only_ours=only_ours)
 
 
 @contextmanager
-def _bench(scale: float) -> Iterator[_Bench]:
+def _bench(scale: float, show: Callable[[Part], None]) -> Iterator[_Bench]:
     with tempfile.TemporaryDirectory(prefix="ar_sync_load_") as name:
         folder = Path(name)
         folder.chmod(0o755)
         server = EmbeddedPostgres(folder / "cluster", durable=True, settings=_SETTINGS)
         try:
             with server:
-                yield _Bench(server, folder, scale)
+                yield _Bench(server, folder, scale, show)
         finally:
             server.destroy()
 
@@ -164,21 +181,30 @@ def _measure_dumps(bench: _Bench, *, only_ours: bool) -> None:
             "old: plain, tar -z twice": bench.plain_dump,
         }
     sizes_mb = {way: _folder_mb(path) for way, path in archives.items()}
-    _print("dump of everything", figures, notes={w: f"{s:.0f} MB" for w, s in sizes_mb.items()})
+    notes = {way: f"{size:.0f} MB" for way, size in sizes_mb.items()}
+    bench.show(Part("dump of everything", figures, notes=notes))
 
 
-def _first_load(bench: _Bench, *, measured: bool, only_ours: bool) -> None:
+def _first_load(bench: _Bench, repeat: int, *, measured: bool, only_ours: bool) -> None:
     """Leaves the database ``yesterday``: loaded, transformed, vacuumed."""
-    receiver = bench.server.create_database("yesterday")
-    make_receiver(receiver)
-    figures = {"ours": bench.ours("load", receiver)[0]}
-    _demand_equal(bench, receiver)
-    if measured and not only_ours:
-        for way, command in _others(bench).items():
+    others = _others(bench) if measured and not only_ours else {}
+    runs: dict[str, list[Figures]] = {way: [] for way in ("ours", *others)}
+    for number in range(repeat):
+        if number:
+            bench.server.drop_database("yesterday")
+            _make_wait_again(bench.archive)
+        receiver = bench.server.create_database("yesterday")
+        make_receiver(receiver)
+        figures, report = bench.ours("load", receiver)
+        runs["ours"].append(figures)
+        _demand_equal(bench, receiver)
+        for way, command in others.items():
             url = bench.server.create_database("other")
-            figures[way], _ = bench.measure(url, command(url))
+            runs[way].append(bench.measure(url, command(url))[0])
             bench.server.drop_database("other")
-    _print("first load, into an empty receiver", figures)
+    phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in report["phases"].items())
+    title = f"first load, into an empty receiver ({phases})"
+    bench.show(Part(title, {way: median(figures) for way, figures in runs.items()}))
     transform(receiver)
 
 
@@ -211,7 +237,8 @@ def _measure_changes(bench: _Bench, kind: str, repeat: int, *, only_ours: bool) 
         f" index entries {report['stored_mb']:.1f} MB;"
         f" {report['chunks_staged']} of {report['chunks']} chunks differ"
     )
-    _print(title, {way: median(r) for way, r in runs.items()}, changed_mb=report["stored_mb"])
+    figures = {way: median(r) for way, r in runs.items()}
+    bench.show(Part(title, figures, changed_mb=report["stored_mb"]))
     bench.archive.unlink()
 
 
@@ -220,27 +247,6 @@ def _others(bench: _Bench) -> dict[str, Command]:
         "DROP, pg_restore -j2": bench.pg_restore,
         "old: DROP, tar -xz twice, psql": bench.old_load,
     }
-
-
-def _print(
-    title: str,
-    figures: dict[str, Figures],
-    changed_mb: float = 0.0,
-    notes: dict[str, str] | None = None,
-) -> None:
-    """A line for each way; the ratios are to the first."""
-    print(f"\n{title}\n{'':32}{'wall s':>8}{'':7}{'CPU s':>7}{'':7}{'WAL MB':>8}", end="")
-    print(f"{'of changed':>11}{'peak MB':>9}{'longest wait ms':>17}  reads failed")
-    ours = next(iter(figures.values()))
-    for way, f in figures.items():
-        share = f"{f.wal_mb / changed_mb:.1f}x" if changed_mb else ""
-        watched = f"{f.longest_wait_seconds * 1000:17.0f}  {f.failed_reads} of {f.reads}"
-        print(
-            f"{way:32}{f.seconds:8.1f}{f.seconds / ours.seconds:6.1f}x{f.cpu_seconds:7.1f}"
-            f"{f.cpu_seconds / ours.cpu_seconds:6.1f}x{f.wal_mb:8.1f}{share:>11}{f.peak_mb:9.0f}"
-            f"{watched if f.reads else ''}  {(notes or {}).get(way, '')}",
-            flush=True,
-        )
 
 
 def _demand_equal(bench: _Bench, receiver: str) -> None:
@@ -274,6 +280,13 @@ def _size_mb(url: str) -> float:
         row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
     assert row is not None
     return int(row[0]) / 1e6
+
+
+def _versions(bench: _Bench) -> str:
+    with psycopg.connect(bench.sender) as connection:
+        version = connection.info.server_version
+    cores = len(os.sched_getaffinity(0))
+    return f"PostgreSQL {version // 10000}.{version % 10000}, {cores} cores, {platform.machine()}"
 
 
 def _folder_mb(path: Path) -> float:

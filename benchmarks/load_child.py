@@ -45,6 +45,7 @@ def _changes(receiver: str, report: LoadReport) -> dict[str, float]:
     changed = {plan.table: plan.added + plan.changed + plan.deleted for plan in loaded.tables}
     sizes = {table: _row_bytes(receiver, table) for table, rows in changed.items() if rows}
     return {
+        "phases": dict(report.seconds),
         "chunks": loaded.chunks,
         "chunks_staged": loaded.chunks_staged,
         "rows": sum(changed.values()),

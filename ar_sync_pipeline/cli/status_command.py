@@ -14,7 +14,8 @@ from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.sync.watch.status import Status, receiver_status, sender_status
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 
 
 @click.command()

@@ -27,7 +27,7 @@ from ar_sync_pipeline.merge.differences import (
     is_staged,
 )
 from ar_sync_pipeline.merge.errors import refusal
-from ar_sync_pipeline.merge.filling import rebuilt_after
+from ar_sync_pipeline.merge.filling import Filling, fill_from_staging
 from ar_sync_pipeline.merge.freeing import UniqueValueFreer
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
@@ -61,6 +61,7 @@ class ArchiveRows:
         comparable: this receiver's digests agree with the sender's.
         sender_references: the sender's foreign keys; None: unknown.
         rebuilds: indexes and foreign keys of empty tables may be made after their rows.
+        filling: what empty tables go without already; None: nothing so far.
     """
 
     tables: Sequence[StagedTable]
@@ -70,6 +71,7 @@ class ArchiveRows:
     comparable: bool
     sender_references: frozenset[str] | None = None
     rebuilds: bool = True
+    filling: Filling | None = None
 
 
 @dataclass(frozen=True)
@@ -218,9 +220,11 @@ class _Merge:
     def _find_rows_to_delete(self) -> None:
         for table, difference in self.differences.items():
             staged = difference.staged
+            if difference.fills:
+                continue  # there is no row that could be absent or in the way
             if staged.speaks_for_all_rows and not staged.wholly_unchanged:
                 self.to_delete.add(table, absent_rows(staged))
-            elif not difference.empty and not difference.fills:
+            elif not difference.empty:
                 for unique in difference.target.unique_keys():
                     self._add_displaced_rows(difference, unique)
         self.to_delete.add_dependents()
@@ -275,7 +279,10 @@ class _Merge:
     def _write(self) -> None:
         self.connection.execute("SET CONSTRAINTS ALL DEFERRED")
         differences = list(self.differences.values())
-        with rebuilt_after(self.connection, differences if self.archive.rebuilds else []):
+        filling = self.archive.filling or fill_from_staging(
+            self.connection, differences if self.archive.rebuilds else []
+        )
+        with filling.restored_after():
             self.to_delete.clear_references(self.effects)
             freer = UniqueValueFreer(self.connection, self.to_delete, self.effects)
             replaced = set()
@@ -294,6 +301,7 @@ class _Merge:
             else:
                 self.checks.restore_followers()
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        self.checks.checked_by_server = filling.foreign_keys
 
     def _write_rows(self, replaced: set[str]) -> None:
         """All tables in one statement; those whose triggers shall fire in another one."""

@@ -32,7 +32,8 @@ class TableDifference:
             preserved) only where PostgreSQL allows no update: a ``GENERATED ALWAYS`` identity that
             differs, or a unique value that must move and for which no placeholder exists.
         aside: name of the temporary table for the rows that are replaced.
-        fills: the target has no rows; every staged one is to be added.
+        fills: the target has no rows; every staged one is to be added, or has been added as it
+            came where the staging table is the target itself.
     """
 
     staged: StagedTable
@@ -80,7 +81,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
     if not staged.differing:
         return TableDifference(staged, relation, aside, added=0, changed=0)
     target = staged.target
-    if _is_empty(connection, target):
+    if staged.direct or is_empty(connection, target):
         rows = sum(chunk.row_count for chunk in staged.differing)
         return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
@@ -188,7 +189,8 @@ def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
     )
 
 
-def _is_empty(connection: Connection, target: TargetTable) -> bool:
+def is_empty(connection: Connection, target: TargetTable) -> bool:
+    """Whether a table has no rows."""
     query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.rows)
     row = connection.execute(query).fetchone()
     return row is not None and bool(row[0])

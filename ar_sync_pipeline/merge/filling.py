@@ -1,107 +1,198 @@
-"""Filling empty tables: without foreign keys and secondary indexes, which are made after the rows.
+"""Filling empty tables: without keys, indexes and foreign keys, which are created after the rows.
 
 A foreign key checks every inserted row by a query of its own and, deferred, keeps a note of it in
 memory; added after the rows it checks them with one join. An index that is built at once costs a
-third of one that grows. It happens inside the load's transaction, so a load that fails leaves
-everything as it was; readers of the empty tables wait for the commit, and nobody waits for a
-table that has rows.
+third of one that grows, and half of its write-ahead log. Where everything about a table is plain,
+a complete's rows are copied straight into it and never staged. All of it happens inside the load's
+transaction, so a load that fails leaves everything as it was; readers of the empty tables wait for
+the commit, and nobody waits for a table that has rows.
+
+A table is truncated before rows are copied into it, so that a load that fails leaves no dead rows.
+A reader's snapshot loses nothing by that: only a table without a single page counts as empty. The
+rows are not frozen (``COPY ... FREEZE``): a reader whose snapshot is older than the load would see
+them in one table and miss the rows of another (PostgreSQL manual, COPY).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
-from psycopg.rows import class_row
 
-from ar_sync_pipeline.merge.differences import TableDifference
-from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.merge.differences import TableDifference, is_empty
+from ar_sync_pipeline.merge.droppable_parts import DroppablePart, droppable_parts
+from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
-
-
-@contextmanager
-def rebuilt_after(connection: Connection, differences: Sequence[TableDifference]) -> Iterator[None]:
-    """Take away what empty tables need not have while they are filled; make it after the block.
-
-    Only where many rows come into an empty table. Without the right to do so, or while somebody
-    holds one of the tables, everything stays and the rows are written one by one.
-
-    Args:
-        differences: what is about to be written inside the block.
-    """
-    parts = _parts(connection, differences)
-    dropped = parts if _drop(connection, parts) else []
-    yield
-    for part in dropped:
-        connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
+_OWN = (
+    "GRANT the owner of the tables to the role of the receiver's URL for the next load into empty"
+    " tables"
+)
+_SLOW_BUT_RIGHT = "the rows are right all the same, so this may stay as it is"
+_END_SESSION = "end the sessions that use the empty tables before the next load into them"
 
 
 @dataclass(frozen=True)
-class _Part:
-    """An index or a foreign key: the statements that drop it and that make it again."""
+class Filling:
+    """What the tables that are filled go without meanwhile.
 
-    drop: str
-    restore: str
+    Attributes:
+        dropped: to be restored, in this order.
+        direct: names of the tables that take rows straight from an archive.
+        obstacle: why everything stayed and what would change that, a message for operators; None:
+            nothing had to stay.
+    """
+
+    connection: Connection
+    dropped: Sequence[DroppablePart] = ()
+    direct: frozenset[str] = frozenset()
+    obstacle: str | None = None
+
+    @property
+    def foreign_keys(self) -> frozenset[tuple[str, str, str]]:
+        """Foreign keys that the server checks when they are restored: schema, table, name."""
+        return frozenset(part.foreign_key for part in self.dropped if part.foreign_key)
+
+    @contextmanager
+    def restored_after(self) -> Iterator[None]:
+        """Restore everything at the end of a block."""
+        yield
+        # A definition names no tablespace where it is the database's own.
+        self.connection.execute("SELECT set_config('default_tablespace', '', true)")
+        for part in self.dropped:
+            self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
 
 
-def _parts(connection: Connection, differences: Sequence[TableDifference]) -> list[_Part]:
+def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:
+    """Drop what the tables that staged rows are about to fill can do without.
+
+    Only where many rows come into an empty table. Without the right to do so, or while somebody
+    holds one of the tables, everything stays.
+    """
+    filled = [d.target for d in differences if d.fills and d.added]
     if not any(d.fills and d.added >= _WORTH_A_LOCK_ROWS for d in differences):
-        return []
-    filled = [d.target.relation for d in differences if d.fills and d.added]
-    tables = [relation.as_string(connection) for relation in filled]
-    with connection.cursor(row_factory=class_row(_Part)) as cursor:
-        indexes = cursor.execute(_INDEXES, {"tables": tables}).fetchall()
-        return indexes + cursor.execute(_FOREIGN_KEYS, {"tables": tables}).fetchall()
+        return Filling(connection)
+    return _begin(connection, filled, keys=False, candidates={}, effects=None)
 
 
-def _drop(connection: Connection, parts: Sequence[_Part]) -> bool:
-    """Drop all of them or none; never waits long, since readers would queue behind it."""
+def tables_to_fill(
+    connection: Connection, targets: Mapping[str, TargetTable], shipped: Sequence[TableManifest]
+) -> list[tuple[TargetTable, TableManifest]]:
+    """The empty tables of a complete, if many rows come into one of them; else none."""
+    empty = [
+        (targets[table.name], table)
+        for table in shipped
+        if table.row_count and table.name in targets and is_empty(connection, targets[table.name])
+    ]
+    worth_it = any(table.row_count >= _WORTH_A_LOCK_ROWS for _, table in empty)
+    return empty if worth_it else []
+
+
+def fill_directly(
+    connection: Connection,
+    tables: Sequence[tuple[TargetTable, TableManifest]],
+    effects: SideEffects,
+) -> Filling:
+    """Prepare empty tables for rows straight from an archive.
+
+    Without the right to do so, or while somebody holds one of the tables, everything stays, and no
+    table is direct.
+    """
+    candidates = {
+        target.relation.as_string(connection): target
+        for target, table in tables
+        if _takes_rows_as_they_are(target, table)
+    }
+    filled = [target for target, _ in tables]
+    return _begin(connection, filled, keys=True, candidates=candidates, effects=effects)
+
+
+def _takes_rows_as_they_are(target: TargetTable, table: TableManifest) -> bool:
+    """Whether COPY writes what the merge would, and nothing else would have to be written."""
+    facts = target.facts
+    return (
+        bool(target.key)
+        and len(target.columns) == len(table.columns)
+        and not (target.defaults() or target.rewritten)
+        and target.rules.triggers != "fire"
+        and not (facts.partitioned or facts.triggers or facts.policies)
+        and not any(unique.deferrable or unique.exclusion for unique in facts.unique_keys)
+    )
+
+
+def _begin(
+    connection: Connection,
+    filled: Sequence[TargetTable],
+    *,
+    keys: bool,
+    candidates: Mapping[str, TargetTable],
+    effects: SideEffects | None,
+) -> Filling:
+    """Drop all parts or none; never waits long, since readers would queue behind it."""
+    parts = droppable_parts(connection, filled, keys=keys)
     try:
-        with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
-            for part in parts:
+        with connection.transaction(), _short_waits(connection):
+            for part in reversed(parts):
                 connection.execute(sql.SQL(part.drop))
-            connection.execute("SET LOCAL lock_timeout TO DEFAULT")
-    except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege):
-        return False
-    return True
+            direct = _truncated(connection, candidates, effects) if effects else frozenset()
+    except psycopg.errors.InsufficientPrivilege as error:
+        return Filling(connection, obstacle=_obstacle(error, _OWN))
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+        return Filling(connection, obstacle=_obstacle(error, _END_SESSION))
+    except psycopg.Error as error:
+        if is_of_the_server(error, connection):
+            raise
+        return Filling(connection, obstacle=_obstacle(error, _SLOW_BUT_RIGHT))
+    return Filling(connection, parts, direct)
 
 
-# A definition does not tell everything: what carries more (a comment, a tablespace, a changed
-# trigger, a mark for CLUSTER or replication, a dependent object) stays. An owner may drop an index
-# without the right to make one in the schema, and a foreign key without that to refer.
-_INDEXES = """
-SELECT format('DROP INDEX %%I.%%I', n.nspname, c.relname) AS drop,
-       pg_get_indexdef(i.indexrelid) AS restore
-  FROM pg_index i
-  JOIN pg_class c ON c.oid = i.indexrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE i.indrelid = ANY (%(tables)s::regclass[]) AND NOT i.indisunique AND NOT i.indisexclusion
-   AND has_schema_privilege(n.oid, 'CREATE')
-   AND i.indisvalid AND NOT i.indisclustered AND NOT i.indisreplident
-   AND c.relkind = 'i' AND NOT c.relispartition AND c.reltablespace = 0
-   AND obj_description(c.oid, 'pg_class') IS NULL
-   AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attstattarget > 0)
-   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_class'::regclass
-                    AND d.refobjid = c.oid)
- ORDER BY c.relname
-"""
-_FOREIGN_KEYS = """
-SELECT format('ALTER TABLE %%s DROP CONSTRAINT %%I', k.conrelid::regclass, k.conname) AS drop,
-       format('ALTER TABLE %%s ADD CONSTRAINT %%I %%s', k.conrelid::regclass, k.conname,
-              pg_get_constraintdef(k.oid)) AS restore
-  FROM pg_constraint k
- WHERE k.contype = 'f' AND has_table_privilege(k.confrelid, 'REFERENCES')
-   AND k.convalidated AND k.conparentid = 0 AND k.coninhcount = 0
-   AND k.conrelid = ANY (%(tables)s::regclass[]) AND k.confrelid = ANY (%(tables)s::regclass[])
-   AND obj_description(k.oid, 'pg_constraint') IS NULL
-   AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgconstraint = k.oid AND t.tgenabled <> 'O')
-   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_constraint'::regclass
-                    AND d.refobjid = k.oid AND d.deptype <> 'i')
- ORDER BY k.conrelid::regclass::text, k.conname
+def _obstacle(error: psycopg.Error, remedy: str) -> str:
+    primary = printable(error.diag.message_primary or str(error))
+    return f"rows were written with all indexes in place, which is slower ({primary}): {remedy}"
+
+
+def _truncated(
+    connection: Connection, candidates: Mapping[str, TargetTable], effects: SideEffects
+) -> frozenset[str]:
+    """Truncate the tables that nothing refers to any more and that have never had a row."""
+    if not candidates:
+        return frozenset()
+    tables = sql.SQL(", ").join(target.rows for target in candidates.values())
+    connection.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(tables))
+    found = connection.execute(
+        _DIRECT, {"tables": list(candidates), "suppressed": effects.suppressed}
+    ).fetchall()
+    direct = [candidates[row[0]] for row in found]
+    if direct:
+        tables = sql.SQL(", ").join(target.rows for target in direct)
+        connection.execute(sql.SQL("TRUNCATE {}").format(tables))
+    return frozenset(target.name for target in direct)
+
+
+@contextmanager
+def _short_waits(connection: Connection) -> Iterator[None]:
+    row = connection.execute("SELECT current_setting('lock_timeout')").fetchone()
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
+    yield
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [row[0] if row else "0"])
+
+
+# The server checks a foreign key at the end of each COPY, when its parent may still be on its way.
+_DIRECT = """
+SELECT t.name
+  FROM unnest(%(tables)s::text[]) AS t (name)
+  JOIN pg_class c ON c.oid = t.name::regclass
+ WHERE c.relkind = 'r' AND NOT c.relhassubclass AND pg_relation_size(c.oid) = 0
+   AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND k.confrelid = c.oid
+                    AND k.conrelid <> c.oid)
+   AND (%(suppressed)s OR NOT EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f'
+                                       AND k.conrelid = c.oid))
 """

@@ -36,6 +36,7 @@ class ReferenceChecks:
     Attributes:
         differences: by table.
         prefix: of the names of temporary tables, unique within the transaction.
+        checked_by_server: foreign keys that were restored after the rows: schema, table, name.
     """
 
     connection: Connection
@@ -43,6 +44,7 @@ class ReferenceChecks:
     differences: Mapping[str, TableDifference]
     to_delete: RowsToDelete
     prefix: str
+    checked_by_server: frozenset[tuple[str, str, str]] = frozenset()
     _left: dict[tuple[str, tuple[str, ...]], sql.Identifier] = field(default_factory=dict)
     _followers: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
 
@@ -303,6 +305,9 @@ class ReferenceChecks:
         return sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(source, orphan)
 
     def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:
+        facts = self.references.tables[key.table]
+        if (facts.schema, facts.relname or facts.name, key.name) in self.checked_by_server:
+            return
         row = self.connection.execute(query).fetchone()
         if row and row[0]:
             raise LoadRefusedError(

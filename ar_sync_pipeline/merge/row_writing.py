@@ -62,6 +62,8 @@ def write_statements(difference: TableDifference, *, replaces: bool) -> list[sql
     Args:
         replaces: rows were taken out by `take_out_replaced_rows`.
     """
+    if difference.staged.direct:
+        return []
     statements = []
     if difference.changed and (update := _update(difference)) is not None:
         statements.append(update)

@@ -45,9 +45,11 @@ class StagedTable:
     Attributes:
         target: the receiver's table.
         manifest: what the archive says of the table.
-        relation: the temporary table.
+        relation: the temporary table of the rows.
         complete: whether the archive speaks for all rows of the table.
         settled: members of chunks that the receiver already holds; they are not staged.
+        direct: the rows are copied straight into the target, which was empty; `relation` is the
+            target.
         changed_keys: the temporary table of keys that a complete says were written since the point
             that the receiver was known to have; None: it does not say.
     """
@@ -58,6 +60,7 @@ class StagedTable:
     complete: bool
     settled: frozenset[str]
     changed_keys: sql.Identifier | None = None
+    direct: bool = False
 
     @property
     def differing(self) -> tuple[Chunk, ...]:
@@ -123,12 +126,38 @@ def unchanged_chunks(
     )
 
 
+def holds_exactly(connection: Connection, target: TargetTable, manifest: TableManifest) -> bool:
+    """Whether a table without transformed columns has an archive's rows to the bit, and no others.
+
+    One scan, by parallel workers where the server has some: nobody else reads the table yet.
+    """
+    connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
+    held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
+    connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+    return held == {
+        _index(chunk): ChunkDigest(chunk.row_count, chunk.digest) for chunk in manifest.chunks
+    }
+
+
 def create_staging(connection: Connection, staged: StagedTable) -> None:
     """Make the empty temporary table, with every column that the archive brings.
 
     Raises:
         SchemaMismatchError: the archive has a column of a type that the receiver does not know.
     """
+    if not staged.direct:
+        _create_table(connection, staged)
+    if staged.changed_keys is not None:
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+                staged.changed_keys,
+                column_list(staged.target.key),
+                staged.target.relation,
+            )
+        )
+
+
+def _create_table(connection: Connection, staged: StagedTable) -> None:
     definitions = sql.SQL(", ").join(
         sql.SQL("{} {}{}").format(
             sql.Identifier(column.name),
@@ -138,14 +167,6 @@ def create_staging(connection: Connection, staged: StagedTable) -> None:
         for column in staged.manifest.columns
     )
     connection.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(staged.relation, definitions))
-    if staged.changed_keys is not None:
-        connection.execute(
-            sql.SQL("CREATE TEMP TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-                staged.changed_keys,
-                column_list(staged.target.key),
-                staged.target.relation,
-            )
-        )
 
 
 def _type_name(connection: Connection, target: TargetTable, column: Column) -> sql.SQL:
@@ -227,9 +248,9 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
     Only keys are joined, and statistics of the other columns would be a good part of the WAL.
     """
     target = staged.target
-    if target.key:
+    if target.key and not staged.direct:
         _add_key(connection, staged)
-    if staged.differing:
+    if staged.differing and not staged.direct:
         used = {*target.key, *(name for key in target.unique_keys() for name in key.uses)}
         names = sorted(used & set(target.shared)) or target.shared
         connection.execute(sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(names)))

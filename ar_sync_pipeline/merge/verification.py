@@ -7,7 +7,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.merge.differences import count_differences
 from ar_sync_pipeline.merge.errors import GRANT
-from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source
+from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source, holds_exactly
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import (
@@ -26,6 +26,8 @@ def verify_table(connection: Connection, staged: StagedTable, *, comparable: boo
         SchemaError: the archive's own rows are not what its manifest says.
         SchemaMismatchError: they name objects of the sender's database.
     """
+    if staged.direct and holds_exactly(connection, staged.target, staged.manifest):
+        return
     if comparable and staged.has_every_column:
         _verify_digests(connection, staged)
     else:

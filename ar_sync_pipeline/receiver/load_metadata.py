@@ -80,6 +80,7 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
         **seconds_by_phase(report.seconds),
         **_fired(report),
+        **({"filled_slowly": report.obstacle} if report.obstacle else {}),
         "rows_by_table": _rows_as_table(plans, catalog),
     }
 

@@ -61,6 +61,8 @@ class LoadReport:
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a gap; None without a complete.
+        obstacle: why empty tables were filled slowly and what would change that; None: they were
+            not.
         gaps_since: snapshot of the first archive after a gap that no waiting archive closes.
         kept: all that fit and are parked now, whichever run put them aside.
         unsent: tables with rows that the sender's newest complete lacks.
@@ -83,6 +85,7 @@ class LoadReport:
     left_out: str | None = None
     gaps_since: datetime | None = None
     unsent: tuple[str, ...] = ()
+    obstacle: str | None = None
 
 
 def load_archives(
@@ -170,6 +173,7 @@ class _Loader:
                 self.settings.receiver_media_allow,
             ),
             unsent=unsent_tables(self.connection, self.catalog),
+            obstacle=outcome.obstacle,
             gaps_since=min(
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
@@ -183,13 +187,19 @@ class _Loader:
         """Each refused archive leaves the spool's queue, so this ends."""
         receiver = describe_receiver(self.connection, self.settings, self.catalog, self.clock())
         admitted = read_admitted(self.connection)
+        direct = True
         while True:
             try:
                 at_hand = archives_at_hand(self._spool, names, receiver, admitted)
                 ids = [candidate.archive_id for candidate in at_hand.plan.apply]
                 with staged_media(self.connection, self.settings, self.catalog.name, ids) as media:
                     session = LoadSession(
-                        self.connection, self.catalog, media, at_hand, rebuilds=self.rebuilds
+                        self.connection,
+                        self.catalog,
+                        media,
+                        at_hand,
+                        rebuilds=self.rebuilds,
+                        direct=direct,
                     )
                     outcome = session.run(
                         self.clock,
@@ -198,7 +208,10 @@ class _Loader:
                         remembers_media=self.settings.media_delete,
                     )
             except ArchiveRefusedError as refusal:
-                self._reject(refusal.archive, refusal.error)
+                if session.filling and session.filling.dropped:
+                    direct = False  # the ordinary path judges, and says why
+                else:
+                    self._reject(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")
             else:
                 return at_hand, outcome

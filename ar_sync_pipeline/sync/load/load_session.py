@@ -17,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.converted import has_truncated_times
-from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
@@ -25,15 +25,22 @@ from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import reveal
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
+from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
-from ar_sync_pipeline.merge.target_table import count_rows, replicated_tables
+from ar_sync_pipeline.merge.target_table import (
+    TargetTable,
+    count_rows,
+    replicated_tables,
+    target_tables,
+)
 from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
+from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.ledger import record
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
@@ -82,21 +89,29 @@ class LoadOutcome:
         deletions: rows that are gone in the end, of the tables that travel.
         tables: of the receiver, as its database describes them.
         seconds: by phase: stage, media, merge, verify, commit.
+        obstacle: why empty tables were filled slowly and what would change that; None: they were
+            not.
     """
 
     loaded: tuple[LoadedArchive, ...]
     deletions: tuple[Deletion, ...]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
+    obstacle: str | None = None
 
 
 class LoadSession:
     """A connection, the archives at hand, and what is done with them.
 
+    Attributes:
+        filling: how `run` fills empty tables straight from an archive; None: it does not.
+
     Args:
         media: where media files are staged; None: they are left alone.
-        rebuilds: indexes and foreign keys of empty tables may be made after their rows, for which
-            readers of these tables wait.
+        rebuilds: keys, indexes and foreign keys of empty tables may be made after their rows, for
+            which readers of these tables wait.
+        direct: rows of a complete may be copied straight into empty tables. Whatever is refused on
+            this path is for the ordinary one to judge.
     """
 
     def __init__(
@@ -107,12 +122,15 @@ class LoadSession:
         at_hand: ArchivesAtHand,
         *,
         rebuilds: bool = True,
+        direct: bool = False,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
         self._media = media
         self._at_hand = at_hand
         self._rebuilds = rebuilds
+        self._direct = rebuilds and direct
+        self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
         for target in self._references.targets.values():
@@ -152,9 +170,14 @@ class LoadSession:
         *,
         remembers_media: bool,
     ) -> LoadOutcome:
-        staged = self._stage()
+        to_fill = self._tables_to_fill()
+        staged = [] if to_fill else self._stage()
         with self._connection.transaction():
-            outcome = self._merge_all(staged)
+            effects = suppress_side_effects(self._connection)
+            if to_fill:
+                self.filling = fill_directly(self._connection, to_fill, effects)
+                staged = self._stage()
+            outcome = self._merge_all(staged, effects)
             self._check_deletions(outcome, guard_percent, allowed)
             for archive in staged:
                 with self._blaming(archive.manifest.archive_id):
@@ -189,12 +212,31 @@ class LoadSession:
         with default_search_path(self._connection):
             staged = self._stage()
             with self._connection.transaction(force_rollback=True):
-                return self._merge_all(staged)
+                return self._merge_all(staged, suppress_side_effects(self._connection))
+
+    def _tables_to_fill(self) -> list[tuple[TargetTable, TableManifest]]:
+        """The empty tables of a load that is a single complete; later archives need staged rows."""
+        at_hand = self._at_hand
+        manifests = [at_hand.manifests[candidate.archive_id] for candidate in at_hand.plan.apply]
+        if not self._direct or [m.kind for m in manifests] != [ArchiveKind.COMPLETE]:
+            return []
+        (manifest,) = manifests
+        with self._blaming(manifest.archive_id):
+            if manifest.digest_probe == probe_digest(self._connection):
+                targets = target_tables(self._catalog, self._tables, manifest.tables)
+                return tables_to_fill(self._connection, targets, manifest.tables)
+        return []
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
         stager = ArchiveStager(
-            self._connection, self._catalog, self._tables, self._media, at_hand, self._watch
+            self._connection,
+            self._catalog,
+            self._tables,
+            self._media,
+            at_hand,
+            self._watch,
+            self.filling,
         )
         staged = []
         for number, candidate in enumerate(at_hand.plan.apply):
@@ -202,8 +244,7 @@ class LoadSession:
                 staged.append(stager.stage(number, candidate.archive_id))
         return staged
 
-    def _merge_all(self, staged: Sequence[StagedArchive]) -> LoadOutcome:
-        effects = suppress_side_effects(self._connection)
+    def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
         preserved = self._preserved_rows(staged) if len(staged) > 1 else None
         loaded = []
         suspect: UUID | None = None
@@ -226,7 +267,13 @@ class LoadSession:
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         deletions = self._deletions(gone)
         self._watch.lap("merge")
-        return LoadOutcome(tuple(loaded), deletions, self._tables, self._watch.seconds)
+        return LoadOutcome(
+            tuple(loaded),
+            deletions,
+            self._tables,
+            self._watch.seconds,
+            self.filling.obstacle if self.filling else None,
+        )
 
     def _constraints_hold(self) -> bool:
         """Whether nothing that is deferred would fail by now; later archives may still mend it."""
@@ -265,6 +312,7 @@ class LoadSession:
                 None if manifest.references is None else frozenset(manifest.references)
             ),
             rebuilds=self._rebuilds,
+            filling=self.filling,
         )
         result = apply(
             self._connection,

@@ -18,6 +18,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
+from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
     create_staging,
@@ -62,6 +63,7 @@ class ArchiveStager:
         tables: every table of the receiver's schema.
         media: where media files are staged; None: they are not read.
         watch: counts the seconds of rows and of pictures.
+        filling: the tables that take their rows straight from the archive; None: all are staged.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class ArchiveStager:
         media: MediaStage | None,
         at_hand: ArchivesAtHand,
         watch: Stopwatch,
+        filling: Filling | None = None,
     ) -> None:
         self._connection = connection
         self._catalog = catalog
@@ -79,6 +82,7 @@ class ArchiveStager:
         self._media = media
         self._at_hand = at_hand
         self._watch = watch
+        self._filling = filling
         self._probe = probe_digest(connection)
         self._last_holder = _last_holders(at_hand)
 
@@ -119,13 +123,15 @@ class ArchiveStager:
             else frozenset()
         )
         name = f"{number}_{len(archive.tables)}"
+        direct = self._filling is not None and target.name in self._filling.direct
         return StagedTable(
             target,
             table,
-            sql.Identifier("pg_temp", f"ar_sync_stage_{name}"),
+            target.relation if direct else sql.Identifier("pg_temp", f"ar_sync_stage_{name}"),
             complete,
             settled,
             sql.Identifier("pg_temp", f"ar_sync_changed_{name}") if table.changed_keys else None,
+            direct=direct,
         )
 
     def _read_members(self, reader: ArchiveReader, archive: StagedArchive) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
-from ar_sync_pipeline.sync.watch.check import EndpointCheck
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.watch.check import EndpointCheck
 
 
 @dataclass(frozen=True)

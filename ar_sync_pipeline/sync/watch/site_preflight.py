@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
@@ -21,7 +21,6 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
@@ -40,6 +39,9 @@ from ar_sync_pipeline.sync.watch.other_side import (
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
+
+if TYPE_CHECKING:
+    from ar_sync_pipeline.sync.watch.check import EndpointCheck
 
 PATIENCE_SECONDS = 115.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
@@ -86,6 +88,9 @@ def _sender_areas(
     url = settings.sender_database_url.get_secret_value()
 
     def link() -> Iterator[Finding]:
+        # The receiver needs no SSH client, which takes a twentieth of a run's start.
+        from ar_sync_pipeline.sync.watch.check import check_endpoint  # noqa: PLC0415
+
         checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))
         yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)

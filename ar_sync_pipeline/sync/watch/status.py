@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpoolState,
@@ -17,9 +17,6 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent
-from ar_sync_pipeline.sync.dump.watermark import unacknowledged
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
@@ -116,20 +113,20 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         "receiver",
         lag,
         (
-            _count("waiting", [a.name.applied for a in waiting]),
-            _count("applied", [line.name for line in applied], earlier=earlier[0]),
-            _count("superseded", [line.name for line in superseded], earlier=earlier[1]),
-            _count(
+            count("waiting", [a.name.applied for a in waiting]),
+            count("applied", [line.name for line in applied], earlier=earlier[0]),
+            count("superseded", [line.name for line in superseded], earlier=earlier[1]),
+            count(
                 "parked",
                 [a.name.applied for a in parked],
                 "; ".join(reason.reason for _, reason in reasons if reason),
             ),
-            _count(
+            count(
                 "quarantined",
                 [a.name.applied for a in lost],
                 "; ".join(reason.reason for a in lost if (reason := read_reason(a.path))),
             ),
-            _count(
+            count(
                 "made good since",
                 [a.name.applied for a in refused if a not in lost],
                 "in quarantine; what they held has come with later archives",
@@ -141,57 +138,12 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     )
 
 
-def sender_status(settings: SenderSettings, now: datetime) -> Status:
-    """Look at the sender's journal, and over SFTP at the receiver's position and spool.
+def count(state: str, names: Sequence[str], note: str = "", *, earlier: int = 0) -> StateCount:
+    """Return how many archives are in a state, and the newest of them.
 
-    Raises:
-        TerminalError: the host key, the login or the spool is wrong.
+    Args:
+        names: Applied names of the archives.
+        earlier: Further archives of this state that the ledger only counts.
     """
-    view, sent = observe_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
-    position = view.position
-    lag = explain_lag(
-        position.watermark.snapshot_at if position and position.watermark else None,
-        now,
-        timedelta(minutes=settings.partial_interval),
-        Backlog(
-            holes=position.holes if position else 0,
-            waiting=len(view.waiting or ()),
-            parked=[parked.reason for parked in position.parked] if position else [],
-            quarantined=position.quarantined if position else 0,
-        ),
-    )
-    late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
-    return Status(
-        "sender",
-        lag,
-        (
-            _count("sent", [a.name for a in sent], "those of the last days"),
-            _count("not acknowledged", [a.name for a in late]),
-            *([_not_believed(view.problems)] if view.problems else []),
-            _count("waiting", sorted(view.waiting or ())),
-            _count(
-                "parked",
-                [parked.archive for parked in position.parked] if position else [],
-                "; ".join(parked.reason for parked in position.parked) if position else "",
-            ),
-            StateCount(
-                "quarantined",
-                position.quarantined if position else 0,
-                note="`ar-sync status` at the receiver says which and why"
-                if position and position.quarantined
-                else "",
-            ),
-        ),
-        link_is_up=view.waiting is not None,
-        holes=position.holes if position else 0,
-        known_at=position.at if position else None,
-    )
-
-
-def _not_believed(problems: Sequence[str]) -> StateCount:
-    return StateCount("not believed", len(problems), note="; ".join(problems))
-
-
-def _count(state: str, names: Sequence[str], note: str = "", *, earlier: int = 0) -> StateCount:
     newest = max(names, key=lambda name: name.rpartition("_")[2], default="")
     return StateCount(state, len(names) + earlier, newest, note if names else "")
