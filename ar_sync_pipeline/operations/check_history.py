@@ -19,7 +19,9 @@ from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     SqlEventLogStorageTable,
 )
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
+
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _LOOK_BACK = 50
 _BATCH = 200
@@ -107,11 +109,15 @@ def _delete_without_run(
         _delete_where(storage, AssetCheckExecutionsTable.c.id.in_(found))
 
 
-def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
-    """Delete evaluations that no run wrote; the newest one of each check stays."""
+def delete_old_evaluations(
+    instance: dg.DagsterInstance, before: datetime, names: PairNames
+) -> None:
+    """Delete evaluations of a pair's checks that no run wrote; the newest of each check stays."""
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
         return
+    # Keys are stored as lists in JSON.
+    beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
     newest = checks.alias()
     is_newest = checks.c.id == (
         select(func.max(newest.c.id))
@@ -122,6 +128,7 @@ def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> No
     _delete_where(
         storage,
         checks.c.run_id == RUNLESS_RUN_ID,
+        or_(*(checks.c.asset_key.startswith(key, autoescape=True) for key in beginnings)),
         checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
         ~is_newest,
     )

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import dagster as dg
+from dagster._core.definitions.selector import RepositorySelector
 from pydantic import BaseModel, Field, ValidationError
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
@@ -43,7 +44,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> dg.SkipReason:
         seen = _read(context.cursor)
-        findings, now_seen = _look(context.instance, scope, alerts, seen)
+        findings, now_seen = _look(context, scope, alerts, seen)
         for finding in sorted(findings, key=lambda finding: finding.at):
             alerts.note(finding)
         alerts.store.remind(alerts.clock())
@@ -64,17 +65,26 @@ def _read(cursor: str | None) -> _Seen:
 
 
 def _look(
-    instance: dg.DagsterInstance, scope: AlertScope, alerts: Alerts, seen: _Seen
+    context: dg.SensorEvaluationContext, scope: AlertScope, alerts: Alerts, seen: _Seen
 ) -> tuple[list[Problem | Success], _Seen]:
+    instance = context.instance
     runs, runs_seen = finished_runs(instance, scope, seen.runs, alerts.clock() - _FIRST_LOOK)
     findings: list[Problem | Success] = []
     for run, end in runs:
         findings += run_findings(instance, scope, run, end)
     of_checks, checks_seen = check_findings(instance, scope, seen.checks)
     findings += of_checks
-    findings += tick_findings(instance, scope)
+    findings += tick_findings(instance, scope, _repository_id(context))
     findings += waiting_runs(instance, scope, alerts.clock())
     return findings, _Seen(runs=runs_seen, checks=checks_seen)
+
+
+def _repository_id(context: dg.SensorEvaluationContext) -> str | None:
+    origin, name = context.code_location_origin, context.repository_name
+    if origin is None or name is None:
+        return None
+    selector = RepositorySelector(location_name=origin.location_name, repository_name=name)
+    return str(selector.selector_id)
 
 
 def _in_words(alerts: Alerts, sent: int) -> str:

@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
 from ar_sync_pipeline.operations.alerts.failure_hook import failure_hook
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
@@ -37,7 +38,7 @@ def with_alerts(
     alerts = open_alerts(settings, clock)
     areas = SENDER_AREAS if isinstance(settings, SenderSettings) else RECEIVER_AREAS
     scope = scope_of(
-        alerts.side,
+        PairNames(settings.pair).name(alerts.side),
         definitions,
         areas,
         checks_of_areas=checks_of_areas or {},

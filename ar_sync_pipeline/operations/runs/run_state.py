@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 UNFINISHED = [
@@ -25,9 +26,12 @@ def work_under_way(
     A job's own runs, those that the UI or a backfill starts without a job, a backfill that has no
     run yet, and a run that is to be made again because it lost its worker.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=_MANY):
-        if run.job_name == job_name or key in (run.asset_selection or ()):
-            return f"Run {run.run_id}"
+    # By name, since the unfinished runs of other pairs may be many.
+    for name in (job_name, IMPLICIT_ASSET_JOB_NAME):
+        unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
+        for run in instance.get_runs(unfinished, limit=_MANY):
+            if run.job_name == job_name or key in (run.asset_selection or ()):
+                return f"Run {run.run_id}"
     for run in instance.get_runs(
         dg.RunsFilter(
             job_name=job_name,
