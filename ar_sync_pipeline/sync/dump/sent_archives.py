@@ -64,7 +64,7 @@ class _Journal(BaseModel):
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
     """Note the point of an archive before its upload begins; old ones are forgotten."""
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         recent = [p for p in journal.announced if p.snapshot_at > now - _REMEMBERED]
         if manifest.watermark not in recent:
@@ -83,7 +83,7 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         watermark=manifest.watermark,
         sent_at=sent_at,
     )
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
         kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
@@ -93,7 +93,7 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
 
 def remember_heard(scratch: Path, names: Collection[str]) -> None:
     """Note of archives that their receipts were verified, so that these are read once only."""
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         archives = tuple(
             archive.model_copy(update={"heard": True}) if archive.name in names else archive
@@ -126,7 +126,7 @@ def _write(scratch: Path, journal: _Journal) -> None:
 
 
 @contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
+def locked(scratch: Path) -> Iterator[None]:
     """A complete and a partial may be published at the same time."""
     folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:
