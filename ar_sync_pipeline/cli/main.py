@@ -14,6 +14,7 @@ from ar_sync_pipeline.cli.grants_command import grants
 from ar_sync_pipeline.cli.import_settings_command import import_settings
 from ar_sync_pipeline.cli.incidents_command import incidents
 from ar_sync_pipeline.cli.init_command import init
+from ar_sync_pipeline.cli.metrics_command import metrics
 from ar_sync_pipeline.cli.receiver_commands import allow, plan
 from ar_sync_pipeline.cli.retention_command import retention
 from ar_sync_pipeline.cli.status_command import status
@@ -27,7 +28,7 @@ def main() -> None:
 
 _COMMANDS = (
     *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog, grants, init, import_settings, compare),
+    *(metrics, incidents, alert_test, catalog, grants, init, import_settings, compare),
 )
 for command in _COMMANDS:
     main.add_command(command)
