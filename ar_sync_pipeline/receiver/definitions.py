@@ -22,7 +22,7 @@ from ar_sync_pipeline.operations.preflight_check import (
     preflight_sensor,
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
@@ -69,7 +69,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         ],
         jobs=[*jobs, purge],
         schedules=[purge_schedule(names)],
-        executor=WatchedExecutor(),
+        executor=shared_executor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),

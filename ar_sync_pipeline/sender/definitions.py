@@ -18,7 +18,7 @@ from ar_sync_pipeline.operations.preflight_check import (
     preflight_spec,
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
@@ -65,7 +65,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
             preflight_check(endpoint, examine),
         ],
         jobs=[*jobs, purge],
-        executor=WatchedExecutor(),
+        executor=shared_executor(),
         schedules=[
             complete_schedule(site, complete),
             partial_schedule(partial, windows, site.clock, names),

@@ -56,8 +56,9 @@ def with_alerts(
 
 def report_warnings(settings: SenderSettings | ReceiverSettings) -> None:
     """Say what is allowed but unwise in the log of whatever loads this code location."""
+    of_pair = f"{settings.pair}: " if settings.pair else ""
     for warning in settings.warnings:
-        dg.get_dagster_logger("ar_sync").warning(warning)
+        dg.get_dagster_logger("ar_sync").warning("%s%s", of_pair, warning)
 
 
 def _hooked(found: object, hooks: set[dg.HookDefinition]) -> Any:  # noqa: ANN401  what Definitions takes, of many types

@@ -41,8 +41,9 @@ def purge_job(
             made_by, of_side = run.tags.get(_REPOSITORY_TAG), run.tags.get(SIDE_TAG)
             if made_by is None:
                 return run.job_name in own_jobs
-            # One code location may hold several pairs; a run by hand is of none.
-            return made_by == repository and of_side in (None, tags[SIDE_TAG])
+            # One code location may hold several pairs. A run by hand is of none, and runs from
+            # before the pair got its name are tagged with the plain side.
+            return made_by == repository and of_side in (None, side, tags[SIDE_TAG])
 
         purged = purge_runs(context.instance, lifetimes, clock, is_own, names)
         context.add_output_metadata({"runs_deleted": purged.runs, "files_deleted": purged.files})
