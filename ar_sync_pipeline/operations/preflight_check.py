@@ -85,16 +85,16 @@ def preflight_sensor(
     def preflight_of_process(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
-        twins = _twins(context, side, began, clock())
+        conflicts = _conflicts(context, side, began, clock())
         evaluation = shown_evaluation(context.instance, spec.key)
         shown = None if evaluation is None else evaluation.passed
-        is_new = context.cursor != _PROCESS or not last or twins != last[-1][2]
+        is_new = context.cursor != _PROCESS or not last or conflicts != last[-1][2]
         # Another verdict than the last one here is that of a run that an operator has started.
         if is_new or _is_old(*last[-1][:2]) or (shown is not None and shown != last[-1][1].passed):
             before = last[-1][1].description if last else None
             found = examine(_TICK_SECONDS)
-            found = replace(found, findings=(*twins, *found.findings))
-            last[:] = [(time.monotonic(), _result(key, found), twins)]
+            found = replace(found, findings=(*conflicts, *found.findings))
+            last[:] = [(time.monotonic(), _result(key, found), conflicts)]
             is_new = is_new or last[-1][1].description != before
         result = last[-1][1]
         if not is_new and shown == result.passed:
@@ -105,7 +105,7 @@ def preflight_sensor(
     return preflight_of_process
 
 
-def _twins(
+def _conflicts(
     context: dg.SensorEvaluationContext, side: str, began: datetime, now: datetime
 ) -> list[Finding]:
     """Whether another code location defines the same; a test's context has no location."""

@@ -19,7 +19,9 @@ from ar_sync_pipeline.sync.load.delete_guard import kept_by_guard
 from ar_sync_pipeline.sync.old_system.old_archives import old_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
-INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 10}
+_SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 10
+# An archive waits for a small part of its window before it is seen.
+_LOOKS_PER_WINDOW = 20
 
 
 def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
@@ -32,7 +34,7 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
     @dg.sensor(
         name=site.names.name(f"new_{kind}_archives"),
         job=job,
-        minimum_interval_seconds=INTERVAL_SECONDS[kind],
+        minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -63,6 +65,14 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
         )
 
     return new_archives
+
+
+def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
+    """Ticks are what a daemon over many pairs has too few of, so longer windows have fewer."""
+    if kind is ArchiveKind.COMPLETE:
+        return _SLOWEST_SECONDS
+    part = 60 * site.settings.partial_interval // _LOOKS_PER_WINDOW
+    return min(max(part, _FASTEST_SECONDS), _SLOWEST_SECONDS)
 
 
 def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -> bool:
