@@ -19,7 +19,7 @@ from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
     SqlEventLogStorageTable,
 )
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, func, or_, select, true
 
 from ar_sync_pipeline.operations.pair_names import PairNames
 
@@ -110,14 +110,16 @@ def _delete_without_run(
 
 
 def delete_old_evaluations(
-    instance: dg.DagsterInstance, before: datetime, names: PairNames
+    instance: dg.DagsterInstance, before: datetime, names: PairNames | None
 ) -> None:
-    """Delete evaluations of a pair's checks that no run wrote; the newest of each check stays."""
+    """Delete evaluations that no run wrote; the newest one of each check stays.
+
+    Args:
+        names: of the pair whose checks these are; None: of all checks.
+    """
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
         return
-    # Keys are stored as lists in JSON.
-    beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
     newest = checks.alias()
     is_newest = checks.c.id == (
         select(func.max(newest.c.id))
@@ -128,10 +130,17 @@ def delete_old_evaluations(
     _delete_where(
         storage,
         checks.c.run_id == RUNLESS_RUN_ID,
-        or_(*(checks.c.asset_key.startswith(key, autoescape=True) for key in beginnings)),
+        true() if names is None else _is_of_pair(names),
         checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
         ~is_newest,
     )
+
+
+def _is_of_pair(names: PairNames) -> ColumnElement[bool]:
+    """Keys are stored as lists in JSON."""
+    column = AssetCheckExecutionsTable.c.asset_key
+    beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
+    return or_(*(column.startswith(beginning, autoescape=True) for beginning in beginnings))
 
 
 def _newest_materialization(

@@ -37,7 +37,7 @@ class MissingWindows:
         return (
             f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
             " along. No row is missing for that, later archives carried what changed in them. To"
-            " fill the grid, materialize {self.archive} for these windows by hand: it is one run."
+            f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
         )
 
 

@@ -16,7 +16,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogSt
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 
 from ar_sync_pipeline.operations.check_history import delete_old_evaluations
-from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _BATCH = 100
 _LONGEST = timedelta(minutes=20)
@@ -55,7 +55,7 @@ def purge_runs(
     lifetimes: Lifetimes,
     clock: Callable[[], datetime],
     is_own: Callable[[dg.DagsterRun], bool],
-    names: PairNames = ALONE,
+    names: PairNames | None = None,
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
@@ -63,7 +63,7 @@ def purge_runs(
 
     Args:
         is_own: whether a run is this host's to delete: the output of its steps lies here.
-        names: of the pair whose checks these are.
+        names: of the pair whose checks these are; None: of all checks.
     """
     started = clock()
     delete_old_evaluations(instance, started - lifetimes.bad, names)
