@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from dagster._core.loader import LoadingContextForTest
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
@@ -51,6 +53,8 @@ class Deployment:
     faults: Faults
     sender_changes: dict[str, str] = field(default_factory=dict)
     receiver_changes: dict[str, str] = field(default_factory=dict)
+    pair: str = ""
+    control_plane: Path | None = None
 
     @property
     def spool(self) -> Path:
@@ -58,7 +62,11 @@ class Deployment:
 
     @property
     def home(self) -> Path:
-        return self.folder / "home"
+        return self.control_plane or self.folder / "home"
+
+    @property
+    def names(self) -> PairNames:
+        return PairNames(self.pair)
 
     def sender_environment(self) -> dict[str, str]:
         return self._shared() | {
@@ -95,12 +103,12 @@ class Deployment:
         return [key for key in graph.materializable_asset_keys if key.path[0] == "partial"]
 
     def run(self, job: str) -> RunOutcome:
-        """Run a job of either side in this process, recorded in the instance."""
+        """Run a job of either side in this process, by its plain name, recorded in the instance."""
         definitions = (
             self.sender_definitions() if job.endswith("_dump") else self.receiver_definitions()
         )
         with LocalRuns(self.home) as runs:
-            return runs.run(definitions, job, windowed=job == "partial_dump")
+            return runs.run(definitions, self.names.name(job), windowed=job == "partial_dump")
 
     def succeed(self, job: str) -> RunOutcome:
         """Run a job that must not fail."""
@@ -110,6 +118,7 @@ class Deployment:
 
     def _shared(self) -> dict[str, str]:
         return {
+            "AR_SYNC_PAIR": self.pair,
             "AR_SYNC_CATALOG": str(self.folder / "catalog.toml"),
             "AR_SYNC_ADMINS": "operator@example.org",
             "AR_SYNC_EMAIL_PORT": "1",  # nobody listens: what a test wants sent, it says
@@ -120,6 +129,27 @@ class Deployment:
 @pytest.fixture
 def deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[Deployment]:
     """Two small servers, the sender with some rows and a picture."""
+    with small_deployment(database_factory, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def three_pairs(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[list[Deployment]]:
+    """Three pairs of small servers on one control plane."""
+    with ExitStack() as stack:
+        pairs = []
+        for pair in ("santiago", "lima", "bogota"):
+            folder = tmp_path / pair
+            folder.mkdir()
+            made = stack.enter_context(small_deployment(database_factory, folder))
+            pairs.append(replace(made, pair=pair, control_plane=tmp_path / "home"))
+        (tmp_path / "home").mkdir()
+        yield pairs
+
+
+@contextmanager
+def small_deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[Deployment]:
+    """Two small servers in a folder."""
     sender, receiver = database_factory(), database_factory()
     execute(
         sender,

@@ -69,6 +69,7 @@ def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
         "id": f"{notice.store}-{notice.number}",
         "incident": notice.number,
         "side": place.side,
+        **({"pair": place.pair} if place.pair else {}),
         "host": place.host,
         "text": write_message(notice, place).subject,
         "cause": incident.cause,

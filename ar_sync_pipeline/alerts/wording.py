@@ -38,12 +38,19 @@ class Place:
         host: the machine's name.
         timezone: in which times are shown beside UTC.
         dagster_url: address of the Dagster UI, for links; empty if it is not known.
+        pair: the name of the pair of servers; empty: it has none.
     """
 
     side: str
     host: str
     timezone: str
     dagster_url: str = ""
+    pair: str = ""
+
+    @property
+    def label(self) -> str:
+        """The side, after the name of its pair."""
+        return f"{self.pair} {self.side}".strip()
 
     def moment(self, at: datetime) -> str:
         """A time in UTC and on the city's clock."""
@@ -69,7 +76,7 @@ class Letter:
 def write_message(notice: Notice, place: Place) -> Letter:
     """What a person needs to act: what, where, since when, why, what to do, where to look."""
     headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
-    subject = f"[ar_sync {place.side}] {headline}"
+    subject = f"[ar_sync {place.label}] {headline}"
     if notice.kind is not NoticeKind.RECOVERED:
         subject = f"{subject}: {notice.incident.latest.sentence}"
     rows, closing = _rows(notice, place), _closing(notice)
@@ -83,10 +90,10 @@ def write_message(notice: Notice, place: Place) -> Letter:
 def write_test(text: str, place: Place) -> Letter:
     """A message that is about nothing."""
     headline = "Test"
-    rows = [("What", text), ("Where", f"{place.side} on {place.host}")]
+    rows = [("What", text), ("Where", f"{place.label} on {place.host}")]
     closing = "Nothing is wrong, and nothing is to be done."
     return Letter(
-        one_line(f"[ar_sync {place.side}] {headline}", _LONGEST_SUBJECT),
+        one_line(f"[ar_sync {place.label}] {headline}", _LONGEST_SUBJECT),
         _as_text(headline, rows, closing),
         _as_html(headline, rows, closing, _COLOURS[NoticeKind.RECOVERED]),
     )
@@ -107,7 +114,7 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
     incident, latest = notice.incident, notice.incident.latest
     rows = [
         ("What", "; ".join(sorted(incident.sources.values()))),
-        ("Where", f"{place.side} on {place.host}"),
+        ("Where", f"{place.label} on {place.host}"),
         ("Since", place.moment(incident.opened_at)),
     ]
     if incident.recovered_at is not None:

@@ -316,6 +316,7 @@ class Manifest(_Strict):
         since: the point from which a partial carries every change, None when the window alone
             counted; in a complete the point that the receiver was known to have.
         watermark: the archive's own snapshot, the point up to which it carries every change.
+        pair: the name of the pair of servers that the archive is for; empty: it has none.
         new_history: the point that the receiver was known to have is not in the history of the
             sender's database: it was restored from a backup, or another one took its place.
         digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
@@ -332,6 +333,7 @@ class Manifest(_Strict):
     archive_id: UUID
     kind: ArchiveKind
     sender: SenderIdentity
+    pair: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{0,63}$")] = ""
     product_version: Label
     window: Window | None = None
     since: Watermark | None = None
@@ -404,7 +406,7 @@ class Manifest(_Strict):
         What is said of rare archives only is left out of others, so that an older receiver reads
         these.
         """
-        rare = {name for name in ("media_omitted", "new_history") if not getattr(self, name)}
+        rare = {n for n in ("media_omitted", "new_history", "pair") if not getattr(self, n)}
         unwanted = {"media"} | rare
         fields = {
             name: canonical_json(value)

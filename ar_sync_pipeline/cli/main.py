@@ -18,6 +18,7 @@ _COMMANDS = {
     "incidents": ("incidents_command", "Show open incidents and unsent alerts."),
     "init": ("init_command", "Write the settings of a side, and a catalog."),
     "inspect": ("archive_commands", "Show what an archive says of itself."),
+    "metrics": ("metrics_command", "Print the state of a side for a monitoring system."),
     "plan": ("receiver_commands", "Show what loading an archive would do."),
     "retention": ("retention_command", "Delete applied archives beyond their lifetime."),
     "status": ("status_command", "Show how far behind the receiver is, and why."),

@@ -39,12 +39,13 @@ def status(side: str | None, as_json: bool) -> None:
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
     if as_json:
-        click.echo(json.dumps(_as_dict(found) | {"settings": settings.warnings}))
+        more = {"pair": settings.pair, "settings": settings.warnings}
+        click.echo(json.dumps(_as_dict(found) | more))
     else:
         _show(found)
         for warning in settings.warnings:
             click.echo(f"note: {warning}")
-    if not _is_well(found):
+    if not found.ok:
         raise SystemExit(FOUND_WRONG)
 
 
@@ -56,16 +57,10 @@ def _look(settings: SenderSettings | ReceiverSettings) -> Status:
     return sender_status(settings, now)
 
 
-def _is_well(found: Status) -> bool:
-    bad = {"parked", "quarantined", "not acknowledged", "not believed"}
-    wrong = found.holes or found.is_late or found.lag.ahead or found.unsent or not found.link_is_up
-    return not wrong and not any(c.count for c in found.archives if c.state in bad)
-
-
 def _as_dict(found: Status) -> dict[str, Any]:
     lag = found.lag
     return {
-        "ok": _is_well(found),
+        "ok": found.ok,
         "side": found.side,
         "link_is_up": found.link_is_up,
         "data_until": lag.data_until.isoformat() if lag.data_until else None,

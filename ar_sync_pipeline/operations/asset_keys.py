@@ -1,4 +1,7 @@
-"""Keys and marks of all assets, the same whether one Dagster instance or two run the locations."""
+"""Keys and marks of all assets, the same whether one Dagster instance or two run the locations.
+
+Those of a pair with a name are below a folder of that name (`PairNames.key`).
+"""
 
 import re
 from collections.abc import Callable
@@ -7,6 +10,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 
 _REFERENCED, _UNLISTED = "referenced_rows", "unlisted_tables"
 _RESERVED = frozenset({_REFERENCED, _UNLISTED})
@@ -16,9 +20,9 @@ _RESERVED = frozenset({_REFERENCED, _UNLISTED})
 UNVERSIONED = dg.DataVersion("not compared")
 
 
-def of_side(side: str) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
+def of_side(side: str, names: PairNames = ALONE) -> Callable[[dg.AssetSpec], dg.AssetSpec]:
     """Mark assets with the server that they belong to, for searching in one control plane."""
-    return lambda spec: spec.merge_attributes(tags={"ar_sync/side": side})
+    return lambda spec: spec.merge_attributes(tags=names.tags(side))
 
 
 def short_name(catalog: Catalog, table: str) -> str:
@@ -54,61 +58,63 @@ def _code(character: str) -> str:
     return f"_0x{ord(character):x}_"
 
 
-def snapshot_key(catalog: Catalog, kind: ArchiveKind, table: str) -> dg.AssetKey:
+def snapshot_key(
+    catalog: Catalog, kind: ArchiveKind, table: str, names: PairNames = ALONE
+) -> dg.AssetKey:
     """A table's rows in the archives of a kind."""
-    return dg.AssetKey([str(kind), "tables", asset_name(catalog, table)])
+    return names.key(str(kind), "tables", asset_name(catalog, table))
 
 
-def referenced_rows_key() -> dg.AssetKey:
+def referenced_rows_key(names: PairNames = ALONE) -> dg.AssetKey:
     """Rows of the other tables that a partial carries because something refers to them."""
-    return dg.AssetKey(["partial", "tables", _REFERENCED])
+    return names.key("partial", "tables", _REFERENCED)
 
 
-def unlisted_snapshot_key() -> dg.AssetKey:
+def unlisted_snapshot_key(names: PairNames = ALONE) -> dg.AssetKey:
     """The tables in a complete, where the catalog has patterns only and names none of them."""
-    return dg.AssetKey(["complete", "tables", _UNLISTED])
+    return names.key("complete", "tables", _UNLISTED)
 
 
-def unlisted_receiver_key() -> dg.AssetKey:
+def unlisted_receiver_key(names: PairNames = ALONE) -> dg.AssetKey:
     """The receiver's tables, where the catalog has patterns only and names none of them."""
-    return dg.AssetKey(["receiver", "tables", _UNLISTED])
+    return names.key("receiver", "tables", _UNLISTED)
 
 
-def media_bundle_key(kind: ArchiveKind) -> dg.AssetKey:
+def media_bundle_key(kind: ArchiveKind, names: PairNames = ALONE) -> dg.AssetKey:
     """The media files in the archives of a kind."""
-    return dg.AssetKey([str(kind), "media_bundle"])
+    return names.key(str(kind), "media_bundle")
 
 
-def archive_key(kind: ArchiveKind) -> dg.AssetKey:
+def archive_key(kind: ArchiveKind, names: PairNames = ALONE) -> dg.AssetKey:
     """The archives of a kind, in the receiver's spool."""
-    return dg.AssetKey([str(kind), "archive"])
+    return names.key(str(kind), "archive")
 
 
-def endpoint_key() -> dg.AssetKey:
+def endpoint_key(names: PairNames = ALONE) -> dg.AssetKey:
     """The receiver's SFTP account, as the sender sees it."""
-    return dg.AssetKey(["receiver_endpoint"])
+    return names.key("receiver_endpoint")
 
 
-def admitted_key() -> dg.AssetKey:
+def admitted_key(names: PairNames = ALONE) -> dg.AssetKey:
     """Archives that the receiver found sound and fitting."""
-    return dg.AssetKey(["receiver", "admitted_archives"])
+    return names.key("receiver", "admitted_archives")
 
 
-def applied_archives_key() -> dg.AssetKey:
+def applied_archives_key(names: PairNames = ALONE) -> dg.AssetKey:
     """The ledger: archives that the receiver has applied."""
-    return dg.AssetKey(["receiver", "applied_archives"])
+    return names.key("receiver", "applied_archives")
 
 
-def receiver_media_key() -> dg.AssetKey:
+def receiver_media_key(names: PairNames = ALONE) -> dg.AssetKey:
     """The receiver's media folder."""
-    return dg.AssetKey(["receiver", "media"])
+    return names.key("receiver", "media")
 
 
-def receiver_table_key(catalog: Catalog, table: str) -> dg.AssetKey:
+def receiver_table_key(catalog: Catalog, table: str, names: PairNames = ALONE) -> dg.AssetKey:
     """A table of the receiver's database."""
-    return dg.AssetKey(["receiver", "tables", asset_name(catalog, table)])
+    return names.key("receiver", "tables", asset_name(catalog, table))
 
 
-def postprocessed_key() -> dg.AssetKey:
+def postprocessed_key(names: PairNames = ALONE) -> dg.AssetKey:
     """What the transform computes from the loaded rows."""
-    return dg.AssetKey(["receiver", "postprocessed_rows"])
+    return names.key("receiver", "postprocessed_rows")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import takewhile
 
 import dagster as dg
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select, true
 
 from ar_sync_pipeline.operations.dagster_internals import (
     RUNLESS_RUN_ID,
@@ -20,6 +20,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     SqlEventLogStorageTable,
     SqliteEventLogStorage,
 )
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _LOOK_BACK = 50
 _BATCH = 200
@@ -107,8 +108,14 @@ def _delete_without_run(
         _delete_where(storage, AssetCheckExecutionsTable.c.id.in_(found))
 
 
-def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> None:
-    """Delete evaluations that no run wrote; the newest one of each check stays."""
+def delete_old_evaluations(
+    instance: dg.DagsterInstance, before: datetime, names: PairNames | None
+) -> None:
+    """Delete evaluations that no run wrote; the newest one of each check stays.
+
+    Args:
+        names: of the pair whose checks these are; None: of all checks.
+    """
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
         return
@@ -122,9 +129,17 @@ def delete_old_evaluations(instance: dg.DagsterInstance, before: datetime) -> No
     _delete_where(
         storage,
         checks.c.run_id == RUNLESS_RUN_ID,
+        true() if names is None else _is_of_pair(names),
         checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
         ~is_newest,
     )
+
+
+def _is_of_pair(names: PairNames) -> ColumnElement[bool]:
+    """Keys are stored as lists in JSON."""
+    column = AssetCheckExecutionsTable.c.asset_key
+    beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
+    return or_(*(column.startswith(beginning, autoescape=True) for beginning in beginnings))
 
 
 def _newest_materialization(

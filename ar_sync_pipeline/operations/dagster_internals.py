@@ -46,6 +46,12 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 
+# The name of a job that the UI makes for a selection, and of a code location's one repository.
+from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
+    IMPLICIT_ASSET_JOB_NAME,
+)
+from dagster._core.definitions.selector import RepositorySelector
+
 # Ticks and failed steps, of which mails tell.
 from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
@@ -61,6 +67,7 @@ __all__ = [
     "AUTO_RETRY_RUN_ID_TAG",
     "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
     "DATA_VERSION_TAG",
+    "IMPLICIT_ASSET_JOB_NAME",
     "ROOT_RUN_ID_TAG",
     "RUNLESS_RUN_ID",
     "RUN_FAILURE_REASON_TAG",
@@ -82,6 +89,7 @@ __all__ = [
     "InstigatorState",
     "InstigatorTick",
     "PlanOrchestrationContext",
+    "RepositorySelector",
     "RetryMode",
     "RunFailureReason",
     "SqlEventLogStorage",

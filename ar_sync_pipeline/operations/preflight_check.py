@@ -7,17 +7,21 @@ finding again where a later materialization hides it. No run is started.
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
 from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
+from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
@@ -59,14 +63,17 @@ def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinit
     return check
 
 
-def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.SensorDefinition:
+def preflight_sensor(
+    key: dg.AssetKey, examine: Examine, *, name: str, clock: Clock, side: str
+) -> dg.SensorDefinition:
     """Evaluates the check in each new process of the code location, whether anything runs or not.
 
     Args:
         name: of the sensor.
+        side: the value of the tag ``ar_sync/side``.
     """
-    spec = preflight_spec(key)
-    last: list[tuple[float, dg.AssetCheckResult]] = []
+    spec, began = preflight_spec(key), clock()
+    last: list[tuple[float, dg.AssetCheckResult, list[Finding]]] = []
 
     @dg.sensor(
         name=name,
@@ -78,13 +85,16 @@ def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.Sen
     def preflight_of_process(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
+        conflicts = _conflicts(context, side, began, clock())
         evaluation = shown_evaluation(context.instance, spec.key)
         shown = None if evaluation is None else evaluation.passed
-        is_new = context.cursor != _PROCESS or not last
+        is_new = context.cursor != _PROCESS or not last or conflicts != last[-1][2]
         # Another verdict than the last one here is that of a run that an operator has started.
-        if is_new or _is_old(*last[-1]) or (shown is not None and shown != last[-1][1].passed):
+        if is_new or _is_old(*last[-1][:2]) or (shown is not None and shown != last[-1][1].passed):
             before = last[-1][1].description if last else None
-            last[:] = [(time.monotonic(), _result(key, examine(_TICK_SECONDS)))]
+            found = examine(_TICK_SECONDS)
+            found = replace(found, findings=(*conflicts, *found.findings))
+            last[:] = [(time.monotonic(), _result(key, found), conflicts)]
             is_new = is_new or last[-1][1].description != before
         result = last[-1][1]
         if not is_new and shown == result.passed:
@@ -93,6 +103,17 @@ def preflight_sensor(key: dg.AssetKey, examine: Examine, *, name: str) -> dg.Sen
         return dg.SensorResult(asset_events=[event], cursor=_PROCESS)
 
     return preflight_of_process
+
+
+def _conflicts(
+    context: dg.SensorEvaluationContext, side: str, began: datetime, now: datetime
+) -> list[Finding]:
+    """Whether another code location defines the same; a test's context has no location."""
+    origin = context.code_location_origin
+    if origin is None:
+        return []
+    others = other_locations(context.instance, side, origin.location_name, began, now)
+    return [same_keys(side, origin.location_name, others)] if others else []
 
 
 def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) -> None:

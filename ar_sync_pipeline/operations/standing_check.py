@@ -21,6 +21,7 @@ from ar_sync_pipeline.operations.check_history import (
     newest_target,
     shown_evaluation,
 )
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _INTERVAL_SECONDS = 60
 _UNCHANGED_SINCE = "unchanged_since"
@@ -105,10 +106,12 @@ class _Memory(BaseModel):
         return self.findings[name].since
 
 
-def standing_check(spec: dg.AssetCheckSpec, look: LookAt, clock: Clock) -> dg.AssetChecksDefinition:
+def standing_check(
+    spec: dg.AssetCheckSpec, look: LookAt, clock: Clock, names: PairNames
+) -> dg.AssetChecksDefinition:
     """The check itself, which an operator may also execute from the UI."""
 
-    @dg.multi_asset_check(name=f"{spec.name}_check", specs=[spec])
+    @dg.multi_asset_check(name=names.name(f"{spec.name}_check"), specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
             found = look(context.instance)

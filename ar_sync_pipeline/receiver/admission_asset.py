@@ -15,7 +15,7 @@ from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
-from ar_sync_pipeline.receiver.site import OWNERS, POOL, ReceiverSite
+from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
 
@@ -35,24 +35,24 @@ class Intake(dg.Config):
 
 def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     """The first step of both load jobs."""
-    key = admitted_key()
+    key = admitted_key(site.names)
 
     @dg.asset(
         key=key,
-        deps=[archive_key(ArchiveKind.COMPLETE), archive_key(ArchiveKind.PARTIAL)],
-        group_name=GROUP,
+        deps=[archive_key(kind, site.names) for kind in ArchiveKind],
+        group_name=site.names.name(GROUP),
         description="Waiting archives that may be loaded: read to their last byte and compared with"
         " the receiver's schema. What is corrupt is quarantined, what does not fit yet is parked."
         " Materialized alone, it loads nothing: the next load does.",
         kinds={"tar"},
         owners=OWNERS,
-        pool=POOL,
-        check_specs=_check_specs(),
+        pool=site.pool,
+        check_specs=_check_specs(key),
     )
     def admitted_archives(
         context: dg.AssetExecutionContext, config: Intake
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-        for spec in _check_specs():
+        for spec in _check_specs(key):
             delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
 
@@ -69,25 +69,26 @@ def admission_results(
     Raises:
         Failure: nothing but unusable archives was found.
     """
+    key = admitted_key(site.names)
     with operator_errors():
         admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
     for warning in admission.warnings:
         context.log.warning(warning)
-    yield from _checks(admission)
+    yield from _checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
-        _fail_on_refusals(admission)
+        _fail_on_refusals(key, admission)
     yield dg.MaterializeResult(
-        asset_key=admitted_key(),
+        asset_key=key,
         metadata=_metadata(admission) | settings_metadata(site.settings),
         data_version=UNVERSIONED,
     )
 
 
-def _check_specs() -> list[dg.AssetCheckSpec]:
+def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     sound = dg.AssetCheckSpec(
         _SOUND,
-        asset=admitted_key(),
+        asset=key,
         description="Every archive was whole, and made by this receiver's sender. If not: it lies"
         " in the spool's quarantine folder with the reason beside it; the next partial or"
         " complete carries what it held, and this passes again when one has. If it does not"
@@ -97,7 +98,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
     )
     fitting = dg.AssetCheckSpec(
         _FITTING,
-        asset=admitted_key(),
+        asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
         " itself. Blocks only a load that has no good archive." + see("archive_parked"),
@@ -106,7 +107,7 @@ def _check_specs() -> list[dg.AssetCheckSpec]:
     return [sound, fitting]
 
 
-def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
+def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """What is wrong now, whichever run found it; an error only where this run has nothing good."""
     sound = "Every archive was whole, or another one has brought what it held."
     fitting = "No archive waits for a change of the receiver."
@@ -118,7 +119,7 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
         # One bad archive never keeps the good ones from being loaded.
         nothing_good = bool(refusals) and not admission.admitted
         yield dg.AssetCheckResult(
-            asset_key=admitted_key(),
+            asset_key=key,
             check_name=name,
             passed=not wrong,
             severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
@@ -127,13 +128,13 @@ def _checks(admission: Admission) -> Iterator[dg.AssetCheckResult]:
         )
 
 
-def _fail_on_refusals(admission: Admission) -> None:
+def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
     """A run that finds nothing but unusable archives fails, with the first reason."""
     refusals = [*admission.quarantined, *admission.parked]
     raise dg.Failure(
         description=" ".join(listed([str(refusal.error) for refusal in refusals])),
         metadata={refusal.name: refusal.error.remedy for refusal in refusals}
-        | explained_by(admitted_key(), _SOUND, _FITTING),
+        | explained_by(key, _SOUND, _FITTING),
         allow_retries=False,
     )
 

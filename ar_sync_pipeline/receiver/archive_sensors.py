@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 
@@ -13,14 +12,16 @@ from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
-from ar_sync_pipeline.receiver.jobs import LOAD_JOBS, intake_of
+from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
-INTERVAL_SECONDS = {ArchiveKind.COMPLETE: 60, ArchiveKind.PARTIAL: 5}
+_SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
+# An archive waits for a small part of its window before it is seen.
+_LOOKS_PER_WINDOW = 30
 
 
 def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
@@ -31,9 +32,9 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
     """
 
     @dg.sensor(
-        name=f"new_{kind}_archives",
+        name=site.names.name(f"new_{kind}_archives"),
         job=job,
-        minimum_interval_seconds=INTERVAL_SECONDS[kind],
+        minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -56,27 +57,35 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
                 f"{len(attempts)} runs could not load these archives;"
                 f" again at {again:%H:%M:%S} UTC."
             )
-        with_completes = not attempts and _completes_can_be_loaded(context.instance, spool)
+        with_completes = not attempts and _completes_can_be_loaded(context.instance, site)
         return dg.RunRequest(
             run_key=f"{group}_{len(attempts)}",
-            run_config=intake_of([*ArchiveKind]) if with_completes else None,
+            run_config=intake_of([*ArchiveKind], site.names) if with_completes else None,
             tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
         )
 
     return new_archives
 
 
-def _completes_can_be_loaded(instance: dg.DagsterInstance, spool: Path) -> bool:
+def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
+    """Ticks are what a daemon over many pairs has too few of, so longer windows have fewer."""
+    if kind is ArchiveKind.COMPLETE:
+        return _SLOWEST_SECONDS
+    part = 60 * site.settings.partial_interval // _LOOKS_PER_WINDOW
+    return min(max(part, _FASTEST_SECONDS), _SLOWEST_SECONDS)
+
+
+def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -> bool:
     """Whether a complete waits, and no load of it has failed, which must not hold up partials."""
-    waits = any(archive.name.kind is ArchiveKind.COMPLETE for archive in list_waiting(spool))
-    return waits and not failures_in_a_row(instance, LOAD_JOBS[0], None)
+    waiting = list_waiting(site.settings.remote_bkp_fldr)
+    waits = any(archive.name.kind is ArchiveKind.COMPLETE for archive in waiting)
+    return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None)
 
 
 def _load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
     """A load of either kind: a second one would only wait in the queue of their pool."""
-    works = (
-        work_under_way(instance, job, applied_archives_key(), site.clock()) for job in LOAD_JOBS
-    )
+    key = applied_archives_key(site.names)
+    works = (work_under_way(instance, job, key, site.clock()) for job in load_jobs(site.names))
     return next((work for work in works if work is not None), None)
 
 

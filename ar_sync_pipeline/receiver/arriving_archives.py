@@ -17,11 +17,11 @@ def arriving_archives(site: ReceiverSite) -> list[dg.AssetSpec]:
     """One external asset for each kind; nothing here makes them."""
     return [
         dg.AssetSpec(
-            archive_key(kind),
-            group_name=_GROUP,
+            archive_key(kind, site.names),
+            group_name=site.names.name(_GROUP),
             description=f"The sender's {kind} archives, as they arrive in the spool. The sender"
-            f" makes them (job `{kind}_dump`); a sensor here sees them. If none arrives: look at"
-            " the sender.",
+            f" makes them (job `{site.names.name(str(kind))}_dump`); a sensor here sees"
+            " them. If none arrives: look at the sender.",
             kinds={"sftp", "tar"},
             owners=OWNERS,
             metadata={"dagster/uri": (site.settings.remote_bkp_fldr / str(kind)).as_uri()},

@@ -22,7 +22,7 @@ from ar_sync_pipeline.operations.preflight_check import (
     preflight_sensor,
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
@@ -46,14 +46,16 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
             this catalog's tables are not made for.
     """
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
-    complete, partial = complete_loaddata(), partial_loaddata()
-    names = [complete.name, partial.name]
-    purge = purge_job("receiver", settings.run_lifetime, names, site.clock)
+    names = site.names
+    jobs = complete, partial = complete_loaddata(names), partial_loaddata(names)
+    purge = purge_job(
+        "receiver", settings.run_lifetime, [job.name for job in jobs], site.clock, names
+    )
     postprocessor = choose_postprocessor(site)
-    examine = _examination(site)
+    ledger, examine = applied_archives_key(names), _examination(site)
     definitions = dg.Definitions(
         assets=dg.map_asset_specs(
-            of_side("receiver"),
+            of_side("receiver", names),
             [
                 *arriving_archives(site),
                 admission_asset(site),
@@ -63,16 +65,22 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         ),
         asset_checks=[
             up_to_date_check(site),
-            preflight_check(applied_archives_key(), examine),
+            preflight_check(ledger, examine),
         ],
-        jobs=[complete, partial, purge],
-        schedules=[purge_schedule()],
-        executor=WatchedExecutor(),
+        jobs=[*jobs, purge],
+        schedules=[purge_schedule(names)],
+        executor=shared_executor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
             archive_sensor(site, ArchiveKind.PARTIAL, partial),
             up_to_date_sensor(site),
-            preflight_sensor(applied_archives_key(), examine, name="receiver_preflight"),
+            preflight_sensor(
+                ledger,
+                examine,
+                name=names.name("receiver_preflight"),
+                clock=site.clock,
+                side=names.name("receiver"),
+            ),
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
@@ -83,15 +91,18 @@ def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
     """Every load writes the ledger, a complete all tables."""
     settings, catalog = site.settings, site.catalog
     complete = every_complete(settings.complete_cron, settings.timezone)
-    tables = [receiver_table_key(catalog, table) for table in catalog.named_tables()]
-    tables = tables or [unlisted_receiver_key()]
-    return {**dict.fromkeys(tables, complete), applied_archives_key(): within(settings.max_lag)}
+    tables = [receiver_table_key(catalog, table, site.names) for table in catalog.named_tables()]
+    tables = tables or [unlisted_receiver_key(site.names)]
+    ledger = applied_archives_key(site.names)
+    return {**dict.fromkeys(tables, complete), ledger: within(settings.max_lag)}
 
 
 def _postprocess(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:
     """It follows every load."""
     policy = within(site.settings.max_lag + site.settings.transform_max_age)
-    return with_freshness(postprocess_asset(site, postprocessor), {postprocessed_key(): policy})
+    return with_freshness(
+        postprocess_asset(site, postprocessor), {postprocessed_key(site.names): policy}
+    )
 
 
 def _examination(site: ReceiverSite) -> Examine:

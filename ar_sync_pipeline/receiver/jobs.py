@@ -8,46 +8,54 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.load_specs import TABLES_GROUP
 
-LOAD_JOBS = ("complete_loaddata", "partial_loaddata")
+_COMPLETE, _PARTIAL = "complete_loaddata", "partial_loaddata"
 _LONGEST_SECONDS = 6 * 3600
 
 
-def intake_of(kinds: Sequence[str]) -> dict[str, Any]:
+def load_jobs(names: PairNames) -> tuple[str, str]:
+    """The names of both jobs, that of completes first."""
+    return names.name(_COMPLETE), names.name(_PARTIAL)
+
+
+def intake_of(kinds: Sequence[str], names: PairNames) -> dict[str, Any]:
     """The configuration of a load of these kinds."""
-    admitted = admitted_key().to_python_identifier()
+    admitted = admitted_key(names).to_python_identifier()
     return {"ops": {admitted: {"config": {"kinds": [*map(str, kinds)]}}}}
 
 
-def _load_job(name: str, kinds: list[str], description: str) -> AssetJob:
+def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -> AssetJob:
     return dg.define_asset_job(
-        name,
+        names.name(name),
         # The preflight belongs to the start of the code location, not to each load.
-        selection=dg.AssetSelection.groups(GROUP, TABLES_GROUP)
-        - dg.AssetSelection.checks(preflight_spec(applied_archives_key()).key),
+        selection=dg.AssetSelection.groups(names.name(GROUP), names.name(TABLES_GROUP))
+        - dg.AssetSelection.checks(preflight_spec(applied_archives_key(names)).key),
         description=description,
         owners=JOB_OWNERS,
-        config=intake_of(kinds),
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": "receiver"},
+        config=intake_of(kinds, names),
+        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.tags("receiver")},
     )
 
 
-def complete_loaddata() -> AssetJob:
+def complete_loaddata(names: PairNames = ALONE) -> AssetJob:
     """Load completes, and the partials after them."""
     return _load_job(
-        "complete_loaddata",
+        names,
+        _COMPLETE,
         ["complete", "partial"],
         "Verify and load the newest complete archive and every later partial, then postprocess.",
     )
 
 
-def partial_loaddata() -> AssetJob:
+def partial_loaddata(names: PairNames = ALONE) -> AssetJob:
     """Load every waiting partial."""
     return _load_job(
-        "partial_loaddata",
+        names,
+        _PARTIAL,
         ["partial"],
         "Verify and load every waiting partial archive, oldest first, then postprocess. The sensor"
         " asks for a complete that waits in the same run: later partials begin where it ends.",

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import Window
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline.operations.run_metadata import Link, markdown_list
@@ -31,7 +32,7 @@ def ledger_lists(
     if view is None:
         return {}
     return {
-        **_applied(report, view.approvals, site.settings.partial_interval),
+        **_applied(report, view.approvals, site),
         **_unapplied(view),
     }
 
@@ -40,7 +41,9 @@ def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> 
     """Show the list at the ledger also where a run fails, and the ledger is not written."""
     view = _view(context, site)
     if view is not None:
-        context.log_event(dg.AssetObservation(applied_archives_key(), metadata=_unapplied(view)))
+        context.log_event(
+            dg.AssetObservation(applied_archives_key(site.names), metadata=_unapplied(view))
+        )
 
 
 def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
@@ -69,11 +72,11 @@ def _described(archive: UnappliedArchive) -> str:
 
 
 def _applied(
-    report: LoadReport, approvals: Mapping[str, Approval], interval_minutes: int
+    report: LoadReport, approvals: Mapping[str, Approval], site: ReceiverSite
 ) -> dict[str, Any]:
     """The archives that a load has applied, each with a link to its window."""
     lines = [
-        f"{_link(archive.manifest.window, interval_minutes)}:"
+        f"{_link(archive.manifest.window, site)}:"
         f" {as_code(archive.manifest.name.applied)}, {archive.manifest.row_count:,} rows,"
         f" {archive.size_bytes / 1000:,.1f} KB{_remarks(archive, approvals)}"
         for archive in report.loaded[-_SHOWN:]
@@ -104,20 +107,24 @@ def _observations(
     }
     partitions: list[str | None] = [*keys] or [None]
     for key in partitions:
-        yield dg.AssetObservation(archive_key(manifest.kind), partition=key, metadata=metadata)
+        yield dg.AssetObservation(
+            archive_key(manifest.kind, site.names), partition=key, metadata=metadata
+        )
 
 
 def _keys(window: Window | None, interval_minutes: int) -> list[str]:
     return keys_of(window.start, window.end, interval_minutes) if window else []
 
 
-def _link(window: Window | None, interval_minutes: int) -> Link:
+def _link(window: Window | None, site: ReceiverSite) -> Link:
+    kind = ArchiveKind.PARTIAL if window else ArchiveKind.COMPLETE
+    page = f"/assets/{archive_key(kind, site.names).to_user_string()}"
     if window is None:
-        return Link("all rows", "/assets/complete/archive")
-    keys = _keys(window, interval_minutes)
+        return Link("all rows", page)
+    keys = _keys(window, site.settings.partial_interval)
     return Link(
         window_in_words(window.start, window.end, len(keys)),
-        f"/assets/partial/archive?view=partitions&partition={keys[-1]}",
+        f"{page}?view=partitions&partition={keys[-1]}",
     )
 
 

@@ -41,39 +41,39 @@ from ar_sync_pipeline.receiver.load_metadata import (
     unlisted_metadata,
 )
 from ar_sync_pipeline.receiver.load_specs import ledger_spec, media_spec, table_specs
-from ar_sync_pipeline.receiver.site import POOL, ReceiverSite
+from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.visible_text import listed
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     """The second step of both load jobs: one transaction for the rows, media files before it."""
-    tables = table_specs(site.catalog)
+    ledger, tables = applied_archives_key(site.names), table_specs(site)
 
     @dg.multi_asset(
-        name="load",
-        specs=[media_spec(site), *tables, ledger_spec([spec.key for spec in tables])],
+        name=site.names.name("load"),
+        specs=[media_spec(site), *tables, ledger_spec(site, [spec.key for spec in tables])],
         check_specs=[
-            *load_check_specs(),
-            space_check_spec(applied_archives_key(), "the spool and the media folder"),
+            *load_check_specs(site.names),
+            space_check_spec(ledger, "the spool and the media folder"),
         ],
-        pool=POOL,
+        pool=site.pool,
         can_subset=True,
     )
     @whatever_is_selected
     def load(context: dg.AssetExecutionContext) -> Iterator[Result]:
-        if not _is_admitted_by(context):
+        if not _is_admitted_by(context, site):
             yield from admission_results(context, site)
         with operator_errors():
             report = load_archives(site.settings, site.catalog, None, site.clock)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = _space(site)
-        yield from load_check_results(report, site.settings.partial_interval)
+        yield from load_check_results(report, site.settings.partial_interval, site.names)
         yield space
         if report.refused and not report.loaded:
             observe_unapplied(context, site)
-            _fail_on_refusals(report)
+            _fail_on_refusals(ledger, report)
         for warning in filter(None, (report.media.warning, report.left_out)):
             context.log.warning(warning)
         observe_applied(context, report, site)
@@ -82,22 +82,22 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
     return load
 
 
-def _is_admitted_by(context: dg.AssetExecutionContext) -> bool:
+def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bool:
     """Whether the admission is a step of this run, or of the run that this one continues."""
-    return admitted_key() in context.job_def.asset_layer.executable_asset_keys
+    return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
 def _space(site: ReceiverSite) -> dg.AssetCheckResult:
     settings = site.settings
     folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
-    return space_check_result(applied_archives_key(), folders, settings.free_space_floor)
+    return space_check_result(applied_archives_key(site.names), folders, settings.free_space_floor)
 
 
-def _fail_on_refusals(report: LoadReport) -> None:
+def _fail_on_refusals(ledger: dg.AssetKey, report: LoadReport) -> None:
     raise dg.Failure(
         description=" ".join(listed([str(refusal.error) for refusal in report.refused])),
         metadata={refusal.name: refusal.error.remedy for refusal in report.refused}
-        | explained_by(applied_archives_key(), LOADED, DIGESTS),
+        | explained_by(ledger, LOADED, DIGESTS),
         allow_retries=False,
     )
 
@@ -107,19 +107,25 @@ def _results(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """What was loaded; where nothing was, the figures of the last load stay the newest ones."""
     if report.loaded:
-        yield dg.MaterializeResult(asset_key=receiver_media_key(), metadata=media_metadata(report))
+        yield dg.MaterializeResult(
+            asset_key=receiver_media_key(site.names), metadata=media_metadata(report)
+        )
         yield from _table_results(report, site)
     else:
         context.log.info("Nothing was to be loaded: no archive that waits is newer than the data.")
     metadata = load_metadata(report, site.catalog, site.clock())
-    keep_preflight_shown(context, applied_archives_key())
+    keep_preflight_shown(context, applied_archives_key(site.names))
     yield dg.MaterializeResult(
-        asset_key=applied_archives_key(), metadata=metadata | ledger_lists(context, report, site)
+        asset_key=applied_archives_key(site.names),
+        metadata=metadata | ledger_lists(context, report, site),
     )
 
 
 def _table_results(report: LoadReport, site: ReceiverSite) -> Iterator[dg.MaterializeResult[None]]:
-    named = {name: receiver_table_key(site.catalog, name) for name in site.catalog.named_tables()}
+    named = {
+        name: receiver_table_key(site.catalog, name, site.names)
+        for name in site.catalog.named_tables()
+    }
     for table, plans in rows_by_table(report).items():
         if table in named:
             yield dg.MaterializeResult(
@@ -127,5 +133,6 @@ def _table_results(report: LoadReport, site: ReceiverSite) -> Iterator[dg.Materi
             )
     if not named:
         yield dg.MaterializeResult(
-            asset_key=unlisted_receiver_key(), metadata=unlisted_metadata(report, site.catalog)
+            asset_key=unlisted_receiver_key(site.names),
+            metadata=unlisted_metadata(report, site.catalog),
         )

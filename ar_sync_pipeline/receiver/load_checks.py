@@ -8,6 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -27,9 +28,9 @@ LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
 )
 
 
-def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
+def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
     """The checks of the ledger, each with what to do."""
-    key = applied_archives_key()
+    key = applied_archives_key(names)
     return [
         dg.AssetCheckSpec(
             LOADED,
@@ -54,8 +55,8 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
             description="The applied archives join without a gap, or a complete that waits closes"
             " it. If not: an archive was lost on the way; the sender's next partial carries what it"
             " held, and the next complete repairs the rest. A gap that lasts for more than"
-            f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start `complete_dump` at the sender."
-            + see("hole_in_windows"),
+            f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
+            f" `{names.name('complete_dump')}` at the sender." + see("hole_in_windows"),
         ),
         dg.AssetCheckSpec(
             _ALL_SENT,
@@ -75,8 +76,11 @@ def load_check_specs() -> Sequence[dg.AssetCheckSpec]:
     ]
 
 
-def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.AssetCheckResult]:
+def load_check_results(
+    report: LoadReport, window_minutes: int, names: PairNames = ALONE
+) -> Iterator[dg.AssetCheckResult]:
     """What a load found."""
+    key = applied_archives_key(names)
     drift = {
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
     }
@@ -84,6 +88,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
     yield _result(
+        key,
         LOADED,
         " ".join(listed(aside)),
         "Every admitted archive is applied.",
@@ -93,6 +98,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     unchanged = sum(archive.chunks for archive in report.loaded) - staged
     differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
     yield _result(
+        key,
         DIGESTS,
         " ".join(listed([*map(str, differing)])),
         f"{staged} chunks were written and compared, {unchanged} were equal before.",
@@ -100,6 +106,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
         chunks_equal_before=unchanged,
     )
     gaps = _result(
+        key,
         _NO_HOLES,
         "; ".join(listed([*map(str, holes)])),
         _without_gap(report),
@@ -107,6 +114,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     )
     yield _mailed_if_it_lasts(gaps, report, window_minutes)
     yield _result(
+        key,
         _ALL_SENT,
         unsent_in_words(report.unsent),
         "The sender's newest complete has every replicated table that has rows here.",
@@ -115,6 +123,7 @@ def load_check_results(report: LoadReport, window_minutes: int) -> Iterator[dg.A
     tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
     sentence = ", ".join(listed(tables, most=20))
     yield _result(
+        key,
         _NO_DRIFT,
         sentence,
         "The last load repaired nothing that partials should have brought.",
@@ -140,11 +149,13 @@ def _mailed_if_it_lasts(
     return gaps._replace(metadata={**(gaps.metadata or {}), **times})
 
 
-def _result(name: str, sentence: str, passing: str, **figures: int) -> dg.AssetCheckResult:
+def _result(
+    key: dg.AssetKey, name: str, sentence: str, passing: str, **figures: int
+) -> dg.AssetCheckResult:
     """A sentence says what is wrong; without one the check passes."""
     grave = name in (LOADED, DIGESTS)
     return dg.AssetCheckResult(
-        asset_key=applied_archives_key(),
+        asset_key=key,
         check_name=name,
         passed=not sentence,
         severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,

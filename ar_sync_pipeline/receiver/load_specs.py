@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import (
     admitted_key,
     applied_archives_key,
@@ -23,53 +22,55 @@ _WHOLE = " Materializing it does a whole load."
 def media_spec(site: ReceiverSite) -> dg.AssetSpec:
     """The media folder."""
     return dg.AssetSpec(
-        receiver_media_key(),
-        deps=[admitted_key()],
+        receiver_media_key(site.names),
+        deps=[admitted_key(site.names)],
         description="The receiver's media folder. A file is there before the row that names it"
         " becomes visible." + _WHOLE,
         kinds={"files"},
         owners=OWNERS,
-        group_name=GROUP,
+        group_name=site.names.name(GROUP),
         skippable=True,
         metadata={"dagster/uri": site.settings.receiver_media_fldr.as_uri()},
     )
 
 
-def ledger_spec(tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+def ledger_spec(site: ReceiverSite, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
     """The ledger; written after every load, also one that brings nothing for some tables."""
     return dg.AssetSpec(
-        applied_archives_key(),
-        deps=[receiver_media_key(), *tables],
+        applied_archives_key(site.names),
+        deps=[receiver_media_key(site.names), *tables],
         description="The ledger: which archives the receiver has applied, and which wait, are"
         " parked or quarantined; up to when its data is complete, and how far behind that is."
         + _WHOLE,
         kinds={"postgres"},
         owners=OWNERS,
-        group_name=GROUP,
+        group_name=site.names.name(GROUP),
         skippable=True,
         metadata={"dagster/table_name": "ar_sync.applied_archive"},
     )
 
 
-def table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
+def table_specs(site: ReceiverSite) -> list[dg.AssetSpec]:
     """The tables that the catalog names, or one asset for all where it has patterns only."""
     named = [
         _table_spec(
-            receiver_table_key(catalog, table),
+            site,
+            receiver_table_key(site.catalog, table, site.names),
             f"`{table}` in the receiver's database: equal to the sender's in every shared column,"
             " as of the newest applied archive. Receiver-only columns keep their values." + _WHOLE,
-            {"dagster/table_name": qualified_name(catalog, table)},
+            {"dagster/table_name": qualified_name(site.catalog, table)},
         )
-        for table in catalog.named_tables()
+        for table in site.catalog.named_tables()
     ]
-    return named or [_unlisted_spec(catalog)]
+    return named or [_unlisted_spec(site)]
 
 
-def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
+def _unlisted_spec(site: ReceiverSite) -> dg.AssetSpec:
     """One asset for all tables, without which a catalog of patterns would show none."""
-    patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
+    patterns = ", ".join(f"`{pattern}`" for pattern in site.catalog.tables)
     return _table_spec(
-        unlisted_receiver_key(),
+        site,
+        unlisted_receiver_key(site.names),
         f"Every table that matches {patterns} in the receiver's database: equal to the sender's in"
         " every shared column, as of the newest applied archive. The catalog names no table; one"
         " with a section in it gets an asset of its own." + _WHOLE,
@@ -77,14 +78,16 @@ def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
     )
 
 
-def _table_spec(key: dg.AssetKey, description: str, metadata: dict[str, str]) -> dg.AssetSpec:
+def _table_spec(
+    site: ReceiverSite, key: dg.AssetKey, description: str, metadata: dict[str, str]
+) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
-        deps=[admitted_key()],
+        deps=[admitted_key(site.names)],
         description=description,
         kinds={"postgres"},
         owners=OWNERS,
-        group_name=TABLES_GROUP,
+        group_name=site.names.name(TABLES_GROUP),
         skippable=True,
         metadata=metadata,
     )

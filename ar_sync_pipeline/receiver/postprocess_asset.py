@@ -23,16 +23,16 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
     """The last step of both load jobs."""
 
     @dg.asset(
-        key=postprocessed_key(),
+        key=postprocessed_key(site.names),
         # Not the tables themselves: a load that brings nothing for one of them would skip this.
-        deps=[applied_archives_key()],
-        group_name=GROUP,
+        deps=[applied_archives_key(site.names)],
+        group_name=site.names.name(GROUP),
         description="What the visualization derives from loaded rows"
         f" (`{site.settings.transform}`). Works on every row that is not marked transformed,"
         " whatever archive brought it; may be materialized alone at any time.",
         kinds={"python"},
         owners=OWNERS,
-        pool="receiver_postprocess",
+        pool=site.names.name("receiver_postprocess"),
         check_specs=check_specs(site),
     )
     def postprocessed_rows(
@@ -49,7 +49,7 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
         with operator_errors():
             results = _check_results(context, site)
         yield dg.MaterializeResult(
-            asset_key=postprocessed_key(), metadata=dict(metadata), check_results=results
+            asset_key=postprocessed_key(site.names), metadata=dict(metadata), check_results=results
         )
 
     return postprocessed_rows

@@ -25,7 +25,7 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
     return [
         dg.AssetCheckSpec(
             WAITING,
-            asset=postprocessed_key(),
+            asset=postprocessed_key(site.names),
             description=f"No loaded row has been untransformed for more than {minutes} minutes"
             " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
             " rows behind; read its last run and materialize this asset again."
@@ -33,7 +33,7 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
         ),
         dg.AssetCheckSpec(
             REJECTED,
-            asset=postprocessed_key(),
+            asset=postprocessed_key(site.names),
             description="Every row got its results; a detail may be missing. If not:"
             " `ar_sync.rejected_row` in the receiver's database says which row lacks what and why;"
             " the others are not touched by it. An entry goes when its row is handled again without"
@@ -45,13 +45,16 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
 def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
     """What the database shows of both right now."""
     state = postprocess_state(site.settings, site.catalog, site.clock)
-    return [_waiting_result(state, site.settings), _rejected_result(state)]
+    key = postprocessed_key(site.names)
+    return [_waiting_result(key, state, site.settings), _rejected_result(key, state)]
 
 
-def _waiting_result(state: PostprocessState, settings: ReceiverSettings) -> dg.AssetCheckResult:
+def _waiting_result(
+    key: dg.AssetKey, state: PostprocessState, settings: ReceiverSettings
+) -> dg.AssetCheckResult:
     waiting = {table.table: table for table in state.waiting if table.rows}
     return dg.AssetCheckResult(
-        asset_key=postprocessed_key(),
+        asset_key=key,
         check_name=WAITING,
         passed=not state.too_old,
         description=_waiting_sentence(state, settings),
@@ -63,10 +66,10 @@ def _waiting_result(state: PostprocessState, settings: ReceiverSettings) -> dg.A
     )
 
 
-def _rejected_result(state: PostprocessState) -> dg.AssetCheckResult:
+def _rejected_result(key: dg.AssetKey, state: PostprocessState) -> dg.AssetCheckResult:
     rows = {severity: _rows(state.rejected, severity) for severity in Severity}
     return dg.AssetCheckResult(
-        asset_key=postprocessed_key(),
+        asset_key=key,
         check_name=REJECTED,
         # Production names unknown buses every day: what nobody can mend is no warning.
         passed=not rows[Severity.ERROR],

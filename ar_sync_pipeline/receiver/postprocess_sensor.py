@@ -26,7 +26,7 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
             for result in check_results(site)
         ],
         site.clock,
-        name="untransformed_rows",
+        name=site.names.name("untransformed_rows"),
         description="Looks for rows that the transform has left for too long or rejected, and"
         " shows them in the checks of `postprocessed_rows`.",
         interval_seconds=INTERVAL_SECONDS,

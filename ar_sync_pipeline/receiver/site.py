@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import ReceiverSettings
 
-POOL = "receiver_load"
 OWNERS = ["team:operators"]
 
 
@@ -18,6 +18,16 @@ class ReceiverSite:
     settings: ReceiverSettings
     catalog: Catalog
     clock: Callable[[], datetime]
+
+    @property
+    def names(self) -> PairNames:
+        """What the definitions of this receiver are called."""
+        return PairNames(self.settings.pair)
+
+    @property
+    def pool(self) -> str:
+        """The pool of all loads: one at a time."""
+        return self.names.name("receiver_load")
 
     @property
     def url(self) -> str:

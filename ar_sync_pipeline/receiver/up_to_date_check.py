@@ -12,7 +12,7 @@ from ar_sync_pipeline.operations.freshness import first_complete_within
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.receiver.jobs import LOAD_JOBS
+from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
@@ -28,7 +28,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
     """On the ledger, which knows up to when the data is whole."""
     return dg.AssetCheckSpec(
         "up_to_date",
-        asset=applied_archives_key(),
+        asset=applied_archives_key(site.names),
         description="The receiver shows data that is at most"
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
@@ -40,7 +40,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
 def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """The check as an operator executes it, and as every load ends with it."""
     look = partial(check_lag, site)
-    return standing_check(up_to_date_spec(site), look, site.clock)
+    return standing_check(up_to_date_spec(site), look, site.clock, site.names)
 
 
 def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
@@ -49,7 +49,7 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
         [up_to_date_spec(site)],
         lambda instance: [check_lag(site, instance)],
         site.clock,
-        name="data_age",
+        name=site.names.name("data_age"),
         description="Looks how far behind the receiver is, also when nothing arrives.",
     )
 
@@ -66,7 +66,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     passed = lag.data_until is not None and not late and not lag.ahead
     result = dg.AssetCheckResult(
-        asset_key=applied_archives_key(),
+        asset_key=applied_archives_key(site.names),
         check_name="up_to_date",
         passed=passed,
         # A receiver that was set up a minute ago is not a broken one.
@@ -92,8 +92,8 @@ def _until_the_first_complete(site: ReceiverSite) -> timedelta:
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Whether a load brings newer data, or the last one has just left some to the next."""
-    now, key = site.clock(), applied_archives_key()
-    if any(work_under_way(instance, job, key, now) for job in LOAD_JOBS):
+    now, key = site.clock(), applied_archives_key(site.names)
+    if any(work_under_way(instance, job, key, now) for job in load_jobs(site.names)):
         return True
     last = last_success(instance, key, {}) if status.count("waiting") else None
     return last is not None and now - last < _JUST_NOW

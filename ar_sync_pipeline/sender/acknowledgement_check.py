@@ -7,6 +7,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint
@@ -15,11 +16,11 @@ _NAME = "acknowledged"
 _PAUSE_WINDOWS = 3
 
 
-def acknowledgement_check_spec() -> dg.AssetCheckSpec:
+def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
     """On the partial archive, since it is looked at every few minutes."""
     return dg.AssetCheckSpec(
         _NAME,
-        asset=archive_key(ArchiveKind.PARTIAL),
+        asset=archive_key(ArchiveKind.PARTIAL, names),
         description="The receiver has said of every archive what became of it, within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
         " whether its loads fail; what the archives carried is sent again until it answers. It"
@@ -38,7 +39,7 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
     )
     found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
     return dg.AssetCheckResult(
-        asset_key=archive_key(ArchiveKind.PARTIAL),
+        asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
         check_name=_NAME,
         passed=not found,
         severity=dg.AssetCheckSeverity.WARN,

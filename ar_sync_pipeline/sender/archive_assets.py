@@ -28,12 +28,12 @@ _ARCHIVE = {
 }
 
 
-def media_spec(kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
+def media_spec(site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
     """The media bundle of a kind."""
     return dg.AssetSpec(
-        media_bundle_key(kind),
+        media_bundle_key(kind, site.names),
         deps=tables,
-        group_name=f"{kind}_dump",
+        group_name=site.names.name(f"{kind}_dump"),
         description=_MEDIA[kind],
         kinds={"files"},
         owners=OWNERS,
@@ -47,9 +47,9 @@ def archive_spec(
     to = site.settings
     folder = to.remote_bkp_fldr / str(kind)
     return dg.AssetSpec(
-        archive_key(kind),
-        deps=[*tables, media_bundle_key(kind)],
-        group_name=f"{kind}_dump",
+        archive_key(kind, site.names),
+        deps=[*tables, media_bundle_key(kind, site.names)],
+        group_name=site.names.name(f"{kind}_dump"),
         description=_ARCHIVE[kind],
         kinds={"sftp", "tar"},
         owners=OWNERS,
@@ -57,11 +57,11 @@ def archive_spec(
     )
 
 
-def references_check(kind: ArchiveKind) -> dg.AssetCheckSpec:
+def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
     """Whether every media file that a row names exists."""
     return dg.AssetCheckSpec(
         "references_resolved",
-        asset=media_bundle_key(kind),
+        asset=media_bundle_key(kind, site.names),
         description="Every file that a row names exists at the sender. If not: the first names"
         " are in the metadata; restore the files, or correct the rows. The archive is sent without"
         " them." + see("pictures_missing"),
@@ -79,8 +79,8 @@ def materialize_media(
     lost = len(bundle.missing) + len(bundle.refused)
     check = dg.AssetCheckResult(
         passed=lost == 0,
-        asset_key=media_bundle_key(kind),
-        check_name=references_check(kind).name,
+        asset_key=media_bundle_key(kind, site.names),
+        check_name=references_check(site, kind).name,
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{lost} names in rows have no file that can be sent."
         if lost
@@ -88,7 +88,9 @@ def materialize_media(
         metadata={"names_without_file": lost, **lost_names(bundle)},
     )
     return dg.MaterializeResult(
-        asset_key=media_bundle_key(kind), metadata=media_metadata(bundle), check_results=[check]
+        asset_key=media_bundle_key(kind, site.names),
+        metadata=media_metadata(bundle),
+        check_results=[check],
     )
 
 
@@ -100,10 +102,10 @@ def materialize_archive(
     def report(error: ArSyncError) -> None:
         context.log.warning("The upload broke off. %s", error)
 
-    with record_publication(context):
+    with record_publication(context, site):
         published = publish_archive(site.settings, build, site.clock, on_retry=report)
     return dg.MaterializeResult(
-        asset_key=archive_key(kind),
+        asset_key=archive_key(kind, site.names),
         metadata=archive_metadata(published, site.catalog),
         # Whether the receiver has loaded it is told by checks, not by the colour of its assets.
         data_version=UNVERSIONED,

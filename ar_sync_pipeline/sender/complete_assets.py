@@ -8,7 +8,6 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import (
     qualified_name,
     snapshot_key,
@@ -25,7 +24,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
-from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
     table_metadata,
@@ -49,30 +48,36 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
     A run that was asked for some of them only makes the others on the way: rows without their
     archive would never arrive.
     """
-    tables = _table_specs(site.catalog)
+    names = site.names
+    tables = _table_specs(site)
     keys = [spec.key for spec in tables]
     steps = {
-        "complete_tables": (tables, [], partial(_dump_tables, site)),
-        "complete_media_bundle": (
-            [media_spec(KIND, keys)], [references_check(KIND)], partial(_bundle_media, site),
+        names.name("complete_tables"): (tables, [], partial(_dump_tables, site)),
+        names.name("complete_media_bundle"): (
+            [media_spec(site, KIND, keys)],
+            [references_check(site, KIND)],
+            partial(_bundle_media, site),
         ),
-        "complete_archive": ([archive_spec(site, KIND, keys)], [], partial(_publish, site)),
+        names.name("complete_archive"): (
+            [archive_spec(site, KIND, keys)], [], partial(_publish, site),
+        ),
     }  # fmt: skip
     chain = [({spec.key for spec in specs}, work) for specs, _, work in steps.values()]
     return [
-        _step(name, specs, checks, partial(_work_of, chain, number))
+        _step(site, name, specs, checks, partial(_work_of, chain, number))
         for number, (name, (specs, checks, _)) in enumerate(steps.items())
     ]
 
 
 def _step(
+    site: SenderSite,
     name: str,
     specs: Sequence[dg.AssetSpec],
     checks: Sequence[dg.AssetCheckSpec],
     work_of: Callable[[dg.AssetExecutionContext], Iterable[Step]],
 ) -> dg.AssetsDefinition:
     @dg.multi_asset(
-        name=name, specs=specs, check_specs=checks, pool=pool(KIND), can_subset=len(specs) > 1
+        name=name, specs=specs, check_specs=checks, pool=site.pool(KIND), can_subset=len(specs) > 1
     )
     @whatever_is_selected
     def step(context: dg.AssetExecutionContext) -> Results:
@@ -110,7 +115,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         for omission in omissions_of_dump(site.url, site.catalog):
             context.log.warning("Not replicated: %s", omission)
         clean_build_folders(site, context, KIND)
-        with record_failed_link(context):
+        with record_failed_link(context, site):
             start = starting_point(site.settings, site.clock())
         dump = dump_complete(
             site.url,
@@ -125,13 +130,14 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         )
     for sentence in dump.references_out:
         context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
-    yield from _tables(context, site.catalog, {table.name: table for table in dump.tables})
+    yield from _tables(context, site, {table.name: table for table in dump.tables})
 
 
 def _tables(
-    context: dg.AssetExecutionContext, catalog: Catalog, found: Mapping[str, TableManifest]
+    context: dg.AssetExecutionContext, site: SenderSite, found: Mapping[str, TableManifest]
 ) -> Results:
     """What was dumped, by the assets of the catalog's tables."""
+    catalog = site.catalog
     named = catalog.named_tables()
     for table in named:
         if table in found:
@@ -139,45 +145,45 @@ def _tables(
         else:
             context.log.warning("The sender has no table %s.", table)
             metadata = no_rows_metadata(None, table, catalog)
-        yield dg.MaterializeResult(asset_key=snapshot_key(catalog, KIND, table), metadata=metadata)
+        key = snapshot_key(catalog, KIND, table, site.names)
+        yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     unlisted = [table for name, table in sorted(found.items()) if name not in named]
     if not named:
         yield dg.MaterializeResult(
-            asset_key=unlisted_snapshot_key(), metadata=unlisted_metadata(unlisted, catalog)
+            asset_key=unlisted_snapshot_key(site.names),
+            metadata=unlisted_metadata(unlisted, catalog),
         )
     elif unlisted:
         names = visible(", ".join(table.name for table in unlisted), _LONGEST_SHOWN)
         context.log.info("Tables in the archive that the catalog does not name: %s.", names)
 
 
-def _table_specs(catalog: Catalog) -> list[dg.AssetSpec]:
-    named = catalog.named_tables()
-    keys = {table: snapshot_key(catalog, KIND, table) for table in named}
-    specs = [_table_spec(catalog, table, key) for table, key in keys.items()]
-    return specs or [_unlisted_spec(catalog)]
+def _table_specs(site: SenderSite) -> list[dg.AssetSpec]:
+    specs = [_table_spec(site, table) for table in site.catalog.named_tables()]
+    return specs or [_unlisted_spec(site)]
 
 
-def _table_spec(catalog: Catalog, table: str, key: dg.AssetKey) -> dg.AssetSpec:
+def _table_spec(site: SenderSite, table: str) -> dg.AssetSpec:
     return dg.AssetSpec(
-        key,
+        snapshot_key(site.catalog, KIND, table, site.names),
         description=f"`{table}` at the sender: all rows, as of the snapshot that the newest"
         " complete archive was made from. Materializing it does a whole complete.",
         kinds={"postgres"},
         owners=OWNERS,
-        group_name=GROUP,
-        metadata={"dagster/table_name": qualified_name(catalog, table)},
+        group_name=site.names.name(GROUP),
+        metadata={"dagster/table_name": qualified_name(site.catalog, table)},
     )
 
 
-def _unlisted_spec(catalog: Catalog) -> dg.AssetSpec:
+def _unlisted_spec(site: SenderSite) -> dg.AssetSpec:
     """One asset for all tables, without which a catalog of patterns would show none."""
-    patterns = ", ".join(f"`{pattern}`" for pattern in catalog.tables)
+    patterns = ", ".join(f"`{pattern}`" for pattern in site.catalog.tables)
     return dg.AssetSpec(
-        unlisted_snapshot_key(),
+        unlisted_snapshot_key(site.names),
         description=f"Every table at the sender that matches {patterns}: all rows, as of the"
         " snapshot that the newest complete archive was made from. The catalog names no table; one"
         " with a section in it gets an asset of its own.",
         kinds={"postgres"},
         owners=OWNERS,
-        group_name=GROUP,
+        group_name=site.names.name(GROUP),
     )

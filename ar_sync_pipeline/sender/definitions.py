@@ -18,7 +18,7 @@ from ar_sync_pipeline.operations.preflight_check import (
     preflight_spec,
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
-from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
+from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
@@ -46,41 +46,54 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         interval_minutes=settings.partial_interval,
         first=grid_start(settings, _now()),
     )
-    complete, partial, checker = complete_dump(), partial_dump(), ssh_sftp_checker()
-    names = [complete.name, partial.name, checker.name]
-    examine = _examination(site)
-    purge = purge_job("sender", settings.run_lifetime, names, site.clock)
+    names = site.names
+    complete, partial, checker = (
+        make(names) for make in (complete_dump, partial_dump, ssh_sftp_checker)
+    )
+    jobs = [complete, partial, checker]
+    endpoint, examine = endpoint_key(names), _examination(site)
+    purge = purge_job(
+        "sender", settings.run_lifetime, [job.name for job in jobs], site.clock, names
+    )
     definitions = dg.Definitions(
-        assets=dg.map_asset_specs(of_side("sender"), [*_fresh(site, windows), endpoint_spec()]),
+        assets=dg.map_asset_specs(
+            of_side("sender", names), [*_fresh(site, windows), endpoint_spec(names)]
+        ),
         asset_checks=[
             endpoint_check(site),
             no_gap_check(site, windows),
-            preflight_check(endpoint_key(), examine),
+            preflight_check(endpoint, examine),
         ],
-        jobs=[complete, partial, checker, purge],
-        executor=WatchedExecutor(),
+        jobs=[*jobs, purge],
+        executor=shared_executor(),
         schedules=[
-            complete_schedule(settings, complete),
-            partial_schedule(partial, windows, site.clock),
-            checker_schedule(checker),
-            purge_schedule(),
+            complete_schedule(site, complete),
+            partial_schedule(partial, windows, site.clock, names),
+            checker_schedule(site, checker),
+            purge_schedule(names),
         ],
         sensors=[
             no_gap_sensor(site, windows),
-            preflight_sensor(endpoint_key(), examine, name="sender_preflight"),
+            preflight_sensor(
+                endpoint,
+                examine,
+                name=names.name("sender_preflight"),
+                clock=site.clock,
+                side=names.name("sender"),
+            ),
         ],
     )
     return with_alerts(
         definitions,
         settings,
         site.clock,
-        checks_of_areas={dg.AssetCheckKey(endpoint_key(), CHECK): ENDPOINT},
+        checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT},
         # While the receiver cannot be reached it is not heard either, and windows cannot be sent.
         muted=dict.fromkeys(
             (
-                acknowledgement_check_spec().key,
-                no_gap_spec().key,
-                preflight_spec(endpoint_key()).key,
+                acknowledgement_check_spec(names).key,
+                no_gap_spec(names).key,
+                preflight_spec(endpoint).key,
             ),
             ENDPOINT.cause,
         ),

@@ -10,6 +10,7 @@ from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.package_files import see
@@ -20,15 +21,15 @@ from ar_sync_pipeline.visible_text import as_markdown, visible
 CHECK = "archives_can_be_published"
 
 
-def endpoint_spec() -> dg.AssetSpec:
+def endpoint_spec(names: PairNames) -> dg.AssetSpec:
     """The account, which nobody here makes."""
     return dg.AssetSpec(
-        endpoint_key(),
-        group_name="receiver_endpoint",
+        endpoint_key(names),
+        group_name=names.name("receiver_endpoint"),
         description="The receiver's SFTP account as the sender sees it. Every hour job"
-        " `ssh_sftp_checker` publishes a test file as an archive is published: seconds of each"
-        " step, free space, round trip, difference of the clocks. A materialization is a test"
-        " that passed, an observation one that failed.",
+        f" `{names.name('ssh_sftp_checker')}` publishes a test file as an archive is"
+        " published: seconds of each step, free space, round trip, difference of the clocks. A"
+        " materialization is a test that passed, an observation one that failed.",
         kinds={"sftp"},
         owners=OWNERS,
     )
@@ -36,13 +37,14 @@ def endpoint_spec() -> dg.AssetSpec:
 
 def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
     """What job ``ssh_sftp_checker`` runs; a step that fails also fails the run."""
+    key = endpoint_key(site.names)
 
     @dg.multi_asset_check(
-        name="endpoint_check",
+        name=site.names.name("endpoint_check"),
         specs=[
             dg.AssetCheckSpec(
                 CHECK,
-                asset=endpoint_key(),
+                asset=key,
                 description="Every step to a published archive works, tried every hour; an upload"
                 " that fails shows here at once. If not: the failed step and what to do about it"
                 " are in the result; `ar-sync check` tries each step." + see("link_down"),
@@ -57,18 +59,16 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         event = dg.AssetObservation if found.failed else dg.AssetMaterialization
         metadata = _metadata(found) | settings_metadata(site.settings)
         log = dg.AssetExecutionContext(context.op_execution_context)
-        keep_preflight_shown(log, endpoint_key())
-        log.log_event(event(endpoint_key(), metadata=metadata))
-        delete_overtaken(
-            context.instance, dg.AssetCheckKey(endpoint_key(), CHECK), context.run.run_id
-        )
-        yield _verdict(found)
+        keep_preflight_shown(log, key)
+        log.log_event(event(key, metadata=metadata))
+        delete_overtaken(context.instance, dg.AssetCheckKey(key, CHECK), context.run.run_id)
+        yield _verdict(key, found)
         failed = found.failed
         if failed is not None:
             raise dg.Failure(
                 description=f"{failed.name}: {visible(failed.detail)}: {failed.remedy}.",
                 metadata={"step": failed.name, "remedy": failed.remedy or ""}
-                | explained_by(endpoint_key(), CHECK),
+                | explained_by(key, CHECK),
                 allow_retries=False,
             )
 
@@ -76,38 +76,39 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
 
 
 @contextmanager
-def record_publication(context: dg.AssetExecutionContext) -> Iterator[None]:
+def record_publication(context: dg.AssetExecutionContext, site: SenderSite) -> Iterator[None]:
     """Record in the check that an upload has failed, and that one has worked after a failure."""
-    with record_failed_link(context):
+    with record_failed_link(context, site):
         yield
-    shown = shown_evaluation(context.instance, dg.AssetCheckKey(endpoint_key(), CHECK))
+    key = endpoint_key(site.names)
+    shown = shown_evaluation(context.instance, dg.AssetCheckKey(key, CHECK))
     if shown is not None and not shown.passed:
-        _record(context, passed=True, description="An archive was published.")
+        _record(context, key, passed=True, description="An archive was published.")
 
 
 @contextmanager
-def record_failed_link(context: dg.AssetExecutionContext) -> Iterator[None]:
+def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> Iterator[None]:
     """Record in the check that the receiver could not be reached."""
     try:
         yield
     except ENDPOINT.errors as error:
-        metadata = {"remedy": error.remedy}
-        _record(context, passed=False, description=str(error), metadata=metadata)
+        key, metadata = endpoint_key(site.names), {"remedy": error.remedy}
+        _record(context, key, passed=False, description=str(error), metadata=metadata)
         raise
 
 
-def _record(context: dg.AssetExecutionContext, **found: Any) -> None:  # noqa: ANN401  of a result
-    result = dg.AssetCheckResult(asset_key=endpoint_key(), check_name=CHECK, **found)
+def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
+    result = dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found)
     context.log_event(evaluation_of(result))
 
 
-def _verdict(found: EndpointCheck) -> dg.AssetCheckResult:
+def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
     failed = found.failed
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
     if failed is not None:
         metadata |= {"step": failed.name, "remedy": failed.remedy or ""}
     return dg.AssetCheckResult(
-        asset_key=endpoint_key(),
+        asset_key=key,
         check_name=CHECK,
         passed=failed is None,
         description=f"{failed.name}: {visible(failed.detail)}"

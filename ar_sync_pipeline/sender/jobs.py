@@ -5,6 +5,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
 from ar_sync_pipeline.sender.partial_assets import GROUP as PARTIAL_GROUP
@@ -15,34 +16,34 @@ _LONGEST_PARTIAL_SECONDS = 3600
 _LONGEST_CHECK_SECONDS = 600
 
 
-def complete_dump() -> AssetJob:
+def complete_dump(names: PairNames = ALONE) -> AssetJob:
     """Everything, once a day."""
     return dg.define_asset_job(
-        "complete_dump",
-        selection=dg.AssetSelection.groups(COMPLETE_GROUP),
+        names.name("complete_dump"),
+        selection=dg.AssetSelection.groups(names.name(COMPLETE_GROUP)),
         description="Dump every table and all media under one snapshot and send the archive.",
-        tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), "ar_sync/side": "sender"},
+        tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), **names.tags("sender")},
         owners=JOB_OWNERS,
     )
 
 
-def partial_dump() -> AssetJob:
+def partial_dump(names: PairNames = ALONE) -> AssetJob:
     """What changed, every few minutes."""
     return dg.define_asset_job(
-        PARTIAL_DUMP,
-        selection=dg.AssetSelection.groups(PARTIAL_GROUP),
+        names.name(PARTIAL_DUMP),
+        selection=dg.AssetSelection.groups(names.name(PARTIAL_GROUP)),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
-        tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), "ar_sync/side": "sender"},
+        tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), **names.tags("sender")},
         owners=JOB_OWNERS,
     )
 
 
-def ssh_sftp_checker() -> AssetJob:
+def ssh_sftp_checker(names: PairNames = ALONE) -> AssetJob:
     """Whether archives can reach the receiver."""
     return dg.define_asset_job(
-        "ssh_sftp_checker",
-        selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(), CHECK)),
+        names.name("ssh_sftp_checker"),
+        selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(names), CHECK)),
         description="Walk an archive's whole way to the receiver with a test file, step by step.",
-        tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), "ar_sync/side": "sender"},
+        tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), **names.tags("sender")},
         owners=JOB_OWNERS,
     )

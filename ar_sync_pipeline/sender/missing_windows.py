@@ -19,11 +19,13 @@ class MissingWindows:
 
     Attributes:
         recent: within the horizon.
+        archive: the asset whose partitions they are.
         older: before it, as far back as the grid and the instance's memory of runs reach.
     """
 
     recent: tuple[str, ...]
     older: tuple[str, ...]
+    archive: str = ""
 
     @property
     def older_in_words(self) -> str | None:
@@ -34,7 +36,7 @@ class MissingWindows:
         return (
             f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
             " along. No row is missing for that, later archives carried what changed in them. To"
-            " fill the grid, materialize partial/archive for these windows by hand: it is one run."
+            f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
         )
 
 
@@ -69,14 +71,18 @@ def find_missing_windows(
         known = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
         statuses = instance.get_status_by_partition(key, known, windows) or {}
     missing = [window for window in known if statuses.get(window) is not _MATERIALIZED]
-    return _split(missing, windows, newest.end - HORIZON)
+    return _split(key, missing, windows, newest.end - HORIZON)
 
 
 def _split(
-    missing: list[str], windows: dg.TimeWindowPartitionsDefinition, horizon: datetime
+    asset: dg.AssetKey,
+    missing: list[str],
+    windows: dg.TimeWindowPartitionsDefinition,
+    horizon: datetime,
 ) -> MissingWindows:
     recent = [key for key in missing if windows.start_time_for_partition_key(key) >= horizon]
-    return MissingWindows(tuple(recent), tuple(missing[: len(missing) - len(recent)]))
+    older = missing[: len(missing) - len(recent)]
+    return MissingWindows(tuple(recent), tuple(older), asset.to_user_string())
 
 
 def _first_dump(

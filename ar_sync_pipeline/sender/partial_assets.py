@@ -7,7 +7,6 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import (
     archive_key,
     qualified_name,
@@ -30,7 +29,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
-from ar_sync_pipeline.sender.site import OWNERS, SenderSite, pool
+from ar_sync_pipeline.sender.site import OWNERS, SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
     referenced_metadata,
@@ -52,19 +51,23 @@ def partial_assets(
 
     All of them are one step: it runs every few minutes, and what it makes is small.
     """
-    catalog = site.catalog
-    keys = {table: snapshot_key(catalog, KIND, table) for table in catalog.tracked()}
-    tables = [*keys.values(), referenced_rows_key()]
+    catalog, names = site.catalog, site.names
+    keys = {table: snapshot_key(catalog, KIND, table, names) for table in catalog.tracked()}
+    tables = [*keys.values(), referenced_rows_key(names)]
 
     @dg.multi_asset(
-        name="partial_archive",
-        specs=[*_specs(site, keys), media_spec(KIND, tables), archive_spec(site, KIND, tables)],
-        check_specs=[
-            references_check(KIND),
-            acknowledgement_check_spec(),
-            space_check_spec(archive_key(KIND), "the sender's scratch folder"),
+        name=names.name("partial_archive"),
+        specs=[
+            *_specs(site, keys),
+            media_spec(site, KIND, tables),
+            archive_spec(site, KIND, tables),
         ],
-        pool=pool(KIND),
+        check_specs=[
+            references_check(site, KIND),
+            acknowledgement_check_spec(names),
+            space_check_spec(archive_key(KIND, names), "the sender's scratch folder"),
+        ],
+        pool=site.pool(KIND),
         partitions_def=windows,
         backfill_policy=dg.BackfillPolicy.single_run(),
         can_subset=True,
@@ -77,16 +80,16 @@ def partial_assets(
         with operator_errors(not_again=ROAD_ERRORS):
             build = site.build(context)
             clean_build_folders(site, context, KIND)
-            with record_failed_link(context):
+            with record_failed_link(context, site):
                 start = starting_point(site.settings, site.clock())
             yield acknowledgement_check_result(start, site)
             yield space_check_result(
-                archive_key(KIND),
+                archive_key(KIND, names),
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
             dump = _dump(site, context, build, windows, start)
-            yield from _tables(dump, keys, catalog)
+            yield from _tables(dump, keys, site)
             yield materialize_media(site, KIND, build)
             yield materialize_archive(context, site, KIND, build)
 
@@ -94,8 +97,9 @@ def partial_assets(
 
 
 def _tables(
-    dump: TableDump, keys: dict[str, dg.AssetKey], catalog: Catalog
+    dump: TableDump, keys: dict[str, dg.AssetKey], site: SenderSite
 ) -> Iterator[dg.MaterializeResult]:
+    catalog = site.catalog
     found = {table.name: table for table in dump.tables}
     for table, key in keys.items():
         if table in found:
@@ -108,7 +112,8 @@ def _tables(
         yield dg.MaterializeResult(asset_key=key, metadata=metadata)
     others = [table for name, table in sorted(found.items()) if name not in keys]
     yield dg.MaterializeResult(
-        asset_key=referenced_rows_key(), metadata=referenced_metadata(others, dump, catalog)
+        asset_key=referenced_rows_key(site.names),
+        metadata=referenced_metadata(others, dump, catalog),
     )
 
 
@@ -121,18 +126,18 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
             " receiver is known to have.",
             kinds={"postgres"},
             owners=OWNERS,
-            group_name=GROUP,
+            group_name=site.names.name(GROUP),
             metadata={"dagster/table_name": qualified_name(site.catalog, table)},
         )
         for table, key in keys.items()
     ]
     referenced = dg.AssetSpec(
-        referenced_rows_key(),
+        referenced_rows_key(site.names),
         description="Rows of the other tables: all that the changed rows refer"
         " to, by the database's own foreign keys, and changes found without a time stamp.",
         kinds={"postgres"},
         owners=OWNERS,
-        group_name=GROUP,
+        group_name=site.names.name(GROUP),
     )
     return [*tracked, referenced]
 

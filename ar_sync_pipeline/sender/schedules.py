@@ -8,6 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames
 from ar_sync_pipeline.operations.runs.backoff import next_try
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
@@ -16,27 +17,25 @@ from ar_sync_pipeline.operations.runs.run_state import (
 )
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
-from ar_sync_pipeline.settings.model import SenderSettings
-
-_OWN_RUNS = {"ar_sync/side": "sender"}
+from ar_sync_pipeline.sender.site import SenderSite
 
 
-def complete_schedule(settings: SenderSettings, job: AssetJob) -> dg.ScheduleDefinition:
+def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
     """Every night in local time; daylight saving does not skip or repeat it."""
     return dg.ScheduleDefinition(
-        name="complete_dump_schedule",
+        name=site.names.name("complete_dump_schedule"),
         job=job,
-        cron_schedule=settings.complete_cron,
-        execution_timezone=settings.timezone,
+        cron_schedule=site.settings.complete_cron,
+        execution_timezone=site.settings.timezone,
         description="Every table and all media, once a day.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
 
 
-def checker_schedule(job: AssetJob) -> dg.ScheduleDefinition:
+def checker_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
     """Every hour, at a minute at which no window ends."""
     return dg.ScheduleDefinition(
-        name="ssh_sftp_checker_schedule",
+        name=site.names.name("ssh_sftp_checker_schedule"),
         job=job,
         cron_schedule="17 * * * *",
         execution_timezone="UTC",
@@ -46,17 +45,20 @@ def checker_schedule(job: AssetJob) -> dg.ScheduleDefinition:
 
 
 def partial_schedule(
-    job: AssetJob, windows: dg.TimeWindowPartitionsDefinition, clock: Callable[[], datetime]
+    job: AssetJob,
+    windows: dg.TimeWindowPartitionsDefinition,
+    clock: Callable[[], datetime],
+    names: PairNames = ALONE,
 ) -> dg.ScheduleDefinition:
     """At the end of every window: one run over all windows that are missing in the last hours.
 
     While something is at work on them nothing is requested, so runs never pile up; the next tick
     takes the missed windows along. After failures the pauses grow.
     """
-    key = archive_key(ArchiveKind.PARTIAL)
+    key = archive_key(ArchiveKind.PARTIAL, names)
 
     @dg.schedule(
-        name="partial_dump_schedule",
+        name=names.name("partial_dump_schedule"),
         job=job,
         cron_schedule=windows.get_cron_schedule(),
         execution_timezone="UTC",
@@ -74,7 +76,7 @@ def partial_schedule(
         at_work = work_under_way(context.instance, job.name, key, clock())
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is still at work; the next tick catches up.")
-        pause = _pause(context.instance, job.name, key, clock())
+        pause = _pause(context.instance, names, job.name, key, clock())
         if pause is not None:
             return dg.SkipReason(pause)
         missing = find_missing_windows(context.instance, key, windows, now)
@@ -88,10 +90,15 @@ def partial_schedule(
 
 
 def _pause(
-    instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey, now: datetime
+    instance: dg.DagsterInstance,
+    names: PairNames,
+    job_name: str,
+    key: dg.AssetKey,
+    now: datetime,
 ) -> str | None:
     """Why nothing is requested now, after failures; None if it is time to try."""
-    failures = failures_in_a_row(instance, job_name, last_success(instance, key, _OWN_RUNS))
+    success = last_success(instance, key, {SIDE_TAG: names.name("sender")})
+    failures = failures_in_a_row(instance, job_name, success)
     again = next_try(failures)
     if again is None or again <= now:
         return None

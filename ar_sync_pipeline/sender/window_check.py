@@ -8,6 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
     last_success,
@@ -19,23 +20,22 @@ from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
 
-_KEY = archive_key(ArchiveKind.PARTIAL)
 # Two windows may be in a run that has just begun, and a third one is what the next tick starts.
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 
 
-def no_gap_spec() -> dg.AssetCheckSpec:
+def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
     """On the partial archive, whose partitions the windows are."""
     return dg.AssetCheckSpec(
         "no_gap_in_windows",
-        asset=_KEY,
+        asset=archive_key(ArchiveKind.PARTIAL, names),
         description=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has its"
         " archive, or a run is about to make it. If not: see that the schedule"
-        " `partial_dump_schedule` is on, that the daemon runs, and what the last run of"
-        " `partial_dump` says; the next run takes missed windows along. Their rows are not lost:"
-        " every partial carries all changes since the newest archive that the receiver has."
-        + see("hole_in_windows"),
+        f" `{names.name('partial_dump_schedule')}` is on, that the daemon runs, and what the last"
+        f" run of `{names.name(PARTIAL_DUMP)}` says; the next run takes missed windows"
+        " along. Their rows are not lost: every partial carries all changes since the newest"
+        " archive that the receiver has." + see("hole_in_windows"),
     )
 
 
@@ -43,7 +43,9 @@ def no_gap_check(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetChecksDefinition:
     """The check as an operator executes it."""
-    return standing_check(no_gap_spec(), partial(check_for_gaps, site, windows), site.clock)
+    return standing_check(
+        no_gap_spec(site.names), partial(check_for_gaps, site, windows), site.clock, site.names
+    )
 
 
 def no_gap_sensor(
@@ -51,10 +53,10 @@ def no_gap_sensor(
 ) -> dg.SensorDefinition:
     """Evaluates it every minute."""
     return standing_check_sensor(
-        [no_gap_spec()],
+        [no_gap_spec(site.names)],
         lambda instance: [check_for_gaps(site, windows, instance)],
         site.clock,
-        name="window_gaps",
+        name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
     )
 
@@ -65,8 +67,8 @@ def check_for_gaps(
     """Which windows are missing in the grid right now, unless a run is about to fill them."""
     found = _Gaps.find(site, windows, instance)
     result = dg.AssetCheckResult(
-        asset_key=_KEY,
-        check_name=no_gap_spec().name,
+        asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
+        check_name=no_gap_spec(site.names).name,
         passed=not found.missing or found.filled_by is not None,
         severity=dg.AssetCheckSeverity.WARN,
         description=found.in_words,
@@ -87,11 +89,13 @@ class _Gaps:
         missing: their keys, oldest first.
         filled_by: what is about to make their archives, in words; None: nothing.
         failures: how many runs in a row have failed.
+        job: whose runs they are.
     """
 
     missing: list[str]
     filled_by: str | None
     failures: int
+    job: str
 
     @classmethod
     def find(
@@ -100,23 +104,24 @@ class _Gaps:
         windows: dg.TimeWindowPartitionsDefinition,
         instance: dg.DagsterInstance,
     ) -> "_Gaps":
-        now = site.clock()
+        now, key = site.clock(), archive_key(ArchiveKind.PARTIAL, site.names)
+        job = site.names.name(PARTIAL_DUMP)
         grace = _ON_THEIR_WAY * timedelta(minutes=site.settings.partial_interval)
         missing = [
             window
-            for window in missing_windows(instance, _KEY, windows, now)
+            for window in missing_windows(instance, key, windows, now)
             if _end(windows, window) <= now - grace
         ]
         if not missing:
-            return cls([], None, 0)
-        last = last_success(instance, _KEY, {})
-        failures = failures_in_a_row(instance, PARTIAL_DUMP, last)
-        filled_by = work_under_way(instance, PARTIAL_DUMP, _KEY, now)
-        if not failures and not instance.fetch_materializations(_KEY, limit=1).records:
+            return cls([], None, 0, job)
+        last = last_success(instance, key, {})
+        failures = failures_in_a_row(instance, job, last)
+        filled_by = work_under_way(instance, job, key, now)
+        if not failures and not instance.fetch_materializations(key, limit=1).records:
             filled_by = "The first run"
         if filled_by is None and not failures and last is not None and now - last <= grace:
             filled_by = "The next run"
-        return cls(missing, filled_by, len(failures))
+        return cls(missing, filled_by, len(failures), job)
 
     @property
     def in_words(self) -> str:
@@ -129,8 +134,8 @@ class _Gaps:
             return f"{text} {self.filled_by} takes them along."
         if self.failures:
             if self.failures == 1:
-                return f"{text} The last run of {PARTIAL_DUMP} has failed."
-            return f"{text} The last {self.failures} runs of {PARTIAL_DUMP} have failed."
+                return f"{text} The last run of {self.job} has failed."
+            return f"{text} The last {self.failures} runs of {self.job} have failed."
         return text
 
 

@@ -45,6 +45,7 @@ from ar_sync_pipeline.settings.values import (
     mistake,
     one_of,
     own_folder,
+    pair_name,
     plain_word,
     readable_file,
     sftp_path,
@@ -100,6 +101,16 @@ class _Settings(SigningSettings):
             "sender",
         ),
     ] = None
+    pair: Annotated[
+        str,
+        BeforeValidator(pair_name),
+        Variable(
+            "Name of this pair of servers where several share one Dagster instance, the same on "
+            "both sides: the prefix of asset keys, jobs, schedules, sensors and pools; an archive "
+            "of another pair is refused.",
+            "santiago",
+        ),
+    ] = ""
     sender_name: Annotated[
         str,
         BeforeValidator(plain_word),

@@ -30,6 +30,9 @@ MISTAKE = "setting"
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+")
+_LONGEST_PAIR = 40
+# The first parts of plain asset keys and the folders of the sides' state.
+_PLAIN_NAMES = frozenset({"sender", "receiver", "complete", "partial", "receiver_endpoint"})
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 
 
@@ -186,6 +189,21 @@ def plain_word(value: object) -> str:
             "is not a plain name", "use up to 63 ASCII letters, digits, dots, dashes, underscores"
         )
     return _text(value)
+
+
+def pair_name(value: object) -> str:
+    """A prefix of names in Dagster, whose alphabet is the narrowest; may be empty."""
+    text = _text(value)
+    if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", text):
+        raise mistake(
+            "is no name that Dagster can have before others",
+            "use letters, digits and single underscores, a letter first, such as santiago_1",
+        )
+    if len(text) > _LONGEST_PAIR:
+        raise mistake("is too long", f"use up to {_LONGEST_PAIR} characters")
+    if text.lower() in _PLAIN_NAMES:
+        raise mistake("is what pairs without a name already use", "name the city or the server")
+    return text
 
 
 def libpq_string(value: object) -> object:

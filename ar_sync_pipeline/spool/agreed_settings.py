@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, SerializerFunctionWrapHandler, StringConstraints, model_serializer
 
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.layout import RECEIPTS
@@ -25,14 +25,21 @@ class AgreedSettings(SignedJson):
     """What the receiver expects of its sender.
 
     Attributes:
+        pair: the name of the pair of servers; empty: it has none.
         sender_name: the only sender whose archives are accepted; empty: known by its database.
         partial_interval: minutes of a window.
         time: minutes that a partial looks back.
     """
 
+    pair: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{0,63}$")] = ""
     sender_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,63}$")] = ""
     partial_interval: _Minutes
     time: _Minutes
+
+    @model_serializer(mode="wrap")
+    def _without_an_empty_pair(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A sender of an earlier version refuses the whole file for a field that it lacks."""
+        return {name: value for name, value in write(self).items() if name != "pair" or value}
 
 
 def parse_agreed_settings(

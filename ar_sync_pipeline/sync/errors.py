@@ -10,6 +10,10 @@ class ForeignArchiveError(TerminalError):
     """The archive was made by another sender than the one this receiver follows."""
 
 
+class OtherPairError(TerminalError):
+    """The archive is for another pair of servers than the one this receiver is of."""
+
+
 class ArchiveParkedError(ParkedError):
     """The archive does not fit the receiver's schema yet."""
 
@@ -32,6 +36,10 @@ class ScratchFullError(ParkedError):
 
 class ScratchNotPrivateError(ParkedError):
     """Another account may change what is in the sender's scratch folder."""
+
+
+class ScratchOfAnotherError(TerminalError):
+    """The sender's scratch folder holds the journal of another receiver."""
 
 
 class MediaJournalError(ParkedError):

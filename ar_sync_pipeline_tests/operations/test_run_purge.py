@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, Purged, purge_runs
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -46,9 +47,11 @@ def run(instance: dg.DagsterInstance, window: str = "one", **tags: str) -> str:
     return result.run_id
 
 
-def purge(instance: dg.DagsterInstance, days_later: float) -> Purged:
+def purge(
+    instance: dg.DagsterInstance, days_later: float, names: PairNames | None = None
+) -> Purged:
     now = datetime.now(UTC) + timedelta(days=days_later)
-    return purge_runs(instance, LIFETIMES, lambda: now, lambda run: "other" not in run.tags)
+    return purge_runs(instance, LIFETIMES, lambda: now, lambda run: "other" not in run.tags, names)
 
 
 def files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
@@ -147,3 +150,26 @@ def test_job_deletes_runs_of_its_own_code_location_and_those_from_its_command_li
     assert result.success
     assert {each.run_id for each in instance.get_runs()} == {others, result.run_id}
     assert mine != by_hand
+
+
+@pytest.mark.parametrize(
+    ("names", "own"), [(PairNames("a_b"), "a_b"), (ALONE, "receiver")], ids=["named", "plain"]
+)
+def test_what_was_found_by_the_checks_of_another_pair_stays(
+    instance: dg.DagsterInstance, names: PairNames, own: str
+) -> None:
+    roots = ["a_b", "axb", "receiver", "receivers"]
+    for root in roots * 2:
+        key = dg.AssetKey([root, "applied_archives"])
+        instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, "sound", passed=True))
+    purge(instance, days_later=100, names=names)
+    storage = instance.event_log_storage
+    left = {
+        root: len(
+            storage.get_asset_check_execution_history(
+                dg.AssetCheckKey(dg.AssetKey([root, "applied_archives"]), "sound"), limit=10
+            )
+        )
+        for root in roots
+    }
+    assert left == dict.fromkeys(roots, 2) | {own: 1}

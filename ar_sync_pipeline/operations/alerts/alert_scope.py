@@ -16,6 +16,7 @@ class AlertScope:
     """A side's jobs, assets, checks, schedules and sensors.
 
     Attributes:
+        side: its value of the tag ``ar_sync/side``, which begins with the name of its pair.
         checks: what each check is for, as operators read it.
         instigators: names of schedules and sensors.
         areas: by the name of an error's class.

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_
 from ar_sync_pipeline.operations.alerts.run_findings import run_findings
 from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
 from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
+from ar_sync_pipeline.operations.dagster_internals import RepositorySelector
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
 INTERVAL_SECONDS = 30
@@ -43,7 +44,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext,
     ) -> dg.SkipReason:
         seen = _read(context.cursor)
-        findings, now_seen = _look(context.instance, scope, alerts, seen)
+        findings, now_seen = _look(context, scope, alerts, seen)
         for finding in sorted(findings, key=lambda finding: finding.at):
             alerts.note(finding)
         alerts.store.remind(alerts.clock())
@@ -64,17 +65,26 @@ def _read(cursor: str | None) -> _Seen:
 
 
 def _look(
-    instance: dg.DagsterInstance, scope: AlertScope, alerts: Alerts, seen: _Seen
+    context: dg.SensorEvaluationContext, scope: AlertScope, alerts: Alerts, seen: _Seen
 ) -> tuple[list[Problem | Success], _Seen]:
+    instance = context.instance
     runs, runs_seen = finished_runs(instance, scope, seen.runs, alerts.clock() - _FIRST_LOOK)
     findings: list[Problem | Success] = []
     for run, end in runs:
         findings += run_findings(instance, scope, run, end)
     of_checks, checks_seen = check_findings(instance, scope, seen.checks)
     findings += of_checks
-    findings += tick_findings(instance, scope)
+    findings += tick_findings(instance, scope, _repository_id(context))
     findings += waiting_runs(instance, scope, alerts.clock())
     return findings, _Seen(runs=runs_seen, checks=checks_seen)
+
+
+def _repository_id(context: dg.SensorEvaluationContext) -> str | None:
+    origin, name = context.code_location_origin, context.repository_name
+    if origin is None or name is None:
+        return None
+    selector = RepositorySelector(location_name=origin.location_name, repository_name=name)
+    return str(selector.selector_id)
 
 
 def _in_words(alerts: Alerts, sent: int) -> str:

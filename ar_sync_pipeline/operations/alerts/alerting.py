@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
 from ar_sync_pipeline.operations.alerts.failure_hook import failure_hook
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
@@ -37,7 +38,7 @@ def with_alerts(
     alerts = open_alerts(settings, clock)
     areas = SENDER_AREAS if isinstance(settings, SenderSettings) else RECEIVER_AREAS
     scope = scope_of(
-        alerts.side,
+        PairNames(settings.pair).name(alerts.side),
         definitions,
         areas,
         checks_of_areas=checks_of_areas or {},
@@ -55,8 +56,9 @@ def with_alerts(
 
 def report_warnings(settings: SenderSettings | ReceiverSettings) -> None:
     """Say what is allowed but unwise in the log of whatever loads this code location."""
+    of_pair = f"{settings.pair}: " if settings.pair else ""
     for warning in settings.warnings:
-        dg.get_dagster_logger("ar_sync").warning(warning)
+        dg.get_dagster_logger("ar_sync").warning("%s%s", of_pair, warning)
 
 
 def _hooked(found: object, hooks: set[dg.HookDefinition]) -> Any:  # noqa: ANN401  what Definitions takes, of many types

@@ -20,9 +20,15 @@ _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 _REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
 
 
-def tick_findings(instance: dg.DagsterInstance, scope: AlertScope) -> Iterator[Problem | Success]:
-    """The newest finished tick of each; one that failed and worked at once again is no news."""
-    for state in instance.all_instigator_state():
+def tick_findings(
+    instance: dg.DagsterInstance, scope: AlertScope, repository_id: str | None = None
+) -> Iterator[Problem | Success]:
+    """The newest finished tick of each; one that failed and worked at once again is no news.
+
+    Args:
+        repository_id: of the code location, without which those of all pairs are looked through.
+    """
+    for state in instance.all_instigator_state(repository_selector_id=repository_id):
         if state.instigator_name not in scope.instigators:
             continue
         ticks = instance.get_ticks(

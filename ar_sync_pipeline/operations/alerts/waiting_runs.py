@@ -1,6 +1,6 @@
 """Runs of a side that wait too long to start, of which no event tells."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -13,7 +13,8 @@ from ar_sync_pipeline.package_files import runbook_page
 TOO_LONG = timedelta(hours=1)
 # Behind a run of its pool a run may wait as long as that one may take, which the monitor ends.
 TOO_LONG_BEHIND_ANOTHER = timedelta(hours=7)
-_MOST = 20
+# Those of all pairs of the instance are looked through.
+_MOST = 1000
 _NOT_STARTED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -29,23 +30,32 @@ def waiting_runs(
 
     What the run monitor gives up ends with an event and is found by that.
     """
-    at_work = instance.get_runs(dg.RunsFilter(statuses=_AT_WORK), limit=_MOST)
-    too_long = TOO_LONG_BEHIND_ANOTHER if any(map(scope.covers, at_work)) else TOO_LONG
-    filters = dg.RunsFilter(statuses=_NOT_STARTED, created_before=now - too_long)
-    for run in instance.get_runs(filters, limit=_MOST):
-        if scope.covers(run):
-            yield Problem(
-                cause=run_source(run),
-                source=run_source(run),
-                occurrence=run.run_id,
-                at=now,
-                title=run_name(run),
-                what=run_name(run),
-                sentence=f"the run has waited for more than {too_long.seconds // 60} minutes to"
-                " start",
-                remedy="look at the queued runs in Dagster: a run of the same pool may hold it, or"
-                " the daemon launches nothing",
-                run_id=run.run_id,
-                page=f"runs/{run.run_id}",
-                runbook=str(runbook_page(CUT_SHORT_PAGE)),
-            )
+    waiting = _covered(instance, scope, _NOT_STARTED, now - TOO_LONG)
+    if not waiting:
+        return
+    too_long = TOO_LONG_BEHIND_ANOTHER if _covered(instance, scope, _AT_WORK) else TOO_LONG
+    for run in _covered(instance, scope, _NOT_STARTED, now - too_long):
+        yield Problem(
+            cause=run_source(run),
+            source=run_source(run),
+            occurrence=run.run_id,
+            at=now,
+            title=run_name(run),
+            what=run_name(run),
+            sentence=f"the run has waited for more than {too_long.seconds // 60} minutes to start",
+            remedy="look at the queued runs in Dagster: a run of the same pool may hold it, or"
+            " the daemon launches nothing",
+            run_id=run.run_id,
+            page=f"runs/{run.run_id}",
+            runbook=str(runbook_page(CUT_SHORT_PAGE)),
+        )
+
+
+def _covered(
+    instance: dg.DagsterInstance,
+    scope: AlertScope,
+    statuses: Sequence[dg.DagsterRunStatus],
+    created_before: datetime | None = None,
+) -> list[dg.DagsterRun]:
+    filters = dg.RunsFilter(statuses=statuses, created_before=created_before)
+    return [run for run in instance.get_runs(filters, limit=_MOST) if scope.covers(run)]

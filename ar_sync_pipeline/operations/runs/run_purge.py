@@ -19,6 +19,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     SqlEventLogStorage,
     SqliteEventLogStorage,
 )
+from ar_sync_pipeline.operations.pair_names import PairNames
 
 _BATCH = 100
 _LONGEST = timedelta(minutes=20)
@@ -57,6 +58,7 @@ def purge_runs(
     lifetimes: Lifetimes,
     clock: Callable[[], datetime],
     is_own: Callable[[dg.DagsterRun], bool],
+    names: PairNames | None = None,
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
@@ -64,9 +66,10 @@ def purge_runs(
 
     Args:
         is_own: whether a run is this host's to delete: the output of its steps lies here.
+        names: of the pair whose checks these are; None: of all checks.
     """
     started = clock()
-    delete_old_evaluations(instance, started - lifetimes.bad)
+    delete_old_evaluations(instance, started - lifetimes.bad, names)
     deleted = 0
     unfinished = False
     for batch in _old_runs(instance, lifetimes, started):

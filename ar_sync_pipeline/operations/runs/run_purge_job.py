@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
+from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -14,7 +15,11 @@ _LONGEST_SECONDS = 3600
 
 
 def purge_job(
-    side: str, days: int, job_names: Collection[str], clock: Callable[[], datetime]
+    side: str,
+    days: int,
+    job_names: Collection[str],
+    clock: Callable[[], datetime],
+    names: PairNames = ALONE,
 ) -> dg.JobDefinition:
     """Delete runs of this code location, whose output lies on this host.
 
@@ -22,41 +27,49 @@ def purge_job(
         days: that successful runs stay; others stay twice as long.
         job_names: for runs that were started without a code location, from the command line.
     """
+    tags = names.tags(side)
     lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
 
-    @dg.op(description="Deletes runs, their events and the output of their steps from Dagster.")
+    @dg.op(
+        name=names.name("delete_old_runs"),
+        description="Deletes runs, their events and the output of their steps from Dagster.",
+    )
     def delete_old_runs(context: dg.OpExecutionContext) -> None:
         repository = context.run.tags.get(_REPOSITORY_TAG)
 
         def is_own(run: dg.DagsterRun) -> bool:
-            made_by = run.tags.get(_REPOSITORY_TAG)
-            return run.job_name in names if made_by is None else made_by == repository
+            made_by, of_side = run.tags.get(_REPOSITORY_TAG), run.tags.get(SIDE_TAG)
+            if made_by is None:
+                return run.job_name in own_jobs
+            # One code location may hold several pairs. A run by hand is of none, and runs from
+            # before the pair got its name are tagged with the plain side.
+            return made_by == repository and of_side in (None, side, tags[SIDE_TAG])
 
-        purged = purge_runs(context.instance, lifetimes, clock, is_own)
+        purged = purge_runs(context.instance, lifetimes, clock, is_own, names)
         context.add_output_metadata({"runs_deleted": purged.runs, "files_deleted": purged.files})
         if purged.unfinished:
             context.log.warning("There are more old runs; the next purge goes on with them.")
 
     @dg.job(
-        name=NAME,
+        name=names.name(NAME),
         description=f"Delete finished runs from Dagster: {days} days after they succeeded,"
         f" {2 * days} days after they failed or were ended. Archives and data are not touched.",
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), "ar_sync/side": side},
+        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **tags},
         owners=JOB_OWNERS,
     )
     def purge() -> None:
         delete_old_runs()
 
-    names = {*job_names, NAME}
+    own_jobs = {*job_names, names.name(NAME)}
     return purge
 
 
-def purge_schedule() -> dg.ScheduleDefinition:
+def purge_schedule(names: PairNames) -> dg.ScheduleDefinition:
     """Every day, at a minute at which no window ends and no complete is due by default."""
     return dg.ScheduleDefinition(
-        name="purge_runs_schedule",
+        name=names.name("purge_runs_schedule"),
         # By its name: the job that is run bears the failure hook, and is another object.
-        job_name=NAME,
+        job_name=names.name(NAME),
         cron_schedule="47 9 * * *",
         execution_timezone="UTC",
         description="Old runs are deleted once a day, so that Dagster's own data stays bounded.",

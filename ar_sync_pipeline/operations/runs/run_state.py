@@ -4,7 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.dagster_internals import BulkActionsFilter, BulkActionStatus
+from ar_sync_pipeline.operations.dagster_internals import (
+    IMPLICIT_ASSET_JOB_NAME,
+    BulkActionsFilter,
+    BulkActionStatus,
+)
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -26,9 +30,12 @@ def work_under_way(
     A job's own runs, those that the UI or a backfill starts without a job, a backfill that has no
     run yet, and a run that is to be made again because it lost its worker.
     """
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED), limit=_MANY):
-        if run.job_name == job_name or key in (run.asset_selection or ()):
-            return f"Run {run.run_id}"
+    # By name, since the unfinished runs of other pairs may be many.
+    for name in (job_name, IMPLICIT_ASSET_JOB_NAME):
+        unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
+        for run in instance.get_runs(unfinished, limit=_MANY):
+            if run.job_name == job_name or key in (run.asset_selection or ()):
+                return f"Run {run.run_id}"
     for run in instance.get_runs(
         dg.RunsFilter(
             job_name=job_name,

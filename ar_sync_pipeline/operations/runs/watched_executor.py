@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import dagster as dg
 
@@ -57,6 +58,12 @@ class WatchedExecutor(InProcessExecutor):
 
         with _watching(is_ended, self._look_every_seconds, self._grace_seconds):
             yield from super().execute(plan_context, execution_plan)
+
+
+@cache
+def shared_executor() -> WatchedExecutor:
+    """The executor of every pair of a process: a code location can have one only."""
+    return WatchedExecutor()
 
 
 @contextmanager

@@ -24,10 +24,16 @@ from ar_sync_pipeline.operations.dagster_internals import (
 _ANSWER_WITHIN_SECONDS = 10
 _ENDS_WITHIN_SECONDS = 20
 _POLL_SECONDS = 0.5
+# A reboot and a short outage of the network are over by then.
+SILENT_SECONDS = 600
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):
     """Launches runs on the code servers, and asks these whether a run is still there."""
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(inst_data=inst_data)
+        self._silent_since: dict[str, float] = {}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> Self:  # noqa: ANN401  as its base
@@ -58,8 +64,9 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         """Whether the code server that started a run still has it.
 
-        A server that does not answer over the network may be cut off while its run goes on: it
-        decides when it answers again, and until then the longest time of a run is the bound. One
+        A server that does not answer over the network may be cut off while its run goes on. After
+        some minutes its run counts as gone, so that its pool has room and the run is tried again;
+        a run that is still there ends itself as soon as it sees that (`WatchedExecutor`). A server
         that was reached by a local socket never comes back at the same place.
         """
         client: DagsterGrpcClient | None = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
@@ -70,10 +77,18 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         except DagsterUserCodeUnreachableError:
             if client.socket is not None:
                 return _gone("its code server is gone")
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
+            return self._health_without_answer(run.run_id)
+        self._silent_since.pop(run.run_id, None)
         if here:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return _gone("its code server was started anew")
+
+    def _health_without_answer(self, run_id: str) -> CheckRunHealthResult:
+        now = time.monotonic()
+        if now - self._silent_since.setdefault(run_id, now) < SILENT_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
+        del self._silent_since[run_id]
+        return _gone(f"its code server has not answered for {SILENT_SECONDS // 60} minutes")
 
 
 def _has_run(client: DagsterGrpcClient, run_id: str) -> bool:

@@ -26,7 +26,11 @@ def archive_id_of(watermark: Watermark) -> UUID:
 
 
 def assemble(
-    build: BuildFolder, media_folder: Path, sender_name: str, signing_key: bytes | None
+    build: BuildFolder,
+    media_folder: Path,
+    sender_name: str,
+    signing_key: bytes | None,
+    pair: str = "",
 ) -> ArchiveSource:
     """Describe the archive that a build folder holds; nothing is copied.
 
@@ -44,6 +48,7 @@ def assemble(
             database=dump.database,
             name=sender_name,
         ),
+        pair=pair,
         product_version=ar_sync_pipeline.__version__,
         window=dump.window,
         since=dump.since,

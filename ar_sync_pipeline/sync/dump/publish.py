@@ -20,6 +20,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
 from ar_sync_pipeline.sync.errors import MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -65,7 +66,8 @@ def publish_archive(
         TransientError: the link or the receiver failed and the retries are used up, or ever other
             pictures go on changing.
         ParkedError: the receiver has no room.
-        TerminalError: the host key, the login or the spool is wrong.
+        TerminalError: the host key, the login or the spool is wrong, or the scratch folder is of
+            another receiver.
     """
     for _ in range(_RENEWALS):
         try:
@@ -84,11 +86,12 @@ def _publish_as_it_is(
     clock: Clock,
     on_retry: Callable[[ArSyncError], None] | None,
 ) -> PublishedArchive:
+    claim_scratch(settings, endpoint(settings))
     key = settings.signing_keys.current
     # Before the archive is put together, so that only one of both lists its pictures in memory.
     seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
     watch = Stopwatch()
-    source = assemble(build, settings.sender_media_fldr, settings.sender_name, key)
+    source = assemble(build, settings.sender_media_fldr, settings.sender_name, key, settings.pair)
     watch.lap("assemble")
     name = source.manifest.name
     announce(settings.tmp_bkp_fldr, source.manifest, clock())

@@ -39,6 +39,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import (
     receipt_problem,
 )
 from ar_sync_pipeline.sync.dump.publish import endpoint
+from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import (
     SentArchive,
     read_points,
@@ -86,7 +87,8 @@ def observe_receiver(
     archive is sent as soon as the line is back.
 
     Raises:
-        TerminalError: the host key, the login or the spool is wrong; publishing would fail too.
+        TerminalError: the host key, the login or the spool is wrong, or the scratch folder is of
+            another receiver; publishing would fail too.
     """
     scratch = settings.tmp_bkp_fldr
     cache = scratch / _CACHED_POSITION
@@ -94,6 +96,7 @@ def observe_receiver(
     heard = frozenset(archive.name for archive in sent if archive.heard)
     look = _Look(settings, clock())
     try:
+        claim_scratch(settings, endpoint(settings), LIMITS)
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)

@@ -77,7 +77,7 @@ class _Journal(BaseModel):
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
     """Note the point of an archive before its upload begins; old ones are forgotten."""
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         recent = [p for p in journal.announced if p.snapshot_at > now - _REMEMBERED]
         if manifest.watermark not in recent:
@@ -96,7 +96,7 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         watermark=manifest.watermark,
         sent_at=sent_at,
     )
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         known = {archive.name: archive for archive in journal.archives} | {sent.name: sent}
         kept = [a for a in known.values() if a.sent_at > sent_at - _REMEMBERED]
@@ -108,7 +108,7 @@ def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, s
     """Note the column rules of an archive that is being made, if the one before had others."""
     if _rules_before(_read(scratch), snapshot_at) == digests:
         return
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         rules = [r for r in journal.rules if r.snapshot_at != snapshot_at]
         rules.append(RulesFrom(snapshot_at=snapshot_at, digests=dict(digests)))
@@ -131,7 +131,7 @@ def tables_with_other_rules(
 
 def remember_heard(scratch: Path, names: Collection[str]) -> None:
     """Note of archives that their receipts were verified, so that these are read once only."""
-    with _locked(scratch):
+    with locked(scratch):
         journal = _read(scratch)
         archives = tuple(
             archive.model_copy(update={"heard": True}) if archive.name in names else archive
@@ -169,7 +169,7 @@ def _write(scratch: Path, journal: _Journal) -> None:
 
 
 @contextmanager
-def _locked(scratch: Path) -> Iterator[None]:
+def locked(scratch: Path) -> Iterator[None]:
     """A complete and a partial may be published at the same time."""
     folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:

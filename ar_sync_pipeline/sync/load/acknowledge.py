@@ -70,6 +70,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     )
     write_checkpoint(spool, position, signing_keys=keys)
     agreed = AgreedSettings(
+        pair=settings.pair,
         sender_name=settings.sender_name,
         partial_interval=settings.partial_interval,
         time=settings.time,

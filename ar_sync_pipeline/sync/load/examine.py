@@ -36,7 +36,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.states import SpooledArchive
-from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, OtherPairError
 from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
@@ -47,6 +47,7 @@ class Receiver:
     """What archives are held against.
 
     Attributes:
+        pair: of which the receiver is; empty: of one without a name.
         sender: whose archives are loaded; None before the first load.
         sender_name: by which the operator wants the sender to be known; empty: by its database.
         ledger: as it was when this was read.
@@ -68,6 +69,7 @@ class Receiver:
     takes_old: bool
     signing_keys: Collection[bytes]
     database: OwnDatabase | None
+    pair: str = ""
 
     @cached_property
     def histories(self) -> Histories:
@@ -104,6 +106,7 @@ def describe_receiver(
         settings.old_archives is OldArchives.ACCEPT,
         settings.signing_keys.accepted(now),
         read_own_database(connection),
+        settings.pair,
     )
 
 
@@ -116,6 +119,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     Raises:
         CorruptArchiveError: the signature is wrong, or another archive bears its name or id.
         ForeignArchiveError: another sender made it.
+        OtherPairError: it is for another pair of servers.
         ArchiveParkedError: it does not fit the receiver's schema yet, or comes from the database
             into which it would be loaded.
         FutureArchiveError: it is dated in the future.
@@ -152,6 +156,7 @@ def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     if comes_from_old_system(manifest):
         check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
         return
+    _check_pair(manifest, receiver)
     if receiver.sender_name:
         known = sender.name == receiver.sender_name
     else:
@@ -164,6 +169,24 @@ def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
             f" name {sender.name or 'not set'})",
             remedy="if the sender really moved, give both sides the same AR_SYNC_SENDER_NAME",
         )
+
+
+def _check_pair(manifest: Manifest, receiver: Receiver) -> None:
+    """Refuse another pair's archive; one that was applied before the pair got its name stays."""
+    applied = any(line.archive_id == manifest.archive_id for line in receiver.ledger)
+    if manifest.pair != receiver.pair and not applied:
+        raise OtherPairError(
+            f"{manifest.name.applied} is {of_pair(manifest.pair)}, and this receiver is"
+            f" {of_pair(receiver.pair)}",
+            remedy="set the same AR_SYNC_PAIR on both sides, or correct the sender's"
+            " AR_SYNC_REMOTE_BKP_FLDR if it sends to the wrong receiver; the next archive of the"
+            " right pair carries what this one held",
+        )
+
+
+def of_pair(pair: str) -> str:
+    """Of which pair something is, in words."""
+    return f"of the pair {pair}" if pair else "of a pair without a name"
 
 
 def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:

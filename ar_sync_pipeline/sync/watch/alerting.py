@@ -85,7 +85,9 @@ class Alerts:
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:
     """The alerts of the side that these settings are of; nothing is opened or made yet."""
     side = "sender" if isinstance(settings, SenderSettings) else "receiver"
-    place = Place(side, socket.gethostname(), settings.timezone, settings.dagster_url or "")
+    place = Place(
+        side, socket.gethostname(), settings.timezone, settings.dagster_url or "", settings.pair
+    )
     path = incidents_file(settings)
     mail = _mail(settings, place) if settings.admins else None
     hook = settings.webhook_url
@@ -97,9 +99,9 @@ def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Al
 
 
 def incidents_file(settings: SenderSettings | ReceiverSettings) -> Path:
-    """Each side has its own, also where both run from one file of settings."""
+    """Each side of each pair has its own, also where all run with the same folder."""
     side = "sender" if isinstance(settings, SenderSettings) else "receiver"
-    return settings.state_fldr.expanduser() / side / _FILE
+    return settings.state_fldr.expanduser() / settings.pair / side / _FILE
 
 
 def _mail(settings: SenderSettings | ReceiverSettings, place: Place) -> MailChannel:

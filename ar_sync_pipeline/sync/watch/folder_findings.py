@@ -19,6 +19,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE, RECEIPTS
+from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
 _MODES = "see the modes in docs/receiver_account.md"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -69,8 +70,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
     """The folder of incidents and unsent alerts, which is made when it is needed."""
-    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
-    folder = settings.state_fldr.expanduser() / side
+    folder = incidents_file(settings).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     if not folder.is_dir() or not _may(folder, os.W_OK | os.X_OK):

@@ -108,6 +108,8 @@ def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Fin
                 f"{name} is {here} minutes here and {there} at the receiver",
                 f"set the same on both sides, for example {name}={here} at the receiver",
             )
+    if agreed.pair != settings.pair:
+        yield _other_pair(settings.pair, agreed.pair, "at the receiver")
     if agreed.sender_name and settings.sender_name != agreed.sender_name:
         yield Finding(
             Level.ERROR,
@@ -117,6 +119,15 @@ def _agreement(settings: SenderSettings, agreed: AgreedSettings) -> Iterator[Fin
         )
     elif settings.sender_name != agreed.sender_name:
         yield _name_on_one_side(settings.sender_name, "here", "at the receiver")
+
+
+def _other_pair(here: str, there: str, where: str) -> Finding:
+    return Finding(
+        Level.ERROR,
+        f"AR_SYNC_PAIR is {here or 'not set'} here and {visible(there, 63) or 'not set'} {where},"
+        " and a receiver refuses the archives of another pair",
+        "set the same AR_SYNC_PAIR on both sides, or correct the address of the other side",
+    )
 
 
 def _name_on_one_side(name: str, here: str, there: str) -> Finding:
@@ -154,6 +165,9 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
 def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
     """The sender of the newest archive that waits, else the one whose archives were applied."""
     manifest = _newest_manifest(list_waiting(settings.remote_bkp_fldr))
+    is_old = manifest is not None and manifest.sender == OLD_SYSTEM
+    if manifest is not None and not is_old and manifest.pair != settings.pair:
+        yield _other_pair(settings.pair, manifest.pair, "in the archive that waits")
     waiting = manifest.sender if manifest else None
     sender = waiting or applied
     if sender is None or sender == OLD_SYSTEM:

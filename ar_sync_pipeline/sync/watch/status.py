@@ -22,6 +22,8 @@ from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
 
+_BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
+
 
 @dataclass(frozen=True)
 class StateCount:
@@ -60,6 +62,12 @@ class Status:
     is_late: bool = False
     unsent: tuple[str, ...] = ()
     known_at: datetime | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        wrong = self.holes or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
+        return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
         """How many archives are in a state."""

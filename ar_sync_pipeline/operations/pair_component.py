@@ -1,0 +1,117 @@
+"""The settings of one pair and side as the YAML of a Dagster component.
+
+Where several pairs share a code location, an environment has room for the settings of one of them
+only. The YAML holds the others' values, and of each secret the name of a variable.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, Field
+
+from ar_sync_pipeline.settings.loading import PREFIX
+from ar_sync_pipeline.settings.model import Mistake, SettingsError, variables
+
+_FROM_OUTSIDE = "SSH_AUTH_SOCK"
+# Of a pair's own database and key file, which no pair can share.
+_SECRETS_SHOWN = ("sender_database_url", "receiver_database_url", "signing_key")
+
+
+class PairAttributes(dg.Model):
+    """The attributes of both components."""
+
+    settings: dict[str, Any] = Field(
+        description="Settings by their names in docs/settings.md, in lower case and without"
+        " AR_SYNC_, such as `partial_interval: 5`. No secret stands here.",
+    )
+    secrets: dict[str, str] = Field(
+        default_factory=dict,
+        description="For each secret setting the name of the environment variable that holds it,"
+        " such as `sender_database_url: SANTIAGO_DATABASE_URL`.",
+    )
+
+
+def environment_of(
+    attributes: PairAttributes, model: type[BaseModel], side: str, environ: Mapping[str, str]
+) -> dict[str, str]:
+    """The environment that the side would have if it had a process of its own.
+
+    Raises:
+        SettingsError: a secret is written down, or its variable is not set.
+    """
+    mistakes = tuple(_mistakes(attributes, model, environ))
+    if mistakes:
+        raise SettingsError(side, mistakes)
+    made = {_variable(name): _as_text(value) for name, value in attributes.settings.items()}
+    made |= {_variable(name): environ[held_by] for name, held_by in attributes.secrets.items()}
+    return made | {name: environ[name] for name in (_FROM_OUTSIDE,) if name in environ}
+
+
+class PairScaffolder(dg.Scaffolder[Any]):
+    """Writes a component's YAML with everything that a side cannot do without.
+
+    Attributes:
+        model: the side's settings.
+    """
+
+    model: type[BaseModel]
+
+    def scaffold(self, request: dg.ScaffoldRequest[Any]) -> None:
+        """Write ``defs.yaml``, with examples as values."""
+        pair = request.target_path.name
+        known = variables(self.model)
+        required = {_setting(name): one for name, one in known.items() if one.default is None}
+        settings = {name: one.example for name, one in required.items() if not one.secret}
+        secrets = [name for name in _SECRETS_SHOWN if _variable(name) in known]
+        dg.scaffold_component(
+            request,
+            {
+                "settings": {"pair": pair, **settings},
+                "secrets": {name: f"{pair}_{name}".upper() for name in secrets},
+            },
+        )
+
+
+def _mistakes(
+    attributes: PairAttributes, model: type[BaseModel], environ: Mapping[str, str]
+) -> Iterator[Mistake]:
+    known = variables(model)
+    for name in attributes.settings:
+        variable = known.get(_variable(name))
+        if variable is not None and variable.secret:
+            yield Mistake(
+                variable.name,
+                f"settings.{name}",
+                "is a secret, and stands in a file",
+                f"write `{name}: NAME_OF_A_VARIABLE` below `secrets` and set that variable",
+            )
+    for name, held_by in attributes.secrets.items():
+        if not environ.get(held_by, "").strip():
+            yield Mistake(
+                _variable(name),
+                f"secrets.{name}",
+                f"the environment has no variable {held_by}",
+                "set it for the code server, or name another one",
+            )
+
+
+def _variable(setting: str) -> str:
+    return PREFIX + setting.upper()
+
+
+def _setting(variable: str) -> str:
+    return variable.removeprefix(PREFIX).lower()
+
+
+def _as_text(value: object) -> str:
+    """A value of YAML as an environment has it."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return ",".join(map(str, value))
+        case _:
+            return str(value)

@@ -1,0 +1,37 @@
+"""The sender of one pair as a Dagster component."""
+
+import os
+
+import dagster as dg
+
+from ar_sync_pipeline.operations.alerts.alerting import report_warnings
+from ar_sync_pipeline.operations.pair_component import (
+    PairAttributes,
+    PairScaffolder,
+    environment_of,
+)
+from ar_sync_pipeline.sender.definitions import sender_definitions
+from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
+
+
+class SenderScaffolder(PairScaffolder):
+    """Writes the YAML of a sender."""
+
+    model = SenderSettings
+
+
+@dg.scaffold_with(SenderScaffolder)
+class SenderComponent(dg.Component, PairAttributes, dg.Resolvable):
+    """The sender of one pair of servers: its assets, jobs, checks and sensors."""
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Build the same definitions as a code location of its own has.
+
+        Raises:
+            SettingsError: a setting is missing, wrong or unknown.
+        """
+        del context
+        environ = environment_of(self, SenderSettings, "sender", os.environ)
+        settings = load_sender_settings(environ)
+        report_warnings(settings)
+        return sender_definitions(settings)

@@ -1,0 +1,102 @@
+"""To which receiver a scratch folder belongs: its journal and its cached position are of one only.
+
+Two senders with one folder would take the archives of one receiver for those of the other, and
+begin a partial where the wrong one has stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.settings.model import SenderSettings
+from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
+from ar_sync_pipeline.sync.dump.sent_archives import locked
+from ar_sync_pipeline.sync.errors import ScratchOfAnotherError
+
+OWNER_FILE = "ar_sync_receiver.json"
+
+
+class ScratchOwner(BaseModel):
+    """A receiver's spool, as the sender reaches it.
+
+    Attributes:
+        host_key: fingerprint of the SFTP server's key.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    host: str
+    port: int
+    user: str
+    spool: str
+    host_key: str
+
+    @classmethod
+    def of(cls, settings: SenderSettings, session: SftpSession) -> Self:
+        """The one to which a session is open."""
+        return cls(
+            host=settings.remote_host,
+            port=settings.remote_port,
+            user=settings.remote_user,
+            spool=str(settings.remote_bkp_fldr),
+            host_key=session.transport.get_remote_server_key().fingerprint,
+        )
+
+    def is_at(self, settings: SenderSettings) -> bool:
+        """Whether these settings lead to it without a doubt."""
+        account = (settings.remote_host, settings.remote_port, settings.remote_user)
+        return (self.host, self.port, self.user, self.spool) == (
+            *account,
+            str(settings.remote_bkp_fldr),
+        )
+
+    def is_same(self, other: ScratchOwner) -> bool:
+        """Whether it is the same spool; a server that keeps its key may have moved."""
+        same_place = (self.user, self.spool) == (other.user, other.spool)
+        same_server = (self.host, self.port) == (other.host, other.port)
+        return same_place and (same_server or self.host_key == other.host_key)
+
+    def __str__(self) -> str:
+        """Its address."""
+        return f"sftp://{self.user}@{self.host}:{self.port}{self.spool}"
+
+
+def claim_scratch(
+    settings: SenderSettings, endpoint: SftpEndpoint, limits: SessionLimits | None = None
+) -> None:
+    """Mark the scratch folder as that of the receiver, or refuse that of another one.
+
+    The receiver is asked for its host key only where its address is not the one in the mark.
+
+    Raises:
+        ScratchOfAnotherError: the folder is marked with another receiver.
+        ArSyncError: the receiver cannot be asked.
+    """
+    scratch = settings.tmp_bkp_fldr
+    owner = _read(scratch)
+    if owner is not None and owner.is_at(settings):
+        return
+    with open_session(endpoint, limits) as session:
+        found = ScratchOwner.of(settings, session)
+    with locked(scratch):
+        owner = _read(scratch)
+        if owner is not None and not owner.is_same(found):
+            raise ScratchOfAnotherError(
+                f"the scratch folder {scratch} holds the journal of the receiver {owner}, and this"
+                f" sender sends to {found}",
+                remedy="give each receiver its own AR_SYNC_TMP_BKP_FLDR; if this receiver took the"
+                f" place of that one, delete {scratch / OWNER_FILE}",
+            )
+        write_atomically(scratch / OWNER_FILE, found.model_dump_json().encode())
+
+
+def _read(scratch: Path) -> ScratchOwner | None:
+    try:
+        return ScratchOwner.model_validate_json((scratch / OWNER_FILE).read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

@@ -1,0 +1,219 @@
+"""The state of one side as figures for a monitoring system; those of `status` are the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ar_sync_pipeline.alerts.outbox import Outbox
+from ar_sync_pipeline.alerts.store import IncidentStore
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.spool.free_space import measure_free_space
+from ar_sync_pipeline.spool.states import list_applied
+from ar_sync_pipeline.sync.dump.sent_archives import read_sent
+from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.sender_status import sender_status
+from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+
+Labels = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured quantity.
+
+    Attributes:
+        name: with its unit at its end.
+        samples: values, each with the labels that tell it apart; none where nothing is known.
+    """
+
+    name: str
+    meaning: str
+    samples: Sequence[tuple[Labels, float]]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All that could be measured.
+
+    Attributes:
+        error: why the archives' state is not among them; None: it is.
+    """
+
+    side: str
+    pair: str
+    measured: Sequence[Figure]
+    error: ArSyncError | None
+
+
+@dataclass(frozen=True)
+class _Newest:
+    """The newest archive of a kind that was published, or applied.
+
+    Attributes:
+        at: when it was.
+        snapshot_at: as of when its rows are.
+        size_bytes: None where its file is deleted.
+    """
+
+    at: datetime
+    snapshot_at: datetime
+    size_bytes: int | None
+
+
+@dataclass(frozen=True)
+class _State:
+    status: Status | None
+    newest: Mapping[str, _Newest] = field(default_factory=dict)
+    error: ArSyncError | None = None
+
+
+def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figures:
+    """Measure what can be; a database, spool or link that cannot be asked is a figure too.
+
+    Raises:
+        AlertStoreError: the file of incidents cannot be used.
+    """
+    side = "receiver" if isinstance(settings, ReceiverSettings) else "sender"
+    try:
+        state = _look(settings, now)
+    except ArSyncError as error:
+        state = _State(None, error=error)
+    measured = [
+        Figure(
+            "ar_sync_metrics_timestamp_seconds",
+            "When these figures were measured.",
+            [({}, now.timestamp())],
+        ),
+        *_of_status(state.status),
+        *_of_archives(state.newest),
+        *_of_space(settings),
+        *_of_incidents(incidents_file(settings)),
+    ]
+    return Figures(side, settings.pair, measured, state.error)
+
+
+def _look(settings: SenderSettings | ReceiverSettings, now: datetime) -> _State:
+    if isinstance(settings, ReceiverSettings):
+        return _State(receiver_status(settings, now), _applied(settings))
+    return _State(sender_status(settings, now), _sent(settings))
+
+
+def _of_status(status: Status | None) -> Iterator[Figure]:
+    yield Figure(
+        "ar_sync_readable",
+        "Whether the state of the archives could be read (1); 0: the database, the spool or the"
+        " login cannot be used.",
+        [({}, status is not None)],
+    )
+    if status is None:
+        return
+    lag = status.lag
+    yield Figure("ar_sync_ok", "Whether `ar-sync status` ends with 0.", [({}, status.ok)])
+    yield Figure("ar_sync_link_up", "Whether the receiver can be asked.", [({}, status.link_is_up)])
+    yield Figure(
+        "ar_sync_data_until_timestamp_seconds",
+        "Up to when the receiver holds the sender's data.",
+        [({}, lag.data_until.timestamp())] if lag.data_until else [],
+    )
+    yield Figure(
+        "ar_sync_lag_seconds",
+        "How old the receiver's data is.",
+        [] if lag.minutes_behind is None else [({}, 60 * lag.minutes_behind)],
+    )
+    yield Figure("ar_sync_gaps", "Gaps in the applied archives.", [({}, status.holes)])
+    yield Figure(
+        "ar_sync_tables_not_sent",
+        "Replicated tables with rows at the receiver that the sender no longer sends.",
+        [({}, len(status.unsent))],
+    )
+    yield Figure(
+        "ar_sync_archives",
+        "Archives by state, as `ar-sync status` counts them.",
+        [({"state": count.state}, count.count) for count in status.archives],
+    )
+
+
+def _of_archives(newest: Mapping[str, _Newest]) -> Iterator[Figure]:
+    """At the sender those that were published, at the receiver those that were applied."""
+    yield Figure(
+        "ar_sync_last_success_timestamp_seconds",
+        "When the newest archive was published (sender) or applied (receiver).",
+        [({"kind": kind}, one.at.timestamp()) for kind, one in newest.items()],
+    )
+    yield Figure(
+        "ar_sync_last_duration_seconds",
+        "From the snapshot of the newest archive until it was published or applied.",
+        [
+            ({"kind": kind}, (one.at - one.snapshot_at).total_seconds())
+            for kind, one in newest.items()
+        ],
+    )
+    yield Figure(
+        "ar_sync_last_archive_size_bytes",
+        "Size of the newest archive.",
+        [
+            ({"kind": kind}, one.size_bytes)
+            for kind, one in newest.items()
+            if one.size_bytes is not None
+        ],
+    )
+
+
+def _of_space(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
+    if isinstance(settings, ReceiverSettings):
+        folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
+    else:
+        folders = {"scratch": settings.tmp_bkp_fldr}
+    spaces = {}
+    for name, folder in folders.items():
+        try:
+            spaces[name] = measure_free_space(folder)
+        except ArSyncError:  # said by `ar_sync_readable` and by the preflight
+            continue
+    yield Figure(
+        "ar_sync_free_bytes",
+        "Free space on the disk of a folder.",
+        [({"folder": name}, space.free_bytes) for name, space in spaces.items()],
+    )
+    yield Figure(
+        "ar_sync_free_ratio",
+        "Free part of what ordinary users can fill, from 0 to 1.",
+        [({"folder": name}, space.free_percent / 100) for name, space in spaces.items()],
+    )
+
+
+def _of_incidents(path: Path) -> Iterator[Figure]:
+    incidents, unsent = IncidentStore(path, ()).open_incidents(), Outbox(path).unsent()
+    yield Figure("ar_sync_open_incidents", "Incidents that last.", [({}, len(incidents))])
+    yield Figure("ar_sync_unsent_alerts", "Alerts that did not get through.", [({}, len(unsent))])
+
+
+def _sent(settings: SenderSettings) -> dict[str, _Newest]:
+    """By kind; the journal is ordered by snapshot."""
+    return {
+        str(one.kind): _Newest(one.sent_at, one.watermark.snapshot_at, one.size_bytes)
+        for one in read_sent(settings.tmp_bkp_fldr)
+    }
+
+
+def _applied(settings: ReceiverSettings) -> dict[str, _Newest]:
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="metrics") as connection:
+        ledger = [line for line in read_ledger(connection) if not line.superseded]
+    files = {one.name.applied: one.path for one in list_applied(settings.remote_bkp_fldr)}
+    found = {}
+    for kind in map(str, ArchiveKind):
+        lines = [line for line in ledger if str(line.kind) == kind]
+        if lines:
+            newest = max(lines, key=lambda line: line.snapshot_at)
+            path = files.get(newest.name)
+            size_bytes = path.stat().st_size if path and path.exists() else None
+            found[kind] = _Newest(newest.applied_at, newest.snapshot_at, size_bytes)
+    return found
