@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# What is checked for retired words (.codespell/); a package is added when it is free of them.
+SPELLED := ar_sync_pipeline/*.py
 
 .PHONY: demo demo-ui test soak screenshots lint format clean
 
@@ -30,6 +32,7 @@ lint: $(READY)
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/codespell $(SPELLED)
 
 format: $(READY)
 	$(VENV)/bin/ruff check --fix
