@@ -12,7 +12,7 @@ _CHECKOUT = Path(__file__).parents[1]
 _INSTALLED = "share/ar_sync_pipeline"
 
 
-def shipped(path: str) -> str:
+def installed_path(path: str) -> str:
     """Return the path of a file in ``docs`` or ``deploy`` that the operator can open.
 
     Args:
@@ -27,7 +27,7 @@ def runbook_page(name: str) -> Path:
     Args:
         name: Name of the page, without its suffix.
     """
-    return _CHECKOUT / shipped(f"docs/runbook/{name}.md")
+    return _CHECKOUT / installed_path(f"docs/runbook/{name}.md")
 
 
 def see(name: str) -> str:
@@ -37,4 +37,4 @@ def see(name: str) -> str:
 
 def package_text(path: str) -> str:
     """Return the content of a file in ``docs`` or ``deploy``."""
-    return (_CHECKOUT / shipped(path)).read_text("utf-8")
+    return (_CHECKOUT / installed_path(path)).read_text("utf-8")

@@ -114,7 +114,7 @@ class Outcome:
 
 
 def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
-    """A failure was seen that was not seen before.
+    """Return a failure was seen that was not seen before.
 
     Args:
         incident: the newest one of the cause, open or over.
@@ -146,7 +146,7 @@ def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
 
 
 def succeed(incident: Incident, success: Success) -> Outcome:
-    """A source was seen to succeed; that ends an incident which it took part in.
+    """Return a source was seen to succeed; that ends an incident which it took part in.
 
     A success that is no later than the last failure proves nothing: the news of it came late.
     """
@@ -158,7 +158,7 @@ def succeed(incident: Incident, success: Success) -> Outcome:
 
 
 def close(incident: Incident, at: datetime) -> Outcome:
-    """A person knows that it is over, or that it can never be seen to be."""
+    """Return a person knows that it is over, or that it can never be seen to be."""
     if not incident.is_open:
         return Outcome(incident)
     over = replace(incident, recovered_at=at, recovered_by=BY_HAND)

@@ -150,7 +150,7 @@ class MailChannel:
 
 
 def _connect(server: MailServer) -> smtplib.SMTP:
-    """A connection that is encrypted, if that is asked for."""
+    """Return a connection that is encrypted, if that is asked for."""
     address, seconds = (server.host, server.port), server.timeout_seconds
     if server.encrypts_at_once:
         return smtplib.SMTP_SSL(*address, timeout=seconds, context=ssl.create_default_context())
@@ -194,7 +194,7 @@ def _base64(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words; nothing of an answer, which may echo what was sent."""
+    """Return what went wrong, in words; nothing of an answer, which may echo what was sent."""
     reason = f"broke off ({type(error).__name__})"
     match error:
         case smtplib.SMTPAuthenticationError():

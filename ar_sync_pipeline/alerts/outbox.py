@@ -160,7 +160,7 @@ class Outbox:
             )
 
     def unsent(self) -> list[UnsentMessage]:
-        """What has not got through yet, oldest first.
+        """Return what has not got through yet, oldest first.
 
         Raises:
             AlertStoreError: the file cannot be used.

@@ -77,7 +77,7 @@ class IncidentStore:
                 self._keep(db, found, succeed(found.incident, success), now)
 
     def close(self, number: int, now: datetime) -> bool:
-        """A person closes an incident; false if none of that number is open.
+        """Return a person closes an incident; false if none of that number is open.
 
         Raises:
             AlertStoreError: the file cannot be used.
@@ -105,7 +105,7 @@ class IncidentStore:
             )
 
     def open_incidents(self) -> list[NumberedIncident]:
-        """What lasts, oldest first.
+        """Return what lasts, oldest first.
 
         Raises:
             AlertStoreError: the file cannot be used.

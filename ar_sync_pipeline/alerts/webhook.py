@@ -61,7 +61,7 @@ class WebhookChannel:
 
 
 def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
-    """The documented, stable shape; ``text`` is what chat programs show."""
+    """Return the documented, stable shape; ``text`` is what chat programs show."""
     incident, latest = notice.incident, notice.incident.latest
     return {
         "format": _FORMAT,

@@ -46,7 +46,7 @@ class Place:
     dagster_url: str = ""
 
     def moment(self, at: datetime) -> str:
-        """A time in UTC and on the city's clock."""
+        """Return a time in UTC and on the city's clock."""
         local = at.astimezone(ZoneInfo(self.timezone))
         return f"{at:%Y-%m-%d %H:%M} UTC ({local:%H:%M} {self.timezone})"
 
@@ -67,7 +67,7 @@ class Letter:
 
 
 def write_message(notice: Notice, place: Place) -> Letter:
-    """What a person needs to act: what, where, since when, why, what to do, where to look."""
+    """Return what a person needs to act: what, where, since when, why, what to do, where to look."""
     headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
     subject = f"[ar_sync {place.side}] {headline}"
     if notice.kind is not NoticeKind.RECOVERED:
@@ -81,7 +81,7 @@ def write_message(notice: Notice, place: Place) -> Letter:
 
 
 def write_test(text: str, place: Place) -> Letter:
-    """A message that is about nothing."""
+    """Return a message that is about nothing."""
     headline = "Test"
     rows = [("What", text), ("Where", f"{place.side} on {place.host}")]
     closing = "Nothing is wrong, and nothing is to be done."
@@ -93,7 +93,7 @@ def write_test(text: str, place: Place) -> Letter:
 
 
 def lasting(span: timedelta) -> str:
-    """A length of time as people say it."""
+    """Return a length of time as people say it."""
     minutes = int(span.total_seconds() // 60)
     days, hours = divmod(minutes // 60, 24)
     parts = [
@@ -135,7 +135,7 @@ def _times(incident: Incident, place: Place) -> str:
 
 
 def _unproved(incident: Incident) -> list[tuple[str, str]]:
-    """What had failed too, and has not run again yet."""
+    """Return what had failed too, and has not run again yet."""
     if incident.recovered_by == BY_HAND:
         return []
     others = [what for source, what in incident.sources.items() if source != incident.recovered_by]

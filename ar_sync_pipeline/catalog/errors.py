@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.package_files import shipped
+from ar_sync_pipeline.package_files import installed_path
 
 
 class CatalogError(TerminalError):
@@ -42,7 +42,7 @@ class CatalogMistakesError(CatalogError):
         super().__init__(
             f"{count} in the catalog {label}{lines}",
             remedy="correct the file, then reload;"
-            f" {shipped('docs/catalog.md')} explains every key",
+            f" {installed_path('docs/catalog.md')} explains every key",
         )
         self.mistakes = tuple(mistakes)
 

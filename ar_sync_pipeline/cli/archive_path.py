@@ -15,7 +15,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def archive_argument() -> Callable[[Command], Command]:
-    """The argument ARCHIVE: a file, or the name of an archive that is in the spool."""
+    """Return the argument ARCHIVE: a file, or the name of an archive that is in the spool."""
     return click.argument(
         "archive",
         type=click.Path(path_type=Path),
@@ -36,7 +36,7 @@ def _file(path: Path) -> Path:
 
 
 def _in_spool(name: str) -> Path | None:
-    """The archive of this name, wherever in the spool it is, so that the UI can name it briefly."""
+    """Return the archive of this name, wherever in the spool it is, so that the UI can name it briefly."""
     from ar_sync_pipeline.archive.names import WAITING_PREFIX  # noqa: PLC0415  only when it runs
     from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS  # noqa: PLC0415  as above
 

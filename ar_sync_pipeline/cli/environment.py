@@ -15,7 +15,7 @@ class EnvironmentFileError(TerminalError):
 
 
 def operator_environment(folder: Path | None = None) -> dict[str, str]:
-    """The variables of a command: those of ``.env`` in the current folder, the process's on top.
+    """Return the variables of a command: those of ``.env`` in the current folder, the process's on top.
 
     Raises:
         EnvironmentFileError: this account may not read the file, or it is not text.

@@ -17,7 +17,7 @@ side_option = click.option(
 
 
 def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
-    """The settings of the side that is chosen, by AR_SYNC_SIDE, or by all variables together.
+    """Return the settings of the side that is chosen, by AR_SYNC_SIDE, or by all variables together.
 
     Raises:
         SideError: it is not clear which side is meant.
@@ -37,7 +37,7 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
 
 
 def load_receiver(command: str) -> ReceiverSettings:
-    """The receiver's settings, for a command that works at the receiver only.
+    """Return the receiver's settings, for a command that works at the receiver only.
 
     Raises:
         SideError: the settings are those of the sender.

@@ -62,7 +62,7 @@ def _look(settings: SenderSettings | ReceiverSettings) -> Status:
 
 def _is_well(found: Status) -> bool:
     bad = {"parked", "quarantined", "not acknowledged", "not believed"}
-    wrong = found.holes or found.is_late or found.lag.ahead or found.unsent or not found.link_is_up
+    wrong = found.gaps or found.is_late or found.lag.ahead or found.unsent or not found.link_is_up
     return not wrong and not any(c.count for c in found.archives if c.state in bad)
 
 

@@ -99,7 +99,7 @@ class DagsterProcess:
 
 
 def code_server_words(side: str, port: int, address: str = HOST) -> list[str]:
-    """The command line of a side's code server."""
+    """Return the command line of a side's code server."""
     module = f"ar_sync_pipeline.{side}"
     return ["dagster", "api", "grpc", "-m", module, "-h", address, "-p", str(port)]
 
@@ -114,7 +114,7 @@ def write_workspace(path: Path, ports: Mapping[str, int]) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback device that nobody listens on."""
+    """Return a port of the loopback device that nobody listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

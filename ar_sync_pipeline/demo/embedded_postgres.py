@@ -183,7 +183,7 @@ class EmbeddedPostgres:
         rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str = "postgres") -> str:
-        """The libpq URL of a database of the running server."""
+        """Return the libpq URL of a database of the running server."""
         secret = f":{quote(self._password, safe='')}" if self._password else ""
         return f"postgresql://{_SUPERUSER}{secret}@{_HOST}:{self.port}/{quote(database, safe='')}"
 
@@ -345,7 +345,7 @@ def _free_port() -> int:
 
 
 def _postmaster_of(data_folder: Path) -> int | None:
-    """The living postmaster of a cluster; a stale lock file whose number was reused is no one."""
+    """Return the living postmaster of a cluster; a stale lock file whose number was reused is no one."""
     try:
         first_line = (data_folder / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0]
         process_id = int(first_line)

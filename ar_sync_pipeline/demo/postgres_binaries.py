@@ -38,7 +38,7 @@ class PostgresBinaries:
     major: int
 
     def program(self, name: str) -> Path:
-        """The path of one program, such as ``psql``."""
+        """Return the path of one program, such as ``psql``."""
         return self.folder / name
 
 
@@ -71,7 +71,7 @@ def find_postgres_binaries(environ: Mapping[str, str] | None = None) -> Postgres
 
 
 def wheel_postgres_binaries() -> PostgresBinaries | None:
-    """The programs that came as a Python wheel, None where the wheel is not installed."""
+    """Return the programs that came as a Python wheel, None where the wheel is not installed."""
     return next(filter(None, map(_usable, _wheel_folders())), None)
 
 

@@ -118,7 +118,7 @@ def _second_before(moment: time) -> time:
 
 
 def _zones() -> Iterator[tuple[object, ...]]:
-    """A grid with crooked shared corners: no gap, no overlap, borders never on a parallel."""
+    """Yield a grid with crooked shared corners: no gap, no overlap, borders never on a parallel."""
     for row in range(_ZONES_PER_SIDE):
         for column in range(_ZONES_PER_SIDE):
             corners = [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1)]

@@ -92,7 +92,7 @@ class _Demo:
         self.console.print(f"  {job} succeeded ({_since(started)})")
 
     def _partial_is_complete(self) -> bool:
-        """Whether everything but deletions has arrived; those travel with completes."""
+        """Return whether everything but deletions has arrived; those travel with completes."""
         tables = compare_databases(
             self.servers.sender_url, self.servers.receiver_url, rewritten=_rewritten()
         )
@@ -106,7 +106,7 @@ class _Demo:
         return lacking == 0 and media.equal
 
     def _drift(self) -> int:
-        """Rows that the last complete had to bring although the partials should have."""
+        """Return rows that the last complete had to bring although the partials should have."""
         with psycopg.connect(self.servers.receiver_url) as receiver:
             row = receiver.execute(_DRIFT).fetchone()
         rows = int(row[0]) if row else 0

@@ -51,7 +51,7 @@ class ServerAccount:
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the account may pass through ``folder`` and all folders above it."""
+        """Return whether the account may pass through ``folder`` and all folders above it."""
         return all(self._may_search(level) for level in (folder, *folder.parents))
 
     def make_folder(self, folder: Path) -> None:
@@ -93,7 +93,7 @@ class ServerAccount:
 
 
 def server_account() -> ServerAccount:
-    """The account for an embedded server: ourselves, or an unprivileged one if we are root."""
+    """Return the account for an embedded server: ourselves, or an unprivileged one if we are root."""
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid(), switched=False)
     for name in _UNPRIVILEGED:

@@ -96,7 +96,7 @@ class LoopbackSftpServer:
         self._thread.join()
 
     def endpoint(self) -> SftpEndpoint:
-        """How a client reaches this server."""
+        """Return how a client reaches this server."""
         return SftpEndpoint(
             host=self.host,
             port=self.port,
@@ -106,7 +106,7 @@ class LoopbackSftpServer:
         )
 
     def remote_path(self, path: Path) -> PurePosixPath:
-        """A local path under ``root`` as the account sees it."""
+        """Return a local path under ``root`` as the account sees it."""
         return PurePosixPath("/") / path.relative_to(self.root).as_posix()
 
     def _chrooted(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:

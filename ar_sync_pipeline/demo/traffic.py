@@ -122,6 +122,6 @@ class Traffic:
 
 
 def _statements(script: bytes) -> list[bytes]:
-    """The statements of traffic.sql, which have no semicolon inside, without comments."""
+    """Return the statements of traffic.sql, which have no semicolon inside, without comments."""
     lines = [line for line in script.splitlines() if not line.startswith(b"--")]
     return [part.strip() for part in b"\n".join(lines).split(b";") if part.strip()]

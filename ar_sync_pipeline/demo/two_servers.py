@@ -59,7 +59,7 @@ class TwoServers:
         return self.folder / "receiver" / "sftp" / "spool"
 
     def sender_environment(self) -> dict[str, str]:
-        """The sender's settings."""
+        """Return the sender's settings."""
         return self._shared() | {
             "AR_SYNC_SENDER_DATABASE_URL": self.sender_url,
             "AR_SYNC_SENDER_MEDIA_FLDR": str(self.sender_media),
@@ -74,7 +74,7 @@ class TwoServers:
         }
 
     def receiver_environment(self) -> dict[str, str]:
-        """The receiver's settings."""
+        """Return the receiver's settings."""
         return self._shared() | {
             "AR_SYNC_RECEIVER_DATABASE_URL": self.receiver_url,
             "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),

@@ -84,12 +84,12 @@ class OldFile:
 
 
 def old_archive_id(kind: ArchiveKind, stamp: str, sha256: str) -> UUID:
-    """The id of what an old archive is converted into: the same one however often that is done."""
+    """Return the id of what an old archive is converted into: the same one however often that is done."""
     return uuid5(_ARCHIVE_IDS, f"{kind} {stamp} {sha256}")
 
 
 def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
-    """The inner files of an old archive, in its own order; its last byte is read at the end.
+    """Yield the inner files of an old archive, in its own order; its last byte is read at the end.
 
     Args:
         file: the archive, at its start.
@@ -111,7 +111,7 @@ def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
 
 
 def first_modified_at(file: ByteSource) -> float | None:
-    """When the first part of an archive was made by the sender's clock; None if it cannot be told.
+    """Return when the first part of an archive was made by the sender's clock; None if it cannot be told.
 
     Seconds since 1970.
     """

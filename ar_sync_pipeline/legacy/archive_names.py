@@ -70,7 +70,7 @@ class OldArchiveName(ArchiveName):
 
 
 def instant_of(stamp: str, zone: ZoneInfo, near: datetime | None = None) -> datetime:
-    """The instant that a name's local time means; there always is one (D37).
+    """Return the instant that a name's local time means; there always is one (D37).
 
     An hour that the end of daylight saving repeats is read as the one nearer to ``near``, else as
     the first of the two. A time that its beginning skips is read by the clock before it.
@@ -91,7 +91,7 @@ def instant_of(stamp: str, zone: ZoneInfo, near: datetime | None = None) -> date
 
 
 def is_repeated(stamp: str, zone: ZoneInfo) -> bool:
-    """Whether the end of daylight saving makes two instants of a name's local time."""
+    """Return whether the end of daylight saving makes two instants of a name's local time."""
     local = datetime.strptime(stamp, _STAMP_FORMAT).replace(tzinfo=zone)
     offsets = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
     return None not in offsets and offsets[0] > offsets[1]  # type: ignore[operator]

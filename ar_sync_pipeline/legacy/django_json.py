@@ -34,7 +34,7 @@ class DjangoObject:
 
 
 def read_objects(stream: ByteSource, model: str, member: str) -> Iterator[DjangoObject]:
-    """The objects of one model in a serialized list.
+    """Yield the objects of one model in a serialized list.
 
     Args:
         model: ``app_label.model``, which every object must be of.
@@ -110,7 +110,7 @@ class _JsonList:
                 return found
 
     def _next_character(self) -> str:
-        """The next one that is no blank; empty at the end."""
+        """Return the next one that is no blank; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _BLANKS:

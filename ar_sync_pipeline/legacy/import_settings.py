@@ -60,7 +60,7 @@ class ImportedSettings:
     left_out: tuple[str, ...]
 
     def env(self, side: str, *, with_secrets: bool) -> str:
-        """The file of a side; without secrets it can be shown."""
+        """Return the file of a side; without secrets it can be shown."""
         lines = [f"# Settings of the {side}, from those of the old system."]
         for one in self.sides[side]:
             lines += ["", *(f"# {visible(note)}" for note in one.notes)]

@@ -62,11 +62,11 @@ class OldArchiveIntake:
     """The old system as one of the systems whose archives a receiver takes over."""
 
     def spooled(self, settings: ReceiverSettings) -> list[SpooledArchive]:
-        """Every old archive in the spool, oldest first, in whatever state."""
+        """Return every old archive in the spool, oldest first, in whatever state."""
         return list_old_archives(settings.remote_bkp_fldr, ZoneInfo(settings.timezone))
 
     def to_load(self, settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
-        """The old archives for which a load should run, oldest first.
+        """Return the old archives for which a load should run, oldest first.
 
         One that is parked because old archives are refused is not tried again until the setting
         changes.
@@ -131,7 +131,7 @@ class _TakeOver:
             self.taken.quarantined.append(refusal)
 
     def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
-        """The name with the one instant that it means (D37)."""
+        """Return the name with the one instant that it means (D37)."""
         name = OldArchiveName.read(archive.path.name, self._zone, archive.name.kind)
         if name is None:  # it was listed by this name
             raise AssertionError(archive.path)
@@ -143,7 +143,7 @@ class _TakeOver:
         return replace(name, snapshot_at=instant_of(name.stamp, self._zone, near))
 
     def _is_taken(self, path: Path, name: OldArchiveName) -> bool:
-        """Whether an earlier run has made the new archive, whatever became of it.
+        """Return whether an earlier run has made the new archive, whatever became of it.
 
         Raises:
             CorruptArchiveError: another archive has the place that this one would get.
@@ -228,7 +228,7 @@ def _still_arriving(archive: SpooledArchive) -> StillArrivingError:
 
 
 def _places(spool: Path, name: ArchiveName) -> list[Path]:
-    """Where the file of an archive may lie, in any of its states."""
+    """Return where the file of an archive may lie, in any of its states."""
     return [
         spool / name.kind / name.waiting,
         spool / name.kind / name.applied,

@@ -34,7 +34,7 @@ class Rule:
 
 
 def place(old: str) -> tuple[str, ...]:
-    """The name and the keys of an old setting.
+    """Return the name and the keys of an old setting.
 
     >>> place("DATABASES['default']"), place("ADMINS")
     (('DATABASES', 'default'), ('ADMINS',))

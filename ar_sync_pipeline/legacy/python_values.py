@@ -71,7 +71,7 @@ class PythonValues:
                         self.pairs.append((first, second, f"{path.name}:{node.lineno}"))
 
     def find(self, name: str, *keys: str) -> Found | None:
-        """The value of a name, or within its dictionaries; None: it is not assigned.
+        """Return the value of a name, or within its dictionaries; None: it is not assigned.
 
         Whatever is within an unreadable value is unreadable.
         """
@@ -162,7 +162,7 @@ class PythonValues:
 
 
 def _place(node: ast.expr) -> tuple[str, ...] | None:
-    """The name and the keys of ``NAME['key']['key']``; None for anything else."""
+    """Return the name and the keys of ``NAME['key']['key']``; None for anything else."""
     match node:
         case ast.Name(id=name):
             return (name,)
@@ -173,7 +173,7 @@ def _place(node: ast.expr) -> tuple[str, ...] | None:
 
 
 def _loaded(target: ast.expr) -> ast.expr:
-    """A target of an assignment as the value that it has before."""
+    """Return a target of an assignment as the value that it has before."""
     return ast.parse(ast.unparse(target), mode="eval").body
 
 
@@ -213,7 +213,7 @@ def _parse(path: Path) -> ast.Module:
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements of a module in their order, and whether they are in a branch."""
+    """Yield the statements of a module in their order, and whether they are in a branch."""
     waiting = [(statement, False) for statement in reversed(tree.body)]
     while waiting:
         statement, conditional = waiting.pop()

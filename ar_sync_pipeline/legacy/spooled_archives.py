@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"\.[0-9]+\Z")
 
 
 def list_old_archives(spool: Path, zone: ZoneInfo) -> list[SpooledArchive]:
-    """Every old archive in the spool, oldest first.
+    """Return every old archive in the spool, oldest first.
 
     Args:
         zone: in which the old sender named them.
@@ -40,7 +40,7 @@ def list_old_archives(spool: Path, zone: ZoneInfo) -> list[SpooledArchive]:
 
 
 def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[SpooledArchive]:
-    """The old archives that wait or are parked, oldest first; none that is being written (D10).
+    """Return the old archives that wait or are parked, oldest first; none that is being written (D10).
 
     The old sender uploads under the final name, so only time tells.
 
@@ -57,7 +57,7 @@ def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[Spoo
 
 
 def written_within(path: Path, span: timedelta, now: datetime) -> bool:
-    """Whether somebody wrote to a file so lately; a time in the future tells nothing."""
+    """Return whether somebody wrote to a file so lately; a time in the future tells nothing."""
     with folder_of(path) as folder:
         facts = folder.file_facts(path.name)
     if facts is None:  # renamed by a load meanwhile

@@ -48,7 +48,7 @@ class CopyBlock:
     _lines: _Lines
 
     def rows(self, keep: Sequence[int]) -> Iterator[bytes]:
-        """The lines of the rows, in batches; must be read to the end.
+        """Yield the lines of the rows, in batches; must be read to the end.
 
         Args:
             keep: positions of the columns to keep.
@@ -85,7 +85,7 @@ class SequenceSetting:
 
 
 def read_dump(stream: io.BufferedReader) -> Iterator[CopyBlock | SequenceSetting]:
-    """The blocks of rows of a dump, and behind them its sequences.
+    """Yield the blocks of rows of a dump, and behind them its sequences.
 
     Raises:
         OldFormatError: it is empty (D14), cut, or no plain dump.
@@ -120,7 +120,7 @@ class _Lines:
         self.read_any = False
 
     def next(self) -> bytes:
-        """The next line with its line feed; empty at the end."""
+        """Return the next line with its line feed; empty at the end."""
         line = self._stream.readline(_LONGEST_LINE)
         if len(line) == _LONGEST_LINE:
             raise OldFormatError(f"has a line of more than {_LONGEST_LINE} bytes", SQL_FILE)

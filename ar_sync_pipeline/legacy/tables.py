@@ -59,7 +59,7 @@ class OldTables:
         self.mismatches: list[str] = []
 
     def manifests(self) -> tuple[TableManifest, ...]:
-        """Every table that came, sorted by name, with the values of its sequences."""
+        """Return every table that came, sorted by name, with the values of its sequences."""
         return tuple(
             table.model_copy(update={"sequences": self._sequences_of(name)})
             for name, table in sorted(self._made.items())
@@ -153,7 +153,7 @@ class OldTables:
         return None
 
     def _columns_of(self, facts: TableFacts, row: DjangoObject) -> dict[str, str]:
-        """The columns of an object's fields, by field name; the key's under the empty name."""
+        """Return the columns of an object's fields, by field name; the key's under the empty name."""
         columns = {"": facts.primary_key[0]} if len(facts.primary_key) == 1 else {}
         for field in row.fields:
             column = field if facts.column(field) else f"{field}_id"
@@ -164,7 +164,7 @@ class OldTables:
         return columns
 
     def _has(self, facts: TableFacts, column: str) -> bool:
-        """Whether the receiver takes this column from the sender."""
+        """Return whether the receiver takes this column from the sender."""
         held = facts.column(column)
         if held is None:
             self._mismatch(f"the receiver lacks column {facts.name}.{printable(column)}")
@@ -190,7 +190,7 @@ class OldTables:
 def _rows(
     objects: Iterable[DjangoObject], columns: Mapping[str, str], file: str
 ) -> Iterator[bytes]:
-    """The rows of objects that all have the same fields, in batches."""
+    """Yield the rows of objects that all have the same fields, in batches."""
     fields = [name for name in columns if name]
     expected: frozenset[str] | None = None
     batch = bytearray()

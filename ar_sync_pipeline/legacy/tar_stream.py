@@ -48,7 +48,7 @@ class ByteSource(Protocol):
     """Anything that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
+        """Return up to ``size`` bytes; empty at the end."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class TarEntry:
 
 
 def gunzip(source: ByteSource, member: str | None, ratio: int) -> io.BufferedReader:
-    """The content of one gzip stream that is all of ``source``.
+    """Return the content of one gzip stream that is all of ``source``.
 
     Args:
         member: what to call the source in a fault.
@@ -78,7 +78,7 @@ def gunzip(source: ByteSource, member: str | None, ratio: int) -> io.BufferedRea
 
 
 def tar_entries(stream: io.BufferedReader, member: str | None) -> Iterator[TarEntry]:
-    """The files of a tar, in order, until its end has been read.
+    """Yield the files of a tar, in order, until its end has been read.
 
     Args:
         member: what to call the tar in a fault.

@@ -257,7 +257,7 @@ def _rename(parent: int, name: str, other: str) -> None:
 
 
 def _kind(parent: int, name: str) -> int | None:
-    """The type of what has this name, as in st_mode; None if nothing has it."""
+    """Return the type of what has this name, as in st_mode; None if nothing has it."""
     try:
         return stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:

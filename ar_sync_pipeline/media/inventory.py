@@ -247,7 +247,7 @@ class _Walk:
                 yield relative, facts
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
-        """What there is to say of a regular file that matches; anything else is told."""
+        """Return what there is to say of a regular file that matches; anything else is told."""
         matches = _matches(relative, self.patterns)
         try:
             facts = entry.stat(follow_symlinks=False)
@@ -266,7 +266,7 @@ class _Walk:
         return None
 
     def _entries(self, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
-        """What is in a folder, a folder as ``name/``, so that the order is that of whole paths."""
+        """Return what is in a folder, a folder as ``name/``, so that the order is that of whole paths."""
         try:
             with os.scandir(self.folder / prefix) as listing:
                 found = [entry for entry in listing if not entry.name.startswith(".")]

@@ -73,7 +73,7 @@ class StagedFile:
         return self.depth == self.path.count("/")
 
     def moved_name(self, name: str) -> str:
-        """The name that something of another kind gets which is in the way under ``name``.
+        """Return the name that something of another kind gets which is in the way under ``name``.
 
         Short enough for any file system, and its own for each name.
         """
@@ -83,7 +83,7 @@ class StagedFile:
 
 
 def staged_name(load: str, number: int) -> str:
-    """The temporary name of a load's file number ``number``."""
+    """Return the temporary name of a load's file number ``number``."""
     return f"{TEMPORARY_PREFIX}{load}-{number}"
 
 
@@ -169,7 +169,7 @@ class Journal:
 
 
 def read_journal(folder: Path, owner: str) -> Journal | None:
-    """The journal that a load left or is writing; None if there is none."""
+    """Return the journal that a load left or is writing; None if there is none."""
     try:
         return Journal(_path(folder, owner))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ TEMPORARY_PREFIX = ".ar-sync-"
 
 
 def media_name_problem(name: str) -> str | None:
-    """Why a name cannot be that of a media file, relative to the media folder; None if it can."""
+    """Return why a name cannot be that of a media file, relative to the media folder; None if it can."""
     problem = name_problem(name)
     if problem is None and any(
         component.startswith(TEMPORARY_PREFIX) for component in name.split("/")

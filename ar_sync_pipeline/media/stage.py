@@ -51,7 +51,7 @@ class ReadableStream(Protocol):
     """Anything that a file's bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
+        """Return up to ``size`` bytes; empty at the end."""
 
 
 class MediaStage:
@@ -146,7 +146,7 @@ def explained(folder: Path, path: str | None = None) -> Iterator[None]:
 
 
 def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
-    """What installing the file will do; UNCHANGED where there is nothing to do."""
+    """Return what installing the file will do; UNCHANGED where there is nothing to do."""
     *folders, name = entry.path.split("/")
     existing = _lstat(parent, folders[depth] if depth < len(folders) else name)
     if existing is None:

@@ -35,7 +35,7 @@ _PHP = re.compile(r"(php|phtml|pht)[0-9]+")
 
 
 def left_out_because(path: str, allowed: Sequence[str]) -> str | None:
-    """Why a receiver does not install a file, as a clause; None if it does.
+    """Return why a receiver does not install a file, as a clause; None if it does.
 
     Args:
         path: relative to the media folder.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.package_files import shipped
+from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.settings.values import MISTAKE, nearest
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _unknown(
     mistakes = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
         guess = next(iter(meant(name, known) or meant(name, others)), None)
-        settings_page = shipped("docs/settings.md")
+        settings_page = installed_path("docs/settings.md")
         remedy = f"did you mean {guess}?" if guess else f"remove it, or see {settings_page}"
         mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
     return mistakes

@@ -93,7 +93,7 @@ def _load_key(path: Path, passphrase: str | None) -> PKey:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether the key needs a passphrase: only a missing one is told by a TypeError."""
+    """Return whether the key needs a passphrase: only a missing one is told by a TypeError."""
     try:
         PKey.from_path(path)
     except TypeError:

@@ -37,7 +37,7 @@ class PinnedKey:
     revoked: bool
 
     def is_for(self, host_label: str) -> bool:
-        """Whether this line speaks about a host, ``host`` or ``[host]:port``."""
+        """Return whether this line speaks about a host, ``host`` or ``[host]:port``."""
         verdict = False
         for pattern in self.patterns:
             if _pattern_matches(pattern.removeprefix("!"), host_label):
@@ -54,18 +54,18 @@ class KnownHosts:
     entries: tuple[PinnedKey, ...]
 
     def pinned_keys(self, host: str, port: int) -> tuple[PKey, ...]:
-        """The keys that the server may show, in the order of the file."""
+        """Return the keys that the server may show, in the order of the file."""
         label = host_label(host, port)
         return tuple(e.key for e in self.entries if not e.revoked and e.is_for(label))
 
     def is_revoked(self, host: str, port: int, key: PKey) -> bool:
-        """Whether a ``@revoked`` line names this key for this server."""
+        """Return whether a ``@revoked`` line names this key for this server."""
         label = host_label(host, port)
         return any(e.revoked and e.key == key and e.is_for(label) for e in self.entries)
 
 
 def host_label(host: str, port: int) -> str:
-    """How the file names a server: ``host`` on port 22, else ``[host]:port``; lower case."""
+    """Return how the file names a server: ``host`` on port 22, else ``[host]:port``; lower case."""
     name = host.lower()
     return name if port == DEFAULT_PORT else f"[{name}]:{port}"
 

@@ -65,7 +65,7 @@ logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
-    """All addresses of a host.
+    """Return all addresses of a host.
 
     The C library's resolver cannot be interrupted, so it runs in a thread that is abandoned when
     the time is over.
@@ -135,7 +135,7 @@ def _set_options(connection: socket.socket) -> None:
 def new_transport(
     connection: socket.socket, preferred: Sequence[paramiko.PKey]
 ) -> paramiko.Transport:
-    """A transport that is not started yet, preferring the host key types that are pinned."""
+    """Return a transport that is not started yet, preferring the host key types that are pinned."""
     transport = paramiko.Transport(connection)
     transport.banner_timeout = transport.handshake_timeout = _STEP_SECONDS
     transport.auth_timeout = transport.channel_timeout = _STEP_SECONDS
@@ -252,7 +252,7 @@ def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramik
 
 
 def hung_up(endpoint: SftpEndpoint, step: str) -> ConnectionLostError:
-    """The error of a server that ends the connection, or says nothing, in the middle of a step."""
+    """Return the error of a server that ends the connection, or says nothing, in the middle of a step."""
     return ConnectionLostError(
         f"{endpoint.host} port {endpoint.port} hung up or kept silent during {step}",
         remedy="nothing if it passes; else see the receiver's sshd log (MaxStartups limits"

@@ -64,7 +64,7 @@ class RequestPipe:
         self._numbers: deque[int] = deque()
 
     def __len__(self) -> int:
-        """How many answers are outstanding."""
+        """Return how many answers are outstanding."""
         return len(self._numbers)
 
     def send(self, kind: int, *arguments: object) -> None:
@@ -175,7 +175,7 @@ def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> b
 
 
 def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
-    """Names and modes of a folder's entries; a name that is not UTF-8 gets U+FFFD in it.
+    """Return names and modes of a folder's entries; a name that is not UTF-8 gets U+FFFD in it.
 
     paramiko's own listing fails altogether on one such name. A server that never comes to an end,
     or that announces more names than it sends, is not followed beyond `MOST_ENTRIES`.
@@ -211,7 +211,7 @@ def confirm_sync(pipe: RequestPipe) -> None:
 
 
 def write_block_bytes(client: SFTPClient) -> int:
-    """The size of block to write with: a large one if the server says that it takes it.
+    """Return the size of block to write with: a large one if the server says that it takes it.
 
     Raises:
         OSError: if the server does not say (``limits@openssh.com``).
@@ -240,7 +240,7 @@ class RemoteSpace:
 
 
 def file_system_space(client: SFTPClient, path: str) -> RemoteSpace:
-    """How full the file system at ``path`` is (``statvfs@openssh.com``).
+    """Return how full the file system at ``path`` is (``statvfs@openssh.com``).
 
     Raises:
         OSError: if the server does not offer it.

@@ -241,7 +241,7 @@ def _publication(
 def _part_names(
     spool: PurePosixPath, source: Publishable, filename: str
 ) -> tuple[PurePosixPath, PurePosixPath]:
-    """The part that one connection writes, and the one that several write (it may have gaps)."""
+    """Return the part that one connection writes, and the one that several write (it may have gaps)."""
     stem = f"{filename}.{source.fingerprint[:_FINGERPRINT_DIGITS]}"
     incoming = spool / INCOMING
     return safe_child(incoming, f"{stem}.part"), safe_child(incoming, f"{stem}.several.part")
@@ -254,7 +254,7 @@ def _where_to_resume(
     *,
     several: bool,
 ) -> tuple[PurePosixPath, int]:
-    """Which part goes on, and from which byte; a part with gaps stays one until it is whole."""
+    """Return which part goes on, and from which byte; a part with gaps stays one until it is whole."""
     alone, together = parts
     if session.size_bytes(together) is None:
         if not several:
@@ -306,7 +306,7 @@ def _final_path(spool: PurePosixPath, folder: str, filename: str) -> PurePosixPa
 def _find_published(
     session: SftpSession, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath | None:
-    """Where this very archive lies already, waiting or applied.
+    """Return where this very archive lies already, waiting or applied.
 
     Its size and its beginning tell: an archive begins with its manifest, which has the hash of
     everything behind it.

@@ -29,7 +29,7 @@ _DIGEST = re.compile(rb"^([0-9a-f]{64}) ", re.MULTILINE)
 
 
 def remote_sha256(session: SftpSession, path: PurePosixPath, size_bytes: int) -> str | None:
-    """What ``sha256sum`` says over there; None where the account may not run it.
+    """Return what ``sha256sum`` says over there; None where the account may not run it.
 
     An account for SFTP only answers with a text and status 1, so both are looked at.
 

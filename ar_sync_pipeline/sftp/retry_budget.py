@@ -70,11 +70,11 @@ class RetryBudget:
             self._fruitless_attempts = 0
 
     def limits(self, limits: SessionLimits) -> SessionLimits:
-        """The limits of the next attempt, which ends in time even if it brings nothing."""
+        """Return the limits of the next attempt, which ends in time even if it brings nothing."""
         return limits.within(self._left_seconds)
 
     def seconds_to_next_attempt(self, error: Exception) -> float | bool:
-        """How long to wait before the next attempt; False if there is none."""
+        """Return how long to wait before the next attempt; False if there is none."""
         if not isinstance(error, (*ROAD_ERRORS, DamagedUploadError)):
             return False
         if self._on_failure is not None:

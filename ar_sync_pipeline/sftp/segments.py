@@ -68,7 +68,7 @@ class Segments:
         self.source_failed = False
 
     def take(self, *, wait: bool) -> Segment | Moment:
-        """The next piece as (offset, bytes); ``END`` if all are taken.
+        """Return the next piece as (offset, bytes); ``END`` if all are taken.
 
         Args:
             wait: for a piece that may be taken; else ``NOT_YET`` is the answer.

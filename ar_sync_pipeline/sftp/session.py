@@ -143,7 +143,7 @@ class SftpSession:
         return found.st_size or 0
 
     def is_folder(self, path: PurePosixPath, *, follow: bool = True) -> bool | None:
-        """Whether there is a folder; None if there is nothing at all.
+        """Return whether there is a folder; None if there is nothing at all.
 
         Args:
             follow: whether a symbolic link to a folder counts as one.
@@ -152,17 +152,17 @@ class SftpSession:
         return None if found is None else stat.S_ISDIR(found.st_mode or stat.S_IFDIR)
 
     def modified_at_seconds(self, path: PurePosixPath) -> int | None:
-        """When a file was last written, by the receiver's clock, seconds since 1970."""
+        """Return when a file was last written, by the receiver's clock, seconds since 1970."""
         found = self._attributes(path)
         return None if found is None else found.st_mtime
 
     def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
-        """How full the file system of ``path`` is; None if the server cannot tell."""
+        """Return how full the file system of ``path`` is; None if the server cannot tell."""
         with self.calling("asking for the free space of", path):
             return self._space(path)
 
     def file_names(self, folder: PurePosixPath) -> list[str]:
-        """Names of the regular files of a folder, as the server tells them, not validated."""
+        """Return names of the regular files of a folder, as the server tells them, not validated."""
         with self.calling("listing", folder):
             found = protocol.list_folder(self.client, str(folder))
         return [name for name, mode in found if stat.S_ISREG(mode or stat.S_IFREG)]
@@ -178,7 +178,7 @@ class SftpSession:
                 raise
 
     def is_empty(self, folder: PurePosixPath) -> bool:
-        """Whether a folder holds nothing at all."""
+        """Return whether a folder holds nothing at all."""
         with self.calling("listing", folder):
             found = protocol.list_folder(self.client, str(folder))
         return all(name in {".", ".."} for name, _ in found)
@@ -209,7 +209,7 @@ class SftpSession:
                 self.client.rename(str(source), str(target))
 
     def write_block_bytes(self, path: PurePosixPath) -> int:
-        """How many bytes one write to a file may carry, by what the server says of itself."""
+        """Return how many bytes one write to a file may carry, by what the server says of itself."""
         with self.calling("asking for the limits of", path):
             try:
                 return protocol.write_block_bytes(self.client)
@@ -289,7 +289,7 @@ class SftpSession:
             return None
 
     def _denies_extension(self, error: Exception) -> bool:
-        """Whether a living server said no to an extension, with whatever status it has for that.
+        """Return whether a living server said no to an extension, with whatever status it has for that.
 
         OpenSSH answers "Permission denied" to one that ``-P`` forbids, others "Failure".
         """
@@ -361,12 +361,12 @@ def _full(problem: str) -> ReceiverDiskFullError:
 
 
 def channel_has_news(channel: paramiko.Channel | None) -> bool:
-    """Whether reading from a channel would not wait: something arrived, or it is over."""
+    """Return whether reading from a channel would not wait: something arrived, or it is over."""
     return channel is None or bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
 
 def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> ConnectionLostError:
-    """The one error for every way in which paramiko tells that a connection is gone."""
+    """Return the one error for every way in which paramiko tells that a connection is gone."""
     reason = watchdog.reason or "closed by the other side or by the network"
     return ConnectionLostError(
         f"the connection to {endpoint.host} port {endpoint.port} was lost {moment} ({reason})",

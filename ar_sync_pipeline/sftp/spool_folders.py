@@ -23,7 +23,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}", re.ASCII)
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a file name can do no harm: one component, plain letters, no leading dot or dash."""
+    """Return whether a file name can do no harm: one component, plain letters, no leading dot or dash."""
     return _NAME.fullmatch(name) is not None
 
 
@@ -42,7 +42,7 @@ def safe_child(folder: PurePosixPath, name: str) -> PurePosixPath:
 
 
 def applied_name(filename: str) -> str:
-    """The name that an archive bears once the receiver has applied it."""
+    """Return the name that an archive bears once the receiver has applied it."""
     return filename.removeprefix(WAITING_PREFIX)
 
 
@@ -125,7 +125,7 @@ def _check_not_inside(session: SftpSession, spool: PurePosixPath) -> None:
 
 
 def list_names(session: SftpSession, folder: PurePosixPath) -> list[str]:
-    """Names of the regular files of a folder, sorted; hidden and dangerous names are left out.
+    """Return names of the regular files of a folder, sorted; hidden and dangerous names are left out.
 
     Raises:
         RemoteFileMissingError: if the folder is not there.

@@ -77,7 +77,7 @@ def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko
 
 
 def hangs_up_always(endpoint: SftpEndpoint) -> NoSftpError:
-    """The error of a server that closes the connection there every time."""
+    """Return the error of a server that closes the connection there every time."""
     return NoSftpError(
         f"{endpoint.label} was let in, and the server hung up at {STEP}, three times in a row",
         remedy="see the receiver's sshd log: most often the account's ChrootDirectory, or a folder"
@@ -157,7 +157,7 @@ class _Answer:
             self.data += data
 
     def error(self) -> NoSftpError:
-        """What to say of an answer that is not SFTP."""
+        """Return what to say of an answer that is not SFTP."""
         ended = self._has_ended()
         text = self._text()
         if not ended:
@@ -190,11 +190,11 @@ class _Answer:
         return bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
     def _has_ended(self) -> bool:
-        """Whether what ran is over; the connection lives."""
+        """Return whether what ran is over; the connection lives."""
         return self._wait(self._channel.exit_status_ready, _LAST_WORDS_SECONDS)
 
     def _text(self) -> str:
-        """The beginning of what was printed, on either stream, in one line."""
+        """Return the beginning of what was printed, on either stream, in one line."""
         channel, said = self._channel, self.data
         while len(said) < 4 * _SHOWN_CHARS and channel.recv_ready():
             said += channel.recv(4 * _SHOWN_CHARS)

@@ -40,7 +40,7 @@ class Publishable(Protocol):
         """SHA-256 of the whole, 64 hexadecimal digits; may read all of it when first asked for."""
 
     def open(self) -> BinaryIO:
-        """The bytes, seekable; closed by whoever opened them.
+        """Return the bytes, seekable; closed by whoever opened them.
 
         Reading must raise rather than deliver other bytes than the fingerprint stands for.
         """

@@ -33,7 +33,7 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Hole:
+class Gap:
     """A stretch of the sender's history of which no applied archive is known to carry everything.
 
     Attributes:
@@ -49,7 +49,7 @@ class Hole:
     new_history: bool = False
 
     def __str__(self) -> str:
-        """The hole in words for an operator."""
+        """Return the hole in words for an operator."""
         if self.new_history:
             return (
                 f"after {self.start:%Y-%m-%d %H:%M:%S} UTC the sender's database was restored from"
@@ -73,11 +73,11 @@ class Chain:
 
     until: datetime
     end: UUID
-    holes: tuple[Hole, ...]
+    gaps: tuple[Gap, ...]
 
 
 def chain_of(ledger: Iterable[Span]) -> Chain | None:
-    """The unbroken chain of applied archives from the newest complete on; None without one.
+    """Return the unbroken chain of applied archives from the newest complete on; None without one.
 
     Args:
         ledger: what has been applied; superseded archives left out.
@@ -85,19 +85,19 @@ def chain_of(ledger: Iterable[Span]) -> Chain | None:
     base, later = _base_and_later(ledger)
     if base is None:
         return None
-    end, reached, holes = base, base.snapshot_at, list[Hole]()
+    end, reached, gaps = base, base.snapshot_at, list[Gap]()
     for span in later:
         if _joins(span, end):
-            end, holes = span, []
+            end, gaps = span, []
         elif span.covers_from is None or span.covers_from > reached:
-            hole = Hole(reached, span.covers_from, span.archive_id, new_history=span.new_history)
-            holes.append(hole)
+            gap = Gap(reached, span.covers_from, span.archive_id, new_history=span.new_history)
+            gaps.append(gap)
         reached = span.snapshot_at
-    return Chain(end.snapshot_at, end.archive_id, tuple(holes))
+    return Chain(end.snapshot_at, end.archive_id, tuple(gaps))
 
 
 def joined(ledger: Iterable[Span]) -> frozenset[UUID]:
-    """The base and the partials that join the chain; behind the others' start is a hole.
+    """Return the base and the partials that join the chain; behind the others' start is a hole.
 
     An archive that joins brings every row that differs from what the receiver holds by then. What
     it contradicts and does not bring is therefore gone at the sender.
@@ -129,5 +129,5 @@ def _joins(span: Span, end: Span) -> bool:
 
 
 def newest(spans: Iterable[Span]) -> Span | None:
-    """The span with the latest snapshot."""
+    """Return the span with the latest snapshot."""
     return max(spans, key=lambda span: span.snapshot_at, default=None)

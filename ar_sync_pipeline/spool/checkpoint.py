@@ -17,7 +17,7 @@ from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
-POSITION_FILE = "position.json"
+CHECKPOINT_FILE = "position.json"
 MOST_PARKED = 20
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
@@ -31,7 +31,7 @@ class ParkedArchive(BaseModel):
     reason: Annotated[str, StringConstraints(max_length=1000)]
 
 
-class Position(SignedJson):
+class Checkpoint(SignedJson):
     """Where the receiver stands.
 
     Attributes:
@@ -46,23 +46,25 @@ class Position(SignedJson):
 
     at: Instant
     watermark: Watermark | None = None
-    holes: _Count = 0
+    gaps: _Count = 0
     waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
     quarantined: _Count = 0
 
 
-def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Position:
+def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Checkpoint:
     """Read a position from bytes of any origin.
 
     Raises:
         ReceiptError: it is not one, or, where keys are shared, not signed with one.
     """
-    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", keys=signing_keys)
+    return parse_signed(
+        Checkpoint, content, what=f"{RECEIPTS}/{CHECKPOINT_FILE}", keys=signing_keys
+    )
 
 
 def write_checkpoint(
-    spool: Path, position: Position, *, signing_keys: Sequence[bytes] = ()
+    spool: Path, checkpoint: Checkpoint, *, signing_keys: Sequence[bytes] = ()
 ) -> Path:
     """Write or replace the position; a reader never sees a part of it.
 
@@ -70,14 +72,14 @@ def write_checkpoint(
         SpoolMissingError: the spool is not there.
         SpoolAccessError: the operating system refuses.
     """
-    return write_small(spool, POSITION_FILE, position.signed(signing_keys))
+    return write_small(spool, CHECKPOINT_FILE, checkpoint.signed(signing_keys))
 
 
-def read_checkpoint(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Position | None:
-    """The receiver's position; None if none was written yet.
+def read_checkpoint(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Checkpoint | None:
+    """Return the receiver's position; None if none was written yet.
 
     Raises:
         ReceiptError: the file is damaged or badly signed.
     """
-    content = read_small(spool, POSITION_FILE)
+    content = read_small(spool, CHECKPOINT_FILE)
     return None if content is None else parse_checkpoint(content, signing_keys=signing_keys)

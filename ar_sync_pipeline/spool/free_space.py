@@ -30,7 +30,7 @@ class FreeSpace:
         return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
 
     def is_below(self, floor_percent: float) -> bool:
-        """Whether an incident is due."""
+        """Return whether an incident is due."""
         return self.free_percent < floor_percent
 
 

@@ -93,7 +93,7 @@ def regular_files(spool: Path, name: str) -> list[FileEntry]:
 
 
 def spool_of(path: Path) -> Path:
-    """The spool of a file that is in one of its folders."""
+    """Return the spool of a file that is in one of its folders."""
     return path.parent.parent
 
 

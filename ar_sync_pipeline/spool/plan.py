@@ -54,9 +54,9 @@ class LoadPlan:
 
     apply: tuple[Candidate, ...]
     superseded: tuple[Candidate, ...] = ()
-    healed: tuple[Candidate, ...] = ()
+    already_applied: tuple[Candidate, ...] = ()
     held_back: tuple[Candidate, ...] = ()
-    loose: frozenset[UUID] = frozenset()
+    after_gap: frozenset[UUID] = frozenset()
 
 
 def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPlan:
@@ -67,7 +67,7 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
         ledger: what has been applied; superseded archives left out.
     """
     known = {span.archive_id for span in ledger}
-    healed = [c for c in candidates if c.waiting and c.archive_id in known]
+    already_applied = [c for c in candidates if c.waiting and c.archive_id in known]
     retained = [c for c in candidates if c.archive_id in known]
     unknown = _by_snapshot(c for c in candidates if c.archive_id not in known)
     chain = chain_of(ledger)
@@ -81,9 +81,9 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
             return LoadPlan(
                 plan.apply,
                 _by_snapshot((*covered, *plan.superseded)),
-                tuple(healed),
+                tuple(already_applied),
                 _by_snapshot(held_back),
-                _loose(plan.apply, ledger),
+                _after_gap(plan.apply, ledger),
             )
         late = next(c for c in plan.apply if c in new)
         held_back.append(late)
@@ -93,7 +93,7 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
 def _restore(
     new: Sequence[Candidate], retained: Sequence[Candidate], ledger: Sequence[Span]
 ) -> LoadPlan:
-    """The state that the new archives and the applied ones make together."""
+    """Return the state that the new archives and the applied ones make together."""
     base = newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
     base_at = base.snapshot_at if base else None
     new_base = max(
@@ -114,7 +114,7 @@ def _restore(
 
 
 def _goes_back(apply: Sequence[Candidate], ledger: Sequence[Span]) -> bool:
-    """Whether applying these leaves rows older than an applied archive had made them.
+    """Return whether applying these leaves rows older than an applied archive had made them.
 
     Everything behind the first one is written anew as far as the unbroken spans of the others
     reach; an applied archive beyond that must be among them.
@@ -138,7 +138,7 @@ def _is_covered(candidate: Candidate, whole_until: datetime) -> bool:
     return candidate.kind is ArchiveKind.PARTIAL and candidate.snapshot_at <= whole_until
 
 
-def _loose(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
+def _after_gap(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
     spans = {span.archive_id: span for span in ledger}
     for c in apply:
         spans[c.archive_id] = Span(c.archive_id, c.kind, c.snapshot_at, c.covers_from)

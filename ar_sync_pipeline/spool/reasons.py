@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REASON_SUFFIX = ".reason.json"
 
 
-class ReadFile(BaseModel):
+class VerifiedFile(BaseModel):
     """A file that was read to its last byte and found sound, by which it is known again.
 
     Without its ctime, which a rename changes. A file that was changed in spite of these is found
@@ -35,7 +35,7 @@ class ReadFile(BaseModel):
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
-        """What an archive's file is now; None if it is no regular file by now."""
+        """Return what an archive's file is now; None if it is no regular file by now."""
         with folder_of(path) as folder:
             facts = folder.file_facts(path.name)
         if facts is None:
@@ -65,20 +65,20 @@ class Reason(BaseModel):
     error: str
     since: AwareDatetime
     at: AwareDatetime
-    sound: ReadFile | None = None
+    verified: VerifiedFile | None = None
 
-    def vouches_for(self, archive: Path) -> bool:
-        """Whether this very file was read to its end already."""
-        return self.sound is not None and self.sound == ReadFile.of(archive)
+    def is_verified(self, archive: Path) -> bool:
+        """Return whether this very file was read to its end already."""
+        return self.verified is not None and self.verified == VerifiedFile.of(archive)
 
 
 def reason_path(archive: Path) -> Path:
-    """Where the reason of an archive file lies."""
+    """Return where the reason of an archive file lies."""
     return archive.with_name(archive.name + REASON_SUFFIX)
 
 
 def write_reason(
-    archive: Path, error: ArSyncError, at: datetime, *, sound: ReadFile | None = None
+    archive: Path, error: ArSyncError, at: datetime, *, verified: VerifiedFile | None = None
 ) -> None:
     """Say why the file that is, or is about to be, at ``archive`` lies there.
 
@@ -92,7 +92,7 @@ def write_reason(
         error=error.code,
         since=earlier.since if earlier else at,
         at=at,
-        sound=sound or (earlier.sound if earlier else None),
+        verified=verified or (earlier.verified if earlier else None),
     )
     with folder_of(archive) as folder, access_to(reason_path(archive)):
         content = reason.model_dump_json(indent=2).encode() + b"\n"
@@ -100,7 +100,7 @@ def write_reason(
 
 
 def read_reason(archive: Path) -> Reason | None:
-    """Why a file is parked or in quarantine; None if nobody wrote it down readably.
+    """Return why a file is parked or in quarantine; None if nobody wrote it down readably.
 
     What is no small regular file counts as unreadable and is never waited for.
     """

@@ -74,7 +74,7 @@ class Receipt(SignedJson):
 
 
 def receipt_filename(archive: ArchiveName) -> str:
-    """The file name of an archive's receipt."""
+    """Return the file name of an archive's receipt."""
     return archive.applied + RECEIPT_SUFFIX
 
 
@@ -98,7 +98,7 @@ def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes
 
 
 def list_receipts(spool: Path) -> list[ArchiveName]:
-    """Which archives have a receipt, oldest snapshot first."""
+    """Return which archives have a receipt, oldest snapshot first."""
     names = []
     for entry in regular_files(spool, RECEIPTS):
         name = ArchiveName.parse(entry.name.removesuffix(RECEIPT_SUFFIX))
@@ -110,7 +110,7 @@ def list_receipts(spool: Path) -> list[ArchiveName]:
 def read_receipt(
     spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes] = ()
 ) -> Receipt | None:
-    """An archive's receipt; None if there is none.
+    """Return an archive's receipt; None if there is none.
 
     Raises:
         ReceiptError: the file is damaged or badly signed.

@@ -32,7 +32,7 @@ class RetentionPolicy:
     partial_lifetime: timedelta = timedelta(days=1)
 
     def lifetime(self, kind: ArchiveKind) -> timedelta:
-        """How long an archive of this kind stays after it was applied."""
+        """Return how long an archive of this kind stays after it was applied."""
         return self.complete_lifetime if kind is ArchiveKind.COMPLETE else self.partial_lifetime
 
 

@@ -41,18 +41,18 @@ class SignedJson(BaseModel):
         return hmac.new(key, canonical, hashlib.sha256).hexdigest()
 
     def signed(self, keys: Sequence[bytes]) -> Self:
-        """A copy with a signature by each key, at most two; without one where there are no keys."""
+        """Return a copy with a signature by each key, at most two; without one where there are no keys."""
         made = map(self.signature, keys)
         return self.model_copy(update=dict(zip_longest(_SIGNATURES, made)))
 
     def is_signed_by(self, keys: Collection[bytes]) -> bool:
-        """Whether either signature was made with one of the keys."""
+        """Return whether either signature was made with one of the keys."""
         found = [signature for signature in (self.hmac, self.old_hmac) if signature is not None]
         right = [self.signature(key) for key in keys]
         return any(hmac.compare_digest(one, other) for one in found for other in right)
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
         unset = {"old_hmac"} if self.old_hmac is None else set()
         return self.model_dump_json(exclude=unset).encode() + b"\n"
 

@@ -38,7 +38,7 @@ from ar_sync_pipeline.spool.layout import (
     regular_files,
 )
 from ar_sync_pipeline.spool.ownership import take_ownership
-from ar_sync_pipeline.spool.reasons import ReadFile, forget_reason, write_reason
+from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, write_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,12 @@ def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 
 
 def park(
-    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime, sound: bool = False
+    spool: Path,
+    archive: SpooledArchive,
+    error: ArSyncError,
+    *,
+    at: datetime,
+    verified: bool = False,
 ) -> SpooledArchive:
     """Put an archive aside until something changes; one that is parked keeps its first instant.
 
@@ -126,7 +131,7 @@ def park(
         SpoolAccessError: the operating system refuses.
     """
     target = spool / PARKED / archive.name.waiting
-    write_reason(target, error, at, sound=ReadFile.of(archive.path) if sound else None)
+    write_reason(target, error, at, verified=VerifiedFile.of(archive.path) if verified else None)
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 
@@ -159,12 +164,12 @@ def quarantine(
     if archive.path.parent == spool / QUARANTINE:
         return _quarantine_again(spool, archive, error, at)
     waiting, name = archive.path.name, archive.name.waiting
-    with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as aside:
+    with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as quarantined:
         if source.file_facts(waiting) is None:
             return _quarantined_before(spool, archive)
-        target = aside.path / _free_name(aside, name)
+        target = quarantined.path / _free_name(quarantined, name)
         write_reason(target, error, at)
-        _rename(source, waiting, aside, target.name)
+        _rename(source, waiting, quarantined, target.name)
         forget_reason(archive.path)
     return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
 
@@ -199,7 +204,7 @@ def _quarantine_again(
 
 
 def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
-    """What an earlier call made of an archive that is no longer where it was."""
+    """Return what an earlier call made of an archive that is no longer where it was."""
     for found in reversed(list_quarantined(spool)):
         if found.name == archive.name and found.size_bytes == archive.size_bytes:
             return found
@@ -257,7 +262,7 @@ def _move(spool: Path, source: Path, target: Path) -> None:
                 left.remove(source.name)
                 return
             if there is not None and not _may_be_the_same(moved, there):
-                _set_aside(spool, right, target.name, there)
+                _quarantine_other(spool, right, target.name, there)
             _rename(left, source.name, right, target.name)
 
 
@@ -265,17 +270,17 @@ def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
     return stat.S_ISREG(other.st_mode) and one.st_size == other.st_size
 
 
-def _set_aside(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
+def _quarantine_other(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
     # Whoever wrote the file may have set a time that no calendar has.
     written_at = datetime.fromtimestamp(min(max(facts.st_mtime, 0), _LATEST), UTC)
     error = TerminalError(
         f"another file named {name} with a different size took its place",
         remedy="compare the two; a snapshot has one archive only",
     )
-    with open_folder(spool, QUARANTINE) as aside:
-        free = _free_name(aside, name)
-        write_reason(aside.path / free, error, written_at)
-        folder.move(name, aside, free)
+    with open_folder(spool, QUARANTINE) as quarantined:
+        free = _free_name(quarantined, name)
+        write_reason(quarantined.path / free, error, written_at)
+        folder.move(name, quarantined, free)
 
 
 def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) -> None:
@@ -288,7 +293,7 @@ def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) ->
 
 
 def _free_name(folder: HeldFolder, name: str) -> str:
-    """The name itself, or with the first number after it that no archive has."""
+    """Return the name itself, or with the first number after it that no archive has."""
     numbers = itertools.count(2)
     free = name
     while folder.facts(free) is not None:

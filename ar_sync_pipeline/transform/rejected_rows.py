@@ -169,7 +169,7 @@ def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
 
 
 def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
-    """The present entries by severity, table, step and reason; none where no table is yet."""
+    """Return the present entries by severity, table, step and reason; none where no table is yet."""
     if not _is_true(connection, _TABLE_EXISTS):
         return ()
     return tuple(

@@ -80,7 +80,7 @@ def command_line(
     window_start: datetime,
     window_end: datetime,
 ) -> list[str]:
-    """The command to execute, one list element per word.
+    """Return the command to execute, one list element per word.
 
     Args:
         specification: what to run.

@@ -123,7 +123,7 @@ def test_only_one_frame_of_zeros_may_follow(
     tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     stored, chunk = repeated(tmp_path)
-    with pytest.raises(CorruptArchiveError, match="bytes behind its zstd frame"):
+    with pytest.raises(CorruptArchiveError, match="bytes after its zstd frame"):
         list(decompress_chunk(io.BytesIO(change(stored)), chunk))
 
 

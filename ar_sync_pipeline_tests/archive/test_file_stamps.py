@@ -88,6 +88,6 @@ def test_file_that_was_changed_just_now_has_no_stamp(
     path = tmp_path / "x"
     path.write_bytes(b"x")
     assert steady_stamp(path) is None
-    monkeypatch.setattr(file_stamp, "_SETTLED_AFTER_NS", -1)
+    monkeypatch.setattr(file_stamp, "_STABLE_AFTER_NS", -1)
     assert steady_stamp(path) == FileStamp.of(path.stat())
     assert steady_stamp(tmp_path / "absent") is None

@@ -455,7 +455,7 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
         checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
         assert checks["no_holes"].passed == (minutes_ago != 1)
     status = receiver_status(receiver.settings, receiver.clock())
-    assert status.holes == 1, "the last window begins four minutes after the one before it"
+    assert status.gaps == 1, "the last window begins four minutes after the one before it"
     receiver.offer(partial({}), "partial", stamp(7))
     checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
     assert checks["no_holes"].passed

@@ -21,14 +21,14 @@ from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.legacy.spooled_archives import list_old_archives, written_within
 from ar_sync_pipeline.spool.checkpoint import (
-    POSITION_FILE,
-    Position,
+    CHECKPOINT_FILE,
+    Checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError, SpoolLayoutError
 from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
-from ar_sync_pipeline.spool.reasons import ReadFile, read_reason, reason_path, write_reason
+from ar_sync_pipeline.spool.reasons import VerifiedFile, read_reason, reason_path, write_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
     ReceiptState,
@@ -67,7 +67,7 @@ OLD = NOON + timedelta(days=400)
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")
 RECEIPT = Receipt(archive=NAME.applied, state=ReceiptState.APPLIED, at=NOON)
-POSITION = Position(at=NOON)
+POSITION = Checkpoint(at=NOON)
 
 
 def archive_in(spool: Path, state: SpoolState) -> SpooledArchive:
@@ -106,7 +106,7 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda s: written_within(archive_in(s, WAITING).path, timedelta(hours=1), NOON),
     ),
     "apply": ("partial", lambda s: mark_applied(s, archive_in(s, WAITING))),
-    "park": ("partial", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON, sound=True)),
+    "park": ("partial", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON, verified=True)),
     "park into": ("parked", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON)),
     "unpark": ("parked", lambda s: unpark(s, archive_in(s, PARKED))),
     "unpark into": ("partial", lambda s: unpark(s, archive_in(s, PARKED))),
@@ -133,7 +133,7 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "read the position": ("receipts", read_checkpoint),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
-    "look whether it was read": ("parked", lambda s: ReadFile.of(archive_in(s, PARKED).path)),
+    "look whether it was read": ("parked", lambda s: VerifiedFile.of(archive_in(s, PARKED).path)),
 }
 
 
@@ -265,7 +265,7 @@ def test_all_folders_are_tried_here() -> None:
 
 
 def link_to_a_file(path: Path, outside: Path) -> None:
-    path.symlink_to(outside / "receipts" / POSITION_FILE)
+    path.symlink_to(outside / "receipts" / CHECKPOINT_FILE)
 
 
 def link_to_endless_zeros(path: Path, _outside: Path) -> None:
@@ -351,7 +351,7 @@ class TestSmallFilesThatAreNone:
     def test_position_is_unreadable_and_written_again(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
     ) -> None:
-        put_there(spool / "receipts" / POSITION_FILE, outside)
+        put_there(spool / "receipts" / CHECKPOINT_FILE, outside)
         if put_there is link_to_a_file:
             assert read_checkpoint(outside) == POSITION
         with pytest.raises(ReceiptError, match="delete the file"):
@@ -428,7 +428,7 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
     linked = [
         reason_path(archive.path),
         spool / "receipts" / receipt_filename(NAME),
-        spool / "receipts" / POSITION_FILE,
+        spool / "receipts" / CHECKPOINT_FILE,
     ]
     for path in linked:
         os.link(target, path)

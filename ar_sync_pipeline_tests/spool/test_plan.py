@@ -63,7 +63,7 @@ def test_complete_older_than_the_base_is_superseded() -> None:
 
 def test_archive_that_the_ledger_knows_only_gets_its_name_healed() -> None:
     plan = plan_load([archive(10)], [applied(5, COMPLETE), applied(10)])
-    assert (minutes(plan.apply), minutes(plan.healed)) == ([], [10])
+    assert (minutes(plan.apply), minutes(plan.already_applied)) == ([], [10])
 
 
 def test_partials_before_any_complete_are_applied() -> None:
@@ -86,9 +86,9 @@ def test_late_partial_within_the_unbroken_chain_brings_nothing() -> None:
 
 def test_partials_behind_a_hole_are_told_apart() -> None:
     joining = replace(archive(10), covers_from=at(5))
-    loose = replace(archive(20), covers_from=at(15))
-    plan = plan_load([joining, loose, archive(25)], [applied(5, COMPLETE)])
-    assert {found.int for found in plan.loose} == {20, 25}
+    after_gap = replace(archive(20), covers_from=at(15))
+    plan = plan_load([joining, after_gap, archive(25)], [applied(5, COMPLETE)])
+    assert {found.int for found in plan.after_gap} == {20, 25}
 
 
 class TestReadersNeverGoBack:

@@ -259,7 +259,7 @@ class LoadSession:
             archive.tables,
             number,
             complete=manifest.kind is ArchiveKind.COMPLETE,
-            after_gap=manifest.archive_id in self._at_hand.plan.loose,
+            after_gap=manifest.archive_id in self._at_hand.plan.after_gap,
             comparable=archive.comparable,
             sender_references=(
                 None if manifest.references is None else frozenset(manifest.references)

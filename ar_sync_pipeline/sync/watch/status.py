@@ -48,7 +48,7 @@ class Status:
     Attributes:
         side: ``sender`` or ``receiver``.
         link_is_up: whether the receiver could be asked; always true on the receiver itself.
-        holes: stretches that are known to be missing.
+        gaps: stretches that are known to be missing.
         is_late: the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or there is none.
         unsent: replicated tables with rows at the receiver that the sender no longer sends.
         known_at: when the receiver said what the sender shows; None on the receiver itself, and if
@@ -59,7 +59,7 @@ class Status:
     lag: Lag
     archives: tuple[StateCount, ...]
     link_is_up: bool = True
-    holes: int = 0
+    gaps: int = 0
     is_late: bool = False
     unsent: tuple[str, ...] = ()
     known_at: datetime | None = None
@@ -101,8 +101,8 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         now,
         timedelta(minutes=settings.partial_interval),
         Backlog(
-            holes=len(chain.holes) if chain else 0,
-            new_history=any(hole.new_history for hole in chain.holes) if chain else False,
+            gaps=len(chain.gaps) if chain else 0,
+            new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
             waiting=len(waiting),
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
             quarantined=len(lost),
@@ -135,7 +135,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
                 "in quarantine; what they held has come with later archives",
             ),
         ),
-        holes=len(chain.holes) if chain else 0,
+        gaps=len(chain.gaps) if chain else 0,
         is_late=late,
         unsent=unsent,
     )
@@ -154,7 +154,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         now,
         timedelta(minutes=settings.partial_interval),
         Backlog(
-            holes=position.holes if position else 0,
+            gaps=position.gaps if position else 0,
             waiting=len(view.waiting or ()),
             parked=[parked.reason for parked in position.parked] if position else [],
             quarantined=position.quarantined if position else 0,
@@ -183,7 +183,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             ),
         ),
         link_is_up=view.waiting is not None,
-        holes=position.holes if position else 0,
+        gaps=position.gaps if position else 0,
         known_at=position.at if position else None,
     )
 

@@ -81,7 +81,7 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
 
 
 def too_slow(when: str) -> TransformTooSlowError:
-    """The error of a run that has had its time."""
+    """Return the error of a run that has had its time."""
     return TransformTooSlowError(
         f"the transform ran longer than it may and was stopped {when}",
         remedy="what is finished is kept and the next run goes on from there; if it happens "
@@ -92,7 +92,7 @@ def too_slow(when: str) -> TransformTooSlowError:
 def _pending(
     connection: Connection, stage: Stage, timer: StepTimer, batch_rows: int
 ) -> Iterator[list[int]]:
-    """The ids, found by one scan that the server keeps across the batches' transactions."""
+    """Yield the ids, found by one scan that the server keeps across the batches' transactions."""
     with timer.step("find rows"):
         cursor = psycopg.ServerCursor(connection, "ar_sync_pending", withhold=True)
         cursor.execute(stage.pending)

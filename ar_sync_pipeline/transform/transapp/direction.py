@@ -49,7 +49,7 @@ _CODE_POINTS = 2**21
 
 
 def directions(connection: Connection, source: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The direction of each row's phone at the row's ``timeStamp``.
+    """Return the direction of each row's phone at the row's ``timeStamp``.
 
     Args:
         connection: to the receiver.

@@ -84,7 +84,7 @@ STOP_EVENTS: Final = EventKind(
 
 
 def event_stage(kind: EventKind, zones: Zones) -> Stage:
-    """All untransformed events of one kind."""
+    """Return all untransformed events of one kind."""
 
     def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         results, rejections = _results(connection, kind, ids, zones, timer)

@@ -28,7 +28,7 @@ FROM (
 
 
 def half_hours(connection: Connection, events: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The ``halfhourperiod.id`` of each event, None where none holds it; indexed by event id."""
+    """Return the ``halfhourperiod.id`` of each event, None where none holds it; indexed by event id."""
     query = sql.SQL(_HALF_HOURS).format(
         half_hour=sql.Identifier(HALF_HOUR),
         events=sql.Identifier(events),

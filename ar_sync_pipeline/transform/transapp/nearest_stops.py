@@ -67,7 +67,7 @@ def read_stops(connection: Connection) -> Stops:
 
 
 def nearest_stops(positions: pd.DataFrame, stops: Stops) -> pd.DataFrame:
-    """The nearest and the second nearest stop of each position.
+    """Return the nearest and the second nearest stop of each position.
 
     Args:
         positions: ``longitude`` and ``latitude``, on Earth.

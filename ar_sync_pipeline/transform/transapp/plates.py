@@ -42,7 +42,7 @@ _MARK = sql.SQL(
 
 
 def bus_stage() -> Stage:
-    """All buses whose plate has not been looked at."""
+    """Return all buses whose plate has not been looked at."""
     return Stage(
         table=BUS,
         pending=untransformed(BUS),

@@ -47,6 +47,6 @@ def latest_positions(connection: Connection, statistics: str, ids: Sequence[int]
 
 
 def on_earth(positions: pd.DataFrame) -> pd.DataFrame:
-    """Those with a longitude in [-180, 180] and a latitude in [-90, 90]."""
+    """Return those with a longitude in [-180, 180] and a latitude in [-90, 90]."""
     is_valid = positions["longitude"].between(-180, 180) & positions["latitude"].between(-90, 90)
     return positions[is_valid]

@@ -97,7 +97,7 @@ class GeometryColumn:
         return sql.SQL("{}({})").format(sql.Identifier(self.postgis_schema, "st_asbinary"), column)
 
     def from_wkb(self, wkb: sql.Composable) -> sql.Composable:
-        """A value for the column, made from a WKB expression."""
+        """Return a value for the column, made from a WKB expression."""
         if self.postgis_schema is None:
             return wkb
         function = sql.Identifier(self.postgis_schema, "st_geomfromwkb")
@@ -105,7 +105,7 @@ class GeometryColumn:
 
 
 def missing_in(catalog: Catalog) -> tuple[str, ...]:
-    """The tables of the rules that neither travel by this catalog nor are the receiver's own."""
+    """Return the tables of the rules that neither travel by this catalog nor are the receiver's own."""
     return tuple(
         table
         for table in sorted(_COLUMNS)
@@ -134,7 +134,7 @@ def require_tables(connection: Connection) -> None:
 
 
 def geometry_column(connection: Connection, table: str, column: str) -> GeometryColumn:
-    """How a geometry column is stored on this server."""
+    """Return how a geometry column is stored on this server."""
     row = connection.execute(_GEOMETRY, (table, column)).fetchone()
     if row is None:
         raise TransformTablesMissingError(

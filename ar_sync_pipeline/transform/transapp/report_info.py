@@ -129,7 +129,7 @@ def parse_report_info(text: str | None) -> ParsedReport:
 
 
 def format_reported_plate(plate: object) -> str:
-    """The plate of a report as ``XX XX XX``; anything but text is ``No Info.``."""
+    """Return the plate of a report as ``XX XX XX``; anything but text is ``No Info.``."""
     if not _is_text(plate) or _UNSTORABLE.search(plate):
         return NO_PLATE
     upper = plate.upper()
@@ -196,7 +196,7 @@ def _position(latitude: float, longitude: float) -> Position | None:
 
 
 def _user_degrees(value: object) -> float:
-    r"""A number, or the number at the end of a text such as ``\/-33.45`` (old system, D26)."""
+    r"""Return a number, or the number at the end of a text such as ``\/-33.45`` (old system, D26)."""
     if _is_text(value):
         match = _TRAILING_NUMBER.fullmatch(value.strip())
         return float(match["number"]) if match else math.nan

@@ -71,7 +71,7 @@ class _ReadReports:
 
 
 def report_stage(zones: Zones) -> Stage:
-    """All reports that are untransformed or whose ``reportinfo`` row is."""
+    """Return all reports that are untransformed or whose ``reportinfo`` row is."""
 
     def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         with timer.step(REPORT_INFO_STEP):

@@ -71,7 +71,7 @@ class StepTimer:
 
 
 def untransformed(table: str, *, order: Iterable[str] = ("id",)) -> sql.Composed:
-    """The query for rows whose ``transformed`` is false or NULL, whatever archive brought them.
+    """Return the query for rows whose ``transformed`` is false or NULL, whatever archive brought them.
 
     Nothing depends on a window or a file's name, so what one run leaves the next one takes (old
     system, D8 and D30).

@@ -36,7 +36,7 @@ _LOST = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s::int[]) AND point IS NULL"
 
 
 def stop_stage(connection: Connection) -> Stage:
-    """All stops that lack a point, and those that a load has changed since they got one."""
+    """Return all stops that lack a point, and those that a load has changed since they got one."""
     point = geometry_column(connection, BUS_STOP, "point")
     update = sql.SQL(
         """UPDATE {stop} SET point = CASE WHEN {is_on_earth} THEN {point} END, transformed = true

@@ -36,7 +36,7 @@ FROM (
 
 
 def time_periods(connection: Connection, events: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The ``timeperiod.id`` of each event, None where no period holds it.
+    """Return the ``timeperiod.id`` of each event, None where no period holds it.
 
     Args:
         connection: to the receiver.

@@ -52,7 +52,7 @@ def read_zones(connection: Connection) -> Zones:
 
 
 def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
-    """The zone of each position.
+    """Return the zone of each position.
 
     The positions are indexed, not the zones: so each zone is prepared once for all its
     candidates, and a zone far from every position costs one look at the tree.
