@@ -22,7 +22,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
-from ar_sync_pipeline.media.install import reveal
+from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.plan import TablePlan
@@ -174,7 +174,7 @@ class LoadSession:
             if self._media is not None:
                 # Before the rows that name them, and nothing but the commit can fail any more.
                 self._watch.lap("commit")
-                reveal(self._media, self._blaming)
+                rename_into_place(self._media, self._blaming)
                 self._watch.lap("media")
         self._watch.lap("commit")
         return outcome
