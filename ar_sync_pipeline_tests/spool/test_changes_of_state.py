@@ -53,7 +53,7 @@ def test_applied_archive_loses_only_its_prefix(spool: Path, put: PutArchive) -> 
 
     assert applied == list_applied(spool)[0]
     assert files(spool) == {f"partial/{archive.name.applied}"}
-    assert mark_applied(spool, archive) == applied  # the run that was killed, once more
+    assert mark_applied(spool, archive) == applied  # the run that was killed, repeated
     assert mark_applied(spool, applied) == applied
 
 
@@ -98,7 +98,7 @@ def test_unparked_archive_waits_again_and_its_reason_is_gone(spool: Path, put: P
     assert unpark(spool, parked) == archive
     assert files(spool) == {f"partial/{archive.name.waiting}"}
     assert unpark(spool, archive) == archive  # one that never was parked
-    assert unpark(spool, parked) == archive  # the killed run, once more
+    assert unpark(spool, parked) == archive  # the killed run, repeated
 
 
 def test_quarantined_archive_lies_beside_its_reason(spool: Path, put: PutArchive) -> None:
@@ -110,7 +110,7 @@ def test_quarantined_archive_lies_beside_its_reason(spool: Path, put: PutArchive
     reason = read_reason(found.path)
     assert reason is not None
     assert reason.reason == "member 3 has a wrong sha256"
-    assert quarantine(spool, archive, CORRUPT, at=NOON) == found  # once more
+    assert quarantine(spool, archive, CORRUPT, at=NOON) == found  # repeated
     assert quarantine(spool, found, CORRUPT, at=NOON) == found
 
 
@@ -169,7 +169,7 @@ def test_archive_that_vanished_is_one_sentence(
 ) -> None:
     archive = waiting(spool, put)
     archive.path.unlink()
-    with pytest.raises(ArchiveGoneError, match="vanished from"):
+    with pytest.raises(ArchiveGoneError, match="disappeared from"):
         change(spool, archive)
 
 

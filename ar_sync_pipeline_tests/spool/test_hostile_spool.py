@@ -67,7 +67,7 @@ OLD = NOON + timedelta(days=400)
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")
 RECEIPT = Receipt(archive=NAME.applied, state=ReceiptState.APPLIED, at=NOON)
-POSITION = Checkpoint(at=NOON)
+CHECKPOINT = Checkpoint(at=NOON)
 
 
 def archive_in(spool: Path, state: SpoolState) -> SpooledArchive:
@@ -90,7 +90,7 @@ def fill(spool: Path) -> None:
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
     write_receipt(spool, RECEIPT)
-    write_checkpoint(spool, POSITION)
+    write_checkpoint(spool, CHECKPOINT)
     for folder in (".incoming", "parked", "quarantine"):
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
@@ -129,8 +129,8 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "read a receipt": ("receipts", lambda s: read_receipt(s, NAME)),
     "list receipts": ("receipts", list_receipts),
     "clean receipts": ("receipts", lambda s: clean_receipts(s, older_than=OLD)),
-    "write the position": ("receipts", lambda s: write_checkpoint(s, POSITION)),
-    "read the position": ("receipts", read_checkpoint),
+    "write the checkpoint": ("receipts", lambda s: write_checkpoint(s, CHECKPOINT)),
+    "read the checkpoint": ("receipts", read_checkpoint),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
     "look whether it was read": ("parked", lambda s: VerifiedFile.of(archive_in(s, PARKED).path)),
@@ -348,16 +348,16 @@ class TestSmallFilesThatAreNone:
         write_receipt(spool, RECEIPT)
         assert read_receipt(spool, NAME) == RECEIPT
 
-    def test_position_is_unreadable_and_written_again(
+    def test_checkpoint_is_unreadable_and_written_again(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
     ) -> None:
         put_there(spool / "receipts" / CHECKPOINT_FILE, outside)
         if put_there is link_to_a_file:
-            assert read_checkpoint(outside) == POSITION
+            assert read_checkpoint(outside) == CHECKPOINT
         with pytest.raises(ReceiptError, match="delete the file"):
             read_checkpoint(spool)
-        write_checkpoint(spool, POSITION)
-        assert read_checkpoint(spool) == POSITION
+        write_checkpoint(spool, CHECKPOINT)
+        assert read_checkpoint(spool) == CHECKPOINT
 
     def test_archive_is_none_and_nothing_waits_for_it(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
@@ -390,7 +390,7 @@ def test_archive_that_became_something_else_has_vanished(
 ) -> None:
     archive = archive_in(spool, WAITING)
     put_there(archive.path, outside)
-    with pytest.raises(ArSyncError, match="vanished from"):
+    with pytest.raises(ArSyncError, match="disappeared from"):
         change(spool, archive)
 
 
@@ -434,7 +434,7 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
         os.link(target, path)
     park(spool, archive, BEHIND, at=NOON)
     write_receipt(spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}))
-    write_checkpoint(spool, POSITION)
+    write_checkpoint(spool, CHECKPOINT)
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
 
@@ -451,7 +451,7 @@ def test_something_else_under_the_applied_name_is_not_an_archive_that_was_applie
     spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
 ) -> None:
     put_there(spool / "partial" / NAME.applied, outside)
-    with pytest.raises(ArSyncError, match="vanished from"):
+    with pytest.raises(ArSyncError, match="disappeared from"):
         mark_applied(spool, archive_in(spool, WAITING))
 
 

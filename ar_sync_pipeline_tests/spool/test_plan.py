@@ -61,7 +61,7 @@ def test_complete_older_than_the_base_is_superseded() -> None:
     assert (minutes(plan.apply), minutes(plan.superseded)) == ([], [10])
 
 
-def test_archive_that_the_ledger_knows_only_gets_its_name_healed() -> None:
+def test_archive_that_the_ledger_knows_is_only_renamed() -> None:
     plan = plan_load([archive(10)], [applied(5, COMPLETE), applied(10)])
     assert (minutes(plan.apply), minutes(plan.already_applied)) == ([], [10])
 
