@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from uuid import UUID
 
-from ar_sync_pipeline.media.install import rename_into_place, finish_or_undo
+from ar_sync_pipeline.media.install import finish_or_undo, rename_into_place
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry
 
