@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from click import Context
 from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
@@ -67,7 +68,9 @@ def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
 
 def test_manual_names_every_command_step_and_figure(deployment: Deployment) -> None:
     manual = (Path(__file__).parents[1] / "docs" / "commands.md").read_text()
-    assert set(re.findall(r"^\| `ar-sync ([\w-]+)", manual, re.MULTILINE)) == set(main.commands)
+    assert set(re.findall(r"^\| `ar-sync ([\w-]+)", manual, re.MULTILINE)) == set(
+        main.list_commands(Context(main))
+    )
     found = json.loads(check(deployment, "--json").stdout)
     names = [*STEPS] + [name for step in found["steps"] for name in step["figures"]]
     assert [name for name in names if f"`{name}`" not in manual] == []

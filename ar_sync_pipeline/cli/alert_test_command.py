@@ -10,6 +10,8 @@ import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.watch.alert_test import send_tests
 
 
 @click.command(name="alert-test")
@@ -24,9 +26,6 @@ def alert_test(side: str | None, as_json: bool) -> None:
     Exit codes: 0 all that is configured got through; 1 something did not, or nothing is
     configured; 2 a mistake in the settings.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.sync.watch.alert_test import send_tests  # noqa: PLC0415
-
     try:
         tried = send_tests(load_side(side), lambda: datetime.now(UTC))
     except ArSyncError as error:

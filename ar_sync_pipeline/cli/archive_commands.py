@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
+from ar_sync_pipeline.archive import report
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.names import ArchiveName
+from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.signing import load_signing_keys
 from ar_sync_pipeline.visible_text import visible
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.archive.manifest import Manifest
-    from ar_sync_pipeline.errors import ArSyncError
 
 _archive_argument = archive_argument()
 
@@ -34,9 +37,6 @@ def inspect(archive: Path, as_json: bool) -> None:
     Exit codes: 0 the manifest can be used; 1 the archive is bad; 2 a mistake in the call, or an
     unreadable file.
     """
-    from ar_sync_pipeline.archive.reader import open_archive  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-
     try:
         with open_archive(archive) as reader:
             manifest, size_bytes = reader.manifest, reader.size_bytes
@@ -56,10 +56,6 @@ def verify(archive: Path, as_json: bool) -> None:
 
     Exit codes: 0 fine; 1 the archive is bad; 2 a mistake in the call, or an unreadable file.
     """
-    from ar_sync_pipeline.archive.reader import verify_archive  # noqa: PLC0415  as above
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.settings.signing import load_signing_keys  # noqa: PLC0415
-
     try:
         keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))
         manifest = verify_archive(archive, signing_keys=keys)
@@ -76,7 +72,6 @@ def verify(archive: Path, as_json: bool) -> None:
 
 
 def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
-    from ar_sync_pipeline.archive import report  # noqa: PLC0415  as above
 
     if as_json:
         click.echo(json.dumps({"ok": True, "size_bytes": size_bytes} | report.summary(manifest)))
@@ -94,9 +89,6 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
 
 def _fail(error: ArSyncError, archive: Path, as_json: bool) -> NoReturn:
     """1 for what is wrong with the archive, 2 for a mistake in the call."""
-    from ar_sync_pipeline.archive.errors import CorruptArchiveError  # noqa: PLC0415  as above
-    from ar_sync_pipeline.archive.names import ArchiveName  # noqa: PLC0415
-
     code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_MISTAKE
     if code == FOUND_WRONG and ArchiveName.parse(archive.name) is None:
         error = CorruptArchiveError(

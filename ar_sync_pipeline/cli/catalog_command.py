@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ar_sync_pipeline.catalog.draft import as_toml
+from ar_sync_pipeline.catalog.errors import CatalogMistakesError
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.postgres.findings import Finding
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.findings import Finding, errors_of
+from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
+from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.setup.given_databases import given_databases
 
 
 @click.group()
@@ -36,11 +40,6 @@ def draft(name: str | None, as_json: bool) -> None:
 
     Exit codes: 0 printed; 2 a variable is missing, or a database cannot be used.
     """
-    from ar_sync_pipeline.catalog.draft import as_toml  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
-
     try:
         given = given_databases(operator_environment())
         drafted = draft_catalog(given.sender(), given.receiver_url, given.media_folder, name)
@@ -73,13 +72,6 @@ def check_file(file: Path | None, as_json: bool) -> None:
     Exit codes: 0 nothing is an error; 1 something is; 2 no database is set, or the file cannot be
     read.
     """
-    from ar_sync_pipeline.catalog.errors import CatalogMistakesError  # noqa: PLC0415  as above
-    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.postgres.findings import errors_of  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.check_catalog import check_catalog  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
-
     try:
         given = given_databases(operator_environment())
         loaded = load_catalog(file or given.catalog)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import click
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.watch.check import EndpointCheck
-    from ar_sync_pipeline.sync.watch.preflight_result import Preflight
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.watch.check import EndpointCheck, milliseconds
+from ar_sync_pipeline.sync.watch.preflight_result import Preflight
+from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 @click.command()
@@ -42,10 +42,6 @@ def check(side: str | None, moving_in: bool, as_json: bool) -> None:
     Exit codes: 0 archives can be made and published, or loaded, perhaps with warnings; 1 a step
     failed, or a finding is an error; 2 a mistake in the settings or in the catalog.
     """
-    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.watch.site_preflight import preflight  # noqa: PLC0415
-
     try:
         settings = load_side(side)
         catalog = load_catalog(settings.catalog)
@@ -73,7 +69,6 @@ def _show(found: Preflight) -> None:
 
 
 def _show_steps(link: EndpointCheck) -> None:
-    from ar_sync_pipeline.sync.watch.check import milliseconds  # noqa: PLC0415  when it runs
 
     rows = [
         (

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.watch.row_differences import TableDifference
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.signing import load_signing_keys
+from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
+from ar_sync_pipeline.sync.watch.row_differences import Kind, TableDifference
 
 
 @click.command()
@@ -39,9 +42,6 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     Exit codes: 0 equal; 1 not equal, or the archive is bad; 2 a database is not set or cannot be
     used, or a mistake in the call.
     """
-    from ar_sync_pipeline.archive.errors import CorruptArchiveError  # noqa: PLC0415  when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-
     try:
         found = _compared(archive, file, common_columns=common_columns)
     except CorruptArchiveError as error:
@@ -60,13 +60,6 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
 def _compared(
     archive: Path | None, file: Path | None, *, common_columns: bool
 ) -> list[TableDifference]:
-    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  as above
-    from ar_sync_pipeline.settings.signing import load_signing_keys  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
-    from ar_sync_pipeline.sync.watch.compare import (  # noqa: PLC0415
-        compare_archive,
-        compare_databases,
-    )
 
     environment = operator_environment()
     given = given_databases(environment)
@@ -81,7 +74,6 @@ def _compared(
 
 
 def _show(found: list[TableDifference]) -> None:
-    from ar_sync_pipeline.sync.watch.row_differences import Kind  # noqa: PLC0415  as above
 
     rows = [
         (table.table, *(f"{table.count(kind):,}" for kind in Kind), "; ".join(_remarks(table)))

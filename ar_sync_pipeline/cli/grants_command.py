@@ -7,8 +7,12 @@ from pathlib import Path
 
 import click
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.grants import grants as script
 
 
 @click.command()
@@ -33,11 +37,6 @@ def grants(side: str, file: Path | None, as_json: bool) -> None:
 
     Exit codes: 0 printed; 2 a mistake in the call or the catalog.
     """
-    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.given_databases import given_databases  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.grants import grants as script  # noqa: PLC0415
-
     try:
         given = given_databases(operator_environment())
         url = given.sender_url if side == "sender" else given.receiver_url

@@ -8,6 +8,9 @@ from pathlib import Path
 import click
 
 from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.legacy import import_settings as engine
+from ar_sync_pipeline.sync.setup.new_files import write_new_files
 
 _PATH = click.Path(path_type=Path)
 
@@ -35,10 +38,6 @@ def import_settings(
     Exit codes: 0 printed or written; 2 a file cannot be read, may be of either server, or would be
     overwritten.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.legacy import import_settings as engine  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.new_files import write_new_files  # noqa: PLC0415
-
     if not (files or sender or receiver):
         raise click.UsageError("name the old settings.py or android_requests_backups.py")
     try:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ar_sync_pipeline.alerts.outbox import UnsentMessage
+from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ar_sync_pipeline.alerts.outbox import UnsentMessage
-    from ar_sync_pipeline.alerts.store import NumberedIncident
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 
 @click.command()
@@ -35,9 +34,6 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     Exit codes: 0 nothing is wrong; 1 an incident is open; 2 a mistake in the settings, or the file
     of incidents cannot be used.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.sync.watch.alerting import open_alerts  # noqa: PLC0415
-
     try:
         alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))
         if number is not None and not alerts.store.close(number, alerts.clock()):

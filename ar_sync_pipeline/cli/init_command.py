@@ -6,15 +6,23 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.settings.model import DescribedVariable
-    from ar_sync_pipeline.sync.setup.init_side import FirstFiles, SideName
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.model import DescribedVariable, SettingsError
+from ar_sync_pipeline.sync.setup.init_side import (
+    DRAFT,
+    SHIPPED,
+    FirstFiles,
+    SideName,
+    asked_variables,
+    first_files,
+    known_variables,
+    mistakes_in,
+)
+from ar_sync_pipeline.sync.setup.new_files import refuse_existing, write_new_files
 
 _PREFIX = "AR_SYNC_"
 
@@ -45,19 +53,6 @@ def init(
     Exit codes: 0 written; 1 values are wrong or missing, and nothing is written; 2 a file is there,
     the database or the catalog cannot be used, or a mistake in the call.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.settings.model import SettingsError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.setup.init_side import (  # noqa: PLC0415
-        DRAFT,
-        SHIPPED,
-        first_files,
-        known_variables,
-    )
-    from ar_sync_pipeline.sync.setup.new_files import (  # noqa: PLC0415
-        refuse_existing,
-        write_new_files,
-    )
-
     values = {n: v for n, v in os.environ.items() if n in known_variables(side) and v.strip()}
     values |= dict(map(_pair, given))
     try:
@@ -89,8 +84,6 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _ask(side: SideName, values: dict[str, str]) -> None:
     """Ask for what is required and missing, each until it is right."""
-    from ar_sync_pipeline.sync.setup.init_side import asked_variables  # noqa: PLC0415  as above
-
     for variable in asked_variables(side).values():
         while not values.get(variable.name):
             answer = _answer(variable)
@@ -110,7 +103,6 @@ def _answer(variable: DescribedVariable) -> str:
 
 
 def _problem(side: SideName, values: Mapping[str, str], name: str) -> str:
-    from ar_sync_pipeline.sync.setup.init_side import mistakes_in  # noqa: PLC0415  as above
 
     return "; ".join(str(one) for one in mistakes_in(side, values) if one.variable == name)
 

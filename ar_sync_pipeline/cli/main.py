@@ -1,33 +1,52 @@
-"""The group ``ar-sync``: every command by its name."""
+"""The group ``ar-sync``: every command by its name, imported when it runs."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from ar_sync_pipeline.cli.alert_test_command import alert_test
-from ar_sync_pipeline.cli.archive_commands import inspect, verify
-from ar_sync_pipeline.cli.catalog_command import catalog
-from ar_sync_pipeline.cli.check_command import check
-from ar_sync_pipeline.cli.compare_command import compare
-from ar_sync_pipeline.cli.demo_command import demo
-from ar_sync_pipeline.cli.grants_command import grants
-from ar_sync_pipeline.cli.import_settings_command import import_settings
-from ar_sync_pipeline.cli.incidents_command import incidents
-from ar_sync_pipeline.cli.init_command import init
-from ar_sync_pipeline.cli.receiver_commands import allow, plan
-from ar_sync_pipeline.cli.retention_command import retention
-from ar_sync_pipeline.cli.status_command import status
+_COMMANDS = {
+    "alert-test": ("alert_test_command", "Send a test mail and a test call of the webhook."),
+    "allow": ("receiver_commands", "Let an archive through the delete guard."),
+    "catalog": ("catalog_command", "Propose a catalog for a database, or examine one."),
+    "check": ("check_command", "Examine everything that a side needs."),
+    "compare": ("compare_command", "Compare two databases, or an archive and a database."),
+    "demo": ("demo_command", "Run a sender and a receiver in one folder."),
+    "grants": ("grants_command", "Print the SQL by which a role can do its work."),
+    "import-settings": ("import_settings_command", "Translate the old system's settings."),
+    "incidents": ("incidents_command", "Show open incidents and unsent alerts."),
+    "init": ("init_command", "Write the settings of a side, and a catalog."),
+    "inspect": ("archive_commands", "Show what an archive says of itself."),
+    "plan": ("receiver_commands", "Show what loading an archive would do."),
+    "retention": ("retention_command", "Delete applied archives beyond their lifetime."),
+    "status": ("status_command", "Show how far behind the receiver is, and why."),
+    "verify": ("archive_commands", "Read an archive to its last byte and verify it."),
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """A group that imports a command when it runs, and lists all without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of all commands, sorted."""
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the module of a command, and return the command; None if there is none."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"ar_sync_pipeline.cli.{_COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands for ``--help``."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="ar-sync-pipeline")
 def main() -> None:
     """Keep a receiver's PostgreSQL and media folder in step with a sender over SFTP."""
-
-
-_COMMANDS = (
-    *(demo, check, inspect, verify, plan, allow, retention, status),
-    *(incidents, alert_test, catalog, grants, init, import_settings, compare),
-)
-for command in _COMMANDS:
-    main.add_command(command)

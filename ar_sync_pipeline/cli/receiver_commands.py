@@ -7,17 +7,18 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.load.preview import Preview
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.load.allow import allow_archive
+from ar_sync_pipeline.sync.load.preview import Preview, preview_load
 
 
 @click.command()
@@ -33,10 +34,6 @@ def plan(archive: Path, as_json: bool) -> None:
     Exit codes: 0 it would be applied, or brings nothing new; 1 it would be put aside; 2 a mistake
     in the call or the settings, or the database cannot be used.
     """
-    from ar_sync_pipeline.catalog.loader import load_catalog  # noqa: PLC0415  only when it runs
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.load.preview import preview_load  # noqa: PLC0415
-
     try:
         settings = load_receiver("plan")
         catalog = load_catalog(settings.catalog)
@@ -63,9 +60,6 @@ def allow(archive: str, as_json: bool) -> None:
     Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or a mistake in the
     call or the settings.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.load.allow import allow_archive  # noqa: PLC0415
-
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     try:
         settings = load_receiver("allow")

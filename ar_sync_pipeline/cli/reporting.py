@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import click
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.visible_text import visible
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.errors import ArSyncError
 
 FOUND_WRONG, USAGE_MISTAKE = 1, 2
 

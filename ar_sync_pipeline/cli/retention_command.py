@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.load.retention import Retention
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sync.load.retention import Retention, run_retention
 
 
 @click.command()
@@ -27,9 +26,6 @@ def retention(dry_run: bool, as_json: bool) -> None:
 
     Exit codes: 0 done; 2 a mistake in the settings, or the spool or database cannot be used.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
-    from ar_sync_pipeline.sync.load.retention import run_retention  # noqa: PLC0415
-
     try:
         settings = load_receiver("retention")
         done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)

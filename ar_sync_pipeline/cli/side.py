@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
-if TYPE_CHECKING:
-    from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.cli.environment import operator_environment
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    SenderSettings,
+    load_receiver_settings,
+    load_sender_settings,
+)
+from ar_sync_pipeline.settings.side import infer_side, refuse_sender
 
 side_option = click.option(
     "--side",
@@ -23,13 +27,6 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
         SideError: it is not clear which side is meant.
         SettingsError: a variable is missing, wrong or unknown.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  when it runs
-    from ar_sync_pipeline.settings.model import (  # noqa: PLC0415
-        load_receiver_settings,
-        load_sender_settings,
-    )
-    from ar_sync_pipeline.settings.side import infer_side  # noqa: PLC0415
-
     environment = operator_environment()
     if (side or infer_side(environment)) == "receiver":
         return load_receiver_settings(environment)
@@ -43,10 +40,6 @@ def load_receiver(command: str) -> ReceiverSettings:
         SideError: the settings are those of the sender.
         SettingsError: a variable is missing, wrong or unknown.
     """
-    from ar_sync_pipeline.cli.environment import operator_environment  # noqa: PLC0415  as above
-    from ar_sync_pipeline.settings.model import load_receiver_settings  # noqa: PLC0415
-    from ar_sync_pipeline.settings.side import refuse_sender  # noqa: PLC0415
-
     environment = operator_environment()
     refuse_sender(environment, command)
     return load_receiver_settings(environment)

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
-
-if TYPE_CHECKING:
-    from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
-    from ar_sync_pipeline.sync.watch.status import Status
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.status import Status, receiver_status, sender_status
 
 
 @click.command()
@@ -33,8 +32,6 @@ def status(side: str | None, as_json: bool) -> None:
     not believed, or the link is down; 2 a mistake in the settings, or the database, the spool or
     the login cannot be used.
     """
-    from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415  only when it runs
-
     try:
         settings = load_side(side)
         found = _look(settings)
@@ -51,8 +48,6 @@ def status(side: str | None, as_json: bool) -> None:
 
 
 def _look(settings: SenderSettings | ReceiverSettings) -> Status:
-    from ar_sync_pipeline.settings.model import ReceiverSettings  # noqa: PLC0415  as above
-    from ar_sync_pipeline.sync.watch.status import receiver_status, sender_status  # noqa: PLC0415
 
     now = datetime.now(UTC)
     if isinstance(settings, ReceiverSettings):

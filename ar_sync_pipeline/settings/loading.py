@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -90,7 +92,8 @@ class SettingsError(TerminalError):
         return f"{self.problem}\n{self.remedy.capitalize()}."
 
 
-def variables(model: type[BaseModel]) -> dict[str, DescribedVariable]:
+@cache
+def variables(model: type[BaseModel]) -> MappingProxyType[str, DescribedVariable]:
     """Every variable of a side by its name, in the order of the model's fields."""
     described = {}
     for field, info in model.model_fields.items():
@@ -99,7 +102,7 @@ def variables(model: type[BaseModel]) -> dict[str, DescribedVariable]:
         default = None if info.is_required() else _as_text(info.default)
         secret = _mentions_secret(info.annotation)
         described[name] = DescribedVariable(name, about.meaning, about.example, default, secret)
-    return described
+    return MappingProxyType(described)
 
 
 def load(

@@ -64,7 +64,7 @@ def asked_variables(side: SideName) -> dict[str, DescribedVariable]:
     return {n: v for n, v in known.items() if v.default is None or n in login}
 
 
-def known_variables(side: SideName) -> dict[str, DescribedVariable]:
+def known_variables(side: SideName) -> Mapping[str, DescribedVariable]:
     """All variables of a side."""
     return variables(SenderSettings if side == "sender" else ReceiverSettings)
 
