@@ -1,4 +1,4 @@
-"""Problems of an invented side."""
+"""Problems of a fake side."""
 
 from __future__ import annotations
 
@@ -60,5 +60,5 @@ class Recorder:
 
     def send(self, notice: Notice) -> None:
         if self.broken:
-            raise DeliveryError("the server is away", remedy="mend it")
+            raise DeliveryError("the server is away", remedy="restart it")
         self.notices.append(notice)

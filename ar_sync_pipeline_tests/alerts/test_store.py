@@ -100,7 +100,7 @@ def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: S
     mail = side.channels[0]
     mail.broken = True
     side.store.failed(problem(0), at(0))
-    assert side.send().problems == ["the server is away: mend it."]
+    assert side.send().problems == ["the server is away: restart it."]
     side.store.succeeded(success(5), at(5))
     side.now = at(5)
     side.send()
@@ -146,7 +146,7 @@ def test_server_that_holds_the_line_holds_nobody_up(side: Side) -> None:
     held.set()
 
 
-def test_person_closes_what_nothing_will_mend(side: Side) -> None:
+def test_person_closes_what_no_success_will_end(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     (one,) = side.store.open_incidents()
     assert not side.store.close(one.number + 1, at(5))
@@ -228,8 +228,8 @@ class Mail:
 
 store = IncidentStore(path, ["mail"])
 if point == "noted":
-    import ar_sync_pipeline.alerts.store as room
-    room.enqueue = die
+    import ar_sync_pipeline.alerts.store as store_module
+    store_module.enqueue = die
 store.failed(problem(0), at(0))
 deliver(Outbox(path), [Mail()], lambda: NOON, seconds=10)
 """

@@ -47,7 +47,7 @@ class Watched:
             instance.wipe_all_schedules()
 
     def definitions(self, side: str) -> dg.Definitions:
-        """Made anew only where a test has changed the settings since."""
+        """Made again only if a test has changed the settings since."""
         both = {
             "sender": (self.deployment.sender_changes, self.deployment.sender_definitions),
             "receiver": (self.deployment.receiver_changes, self.deployment.receiver_definitions),
