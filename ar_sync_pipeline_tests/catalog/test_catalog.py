@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
+from ar_sync_pipeline.catalog.errors import CatalogError, InvalidCatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 
@@ -141,9 +141,9 @@ def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Pat
         [table."x."]
         """
     )
-    with pytest.raises(CatalogMistakesError) as caught:
+    with pytest.raises(InvalidCatalogError) as caught:
         load_catalog(path)
-    said = [str(mistake) for mistake in caught.value.mistakes]
+    said = [str(mistake) for mistake in caught.value.problems]
     expected = [
         '[table."public.t_a"]: means the same table as [table.t_a]: ',
         "name: is missing: add it",
@@ -171,7 +171,7 @@ def test_zone_of_a_time_stamp_is_one_of_the_iana_database(tmp_path: Path, zone: 
     path = tmp_path / "zone.toml"
     rules = f'changed_at = "at"\nchanged_at_zone = {json.dumps(zone)}'
     path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
-    with pytest.raises(CatalogMistakesError, match=r"\[table.t\] changed_at_zone"):
+    with pytest.raises(InvalidCatalogError, match=r"\[table.t\] changed_at_zone"):
         load_catalog(path)
     path.write_text(path.read_text().replace(json.dumps(zone), '"America/Santiago"'))
     assert load_catalog(path).rules("t").changed_at_zone == "America/Santiago"
