@@ -155,7 +155,7 @@ def _unreplicated(catalog: Catalog, label: str) -> Iterator[ValidationProblem]:
         yield ValidationProblem(
             where, "has rules, but the table is excluded", "remove it here or from `exclude`"
         )
-    elif not catalog.travels(label) and not catalog.is_receiver_only(label):
+    elif not catalog.replicates(label) and not catalog.is_receiver_only(label):
         yield ValidationProblem(
             where, "matches no pattern of `tables`", _add_to_tables(catalog, label)
         )
@@ -164,7 +164,7 @@ def _unreplicated(catalog: Catalog, label: str) -> Iterator[ValidationProblem]:
 def _wrong_children(catalog: Catalog, label: str, rules: TableRules) -> Iterator[ValidationProblem]:
     for child in rules.children:
         where = place("table", label, "children")
-        if not catalog.travels(child):
+        if not catalog.replicates(child):
             yield ValidationProblem(
                 where, f"{child} is not replicated", _add_to_tables(catalog, child)
             )

@@ -171,7 +171,7 @@ def _children(
 
 def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     for key in table.foreign_keys:
-        if not catalog.travels(key.referenced_table):
+        if not catalog.replicates(key.referenced_table):
             yield Finding(
                 Level.WARNING,
                 f"table {table.name} "

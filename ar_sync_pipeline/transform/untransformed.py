@@ -119,7 +119,7 @@ def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str 
 
 def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, sql.Composable]]:
     for table, rules in sorted(catalog.table.items()):
-        if not rules.reset_on_change or not catalog.travels(table):
+        if not rules.reset_on_change or not catalog.replicates(table):
             continue
         found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
         present = {row[0] for row in found}

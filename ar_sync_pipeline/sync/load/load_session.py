@@ -301,7 +301,7 @@ class LoadSession:
         return tuple(
             Deletion(table, self._rows_before[table], count, emptied=self._rows_of(table) == 0)
             for table, count in sorted(gone.items())
-            if count and self._catalog.travels(table)
+            if count and self._catalog.replicates(table)
         )
 
     def _rows_of(self, table: str) -> int:

@@ -47,8 +47,8 @@ def compare_databases(
         ArSyncError: a database cannot be used.
     """
     with _snapshot(first_url) as first, _snapshot(second_url) as second:
-        ours = read_tables(first, catalog.schema_name, catalog.travels)
-        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        ours = read_tables(first, catalog.schema_name, catalog.replicates)
+        theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         found = [
             _in_both(first, second, catalog, facts, theirs[label], common_columns=common_columns)
             if label in theirs
@@ -101,7 +101,7 @@ def compare_archive(
     ):
         reader.check_signature(signing_keys)
         manifest = reader.manifest
-        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         staged = _staged(staging, reader, catalog, theirs)
         found = []
         for table in manifest.tables:

@@ -32,7 +32,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         lacking = list(check_rights(connection, tables, ["SELECT"], role_script("sender", catalog)))
         findings += lacking
         # Without its rights a role cannot examine what else keeps rows from it.
@@ -60,7 +60,7 @@ def check_receiver(
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
     return sorted_by_level(findings)

@@ -109,7 +109,7 @@ def missing_in(catalog: Catalog) -> tuple[str, ...]:
     return tuple(
         table
         for table in sorted(_COLUMNS)
-        if not catalog.travels(table) and table not in catalog.receiver_tables
+        if not catalog.replicates(table) and table not in catalog.receiver_tables
     )
 
 
