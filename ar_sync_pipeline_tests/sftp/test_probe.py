@@ -36,7 +36,9 @@ def check_failure(steps: list[ProbeStep], name: str) -> ProbeStep:
     return failed
 
 
-def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTestServer) -> None:
+def test_good_connection_passes_every_step_and_leaves_nothing(
+    any_sftp_server: SftpTestServer,
+) -> None:
     steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
     assert [step.name for step in steps] == list(STEPS)
     assert [s for s in steps if not s.ok] == []
@@ -85,7 +87,7 @@ def test_steps_behind_the_one_that_failed_are_not_tried(
         "resolve": replace(good, host="nowhere.invalid"),
         "connect": replace(good, port=1),
         "host key": replace(good, known_hosts=tmp_path / "empty"),
-        "login": replace(good, user="stranger"),
+        "login": replace(good, user="unknown"),
     }
     for name, endpoint in wrong.items():
         check_failure(probe(endpoint, spool, clock=now), name)

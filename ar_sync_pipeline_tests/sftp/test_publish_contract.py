@@ -1,4 +1,4 @@
-"""What publishing promises, held against each server."""
+"""What publishing promises, tested against each server."""
 
 from __future__ import annotations
 
@@ -194,9 +194,9 @@ def test_folders_outside_the_spool_are_refused(
 
 
 def test_refused_login_names_user_and_key(any_sftp_server: SftpTestServer, tmp_path: Path) -> None:
-    stranger = tmp_path / "stranger"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
-    endpoint = replace(any_sftp_server.endpoint(), private_key=stranger)
+    unknown_key = tmp_path / "unknown"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", unknown_key], check=True)
+    endpoint = replace(any_sftp_server.endpoint(), private_key=unknown_key)
     with (
         pytest.raises(LoginRefusedError, match=f"'{endpoint.user}' with the key SHA256:"),
         open_session(endpoint),

@@ -144,7 +144,7 @@ def test_connection_thought_dead_cannot_write_into_a_new_beginning(
     assert final_bytes(any_sftp_server) == source.content
 
 
-def test_lost_answer_to_the_rename_is_healed(sftp_server: AsyncsshTestServer) -> None:
+def test_lost_answer_to_the_rename_is_recovered(sftp_server: AsyncsshTestServer) -> None:
     source = some_archive()
     sftp_server.faults.lose_next_rename_reply = True
     result = publish_hard(sftp_server.endpoint(), sftp_server, source)
@@ -242,7 +242,7 @@ def test_flush_that_never_ends_is_given_up(sftp_server: AsyncsshTestServer) -> N
     assert not (sftp_server.spool_path / "partial" / NAME).exists()
 
 
-def test_network_that_dies_during_a_flush_is_noticed_long_before_the_flushs_own_limit(
+def test_network_that_dies_during_a_flush_is_noticed_long_before_the_limit_of_the_flush(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     sftp_server.faults.seconds_per_fsync = 20
