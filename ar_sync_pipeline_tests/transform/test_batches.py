@@ -179,7 +179,7 @@ def test_a_statement_that_the_database_cannot_run_is_one_sentence(receiver: Rece
         CREATE TRIGGER broken BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
         FOR EACH ROW EXECUTE FUNCTION broken()"""
     )
-    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*look at the triggers"):
+    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*check the triggers"):
         receiver.transform()
 
 
