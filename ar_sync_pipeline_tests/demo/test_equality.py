@@ -25,7 +25,7 @@ def copied_db(database_factory: DatabaseFactory, city_template: str) -> str:
 
 def _compare(sender: str, receiver: str, table: str, **rewritten: str) -> TableComparison:
     excluded = {table: list(rewritten.values())}
-    (comparison,) = compare_databases(sender, receiver, [table], rewritten=excluded)
+    (comparison,) = compare_databases(sender, receiver, [table], transformed_in_place=excluded)
     return comparison
 
 
