@@ -102,8 +102,8 @@ class Conversion:
                 for found in old_files(source, name.kind):
                     reading.take(found, build)
         except OldFormatError as error:
-            cut = isinstance(error, OldArchiveTruncatedError)
-            problem = TruncatedArchiveError if cut else CorruptArchiveError
+            truncated = isinstance(error, OldArchiveTruncatedError)
+            problem = TruncatedArchiveError if truncated else CorruptArchiveError
             raise problem(error.fault, archive=path.name, member=error.member) from error
         except SchemaError as error:
             raise CorruptArchiveError(error.problem, archive=path.name) from error

@@ -128,7 +128,7 @@ def scan_media(
         folder: The media folder.
         patterns: Case-sensitive shell patterns; a pattern with a ``/`` is compared with the whole
             relative path, any other with the last component.
-        modified_within: Half-open interval that the mtime of a file must lie in.
+        modified_within: Half-open interval that the mtime of a file must be in.
         on_refused: Called for each matching file whose name cannot be sent (not UTF-8, a newline).
         on_omitted: Called for each link, folder or special file that matches, for each link to a
             folder, and for an unreadable entry, which is an error without this function.

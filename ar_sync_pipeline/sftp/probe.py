@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 
-# Together 110 s: whatever hangs, the operator has the answer within two minutes.
+# Together 110 s: in every case the operator has the answer within two minutes.
 LIMITS = SessionLimits(
     resolve_seconds=10,
     connect_seconds=10,

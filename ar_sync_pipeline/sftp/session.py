@@ -334,10 +334,10 @@ class SftpSession:
         space: protocol.RemoteSpace | None = None
         with suppress(*_FAILURES), self._bounded(None):
             space = self._space(path.parent)
-        told = _DISK_FULL_TEXT.search(str(error)) is not None
+        says_full = _DISK_FULL_TEXT.search(str(error)) is not None
         if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
             return _full(f"{where} failed: only {space.free_bytes:,} bytes are free")
-        if not told:
+        if not says_full:
             return None
         if space is None:
             return _full(f"{where} failed: no space is left")

@@ -30,7 +30,7 @@ class TransformInterruptedError(TransientError):
 
 
 class TransformRefusedError(ParkedError):
-    """The database refuses statements, or so many rows that the cause must lie elsewhere."""
+    """The database refuses statements, or so many rows that the cause must be elsewhere."""
 
 
 class TransformTooSlowError(ParkedError):

@@ -48,7 +48,7 @@ def success(minutes: float, source: str = "step:partial") -> Success:
 
 @dataclass
 class Recorder:
-    """A channel that keeps what it is given, and fails while it is told to."""
+    """A channel that keeps what it is given, and fails on demand."""
 
     name: str = "mail"
     broken: bool = False

@@ -17,7 +17,7 @@ from ar_sync_pipeline_tests.archive.building import make_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Several blocks of a reader's buffer, so that the middle of the archive lies in the member.
+# Several blocks of a reader's buffer, so that the middle of the archive is in the member.
 CONTENT = bytes(range(256)) * 4 * 4096
 
 

@@ -270,7 +270,7 @@ def test_statements_of_a_dump_are_never_executed(receiver: OldReceiver) -> None:
     assert rows(receiver.receiver, 'SELECT count(*) FROM "AndroidRequests_report"') == [(0,)]
 
 
-def test_memory_stays_small_whatever_they_hold(receiver: OldReceiver) -> None:
+def test_memory_stays_small_with_any_content(receiver: OldReceiver) -> None:
     """Many rows of one table, and contents that unpack to hundreds of megabytes."""
     size_bytes = 64 * 1024**2
     names = ("id", "longitude", "latitude", "timeStamp", "inVehicleOrNot", "token_id")

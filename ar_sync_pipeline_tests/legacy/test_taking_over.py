@@ -111,7 +111,7 @@ def test_complete_deletes_what_it_lacks_and_is_guarded(filled_receiver: OldRecei
 
 
 def test_d20_time_that_is_known_better_keeps_its_microseconds(receiver: OldReceiver) -> None:
-    """Also where the complete that knows it better waits beside the partial."""
+    """Also if the complete with newer data waits together with the partial."""
     known = [report_row(n, time=f"2017-09-25 12:01:36.950{n}23+00") for n in (1, 2, 3)]
     receiver.offer(complete(dump({"report": (REPORT, known)})))
     changed = [
@@ -265,7 +265,7 @@ def test_d18_picture_whose_name_cannot_be_a_files_is_left_out(receiver: OldRecei
     assert installed == {"ñandú-foto-grande.jpeg": b"2", "-rf.jpeg": b"3"}
 
 
-def test_d37_names_of_a_repeated_hour_are_told_apart(receiver: OldReceiver) -> None:
+def test_d37_names_of_a_repeated_hour_are_resolved(receiver: OldReceiver) -> None:
     """Santiago, 2017-05-13: clocks go back from 24:00 to 23:00."""
     stamp = "2017-05-13__23_30_00"
     for made_at, message in (

@@ -27,7 +27,7 @@ def test_ordinary_names_are_installed(path: str) -> None:
 
 @pytest.mark.parametrize("path", [*ACTIVE, *HIDDEN])
 @pytest.mark.parametrize("allowed", [(), ("*", "*.jpeg", "**/*", "*.*", "?htaccess", "*.ph*")])
-def test_active_and_hidden_ones_are_left_out_whatever_a_wildcard_matches(
+def test_active_and_hidden_files_are_left_out_in_spite_of_wildcards(
     path: str, allowed: tuple[str, ...]
 ) -> None:
     assert exclusion_reason(path, allowed) is not None

@@ -143,7 +143,7 @@ def test_chroot_folder_that_does_not_exist(configured: Configured) -> None:
     )
 
 
-def test_command_that_waits_for_ever_is_not_told_from_a_slow_server(
+def test_command_that_waits_forever_looks_like_a_slow_server(
     configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be a busy machine, so it is tried again; the sentence names the step."""

@@ -219,7 +219,7 @@ class TestAccountWithAShell:
 
 @dataclass
 class _DamagedSource(MemorySource):
-    """Its bytes arrive, and are not what was promised, as behind a disk that damages them."""
+    """Its bytes arrive, and differ from the archive, as after a disk that damages them."""
 
     readings: int = 0
 

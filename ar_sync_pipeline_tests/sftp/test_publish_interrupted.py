@@ -68,7 +68,7 @@ def leave_part(server: SftpTestServer, source: MemorySource, content: bytes) -> 
     part.chmod(0o666)
 
 
-def test_cut_upload_resumes_where_it_stopped(
+def test_interrupted_upload_resumes_where_it_stopped(
     any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     source = some_archive(12 * MIB)
@@ -77,7 +77,7 @@ def test_cut_upload_resumes_where_it_stopped(
     assert final_bytes(any_sftp_server) == source.content
     assert (result.attempts, proxy.connections) == (3, 3)
     assert result.resumed_bytes > 5 * MIB
-    # What was on the line when it was cut is sent again; the rest is not.
+    # Bytes in flight at the interruption are sent again; the rest is not.
     assert result.sent_bytes < source.size_bytes + 2 * MIB
     assert not result.already_there
 
@@ -351,7 +351,7 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 
-def test_quota_is_told_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
+def test_quota_differs_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.free_bytes = 2 * MIB
     sftp_server.faults.blocks_free = 50
     with pytest.raises(

@@ -81,7 +81,7 @@ def test_long_line_has_several_and_the_archive_is_the_same(
 
 
 @pytest.mark.usefixtures("long_line")
-def test_upload_by_several_that_is_cut_resumes_behind_its_possible_gaps(
+def test_interrupted_upload_by_several_resumes_before_its_possible_gaps(
     sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path
 ) -> None:
     source = some_archive(64 * MIB)
@@ -170,7 +170,7 @@ def test_part_with_every_gap_that_several_can_leave_is_completed(
 
 
 @given(confirmations=st.lists(st.integers(0, 100), max_size=200))
-def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
+def test_no_segment_ends_further_after_the_oldest_unconfirmed_byte_than_the_lead(
     confirmations: list[int],
 ) -> None:
     size = 3 * LEAD_BYTES

@@ -73,7 +73,7 @@ def test_partials_from_before_the_base_do_not_count() -> None:
     assert chain(partial(5, 0), base(10)).until == at(10)
 
 
-def test_without_a_complete_nobody_knows_until_when_data_are_whole() -> None:
+def test_without_a_complete_there_is_no_chain() -> None:
     assert chain_of([partial(5, 0)]) is None
 
 

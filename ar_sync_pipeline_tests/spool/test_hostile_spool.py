@@ -395,7 +395,7 @@ def test_archive_that_became_something_else_has_vanished(
 
 
 @pytest.mark.parametrize("put_there", [link_to_a_file, empty_pipe, a_folder])
-def test_what_has_the_name_of_an_applied_archive_is_kept_aside(
+def test_entry_with_the_name_of_an_applied_archive_is_quarantined(
     spool: Path, outside: Path, put: PutArchive, put_there: Callable[[Path, Path], None]
 ) -> None:
     put()

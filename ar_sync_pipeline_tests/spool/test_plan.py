@@ -84,7 +84,7 @@ def test_late_partial_within_the_unbroken_chain_brings_nothing() -> None:
     assert (minutes(plan.apply), minutes(plan.superseded)) == ([], [10])
 
 
-def test_partials_behind_a_hole_are_told_apart() -> None:
+def test_partials_after_a_gap_are_marked() -> None:
     joining = replace(archive(10), covers_from=at(5))
     after_gap = replace(archive(20), covers_from=at(15))
     plan = plan_load([joining, after_gap, archive(25)], [applied(5, COMPLETE)])
@@ -92,7 +92,7 @@ def test_partials_behind_a_hole_are_told_apart() -> None:
 
 
 class TestReadersNeverGoBack:
-    """A late archive is held back where an applied later one cannot be applied behind it."""
+    """A late archive is held back where an applied later one cannot be applied after it."""
 
     def test_late_complete_is_held_back_when_a_later_partial_is_gone(self) -> None:
         plan = plan_load([archive(10, COMPLETE)], [applied(5, COMPLETE), applied(15)])
@@ -108,7 +108,7 @@ class TestReadersNeverGoBack:
         plan = plan_load([archive(10, COMPLETE), covering], ledger)
         assert (minutes(plan.apply), minutes(plan.held_back)) == ([10, 20], [])
 
-    def test_partials_behind_a_complete_that_is_held_back_are_applied(self) -> None:
+    def test_partials_after_a_complete_that_is_held_back_are_applied(self) -> None:
         candidates = [archive(10, COMPLETE), archive(20)]
         plan = plan_load(candidates, [applied(5, COMPLETE), applied(15)])
         assert (minutes(plan.apply), minutes(plan.held_back)) == ([20], [10])

@@ -57,7 +57,7 @@ class LoadReport:
 
     Attributes:
         superseded: names of archives that are older than the base and brought nothing.
-        already_applied: names of archives that had been applied by a load which was killed behind its
+        already_applied: names of archives that an earlier load applied; it was killed after its
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a gap; None without a complete.
