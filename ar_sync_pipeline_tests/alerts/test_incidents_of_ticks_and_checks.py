@@ -1,4 +1,4 @@
-"""Failing schedules, sensors and asset checks are reported once, by the side that they belong to."""
+"""Failing schedules, sensors and checks are reported once, by the side that they belong to."""
 
 from __future__ import annotations
 
