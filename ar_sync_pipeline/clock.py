@@ -1,4 +1,4 @@
-"""The clock that is passed in wherever time matters."""
+"""The clock type; code that needs the time is given a clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 Clock = Callable[[], datetime]
-"""Gives the present instant, aware UTC."""
+"""Returns the current time, aware UTC."""
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
-"""How far two servers' clocks may differ without anything being said."""
+"""Largest difference between the clocks of two servers that is not reported."""

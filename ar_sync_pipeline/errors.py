@@ -1,15 +1,15 @@
-"""The errors of the product: each says what is wrong, where, and what to do about it.
+"""Base classes of all errors: each says what is wrong, where, and what to do about it.
 
-The class of an error is its retry policy, so that no caller has to read messages::
+The class of an error is its retry policy, so no caller has to parse messages::
 
     ArSyncError
-    ├── TransientError   try again now, it may pass by itself (a cut connection)
+    ├── TransientError   try again now, the cause may be gone (an interrupted connection)
     ├── ParkedError      try again when something changes (a missing migration, a full disk)
-    └── TerminalError    a person has to act (a corrupt archive, a wrong key)
+    └── TerminalError    an operator has to act (a corrupt archive, a wrong key)
 
-Packages derive their own small classes from these three. A message is one sentence that
-names the thing, followed by the remedy; it never holds a secret. It may quote names that somebody
-else made, so every message is made visible and is cut here, where nothing can forget it.
+Packages derive their own classes from these three. A message is one sentence that names the
+object, followed by the remedy; it never contains a secret. It may quote names from outside, so
+the base class makes every message visible and truncates it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BEFORE_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class RetryPolicy(StrEnum):
-    """What a caller should do with a failed operation."""
+    """What a caller does after a failed operation."""
 
     RETRY = "retry"
     WAIT = "wait"
@@ -33,21 +33,21 @@ class RetryPolicy(StrEnum):
 
 
 def code_of_class(name: str) -> str:
-    """The code of an error whose class has a name and no code of its own."""
+    """Return the error code that follows from a class name."""
     return _BEFORE_A_WORD.sub("-", name.removesuffix("Error")).lower()
 
 
 class ArSyncError(Exception):
-    """A failure that an operator can understand: ``problem`` and ``remedy``, no traceback.
+    """A failure that is shown to an operator as ``problem`` and ``remedy``, without a traceback.
 
     Args:
-        problem: what is wrong and where, without a final full stop.
-        remedy: what to do, without a final full stop.
+        problem: What is wrong and where, without a final full stop.
+        remedy: What to do, without a final full stop.
 
     Attributes:
-        code: what programs tell errors apart by, such as ``spool-missing``. It is that of the
-            class's name unless the class says otherwise, and never changes (docs/errors.md).
-        of_lines: the problem is a list of lines, each of which is a message.
+        code: Stable identifier for programs, such as ``spool-missing``. It follows from the class
+            name unless the class sets its own, and never changes (docs/errors.md).
+        of_lines: Whether the problem is a list of lines, each of which is a message.
     """
 
     code: ClassVar[str] = "failed"
@@ -55,7 +55,7 @@ class ArSyncError(Exception):
     of_lines: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
-        """Give a class without a code of its own the one of its name."""
+        """Derive the code from the class name where the class sets none."""
         if "code" not in vars(cls):
             cls.code = code_of_class(cls.__name__)
 
@@ -66,23 +66,23 @@ class ArSyncError(Exception):
         super().__init__(self.problem, self.remedy)
 
     def __str__(self) -> str:
-        """One sentence for people: the problem, then the remedy."""
+        """Return one sentence: the problem, then the remedy."""
         return f"{self.problem}: {self.remedy}."
 
 
 class TransientError(ArSyncError):
-    """May pass by itself within minutes: retry now, with backoff."""
+    """May be gone within minutes: retry now, with backoff."""
 
     policy = RetryPolicy.RETRY
 
 
 class ParkedError(ArSyncError):
-    """Cannot succeed until something changes: keep the work, try again after the change."""
+    """Cannot succeed until something changes: keep the archive, retry after the change."""
 
     policy = RetryPolicy.WAIT
 
 
 class TerminalError(ArSyncError):
-    """Can never succeed as it is: keep the evidence, tell a person."""
+    """Can never succeed as it is: keep the evidence, notify an operator."""
 
     policy = RetryPolicy.GIVE_UP

@@ -1,9 +1,9 @@
-"""Files of folders that others may write to: reached by descriptors, never through a link.
+"""Safe access to files in folders that others may write to: by descriptor, never through a link.
 
 A name is resolved relative to the descriptor of its folder and with ``O_NOFOLLOW`` (openat(2)), so
-a folder or a file that is replaced between two steps leads nowhere else. Nothing is written in
-place: a file of ours is written under another name and renamed (rename(2) is atomic), so a hard
-link, which shares the bytes of a file, is never written through.
+a folder or a file that is replaced between two steps cannot redirect an access. No file is changed
+in place: it is written under a temporary name and renamed (rename(2) is atomic), so a write never
+reaches another file through a hard link.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileEntry(NamedTuple):
-    """A file of a folder, and what lstat(2) says of it."""
+    """A file in a folder, with its lstat(2) result."""
 
     name: str
     facts: os.stat_result
@@ -34,11 +34,13 @@ class FileEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class HeldFolder:
-    """An open folder, whatever its name leads to by now; each name in it is one component.
+    """An open folder, independent of later changes to its path.
+
+    Every name that a method takes is one path component.
 
     Attributes:
-        path: under which it was opened, for messages.
-        fd: its descriptor.
+        path: Path under which the folder was opened, for messages.
+        fd: File descriptor of the folder.
     """
 
     path: Path
@@ -46,57 +48,57 @@ class HeldFolder:
 
     @classmethod
     def open(cls, path: Path, *, follow: bool = False) -> Self:
-        """Hold a folder until the block ends.
+        """Open a folder.
 
         Args:
-            path: of the folder; links before its last component are followed.
-            follow: whether the last component may be a link, too.
+            path: Path of the folder; links before its last component are followed.
+            follow: Whether the last component may be a link, too.
 
         Raises:
-            OSError: ``ENOTDIR`` or ``ELOOP`` where it is a link or no folder.
+            OSError: ``ENOTDIR`` or ``ELOOP`` if the path is a link or not a folder.
         """
         return cls(path, os.open(path, _FOLDER if follow else _FOLDER | os.O_NOFOLLOW))
 
     def subfolder(self, name: str) -> HeldFolder:
-        """Hold a folder in this one; the errors are those of `open`."""
+        """Open a folder in this one; raises the same errors as `open`."""
         fd = os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=self.fd)
         return HeldFolder(self.path / name, fd)
 
     def __enter__(self) -> Self:
-        """Nothing more to do: it is open."""
+        """Return the open folder."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Let go of it."""
+        """Close the folder."""
         self.close()
 
     def close(self) -> None:
-        """Let go of it, without a block."""
+        """Close the folder, for use without a ``with`` block."""
         os.close(self.fd)
 
     @property
     def path_by_descriptor(self) -> Path:
-        """A path that leads to this very folder, for code that knows paths only (proc(5)).
+        """Path that reaches this folder by its descriptor, for code that needs a path (proc(5)).
 
-        Where there is no ``/proc`` it is the ordinary one.
+        On a system without ``/proc`` it is the ordinary path.
         """
         by_descriptor = Path(f"/proc/self/fd/{self.fd}")
         return by_descriptor if by_descriptor.exists() else self.path
 
     def facts(self, name: str) -> os.stat_result | None:
-        """What is under a name, a link itself and not what it leads to; None: nothing."""
+        """Return the lstat(2) result of a name; None if there is nothing of this name."""
         try:
             return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
 
     def file_facts(self, name: str) -> os.stat_result | None:
-        """The same of a regular file only; None: there is none of this name."""
+        """Return the lstat(2) result of a regular file; None if the name is none."""
         facts = self.facts(name)
         return facts if facts is not None and stat.S_ISREG(facts.st_mode) else None
 
     def regular_files(self) -> list[FileEntry]:
-        """All regular files; links, pipes, devices and folders are not listed."""
+        """Return all regular files; links, pipes, devices and folders are not listed."""
         with os.scandir(self.fd) as entries:
             names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
         found = ((name, self.file_facts(name)) for name in names)
@@ -106,7 +108,7 @@ class HeldFolder:
         """Read a small file.
 
         Raises:
-            OSError: it is not there, not a regular file, or larger.
+            OSError: The file does not exist, is not a regular file, or is larger.
         """
         fd = open_file(self.fd, name)
         try:
@@ -121,7 +123,7 @@ class HeldFolder:
         return content
 
     def write(self, name: str, content: bytes) -> None:
-        """Write or replace a small file; a reader sees the old one or the new one, never a part."""
+        """Write or replace a small file atomically."""
         with self.new_file() as (fd, temporary):
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(content)
@@ -130,7 +132,7 @@ class HeldFolder:
             self.move(temporary, self, name)
 
     def _move_folder_away(self, name: str) -> None:
-        """Nobody but somebody else makes a folder of a name that is a file of ours."""
+        """Rename a folder that blocks the name of a file."""
         facts = self.facts(name)
         if facts is not None and stat.S_ISDIR(facts.st_mode):
             aside = f".moved-aside-{secrets.token_hex(8)}"
@@ -138,7 +140,7 @@ class HeldFolder:
 
     @contextmanager
     def new_file(self) -> Iterator[tuple[int, str]]:
-        """Make a file under a temporary name, which the block gives another one or loses."""
+        """Create a file under a temporary name; the block renames it, an error removes it."""
         temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
         fd = os.open(temporary, _NEW_FILE, 0o644, dir_fd=self.fd)
         try:
@@ -150,14 +152,14 @@ class HeldFolder:
             os.close(fd)
 
     def move(self, name: str, target: HeldFolder, new_name: str) -> None:
-        """Rename within one file system, and bring both folders to the disk."""
+        """Rename a file within one file system and fsync both folders."""
         os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd)
         target.sync()
         if target.fd != self.fd:
             self.sync()
 
     def remove(self, name: str) -> bool:
-        """Remove a file, or a link itself; whether there was one."""
+        """Remove a file, or a link itself; return whether it existed."""
         try:
             os.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
@@ -165,28 +167,28 @@ class HeldFolder:
         return True
 
     def make_folder(self, name: str) -> None:
-        """Make a folder in this one, durably; one that is there already stays."""
+        """Create a folder in this one durably; an existing one stays."""
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=self.fd)
             self.sync()
 
     def sync(self) -> None:
-        """Bring the folder's entries to the disk: a rename is there after a power cut only then."""
+        """Fsync the folder: only then does a rename survive a power failure."""
         os.fsync(self.fd)
 
 
 def open_file(folder_fd: int, name: str) -> int:
-    """A descriptor for reading the file of this name in a folder; never through a link."""
+    """Open a file in a folder for reading, never through a link; return its descriptor."""
     return os.open(name, _FILE, dir_fd=folder_fd)
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write or replace a small file in a folder of our own; see `HeldFolder.write`."""
+    """Write or replace a small file in a trusted folder; see `HeldFolder.write`."""
     with HeldFolder.open(path.parent, follow=True) as folder:
         folder.write(path.name, content)
 
 
 def sync_folder(path: Path) -> None:
-    """Bring the entries of a folder of our own to the disk; see `HeldFolder.sync`."""
+    """Fsync a trusted folder; see `HeldFolder.sync`."""
     with HeldFolder.open(path, follow=True) as folder:
         folder.sync()

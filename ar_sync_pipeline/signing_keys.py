@@ -1,4 +1,4 @@
-"""The secrets that both sides share: one signs, and an old one is accepted for a while longer."""
+"""The secrets that both sides share: the current key signs, an old one is accepted for a while."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class SigningKeys:
-    """The keys of one side.
+    """The signing keys of one side.
 
     Attributes:
-        current: signs and verifies; None: nothing is signed, and no signature is demanded.
-        old: verifies until `old_until`, and signs receipts too, for a sender that has no other.
-        old_until: when the old key ends.
+        current: Key that signs and verifies. None: nothing is signed, no signature is required.
+        old: Key that verifies until `old_until`. It also signs receipts, for a sender that does
+            not have the current key yet.
+        old_until: Time after which the old key is no longer accepted.
     """
 
     current: bytes | None = field(default=None, repr=False)
@@ -21,7 +22,7 @@ class SigningKeys:
     old_until: datetime | None = None
 
     def accepted(self, now: datetime) -> tuple[bytes, ...]:
-        """The keys whose signatures count at an instant, the current one first."""
+        """Return the keys whose signatures are accepted at a time, the current one first."""
         if self.current is None:
             return ()
         if self.old is None or self.old_until is None or now >= self.old_until:

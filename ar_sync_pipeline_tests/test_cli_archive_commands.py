@@ -156,7 +156,7 @@ def test_a_mistake_in_the_call_is_exit_code_2(command: str, tmp_path: Path) -> N
 def test_the_help_of_each_command_documents_its_exit_codes(command: str) -> None:
     text = " ".join(run(command, "--help").stdout.split())
 
-    assert "; 1 the archive is bad; 2 a mistake" in text
+    assert "; 1 the archive is bad; 2 an invalid call" in text
 
 
 def test_the_command_line_starts_without_the_heavy_imports() -> None:

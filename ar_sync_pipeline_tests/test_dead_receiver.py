@@ -54,7 +54,7 @@ def test_complete_tries_its_last_step_a_few_more_times(deployment: Deployment) -
 
 
 def test_run_with_a_dead_network_ends_within_two_minutes() -> None:
-    """The look at the receiver finds nobody, then the publication's patience ends.
+    """The look at the receiver finds nobody, then the retry budget of the publication ends.
 
     Nobody answers the first packet, which is what a dead network looks like to a new run.
     """

@@ -116,7 +116,7 @@ def test_half_a_rotation_is_a_validation_error(changes: dict[str, str], variable
     }  # fmt: skip
     with pytest.raises(SettingsError) as refused:
         settings(**(whole | changes))
-    assert [found.variable for found in refused.value.mistakes] == [variable]
+    assert [found.variable for found in refused.value.problems] == [variable]
 
 
 class TestRotation:

@@ -237,7 +237,7 @@ def pictures(ui: DagsterUi) -> Iterator[Picture]:
         "seconds_upload",
     )
     yield Picture("checks", f"{ledger}?view=checks&checkDetail=up_to_date", "data_until")
-    yield Picture("plots", ledger, "lag_seconds", click="Plots", scroll="holes", height=1200)
+    yield Picture("plots", ledger, "lag_seconds", click="Plots", scroll="gaps", height=1200)
     yield Picture("table", "/assets/receiver/tables/report", "rows_added", height=1400)
     yield Picture("automation", "/automation", "partial_dump_schedule")
 

@@ -1,4 +1,4 @@
-"""The SQLite file of incidents and unsent messages: opened, made, and locked for one change."""
+"""The SQLite file of incidents and unsent messages: opens, creates and locks it."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _VERSION = 1
 
 @contextmanager
 def transaction(path: Path) -> Iterator[sqlite3.Connection]:
-    """One change of the file, all or nothing, with other processes locked out.
+    """Run the block in one transaction that locks out other processes.
 
-    The file and its folder are made when they are missing.
+    The file and its folder are created if they are missing.
 
     Raises:
-        AlertStoreError: the file cannot be opened, read, written, or was made by a newer version.
+        AlertStoreError: The file cannot be opened, read or written, or a newer version made it.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -52,8 +52,8 @@ def transaction(path: Path) -> Iterator[sqlite3.Connection]:
     except (OSError, sqlite3.Error) as error:
         raise AlertStoreError(
             f"the file of incidents {path} cannot be used ({error})",
-            remedy="see to its permissions and the free space of its disk; if the file is damaged,"
-            " move it away, and what still fails is told anew",
+            remedy="check its permissions and the free space of its disk; if the file is damaged,"
+            " move it away, and what still fails is reported again",
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Sending what is due through every channel, within a bounded time, whatever the servers do."""
+"""Sends due messages through every channel within a bounded time."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ar_sync_pipeline.errors import ArSyncError
 
 
 class Channel(Protocol):
-    """A way to tell people."""
+    """A channel that delivers messages, such as mail."""
 
     @property
     def name(self) -> str:
-        """Which messages of the outbox are for it."""
+        """Name of the channel in the outbox."""
 
     def send(self, notice: Notice) -> None:
         """Send one notice.
 
         Raises:
-            DeliveryError: it did not get through.
+            DeliveryError: The notice was not delivered.
         """
 
 
 @dataclass
 class Delivery:
-    """What a round of sending did.
+    """Result of one delivery.
 
     Attributes:
-        sent: messages that got through.
-        problems: why others did not, one sentence each.
+        sent: Number of delivered messages.
+        problems: Reasons why others were not delivered, one sentence each.
     """
 
     sent: int = 0
@@ -44,12 +44,12 @@ class Delivery:
 def deliver(
     outbox: Outbox, channels: Sequence[Channel], clock: Clock, *, seconds: float
 ) -> Delivery:
-    """Send what is due; a channel that fails is left alone until its next attempt is due.
+    """Send due messages; a channel that fails is not used until its next attempt is due.
 
-    It never raises, and never waits longer than that: a time-out of SMTP or HTTP is one of each
-    step, and looking up a name has none, so a server that answers drop by drop would hold a run
-    or a sensor's tick. What is still being sent then goes on by itself or, where the process ends,
-    goes once more when its lease has run out.
+    It never raises, and never waits longer than ``seconds``. The timeouts of SMTP and HTTP apply to
+    each step, and a name lookup has none, so a slow server could block a run or a sensor tick. A
+    message that is still being sent continues in its thread; if the process ends, the message is
+    sent again when its lease has expired.
     """
     done = Delivery()
     until = time.monotonic() + seconds

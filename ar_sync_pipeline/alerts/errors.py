@@ -1,4 +1,4 @@
-"""What can go wrong with telling people."""
+"""Errors of alerts."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ class AlertStoreError(ParkedError):
 
 
 class DeliveryError(TransientError):
-    """A message did not get through; it stays due and is tried again."""
+    """A message was not delivered; it stays due and is tried again."""

@@ -1,4 +1,4 @@
-"""A sign of life for a monitor outside: silence there means that no load has been applied."""
+"""Heartbeat for an external monitor: without a call, no load has been applied."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ _TIMEOUT_SECONDS = 5
 
 
 def beat(url: str) -> None:
-    """Call the address of a dead man's switch.
+    """Call the URL of a dead man's switch.
 
     Raises:
-        DeliveryError: it did not answer 2xx; a load is never the worse for it.
+        DeliveryError: The monitor did not answer with status 2xx; a load is not affected.
     """
     call(
-        "the heartbeat's address",
+        "the heartbeat URL",
         url,
         timeout_seconds=_TIMEOUT_SECONDS,
         variable="AR_SYNC_HEARTBEAT_URL",

@@ -1,4 +1,4 @@
-"""One HTTP request with a time-out, whose address may be a secret."""
+"""Sends one HTTP request with a timeout to a URL that may be a secret."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ar_sync_pipeline.alerts.errors import DeliveryError
 def call(
     what: str, url: str, *, body: bytes | None = None, timeout_seconds: float, variable: str
 ) -> None:
-    """GET an address, or POST JSON to it.
+    """GET a URL, or POST JSON to it.
 
     Args:
-        what: what is called, in words; the address itself is in no message.
-        variable: the setting that holds the address.
+        what: Name of the URL for messages, which never contain the URL itself.
+        variable: Setting that contains the URL.
 
     Raises:
-        DeliveryError: no answer, or another one than success (2xx).
+        DeliveryError: The server did not answer with status 2xx.
     """
     headers = {"User-Agent": "ar_sync_pipeline"}
     if body is not None:
         headers["Content-Type"] = "application/json"
-    # The settings take no other scheme than http and https.
+    # The settings accept only the schemes http and https.
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=timeout_seconds):  # noqa: S310

@@ -1,11 +1,11 @@
-"""Which message is due when: one opening and one recovery for each cause, whatever comes between.
+"""Decides which messages are due: one opening and one recovery for each cause.
 
-Pure: every function takes what is known and gives back what is known now, with the notices that
-are due. `ar_sync_pipeline.alerts.store` keeps the result in one transaction.
+Every function is pure: it takes an incident and returns its new state, with the notices that are
+due. `ar_sync_pipeline.alerts.store` saves the result in one transaction.
 
-An incident belongs to a **cause**, such as "the way to the receiver". It is reported by
-**sources**, such as a step of a job or an asset check; when one of them succeeds later than
-anything was last seen to fail, it is over.
+An incident belongs to a **cause**, such as "the connection to the receiver". **Sources** report
+it, such as a step of a job or an asset check. It is over when one of its sources succeeds after
+the last failure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ REMIND_AFTER = timedelta(hours=24)
 
 
 class NoticeKind(StrEnum):
-    """Why a message is sent."""
+    """Reason why a message is sent."""
 
     OPENED = "opened"
     REMINDER = "reminder"
@@ -28,23 +28,23 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something seen to fail, once.
+    """One observed failure.
 
     Attributes:
-        cause: key of the incident that it belongs to.
-        source: key of what failed; its success ends the incident.
-        occurrence: names this failure among those of the cause, so that two who see the same one
-            (a hook and a sensor) count it once.
-        at: when it failed.
-        title: the cause in words.
-        what: the source in words.
-        sentence: what is wrong, one sentence.
-        remedy: what to do; may be empty where the sentence says it.
-        run_id: of the run that failed, if it was one.
-        page: path below the Dagster UI's address where more is to be seen.
-        runbook: the page for operators, a path on this machine.
-        muted_by: a cause of which this is only a consequence: while it has an open incident,
-            nothing is told of this.
+        cause: Key of the incident that the failure belongs to.
+        source: Key of what failed; its success ends the incident.
+        occurrence: Key of this failure within its cause, so that a hook and a sensor that both
+            observe it count it once.
+        at: Time of the failure.
+        title: Cause in words.
+        what: Source in words.
+        sentence: Message that says what is wrong.
+        remedy: What to do; may be empty if the message says it.
+        run_id: Id of the failed run, if any.
+        page: Path of the page with details, relative to the URL of the Dagster UI.
+        runbook: Path of the runbook page on this machine.
+        muted_by: Cause that this failure is only a consequence of; while it has an open incident,
+            this failure is not reported.
     """
 
     cause: str
@@ -63,7 +63,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Success:
-    """Something seen to work."""
+    """One observed success."""
 
     source: str
     at: datetime
@@ -74,14 +74,14 @@ class Incident:
     """A cause from its first failure to its recovery.
 
     Attributes:
-        opened_at: when it was first seen to fail.
-        last_seen_at: when it was last seen to fail.
-        told_at: when the newest opening or reminder fell due.
-        count: how often it was seen to fail, the first time included.
-        sources: what failed, in words, by key.
-        latest: the newest failure.
-        recovered_at: when it was over; None while it is open.
-        recovered_by: the source that was seen to work.
+        opened_at: Time of the first failure.
+        last_seen_at: Time of the last failure.
+        told_at: Time when the newest opening or reminder fell due.
+        count: Number of failures, including the first.
+        sources: Failed sources in words, by key.
+        latest: Newest failure.
+        recovered_at: Time of the recovery; None while the incident is open.
+        recovered_by: Source whose success ended the incident.
     """
 
     cause: str
@@ -96,29 +96,30 @@ class Incident:
 
     @property
     def is_open(self) -> bool:
-        """Whether it still lasts."""
+        """Whether the incident is open."""
         return self.recovered_at is None
 
     @property
     def repeats(self) -> int:
-        """How often it was seen after the first time."""
+        """Number of failures after the first."""
         return self.count - 1
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """An incident after something happened, and the notices that this made due."""
+    """An incident after a change, and the notices that the change made due."""
 
     incident: Incident | None
     due: tuple[NoticeKind, ...] = field(default=())
 
 
 def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
-    """A failure was seen that was not seen before.
+    """Return the incident after a new failure.
 
     Args:
-        incident: the newest one of the cause, open or over.
-        now: from when on a reminder is counted.
+        incident: Newest incident of the cause, open or over; None if there is none.
+        problem: Failure that was not observed before.
+        now: Time from which the next reminder is counted.
     """
     if incident is None or not incident.is_open:
         if _is_old_news(incident, problem.at):
@@ -146,9 +147,9 @@ def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:
 
 
 def succeed(incident: Incident, success: Success) -> Outcome:
-    """A source was seen to succeed; that ends an incident which it took part in.
+    """Return the incident after a success; the success of one of its sources ends it.
 
-    A success that is no later than the last failure proves nothing: the news of it came late.
+    A success before the last failure proves nothing: it was reported late.
     """
     concerned = incident.is_open and success.source in incident.sources
     if not concerned or success.at <= incident.last_seen_at:
@@ -158,7 +159,7 @@ def succeed(incident: Incident, success: Success) -> Outcome:
 
 
 def close(incident: Incident, at: datetime) -> Outcome:
-    """A person knows that it is over, or that it can never be seen to be."""
+    """Return the incident after an operator closed it."""
     if not incident.is_open:
         return Outcome(incident)
     over = replace(incident, recovered_at=at, recovered_by=BY_HAND)
@@ -166,7 +167,7 @@ def close(incident: Incident, at: datetime) -> Outcome:
 
 
 def remind(incident: Incident, now: datetime) -> Outcome:
-    """Time has passed."""
+    """Return the incident, with a reminder if one is due."""
     if not incident.is_open or now - incident.told_at < REMIND_AFTER:
         return Outcome(incident)
     return Outcome(replace(incident, told_at=now), (NoticeKind.REMINDER,))

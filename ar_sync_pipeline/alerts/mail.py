@@ -1,4 +1,4 @@
-"""Mail: a message with a text and an HTML part, handed to one SMTP server."""
+"""Mail channel: sends messages with a text and an HTML part through one SMTP server."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from email.utils import format_datetime
 from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
-from ar_sync_pipeline.alerts.wording import Letter, Place, write_message, write_test
+from ar_sync_pipeline.alerts.wording import Message, Place, write_message, write_test
 
 _CONTINUE, _LOGGED_IN = 334, (235, 503)  # RFC 4954; 503: it was logged in already
-# Headers on one line: Python would begin a subject of 70 letters on a line of its own, which some
-# programs show with a blank before it. RFC 5322 allows 998.
+# Headers stay on one line: Python would fold a subject of 70 characters, and some programs then
+# show a blank before it. RFC 5322 allows 998 characters.
 _POLICY = policy.SMTP.clone(max_line_length=990)
 
 
 SUBMISSIONS_PORT = 465
-"""Where a server speaks TLS from the first byte (RFC 8314, section 3.3)."""
+"""Port on which servers speak TLS from the first byte (RFC 8314, section 3.3)."""
 
 
 @dataclass(frozen=True)
 class MailServer:
-    """The SMTP server that takes messages.
+    """SMTP server that sends the messages.
 
-    With either kind of TLS the server's certificate is checked against the machine's authorities
-    (or those of the variable ``SSL_CERT_FILE``).
+    With either kind of TLS the certificate of the server is checked against the authorities of the
+    machine (or of the variable ``SSL_CERT_FILE``).
 
     Attributes:
-        user, password: empty for a server that asks for no login.
-        starttls: whether to upgrade a plain connection to TLS.
-        implicit_tls: whether to use TLS from the first byte; by default on port 465 only.
+        user, password: empty for a server without login.
+        starttls: Whether to upgrade a plain connection to TLS.
+        implicit_tls: Whether to use TLS from the first byte; by default on port 465 only.
     """
 
     host: str
@@ -51,7 +51,7 @@ class MailServer:
 
     @property
     def encrypts_at_once(self) -> bool:
-        """Whether TLS begins with the connection; there is nothing to upgrade then."""
+        """Whether the connection uses TLS from the first byte, without an upgrade."""
         return self.port == SUBMISSIONS_PORT if self.implicit_tls is None else self.implicit_tls
 
 
@@ -59,8 +59,8 @@ class MailChannel:
     """Mails notices to the administrators.
 
     Args:
-        sender: address in ``From``.
-        recipients: at least one.
+        sender: Address in the ``From`` header.
+        recipients: Addresses of the administrators, at least one.
     """
 
     name = "mail"
@@ -77,32 +77,32 @@ class MailChannel:
         """Mail a notice; the mails of an incident form one thread.
 
         Raises:
-            DeliveryError: the server did not take it for anybody.
+            DeliveryError: The server accepted the mail for no recipient.
         """
         message = self._envelope(write_message(notice, self._place))
         thread = f"<ar-sync.{notice.store}.{notice.number}"
         if notice.kind is NoticeKind.OPENED:
             message["Message-ID"] = f"{thread}@{self._domain}>"
         else:
-            # The same again if it is sent again, so that a mail program shows it once.
+            # The same id when it is sent again, so that a mail program shows it once.
             unique = f"{notice.kind}.{notice.made_at.timestamp():.0f}"
             message["Message-ID"] = f"{thread}.{unique}@{self._domain}>"
             message["In-Reply-To"] = message["References"] = f"{thread}@{self._domain}>"
         self._hand_over(message)
 
     def send_test(self, text: str) -> None:
-        """Mail something that is no notice.
+        """Mail a test message.
 
         Raises:
-            DeliveryError: as above.
+            DeliveryError: The server accepted the mail for no recipient.
         """
         self._hand_over(self._envelope(write_test(text, self._place)))
 
     def check_server(self) -> None:
-        """Connect, encrypt and log in as for a mail, and send none.
+        """Connect, encrypt and log in without sending a mail.
 
         Raises:
-            DeliveryError: the server is not there, or refuses.
+            DeliveryError: The server cannot be reached, or refuses.
         """
         with self._connection() as connection:
             connection.ehlo_or_helo_if_needed()
@@ -111,16 +111,16 @@ class MailChannel:
     def _domain(self) -> str:
         return self._sender.rpartition("@")[2]
 
-    def _envelope(self, letter: Letter) -> EmailMessage:
+    def _envelope(self, content: Message) -> EmailMessage:
         message = EmailMessage(_POLICY)
-        message["Subject"] = letter.subject
+        message["Subject"] = content.subject
         message["From"] = self._sender
         message["To"] = ", ".join(self._recipients)
         message["Date"] = format_datetime(datetime.now(UTC))
-        # RFC 3834: no vacation notice shall answer.
+        # RFC 3834: suppresses automatic replies.
         message["Auto-Submitted"] = "auto-generated"
-        message.set_content(letter.text)
-        message.add_alternative(letter.html, subtype="html")
+        message.set_content(content.text)
+        message.add_alternative(content.html, subtype="html")
         return message
 
     def _hand_over(self, message: EmailMessage) -> None:
@@ -129,7 +129,7 @@ class MailChannel:
 
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:
-        """The server, ready to take a mail."""
+        """Open a connection that is ready for a mail."""
         server = self._server
         try:
             connection = _connect(server)
@@ -137,7 +137,7 @@ class MailChannel:
                 if server.user:
                     _log_in(connection, server.user, server.password)
                 yield connection
-                # The server has it: a farewell that fails is no reason to send it again.
+                # The server accepted the mail: a failing QUIT must not send it again.
                 with suppress(OSError, smtplib.SMTPException):
                     connection.quit()
             finally:
@@ -150,7 +150,7 @@ class MailChannel:
 
 
 def _connect(server: MailServer) -> smtplib.SMTP:
-    """A connection that is encrypted, if that is asked for."""
+    """Return a connection to the server, encrypted if the settings require it."""
     address, seconds = (server.host, server.port), server.timeout_seconds
     if server.encrypts_at_once:
         return smtplib.SMTP_SSL(*address, timeout=seconds, context=ssl.create_default_context())
@@ -165,10 +165,10 @@ def _connect(server: MailServer) -> smtplib.SMTP:
 
 
 def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
-    """Log in, also with letters outside ASCII, which Python's own login cannot send.
+    """Log in, also with non-ASCII characters, which `smtplib` cannot send.
 
-    They are sent as UTF-8, which is what AUTH PLAIN asks for (RFC 4616, section 2) and what
-    servers take with AUTH LOGIN.
+    They are sent as UTF-8, as AUTH PLAIN requires (RFC 4616, section 2) and as servers accept it
+    with AUTH LOGIN.
     """
     if (user + password).isascii():
         connection.login(user, password)
@@ -183,7 +183,7 @@ def _log_in(connection: smtplib.SMTP, user: str, password: str) -> None:
             code, answer = connection.docmd(_base64(password))
     else:
         raise smtplib.SMTPNotSupportedError(
-            "letters outside ASCII in the user or the password need AUTH PLAIN or LOGIN"
+            "non-ASCII characters in the user or the password need AUTH PLAIN or LOGIN"
         )
     if code not in _LOGGED_IN:
         raise smtplib.SMTPAuthenticationError(code, answer)
@@ -194,15 +194,15 @@ def _base64(text: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, in words; nothing of an answer, which may echo what was sent."""
+    """Return the reason of a failure in words, without the answer, which may echo a secret."""
     reason = f"broke off ({type(error).__name__})"
     match error:
         case smtplib.SMTPAuthenticationError():
             reason = f"refuses the login ({error.smtp_code})"
         case smtplib.SMTPNotSupportedError():
-            reason = f"cannot do what the settings ask for ({error})"
+            reason = f"does not support what the settings require ({error})"
         case smtplib.SMTPRecipientsRefused():
-            reason = f"takes mail for none of {', '.join(error.recipients)}"
+            reason = f"accepts mail for none of {', '.join(error.recipients)}"
         case smtplib.SMTPSenderRefused():
             reason = f"refuses mail from {error.sender} ({error.smtp_code})"
         case smtplib.SMTPResponseException():

@@ -1,7 +1,7 @@
-"""Messages that are due: written with the incident, taken on lease, gone when they were sent.
+"""Outbox of due messages: saved with the incident, leased for delivery, deleted when sent.
 
-A process that is killed between sending and `sent` leaves a lease that runs out, so the message
-goes once more: a mail may come twice after a crash, and none is lost.
+If a process is killed between sending a message and `sent`, its lease expires and the message is
+sent again: after a crash a mail may arrive twice, and none is lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from ar_sync_pipeline.alerts.database import transaction
 from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
 
-# Longer than the time-outs of one delivery together.
+# Longer than all timeouts of one delivery together.
 _LEASE = timedelta(minutes=5)
 _FIRST_PAUSE = timedelta(seconds=30)
 _LONGEST_PAUSE = timedelta(minutes=15)
@@ -28,12 +28,12 @@ _INCIDENT = TypeAdapter(Incident)
 
 @dataclass(frozen=True)
 class Notice:
-    """What a message says: an incident at one moment.
+    """Content of a message: the state of an incident at one time.
 
     Attributes:
-        store: names the file of incidents, so that a message that comes twice has the same id.
-        number: of the incident.
-        made_at: when it fell due, which may be long before it gets through.
+        store: Id of the file of incidents, so that a message that arrives twice has the same id.
+        number: Number of the incident.
+        made_at: Time when the notice fell due, which may be long before its delivery.
     """
 
     store: str
@@ -45,10 +45,10 @@ class Notice:
 
 @dataclass(frozen=True)
 class DueMessage:
-    """A notice on its way through one channel.
+    """A leased notice for one channel.
 
     Attributes:
-        attempts: how often it was tried in vain.
+        attempts: Number of failed attempts.
     """
 
     message_id: int
@@ -59,10 +59,10 @@ class DueMessage:
 
 @dataclass(frozen=True)
 class UnsentMessage:
-    """A message that has not got through, for people.
+    """A message that was not delivered yet, for operators.
 
     Attributes:
-        error: what the last attempt said; empty before the first one.
+        error: Error of the last attempt; empty before the first.
     """
 
     channel: str
@@ -81,9 +81,9 @@ def enqueue(
     kind: NoticeKind,
     now: datetime,
 ) -> None:
-    """Make a notice due in every channel, inside the transaction that changes the incident.
+    """Add a notice for every channel, in the transaction that changes the incident.
 
-    A reminder that never got through gives way to the newer one: it would say less.
+    A newer reminder replaces one that was not delivered.
     """
     if kind is NoticeKind.REMINDER:
         db.execute(
@@ -99,19 +99,19 @@ def enqueue(
 
 
 class Outbox:
-    """The messages of one side's file of incidents."""
+    """The outbox of one side."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def take(self, now: datetime, channels: Sequence[str]) -> DueMessage | None:
-        """Take the oldest message that is due, so that no other process sends it meanwhile.
+        """Lease the oldest due message, so that no other process sends it.
 
-        Messages of one cause go through a channel in their order: while one waits for its next
-        attempt, those behind it wait too.
+        Messages of one cause pass a channel in order: while one waits for its next attempt, the
+        later ones wait too.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             row = db.execute(
@@ -136,19 +136,19 @@ class Outbox:
         return DueMessage(message_id, channel, notice, attempts)
 
     def sent(self, message: DueMessage) -> None:
-        """It got through.
+        """Delete a delivered message.
 
         Raises:
-            AlertStoreError: the file cannot be used; the message goes once more.
+            AlertStoreError: The file cannot be used; the message is sent again.
         """
         with transaction(self._path) as db:
             db.execute("DELETE FROM outbox WHERE id = ?", (message.message_id,))
 
     def put_back(self, message: DueMessage, now: datetime, error: str) -> None:
-        """It did not get through: due again after a pause that grows to a quarter of an hour.
+        """Make a message due again, after a pause that grows to a quarter of an hour.
 
         Raises:
-            AlertStoreError: the file cannot be used; the lease runs out all the same.
+            AlertStoreError: The file cannot be used; the lease expires nevertheless.
         """
         doublings: int = min(message.attempts, _MOST_DOUBLINGS)
         due = now + min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
@@ -160,10 +160,10 @@ class Outbox:
             )
 
     def unsent(self) -> list[UnsentMessage]:
-        """What has not got through yet, oldest first.
+        """Return undelivered messages, oldest first.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             rows = db.execute(

@@ -1,4 +1,4 @@
-"""Incidents that survive a restart, and the notices that they make due, in one transaction."""
+"""Durable incidents: saves each change together with the notices that it makes due."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from ar_sync_pipeline.alerts.incidents import (
 from ar_sync_pipeline.alerts.outbox import enqueue
 
 _INCIDENT = TypeAdapter(Incident)
-# Longer than any hook, sensor or lost cursor may look back.
+# Longer than any hook, sensor or lost cursor looks back.
 _SEEN_KEPT = timedelta(days=30)
 _INCIDENTS_KEPT = timedelta(days=90)
 
 
 @dataclass(frozen=True)
 class NumberedIncident:
-    """An incident as the store knows it; people call it by its number."""
+    """An incident in the store; operators refer to it by its number."""
 
     number: int
     incident: Incident
 
 
 class IncidentStore:
-    """The incidents of one side; safe against several processes and against a kill at any point.
+    """The incidents of one side; safe with several processes, and if a process is killed.
 
     Each method is one transaction: either the incident has changed *and* its notices are due, or
-    nothing has happened and the next look does it. All of them may be repeated.
+    nothing has happened and the next call does it. Every call may be repeated.
 
     Args:
-        path: of the SQLite file.
-        channels: where notices go; without any, incidents are kept and nobody is told.
+        path: Path of the SQLite file.
+        channels: Names of the channels; without any, incidents are saved and nobody is notified.
     """
 
     def __init__(self, path: Path, channels: Sequence[str]) -> None:
@@ -53,10 +53,10 @@ class IncidentStore:
         self._channels = tuple(channels)
 
     def failed(self, problem: Problem, now: datetime) -> None:
-        """Something was seen to fail; the same occurrence counts once.
+        """Record a failure; the same occurrence counts once.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             if problem.muted_by and _open_incident(db, problem.muted_by):
@@ -64,40 +64,40 @@ class IncidentStore:
             if not _first_seen(db, problem):
                 return
             newest = _newest_incident(db, problem.cause)
-            self._keep(db, newest, fail(newest.incident if newest else None, problem, now), now)
+            self._save(db, newest, fail(newest.incident if newest else None, problem, now), now)
 
     def succeeded(self, success: Success, now: datetime) -> None:
-        """Something was seen to succeed: what it was part of is over.
+        """Record a success, and end the incidents of its source.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             for found in _open_incidents(db):
-                self._keep(db, found, succeed(found.incident, success), now)
+                self._save(db, found, succeed(found.incident, success), now)
 
     def close(self, number: int, now: datetime) -> bool:
-        """A person closes an incident; false if none of that number is open.
+        """Close an incident; return false if no open incident has this number.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             for found in _open_incidents(db):
                 if found.number == number:
-                    self._keep(db, found, close(found.incident, now), now)
+                    self._save(db, found, close(found.incident, now), now)
                     return True
         return False
 
     def remind(self, now: datetime) -> None:
-        """Make reminders due, and forget what was over long ago.
+        """Make reminders due, and delete old incidents.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             for found in _open_incidents(db):
-                self._keep(db, found, remind(found.incident, now), now)
+                self._save(db, found, remind(found.incident, now), now)
             db.execute("DELETE FROM seen WHERE seen_at < ?", ((now - _SEEN_KEPT).timestamp(),))
             db.execute(
                 "DELETE FROM incident WHERE NOT is_open AND changed_at < ?",
@@ -105,15 +105,15 @@ class IncidentStore:
             )
 
     def open_incidents(self) -> list[NumberedIncident]:
-        """What lasts, oldest first.
+        """Return open incidents, oldest first.
 
         Raises:
-            AlertStoreError: the file cannot be used.
+            AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             return list(_open_incidents(db))
 
-    def _keep(
+    def _save(
         self,
         db: sqlite3.Connection,
         before: NumberedIncident | None,

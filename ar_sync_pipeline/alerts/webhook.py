@@ -1,4 +1,4 @@
-"""A webhook: the same notices as JSON, for a chat, a pager or a collector (docs/alerts.md)."""
+"""Webhook channel: sends notices as JSON to a chat, a pager or a collector (docs/alerts.md)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LONGEST_TEXT = 2000
 
 
 class WebhookChannel:
-    """POSTs notices to an address, which holds a token and is shown nowhere."""
+    """POSTs notices to a URL, which contains a token and is never shown."""
 
     name = "webhook"
 
@@ -29,15 +29,15 @@ class WebhookChannel:
         """POST a notice.
 
         Raises:
-            DeliveryError: the address did not answer 2xx.
+            DeliveryError: The webhook did not answer with status 2xx.
         """
         self._post(notice_as_dict(notice, self._place))
 
     def send_test(self, text: str) -> None:
-        """POST something that is no notice.
+        """POST a test message.
 
         Raises:
-            DeliveryError: as above.
+            DeliveryError: The webhook did not answer with status 2xx.
         """
         place = self._place
         self._post(
@@ -61,7 +61,7 @@ class WebhookChannel:
 
 
 def notice_as_dict(notice: Notice, place: Place) -> dict[str, Any]:
-    """The documented, stable shape; ``text`` is what chat programs show."""
+    """Return a notice in its documented, stable shape; chat programs show ``text``."""
     incident, latest = notice.incident, notice.incident.latest
     return {
         "format": _FORMAT,

@@ -1,7 +1,7 @@
-"""What a notice says to people: a subject, a text, and the same as HTML.
+"""Text of a notice: subject, plain text and HTML.
 
-Sentences may quote names of archives, files and tables, which are data: they are visible and not
-long, and in HTML they are escaped. No mail program shall make links of them.
+Messages may quote names of archives, files and tables, which are data: they are made visible,
+truncated, and escaped in HTML. Mail programs must not turn them into links.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _COLOURS = {
 
 @dataclass(frozen=True)
 class Place:
-    """Where messages come from.
+    """Origin of messages.
 
     Attributes:
         side: ``sender`` or ``receiver``.
-        host: the machine's name.
-        timezone: in which times are shown beside UTC.
-        dagster_url: address of the Dagster UI, for links; empty if it is not known.
-        pair: the name of the pair of servers; empty: it has none.
+        host: Name of the machine.
+        timezone: Time zone in which times are shown in addition to UTC.
+        dagster_url: URL of the Dagster UI, for links; empty if unknown.
+        pair: Name of the pair of servers; empty: it has none.
     """
 
     side: str
@@ -53,46 +53,46 @@ class Place:
         return f"{self.pair} {self.side}".strip()
 
     def moment(self, at: datetime) -> str:
-        """A time in UTC and on the city's clock."""
+        """Return a time in UTC and in the local time zone."""
         local = at.astimezone(ZoneInfo(self.timezone))
         return f"{at:%Y-%m-%d %H:%M} UTC ({local:%H:%M} {self.timezone})"
 
     def link(self, incident: Incident) -> str:
-        """Address of the page in the Dagster UI where more is to be seen; empty if unknown."""
+        """Return the URL of the page in the Dagster UI with details; empty if unknown."""
         if not self.dagster_url or not incident.latest.page:
             return ""
         return f"{self.dagster_url.rstrip('/')}/{incident.latest.page}"
 
 
 @dataclass(frozen=True)
-class Letter:
-    """A message for people."""
+class Message:
+    """A message for administrators."""
 
     subject: str
     text: str
     html: str
 
 
-def write_message(notice: Notice, place: Place) -> Letter:
-    """What a person needs to act: what, where, since when, why, what to do, where to look."""
+def write_message(notice: Notice, place: Place) -> Message:
+    """Return the message of a notice: what, where, since when, why, what to do, where to read."""
     headline = f"{_VERBS[notice.kind]}: {notice.incident.latest.title}"
     subject = f"[ar_sync {place.label}] {headline}"
     if notice.kind is not NoticeKind.RECOVERED:
         subject = f"{subject}: {notice.incident.latest.sentence}"
     rows, closing = _rows(notice, place), _closing(notice)
-    return Letter(
+    return Message(
         one_line(subject, _LONGEST_SUBJECT),
         _as_text(headline, rows, closing),
         _as_html(headline, rows, closing, _COLOURS[notice.kind]),
     )
 
 
-def write_test(text: str, place: Place) -> Letter:
-    """A message that is about nothing."""
+def write_test(text: str, place: Place) -> Message:
+    """Return a test message."""
     headline = "Test"
     rows = [("What", text), ("Where", f"{place.label} on {place.host}")]
-    closing = "Nothing is wrong, and nothing is to be done."
-    return Letter(
+    closing = "Nothing is wrong, and you need not do anything."
+    return Message(
         one_line(f"[ar_sync {place.label}] {headline}", _LONGEST_SUBJECT),
         _as_text(headline, rows, closing),
         _as_html(headline, rows, closing, _COLOURS[NoticeKind.RECOVERED]),
@@ -100,7 +100,7 @@ def write_test(text: str, place: Place) -> Letter:
 
 
 def lasting(span: timedelta) -> str:
-    """A length of time as people say it."""
+    """Return a duration in words."""
     minutes = int(span.total_seconds() // 60)
     days, hours = divmod(minutes // 60, 24)
     parts = [
@@ -124,7 +124,7 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
         rows.append(("Seen", _times(incident, place)))
     rows.append(("Cause", latest.sentence))
     if notice.kind is NoticeKind.RECOVERED:
-        rows += _unproved(incident)
+        rows += _unconfirmed(incident)
     elif latest.remedy:
         rows.append(("To do", latest.remedy))
     if latest.runbook and notice.kind is not NoticeKind.RECOVERED:
@@ -137,12 +137,12 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
 
 
 def _times(incident: Incident, place: Place) -> str:
-    times = "once more" if incident.repeats == 1 else f"{incident.repeats:,} more times"
+    times = "again" if incident.repeats == 1 else f"{incident.repeats:,} more times"
     return f"{times}, last {place.moment(incident.last_seen_at)}"
 
 
-def _unproved(incident: Incident) -> list[tuple[str, str]]:
-    """What had failed too, and has not run again yet."""
+def _unconfirmed(incident: Incident) -> list[tuple[str, str]]:
+    """Return the other sources that failed and have not succeeded since."""
     if incident.recovered_by == BY_HAND:
         return []
     others = [what for source, what in incident.sources.items() if source != incident.recovered_by]
@@ -150,7 +150,7 @@ def _unproved(incident: Incident) -> list[tuple[str, str]]:
         return []
     names = "; ".join(sorted(others))
     return [
-        ("To do", f"not seen to work since: {names}; run it from Dagster, or wait for its time")
+        ("To do", f"not seen to work since: {names}; run it from Dagster, or wait for its next run")
     ]
 
 
@@ -199,7 +199,7 @@ def _cell(label: str, value: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """Text as HTML in which mail programs see no address: aes128-gcm@openssh.com is a cipher."""
+    """Return text as HTML without addresses: aes128-gcm@openssh.com is a cipher, not a link."""
     shown = escape(one_line(text, _LONGEST_ROW))
     for part in ("@", "://", "www."):
         shown = shown.replace(part, f"<span>{part[0]}</span>{part[1:]}")

@@ -1,8 +1,8 @@
-"""A table's chunk as a member: binary COPY, compressed with zstd on its way to and from disk.
+"""Chunks of a table as members: binary COPY, compressed with zstd while it is written and read.
 
-A reader refuses a member that grows a thousandfold, as a bomb would. Rows that repeat themselves
-compress even better, so behind the zstd frame of such a chunk comes one skippable frame of zeros
-(RFC 8878, section 3.1.2), which every zstd decoder passes over.
+A reader rejects a member that grows a thousandfold, as a decompression bomb does. Repeated rows
+compress even better, so the zstd frame of such a chunk is followed by one skippable frame of zeros
+(RFC 8878, section 3.1.2), which every zstd decoder skips.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ if TYPE_CHECKING:
 
 # Level 1 is faster than the disk and the network; higher levels save little on COPY data.
 _LEVEL = 1
-# A row at a time would pay for a call of the compressor per row.
+# Compressing single rows would cost one compressor call per row.
 _BATCH_BYTES = 256 * 1024
-_PIECE_BYTES = 256 * 1024
-# Level 1 looks back 512 KiB; a frame that asks for more than 8 MiB of memory is not ours.
+_READ_BYTES = 256 * 1024
+# Level 1 looks back 512 KiB; this product never writes a frame that needs more than 8 MiB.
 _WINDOW_LOG_MAX = 23
 _SKIPPABLE = (0x184D2A50).to_bytes(4, "little")
 _SKIPPABLE_HEADER_BYTES = 8
-# Half of what a reader accepts, so that a reader of another version accepts it too.
+# Half of what a reader accepts, so that a reader of another version also accepts it.
 _RATIO = ReadLimits().compression_ratio // 2
 _FREE_RAW_BYTES = ReadLimits().free_raw_bytes // 2
 
 
 class ReadableStream(Protocol):
-    """Anything that a member's bytes can be read from."""
+    """A source of the bytes of a member."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
+        """Return up to ``size`` bytes; empty at the end."""
 
 
 class ChunkWriter:
-    """A sink for the bytes of one COPY, which become one member of an archive.
+    """Writes the bytes of one COPY to a file that becomes one member of an archive.
 
-    Used as a context manager it removes its file again unless `finish` was reached::
+    As a context manager it removes the file unless `finish` was called::
 
         with ChunkWriter(folder, "AndroidRequests_bus", 0) as writer:
             rows = copy_out(connection, query, writer)
             chunk = writer.finish(row_count=rows, digest=digest, key_range=None)
 
     Args:
-        folder: where the compressed file is made; it must not hold that chunk yet.
-        table: the table's name.
-        index: which chunk of the table this is, from 0; None: its changed keys.
+        folder: Folder of the compressed file; it must not contain this chunk yet.
+        table: Name of the table.
+        index: Number of the chunk, from 0. None: the member holds the table's changed keys.
     """
 
     def __init__(self, folder: Path, table: str, index: int | None) -> None:
@@ -74,7 +74,7 @@ class ChunkWriter:
         self._finished = False
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Take the next bytes of the COPY stream; returns how many, which is all of them."""
+        """Write the next bytes of the COPY stream; return how many were written: all."""
         self._batch += data
         if len(self._batch) >= _BATCH_BYTES:
             self._compress_batch()
@@ -84,12 +84,12 @@ class ChunkWriter:
         """Complete the file on disk and describe it.
 
         Args:
-            row_count: rows that were written.
-            digest: content digest of these rows, as decimal text.
-            key_range: the keys for which the chunk speaks; None: the whole table.
+            row_count: Number of rows written.
+            digest: Content digest of these rows, as decimal text.
+            key_range: Keys that the chunk covers; None: the whole table.
 
         Returns:
-            The manifest's line for this member.
+            The entry of this member in the manifest.
         """
         self._compress_batch()
         self._store(self._compressor.flush())
@@ -110,7 +110,7 @@ class ChunkWriter:
         return chunk
 
     def __enter__(self) -> Self:
-        """The writer itself."""
+        """Return the writer."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,15 +125,15 @@ class ChunkWriter:
         self._batch = bytearray()
 
     def _pad(self) -> None:
-        """Make the member large enough for what it grows to."""
-        lacking = -(-(self.raw_bytes - _FREE_RAW_BYTES) // _RATIO) - self.size_bytes
-        if lacking <= 0:
+        """Extend the member until its compression ratio is acceptable to a reader."""
+        missing = -(-(self.raw_bytes - _FREE_RAW_BYTES) // _RATIO) - self.size_bytes
+        if missing <= 0:
             return
-        zeros = max(0, lacking - _SKIPPABLE_HEADER_BYTES)
+        zeros = max(0, missing - _SKIPPABLE_HEADER_BYTES)
         self._store(_SKIPPABLE + zeros.to_bytes(4, "little"))
         while zeros:
-            self._store(bytes(min(zeros, _PIECE_BYTES)))
-            zeros -= min(zeros, _PIECE_BYTES)
+            self._store(bytes(min(zeros, _READ_BYTES)))
+            zeros -= min(zeros, _READ_BYTES)
 
     def _store(self, data: bytes) -> None:
         self._file.write(data)
@@ -144,12 +144,12 @@ class ChunkWriter:
 def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
     """Yield the COPY bytes of a member, never more than its chunk declares.
 
-    The stream is read to its end, so that a stream which checks itself there has done so when
-    this iterator is exhausted. Memory is bounded by the size of a piece and a zstd window.
+    The stream is read to its end, so a stream that checks its content at the end has done so when
+    this iterator is exhausted. Memory is bounded by a block and a zstd window.
 
     Raises:
-        CorruptArchiveError: not one zstd frame of exactly ``chunk.raw_bytes``, with at most one
-            skippable frame of zeros after it; raised before the first byte that would exceed them
+        CorruptArchiveError: The member is not one zstd frame of exactly ``chunk.raw_bytes`` bytes,
+            with at most one skippable frame of zeros after it. No byte beyond ``chunk.raw_bytes``
             is yielded.
     """
     decompressor = zstd.ZstdDecompressor(
@@ -159,24 +159,24 @@ def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
     while not decompressor.eof:
         data = b""
         if decompressor.needs_input:
-            data = stream.read(_PIECE_BYTES) or b""
+            data = stream.read(_READ_BYTES) or b""
             if not data:
                 raise CorruptArchiveError("ends inside its zstd frame", member=chunk.member)
         try:
-            piece = decompressor.decompress(data, min(_PIECE_BYTES, chunk.raw_bytes - produced + 1))
+            block = decompressor.decompress(data, min(_READ_BYTES, chunk.raw_bytes - produced + 1))
         except zstd.ZstdError as error:
             raise CorruptArchiveError(
                 f"cannot be decompressed ({error})", member=chunk.member
             ) from error
-        produced += len(piece)
+        produced += len(block)
         if produced > chunk.raw_bytes:
             raise CorruptArchiveError(
                 f"holds more than the {chunk.raw_bytes} bytes it declares", member=chunk.member
             )
-        if piece:
-            yield piece
+        if block:
+            yield block
     if not _is_padding(decompressor.unused_data, stream):
-        raise CorruptArchiveError("has bytes behind its zstd frame", member=chunk.member)
+        raise CorruptArchiveError("has bytes after its zstd frame", member=chunk.member)
     if produced != chunk.raw_bytes:
         raise CorruptArchiveError(
             f"holds {produced} bytes where it declares {chunk.raw_bytes}", member=chunk.member
@@ -184,8 +184,8 @@ def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
 
 
 def _is_padding(rest: bytes, stream: ReadableStream) -> bool:
-    """Whether nothing follows a frame but one skippable frame of zeros, or nothing at all."""
-    while len(rest) < _SKIPPABLE_HEADER_BYTES and (data := stream.read(_PIECE_BYTES)):
+    """Return whether a frame is followed by nothing, or by one skippable frame of zeros."""
+    while len(rest) < _SKIPPABLE_HEADER_BYTES and (data := stream.read(_READ_BYTES)):
         rest += data
     if not rest:
         return True
@@ -195,5 +195,5 @@ def _is_padding(rest: bytes, stream: ReadableStream) -> bool:
     left = int.from_bytes(header[4:], "little")
     while rest and not rest.strip(b"\0") and len(rest) <= left:
         left -= len(rest)
-        rest = stream.read(_PIECE_BYTES) or b""
+        rest = stream.read(_READ_BYTES) or b""
     return not rest and left == 0

@@ -1,10 +1,10 @@
-"""What can be wrong with an archive, as errors with a policy.
+"""Errors of archives.
 
 ::
 
-    CorruptArchiveError (terminal)     the bytes are not what the archive's manifest promises
-    ├── NewerFormatError               another version of the product made it
-    └── UnsignedArchiveError           a signature is demanded and missing or wrong
+    CorruptArchiveError (terminal)     the bytes differ from the manifest
+    ├── NewerFormatError               a newer version of the product made it
+    └── UnsignedArchiveError           the required signature is missing or wrong
     UnreadableArchiveError (parked)    the file cannot be opened or read at all
     MemberChangedError (transient)     a file changed on disk while its archive was being read
 """
@@ -27,19 +27,19 @@ USUAL_REMEDY = (
 
 
 def printable(text: str) -> str:
-    """A name or sentence from an archive, fit to be part of a message: visible, not long."""
+    """Return text from an archive as part of a message: visible and truncated."""
     return visible(text, _LONGEST_QUOTE)
 
 
 class CorruptArchiveError(TerminalError):
-    """An archive that can never be applied: one sentence says where it breaks its promise.
+    """An archive can never be applied.
 
     Args:
-        fault: what is wrong, as a clause without a full stop.
-        archive: the archive's file name, where it is known.
-        member: the member in which the fault lies, if in one.
-        offset: the byte of the archive at which the fault was seen.
-        remedy: what to do, when it is not the usual.
+        fault: What is wrong, as a clause without a full stop.
+        archive: File name of the archive, if known.
+        member: Name of the member that has the fault, if any.
+        offset: Byte of the archive at which the fault was found.
+        remedy: What to do, if not the usual remedy.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CorruptArchiveError(TerminalError):
 
 
 class NewerFormatError(CorruptArchiveError):
-    """An archive whose format number this version does not know."""
+    """The format number of an archive is newer than this version."""
 
     def __init__(self, found: int, known: int, *, archive: str = "") -> None:
         super().__init__(
@@ -74,7 +74,7 @@ class NewerFormatError(CorruptArchiveError):
 
 
 class UnsignedArchiveError(CorruptArchiveError):
-    """A signing key is set here, and the archive does not carry that key's signature."""
+    """A signing key is set, and the archive is not signed with it."""
 
     def __init__(self, fault: str, *, archive: str = "") -> None:
         super().__init__(
@@ -83,7 +83,7 @@ class UnsignedArchiveError(CorruptArchiveError):
 
 
 class UnreadableArchiveError(ParkedError):
-    """The file that should hold an archive cannot be opened or read."""
+    """The file of an archive cannot be opened or read."""
 
     def __init__(self, path: Path, cause: OSError) -> None:
         super().__init__(
@@ -93,7 +93,7 @@ class UnreadableArchiveError(ParkedError):
 
 
 class MemberChangedError(TransientError):
-    """A file that an archive declares is no longer what it was when it was hashed."""
+    """A file of an archive changed after it was hashed."""
 
     def __init__(self, member: str, path: Path, change: str) -> None:
         super().__init__(

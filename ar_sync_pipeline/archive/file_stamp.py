@@ -1,7 +1,7 @@
-"""What the file system says of a file, by which a later look knows that nobody wrote to it.
+"""Metadata of a file that shows whether the file changed since.
 
-The same rule as in git's index: inode, size, mtime and ctime, which no program can set back. A
-change within the clock's tick of the last one would not show, so a file that was changed just now
+The rule is that of git's index: inode, size, mtime and ctime, which no program can set back. Two
+changes within one tick of the file system's clock look the same, so a file that changed just now
 has no stamp (git's Documentation/technical/racy-git.txt).
 """
 
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Self
 if TYPE_CHECKING:
     from pathlib import Path
 
-_SETTLED_AFTER_NS = 2_000_000_000
+_STABLE_AFTER_NS = 2_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class FileStamp:
-    """A file's state; two equal stamps mean the same bytes. There is one for each picture."""
+    """State of a file; equal stamps mean equal bytes. It is small: each media file has one."""
 
     device: int
     inode: int
@@ -30,7 +30,7 @@ class FileStamp:
 
     @classmethod
     def of(cls, facts: os.stat_result) -> Self:
-        """From what ``stat`` says."""
+        """Create a stamp from a ``stat`` result."""
         return cls(
             device=facts.st_dev,
             inode=facts.st_ino,
@@ -41,13 +41,13 @@ class FileStamp:
 
 
 def steady_stamp(path: Path) -> FileStamp | None:
-    """A file's stamp; None if it is absent, or was changed so lately that a stamp proves nothing.
+    """Return the stamp of a file; None if the file is missing or changed too recently.
 
-    Take it before the content is hashed: while it stays equal, the hash stays right.
+    Take the stamp before you hash the content: the hash is valid while the stamp is equal.
     """
     try:
         facts = os.lstat(path)
     except OSError:
         return None
-    settled = time.time_ns() - facts.st_ctime_ns > _SETTLED_AFTER_NS
-    return FileStamp.of(facts) if settled else None
+    is_stable = time.time_ns() - facts.st_ctime_ns > _STABLE_AFTER_NS
+    return FileStamp.of(facts) if is_stable else None

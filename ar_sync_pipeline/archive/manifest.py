@@ -1,9 +1,9 @@
-"""The manifest: the first member of every archive, which says all that the rest must be.
+"""The manifest: the first member of every archive, which describes all others.
 
-Everything here arrives from another machine. The models reject unknown fields, wrong types and
-impossible numbers; `ar_sync_pipeline.archive.reader` holds the bytes against them. Lists stop
-at their first mistake (`FailFast`): a report of each of a million wrong items costs gigabytes.
-The limits of columns are PostgreSQL's own (manual, appendix "PostgreSQL Limits").
+Every value arrives from another machine. The models reject unknown fields, wrong types and
+impossible numbers; `ar_sync_pipeline.archive.reader` compares the bytes with them. Validation of a
+list stops at the first error (`FailFast`): a report on a million wrong items costs gigabytes. The
+limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits").
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Definition = Annotated[
     str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
 ]
 TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
-# What identifies something to programs and is shown to people: a cluster, a version, a digest.
+# Identifiers that are also shown: a cluster, a version, a digest.
 Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
 MigrationName = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
@@ -54,7 +54,7 @@ Snapshot = Annotated[
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
 BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-# Years at the ends of the calendar overflow as soon as they are converted to another zone.
+# Years at the ends of the calendar overflow when they are converted to another time zone.
 Instant = Annotated[
     AwareDatetime,
     Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
@@ -66,12 +66,12 @@ class _Strict(BaseModel):
 
 
 class SenderIdentity(_Strict):
-    """Which database an archive comes from.
+    """Database that an archive comes from.
 
     Attributes:
-        system_identifier: of the PostgreSQL cluster, from ``pg_control_system()``.
-        database: the database's name.
-        name: the stable name that the operator gave the sender.
+        system_identifier: Identifier of the PostgreSQL cluster, from ``pg_control_system()``.
+        database: Name of the database.
+        name: Stable name of the sender, set by the operator.
     """
 
     system_identifier: Label
@@ -97,25 +97,25 @@ LONGEST_SNAPSHOT = 20_000
 
 
 class Watermark(_Strict):
-    """A point in the sender's history, by which spans of archives join.
+    """A point in the history of the sender; the spans of archives join at watermarks.
 
     Attributes:
-        archive_id: of the archive whose snapshot this is; None before it is known.
-        snapshot_at: when the snapshot was taken.
-        snapshot: PostgreSQL's own text of it, ``xmin:xmax:xip,...``.
-        system_identifier: the cluster to which the transaction ids belong.
-        timeline: the cluster's timeline, which changes with a failover.
-        oldest_write_at: no transaction that the snapshot could not see had begun before this
-            instant of the database's clock; None: the sender's role may not see the others'
-            transactions (it is no member of ``pg_read_all_stats``).
-        lsn: how far the write-ahead log was flushed, in bytes; it only grows in one history.
-        traces: transaction ids that the dump used up just before, and whether it committed (``c``)
-            or aborted (``a``) each, by which another history of the same cluster is told.
+        archive_id: Id of the archive that was read under this snapshot; None before it is known.
+        snapshot_at: Time of the snapshot.
+        snapshot: Text of the PostgreSQL snapshot, ``xmin:xmax:xip,...``.
+        system_identifier: Identifier of the cluster that the transaction ids belong to.
+        timeline: Timeline of the cluster, which changes with a failover.
+        oldest_write_at: Start of the oldest transaction that the snapshot could not see, or
+            earlier, by the clock of the database. None: the role of the sender may not see other
+            transactions (it is not a member of ``pg_read_all_stats``).
+        lsn: Flush position of the write-ahead log in bytes; it only grows within one history.
+        traces: Transaction ids that the dump consumed just before, each with its outcome:
+            committed (``c``) or aborted (``a``). They show another history of the same cluster.
     """
 
     archive_id: UUID | None = None
     snapshot_at: Instant
-    # Ids and positions are bounded by bigint, as which both databases compare them.
+    # Both databases compare ids and positions as bigint, which bounds them.
     snapshot: Annotated[
         str,
         StringConstraints(
@@ -123,7 +123,7 @@ class Watermark(_Strict):
             max_length=LONGEST_SNAPSHOT,
         ),
     ]
-    # Letters: the old system, which knew no cluster.
+    # Letters occur in archives of the old system, which knew no cluster.
     system_identifier: Annotated[str, StringConstraints(pattern=r"^[0-9a-z-]{1,20}$")]
     timeline: Annotated[int, Field(ge=0, lt=2**32)]
     oldest_write_at: Instant | None = None
@@ -135,7 +135,7 @@ class Watermark(_Strict):
 
     @model_validator(mode="after")
     def _possible_ids(self) -> Self:
-        """The order is that of PostgreSQL's ``pg_snapshot`` (manual, 9.27.8)."""
+        """Check the order of the ids as in PostgreSQL's ``pg_snapshot`` (manual, 9.27.8)."""
         oldest, newest, listed = self.snapshot.split(":")
         running = [int(number) for number in listed.split(",") if number]
         if not int(oldest) <= int(newest) < 2**63:
@@ -149,7 +149,7 @@ class Watermark(_Strict):
 
 
 class Column(_Strict):
-    """A column that travels: its name, PostgreSQL's ``format_type`` of it, nullability."""
+    """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
 
     name: Identifier
     type: TypeName
@@ -173,13 +173,13 @@ class Chunk(_Strict):
     """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
 
     Attributes:
-        member: the member's name in the archive.
-        key_range: which keys the chunk speaks for; None: the whole table.
-        row_count: rows in the member.
-        size_bytes: of the member as stored.
-        raw_bytes: of the COPY stream after decompression.
-        sha256: of the member as stored.
-        digest: order-independent digest of the rows' content, as decimal text.
+        member: Name of the member in the archive.
+        key_range: Keys that the chunk covers; None: the whole table.
+        row_count: Number of rows in the member.
+        size_bytes: Size of the stored member in bytes.
+        raw_bytes: Size of the decompressed COPY stream in bytes.
+        sha256: SHA-256 of the stored member.
+        digest: Order-independent digest of the content of the rows, as decimal text.
     """
 
     member: MemberName
@@ -192,28 +192,28 @@ class Chunk(_Strict):
 
 
 class SequenceValue(_Strict):
-    """The last value that a sequence behind ``column`` has given out."""
+    """Last value of the sequence that ``column`` takes its default from."""
 
     column: Identifier
     last_value: BigInt
 
 
 class TableManifest(_Strict):
-    """One table's part of an archive.
+    """One table of an archive.
 
     In a complete archive the chunks are all of the table; in a partial they are the rows that
     the window, the watermark and the reference closure brought.
 
     Attributes:
-        changed_keys: in a complete, the primary keys of the rows that were written since the point
-            that the receiver was known to have (`Manifest.since`), as one more member; what a
-            complete changes beyond these, the partials should have brought.
-        primary_key: columns that tell rows apart; empty for a table without any, which is carried
-            whole.
-        unique_keys: definitions of what no two rows may have in common; None: not recorded.
-        whole: in a partial, the rows are all of the table, so that others are gone.
-        covers_since: in a partial, every row that was written since `Manifest.since` is there.
-        column_rules: by column, the name of the rule that kept its values at the sender.
+        changed_keys: In a complete, a member with the primary keys of the rows that were written
+            since the point that the receiver had reached (`Manifest.since`). Partials should have
+            brought every other row that the complete changes.
+        primary_key: Columns of the primary key; empty for a table without a key, which an archive
+            always contains whole.
+        unique_keys: Definitions of the unique keys; None: not recorded.
+        whole: Whether a partial contains all rows of the table; rows that it lacks are deleted.
+        covers_since: Whether a partial contains every row written since `Manifest.since`.
+        column_rules: By column, the name of the rule that kept its values at the sender.
     """
 
     name: TableName
@@ -238,7 +238,7 @@ class TableManifest(_Strict):
 
     @property
     def copy_members(self) -> tuple[Chunk, ...]:
-        """The members that hold COPY streams: the rows, then the changed keys."""
+        """Members with COPY streams: the rows, then the changed keys."""
         return self.chunks + ((self.changed_keys,) if self.changed_keys else ())
 
     @model_validator(mode="after")
@@ -258,21 +258,20 @@ class TableManifest(_Strict):
 
 
 def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
-    """Whether no key belongs to two chunks; one without a range speaks for the whole table."""
+    """Return whether no key belongs to two chunks; without a range a chunk covers all keys."""
     ranges = sorted((c.key_range for c in chunks if c.key_range), key=lambda r: (r.low, r.high))
     apart = all(before.high <= after.low for before, after in pairwise(ranges))
     return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
 
 
 class TypeDefinition(_Strict):
-    """A type that the sender's application made.
+    """A user-defined type of the sender's database.
 
     Attributes:
-        name: PostgreSQL's ``format_type`` of it.
-        kind: what else the definition means.
-        parts: the labels of an enum in order, the checks of a domain, the attributes of a composite
-            type.
-        base: of a domain; empty otherwise.
+        name: Name of the type, as PostgreSQL's ``format_type``.
+        kind: Kind of the type.
+        parts: Labels of an enum in order, checks of a domain, or attributes of a composite type.
+        base: Base type of a domain; empty otherwise.
     """
 
     name: TypeName
@@ -296,7 +295,7 @@ class MediaEntry(_Strict):
 
 
 class MigrationFile(_Strict):
-    """A migration's source, shipped for people to read, under ``migrations/<name>.py``."""
+    """Source of a migration, for people to read, stored under ``migrations/<name>.py``."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,200}$")]
     size_bytes: ByteCount
@@ -309,24 +308,24 @@ class MigrationFile(_Strict):
 
 
 class Manifest(_Strict):
-    """All that an archive says of itself (design, section 4).
+    """Description of an archive (design, section 4).
 
     Attributes:
-        window: what a partial was asked for; None in a complete.
-        since: the point from which a partial carries every change, None when the window alone
-            counted; in a complete the point that the receiver was known to have.
-        watermark: the archive's own snapshot, the point up to which it carries every change.
-        pair: the name of the pair of servers that the archive is for; empty: it has none.
-        new_history: the point that the receiver was known to have is not in the history of the
-            sender's database: it was restored from a backup, or another one took its place.
-        digest_probe: digest of a fixed test row, by which a receiver knows whether its digest
-            function agrees with the sender's.
-        types: the enums, domains and composite types of the tables' columns; None: not recorded.
-        references: the foreign keys of the replicated tables, as `ForeignKey.definition`; None:
-            not recorded.
-        media_omitted: media files, and folders with a ``/`` at their end, that exist at the sender
-            and could not be sent: an archive that does not list them says nothing of them.
-        hmac: HMAC-SHA256 over the canonical manifest without this field, when signed.
+        window: Requested window of a partial; None in a complete.
+        since: In a partial, the point from which it contains every change; None: it contains the
+            changes of the window only. In a complete, the point that the receiver had reached.
+        watermark: Snapshot of the archive, the point up to which it contains every change.
+        pair: Name of the pair of servers that the archive is for; empty: it has none.
+        new_history: Whether the point that the receiver had reached is missing in the history of
+            the sender's database, which was restored from a backup or replaced.
+        digest_probe: Digest of a fixed test row, which shows whether the digest functions of
+            receiver and sender agree.
+        types: Enums, domains and composite types of the columns; None: not recorded.
+        references: Foreign keys of the replicated tables, as `ForeignKey.definition`; None: not
+            recorded.
+        media_omitted: Media files, and folders (with a trailing ``/``), that exist at the sender
+            and could not be sent.
+        hmac: HMAC-SHA256 over the canonical manifest without this field, if signed.
     """
 
     format: Annotated[int, Field(ge=1)] = FORMAT
@@ -365,7 +364,7 @@ class Manifest(_Strict):
             if parts:
                 raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
         elif any(table.whole for table in self.tables):
-            raise ValueError("every table of a complete is whole, and none says so")
+            raise ValueError("no table of a complete may be marked as whole")
         return self
 
     @model_validator(mode="after")
@@ -375,21 +374,21 @@ class Manifest(_Strict):
         if self.watermark.archive_id != self.archive_id:
             raise ValueError("the watermark is that of another archive")
         if self.since is not None and self.since.snapshot_at >= self.snapshot_at:
-            raise ValueError("it starts from a point that lies behind its own snapshot")
+            raise ValueError("it starts from a point after its own snapshot")
         return self
 
     @property
     def name(self) -> ArchiveName:
-        """The archive's name, which its kind and snapshot determine."""
+        """Name of the archive, which follows from its kind and snapshot."""
         return ArchiveName(self.kind, self.snapshot_at)
 
     @property
     def row_count(self) -> int:
-        """Rows of all tables."""
+        """Number of rows of all tables."""
         return sum(table.row_count for table in self.tables)
 
     def members(self) -> list[tuple[str, int, str]]:
-        """Every member behind the manifest as (name, size in bytes, sha256), in archive order."""
+        """Return the members after the manifest as (name, size in bytes, sha256), in order."""
         chunks = [
             (chunk.member, chunk.size_bytes, chunk.sha256)
             for table in self.tables
@@ -400,11 +399,11 @@ class Manifest(_Strict):
         return chunks + files + media
 
     def to_json(self) -> bytes:
-        """Canonical JSON: sorted keys, no blanks, UTF-8.
+        """Return the manifest as canonical JSON: sorted keys, no blanks, UTF-8.
 
-        Media are spelled one by one: as Python objects all of them would take ten times the room.
-        What is said of rare archives only is left out of others, so that an older receiver reads
-        these.
+        Media entries are serialized one by one: all of them as Python objects would take ten times
+        the memory. Rare fields are omitted where they are not set, so that an older receiver can
+        read the manifest.
         """
         rare = {n for n in ("media_omitted", "new_history", "pair") if not getattr(self, n)}
         unwanted = {"media"} | rare
@@ -417,19 +416,19 @@ class Manifest(_Strict):
         return b"{%b}" % b",".join(b'"%b":%b' % (n.encode(), fields[n]) for n in sorted(fields))
 
     def signature(self, key: bytes) -> str:
-        """HMAC-SHA256 of the manifest without its ``hmac`` field."""
+        """Return the HMAC-SHA256 of the manifest without its ``hmac`` field."""
         return signature_of(self.to_json(), key)
 
     def signed(self, key: bytes) -> Self:
-        """A copy that carries its signature."""
+        """Return a signed copy."""
         return self.model_copy(update={"hmac": self.signature(key)})
 
 
 def signature_of(manifest_json: bytes, key: bytes) -> str:
-    """HMAC-SHA256 of a manifest's JSON without its ``hmac`` field.
+    """Return the HMAC-SHA256 of a manifest's JSON without its ``hmac`` field.
 
-    It is taken from the JSON as it arrived, not from the model, so that a product whose model
-    has grown an optional field still finds the signature of an older sender right.
+    It is computed from the received JSON, not from the model, so that a newer version with more
+    optional fields accepts the signature of an older sender.
     """
     content = json.loads(manifest_json)
     content.pop("hmac", None)
@@ -437,7 +436,7 @@ def signature_of(manifest_json: bytes, key: bytes) -> str:
 
 
 def canonical_json(content: object) -> bytes:
-    """JSON with one spelling only: sorted keys, no blanks, UTF-8, finite numbers."""
+    """Return JSON in canonical form: sorted keys, no blanks, UTF-8, finite numbers."""
     return json.dumps(
         content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
     ).encode()

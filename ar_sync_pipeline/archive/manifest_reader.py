@@ -1,4 +1,4 @@
-"""From the bytes of a manifest, which may be anything, to a `Manifest` or one sentence."""
+"""Parses the untrusted bytes of a manifest into a `Manifest`, or raises one error."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _HIGHEST_FORMAT = 1000
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """What a reader accepts, far above what a sender makes and below what hurts a receiver.
+    """Limits of a reader: far above what a sender writes, and low enough for a receiver.
 
     Attributes:
-        manifest_bytes: size of ``manifest.json``.
-        member_count: members behind the manifest.
-        archive_bytes: size of the whole file.
-        compression_ratio: bytes of a chunk's COPY stream per stored byte.
+        manifest_bytes: Size of ``manifest.json``.
+        member_count: Number of members after the manifest.
+        archive_bytes: Size of the archive file.
+        compression_ratio: COPY bytes of a chunk per stored byte.
         free_raw_bytes: COPY bytes of a chunk to which the ratio does not apply, because a small
-            chunk of equal rows compresses beyond any ratio; a large one is padded by its writer.
+            chunk of equal rows compresses beyond any ratio. The writer pads a large one.
     """
 
     manifest_bytes: int = 64 * 1024**2
@@ -47,22 +47,22 @@ class ReadLimits:
 
 
 def parse_manifest(content: bytes, limits: ReadLimits, *, archive: str = "") -> Manifest:
-    """Read a manifest's JSON strictly: right types, canonical spelling, safe names, limits.
+    """Parse the JSON of a manifest strictly: types, canonical spelling, safe names, limits.
 
     Args:
-        content: the bytes of ``manifest.json``.
-        limits: what to accept.
-        archive: the archive's file name, for messages.
+        content: Bytes of ``manifest.json``.
+        limits: Limits of the reader.
+        archive: File name of the archive, for messages.
 
     Raises:
-        NewerFormatError: the format number is one that only a newer version knows.
-        CorruptArchiveError: anything else that is not as it must be.
+        NewerFormatError: Only a newer version knows the format number.
+        CorruptArchiveError: The manifest is wrong in another way.
     """
     _check_format(_load_json(content, archive), archive)
     try:
         manifest = Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
-        raise CorruptArchiveError(_first_mistake(error), archive=archive) from error
+        raise CorruptArchiveError(_first_error(error), archive=archive) from error
     for problem in (manifest_names_problem(manifest), *_beyond_limits(manifest, limits)):
         if problem is not None:
             raise CorruptArchiveError(
@@ -80,7 +80,7 @@ def _load_json(content: bytes, archive: str) -> dict[str, Any]:
     ):
         raise CorruptArchiveError("the manifest has too many values", archive=archive)
     try:
-        # Keys given twice, blanks and other spellings are where two parsers can disagree.
+        # Two parsers can disagree on repeated keys, blanks and other spellings.
         loaded = json.loads(content.decode(), object_pairs_hook=_small_object)
         canonical = canonical_json(loaded) == content
     except (ValueError, RecursionError, MemoryError) as error:
@@ -106,11 +106,11 @@ def _check_format(loaded: dict[str, Any], archive: str) -> None:
         raise NewerFormatError(found, FORMAT, archive=archive)
 
 
-def _first_mistake(error: ValidationError) -> str:
+def _first_error(error: ValidationError) -> str:
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(others)} more mistakes)" if others else ""
+    more = f" (and {len(others)} more errors)" if others else ""
     at = f" at {printable(place)}" if place else ""
     return f"the manifest is wrong{at}, {printable(message)}{more}"
 

@@ -1,4 +1,4 @@
-"""Names of members: which ones are safe, and which ones a manifest must give to its chunks.
+"""Names of members: which names are safe, and which names the chunks of a manifest have.
 
 A member's name comes from a picture folder, from the database or from another machine, and
 becomes a path on the receiver. The rule is one for all three (old system, D17, D18, D19): any
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 MAX_NAME_CHARS = 1024
 MAX_COMPONENT_BYTES = 255  # NAME_MAX of every file system that PostgreSQL or Django runs on
-_MAX_LABEL_BYTES = 200  # leaves room for the number and the suffixes
+_MAX_LABEL_BYTES = 200  # leaves space for the number and the suffixes
 # Control characters and line separators (a name with a newline is two names to a reader of
 # lists), and lone surrogates (what Python makes of a name that is not UTF-8).
 _REFUSED_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
 def name_problem(name: str) -> str | None:
-    """Why a relative name is refused as a member or as a path below a folder; None if it is not.
+    """Return why a relative name is not safe as a member or a path; None if it is safe.
 
     >>> name_problem("2017/ñandú grande.jpeg")
     >>> name_problem("../secret.jpeg")
@@ -53,16 +53,17 @@ def _refused_character(name: str) -> str | None:
 
 
 def table_member_path(table: str, index: int | None) -> str:
-    """The member of a table's chunk number ``index``: ``tables/<table>.00000.copy.zst``.
+    """Return the member name of a chunk: ``tables/<table>.00000.copy.zst``.
 
-    What of the table's label cannot be in a file name is percent-encoded, and so is the percent
-    sign: two labels never have the same member.
+    Characters of the table's label that a file name cannot contain are percent-encoded, and so is
+    the percent sign: two labels never have the same member.
 
     >>> table_member_path("bus", 0), table_member_path("in/out 5%", None)
     ('tables/bus.00000.copy.zst', 'tables/in%2Fout 5%25.keys.copy.zst')
 
     Args:
-        index: None names the member of its changed keys, ``tables/<table>.keys.copy.zst``.
+        index: Number of the chunk. None: the member of changed keys,
+            ``tables/<table>.keys.copy.zst``.
     """
     number = "keys" if index is None else f"{index:05d}"
     return f"tables/{_file_name(table)}.{number}.copy.zst"
@@ -87,10 +88,10 @@ def _encoded(character: str) -> str:
 
 
 def manifest_names_problem(manifest: Manifest) -> str | None:
-    """What is wrong with the names that a manifest gives to its members; None if nothing is.
+    """Return what is wrong with the member names of a manifest; None if nothing is.
 
-    Chunks must be named after their table and place, no name may leave the archive, and no
-    file may stand where another name needs a folder.
+    A chunk must be named after its table and number, every name must be a safe relative path, and
+    no file may have the name of another member's folder.
     """
     for table in manifest.tables:
         numbered: list[tuple[int | None, Chunk]] = list(enumerate(table.chunks))

@@ -1,7 +1,7 @@
-"""Names of archives: ``backup_<kind>_<snapshot instant>.tar``, ``NEW_`` in front while waiting.
+"""Names of archives: ``backup_<kind>_<snapshot time>.tar``, with ``NEW_`` in front while waiting.
 
-The instant is that of the snapshot, in UTC with microseconds, so names sort in the order in
-which archives must be applied and never repeat at the end of daylight saving (old system, D37).
+The time is that of the snapshot in UTC with microseconds, so names sort in the order of
+application and never repeat at the end of daylight saving time (old system, D37).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NAME = re.compile(
 
 
 class ArchiveKind(StrEnum):
-    """The two kinds of archive: everything, or what changed in a window."""
+    """Kind of archive: everything, or the changes of a window."""
 
     COMPLETE = "complete"
     PARTIAL = "partial"
@@ -30,11 +30,11 @@ class ArchiveKind(StrEnum):
 
 @dataclass(frozen=True)
 class ArchiveName:
-    """The name of an archive, in either of its two states.
+    """Name of an archive, waiting or applied.
 
     Attributes:
-        kind: complete or partial.
-        snapshot_at: when the archive's snapshot was taken, aware UTC.
+        kind: Complete or partial.
+        snapshot_at: Time of the snapshot, aware UTC.
     """
 
     kind: ArchiveKind
@@ -42,17 +42,17 @@ class ArchiveName:
 
     @property
     def applied(self) -> str:
-        """The file name once the archive has been applied."""
+        """File name of the archive after it was applied."""
         return f"backup_{self.kind}_{self.snapshot_at.astimezone(UTC):{_INSTANT_FORMAT}}.tar"
 
     @property
     def waiting(self) -> str:
-        """The file name while the archive waits in the spool."""
+        """File name of the archive while it waits in the spool."""
         return WAITING_PREFIX + self.applied
 
     @classmethod
     def parse(cls, filename: str) -> Self | None:
-        """Read a file name, waiting or applied; None for anything that is not exactly one."""
+        """Parse a waiting or applied file name; return None for any other name."""
         match = _NAME.fullmatch(filename)
         if match is None:
             return None

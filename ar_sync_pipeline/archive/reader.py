@@ -1,9 +1,9 @@
-"""Reading an archive that may be hostile, cut or damaged: streamed, checked, never extracted.
+"""Reads an archive that may be hostile, truncated or damaged: streamed, checked, never extracted.
 
-No header is interpreted. The manifest, vouched for by its own header, determines every other
-byte that is not content (`tar_layout`), so links, devices, escaping names, repeated or extra
-members are all the same thing: bytes other than the expected ones. Content is held against its
-sha256 while it streams. Memory is bounded by the manifest's limit, whatever the file holds.
+No header is interpreted. The header of the manifest carries its sha256, and the manifest
+determines every other byte that is not content (`tar_layout`). So links, devices, escaping names,
+repeated and extra members all show as unexpected bytes. Content is compared with its sha256 while
+it streams. Memory is bounded by the limit of the manifest, independent of the file.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ __all__ = [
     "verify_archive",
 ]
 
-_PIECE_BYTES = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _DEFAULT_LIMITS = ReadLimits()
 
 
 @contextmanager
 def open_archive(path: Path, limits: ReadLimits = _DEFAULT_LIMITS) -> Iterator[ArchiveReader]:
-    """Open an archive; its manifest, its name and its size are checked before this returns.
+    """Open an archive and check its manifest, its name and its size.
 
     Args:
-        path: a regular file under an archive's name, waiting or applied.
-        limits: what to accept.
+        path: Path of the archive, under its waiting or applied name.
+        limits: Limits of the reader.
 
     Raises:
-        UnreadableArchiveError: the file cannot be opened or read.
-        CorruptArchiveError: the name, the manifest or the size is wrong.
+        UnreadableArchiveError: The file cannot be opened or read.
+        CorruptArchiveError: The name, the manifest or the size is wrong.
     """
     with open_regular_file(path) as file:
         yield ArchiveReader(path, file, limits)
@@ -76,14 +76,14 @@ def verify_archive(
     """Read an archive to its last byte, decompress its chunks, and return its manifest.
 
     Args:
-        path: the archive.
-        signing_keys: those accepted; where there are any, the archive must carry the HMAC of one.
-        limits: what to accept.
+        path: Path of the archive.
+        signing_keys: Accepted keys; if there are any, the archive must be signed with one.
+        limits: Limits of the reader.
 
     Raises:
-        UnreadableArchiveError: the file cannot be opened or read.
-        UnsignedArchiveError: the signature is missing or wrong.
-        CorruptArchiveError: any byte is not as the manifest says.
+        UnreadableArchiveError: The file cannot be opened or read.
+        UnsignedArchiveError: The signature is missing or wrong.
+        CorruptArchiveError: A byte differs from the manifest.
     """
     with open_archive(path, limits) as reader:
         reader.check_signature(signing_keys)
@@ -92,13 +92,13 @@ def verify_archive(
 
 
 class ArchiveReader:
-    """An open archive, read once from front to back; made by `open_archive`.
+    """An open archive that is read once from start to end; created by `open_archive`.
 
     Attributes:
-        path: the file.
-        size_bytes: of the file.
-        manifest: already checked.
-        manifest_sha256: of the manifest's bytes, which vouch for every other byte of the file.
+        path: Path of the archive file.
+        size_bytes: Size of the archive file in bytes.
+        manifest: Checked manifest.
+        manifest_sha256: SHA-256 of the manifest, which determines every other byte of the file.
     """
 
     def __init__(self, path: Path, file: io.BufferedReader, limits: ReadLimits) -> None:
@@ -116,22 +116,22 @@ class ArchiveReader:
         self._check_size()
 
     def check_manifest(self, sha256: str) -> None:
-        """Demand that this is the archive that was verified before, to the byte.
+        """Check that this is the archive that was verified before, byte for byte.
 
         Raises:
-            CorruptArchiveError: its manifest is another one.
+            CorruptArchiveError: The archive has another manifest.
         """
         if self.manifest_sha256 != sha256:
             raise self._corrupt(
                 "it is not what was verified under this name",
-                remedy="find out who replaced it; what it held is sent again by itself",
+                remedy="find out who replaced it; the sender sends its content again",
             )
 
     def check_signature(self, keys: Collection[bytes]) -> None:
-        """Demand that the manifest carries the HMAC of one of the keys, if there are any.
+        """Check that the manifest is signed with one of the keys, if there are any.
 
         Raises:
-            UnsignedArchiveError: it carries none, or another one.
+            UnsignedArchiveError: The manifest is not signed, or signed with another key.
         """
         if not keys:
             return
@@ -145,14 +145,14 @@ class ArchiveReader:
             )
 
     def members(self) -> Iterator[tuple[str, MemberStream]]:
-        """Each member behind the manifest, in the manifest's order, as (name, stream). Once.
+        """Yield the members after the manifest, in its order, as (name, stream); call it once.
 
-        A stream is good until the next member is asked for; what was not read of it is then
-        read and checked all the same. After the last member the archive's end is checked.
+        A stream is valid until the next member is requested; its unread rest is read and checked
+        then. The end of the archive is checked after the last member.
 
         Raises:
-            CorruptArchiveError: bytes are not as the manifest says.
-            UnreadableArchiveError: the disk fails.
+            CorruptArchiveError: A byte differs from the manifest.
+            UnreadableArchiveError: The disk fails.
         """
         for slot in self._layout.slots[1:]:
             expected = slot.header()
@@ -169,11 +169,11 @@ class ArchiveReader:
             raise self._corrupt("it does not end with zeros", offset=self._layout.content_end)
 
     def read_to_the_end(self) -> None:
-        """Check every byte that is not read yet, and that the chunks can be decompressed. Once.
+        """Check every unread byte and decompress the chunks; call it once.
 
         Raises:
-            CorruptArchiveError: a byte is not as the manifest says.
-            UnreadableArchiveError: the disk fails.
+            CorruptArchiveError: A byte differs from the manifest.
+            UnreadableArchiveError: The disk fails.
         """
         chunks = {c.member: c for table in self.manifest.tables for c in table.copy_members}
         for name, stream in self.members():
@@ -192,22 +192,22 @@ class ArchiveReader:
         content = self._bytes.read(size_bytes, MANIFEST_MEMBER)
         padding = self._bytes.read(padding_bytes(size_bytes), MANIFEST_MEMBER)
         if hashlib.sha256(content).hexdigest() != sha256 or any(padding):
-            raise self._corrupt("the manifest is damaged (its sha256 is another one)")
+            raise self._corrupt("the manifest is damaged (its sha256 differs)")
         return content, sha256
 
     def _check_name(self) -> None:
         expected = self.manifest.name
         if ArchiveName.parse(self.path.name) != expected:
             raise CorruptArchiveError(
-                f"the file's name is not that of the archive in it, {expected.applied}",
+                f"the file name differs from that of the archive in it, {expected.applied}",
                 archive=self.path.name,
-                remedy="give the file the name of what it holds, if you know why it differs",
+                remedy="rename the file to that name, if you know why it differs",
             )
 
     def _check_size(self) -> None:
         difference = self.size_bytes - self._layout.size_bytes
         if difference < 0:
-            raise self._corrupt(f"cut, {-difference} bytes are missing at its end")
+            raise self._corrupt(f"truncated, {-difference} bytes are missing at its end")
         if difference > 0:
             raise self._corrupt(
                 f"{difference} bytes too many at its end", offset=self._layout.size_bytes
@@ -227,11 +227,11 @@ class ArchiveReader:
 
 
 class MemberStream(io.RawIOBase):
-    """One member's content, checked against its sha256 when its last byte is read.
+    """Content of one member, compared with its sha256 when the last byte is read.
 
     Attributes:
-        name: the member's name.
-        size_bytes: of its content.
+        name: Name of the member.
+        size_bytes: Size of the content in bytes.
     """
 
     def __init__(self, slot: Slot, source: _ArchiveBytes) -> None:
@@ -249,13 +249,13 @@ class MemberStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer, /) -> int:
-        """Fill the buffer as far as the member goes; 0 at its end.
+        """Read bytes of the member into the buffer; return 0 at the end.
 
         Raises:
-            CorruptArchiveError: with the last byte read the content's sha256 is another one.
+            CorruptArchiveError: The last byte was read and the sha256 differs.
         """
         if self.closed:
-            raise ValueError("a member's stream ends when the next member is asked for")
+            raise ValueError("a member's stream ends when the next member is requested")
         view = memoryview(buffer).cast("B")[: self._remaining_bytes]
         if not view:
             return 0
@@ -267,8 +267,8 @@ class MemberStream(io.RawIOBase):
         return count
 
     def finish(self) -> None:
-        """Read and check the rest, the padding too; the stream is of no use afterwards."""
-        scratch = bytearray(min(_PIECE_BYTES, self._remaining_bytes))
+        """Read and check the rest and the padding, and end the stream."""
+        scratch = bytearray(min(_READ_BYTES, self._remaining_bytes))
         while self._remaining_bytes:
             self.readinto(scratch)
         if any(self._source.read(padding_bytes(self.size_bytes), self.name)):
@@ -283,7 +283,7 @@ class MemberStream(io.RawIOBase):
     def _check_content(self) -> None:
         if self._digest.hexdigest() != self._slot.sha256:
             raise CorruptArchiveError(
-                "its sha256 is another one than declared",
+                "its sha256 differs from the declared one",
                 archive=self._source.path.name,
                 member=self.name,
                 offset=self._slot.data_at,
@@ -291,7 +291,7 @@ class MemberStream(io.RawIOBase):
 
 
 class _ArchiveBytes:
-    """The file's bytes in order, where a failing disk or an early end is an error with a name."""
+    """Bytes of the file in order; a disk error and an early end become archive errors."""
 
     def __init__(self, path: Path, file: io.BufferedReader) -> None:
         self.path = path
@@ -299,29 +299,29 @@ class _ArchiveBytes:
         self.size_bytes = os.fstat(file.fileno()).st_size
 
     def read(self, size: int, member: str | None) -> bytes:
-        """Exactly ``size`` bytes."""
-        # A size from a hostile header is held against the file before memory is asked for.
+        """Read exactly ``size`` bytes."""
+        # A size from a hostile header is compared with the file before memory is allocated.
         if size > self.size_bytes - self._file.tell():
-            raise self._cut(member)
+            raise self._truncated(member)
         try:
             content = self._file.read(size)
         except OSError as error:
             raise UnreadableArchiveError(self.path, error) from error
         if len(content) != size:
-            raise self._cut(member)
+            raise self._truncated(member)
         return content
 
     def readinto(self, view: memoryview, member: str) -> int:
-        """At least one byte, up to the view's length."""
+        """Read at least one byte, and at most the length of the view."""
         try:
             count = self._file.readinto(view)
         except OSError as error:
             raise UnreadableArchiveError(self.path, error) from error
         if count == 0:
-            raise self._cut(member)
+            raise self._truncated(member)
         return count
 
-    def _cut(self, member: str | None) -> CorruptArchiveError:
+    def _truncated(self, member: str | None) -> CorruptArchiveError:
         return CorruptArchiveError(
             "the file ends too early",
             archive=self.path.name,

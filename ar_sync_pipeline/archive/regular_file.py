@@ -1,4 +1,4 @@
-"""Opening the file of an archive, which may be a link, a pipe, or a size without bytes."""
+"""Opens the file of an archive, which may be a link, a pipe or a sparse file."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from ar_sync_pipeline.files import HeldFolder, open_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-_PIECE_BYTES = 1024 * 1024
-# Less than this is read in no time, and a picture that a crash left full of zeros has fewer.
+_READ_BYTES = 1024 * 1024
+# A smaller file is read quickly, and may be a media file that a crash left full of zeros.
 _SMALLEST_HOLES_BYTES = 16 * 1024 * 1024
 _LEAST_SHARE_WRITTEN = 4
 
 
 def open_regular_file(path: Path) -> io.BufferedReader:
-    """Open a file that anybody may have put there, unless it is a link, a pipe or a device.
+    """Open an untrusted file, unless it is a link, a pipe or a device.
 
-    The folder of the file is not opened through a link, either; links before it are followed.
+    The folder of the file must not be a link; links before it are followed.
 
     Raises:
-        UnreadableArchiveError: the file cannot be opened, or a link is in the folder's place.
-        CorruptArchiveError: it is not a regular file, or almost nothing of it was ever written.
+        UnreadableArchiveError: The file cannot be opened, or its folder is a link.
+        CorruptArchiveError: The file is not a regular file, or most of it was never written.
     """
     try:
         with HeldFolder.open(path.parent) as folder:
@@ -41,7 +41,7 @@ def open_regular_file(path: Path) -> io.BufferedReader:
     except BaseException:
         os.close(fd)
         raise
-    return io.BufferedReader(io.FileIO(fd, "rb"), buffer_size=_PIECE_BYTES)
+    return io.BufferedReader(io.FileIO(fd, "rb"), buffer_size=_READ_BYTES)
 
 
 def _check_content(fd: int, path: Path) -> None:
@@ -56,13 +56,13 @@ def _check_content(fd: int, path: Path) -> None:
 
 
 def _is_mostly_holes(fd: int, size_bytes: int) -> bool:
-    """Whether less than a quarter of a file was ever written, and the rest is large.
+    """Return whether a file has large holes and less than a quarter of it was ever written.
 
-    A sparse file of a terabyte takes no disk, and hours to be read. An archive holds compressed
-    rows and pictures, hence hardly a zero, and its writer and SFTP write every byte. Holes are
-    asked for with ``SEEK_DATA``, which knows what is written and not yet on the disk; the count of
-    blocks does not (delayed allocation), and is smaller than the size where a file system
-    compresses. Where a file system knows nothing of holes, all is data.
+    A sparse file of a terabyte takes no disk space and hours to read. An archive contains
+    compressed rows and media files, hence few zeros, and its writer and SFTP write every byte.
+    ``SEEK_DATA`` finds holes. It includes data that is not on the disk yet. The block count does
+    not (delayed allocation), and it is too small on a compressing file system. A file system
+    without support for holes reports everything as data.
     """
     least = min(size_bytes // _LEAST_SHARE_WRITTEN, size_bytes - _SMALLEST_HOLES_BYTES)
     written_bytes = end = 0
@@ -72,7 +72,7 @@ def _is_mostly_holes(fd: int, size_bytes: int) -> bool:
             end = os.lseek(fd, start, os.SEEK_HOLE)
             written_bytes += end - start
     except OSError as error:
-        # ENXIO: there is no data after this place.
+        # ENXIO: there is no data after this offset.
         return error.errno == errno.ENXIO
     finally:
         os.lseek(fd, 0, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""What a manifest says, for people and programs: plain values, no terminal."""
+"""Summaries of a manifest as plain values, for the command line and for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 class TableRow(NamedTuple):
-    """One line of an archive's table of tables."""
+    """Figures of one table in an archive."""
 
     table: str
     row_count: int
@@ -25,7 +25,7 @@ class TableRow(NamedTuple):
 
 
 def table_rows(manifest: Manifest) -> list[TableRow]:
-    """Rows, chunks and bytes of each table, in the manifest's order."""
+    """Return rows, chunks and bytes of each table, in the order of the manifest."""
     return [
         TableRow(
             printable(table.name),
@@ -39,7 +39,7 @@ def table_rows(manifest: Manifest) -> list[TableRow]:
 
 
 def facts(manifest: Manifest) -> list[tuple[str, str]]:
-    """What there is to say of an archive beside its tables, as (label, text)."""
+    """Return the facts of an archive other than its tables, as (label, text)."""
     window, since = manifest.window, manifest.since
     lines = [
         ("archive", f"{manifest.name.applied} ({manifest.archive_id})"),
@@ -54,14 +54,14 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
         ("media omitted", _first(manifest.media_omitted)),
         ("column rules", _first(_column_rules(manifest))),
-        ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} shipped"),
+        ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} with source"),
         ("signed", "yes" if manifest.hmac else "no"),
     ]
     return [(label, printable(text)) for label, text in lines]
 
 
 def summary(manifest: Manifest) -> dict[str, Any]:
-    """The same for programs: the stable shape of ``ar-sync inspect --json``."""
+    """Return the stable shape of ``ar-sync inspect --json``."""
     dumped = manifest.model_dump(
         mode="json",
         include={
@@ -101,7 +101,7 @@ def _column_rules(manifest: Manifest) -> list[str]:
 
 
 def _first(names: Sequence[str]) -> str:
-    """How many, and the first of them."""
+    """Return the number of names, and the first ones."""
     shown = ", ".join(names[:_SHOWN])
     more = ", ..." if len(names) > _SHOWN else ""
     return f"{len(names)}: {shown}{more}" if names else "-"

@@ -1,14 +1,14 @@
-"""The bytes of an archive's tar that are not members' content, as a function of the manifest.
+"""The bytes of a tar archive other than member content, as a function of the manifest.
 
-Format 1 leaves no choice in them: headers are POSIX ustar with pax records where a name or a
-size needs them (POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"), owner,
-mode and time are constant, two zero blocks end the file. So the writer can say where each byte
-will be before it reads a member, and the reader demands these bytes exactly, instead of
-interpreting whatever a hostile header says. They are made here and not by `tarfile` because
-both sides must agree on them across versions of Python.
+Format 1 determines all of them: headers are POSIX ustar with pax records where a name or a size
+needs them (POSIX.1-2017, pax, "ustar Interchange Format" and "pax Header Block"); owner, mode and
+time are constant; two zero blocks end the file. So the writer knows the offset of each byte before
+it reads a member, and the reader requires these bytes exactly instead of interpreting a hostile
+header. They are not made by `tarfile`, because both sides must agree on them across versions of
+Python.
 
-The manifest's own header carries its sha256 in a pax ``comment`` record, which every tar
-ignores in silence: a flipped bit in the manifest is seen although nothing else vouches for it.
+The header of the manifest carries its sha256 in a pax ``comment`` record, which every tar ignores
+silently. It shows a flipped bit in the manifest.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _DIGEST_LABEL = b" comment=sha256:"
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A member's place in the archive.
+    """Offsets of a member in the archive.
 
     Attributes:
-        header_at: offset of its header in bytes.
-        data_at: offset of its content.
+        header_at: Offset of the header in bytes.
+        data_at: Offset of the content in bytes.
     """
 
     name: str
@@ -55,16 +55,16 @@ class Slot:
 
     @property
     def data_end(self) -> int:
-        """Offset just behind its content."""
+        """Offset of the first byte after the content."""
         return self.data_at + self.size_bytes
 
     @property
     def end(self) -> int:
-        """Offset just behind its padding, where the next header stands."""
+        """Offset of the first byte after the padding, where the next header begins."""
         return self.data_end + padding_bytes(self.size_bytes)
 
     def header(self) -> bytes:
-        """All blocks that stand before the content."""
+        """Return all blocks before the content."""
         if self.header_at == 0:
             return manifest_header(self.size_bytes, self.sha256)
         return member_header(self.name, self.size_bytes)
@@ -72,7 +72,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Every member's place, the manifest's first, and the size of the whole archive."""
+    """Offsets of all members, the manifest first, and the size of the archive."""
 
     slots: tuple[Slot, ...]
 
@@ -80,7 +80,7 @@ class Layout:
     def of(
         cls, manifest_bytes: int, manifest_sha256: str, members: Iterable[tuple[str, int, str]]
     ) -> Layout:
-        """Lay out the manifest and (name, size in bytes, sha256) of each member behind it."""
+        """Lay out the manifest and the members, given as (name, size in bytes, sha256)."""
         slot = Slot(MANIFEST_MEMBER, manifest_bytes, manifest_sha256, 0, MANIFEST_HEADER_BYTES)
         slots = [slot]
         position = slot.end
@@ -98,17 +98,17 @@ class Layout:
 
     @property
     def size_bytes(self) -> int:
-        """Size of the archive."""
+        """Size of the archive in bytes."""
         return self.content_end + len(END_OF_ARCHIVE)
 
 
 def padding_bytes(size_bytes: int) -> int:
-    """How many zero bytes follow content of this size up to the next block."""
+    """Return the number of zero bytes between content of this size and the next block."""
     return -size_bytes % BLOCK
 
 
 def member_header(name: str, size_bytes: int) -> bytes:
-    """The header of a regular file, preceded by a pax header where ustar has no room."""
+    """Return the header of a regular file, with a pax header where ustar has no space."""
     records = b""
     if len(name) > _NAME_BYTES or not name.isascii():
         records += _record(b"path", name.encode())
@@ -120,13 +120,13 @@ def member_header(name: str, size_bytes: int) -> bytes:
 
 
 def manifest_header(size_bytes: int, sha256: str) -> bytes:
-    """The manifest's header, `MANIFEST_HEADER_BYTES` long, with the manifest's sha256."""
+    """Return the header of the manifest, `MANIFEST_HEADER_BYTES` long, with its sha256."""
     records = _record(b"comment", b"sha256:" + sha256.encode())
     return _pax(records) + _ustar(MANIFEST_MEMBER.encode(), size_bytes, _REGULAR)
 
 
 def read_manifest_header(header: bytes) -> tuple[int, str] | None:
-    """Size in bytes and sha256 of the manifest; None for anything but exactly such a header."""
+    """Return size in bytes and sha256 of the manifest; None if the header is any other."""
     size_field, comment = header[_SIZE_FIELD], header[BLOCK : 2 * BLOCK]
     _, label, rest = comment.partition(_DIGEST_LABEL)
     digest = rest[:64]
@@ -141,7 +141,7 @@ def read_manifest_header(header: bytes) -> tuple[int, str] | None:
 
 
 def _record(keyword: bytes, value: bytes) -> bytes:
-    # The length counts its own digits, so it may grow by one when they are added.
+    # The length includes its own digits, which may make it longer by one.
     body = b" " + keyword + b"=" + value + b"\n"
     length = len(body) + len(str(len(body)))
     length = len(body) + len(str(length))
@@ -155,7 +155,7 @@ def _pax(records: bytes) -> bytes:
 
 def _ustar(name: bytes, size_bytes: int, kind: bytes) -> bytes:
     size = b"%011o\0" % size_bytes
-    # Only these three vary: an archive of 60,000 pictures makes this sum 200,000 times.
+    # Only these three vary; an archive of 60,000 media files needs this sum 200,000 times.
     checksum = _CONSTANT_SUM + sum(name) + sum(size) + sum(kind)
     fields = (name.ljust(_NAME_BYTES, b"\0"), _OWNER, size, _TIME, b"%06o\0 " % checksum)
     return b"".join((*fields, kind, _TAIL))

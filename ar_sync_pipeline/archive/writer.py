@@ -1,9 +1,9 @@
-"""An archive that exists only while it is read: a virtual tar over its manifest and members.
+"""A virtual tar over a manifest and its members, which exists only while it is read.
 
-The members already lie on disk (chunks in the scratch folder, pictures where they are), so a
-second copy of them all would cost as much disk as production has pictures. Every byte's place
-is known from the manifest (`tar_layout`), so the stream can be read from any offset, which is
-what the resumption of a cut upload needs.
+The members are already on disk (chunks in the scratch folder, media files in theirs); copying them
+would take as much disk space as all media files of production. The manifest determines the offset
+of every byte (`tar_layout`), so the stream can be read from any offset, as the resumption of an
+interrupted upload requires.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.archive.manifest import Manifest
 
-_PIECE_BYTES = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 
 
 class ArchiveSource:
-    """An archive ready to be streamed to where it goes.
+    """An archive that can be streamed to its destination.
 
     Args:
-        manifest: what the archive says of itself; signed already, if it is to be.
-        members: for each member that the manifest lists, the file that holds it.
-        sha256: of the whole archive, when it is known already.
-        stamps: of files that held what the manifest declares when they bore this stamp; as long
-            as they bear it they are not hashed again while they are read.
+        manifest: Manifest of the archive, already signed if it is to be signed.
+        members: File of each member that the manifest lists.
+        sha256: SHA-256 of the whole archive, if already known.
+        stamps: Stamps of files whose content was hashed. A file with an equal stamp is not hashed
+            again while it is read.
 
     Attributes:
-        fingerprint: hex sha256 of the manifest, which determines every byte of the archive.
-        stamps: as given, by member.
+        fingerprint: SHA-256 of the manifest in hex, which determines every byte of the archive.
+        stamps: Stamps of hashed files, by member.
 
     Raises:
-        ValueError: the members are not exactly those of the manifest, or misnamed.
+        ValueError: The members differ from those of the manifest, or have wrong names.
     """
 
     def __init__(
@@ -82,39 +82,39 @@ class ArchiveSource:
 
     @cached_property
     def sha256(self) -> str:
-        """Hex sha256 of the whole archive; reads all of it once unless it was given.
+        """SHA-256 of the whole archive in hex; reads the archive once unless it was given.
 
         Raises:
-            MemberChangedError: see `open`.
+            MemberChangedError: See `open`.
         """
         digest = hashlib.sha256()
-        for piece in self._segments():
-            digest.update(piece)
+        for block in self._segments():
+            digest.update(block)
         return digest.hexdigest()
 
     def open(self) -> BinaryIO:
-        """A seekable stream of the archive's bytes; memory and open files do not grow with it.
+        """Return a seekable stream of the archive; memory and open files do not grow with it.
 
-        Reading from the stream raises `MemberChangedError` before the last byte of a member
-        that is no longer as declared, so no archive is ever complete with wrong content. The
-        stream is of no further use after that.
+        Reading raises `MemberChangedError` before the last byte of a member that differs from the
+        manifest, so no archive is ever complete with wrong content. The stream cannot be used
+        after that.
         """
         tar = _VirtualTar(self._layout, self._manifest_json, self._members, self.stamps)
-        return io.BufferedReader(tar, buffer_size=_PIECE_BYTES)
+        return io.BufferedReader(tar, buffer_size=_READ_BYTES)
 
     def write_to(self, path: Path) -> None:
-        """Write the archive to a file, which appears whole under its name or not at all.
+        """Write the archive to a file atomically.
 
         Raises:
-            MemberChangedError: see `open`.
+            MemberChangedError: See `open`.
         """
         partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
         digest = hashlib.sha256()
         try:
             with partial.open("xb") as file:
-                for piece in self._segments():
-                    file.write(piece)
-                    digest.update(piece)
+                for block in self._segments():
+                    file.write(block)
+                    digest.update(block)
                 file.flush()
                 os.fsync(file.fileno())
             partial.replace(path)
@@ -125,12 +125,12 @@ class ArchiveSource:
 
     def _segments(self) -> Iterator[bytes]:
         with self.open() as stream:
-            while piece := stream.read(_PIECE_BYTES):
-                yield piece
+            while block := stream.read(_READ_BYTES):
+                yield block
 
 
 class _VirtualTar(io.RawIOBase):
-    """The raw stream behind `ArchiveSource.open`."""
+    """Raw stream that `ArchiveSource.open` buffers."""
 
     def __init__(
         self,
@@ -185,7 +185,7 @@ class _VirtualTar(io.RawIOBase):
         super().close()
 
     def _read_segment(self, view: memoryview) -> int:
-        """Fill the view from the one stretch of the archive in which the position lies."""
+        """Fill the view from the header, content or padding at the current position."""
         if self._position >= self._content_end:
             return _copy(END_OF_ARCHIVE, self._position - self._content_end, view)
         slot = self._layout.slots[self._index]
@@ -218,10 +218,10 @@ class _VirtualTar(io.RawIOBase):
 
 
 class _CheckedMember:
-    """A member's file, held to its stamp, or without one hashed as it is read.
+    """File of a member, checked by its stamp, or hashed while it is read if it has none.
 
-    Wherever reading starts, everything before it is hashed first, so that the check at the
-    member's end always speaks for all of it.
+    Everything before the first read is hashed first, so the check at the end covers the whole
+    member.
     """
 
     def __init__(self, slot: Slot, path: Path, stamp: FileStamp | None) -> None:
@@ -230,7 +230,7 @@ class _CheckedMember:
         self._path = path
         self._digest = hashlib.sha256()
         self._position = 0
-        # O_NONBLOCK: a named pipe put in the file's place must not hang the sender.
+        # O_NONBLOCK: a named pipe of this name must not block the sender.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         try:
             self._fd = os.open(path, flags)
@@ -243,7 +243,7 @@ class _CheckedMember:
             raise
 
     def read_into(self, offset: int, view: memoryview) -> int:
-        """Fill the view from ``offset`` of the member, as far as the member goes."""
+        """Read bytes from ``offset`` of the member into the view."""
         if offset != self._position:
             self._move_to(offset)
         return self._read(view[: self.slot.size_bytes - offset])
@@ -271,7 +271,7 @@ class _CheckedMember:
         if offset < self._position:
             self._digest = hashlib.sha256()
             self._position = os.lseek(self._fd, 0, os.SEEK_SET)
-        scratch = memoryview(bytearray(min(_PIECE_BYTES, offset)))
+        scratch = memoryview(bytearray(min(_READ_BYTES, offset)))
         while self._position < offset:
             self._read(scratch[: offset - self._position])
 
@@ -294,13 +294,13 @@ class _CheckedMember:
             if FileStamp.of(os.fstat(self._fd)) != self._stamp:
                 raise self._changed("it was written to while it was read")
         elif self._digest.hexdigest() != self.slot.sha256:
-            raise self._changed("its sha256 is another one")
+            raise self._changed("its sha256 differs")
 
     def _changed(self, change: str) -> MemberChangedError:
         return MemberChangedError(self.slot.name, self._path, change)
 
 
 def _copy(source: bytes, start: int, view: memoryview) -> int:
-    piece = source[start : start + len(view)]
-    view[: len(piece)] = piece
-    return len(piece)
+    block = source[start : start + len(view)]
+    view[: len(block)] = block
+    return len(block)

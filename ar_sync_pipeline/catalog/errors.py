@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.package_files import shipped
+from ar_sync_pipeline.package_files import installed_path
 
 
 class CatalogError(TerminalError):
@@ -14,8 +14,8 @@ class CatalogError(TerminalError):
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One mistake in a catalog file: where it is, what is wrong, what to do."""
+class ValidationProblem:
+    """One error in a catalog file: where it is, what is wrong, what to do."""
 
     place: str
     problem: str
@@ -26,26 +26,27 @@ class Mistake:
         return f"{self.place}: {self.problem}: {self.remedy}"
 
 
-class CatalogMistakesError(CatalogError):
-    """A catalog that cannot be used: every mistake, in the order of the file.
+class InvalidCatalogError(CatalogError):
+    """A catalog that cannot be used: every error, in the order of the file.
 
     Args:
         label: of the file.
-        mistakes: at least one.
+        problems: errors of the values, at least one.
     """
 
+    code = "catalog-mistakes"
     of_lines = True
 
-    def __init__(self, label: str, mistakes: Sequence[Mistake]) -> None:
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        lines = "".join(f"\n  {found}" for found in mistakes)
+    def __init__(self, label: str, problems: Sequence[ValidationProblem]) -> None:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        lines = "".join(f"\n  {found}" for found in problems)
         super().__init__(
             f"{count} in the catalog {label}{lines}",
             remedy="correct the file, then reload;"
-            f" {shipped('docs/catalog.md')} explains every key",
+            f" {installed_path('docs/catalog.md')} explains every key",
         )
-        self.mistakes = tuple(mistakes)
+        self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        """The mistakes, one a line, then the remedy."""
+        """Return the errors, one a line, then the remedy."""
         return f"{self.problem}\n{self.remedy.capitalize()}."

@@ -1,4 +1,4 @@
-"""Reading a catalog file; a wrong one is refused with all its mistakes at once."""
+"""Reading a catalog file; a wrong one is refused with all its errors at once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
+from ar_sync_pipeline.catalog.errors import CatalogError, InvalidCatalogError
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.catalog.validation import validated
 
@@ -38,7 +38,7 @@ def _parse(text: str, label: str) -> Catalog:
         raise CatalogError(
             f"the catalog {label} is no TOML ({error})", remedy="correct the named line"
         ) from error
-    catalog, mistakes = validated(data)
-    if mistakes or catalog is None:
-        raise CatalogMistakesError(label, mistakes)
+    catalog, problems = validated(data)
+    if problems or catalog is None:
+        raise InvalidCatalogError(label, problems)
     return catalog

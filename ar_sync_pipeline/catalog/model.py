@@ -128,7 +128,7 @@ class Catalog(_Strict):
         schema = data.get("schema", "public")
         return _spelled(data, schema) if isinstance(schema, str) and schema else data
 
-    def travels(self, label: str) -> bool:
+    def replicates(self, label: str) -> bool:
         """Whether a table is replicated."""
         return (
             self.matches_any(self.tables, label)
@@ -153,7 +153,7 @@ class Catalog(_Strict):
         return tuple(
             ".".join((*self.locate(label), column))
             for label, rules in sorted(self.table.items())
-            if self.travels(label)
+            if self.replicates(label)
             for column in rules.exclude
         )
 
@@ -163,7 +163,7 @@ class Catalog(_Strict):
         return any(
             set(rules.media_columns) & set(rules.exclude)
             for label, rules in self.table.items()
-            if self.travels(label)
+            if self.replicates(label)
         )
 
     def role_variables(self) -> str:
@@ -183,12 +183,12 @@ class Catalog(_Strict):
 
     def names(self, label: str) -> bool:
         """Whether the file names a replicated table, by a section or in ``tables``."""
-        return (label in self.table or label in self.tables) and self.travels(label)
+        return (label in self.table or label in self.tables) and self.replicates(label)
 
     def named_tables(self) -> tuple[str, ...]:
         """The replicated tables that the file names, sorted; a wildcard alone names none."""
         literal = filter(is_literal, self.tables)
-        return tuple(sorted({name for name in (*self.table, *literal) if self.travels(name)}))
+        return tuple(sorted({name for name in (*self.table, *literal) if self.replicates(name)}))
 
     def tracked(self) -> tuple[str, ...]:
         """The replicated tables with a ``changed_at`` column, sorted by label."""
@@ -196,7 +196,7 @@ class Catalog(_Strict):
             sorted(
                 name
                 for name, rules in self.table.items()
-                if rules.changed_at and self.travels(name)
+                if rules.changed_at and self.replicates(name)
             )
         )
 

@@ -1,4 +1,4 @@
-"""From the content of a catalog file to a catalog, or to all mistakes in it."""
+"""From the content of a catalog file to a catalog, or to all errors in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ar_sync_pipeline.catalog.errors import Mistake
+from ar_sync_pipeline.catalog.errors import ValidationProblem
 from ar_sync_pipeline.catalog.labels import canonical, is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 
@@ -22,12 +22,12 @@ _LONGEST_NAME_BYTES = 63  # NAMEDATALEN - 1 of PostgreSQL as it is built everywh
 _LABEL_LISTS = ("tables", "exclude", "receiver_tables")
 
 
-def validated(data: Mapping[str, Any]) -> tuple[Catalog | None, list[Mistake]]:
-    """Return the catalog of a file's content, and every mistake in it.
+def validated(data: Mapping[str, Any]) -> tuple[Catalog | None, list[ValidationProblem]]:
+    """Return the catalog of a file's content, and every error in it.
 
     What a wrong value makes unreadable is left out, and the rest is checked all the same.
     """
-    mistakes = list(_repeated_sections(data))
+    problems = list(_repeated_sections(data))
     left = deepcopy(dict(data))
     while True:
         try:
@@ -36,10 +36,10 @@ def validated(data: Mapping[str, Any]) -> tuple[Catalog | None, list[Mistake]]:
             details = error.errors(include_url=False, include_input=False)
             found = list(dict.fromkeys(map(_described, details)))
             if not [_leave_out(left, detail["loc"]) for detail in details]:
-                return None, mistakes + found
-            mistakes += found
+                return None, problems + found
+            problems += found
         else:
-            return catalog, mistakes + list(_contradictions(catalog))
+            return catalog, problems + list(_contradictions(catalog))
 
 
 def place(*keys: str) -> str:
@@ -57,17 +57,17 @@ def _quoted(key: str) -> str:
     return f'"{escaped}"' if key.isprintable() else ascii(key)
 
 
-def _described(detail: ErrorDetails) -> Mistake:
+def _described(detail: ErrorDetails) -> ValidationProblem:
     keys = _meaningful(detail["loc"])
     match detail["type"]:
         case "missing":
-            return Mistake(place(*keys), "is missing", "add it")
+            return ValidationProblem(place(*keys), "is missing", "add it")
         case "extra_forbidden":
-            return Mistake(place(*keys), "is no key of a catalog", _meant(keys))
+            return ValidationProblem(place(*keys), "is no key of a catalog", _meant(keys))
         case "too_short":
-            return Mistake(place(*keys), "is empty", "name a table or a pattern")
+            return ValidationProblem(place(*keys), "is empty", "name a table or a pattern")
     message = detail["msg"][:1].lower() + detail["msg"][1:]
-    return Mistake(place(*keys), f"has a wrong value ({message})", "correct the value")
+    return ValidationProblem(place(*keys), f"has a wrong value ({message})", "correct the value")
 
 
 def _meaningful(loc: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -102,27 +102,27 @@ def _leave_out(data: dict[str, Any], loc: tuple[int | str, ...]) -> bool:
     return isinstance(holder, dict) and holder.pop(keys[-1], data) is not data
 
 
-def _repeated_sections(data: Mapping[str, Any]) -> Iterator[Mistake]:
+def _repeated_sections(data: Mapping[str, Any]) -> Iterator[ValidationProblem]:
     schema, sections = data.get("schema", "public"), data.get("table")
     if not isinstance(schema, str) or not isinstance(sections, dict):
         return
     for label in sections:
         other = canonical(label, schema)
         if other != label and other in sections:
-            yield Mistake(
+            yield ValidationProblem(
                 place("table", label),
                 f"means the same table as {place('table', other)}",
                 "put the rules into one section",
             )
 
 
-def _contradictions(catalog: Catalog) -> Iterator[Mistake]:
+def _contradictions(catalog: Catalog) -> Iterator[ValidationProblem]:
     for name in _LABEL_LISTS:
         for pattern in getattr(catalog, name):
             yield from _impossible_name(catalog, pattern, place(name))
     for pattern in filter(is_literal, catalog.tables):
         if catalog.matches_any(catalog.exclude, pattern):
-            yield Mistake(
+            yield ValidationProblem(
                 "tables",
                 f"names {pattern}, which is excluded",
                 "remove it here or from `exclude`",
@@ -134,41 +134,47 @@ def _contradictions(catalog: Catalog) -> Iterator[Mistake]:
         yield from _wrong_rules(label, rules)
         yield from _wrong_column_rules(label, rules)
         if (rules.exclude or rules.mask) and catalog.is_receiver_only(label):
-            yield Mistake(
+            yield ValidationProblem(
                 place("table", label),
                 "has `exclude` or `mask`, but only the receiver has this table",
                 "remove them, or take it out of `receiver_tables`",
             )
 
 
-def _impossible_name(catalog: Catalog, label: str, where: str) -> Iterator[Mistake]:
+def _impossible_name(catalog: Catalog, label: str, where: str) -> Iterator[ValidationProblem]:
     parts = catalog.locate(label)
     if not all(parts):
-        yield Mistake(where, f"{label!r} lacks a name beside the dot", "write it as `schema.table`")
+        yield ValidationProblem(
+            where, f"{label!r} lacks a name beside the dot", "write it as `schema.table`"
+        )
     elif any(is_literal(p) and len(p.encode()) > _LONGEST_NAME_BYTES for p in parts):
-        yield Mistake(
+        yield ValidationProblem(
             where,
             f"{label!r} is longer than a name of PostgreSQL, which has {_LONGEST_NAME_BYTES} bytes",
             "write the name as `\\d` of psql shows it",
         )
 
 
-def _unreplicated(catalog: Catalog, label: str) -> Iterator[Mistake]:
+def _unreplicated(catalog: Catalog, label: str) -> Iterator[ValidationProblem]:
     """A section for a table that is not replicated; rules of receiver-only tables do no harm."""
     where = place("table", label)
     if catalog.matches_any(catalog.exclude, label):
-        yield Mistake(
+        yield ValidationProblem(
             where, "has rules, but the table is excluded", "remove it here or from `exclude`"
         )
-    elif not catalog.travels(label) and not catalog.is_receiver_only(label):
-        yield Mistake(where, "matches no pattern of `tables`", _add_to_tables(catalog, label))
+    elif not catalog.replicates(label) and not catalog.is_receiver_only(label):
+        yield ValidationProblem(
+            where, "matches no pattern of `tables`", _add_to_tables(catalog, label)
+        )
 
 
-def _wrong_children(catalog: Catalog, label: str, rules: TableRules) -> Iterator[Mistake]:
+def _wrong_children(catalog: Catalog, label: str, rules: TableRules) -> Iterator[ValidationProblem]:
     for child in rules.children:
         where = place("table", label, "children")
-        if not catalog.travels(child):
-            yield Mistake(where, f"{child} is not replicated", _add_to_tables(catalog, child))
+        if not catalog.replicates(child):
+            yield ValidationProblem(
+                where, f"{child} is not replicated", _add_to_tables(catalog, child)
+            )
 
 
 def _add_to_tables(catalog: Catalog, label: str) -> str:
@@ -179,19 +185,21 @@ def _add_to_tables(catalog: Catalog, label: str) -> str:
     return f"add {_quoted_value(label)} to `tables`, or remove it here"
 
 
-def _wrong_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
+def _wrong_rules(label: str, rules: TableRules) -> Iterator[ValidationProblem]:
     zone, where = rules.changed_at_zone, place("table", label, "changed_at_zone")
     if zone is not None and rules.changed_at is None:
-        yield Mistake(where, "has no `changed_at` beside it", "name the column, or remove the zone")
+        yield ValidationProblem(
+            where, "has no `changed_at` beside it", "name the column, or remove the zone"
+        )
     if zone is not None and not _is_zone(zone):
-        yield Mistake(
+        yield ValidationProblem(
             where,
             f"{zone!r} is no time zone",
             "name one of the IANA database, such as America/Santiago",
         )
 
 
-def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
+def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[ValidationProblem]:
     """Columns of which two keys say something that cannot both be true."""
     withheld = {
         "receiver_columns": "is no column of the sender by `receiver_columns`",
@@ -201,9 +209,9 @@ def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
         where = place("table", label, "exclude")
         for key, problem in withheld.items():
             if name in getattr(rules, key):
-                yield Mistake(where, f"{name} {problem}", "remove it here or there")
+                yield ValidationProblem(where, f"{name} {problem}", "remove it here or there")
         if name == rules.changed_at:
-            yield Mistake(
+            yield ValidationProblem(
                 where,
                 f"{name} is `changed_at`, by which partials find changed rows",
                 "give it a `mask`, or remove `changed_at`",
@@ -211,9 +219,11 @@ def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[Mistake]:
     for name in rules.mask:
         where = place("table", label, "mask", name)
         if name in rules.not_replicated:
-            yield Mistake(where, "is not replicated, so there is nothing to mask", "remove it")
+            yield ValidationProblem(
+                where, "is not replicated, so there is nothing to mask", "remove it"
+            )
         if name in rules.media_columns:
-            yield Mistake(
+            yield ValidationProblem(
                 where,
                 "names media files, which a masked name would not find",
                 "remove it, or name the column in `exclude`, which keeps its files at the sender",

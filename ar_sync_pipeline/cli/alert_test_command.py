@@ -1,4 +1,4 @@
-"""``ar-sync alert-test``: one test message through every channel, and what became of it."""
+"""``ar-sync alert-test``: sends one test message through every channel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alert_test import send_tests
@@ -18,18 +18,18 @@ from ar_sync_pipeline.sync.watch.alert_test import send_tests
 @side_option
 @json_option
 def alert_test(side: str | None, as_json: bool) -> None:
-    """Send a test mail and a test call of the webhook, as alerts would go.
+    """Send a test mail and a test call of the webhook, as alerts are sent.
 
-    Nothing is kept of it, and no incident changes. The heartbeat's address is not called: that
-    would say that a load was applied.
+    Nothing is saved, and no incident changes. The heartbeat URL is not called: that would mean
+    that a load was applied.
 
-    Exit codes: 0 all that is configured got through; 1 something did not, or nothing is
-    configured; 2 a mistake in the settings.
+    Exit codes: 0 every configured channel delivered it; 1 a channel failed, or none is configured;
+    2 invalid settings.
     """
     try:
         tried = send_tests(load_side(side), lambda: datetime.now(UTC))
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     ok = all(one.problem is None for one in tried) and any(one.sent for one in tried)
     if as_json:
         click.echo(json.dumps({"ok": ok, "channels": [asdict(one) for one in tried]}))

@@ -1,4 +1,4 @@
-"""``ar-sync inspect`` and ``ar-sync verify``: looking into an archive file."""
+"""``ar-sync inspect`` and ``ar-sync verify``: show and verify an archive file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.signing import load_signing_keys
@@ -29,12 +29,12 @@ _archive_argument = archive_argument()
 @_archive_argument
 @json_option
 def inspect(archive: Path, as_json: bool) -> None:
-    """Show what ARCHIVE says of itself, from its manifest alone.
+    """Show the manifest of ARCHIVE.
 
-    The name, the manifest and the size are checked, the members are not read: that is what
-    `ar-sync verify` does.
+    The name, the manifest and the size are checked. The members are not read: use
+    `ar-sync verify` for that.
 
-    Exit codes: 0 the manifest can be used; 1 the archive is bad; 2 a mistake in the call, or an
+    Exit codes: 0 the manifest can be used; 1 the archive is bad; 2 an invalid call, or an
     unreadable file.
     """
     try:
@@ -49,12 +49,12 @@ def inspect(archive: Path, as_json: bool) -> None:
 @_archive_argument
 @json_option
 def verify(archive: Path, as_json: bool) -> None:
-    """Read ARCHIVE to its last byte and hold every member against its sha256.
+    """Read ARCHIVE to its last byte and compare every member with its sha256.
 
-    With AR_SYNC_SIGNING_KEY set, in the environment or in `.env`, the archive must be signed with
-    that key, or with the old one while that is accepted.
+    If AR_SYNC_SIGNING_KEY is set, in the environment or in `.env`, the archive must be signed with
+    that key, or with the old key while it is accepted.
 
-    Exit codes: 0 fine; 1 the archive is bad; 2 a mistake in the call, or an unreadable file.
+    Exit codes: 0 fine; 1 the archive is bad; 2 an invalid call, or an unreadable file.
     """
     try:
         keys = load_signing_keys(operator_environment()).accepted(datetime.now(UTC))
@@ -88,8 +88,8 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
 
 
 def _fail(error: ArSyncError, archive: Path, as_json: bool) -> NoReturn:
-    """1 for what is wrong with the archive, 2 for a mistake in the call."""
-    code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_MISTAKE
+    """Exit with 1 if the archive is bad, with 2 if the call is invalid."""
+    code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_ERROR
     if code == FOUND_WRONG and ArchiveName.parse(archive.name) is None:
         error = CorruptArchiveError(
             "it has neither the name nor the content of one",

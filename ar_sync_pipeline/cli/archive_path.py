@@ -1,4 +1,4 @@
-"""The file of an archive, as an operator names it."""
+"""The argument ARCHIVE: resolves a name or a path to the file of an archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def archive_argument() -> Callable[[Command], Command]:
-    """The argument ARCHIVE: a file, or the name of an archive that is in the spool."""
+    """Return the argument ARCHIVE: a file, or the name of an archive in the spool."""
     return click.argument(
         "archive",
         type=click.Path(path_type=Path),
@@ -26,19 +26,19 @@ def archive_argument() -> Callable[[Command], Command]:
 
 
 def _file(path: Path) -> Path:
-    # A person, unlike the spool, may name a folder that is a link.
+    # An operator, unlike the spool, may name a folder that is a link.
     if path.parent.is_symlink():
         return path.parent.resolve() / path.name
     if path.name != str(path) or path.exists():
         return path
-    # The command itself says that it cannot read the archive, or its settings.
+    # The command itself reports an unreadable archive, or unreadable settings.
     with suppress(OSError, EnvironmentFileError):
         return _in_spool(path.name) or path
     return path
 
 
 def _in_spool(name: str) -> Path | None:
-    """The archive of this name, wherever in the spool it is, so that the UI can name it briefly."""
+    """Return the archive of this name in any folder of the spool; None if there is none."""
     spool = operator_environment().get("AR_SYNC_REMOTE_BKP_FLDR")
     found = (
         Path(spool, folder, candidate)

@@ -1,4 +1,4 @@
-"""``ar-sync catalog``: a catalog proposed for a database, and what is wrong with one."""
+"""``ar-sync catalog``: proposes a catalog for a database, or checks one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from ar_sync_pipeline.catalog.draft import as_toml
-from ar_sync_pipeline.catalog.errors import CatalogMistakesError
+from ar_sync_pipeline.catalog.errors import InvalidCatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.findings import Finding, errors_of
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
@@ -21,21 +21,21 @@ from ar_sync_pipeline.sync.setup.given_databases import given_databases
 
 @click.group()
 def catalog() -> None:
-    """Propose a catalog for a database, or examine one."""
+    """Propose a catalog for a database, or check one."""
 
 
 @catalog.command()
 @click.option("--name", help="Name of the catalog; by default that of the sender's database.")
 @json_option
 def draft(name: str | None, as_json: bool) -> None:
-    """Print a catalog for the sender's database, with what is known of each table as comments.
+    """Print a catalog for the sender's database, with facts about each table as comments.
 
-    AR_SYNC_SENDER_DATABASE_URL is needed. AR_SYNC_RECEIVER_DATABASE_URL adds receiver-only tables
-    and columns, AR_SYNC_SENDER_MEDIA_FLDR the columns that name files of that folder. The other
-    settings need not be there yet. Both databases are only read: system catalogs and statistics,
-    and, for media columns, the first 1,000 rows of tables with text columns.
+    AR_SYNC_SENDER_DATABASE_URL is required. AR_SYNC_RECEIVER_DATABASE_URL adds receiver-only tables
+    and columns, AR_SYNC_SENDER_MEDIA_FLDR the columns that name files in that folder. The other
+    settings are not needed. Both databases are only read: system catalogs and statistics, and, for
+    media columns, the first 1,000 rows of tables with text columns.
 
-    Send it to a file, read it, and decide what the comments leave to you:
+    Redirect it to a file, read it, and decide what the comments leave to you:
     `ar-sync catalog draft > catalog.toml`.
 
     Exit codes: 0 printed; 2 a variable is missing, or a database cannot be used.
@@ -44,7 +44,7 @@ def draft(name: str | None, as_json: bool) -> None:
         given = given_databases(operator_environment())
         drafted = draft_catalog(given.sender(), given.receiver_url, given.media_folder, name)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         result = {
             "ok": True,
@@ -62,12 +62,12 @@ def draft(name: str | None, as_json: bool) -> None:
 @click.argument("file", type=click.Path(path_type=Path), required=False)
 @json_option
 def check_file(file: Path | None, as_json: bool) -> None:
-    """Say what is wrong with a catalog: in FILE itself, and against both databases.
+    """Report what is wrong with a catalog: in FILE itself, and compared with both databases.
 
-    Without FILE, AR_SYNC_CATALOG names it, or it is the one that ships with the product. The
-    databases are those of AR_SYNC_SENDER_DATABASE_URL and AR_SYNC_RECEIVER_DATABASE_URL; with both,
-    their tables are compared as the receiver does before a load. The other settings need not be
-    there. No row is read, nothing is changed.
+    Without FILE, the catalog is that of AR_SYNC_CATALOG, or the one of the package. The databases
+    are those of AR_SYNC_SENDER_DATABASE_URL and AR_SYNC_RECEIVER_DATABASE_URL; if both are set,
+    their tables are compared as the receiver does before a load. The other settings are not
+    needed. No row is read, nothing is changed.
 
     Exit codes: 0 nothing is an error; 1 something is; 2 no database is set, or the file cannot be
     read.
@@ -76,10 +76,10 @@ def check_file(file: Path | None, as_json: bool) -> None:
         given = given_databases(operator_environment())
         loaded = load_catalog(file or given.catalog)
         findings = check_catalog(loaded, *given.one_or_both())
-    except CatalogMistakesError as error:
+    except InvalidCatalogError as error:
         fail(error, as_json=as_json, exit_code=FOUND_WRONG)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     wrong = bool(errors_of(findings))
     if as_json:
         click.echo(json.dumps({"ok": not wrong, "findings": [_as_dict(one) for one in findings]}))

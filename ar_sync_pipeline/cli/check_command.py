@@ -1,4 +1,4 @@
-"""``ar-sync check``: whether everything that a side needs is there, before a run needs it."""
+"""``ar-sync check``: checks everything that a side needs, before a run needs it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
@@ -19,34 +19,34 @@ from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 @click.command()
 @side_option
-@click.option("--moving-in", is_flag=True, help="Examine also what replacing the old system needs.")
+@click.option("--moving-in", is_flag=True, help="Also check what replacing the old system needs.")
 @json_option
 def check(side: str | None, moving_in: bool, as_json: bool) -> None:
-    """Examine everything that a side needs, and name all that is wrong at once.
+    """Check everything that a side needs, and report all problems at once.
 
     Both sides: the database (login, rights of the role, the catalog against tables and columns),
     the clocks, the folders (owner, mode, writable, free space), the files with secrets, the mail
-    server, and what the other side has written (its name, its database, its intervals). At the
+    server, and the data of the other side (its name, its database, its intervals). At the
     receiver also the spool and the transform program. No row of a replicated table is read,
     nothing is changed, no mail is sent.
 
-    At the sender a test file makes an archive's whole way to the receiver. Each step is named and
+    At the sender a test file is sent to the receiver like an archive. Each step is named and
     timed: resolve, connect, host key, login, sftp, spool exists, spool writable, round trip, free
-    space, clock difference, receipts readable. The first one that fails is the last one tried.
+    space, clock difference, receipts readable. It stops after the first step that fails.
 
-    With --moving-in also: cron lines of the old system, folders that the shipped services do not
-    see, at the receiver the old archives that wait and the space for their conversion.
+    With --moving-in also: cron lines of the old system, folders that the systemd services cannot
+    access, and at the receiver waiting old archives and the space for their conversion.
 
-    It ends within two minutes; nothing is left behind.
+    It ends within two minutes and leaves nothing behind.
 
     Exit codes: 0 archives can be made and published, or loaded, perhaps with warnings; 1 a step
-    failed, or a finding is an error; 2 a mistake in the settings or in the catalog.
+    failed, or a finding is an error; 2 invalid settings or an invalid catalog.
     """
     try:
         settings = load_side(side)
         catalog = load_catalog(settings.catalog)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     found = preflight(settings, catalog, lambda: datetime.now(UTC), moving_in=moving_in)
     if as_json:
         click.echo(json.dumps(found.as_dict()))

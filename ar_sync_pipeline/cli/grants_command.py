@@ -1,4 +1,4 @@
-"""``ar-sync grants``: the SQL that gives a side's role its rights."""
+"""``ar-sync grants``: prints the SQL that grants the role of a side its rights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.setup.given_databases import given_databases
 from ar_sync_pipeline.sync.setup.grants import grants as script
@@ -21,26 +21,26 @@ from ar_sync_pipeline.sync.setup.grants import grants as script
     "--catalog",
     "file",
     type=click.Path(path_type=Path),
-    help="The catalog's file; by default that of AR_SYNC_CATALOG.",
+    help="File of the catalog; by default that of AR_SYNC_CATALOG.",
 )
 @json_option
 def grants(side: str, file: Path | None, as_json: bool) -> None:
-    """Print the SQL by which the role of SIDE can do its work with this catalog, and nothing else.
+    """Print the SQL that grants the role of SIDE exactly the rights that this catalog needs.
 
-    The output is for psql, as a superuser, in the database of that side:
-    `ar-sync grants sender | sudo -u postgres psql -d shop`. It makes the role where there is none,
-    gives and takes until the rights are exactly these, and warns of what others have given. No
-    database is used by this command. The role is the one in AR_SYNC_SENDER_DATABASE_URL or
-    AR_SYNC_RECEIVER_DATABASE_URL, else ar_sync_sender or ar_sync_receiver. psql's
-    -v role=..., -v new_tables=on, -v bypassrls=on (sender) and -v suppress=off (receiver) change
-    what the comments in the output explain.
+    Run the output with psql as a superuser, in the database of that side:
+    `ar-sync grants sender | sudo -u postgres psql -d shop`. It creates the role if it is missing,
+    grants and revokes until the rights are exactly these, and warns of grants by others. This
+    command itself uses no database. The role is the one in AR_SYNC_SENDER_DATABASE_URL or
+    AR_SYNC_RECEIVER_DATABASE_URL, else ar_sync_sender or ar_sync_receiver. The psql options
+    -v role=..., -v new_tables=on, -v bypassrls=on (sender) and -v suppress=off (receiver) are
+    explained by comments in the output.
 
-    Exit codes: 0 printed; 2 a mistake in the call or the catalog.
+    Exit codes: 0 printed; 2 an invalid call or catalog.
     """
     try:
         given = given_databases(operator_environment())
         url = given.sender_url if side == "sender" else given.receiver_url
         text = script(side, load_catalog(file or given.catalog), url)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     click.echo(json.dumps({"ok": True, "side": side, "sql": text}) if as_json else text, nl=as_json)

@@ -1,4 +1,4 @@
-"""``ar-sync import-settings``: the old system's settings as files of settings for both sides."""
+"""``ar-sync import-settings``: translates the settings of the old system for both sides."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.legacy import import_settings as engine
 from ar_sync_pipeline.sync.setup.new_files import write_new_files
@@ -28,15 +28,16 @@ def import_settings(
     folder: Path | None,
     as_json: bool,
 ) -> None:
-    """Translate the old system's settings: settings.py and android_requests_backups.py.
+    """Translate the settings of the old system: settings.py and android_requests_backups.py.
 
-    FILES are read as data and never executed. Those of both servers may be named together; what is
-    in them says whose they are, else --sender or --receiver does. Both sides' .env are printed,
-    each value with its origin and with what changed; a password is not shown. With --folder they
-    are written as sender.env and receiver.env, passwords included, readable for their owner only.
+    FILES are read as data and never executed. You can name the files of both servers together;
+    their content tells which server they belong to, or you say so with --sender or --receiver. The
+    .env of both sides is printed, each value with its origin and its changes, without passwords.
+    With --folder they are written as sender.env and receiver.env, with passwords, readable only
+    for their owner.
 
-    Exit codes: 0 printed or written; 2 a file cannot be read, may be of either server, or would be
-    overwritten.
+    Exit codes: 0 printed or written; 2 a file cannot be read, may belong to either server, or would
+    be overwritten.
     """
     if not (files or sender or receiver):
         raise click.UsageError("name the old settings.py or android_requests_backups.py")
@@ -46,7 +47,7 @@ def import_settings(
             texts = {s: imported.env(s, with_secrets=True) for s in engine.SIDES}
             write_new_files({folder / f"{side}.env": text for side, text in texts.items()})
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     except OSError as error:
         raise click.UsageError(f"{folder} cannot be written to ({error.strerror})") from error
     shown = {side: imported.env(side, with_secrets=False) for side in engine.SIDES}

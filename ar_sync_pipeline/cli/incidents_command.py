@@ -1,4 +1,4 @@
-"""``ar-sync incidents``: what lasts right now, and which messages about it have not got through."""
+"""``ar-sync incidents``: shows open incidents and undelivered messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from ar_sync_pipeline.alerts.outbox import UnsentMessage
 from ar_sync_pipeline.alerts.store import NumberedIncident
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
@@ -22,17 +22,17 @@ from ar_sync_pipeline.sync.watch.alerting import open_alerts
     "--close",
     "number",
     type=int,
-    help="Close the incident of this number: for one that nothing will ever be seen to mend.",
+    help="Close the incident of this number, if no later success can end it.",
 )
 @side_option
 @json_option
 def incidents(number: int | None, side: str | None, as_json: bool) -> None:
-    """Show open incidents and unsent alerts, on the machine whose code location keeps them.
+    """Show open incidents and unsent alerts; run it on the machine of the code location.
 
     Neither a database nor the network is needed.
 
-    Exit codes: 0 nothing is wrong; 1 an incident is open; 2 a mistake in the settings, or the file
-    of incidents cannot be used.
+    Exit codes: 0 nothing is wrong; 1 an incident is open; 2 invalid settings, or the file of
+    incidents cannot be used.
     """
     try:
         alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))
@@ -40,7 +40,7 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
             raise click.BadParameter(f"no open incident has the number {number}")
         found, unsent = alerts.store.open_incidents(), alerts.outbox.unsent()
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         click.echo(json.dumps({"ok": not found, "side": alerts.side} | _as_dict(found, unsent)))
     else:

@@ -1,4 +1,4 @@
-"""``ar-sync init``: the settings and the catalog of a side, by questions or by flags."""
+"""``ar-sync init``: writes the settings and the catalog of a side, from questions or options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import DescribedVariable, SettingsError
 from ar_sync_pipeline.sync.setup.init_side import (
@@ -20,7 +20,7 @@ from ar_sync_pipeline.sync.setup.init_side import (
     asked_variables,
     first_files,
     known_variables,
-    mistakes_in,
+    validation_problems,
 )
 from ar_sync_pipeline.sync.setup.new_files import refuse_existing, write_new_files
 
@@ -32,7 +32,7 @@ _PREFIX = "AR_SYNC_"
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="A variable; repeatable.")
 @click.option("--catalog", help="A file, `draft` (sender) or `android_requests`.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(), help="Where to write.")
-@click.option("--no-input", is_flag=True, help="Ask nothing; what is missing is a mistake.")
+@click.option("--no-input", is_flag=True, help="Ask nothing; a missing value is an error.")
 @json_option
 def init(
     side: SideName,
@@ -44,14 +44,14 @@ def init(
 ) -> None:
     """Write the .env of SIDE, and at the sender a catalog proposed for its database.
 
-    Values come from --set, from variables of the environment, and from questions for what is
-    required and still missing. What is typed for a secret, such as a database's URL, is not shown;
-    a secret in --set is visible to other accounts of this machine while the command runs. All
-    values are checked first: with a mistake nothing is written. Files that are there are never
-    overwritten. The new ones are readable for their owner only.
+    Values come from --set, from environment variables, and from questions for missing required
+    values. The input of a secret, such as the URL of a database, is not shown; a secret in --set is
+    visible to other accounts of this machine while the command runs. All values are checked first:
+    if one is wrong, nothing is written. Existing files are never overwritten. The new files are
+    readable only for their owner.
 
-    Exit codes: 0 written; 1 values are wrong or missing, and nothing is written; 2 a file is there,
-    the database or the catalog cannot be used, or a mistake in the call.
+    Exit codes: 0 written; 1 values are wrong or missing, and nothing is written; 2 a file exists
+    already, the database or the catalog cannot be used, or an invalid call.
     """
     values = {n: v for n, v in os.environ.items() if n in known_variables(side) and v.strip()}
     values |= dict(map(_pair, given))
@@ -68,7 +68,7 @@ def init(
     except SettingsError as error:
         fail(error, as_json=as_json, exit_code=FOUND_WRONG)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     except OSError as error:
         raise click.UsageError(f"{folder} cannot be written to ({error.strerror})") from error
     _show(files, as_json)
@@ -83,7 +83,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _ask(side: SideName, values: dict[str, str]) -> None:
-    """Ask for what is required and missing, each until it is right."""
+    """Ask for each missing required value until it is valid."""
     for variable in asked_variables(side).values():
         while not values.get(variable.name):
             answer = _answer(variable)
@@ -97,14 +97,14 @@ def _ask(side: SideName, values: dict[str, str]) -> None:
 def _answer(variable: DescribedVariable) -> str:
     example = f" For example: {variable.example}" if variable.example else ""
     click.echo(f"{variable.meaning}{example}", err=True)
-    # The questions are no output: that may be JSON.
+    # Questions go to stderr, because the output may be JSON.
     answer: str = click.prompt(variable.name, hide_input=variable.secret, err=True)
     return answer
 
 
 def _problem(side: SideName, values: Mapping[str, str], name: str) -> str:
 
-    return "; ".join(str(one) for one in mistakes_in(side, values) if one.variable == name)
+    return "; ".join(str(one) for one in validation_problems(side, values) if one.variable == name)
 
 
 def _show(files: FirstFiles, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The group ``ar-sync``: every command by its name, imported when it runs."""
+"""The group ``ar-sync``: imports a command when it runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import click
 _COMMANDS = {
     "alert-test": ("alert_test_command", "Send a test mail and a test call of the webhook."),
     "allow": ("receiver_commands", "Let an archive through the delete guard."),
-    "catalog": ("catalog_command", "Propose a catalog for a database, or examine one."),
-    "check": ("check_command", "Examine everything that a side needs."),
+    "catalog": ("catalog_command", "Propose a catalog for a database, or check one."),
+    "check": ("check_command", "Check everything that a side needs."),
     "compare": ("compare_command", "Compare two databases, or an archive and a database."),
     "demo": ("demo_command", "Run a sender and a receiver in one folder."),
-    "grants": ("grants_command", "Print the SQL by which a role can do its work."),
+    "grants": ("grants_command", "Print the SQL that grants a role its rights."),
     "import-settings": ("import_settings_command", "Translate the old system's settings."),
     "incidents": ("incidents_command", "Show open incidents and unsent alerts."),
     "init": ("init_command", "Write the settings of a side, and a catalog."),
-    "inspect": ("archive_commands", "Show what an archive says of itself."),
+    "inspect": ("archive_commands", "Show the manifest of an archive."),
     "metrics": ("metrics_command", "Print the state of a side for a monitoring system."),
     "plan": ("receiver_commands", "Show what loading an archive would do."),
     "retention": ("retention_command", "Delete applied archives beyond their lifetime."),

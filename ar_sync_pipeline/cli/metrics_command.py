@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import write_atomically
@@ -35,7 +35,7 @@ def metrics(side: str | None, output: Path | None) -> None:
     try:
         found = measure(load_side(side), datetime.now(UTC))
     except ArSyncError as error:
-        fail(error, as_json=False, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=False, exit_code=USAGE_ERROR)
     text = "".join(open_metrics(found))
     if output is None:
         click.echo(text, nl=False)

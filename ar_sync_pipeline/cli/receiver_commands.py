@@ -1,4 +1,4 @@
-"""``ar-sync plan`` and ``ar-sync allow``: an operator's view and word at the receiver."""
+"""``ar-sync plan`` and ``ar-sync allow``: previews a load, and approves one at the receiver."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.archive_path import archive_argument
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
@@ -27,19 +27,19 @@ from ar_sync_pipeline.sync.load.preview import Preview, preview_load
 def plan(archive: Path, as_json: bool) -> None:
     """Show what loading ARCHIVE would do, without doing it.
 
-    The archive is read to its last byte, merged and rolled back, as if it were the only one that
-    waits: rows to add, change and delete by table, and whether the delete guard would keep it.
-    Readers see nothing of it; loads wait meanwhile.
+    The archive is read to its last byte, merged and rolled back, as if no other archive waited. The
+    output has the rows to add, change and delete by table, and whether the delete guard would park
+    the archive. Readers see nothing of it; loads wait meanwhile.
 
-    Exit codes: 0 it would be applied, or brings nothing new; 1 it would be put aside; 2 a mistake
-    in the call or the settings, or the database cannot be used.
+    Exit codes: 0 it would be applied, or brings nothing new; 1 it would be rejected; 2 an invalid
+    call or invalid settings, or the database cannot be used.
     """
     try:
         settings = load_receiver("plan")
         catalog = load_catalog(settings.catalog)
         preview = preview_load(settings, catalog, archive, lambda: datetime.now(UTC))
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         click.echo(json.dumps(_as_dict(preview)))
     else:
@@ -54,11 +54,11 @@ def plan(archive: Path, as_json: bool) -> None:
 def allow(archive: str, as_json: bool) -> None:
     """Let ARCHIVE through the delete guard; the next run of the sensor loads it.
 
-    ARCHIVE is the name or the path of an archive that is parked or waits. The ledger keeps who
-    allowed it and when.
+    ARCHIVE is the name or the path of a parked or waiting archive. The ledger records who allowed
+    it and when.
 
-    Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or a mistake in the
-    call or the settings.
+    Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or an invalid call or
+    invalid settings.
     """
     who = os.environ.get("SUDO_USER") or getpass.getuser()
     try:
@@ -67,11 +67,11 @@ def allow(archive: str, as_json: bool) -> None:
             settings, Path(archive).name, allowed_by=who, clock=lambda: datetime.now(UTC)
         )
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         click.echo(json.dumps({"ok": True, "name": name, "allowed_by": who}))
     else:
-        click.echo(f"{name} is allowed by {who}; it waits in the spool and is loaded by itself.")
+        click.echo(f"{name} is allowed by {who}; it waits in the spool, and the next run loads it.")
 
 
 def _as_dict(preview: Preview) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def _show(preview: Preview) -> None:
         if line:
             click.echo(plain(line))
     for archive in preview.loaded:
-        title = archive.manifest.name.applied + (" (once more)" if archive.again else "")
+        title = archive.manifest.name.applied + (" (again)" if archive.again else "")
         rows = [
             (
                 row.table,
@@ -115,4 +115,4 @@ def _show(preview: Preview) -> None:
             heads = ("table", "rows", "add", "change", "delete", "drift")
             print_table(heads, rows, numbers={1, 2, 3, 4, 5})
         else:
-            click.echo(plain(f"{title}: every row is there already."))
+            click.echo(plain(f"{title}: all rows are unchanged."))

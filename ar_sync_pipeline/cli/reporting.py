@@ -1,4 +1,4 @@
-"""How every command ends: one sentence or one JSON object, and a documented exit code."""
+"""Result of a command: one message or one JSON object, and a documented exit code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.visible_text import visible
 
-FOUND_WRONG, USAGE_MISTAKE = 1, 2
+FOUND_WRONG, USAGE_ERROR = 1, 2
 
 _LONGEST_SHOWN = 4000
 
@@ -18,12 +18,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def plain(text: str) -> str:
-    """Text that may quote what somebody else wrote, as a terminal can show it."""
+    """Return text that may quote foreign text, safe for a terminal."""
     return visible(text, _LONGEST_SHOWN)
 
 
 def fail(error: ArSyncError, *, as_json: bool, exit_code: int) -> NoReturn:
-    """Say one sentence, as JSON too where that was asked for, and leave."""
+    """Print the error, also as JSON if requested, and exit."""
     if as_json:
         result = {
             "ok": False,

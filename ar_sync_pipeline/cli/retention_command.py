@@ -1,4 +1,4 @@
-"""``ar-sync retention``: what of the spool may be deleted, and why."""
+"""``ar-sync retention``: deletes old applied archives, or shows which would be deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_MISTAKE, fail, json_option
+from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.cli.side import load_receiver
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
@@ -22,15 +22,15 @@ def retention(dry_run: bool, as_json: bool) -> None:
     """Delete applied archives that are older than their lifetime, at the receiver.
 
     It also runs after each load. An archive that was not applied is never deleted, nor are the
-    newest applied complete and the partials behind it.
+    newest applied complete and the partials after it.
 
-    Exit codes: 0 done; 2 a mistake in the settings, or the spool or database cannot be used.
+    Exit codes: 0 done; 2 invalid settings, or the spool or database cannot be used.
     """
     try:
         settings = load_receiver("retention")
         done = run_retention(settings, lambda: datetime.now(UTC), dry_run=dry_run)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         click.echo(json.dumps({"ok": True, "dry_run": dry_run} | _as_dict(done)))
     else:

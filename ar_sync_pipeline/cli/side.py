@@ -1,4 +1,4 @@
-"""For commands of one side or either: whose settings to use."""
+"""The option ``--side``, and the settings of the side that a command uses."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from ar_sync_pipeline.settings.side import infer_side, refuse_sender
 side_option = click.option(
     "--side",
     type=click.Choice(["sender", "receiver"]),
-    help="Whose settings to use; needed only where those of both sides are set.",
+    help="Side whose settings to use; needed only if those of both sides are set.",
 )
 
 
 def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
-    """The settings of the side that is chosen, by AR_SYNC_SIDE, or by all variables together.
+    """Return the settings of a side; without one, AR_SYNC_SIDE or the variables decide.
 
     Raises:
-        SideError: it is not clear which side is meant.
-        SettingsError: a variable is missing, wrong or unknown.
+        SideError: The side cannot be inferred.
+        SettingsError: A variable is missing, wrong or unknown.
     """
     environment = operator_environment()
     if (side or infer_side(environment)) == "receiver":
@@ -34,11 +34,11 @@ def load_side(side: str | None) -> SenderSettings | ReceiverSettings:
 
 
 def load_receiver(command: str) -> ReceiverSettings:
-    """The receiver's settings, for a command that works at the receiver only.
+    """Return the settings of the receiver, for a command that works only there.
 
     Raises:
-        SideError: the settings are those of the sender.
-        SettingsError: a variable is missing, wrong or unknown.
+        SideError: The settings are those of the sender.
+        SettingsError: A variable is missing, wrong or unknown.
     """
     environment = operator_environment()
     refuse_sender(environment, command)

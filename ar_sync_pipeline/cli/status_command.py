@@ -1,4 +1,4 @@
-"""``ar-sync status``: how far behind the receiver is, and why, on either side."""
+"""``ar-sync status``: shows how far behind the receiver is, and why, on either side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_MISTAKE, fail, json_option, plain
+from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
@@ -22,22 +22,22 @@ from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 @side_option
 @json_option
 def status(side: str | None, as_json: bool) -> None:
-    """Show archives by state, and up to when the receiver holds the sender's data.
+    """Show archives by state, and the time up to which the receiver has the sender's data.
 
-    The receiver looks at its ledger and spool; the sender at its journal and, over SFTP, at what
-    the receiver says.
+    The receiver reads its ledger and spool; the sender reads its journal and, over SFTP, the
+    receipts and the checkpoint of the receiver.
 
     Exit codes: 0 all is well; 1 the data is older than AR_SYNC_MAX_LAG or from the future, changes
-    are known to be missing, archives are parked, quarantined and not made good since, or not
-    acknowledged, the sender no longer sends a table that has rows here, what the receiver says is
-    not believed, or the link is down; 2 a mistake in the settings, or the database, the spool or
-    the login cannot be used.
+    are known to be missing, archives are parked, quarantined without a replacement, or not
+    acknowledged, the sender no longer sends a table that has rows here, the receiver's report is
+    not believed, or the link is down; 2 invalid settings, or the database, the spool or the login
+    cannot be used.
     """
     try:
         settings = load_side(side)
-        found = _look(settings)
+        found = _read_status(settings)
     except ArSyncError as error:
-        fail(error, as_json=as_json, exit_code=USAGE_MISTAKE)
+        fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
         more = {"pair": settings.pair, "settings": settings.warnings}
         click.echo(json.dumps(_as_dict(found) | more))
@@ -49,7 +49,7 @@ def status(side: str | None, as_json: bool) -> None:
         raise SystemExit(FOUND_WRONG)
 
 
-def _look(settings: SenderSettings | ReceiverSettings) -> Status:
+def _read_status(settings: SenderSettings | ReceiverSettings) -> Status:
 
     now = datetime.now(UTC)
     if isinstance(settings, ReceiverSettings):
@@ -80,5 +80,5 @@ def _show(found: Status) -> None:
             click.echo(plain(f"{count.state}: {count.note}"))
     if not found.link_is_up:
         known = f", at {found.known_at:%Y-%m-%d %H:%M} UTC" if found.known_at else ""
-        click.echo(f"The receiver cannot be reached; this is what it said last{known}.")
+        click.echo(f"The receiver cannot be reached; this is its last report{known}.")
     click.echo(plain(str(found.lag)))

@@ -1,7 +1,7 @@
 """Tables for a terminal of any width, and for a pipe: no cell is ever shortened or wrapped.
 
-What an operator copies from a table (names, commands, fingerprints, SQL) stays whole on one line;
-a terminal that is too narrow shows a long line on several rows of the screen and copies it whole.
+Text that an operator copies (names, commands, fingerprints, SQL) stays on one line; a narrow
+terminal wraps a long line on the screen and still copies it as one line.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ _GAP = "  "
 def print_table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: Collection[int] = ()
 ) -> None:
-    """Print rows under their heads; the last column may be as long as it likes.
+    """Print rows under their heads; the last column may have any width.
 
     Args:
-        numbers: the columns that are aligned to the right.
+        heads: Heads of the columns.
+        rows: Cells of each row.
+        numbers: Columns that are aligned to the right.
     """
     shown = [[plain(cell) for cell in row] for row in rows]
     lines = [list(heads), *shown]
@@ -41,7 +43,7 @@ def _padded(cell: str, width: int, *, to_the_right: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Columns of a terminal: wide characters take two, combining marks none (UAX #11)."""
+    """Return the columns that a text takes: wide characters two, combining marks none (UAX #11)."""
     if text.isascii():
         return len(text)
     return sum(

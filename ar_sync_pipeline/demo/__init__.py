@@ -1,1 +1,1 @@
-"""Two servers in one folder."""
+"""Demo: two servers in one folder."""

@@ -1,4 +1,4 @@
-"""An invented city's buses as the sender's rows: all 24 tables, about 100,000 rows."""
+"""Fake data of a city's buses for the sender: all 24 tables, about 100,000 rows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def fill_city(connection: psycopg.Connection[TupleRow], *, now: datetime, seed: int = 1) -> int:
-    """Fill an empty sender database; the same seed and instant give the same rows.
+    """Fill an empty sender database; the same seed and time give the same rows.
 
-    Everything happens in one transaction, of the caller if there is one.
+    Everything happens in one transaction, that of the caller if there is one.
 
     Args:
-        connection: to a database made by ``create_sender_schema``.
-        now: aware; the newest row is not newer, most lie in the thirty days before.
-        seed: another seed invents another city of the same size.
+        connection: Connection to a database made by ``create_sender_schema``.
+        now: Time of the newest row, aware; most rows are from the thirty days before.
+        seed: Seed of the data; another seed gives another city of the same size.
 
     Returns:
         The number of rows.
@@ -36,9 +36,9 @@ def fill_city(connection: psycopg.Connection[TupleRow], *, now: datetime, seed: 
 
 
 def correct_city(connection: psycopg.Connection[TupleRow]) -> None:
-    """Correct the reports that name no picture that exists, or whose text nobody can read.
+    """Correct the reports that name a missing picture, or whose text cannot be parsed.
 
-    A receiver warns of them for good reason; a live demo begins without warnings.
+    A receiver warns of them; a live demo starts without warnings.
     """
     connection.execute(
         'UPDATE "AndroidRequests_report" SET "imageName" = NULL'
@@ -59,8 +59,8 @@ def _tables(connection: psycopg.Connection[TupleRow]) -> list[str]:
 
 
 def _advance_sequence(connection: psycopg.Connection[TupleRow], table: str) -> int:
-    """Let the table's sequence, where it has one, follow the rows; return how many there are."""
-    # Not pg_get_serial_sequence(): three of the sequences are not owned by their column.
+    """Advance the sequence of a table, if it has one; return the number of rows."""
+    # Not pg_get_serial_sequence(): three sequences are not owned by their column.
     query = sql.SQL("SELECT setval(to_regclass({}), max(id)), count(*) FROM {}").format(
         sql.Literal(f'"{table}_id_seq"'), sql.Identifier(table)
     )

@@ -1,5 +1,5 @@
--- An invented city's buses: about 100,000 rows, every table, set-based. Needs the functions of
--- invention.py in the session. Numbers of rows are written where the rows are made.
+-- Fake data of a city's buses: about 100,000 rows, every table, set-based. Needs the functions of
+-- fake_data.py in the session. Numbers of rows are written where the rows are made.
 
 INSERT INTO "AndroidRequests_gtfs" (id, version, "timeCreation") VALUES
   (1, 'v1.0', pg_temp.present() - interval '200 days 03:04:05.678901'),
@@ -44,7 +44,7 @@ SELECT
   gtfs
 FROM generate_series(1, 2) AS gtfs, generate_series(1, 2000) AS n;
 
-CREATE TEMPORARY TABLE invented_service ON COMMIT DROP AS
+CREATE TEMPORARY TABLE fake_service ON COMMIT DROP AS
 SELECT
   n,
   CASE
@@ -63,10 +63,10 @@ SELECT
   CASE WHEN n % 10 = 0 THEN pg_temp.awkward(n / 10) ELSE 'Terminal ' || pg_temp.pick(n, 14, 40) END,
   'Plaza ' || pg_temp.pick(n, 15, 40),
   '#' || substr(md5(service), 1, 6), pg_temp.pick(n, 16, 9), gtfs
-FROM generate_series(1, 2) AS gtfs, invented_service;
+FROM generate_series(1, 2) AS gtfs, fake_service;
 
 -- A line runs straight between two points, with the bends that streets have.
-CREATE TEMPORARY TABLE invented_line ON COMMIT DROP AS
+CREATE TEMPORARY TABLE fake_line ON COMMIT DROP AS
 SELECT
   row_number() OVER (ORDER BY gtfs, n, direction) AS line, gtfs, n AS service_number,
   service || direction AS code,
@@ -74,7 +74,7 @@ SELECT
   CASE direction WHEN 'I' THEN south ELSE north END AS from_latitude,
   CASE direction WHEN 'I' THEN east ELSE west END AS to_longitude,
   CASE direction WHEN 'I' THEN north ELSE south END AS to_latitude
-FROM invented_service, unnest(ARRAY['I', 'R']) AS direction, generate_series(1, 2) AS gtfs;
+FROM fake_service, unnest(ARRAY['I', 'R']) AS direction, generate_series(1, 2) AS gtfs;
 
 INSERT INTO "AndroidRequests_route" (id, longitude, latitude, "serviceCode", sequence, gtfs_id)
 SELECT
@@ -82,7 +82,7 @@ SELECT
   from_longitude + (to_longitude - from_longitude) * step / 14 + 0.001 * sin(line + step * 2.3),
   from_latitude + (to_latitude - from_latitude) * step / 14 + 0.001 * cos(line + step * 1.7),
   code, step, gtfs
-FROM invented_line, generate_series(0, 14) AS step;
+FROM fake_line, generate_series(0, 14) AS step;
 
 INSERT INTO "AndroidRequests_servicelocation" (id, longitude, latitude, service, distance, gtfs_id)
 SELECT
@@ -90,21 +90,21 @@ SELECT
   from_longitude + (to_longitude - from_longitude) * step / 29,
   from_latitude + (to_latitude - from_latitude) * step / 29,
   code, step * 20, gtfs
-FROM invented_line, generate_series(0, 29) AS step;
+FROM fake_line, generate_series(0, 29) AS step;
 
 -- 37 and the number of stops have no common divisor: the 17 stops of a line are distinct.
-CREATE TEMPORARY TABLE invented_call ON COMMIT DROP AS
+CREATE TEMPORARY TABLE fake_call ON COMMIT DROP AS
 SELECT
   (line - 1) * 17 + step + 1 AS id, code, gtfs, service_number,
   (gtfs - 1) * 2000 + 1 + (pg_temp.pick(line, 17, 2000) + step * 37) % 2000 AS stop_id,
   step * 450 + pg_temp.pick(line * 17 + step, 18, 300) AS distance
-FROM invented_line, generate_series(0, 16) AS step;
+FROM fake_line, generate_series(0, 16) AS step;
 
 INSERT INTO "AndroidRequests_servicesbybusstop" (id, code, gtfs_id, "busStop_id", service_id)
-SELECT id, code, gtfs, stop_id, (gtfs - 1) * 100 + service_number FROM invented_call;
+SELECT id, code, gtfs, stop_id, (gtfs - 1) * 100 + service_number FROM fake_call;
 
 INSERT INTO "AndroidRequests_servicestopdistance" (id, service, distance, gtfs_id, "busStop_id")
-SELECT id, code, distance, gtfs, stop_id FROM invented_call;
+SELECT id, code, distance, gtfs, stop_id FROM fake_call;
 
 INSERT INTO "AndroidRequests_transappuser" (
   id, "userId", name, email, "phoneId", "accountType", "globalScore", "sessionToken", level_id,
@@ -122,7 +122,7 @@ INSERT INTO "AndroidRequests_busassignment" (id, service, uuid_id)
 SELECT assignment, service, bus
 FROM generate_series(1, 900) AS assignment,
   LATERAL (SELECT 1 + (assignment - 1) % 600) AS assigned (bus),
-  invented_service
+  fake_service
 WHERE n = 1 + (bus * 7 + assignment / 601 * 13) % 100;
 
 INSERT INTO "AndroidRequests_nearbybuseslog" (id, "timeStamp", "phoneId", "busStop_id")
@@ -131,7 +131,7 @@ SELECT
   pg_temp.unique_id(pg_temp.pick(n, 31, 1500), 20), pg_temp.pick(n, 32, 4000)
 FROM generate_series(1, 2500) AS n;
 
--- A phone that travelled before it reported: events below come from the same 1,500 phones.
+-- A phone that rode a bus before it reported: events below come from the same 1,500 phones.
 INSERT INTO "AndroidRequests_token" (
   id, token, direction, color, "phoneId", busassignment_id, "timeCreation", "userEvaluation",
   "tranSappUser_id")
@@ -225,7 +225,7 @@ SELECT
 FROM "AndroidRequests_token" AS token, generate_series(0, 14) AS step;
 
 -- Creation times: recent ones are more frequent; the first two sit on the edges of a local day.
-CREATE TEMPORARY TABLE invented_event ON COMMIT DROP AS
+CREATE TEMPORARY TABLE fake_event ON COMMIT DROP AS
 SELECT kind, n, created,
   least(pg_temp.present(), created + pg_temp.draw(n, 71 + kind) ^ 3 * interval '2 hours') AS latest
 FROM (
@@ -246,7 +246,7 @@ SELECT
   pg_temp.unique_id(pg_temp.pick(n, 82, 1500), 20), pg_temp.pick(n, 83, 900), event.id,
   CASE WHEN n % 60 > 0 THEN latest + event.lifespam * interval '1 minute' END,
   n % 45 = 0, CASE WHEN n % 45 = 0 THEN pg_temp.awkward(n / 45) END
-FROM invented_event
+FROM fake_event
 JOIN "AndroidRequests_event" AS event
   ON event.id = 'evn' || lpad(pg_temp.pick(n, 84, 14)::text, 5, '0')
 WHERE kind = 1;
@@ -259,7 +259,7 @@ SELECT
   pg_temp.unique_id(pg_temp.pick(n, 87, 1500), 20), pg_temp.awkward(n), event.id,
   'P' || chr(65 + pg_temp.pick(n, 88, 2000) % 10) || pg_temp.pick(n, 88, 2000),
   latest + event.lifespam * interval '1 minute', n % 50 = 0, CASE WHEN n % 50 = 0 THEN 'vandalismo' END
-FROM invented_event
+FROM fake_event
 JOIN "AndroidRequests_event" AS event
   ON event.id = 'evn' || lpad((114 + pg_temp.pick(n, 89, 10))::text, 5, '0')
 WHERE kind = 2;

@@ -1,4 +1,4 @@
-"""One process of a Dagster deployment: code server, web server or daemon, with its own log."""
+"""A process of a Dagster deployment: code server, web server or daemon, with its own log."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _STOP_SECONDS = 20
 
 @dataclass
 class DagsterProcess:
-    """A process that can be started, ended politely, and killed; then started again.
+    """A process that can be started, stopped and killed, and then started again.
 
     Attributes:
-        words: the command line; the program is looked for beside this Python.
-        environment: all variables of the process.
-        log: file that its output is appended to.
-        port: that it answers on when it is ready; None: it is ready at once.
-        address: of that port.
-        inside: the beginning of a command line that runs the rest in a place of its own.
+        words: Command line; the program is in the folder of this Python.
+        environment: All environment variables of the process.
+        log: File to which output is appended.
+        port: Port on which the process answers when it is ready; None: it is ready at once.
+        address: Address of the port.
+        inside: Prefix of the command line, such as a program that runs it in a namespace.
     """
 
     words: Sequence[str]
@@ -43,7 +43,7 @@ class DagsterProcess:
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     def start(self) -> None:
-        """Start it; it is ready some seconds later."""
+        """Start the process, without waiting until it is ready."""
         program = Path(sys.executable).with_name(self.words[0])
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -51,15 +51,15 @@ class DagsterProcess:
                 env=dict(self.environment),
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                # A group of its own, so that its run workers can be ended with it.
+                # A process group of its own, so that its run workers can be killed with it.
                 start_new_session=True,
             )
 
     def wait_until_ready(self) -> None:
-        """Wait until it answers on its port.
+        """Wait until the process answers on its port.
 
         Raises:
-            DemoRunError: it ended, or does not answer.
+            DemoRunError: The process ended, or does not answer.
         """
         deadline = time.monotonic() + _START_SECONDS
         while self.port is not None and not self._answers(self.address, self.port):
@@ -77,12 +77,12 @@ class DagsterProcess:
             return probe.connect_ex((address, port)) == 0
 
     def ask_to_end(self) -> None:
-        """SIGTERM to this process alone, as systemd's ``KillMode=mixed`` does, without waiting."""
+        """Send SIGTERM to this process alone, like systemd's ``KillMode=mixed``; do not wait."""
         if self._process is not None:
             self._process.terminate()
 
     def stop(self) -> None:
-        """End it politely, by force if it does not listen; what it leaves behind ends with it."""
+        """Terminate the process, kill it if it does not end, and kill its run workers."""
         if self._process is not None:
             self.ask_to_end()
             with suppress(subprocess.TimeoutExpired):
@@ -90,7 +90,7 @@ class DagsterProcess:
             self.kill()
 
     def kill(self) -> None:
-        """``kill -9``, its run workers included: what a power cut does."""
+        """Send SIGKILL to the process and its run workers, like a power failure."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -99,13 +99,13 @@ class DagsterProcess:
 
 
 def code_server_words(side: str, port: int, address: str = HOST) -> list[str]:
-    """The command line of a side's code server."""
+    """Return the command line of a side's code server."""
     module = f"ar_sync_pipeline.{side}"
     return ["dagster", "api", "grpc", "-m", module, "-h", address, "-p", str(port)]
 
 
 def write_workspace(path: Path, ports: Mapping[str, int]) -> None:
-    """The workspace of one control plane over code servers, by name; JSON is YAML too."""
+    """Write a workspace of named code servers; JSON is valid YAML."""
     locations = [
         {"grpc_server": {"host": HOST, "port": port, "location_name": name}}
         for name, port in ports.items()
@@ -114,7 +114,7 @@ def write_workspace(path: Path, ports: Mapping[str, int]) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback device that nobody listens on."""
+    """Return an unused port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]

@@ -1,7 +1,7 @@
-"""A real PostgreSQL server in a folder: ready in about a second, as root too, gone when stopped.
+"""A real PostgreSQL server in a folder, ready in about a second, also for root.
 
-Only initdb and postgres are run, both as an unprivileged account if we are root (see
-``server_account``). The server listens on loopback alone.
+Only initdb and postgres run, both as an unprivileged account if we are root (see
+``server_account``). The server listens only on loopback.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _START_ATTEMPTS = 3
 
 _SETTINGS = {
     "listen_addresses": _HOST,
-    # No socket files: their path would have to be short, and would survive a killed server.
+    # No socket files: their path must be short, and they remain after a killed server.
     "unix_socket_directories": "",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -51,7 +51,7 @@ _SETTINGS = {
     "shared_buffers": "64MB",
     "max_wal_size": "512MB",
 }
-# Nothing here survives a power cut, and nothing has to (manual, 14.5 "Non-Durable Settings").
+# The data need not survive a power failure (manual, 14.5 "Non-Durable Settings").
 _FAST_SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
@@ -68,19 +68,19 @@ class _Running:
 
 
 class EmbeddedPostgres:
-    """One PostgreSQL server whose cluster lives in ``folder``; a context manager.
+    """One PostgreSQL server with its cluster in ``folder``; a context manager.
 
-    Starting an existing folder again keeps its databases. A server that an earlier, killed run
-    left on the same folder is stopped first.
+    Starting with an existing folder keeps its databases. A server that a killed run left in the
+    folder is stopped first.
 
     Args:
-        folder: where the cluster goes. If the server's account cannot reach it (root's home),
-            a stand-in under a temporary folder is used: see ``folder`` afterwards.
-        binaries: the programs to use, found by ``find_postgres_binaries()`` by default.
-        durable: True keeps PostgreSQL's own crash safety; False is faster and for throw-away data.
-        password: if given, connections need it (SCRAM) and ``url()`` carries it. It counts from
-            the start that makes the cluster. Without one, loopback is trusted.
-        settings: server settings of the caller's own, which win over the ones here.
+        folder: Folder of the cluster. If the account of the server cannot reach it (root's home),
+            another one in a temporary folder is used: see the attribute ``folder``.
+        binaries: Programs to use, by default those of ``find_postgres_binaries()``.
+        durable: Whether PostgreSQL is crash-safe; False is faster, for temporary data.
+        password: Password of connections (SCRAM), included in ``url()``; it takes effect when the
+            cluster is made. Without one, loopback is trusted.
+        settings: Additional server settings, which override the defaults.
     """
 
     def __init__(
@@ -111,35 +111,35 @@ class EmbeddedPostgres:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Stop the server; its folder stays."""
+        """Stop the server; the folder stays."""
         self.stop()
 
     @property
     def binaries(self) -> PostgresBinaries:
-        """The programs in use; clients such as ``psql`` are beside them."""
+        """Programs of the server; clients such as ``psql`` are in the same folder."""
         return self._binaries
 
     @property
     def log_file(self) -> Path:
-        """What the server says."""
+        """Log file of the server."""
         return self.folder / "server.log"
 
     @property
     def port(self) -> int:
-        """The loopback port of the running server."""
+        """Loopback port of the running server."""
         return self._require_running().port
 
     @property
     def process_id(self) -> int:
-        """The process id of the running server's postmaster."""
+        """Process id of the postmaster of the running server."""
         return self._require_running().process.pid
 
     def start(self) -> None:
-        """Make the cluster if there is none, start the server, return when it answers.
+        """Make the cluster if there is none, start the server, and wait until it answers.
 
         Raises:
-            EmbeddedPostgresError: initdb failed, or the server did not come up; the end of its
-                log is in the message.
+            EmbeddedPostgresError: Initdb failed, or the server did not start; the message has the
+                end of its log.
         """
         if self._running is not None:
             return
@@ -156,7 +156,7 @@ class EmbeddedPostgres:
             if self._answers(process, port):
                 self._running = _Running(process, port)
                 return
-            # Another program may have taken the port between our look and the server's bind.
+            # Another program may have bound the port after our check.
             if attempt == _START_ATTEMPTS or "could not bind" not in self._log_tail():
                 raise EmbeddedPostgresError(
                     f"PostgreSQL in {self.folder} did not start: {self._log_tail()}",
@@ -164,7 +164,7 @@ class EmbeddedPostgres:
                 )
 
     def stop(self) -> None:
-        """Stop the server, breaking its connections; nothing happens if it does not run."""
+        """Stop the server, if it runs, and break its connections."""
         running, self._running = self._running, None
         if running is None:
             return
@@ -177,33 +177,33 @@ class EmbeddedPostgres:
             return
 
     def destroy(self) -> None:
-        """Stop the server, a leftover one too, and remove the folder."""
+        """Stop the server, also one of a killed run, and remove the folder."""
         self.stop()
         self._stop_leftover()
         rmtree(self.folder, ignore_errors=True)
 
     def url(self, database: str = "postgres") -> str:
-        """The libpq URL of a database of the running server."""
+        """Return the libpq URL of a database of the running server."""
         secret = f":{quote(self._password, safe='')}" if self._password else ""
         return f"postgresql://{_SUPERUSER}{secret}@{_HOST}:{self.port}/{quote(database, safe='')}"
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of ``template`` if given, and return its URL.
 
-        Nobody may be connected to the template meanwhile (manual, 22.3 "Template Databases").
+        The template must have no connections (manual, 22.3 "Template Databases").
         """
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
             sql.Identifier(name), sql.Identifier(template or "template0")
         )
         with psycopg.connect(self.url(), autocommit=True) as connection:
             if connection.info.server_version >= _HAS_STRATEGIES and not self._durable:
-                # Twice as fast where its two checkpoints cost nothing.
+                # Twice as fast if its two checkpoints cost nothing.
                 statement += sql.SQL(" STRATEGY FILE_COPY")
             connection.execute(statement)
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop a database if it exists, breaking connections to it."""
+        """Drop a database if it exists, and break its connections."""
         statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute(statement)
@@ -229,7 +229,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(
                 f"{self.folder} was made by PostgreSQL {made_by},"
                 f" and {self._binaries.folder} is {self._binaries.major}",
-                remedy="remove the folder, or choose programs of its version",
+                remedy="remove the folder, or use programs of its version",
             )
 
     def _initialize(self) -> None:
@@ -247,7 +247,7 @@ class EmbeddedPostgres:
             command.append("--no-sync")
         password_file = self.folder / "password"
         if self._password:
-            # A file of the account, gone afterwards: an argument would show the password to all.
+            # In a private temporary file: an argument would show the password to everybody.
             self._account.write_private_file(password_file, self._password)
             command += ["--auth=scram-sha-256", f"--pwfile={password_file}"]
         else:
@@ -283,7 +283,7 @@ class EmbeddedPostgres:
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
                 env=_server_environment(),
-                # A terminal's Ctrl-C must reach only us: the server is stopped by stop().
+                # Ctrl-C in the terminal must not reach the server: stop() stops it.
                 start_new_session=True,
                 **self._account.popen_identity,
             )
@@ -303,7 +303,7 @@ class EmbeddedPostgres:
             except psycopg.OperationalError:
                 time.sleep(_POLL_SECONDS)
             else:
-                # The port answered, but only our own process counts: another server may have it.
+                # The port answered, but it may be that of another server.
                 return process.poll() is None
         if process.poll() is None:
             process.kill()
@@ -332,9 +332,9 @@ class EmbeddedPostgres:
 
 
 def _server_environment() -> dict[str, str]:
-    """Our environment without what would steer the server or its clients elsewhere."""
+    """Return our environment without variables that change the server or its clients."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    # Messages are searched for words, so they must be English whatever the machine speaks.
+    # Messages are searched for words, so they must be in English.
     return kept | {"LC_ALL": "C.UTF-8"}
 
 
@@ -345,14 +345,14 @@ def _free_port() -> int:
 
 
 def _postmaster_of(data_folder: Path) -> int | None:
-    """The living postmaster of a cluster; a stale lock file whose number was reused is no one."""
+    """Return the process id of the running postmaster of a cluster; None if there is none."""
     try:
         first_line = (data_folder / "postmaster.pid").read_text(encoding="ascii").split("\n", 1)[0]
         process_id = int(first_line)
         os.kill(process_id, 0)
     except (OSError, ValueError):
         return None
-    # A postmaster works in its data folder; /proc says so, elsewhere ps shows it as -D.
+    # The working folder of a postmaster is its data folder, as in /proc; ps shows it after -D.
     try:
         at_home = Path(f"/proc/{process_id}/cwd").resolve(strict=True) == data_folder.resolve()
     except FileNotFoundError:

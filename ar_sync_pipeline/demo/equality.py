@@ -1,7 +1,7 @@
-"""Proof that two servers hold the same, by a way that shares nothing with the product's digests.
+"""Proves that two servers have the same data, independent of the digests of the product.
 
-Every row is reduced to the md5 of its text by the server that has it, and both sides' lists,
-ordered by primary key, are walked side by side: memory does not grow with a table.
+Each server calculates the md5 of the text of every row. The lists of both sides, ordered by primary
+key, are compared in parallel, so memory does not grow with a table.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from psycopg.rows import TupleRow
 
-# What the text of a value depends on (manual, 20.11 "Client Connection Defaults"); both sides
-# must write alike, and floats with every digit.
+# Settings that change the text of a value (manual, 20.11 "Client Connection Defaults"); both sides
+# must be equal, and floats must have all digits.
 _TEXT_SETTINGS: LiteralString = """
     SET TIME ZONE 'UTC'; SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres';
     SET extra_float_digits = 1; SET bytea_output = 'hex'; SET client_encoding = 'UTF8';
@@ -34,19 +34,19 @@ _NO_MORE = ("", "")
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What one table holds on the two servers.
+    """Comparison of one table on the two servers.
 
     Attributes:
-        table: its name.
-        sender_rows: rows on the sender.
-        receiver_rows: rows on the receiver.
-        missing_rows: rows that only the sender has.
-        extra_rows: rows that only the receiver has.
-        changed_rows: rows of the same key that differ in a compared column.
-        columns: the columns compared.
-        excluded_columns: shared columns left out because the caller said they are rewritten.
-        unlike_columns: sender columns that the receiver lacks or has with another type.
-        first_difference: the key of the first row that differs, as text.
+        table: Name of the table.
+        sender_rows: Number of rows on the sender.
+        receiver_rows: Number of rows on the receiver.
+        missing_rows: Number of rows that only the sender has.
+        extra_rows: Number of rows that only the receiver has.
+        changed_rows: Number of rows with the same key that differ in a compared column.
+        columns: Compared columns.
+        excluded_columns: Shared columns that are not compared, because the transform changes them.
+        unlike_columns: Sender columns that the receiver lacks or has with another type.
+        first_difference: Key of the first row that differs, as text.
     """
 
     table: str
@@ -62,7 +62,7 @@ class TableComparison:
 
     @property
     def differing_rows(self) -> int:
-        """Rows missing, extra or changed."""
+        """Number of missing, extra and changed rows."""
         return self.missing_rows + self.extra_rows + self.changed_rows
 
     @property
@@ -73,15 +73,15 @@ class TableComparison:
 
 @dataclass(frozen=True)
 class MediaComparison:
-    """What two media folders hold.
+    """Comparison of two media folders.
 
     Attributes:
-        sender_files: files of the sender.
-        receiver_files: files of the receiver.
-        size_bytes: bytes of the sender's files.
-        missing: names that only the sender has.
-        extra: names that only the receiver has; no fault, media are not removed by default.
-        changed: names of files whose contents differ.
+        sender_files: Number of files of the sender.
+        receiver_files: Number of files of the receiver.
+        size_bytes: Size of the sender's files in bytes.
+        missing: Names that only the sender has.
+        extra: Names that only the receiver has, which is no error: media are kept by default.
+        changed: Names of files with different content.
     """
 
     sender_files: int
@@ -102,24 +102,27 @@ def compare_databases(
     receiver_url: str,
     tables: Sequence[str] | None = None,
     *,
-    rewritten: Mapping[str, Collection[str]] | None = None,
+    transformed_in_place: Mapping[str, Collection[str]] | None = None,
     schema: str = "public",
 ) -> list[TableComparison]:
     """Compare the sender's tables with the receiver's, each side under one snapshot.
 
     Args:
-        sender_url: libpq URL of the sender; its columns are those compared.
-        receiver_url: libpq URL of the receiver.
-        tables: labels of the tables; by default every AndroidRequests table of the sender.
-        rewritten: per table the columns that the receiver rewrites by design, left out.
-        schema: the catalog's, in which tables have labels without a dot.
+        sender_url: Libpq URL of the sender, whose columns are compared.
+        receiver_url: Libpq URL of the receiver.
+        tables: Labels of the tables; by default every AndroidRequests table of the sender.
+        transformed_in_place: Columns by table that the transform changes, which are not compared.
+        schema: Schema of the catalog, whose tables have labels without a dot.
     """
-    rewritten = rewritten or {}
+    transformed_in_place = transformed_in_place or {}
     with _reading(sender_url) as sender, _reading(receiver_url) as receiver:
         names = _shared_tables(sender) if tables is None else tables
         return [
             _compare_table(
-                sender, receiver, _Table(table, *locate(table, schema)), rewritten.get(table, ())
+                sender,
+                receiver,
+                _Table(table, *locate(table, schema)),
+                transformed_in_place.get(table, ()),
             )
             for table in names
         ]
@@ -131,9 +134,9 @@ def compare_media(
     """Compare the contents of two media folders, subfolders included.
 
     Args:
-        sender_folder: the folder that is right.
-        receiver_folder: the folder that should hold the same.
-        patterns: case-sensitive patterns of the file names that count.
+        sender_folder: Media folder of the sender.
+        receiver_folder: Media folder of the receiver.
+        patterns: Case-sensitive patterns of the file names to compare.
     """
     sender = _media_files(sender_folder, patterns)
     receiver = _media_files(receiver_folder, patterns)
@@ -168,17 +171,19 @@ def _compare_table(
     sender: psycopg.Connection[TupleRow],
     receiver: psycopg.Connection[TupleRow],
     table: _Table,
-    rewritten: Collection[str],
+    transformed_in_place: Collection[str],
 ) -> TableComparison:
     sent, received = _columns(sender, table), _columns(receiver, table)
     unlike = tuple(name for name, kind in sent.items() if received.get(name) != kind)
-    excluded = tuple(name for name in sent if name in rewritten)
-    columns = tuple(name for name in sent if name not in unlike and name not in rewritten)
+    excluded = tuple(name for name in sent if name in transformed_in_place)
+    columns = tuple(
+        name for name in sent if name not in unlike and name not in transformed_in_place
+    )
     key = _primary_key(sender, table)
     query = _row_digests(table, columns, key)
     counts = {"sender": 0, "receiver": 0, "missing": 0, "extra": 0, "changed": 0}
     first: str | None = None
-    # Without the table, or without its key, the receiver has no rows that could be told apart.
+    # Without the table, or without its key, the receiver has no rows to compare.
     readable = bool(received) and received.keys() >= set(key)
     received_rows = _stream(receiver, query) if readable else iter(())
     for finding, row_key in _walk(_stream(sender, query), received_rows):

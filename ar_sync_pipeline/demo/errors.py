@@ -1,4 +1,4 @@
-"""What can go wrong while two servers are built in one folder."""
+"""Errors of the demo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class PostgresBinariesMissingError(TerminalError):
 
 
 class EmbeddedPostgresError(TerminalError):
-    """The embedded PostgreSQL server could not be made, started or stopped."""
+    """The embedded PostgreSQL server could not be created, started or stopped."""
 
 
 class DemoFolderError(TerminalError):

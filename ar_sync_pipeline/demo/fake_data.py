@@ -1,14 +1,14 @@
-"""Invented values inside PostgreSQL: the same seed and number give the same value, everywhere.
+"""Functions for fake data inside PostgreSQL: the same seed and number give the same value.
 
-``random()`` would depend on the order of rows and on the server's version; hashes of a row's
-number do not. All functions are temporary: they vanish with the session.
+``random()`` would depend on the order of rows and on the version of the server; hashes of a row
+number do not. All functions are temporary: they end with the session.
 
 * ``pg_temp.draw(number, salt)``: a double in [0, 1)
 * ``pg_temp.pick(number, salt, count)``: an integer in 1..count
 * ``pg_temp.unique_id(number, salt)``: a uuid
 * ``pg_temp.plate(number)``: a registration plate in one of the forms that people type
 * ``pg_temp.awkward(number)``: a text that breaks careless copying
-* ``pg_temp.present()``: the instant that the invention takes for now
+* ``pg_temp.present()``: the current time of the fake data
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg.rows import TupleRow
 
-# Zones, stops, poses and people all lie in this box of degrees over Santiago.
+# Box in degrees over Santiago with all zones, stops, poses and people.
 WEST, EAST = -70.80, -70.50
 SOUTH, NORTH = -33.60, -33.30
 
@@ -87,12 +87,12 @@ CREATE OR REPLACE FUNCTION pg_temp.plate(number bigint) RETURNS varchar
 def install_fake_data(
     connection: psycopg.Connection[TupleRow], *, now: datetime, seed: int
 ) -> None:
-    """Create the temporary functions listed above in the connection's session.
+    """Create the temporary functions listed above in the session of a connection.
 
     Args:
-        connection: where they are wanted; a later call replaces them.
-        now: aware; what ``pg_temp.present()`` returns.
-        seed: another seed gives other values of every draw.
+        connection: Connection of the session; a later call replaces the functions.
+        now: Result of ``pg_temp.present()``, aware.
+        seed: Seed of all drawn values.
     """
     literals = ", ".join("{}" for _ in _AWKWARD_TEXTS)
     texts = sql.SQL(literals).format(*(sql.Literal(text) for text in _AWKWARD_TEXTS))
@@ -114,13 +114,13 @@ def install_fake_data(
         "longitude": _between(WEST, EAST),
         "latitude": _between(SOUTH, NORTH),
     }
-    # A function's body is itself a string constant: quote the composed text once more.
+    # The body of a function is a string constant, so the composed text is quoted again.
     quoted = {name: sql.Literal(body.as_string(connection)) for name, body in bodies.items()}
     connection.execute(sql.SQL(_FUNCTIONS).format(**quoted))
 
 
 def _between(low: float, high: float) -> sql.Composed:
-    # Seven decimals are what a phone sends.
+    # A phone sends seven decimals.
     return sql.SQL(
         "SELECT round(({} + pg_temp.draw(number, salt) * {})::numeric, 7)::double precision"
     ).format(sql.Literal(low), sql.Literal(round(high - low, 7)))

@@ -1,4 +1,4 @@
-"""The folder of a demo: one for each demo, and never another's."""
+"""Folder of a demo; each demo has its own."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ar_sync_pipeline.demo.errors import DemoFolderError
 
 _MARKER = ".ar_sync_demo"
 _PREFIX = "ar-sync-demo-"
-# Others may pass through, not list: a database started by root runs as another account.
+# Others may enter the folder, not list it: a database that root starts runs as another account.
 _MODE = 0o711
 
 
 @contextmanager
 def demo_folder(named: Path | None) -> Iterator[Path]:
-    """An empty folder that no other demo uses while the block runs.
+    """Provide an empty folder that no other demo uses while the block runs.
 
     Args:
-        named: the operator's; it is kept. None: a new temporary folder, which is removed again
-            unless the demo fails.
+        named: Folder that the operator named, which is kept. None: a new temporary folder, which is
+            removed unless the demo fails.
 
     Raises:
-        DemoFolderError: the folder is another account's, a running demo's, or holds something
-            that no demo made.
+        DemoFolderError: The folder belongs to another account, a running demo uses it, or it
+            contains files that no demo made.
     """
     if named is not None:
         with _own(named.absolute()):
@@ -53,20 +53,20 @@ def demo_folder(named: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
-    """Lock a demo's folder; what an earlier demo left in it is removed."""
+    """Lock the folder of a demo, and remove the files of an earlier demo."""
     if folder.exists():
         _check(folder)
     folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
     marker = folder / _MARKER
-    # The lock ends with this process, however that ends.
+    # The lock ends with this process, also if it is killed.
     with marker.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DemoFolderError(
                 f"a running demo uses {folder}",
-                remedy="end it, or let --folder name another folder; without --folder every demo"
-                " has a folder of its own",
+                remedy="end that demo, or let --folder name another folder; without --folder every"
+                " demo has its own folder",
             ) from error
         _clear(folder)
         yield
@@ -81,13 +81,13 @@ def _check(folder: Path) -> None:
         )
     if not (folder / _MARKER).is_file() and any(folder.iterdir()):
         raise DemoFolderError(
-            f"{folder} holds something that no demo made",
+            f"{folder} contains files that no demo made",
             remedy="let --folder name an empty or a new folder",
         )
 
 
 def _clear(folder: Path) -> None:
-    """Remove all but the marker, which is locked; a killed demo's database is stopped first."""
+    """Stop the database of a killed demo, and remove all files but the locked marker."""
     EmbeddedPostgres(folder / "postgres").destroy()
     for path in folder.iterdir():
         if path.name != _MARKER:

@@ -1,4 +1,4 @@
-"""The Dagster instance of a demo."""
+"""Dagster instance of a demo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_instance(home: Path) -> None:
-    """The instance of the demo: as the product's ``dagster.yaml``, without its long limits."""
+    """Write the instance of the demo: the product's ``dagster.yaml`` without its long limits."""
     settings = {
         "telemetry": {"enabled": False},
         "nux": {"enabled": False},

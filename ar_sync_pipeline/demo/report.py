@@ -1,4 +1,4 @@
-"""Comparisons as tables for a terminal: pure rendering, nothing is printed here."""
+"""Renders comparisons as tables for a terminal, without printing them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES_SHOWN = 3
 
 
 def database_table(comparisons: Sequence[TableComparison]) -> Table:
-    """One line per table: rows on both sides, rows that differ, and a total."""
+    """Return a table with a line per table: rows on both sides, rows that differ, and a total."""
     table = Table(title="Sender and receiver, row by row", show_footer=True)
     table.add_column("table", footer=f"{len(comparisons)} tables", no_wrap=True)
     for side, rows in (
@@ -40,7 +40,7 @@ def database_table(comparisons: Sequence[TableComparison]) -> Table:
 
 
 def media_line(comparison: MediaComparison) -> Text:
-    """One line: files, bytes, and the first names that are missing or differ."""
+    """Return a line with files, bytes, and the first names that are missing or differ."""
     line = Text(
         f"{comparison.sender_files:,} pictures, {comparison.size_bytes / 1e6:.1f} MB:"
         f" {len(comparison.missing)} missing, {len(comparison.changed)} differ,"

@@ -1,4 +1,4 @@
-"""The demo: production goes on, the receiver follows, and equality is proved row by row."""
+"""Scenario of the demo: production changes, the receiver follows, every row is compared."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _SEED = 7
 
 
 def run_scenario(folder: Path, console: Console) -> bool:
-    """Run the whole demo; returns whether the receiver ended equal to the sender.
+    """Run the whole demo; return whether the receiver ended equal to the sender.
 
     Raises:
-        DemoRunError: a job failed; the sentence is the job's own.
+        DemoRunError: A job failed; the message is that of the job.
     """
     started = time.monotonic()
     with two_servers(folder, interval_minutes=_INTERVAL_MINUTES) as servers:
@@ -65,18 +65,18 @@ class _Demo:
             traffic = Traffic(production, self.servers.sender_media, seed=_SEED)
             up_to_date = True
             for number in ("first", "second"):
-                self.console.rule(f"Production goes on; the {number} partial")
-                self._let_production_go_on(traffic)
+                self.console.rule(f"Production changes; the {number} partial")
+                self._change_production(traffic)
                 self._run(sender, "partial_dump", windowed=True)
                 self._run(receiver, "partial_loaddata")
                 up_to_date &= self._partial_is_complete()
-            self.console.rule("Production goes on; another complete")
-            self._let_production_go_on(traffic)
+            self.console.rule("Production changes; another complete")
+            self._change_production(traffic)
         self._run(sender, "complete_dump")
         self._run(receiver, "complete_loaddata")
         return self._is_equal() and up_to_date and self._drift() == 0
 
-    def _let_production_go_on(self, traffic: Traffic) -> None:
+    def _change_production(self, traffic: Traffic) -> None:
         burst = traffic.burst(datetime.now(UTC))
         self.console.print(
             f"  rows: {sum(burst.inserted.values())} inserted, {sum(burst.updated.values())}"
@@ -92,9 +92,11 @@ class _Demo:
         self.console.print(f"  {job} succeeded ({_since(started)})")
 
     def _partial_is_complete(self) -> bool:
-        """Whether everything but deletions has arrived; those travel with completes."""
+        """Return whether everything but deletions has arrived; only completes replicate those."""
         tables = compare_databases(
-            self.servers.sender_url, self.servers.receiver_url, rewritten=_rewritten()
+            self.servers.sender_url,
+            self.servers.receiver_url,
+            transformed_in_place=_transformed_in_place(),
         )
         media = compare_media(self.servers.sender_media, self.servers.receiver_media)
         lacking = sum(table.missing_rows + table.changed_rows for table in tables)
@@ -106,7 +108,7 @@ class _Demo:
         return lacking == 0 and media.equal
 
     def _drift(self) -> int:
-        """Rows that the last complete had to bring although the partials should have."""
+        """Return the number of rows that the partials missed and the last complete repaired."""
         with psycopg.connect(self.servers.receiver_url) as receiver:
             row = receiver.execute(_DRIFT).fetchone()
         rows = int(row[0]) if row else 0
@@ -115,7 +117,9 @@ class _Demo:
 
     def _is_equal(self) -> bool:
         tables = compare_databases(
-            self.servers.sender_url, self.servers.receiver_url, rewritten=_rewritten()
+            self.servers.sender_url,
+            self.servers.receiver_url,
+            transformed_in_place=_transformed_in_place(),
         )
         media = compare_media(self.servers.sender_media, self.servers.receiver_media)
         self.console.print(database_table(tables))
@@ -123,7 +127,7 @@ class _Demo:
         return media.equal and all(table.equal for table in tables)
 
 
-def _rewritten() -> dict[str, tuple[str, ...]]:
+def _transformed_in_place() -> dict[str, tuple[str, ...]]:
     catalog = load_catalog()
     return {
         table: rules.rewritten_by_transform

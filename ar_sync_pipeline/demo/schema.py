@@ -1,4 +1,4 @@
-"""The two databases of the demo, empty: the sender's 24 tables, and the receiver's 28."""
+"""Schemas of the two databases of the demo: 24 tables of the sender, 28 of the receiver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def create_sender_schema(connection: psycopg.Connection[TupleRow]) -> None:
 def create_receiver_schema(connection: psycopg.Connection[TupleRow]) -> None:
     """Create the receiver's tables in an empty database; the caller commits.
 
-    As on a real receiver, its own migrations come on top of the sender's.
+    As on a real receiver, its migrations follow those of the sender.
     """
     _run(connection, _SENDER)
     _run(connection, _RECEIVER)
@@ -30,5 +30,5 @@ def create_receiver_schema(connection: psycopg.Connection[TupleRow]) -> None:
 
 def _run(connection: psycopg.Connection[TupleRow], name: str) -> None:
     script = files("ar_sync_pipeline.demo").joinpath(name).read_bytes()
-    # Bytes without parameters go out as they are, several statements at once.
+    # Bytes without parameters are sent as they are, also with several statements.
     connection.execute(script)

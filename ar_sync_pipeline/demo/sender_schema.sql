@@ -1,5 +1,5 @@
 -- The AndroidRequests tables as the sender has them after migration 0034: 24 tables with the
--- constraint and index names that Django made, foreign keys deferrable, three sequences loose.
+-- constraint and index names that Django made, foreign keys deferrable, three sequences without owner.
 -- The demo's and the tests' sender; the receiver's is this and then receiver_schema.sql.
 
 CREATE TABLE "AndroidRequests_gtfs" (

@@ -1,7 +1,7 @@
-"""The system account that an embedded server runs as, and where that account can go.
+"""System account of an embedded server, and folders that the account can reach.
 
-PostgreSQL refuses to run as root (manual, 18.1 "The PostgreSQL User Account"), and containers
-and CI often are root: then the server runs as ``postgres`` or ``nobody``, in a folder of its own.
+PostgreSQL refuses to run as root (manual, 18.1 "The PostgreSQL User Account"), which is common in
+containers and CI. Then the server runs as ``postgres`` or ``nobody``, in its own folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UNPRIVILEGED = ("postgres", "nobody")
 
 
 class ProcessIdentity(TypedDict, total=False):
-    """The arguments of ``subprocess.Popen`` that change whose process it is."""
+    """Arguments of ``subprocess.Popen`` that set the account of the process."""
 
     user: int
     group: int
@@ -31,12 +31,12 @@ class ProcessIdentity(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ServerAccount:
-    """Whose process the server is.
+    """Account of the server process.
 
     Attributes:
-        uid: numeric user id of the server process.
-        gid: numeric group id of the server process.
-        switched: True if we are root and the server's processes must change to this account.
+        uid: User id of the server process.
+        gid: Group id of the server process.
+        switched: Whether we are root and the server process must change to this account.
     """
 
     uid: int
@@ -45,20 +45,20 @@ class ServerAccount:
 
     @property
     def popen_identity(self) -> ProcessIdentity:
-        """Arguments for ``subprocess.Popen``; empty if nothing has to change."""
+        """Return the arguments for ``subprocess.Popen``; empty if the account stays the same."""
         if not self.switched:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def can_enter(self, folder: Path) -> bool:
-        """Whether the account may pass through ``folder`` and all folders above it."""
+        """Return whether the account may enter ``folder`` and all its parents."""
         return all(self._may_search(level) for level in (folder, *folder.parents))
 
     def make_folder(self, folder: Path) -> None:
         """Make ``folder`` a private folder of the account.
 
         Raises:
-            EmbeddedPostgresError: something else has that name, or it belongs to someone else.
+            EmbeddedPostgresError: The name is not a folder, or the folder has another owner.
         """
         folder.mkdir(mode=0o700, exist_ok=True)
         facts = folder.lstat()
@@ -93,7 +93,7 @@ class ServerAccount:
 
 
 def server_account() -> ServerAccount:
-    """The account for an embedded server: ourselves, or an unprivileged one if we are root."""
+    """Return the account of an embedded server: ours, or an unprivileged one if we are root."""
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid(), switched=False)
     for name in _UNPRIVILEGED:
@@ -109,10 +109,10 @@ def server_account() -> ServerAccount:
 
 
 def reachable_folder(wanted: Path, account: ServerAccount) -> Path:
-    """``wanted``, or a stand-in for it under a temporary folder that the account can reach.
+    """Return ``wanted``, or a substitute in a temporary folder that the account can reach.
 
-    Root's home and pytest's temporary folders are closed to others; their modes are not ours to
-    change. The stand-in's name is derived from ``wanted``, so the same folder finds it again.
+    Root's home and pytest's temporary folders are closed to others, and their modes must not be
+    changed. The name of the substitute follows from ``wanted``, so a later call finds it again.
     """
     wanted = wanted.absolute()
     if account.can_enter(wanted.parent):
@@ -128,15 +128,15 @@ def reachable_folder(wanted: Path, account: ServerAccount) -> Path:
 
 
 def reachable_programs(bin_folder: Path, copy_folder: Path, account: ServerAccount) -> Path:
-    """``bin_folder``, or its copy if the account cannot reach it (a wheel in root's home)."""
+    """Return ``bin_folder``, or a copy if the account cannot reach it (a wheel in root's home)."""
     if account.can_enter(bin_folder):
         return bin_folder
     prefix = bin_folder.parent
     package = prefix.parent
     if not copy_folder.exists():
         unfinished = copy_folder.with_name(f"{copy_folder.name}.{os.getpid()}")
-        # A server finds its share and lib folders relative to its program, and one from a wheel
-        # its shared libraries in <package>.libs beside the package (auditwheel's convention).
+        # A server finds its share and lib folders relative to its program; one from a wheel has
+        # its shared libraries in <package>.libs next to the package (auditwheel's convention).
         _copy_tree(prefix, unfinished / package.name / prefix.name)
         libraries = package.with_name(f"{package.name}.libs")
         if libraries.is_dir():
@@ -151,7 +151,7 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _open_to_all(top: Path) -> None:
-    """Let others pass through folders; files keep their modes, which linked ones share."""
+    """Let others enter the folders; files keep their modes, which hard links share."""
     for folder, _, _ in os.walk(top):
         Path(folder).chmod(0o755)
 
@@ -159,12 +159,12 @@ def _open_to_all(top: Path) -> None:
 def _link_or_copy(source: str, target: str) -> None:
     mode = stat.S_IMODE(os.lstat(source).st_mode)
     try:
-        # A link shares its mode with the original, which is not ours to change.
+        # A hard link shares its mode with the original, which must not be changed.
         if mode & stat.S_IROTH:
             os.link(source, target, follow_symlinks=False)
             return
     except OSError:
         pass
     shutil.copy2(source, target, follow_symlinks=False)
-    # Whoever runs a program needs to read it too: give others what the owner may do.
+    # Running a program requires reading it: others get the permissions of the owner.
     Path(target).chmod(mode | (0o055 if mode & stat.S_IXUSR else 0o044))

@@ -1,4 +1,4 @@
-"""A real SFTP server on loopback for the demo and the tests: one folder, one user, fresh keys."""
+"""A real SFTP server on loopback for the demo and the tests: one folder, one user, new keys."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _START_SECONDS = 20
 
-# Connections that clients drop are everyday here; asyncssh would tell each on stderr.
+# Clients often drop connections here; asyncssh would log each on stderr.
 logging.getLogger("asyncssh").addHandler(logging.NullHandler())
 
 
 class LoopbackSftpServer:
     """An asyncssh server in a thread; the account sees ``root`` as ``/``.
 
-    Use it as a context manager; the port is free for the next one on return.
+    Use it as a context manager; the port is free again at the end of the block.
 
     Args:
-        root: what the account sees as its whole world.
-        keys_folder: gets ``host_key``, ``client_key`` (Ed25519, mode 0600) and ``known_hosts``;
-            keys that are there already are kept, so that a restarted demo is still trusted.
-        user: the only user that may log in.
-        port: 0 for a free one.
-        sftp_factory: makes the server side of one session; for faults in tests.
-        encryption_algs: ciphers that it offers; asyncssh's own list by default.
+        root: Root folder of the account.
+        keys_folder: Folder for ``host_key``, ``client_key`` (Ed25519, mode 0600) and
+            ``known_hosts``; existing keys are kept, so that a restarted demo is still trusted.
+        user: Name of the only account.
+        port: Port to listen on; 0: any free port.
+        sftp_factory: Function that creates the server side of a session, for fault injection.
+        encryption_algs: Offered ciphers; by default those of asyncssh.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class LoopbackSftpServer:
         self._thread = threading.Thread(target=self._run, name="loopback-sftp", daemon=True)
 
     def __enter__(self) -> Self:
-        """Make the keys and start; the server accepts connections on return."""
+        """Make the keys and start the server; it accepts connections on return."""
         self.root.mkdir(parents=True, exist_ok=True)
         self._host_key = _key(self._host_key_path)
         self._client_key = _key(self.private_key)
@@ -86,17 +86,17 @@ class LoopbackSftpServer:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Stop it, if that has not been done."""
+        """Stop the server if it runs."""
         self.stop()
 
     def stop(self) -> None:
-        """Connections are closed, the thread is gone on return."""
+        """Close all connections, and wait for the end of the thread."""
         if self._loop is not None and self._stop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
     def endpoint(self) -> SftpEndpoint:
-        """How a client reaches this server."""
+        """Return the endpoint of this server for a client."""
         return SftpEndpoint(
             host=self.host,
             port=self.port,
@@ -106,7 +106,7 @@ class LoopbackSftpServer:
         )
 
     def remote_path(self, path: Path) -> PurePosixPath:
-        """A local path under ``root`` as the account sees it."""
+        """Return a local path under ``root`` as the account sees it."""
         return PurePosixPath("/") / path.relative_to(self.root).as_posix()
 
     def _chrooted(self, channel: asyncssh.SSHServerChannel[bytes]) -> asyncssh.SFTPServer:
@@ -140,7 +140,7 @@ class LoopbackSftpServer:
 
 
 class _OneUser(asyncssh.SSHServer):
-    """Lets one user in with one key."""
+    """Accepts one user with one key."""
 
     def __init__(self, user: str, key: asyncssh.SSHKey) -> None:
         self._user = user

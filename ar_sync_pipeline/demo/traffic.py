@@ -1,4 +1,4 @@
-"""A few minutes of production in an instant: rows come, change and go, and so do pictures."""
+"""Simulates minutes of production at once: rows and pictures are added, changed and deleted."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _INSERT, _UPDATE, _DELETE = b"INSERT INTO", b"UPDATE", b"DELETE FROM"
 
 @dataclass(frozen=True)
 class BurstSummary:
-    """What one burst did; tables are named without their common prefix.
+    """Summary of one burst; table names have no common prefix.
 
     Attributes:
-        at: the instant that the burst took for now.
-        inserted: new rows per table.
-        updated: changed rows per table, those that kept their ``timeStamp`` included.
-        deleted: rows that went, per table.
-        new_pictures: media names that came.
-        changed_pictures: media names whose content changed.
+        at: Time of the burst.
+        inserted: Number of new rows by table.
+        updated: Number of changed rows by table, including those with an unchanged ``timeStamp``.
+        deleted: Number of deleted rows by table.
+        new_pictures: Names of new pictures.
+        changed_pictures: Names of pictures with changed content.
     """
 
     at: datetime
@@ -43,14 +43,14 @@ class BurstSummary:
 
 
 class Traffic:
-    """Production at work on the sender: each ``burst`` is one transaction.
+    """Traffic of production on the sender: each ``burst`` is one transaction.
 
-    The same seed, database and instants give the same bursts.
+    The same seed, database and times give the same bursts.
 
     Args:
-        connection: to a sender filled by ``fill_city``; used only during a burst.
-        media_folder: the sender's pictures.
-        seed: another seed gives other traffic; it must differ from the city's.
+        connection: Connection to a sender filled by ``fill_city``; used only during a burst.
+        media_folder: Media folder of the sender.
+        seed: Seed of the traffic; it must differ from that of the city.
     """
 
     def __init__(
@@ -62,19 +62,19 @@ class Traffic:
         self._bursts = 0
 
     def burst(self, now: datetime, *, deletions: bool = True) -> BurstSummary:
-        """Let production change once.
+        """Change production once.
 
-        New buses with assignments, events, statistics and reports; confirmed and declined
-        events; changes that leave ``timeStamp`` alone (broken events, a plate, scores); tokens
-        and poses; with ``deletions`` also rows that go, which only a complete can tell.
+        A burst has new buses with assignments, events, statistics and reports; confirmed and
+        declined events; changes without a new ``timeStamp`` (broken events, a plate, scores);
+        tokens and poses; with ``deletions`` also deleted rows, which only a complete replicates.
 
         Args:
-            now: aware; new rows are stamped in the seconds before it.
-            deletions: False for a burst that partials alone can carry over.
+            now: Time of the burst, aware; new rows are from the seconds before.
+            deletions: Whether to delete rows; without deletions partials replicate the burst.
         """
         self._bursts += 1
         with self._connection.transaction():
-            # Far apart, so that no two bursts of any two seeds draw the same values.
+            # Far apart, so that bursts of different seeds never draw the same values.
             seed = self._seed * 1_000_003 + self._bursts
             install_fake_data(self._connection, now=now, seed=seed)
             counts = self._run_statements(deletions=deletions)
@@ -102,7 +102,7 @@ class Traffic:
         return counts
 
     def _write_pictures(self, now: datetime, seed: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Store the new reports' pictures, as the web server does, before the rows are visible."""
+        """Store the pictures of new reports before the rows are visible, like the web server."""
         named = self._connection.execute(
             'SELECT "imageName" FROM burst_report JOIN "AndroidRequests_report" USING (id)'
             " WHERE \"imageName\" LIKE '%.jpeg' ORDER BY 1"
@@ -122,6 +122,6 @@ class Traffic:
 
 
 def _statements(script: bytes) -> list[bytes]:
-    """The statements of traffic.sql, which have no semicolon inside, without comments."""
+    """Return the statements of traffic.sql, without comments; none contains a semicolon."""
     lines = [line for line in script.splitlines() if not line.startswith(b"--")]
     return [part.strip() for part in b"\n".join(lines).split(b";") if part.strip()]

@@ -1,4 +1,4 @@
--- One burst of production. Needs the functions of invention.py with a seed of the burst's own.
+-- One burst of production. Needs the functions of fake_data.py with the seed of the burst.
 -- Statements are counted by their first words: new rows, changed rows, and rows that go.
 
 CREATE TEMPORARY TABLE burst_chance ON COMMIT DROP AS
@@ -6,7 +6,7 @@ SELECT
   pg_temp.present() - pg_temp.draw(n, 1) * interval '20 seconds' AS moment, n
 FROM generate_series(1, 400) AS n;
 
--- Phones that report have travelled before, some of them.
+-- Some phones that report rode a bus before.
 CREATE TEMPORARY TABLE burst_phone ON COMMIT DROP AS
 SELECT row_number() OVER (ORDER BY pg_temp.draw(id, 2), id) AS n, "phoneId"
 FROM "AndroidRequests_token" ORDER BY 1 LIMIT 100;
@@ -187,20 +187,20 @@ SELECT moment, pg_temp.pick(n, 44, 15), pg_temp.awkward(n), pg_temp.draw(n, 45) 
   pg_temp.pick(n, 46, 300)
 FROM burst_chance WHERE n <= 12 ORDER BY n;
 
--- Trips end all the time; now and then an event was a mistake, and old logs are cleared.
+-- Trips end all the time; sometimes an event was wrong, and old logs are cleared.
 DELETE FROM "AndroidRequests_activetoken"
 WHERE id IN (
   SELECT id FROM "AndroidRequests_activetoken"
   WHERE token_id NOT IN (SELECT id FROM burst_token) ORDER BY "timeStamp", id LIMIT 5);
 
-CREATE TEMPORARY TABLE burst_mistake ON COMMIT DROP AS
+CREATE TEMPORARY TABLE burst_wrong_event ON COMMIT DROP AS
 SELECT id FROM "AndroidRequests_eventforbusstop"
 WHERE id NOT IN (SELECT id FROM burst_stop_event) ORDER BY pg_temp.draw(id, 47), id LIMIT 1;
 
 DELETE FROM "AndroidRequests_stadisticdatafromregistrationbusstop"
-WHERE "reportOfEvent_id" IN (SELECT id FROM burst_mistake);
+WHERE "reportOfEvent_id" IN (SELECT id FROM burst_wrong_event);
 
-DELETE FROM "AndroidRequests_eventforbusstop" WHERE id IN (SELECT id FROM burst_mistake);
+DELETE FROM "AndroidRequests_eventforbusstop" WHERE id IN (SELECT id FROM burst_wrong_event);
 
 DELETE FROM "AndroidRequests_nearbybuseslog"
 WHERE id IN (SELECT id FROM "AndroidRequests_nearbybuseslog" ORDER BY "timeStamp", id LIMIT 1);

@@ -1,4 +1,4 @@
-"""A sender and a receiver in one folder: two databases, two media folders, SFTP between them."""
+"""A sender and a receiver in one folder: two databases, two media folders, one SFTP server."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ar_sync_pipeline.spool.layout import prepare_spool
 
 @dataclass(frozen=True)
 class TwoServers:
-    """The running servers of a demo.
+    """Running servers of a demo.
 
     Attributes:
-        folder: of all that they keep.
-        sender_url, receiver_url: their databases.
-        sftp: the only way between them.
-        interval_minutes: length of a window.
+        folder: Folder with all their files.
+        sender_url, receiver_url: URLs of their databases.
+        sftp: SFTP server, the only link between them.
+        interval_minutes: Length of a window.
     """
 
     folder: Path
@@ -40,26 +40,26 @@ class TwoServers:
 
     @property
     def dagster_home(self) -> Path:
-        """Of the Dagster instance that watches both."""
+        """Home folder of the Dagster instance of both servers."""
         return self.folder / "dagster_home"
 
     @property
     def sender_media(self) -> Path:
-        """The sender's media folder."""
+        """Media folder of the sender."""
         return self.folder / "sender" / "media"
 
     @property
     def receiver_media(self) -> Path:
-        """The receiver's media folder."""
+        """Media folder of the receiver."""
         return self.folder / "receiver" / "media"
 
     @property
     def spool(self) -> Path:
-        """The spool, as the receiver sees it."""
+        """Path of the spool at the receiver."""
         return self.folder / "receiver" / "sftp" / "spool"
 
     def sender_environment(self) -> dict[str, str]:
-        """The sender's settings."""
+        """Return the settings of the sender."""
         return self._shared() | {
             "AR_SYNC_SENDER_DATABASE_URL": self.sender_url,
             "AR_SYNC_SENDER_MEDIA_FLDR": str(self.sender_media),
@@ -74,7 +74,7 @@ class TwoServers:
         }
 
     def receiver_environment(self) -> dict[str, str]:
-        """The receiver's settings."""
+        """Return the settings of the receiver."""
         return self._shared() | {
             "AR_SYNC_RECEIVER_DATABASE_URL": self.receiver_url,
             "AR_SYNC_RECEIVER_MEDIA_FLDR": str(self.receiver_media),
@@ -86,17 +86,18 @@ class TwoServers:
         return {
             "AR_SYNC_PARTIAL_INTERVAL": str(self.interval_minutes),
             "AR_SYNC_TIME": str(3 * self.interval_minutes),
-            # Not to anybody's mail server: a demo's incidents stay in its folder.
+            # No mail server: the incidents of a demo stay in its folder.
             "AR_SYNC_STATE_FLDR": str(self.folder / "state"),
         }
 
 
 @contextmanager
 def two_servers(folder: Path, *, interval_minutes: int) -> Iterator[TwoServers]:
-    """Start both servers, the sender with a city's data, the receiver with its own tables only.
+    """Start both servers: the sender with fake data, the receiver with empty tables.
 
     Args:
-        folder: an empty one (see `demo_folder`).
+        folder: Empty folder (see `demo_folder`).
+        interval_minutes: Length of a window in minutes.
     """
     for name in ("sender/media", "sender/tmp", "receiver/media", "receiver/sftp/spool"):
         (folder / name).mkdir(mode=0o700, parents=True)
@@ -104,8 +105,7 @@ def two_servers(folder: Path, *, interval_minutes: int) -> Iterator[TwoServers]:
         (folder / name).mkdir(mode=0o700)
     write_instance(folder / "dagster_home")
     with ExitStack() as running:
-        # A password that only this process and what it starts know: everybody on the machine can
-        # reach the port.
+        # Every account of this machine can reach the port, so the database needs a password.
         password = secrets.token_urlsafe()
         postgres = running.enter_context(EmbeddedPostgres(folder / "postgres", password=password))
         keys = folder / "keys"

@@ -24,7 +24,7 @@ def column_rule_problems(
 ) -> Iterator[SchemaError]:
     """Everything that is wrong with `exclude` and `mask`, as far as the tables' facts tell."""
     for label, rules in catalog.table.items():
-        if label not in tables and catalog.travels(label) and rules.column_rules:
+        if label not in tables and catalog.replicates(label) and rules.column_rules:
             yield SchemaError(
                 f"the catalog has `exclude` or `mask` for table {label}, which is not in the"
                 " database",

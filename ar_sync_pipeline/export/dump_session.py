@@ -210,7 +210,7 @@ def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Iden
     return [
         sql.Identifier(schema, name)
         for schema, name in rows
-        if catalog.travels(name if schema == catalog.schema_name else f"{schema}.{name}")
+        if catalog.replicates(name if schema == catalog.schema_name else f"{schema}.{name}")
     ]
 
 

@@ -28,7 +28,7 @@ def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
         SchemaError: there are none, or one cannot be exported.
         DatabaseRefusedError: the role may not read all rows and columns of one.
     """
-    tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     problem = next(source_problems(connection, catalog, tables), None)
     if problem is not None:
         raise problem

@@ -1,9 +1,9 @@
-"""What the old system put into an archive, as a stream of its inner files.
+"""Archive format of the old system, read as a stream of inner files.
 
-A ``tar.gz`` around more of them: ``database.tar.gz`` (a complete: the plain ``pg_dump``
-``database.sql``; a partial: seven files of Django's JSON serializer), ``images.tar.gz``, in a
-complete ``migrations.tar.gz``, and ``metadata.txt``. Nothing in it vouches for anything else but
-gzip's own checksums, so it counts only when it was read to its last byte.
+An archive is a ``tar.gz`` that contains others: ``database.tar.gz`` (of a complete: the plain
+``pg_dump`` ``database.sql``; of a partial: seven files of Django's JSON serializer),
+``images.tar.gz``, in a complete ``migrations.tar.gz``, and ``metadata.txt``. Only the checksums of
+gzip protect it, so it is valid only after its last byte was read.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ar_sync_pipeline.legacy.tar_stream import (
     tar_entries,
 )
 
-CUT_TIMES = "times are cut to milliseconds"
-"""In place of a digest probe: digests of a converted partial say nothing of the sender's rows."""
+TRUNCATED_TIMES = "times are cut to milliseconds"
+"""Instead of a digest probe: digests of a converted partial do not describe the sender's rows."""
 
 SQL_FILE = "database.sql"
 JSON_MODELS = {
@@ -40,7 +40,7 @@ JSON_MODELS = {
         "StadisticDataFromRegistrationBusStop",
     )
 }
-"""The files of a partial, and the Django model of each."""
+"""Files of a partial, with the Django model of each."""
 
 _DATABASE, _IMAGES = "database.tar.gz", "images.tar.gz"
 _INNER_FILES = {
@@ -51,15 +51,15 @@ _ALLOWED = {
     ArchiveKind.COMPLETE: frozenset({_DATABASE, _IMAGES, "migrations.tar.gz", "metadata.txt"}),
     ArchiveKind.PARTIAL: frozenset({_DATABASE, _IMAGES, "metadata.txt"}),
 }
-# Inside lie files that are packed already. SQL and JSON shrink to a tenth, seldom to a fiftieth.
+# Inner files are already compressed. SQL and JSON shrink to a tenth, seldom to a fiftieth.
 _OUTER_RATIO, _INNER_RATIO = 20, 250
-# Their names had to fit on the old system's command line (D16).
-_MOST_PICTURES = 100_000
+# The names had to fit on the command line of the old system (D16).
+_MOST_MEDIA_FILES = 100_000
 _ARCHIVE_IDS = UUID("6c6b1f60-2b8e-4b0e-8f5e-0d8a1f0c7a42")
 
 
 class OldPart(StrEnum):
-    """What an inner file is."""
+    """Type of an inner file."""
 
     SQL = "sql"
     JSON = "json"
@@ -71,9 +71,9 @@ class OldFile:
     """An inner file.
 
     Attributes:
-        name: as it stands in the tar; of a picture it may be anything.
-        modified_at: seconds since 1970, whatever the tar says.
-        stream: its content, to be read before the next file is asked for.
+        name: Name in the tar; that of a media file is arbitrary.
+        modified_at: Mtime in the tar, in seconds since 1970; unchecked.
+        stream: Content of the file; read it before the next file is requested.
     """
 
     part: OldPart
@@ -84,20 +84,20 @@ class OldFile:
 
 
 def old_archive_id(kind: ArchiveKind, stamp: str, sha256: str) -> UUID:
-    """The id of what an old archive is converted into: the same one however often that is done."""
+    """Return the id of a converted archive; it is the same for each conversion."""
     return uuid5(_ARCHIVE_IDS, f"{kind} {stamp} {sha256}")
 
 
 def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
-    """The inner files of an old archive, in its own order; its last byte is read at the end.
+    """Yield the inner files of an old archive in order, and read it to its last byte.
 
     Args:
-        file: the archive, at its start.
-        kind: what it must be.
+        file: The archive, at its start.
+        kind: Expected kind of the archive.
 
     Raises:
-        OldFormatError: it is damaged, or holds anything but what an archive of this kind holds;
-            maybe only after all of its files were yielded.
+        OldFormatError: The archive is damaged, or contains files of another kind of archive. This
+            may be found only after all files were yielded.
     """
     seen: set[str] = set()
     for entry in tar_entries(gunzip(file, None, _OUTER_RATIO), None):
@@ -106,14 +106,14 @@ def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
         if name == _DATABASE:
             yield from _database_files(entry, kind)
         elif name == _IMAGES:
-            yield from _pictures(entry)
+            yield from _media_files(entry)
     _require({_DATABASE, _IMAGES} - seen, None)
 
 
 def first_modified_at(file: ByteSource) -> float | None:
-    """When the first part of an archive was made by the sender's clock; None if it cannot be told.
+    """Return the mtime of the first part of an archive, in seconds since 1970; None if unknown.
 
-    Seconds since 1970.
+    It is a time of the sender's clock.
     """
     try:
         entry = next(tar_entries(gunzip(file, None, _OUTER_RATIO), None), None)
@@ -132,16 +132,16 @@ def _database_files(database: TarEntry, kind: ArchiveKind) -> Iterator[OldFile]:
     _require(_INNER_FILES[kind] - seen, _DATABASE)
 
 
-def _pictures(images: TarEntry) -> Iterator[OldFile]:
+def _media_files(images: TarEntry) -> Iterator[OldFile]:
     seen: set[str] = set()
     for entry in tar_entries(gunzip(images.stream, _IMAGES, _INNER_RATIO), _IMAGES):
         name = entry.name.removeprefix("./")
         if name in seen:
-            raise OldFormatError(f"{printable(name)} stands in it twice", _IMAGES)
+            raise OldFormatError(f"{printable(name)} is in it twice", _IMAGES)
         if "/" in name or name in {"", ".", ".."}:
-            raise OldFormatError(f"{printable(name)} in it is no plain file name", _IMAGES)
-        if len(seen) >= _MOST_PICTURES:
-            raise OldFormatError(f"holds more than {_MOST_PICTURES} pictures", _IMAGES)
+            raise OldFormatError(f"{printable(name)} in it is not a plain file name", _IMAGES)
+        if len(seen) >= _MOST_MEDIA_FILES:
+            raise OldFormatError(f"holds more than {_MOST_MEDIA_FILES} media files", _IMAGES)
         seen.add(name)
         yield OldFile(OldPart.PICTURE, name, entry.size_bytes, entry.modified_at, entry.stream)
 
@@ -151,7 +151,7 @@ def _expect(name: str, seen: set[str], allowed: frozenset[str], member: str | No
         known = ", ".join(sorted(allowed))
         raise OldFormatError(f"holds {printable(name)}, and may only hold {known}", member)
     if name in seen:
-        raise OldFormatError(f"{name} stands in it twice", member)
+        raise OldFormatError(f"{name} is in it twice", member)
     seen.add(name)
 
 

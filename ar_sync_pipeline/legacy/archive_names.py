@@ -1,7 +1,7 @@
-"""Names of the old system's archives: ``backup_2017-09-25__03_30_00.tar.gz``, ``NEW_`` in front.
+"""Names of old archives: ``backup_2017-09-25__03_30_00.tar.gz``, with ``NEW_`` in front.
 
-They say the city's local time, to the second, and not whether the archive is a complete or a
-partial: that is said by the folder. Where a file leaves its folder its kind is put into the name.
+A name has the local time of the city, to the second, but not the kind of archive: the folder tells
+the kind. If a file leaves its folder, its kind is added to the name.
 """
 
 from __future__ import annotations
@@ -28,33 +28,33 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class OldArchiveName(ArchiveName):
-    """The name of an old archive.
+    """Name of an old archive.
 
     Attributes:
-        snapshot_at: the local time of the name as an instant, aware UTC; see `instant_of`.
-        stamp: the local time as it stands in the name.
+        snapshot_at: Time of the name, aware UTC; see `instant_of`.
+        stamp: Local time as written in the name.
     """
 
     stamp: str
 
     @property
     def applied(self) -> str:
-        """The file name once the archive has been taken over, in the folder of its kind."""
+        """File name after the archive was taken over, in the folder of its kind."""
         return f"backup_{self.stamp}.tar.gz"
 
     @property
     def waiting(self) -> str:
-        """The file name where archives of both kinds lie together."""
+        """File name in a folder with archives of both kinds."""
         return f"{WAITING_PREFIX}backup_{self.kind}_{self.stamp}.tar.gz"
 
     @classmethod
     def read(cls, filename: str, zone: ZoneInfo, folder: ArchiveKind | None = None) -> Self | None:
-        """Read a file name; None for anything that is not exactly one.
+        """Parse a file name; return None for any other name.
 
         Args:
-            filename: waiting or applied, with or without the kind in it.
-            zone: the city's.
-            folder: the kind of archive that the file's folder holds; None: the name must say it.
+            filename: Waiting or applied name, with or without the kind in it.
+            zone: Time zone of the city.
+            folder: Kind of the archives in the folder; None: the name must contain the kind.
         """
         match = _NAME.fullmatch(filename)
         if match is None:
@@ -70,16 +70,19 @@ class OldArchiveName(ArchiveName):
 
 
 def instant_of(stamp: str, zone: ZoneInfo, near: datetime | None = None) -> datetime:
-    """The instant that a name's local time means; there always is one (D37).
+    """Return the UTC time of the local time in a name; there always is one (D37).
 
-    An hour that the end of daylight saving repeats is read as the one nearer to ``near``, else as
-    the first of the two. A time that its beginning skips is read by the clock before it.
+    The end of daylight saving time repeats an hour: a time in it is the one nearer to ``near``,
+    else the first of the two. The start of daylight saving time skips an hour: a time in it is read
+    as if the clock had not changed.
 
     Args:
-        near: about when the archive was made, aware UTC.
+        stamp: Local time in the name.
+        zone: Time zone of the city.
+        near: Approximate time when the archive was made, aware UTC.
 
     Raises:
-        ValueError: it is no date and time of this millennium's archives.
+        ValueError: The text is not a date and time of this millennium.
     """
     local = datetime.strptime(stamp, _STAMP_FORMAT)  # noqa: DTZ007  the zone comes next
     if not _EARLIEST_YEAR <= local.year <= _LATEST_YEAR:
@@ -91,7 +94,7 @@ def instant_of(stamp: str, zone: ZoneInfo, near: datetime | None = None) -> date
 
 
 def is_repeated(stamp: str, zone: ZoneInfo) -> bool:
-    """Whether the end of daylight saving makes two instants of a name's local time."""
+    """Return whether the end of daylight saving time makes the local time in a name ambiguous."""
     local = datetime.strptime(stamp, _STAMP_FORMAT).replace(tzinfo=zone)
     offsets = local.replace(fold=0).utcoffset(), local.replace(fold=1).utcoffset()
     return None not in offsets and offsets[0] > offsets[1]  # type: ignore[operator]

@@ -1,8 +1,8 @@
-"""Making an archive of format 1 out of one of the old system.
+"""Converts an archive of the old system to format 1.
 
-It is read once from front to back. Rows pass through temporary tables of the receiver's own types,
-pictures through the build folder, so memory does not grow with it; nothing of it is executed, and
-nothing leaves the build folder before its last byte was read.
+The archive is read once from start to end. Rows pass through temporary tables with the types of the
+receiver, media files through the build folder, so memory does not grow with the archive. Nothing in
+it is executed, and nothing leaves the build folder before its last byte was read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.legacy.archive_format import (
-    CUT_TIMES,
+    TRUNCATED_TIMES,
     OldFile,
     OldPart,
     old_archive_id,
@@ -32,7 +32,7 @@ from ar_sync_pipeline.legacy.archive_format import (
 )
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName
 from ar_sync_pipeline.legacy.tables import OldTables
-from ar_sync_pipeline.legacy.tar_stream import OldArchiveCutError, OldFormatError
+from ar_sync_pipeline.legacy.tar_stream import OldArchiveTruncatedError, OldFormatError
 from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
@@ -42,24 +42,26 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.errors import ArchiveParkedError
 
-_PIECE_BYTES = 256 * 1024
+_READ_BYTES = 256 * 1024
 _NO_SNAPSHOT = "0:0:"
 _EARLIEST = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(8999, 1, 1, tzinfo=UTC).timestamp()
 _MOST_NAMED = 5
 
 
-class CutArchiveError(CorruptArchiveError):
-    """The file ends too early: it was cut, or is still arriving."""
+class TruncatedArchiveError(CorruptArchiveError):
+    """The file ends too early: it is truncated, or still being uploaded."""
+
+    code = "cut-archive"
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What an old archive was made into.
+    """Result of a conversion.
 
     Attributes:
-        path: of the new archive, in the build folder.
-        warnings: what was left out of it, for the operator.
+        path: Path of the new archive in the build folder.
+        warnings: Messages about omitted content, for the operator.
     """
 
     path: Path
@@ -69,12 +71,13 @@ class Converted:
 
 @dataclass(frozen=True)
 class Conversion:
-    """How old archives are converted for this receiver.
+    """Converts old archives for this receiver.
 
     Attributes:
-        tables: the receiver's.
-        look_back: TIME: how far before its name a partial's window begins.
-        ignores_drift: leave out what the receiver has no column for, instead of parking.
+        tables: Tables of the receiver.
+        look_back: Duration between the start of a partial's window and the time of its name (TIME).
+        ignores_drift: Whether columns that the receiver lacks are omitted instead of parking the
+            archive.
     """
 
     connection: Connection
@@ -87,10 +90,10 @@ class Conversion:
         """Convert one archive.
 
         Raises:
-            CorruptArchiveError: it is damaged, hostile, or not what an old archive holds.
-            UnreadableArchiveError: the file cannot be opened.
-            ArchiveParkedError: it does not fit the receiver's schema yet.
-            SchemaMismatchError: a value does not fit the receiver's column.
+            CorruptArchiveError: The archive is damaged, hostile, or not an old archive.
+            UnreadableArchiveError: The file cannot be opened.
+            ArchiveParkedError: The archive does not fit the receiver's schema yet.
+            SchemaMismatchError: A value does not fit the receiver's column.
         """
         reading = _Reading(OldTables(self.connection, self.catalog, self.tables, build.members))
         try:
@@ -99,8 +102,8 @@ class Conversion:
                 for found in old_files(source, name.kind):
                     reading.take(found, build)
         except OldFormatError as error:
-            cut = isinstance(error, OldArchiveCutError)
-            problem = CutArchiveError if cut else CorruptArchiveError
+            truncated = isinstance(error, OldArchiveTruncatedError)
+            problem = TruncatedArchiveError if truncated else CorruptArchiveError
             raise problem(error.fault, archive=path.name, member=error.member) from error
         except SchemaError as error:
             raise CorruptArchiveError(error.problem, archive=path.name) from error
@@ -108,12 +111,12 @@ class Conversion:
         if mismatches and not self.ignores_drift:
             raise ArchiveParkedError(
                 f"{path.name} waits for the receiver's schema ({'; '.join(mismatches)})",
-                remedy="migrate the receiver; the archive is then loaded by itself",
+                remedy="migrate the receiver; the next load then takes the archive",
             )
         manifest = self._manifest(name, source.sha256(), reading)
         target = build.path / manifest.name.waiting
         members = reading.members(build, manifest)
-        # Nobody else may enter the build folder: its files are what was just hashed.
+        # Only this account may enter the build folder, so its files are those that were hashed.
         stamps = {member: FileStamp.of(file.stat()) for member, file in members.items()}
         ArchiveSource(manifest, members, stamps=stamps).write_to(target)
         return Converted(target, manifest.name, (*mismatches, *reading.warnings(path.name)))
@@ -121,7 +124,7 @@ class Conversion:
     def _manifest(self, name: OldArchiveName, sha256: str, reading: _Reading) -> Manifest:
         archive_id = old_archive_id(name.kind, name.stamp, sha256)
         complete = name.kind is ArchiveKind.COMPLETE
-        shipped = reading.tables.manifests()
+        converted = reading.tables.manifests()
         window = Window(start=name.snapshot_at - self.look_back, end=name.snapshot_at)
         return Manifest(
             archive_id=archive_id,
@@ -137,18 +140,18 @@ class Conversion:
                 timeline=0,
             ),
             snapshot_at=name.snapshot_at,
-            digest_probe=probe_digest(self.connection) if complete else CUT_TIMES,
-            tables=shipped,
+            digest_probe=probe_digest(self.connection) if complete else TRUNCATED_TIMES,
+            tables=converted,
             media=tuple(reading.pictures),
             schema_fingerprint=schema_fingerprint(
-                {table.name: self.tables[table.name] for table in shipped}
+                {table.name: self.tables[table.name] for table in converted}
             ),
         )
 
 
 @dataclass
 class _Reading:
-    """What has been read of one archive."""
+    """Content that was read from one archive."""
 
     tables: OldTables
     pictures: list[MediaEntry] = field(default_factory=list)
@@ -165,7 +168,7 @@ class _Reading:
             if self.refused_count <= _MOST_NAMED:
                 self.refused.append(printable(found.name))
         else:
-            self.pictures.append(_extract(found, _picture_file(build, len(self.pictures))))
+            self.pictures.append(_extract(found, _media_file(build, len(self.pictures))))
 
     def members(self, build: BuildFolder, manifest: Manifest) -> dict[str, Path]:
         members = {
@@ -174,20 +177,20 @@ class _Reading:
             for chunk in table.chunks
         }
         for number, entry in enumerate(manifest.media):
-            members[entry.member] = _picture_file(build, number)
+            members[entry.member] = _media_file(build, number)
         return members
 
     def warnings(self, archive: str) -> Iterator[str]:
         if self.refused:
             more = ", …" if self.refused_count > _MOST_NAMED else ""
             yield (
-                f"{archive} holds {self.refused_count} pictures whose names cannot be those of"
-                f" files here, and they are left out: {', '.join(self.refused)}{more}"
+                f"{archive} has {self.refused_count} media files whose names are not allowed here,"
+                f" and they are left out: {', '.join(self.refused)}{more}"
             )
 
 
 class _HashedFile:
-    """A file, and the sha256 of what was read of it."""
+    """A file that hashes the bytes that are read from it."""
 
     def __init__(self, file: io.BufferedReader) -> None:
         self._file = file
@@ -199,22 +202,22 @@ class _HashedFile:
         return data
 
     def sha256(self) -> str:
-        """Of the whole file, once it was read to its end."""
+        """Return the SHA-256 of the file after it was read to its end."""
         return self._digest.hexdigest()
 
 
-def _picture_file(build: BuildFolder, number: int) -> Path:
-    """Named by number: the name that it will have is data from another machine."""
+def _media_file(build: BuildFolder, number: int) -> Path:
+    """Return the path of a media file, named by number: its final name is untrusted data."""
     return build.members / f"picture.{number:07d}"
 
 
 def _extract(found: OldFile, target: Path) -> MediaEntry:
     digest, size_bytes = hashlib.sha256(), 0
     with target.open("xb") as file:
-        while piece := found.stream.read(_PIECE_BYTES):
-            file.write(piece)
-            digest.update(piece)
-            size_bytes += len(piece)
+        while block := found.stream.read(_READ_BYTES):
+            file.write(block)
+            digest.update(block)
+            size_bytes += len(block)
     seconds = min(max(found.modified_at, _EARLIEST), _LATEST)
     return MediaEntry(
         path=found.name,

@@ -1,6 +1,6 @@
-"""Reading Django's JSON serialization as a stream: one object after the other, never the list.
+"""Reads the JSON of Django's serializer as a stream, one object at a time.
 
-Numbers stay the text that they are, so that PostgreSQL, not Python, reads them.
+Numbers stay text, so that PostgreSQL parses them, not Python.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.legacy.tar_stream import ByteSource, OldFormatError
 
-_PIECE_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
 _LONGEST_OBJECT = 4 * 1024**2
 _BLANKS = " \t\r\n"
 _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
@@ -22,11 +22,11 @@ _DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)
 
 @dataclass(frozen=True)
 class DjangoObject:
-    """A row as Django's serializer writes it.
+    """A row from Django's serializer.
 
     Attributes:
-        pk: the value of the primary key.
-        fields: values by the model's field names: of a foreign key without ``_id``.
+        pk: Value of the primary key.
+        fields: Values by field name of the model; a foreign key has no ``_id``.
     """
 
     pk: str | bool | None
@@ -34,14 +34,16 @@ class DjangoObject:
 
 
 def read_objects(stream: ByteSource, model: str, member: str) -> Iterator[DjangoObject]:
-    """The objects of one model in a serialized list.
+    """Yield the objects of one model in a serialized list.
 
     Args:
-        model: ``app_label.model``, which every object must be of.
-        member: what to call the file in a fault.
+        stream: Stream of the file.
+        model: Expected model of every object, as ``app_label.model``.
+        member: Name of the file, for messages.
 
     Raises:
-        OldFormatError: it is cut, or not such a list; maybe only behind some objects.
+        OldFormatError: The file is truncated, or not such a list; this may be found only after some
+            objects were yielded.
     """
     for number, found in enumerate(_JsonList(stream, member), start=1):
         yield _django_object(found, model, f"object {number}", member)
@@ -64,7 +66,7 @@ def _django_object(found: object, model: str, which: str, member: str) -> Django
 
 
 class _JsonList:
-    """The elements of a JSON list, with at most one of them and one piece in memory."""
+    """Elements of a JSON list, with at most one element and one block in memory."""
 
     def __init__(self, stream: ByteSource, member: str) -> None:
         self._stream = stream
@@ -76,7 +78,7 @@ class _JsonList:
 
     def __iter__(self) -> Iterator[Any]:
         if self._next_character() != "[":
-            raise self._fault("it is no JSON list")
+            raise self._fault("it is not a JSON list")
         self._at += 1
         if self._next_character() != "]":
             while True:
@@ -85,12 +87,12 @@ class _JsonList:
                 if separator == "]":
                     break
                 if separator != ",":
-                    raise self._fault("it is cut, or no JSON list")
+                    raise self._fault("it is truncated, or not a JSON list")
                 self._at += 1
                 self._next_character()
         self._at += 1
         if self._next_character():
-            raise self._fault("it goes on behind its end")
+            raise self._fault("it continues after its end")
 
     def _element(self) -> Any:  # noqa: ANN401  whatever the JSON says
         while True:
@@ -99,18 +101,18 @@ class _JsonList:
             except RecursionError as error:
                 raise self._fault("it is nested too deeply") from error
             except ValueError as error:
-                # The rest of the object may not have been read yet.
+                # The rest of the object may be unread.
                 if len(self._text) - self._at > _LONGEST_OBJECT:
                     raise self._fault(
-                        f"an object in it is no JSON, or longer than {_LONGEST_OBJECT} bytes"
+                        f"an object in it is not JSON, or longer than {_LONGEST_OBJECT} bytes"
                     ) from error
                 if not self._read_on():
-                    raise self._fault("it is cut inside an object, or no JSON") from error
+                    raise self._fault("it is truncated inside an object, or not JSON") from error
             else:
                 return found
 
     def _next_character(self) -> str:
-        """The next one that is no blank; empty at the end."""
+        """Return the next character that is not blank; empty at the end."""
         while True:
             while self._at < len(self._text):
                 if self._text[self._at] not in _BLANKS:
@@ -120,11 +122,11 @@ class _JsonList:
                 return ""
 
     def _read_on(self) -> bool:
-        """Forget what was used; read as much again as is left, so that no text is tried often."""
+        """Drop used text and double the rest, so that few attempts parse the same text."""
         if self._ended:
             return False
         left = self._text[self._at :]
-        data = self._stream.read(max(_PIECE_BYTES, len(left))) or b""
+        data = self._stream.read(max(_READ_BYTES, len(left))) or b""
         self._ended = not data
         try:
             self._text = left + self._decode.decode(data, final=self._ended)

@@ -1,4 +1,4 @@
-"""The old system's settings as files of settings for both sides, each value with its origin."""
+"""Translates the settings of the old system for both sides, each value with its origin."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _DEFAULT_INTERVAL, _DEFAULT_TIME, _HOUR = 5, 15, 60
 
 
 class UnclearSideError(TerminalError):
-    """A file of settings of which nobody can say whose it is."""
+    """A file of settings may belong to either server."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """What one variable gets from the old settings.
+    """Value of one variable from the old settings.
 
     Attributes:
-        value: None: a person has to say it.
-        secret: not to be shown.
-        notes: where it comes from, and what changed.
+        value: Value of the variable; None: an operator must set it.
+        secret: Whether the value must not be shown.
+        notes: Origin of the value, and what changed.
     """
 
     variable: str
@@ -49,18 +49,18 @@ class Imported:
 
 @dataclass(frozen=True)
 class ImportedSettings:
-    """Both sides' variables, and what became of the rest.
+    """Variables of both sides, and the old settings without a counterpart.
 
     Attributes:
-        sides: the variables by side, in the order of the documentation.
-        left_out: old settings without a counterpart, each with the reason.
+        sides: Variables by side, in the order of the documentation.
+        left_out: Old settings without a counterpart, each with the reason.
     """
 
     sides: Mapping[str, tuple[Imported, ...]]
     left_out: tuple[str, ...]
 
     def env(self, side: str, *, with_secrets: bool) -> str:
-        """The file of a side; without secrets it can be shown."""
+        """Return the content of a side's file; without secrets it can be shown."""
         lines = [f"# Settings of the {side}, from those of the old system."]
         for one in self.sides[side]:
             lines += ["", *(f"# {visible(note)}" for note in one.notes)]
@@ -76,14 +76,14 @@ class ImportedSettings:
 def import_settings(
     files: Sequence[Path], of_sender: Sequence[Path] = (), of_receiver: Sequence[Path] = ()
 ) -> ImportedSettings:
-    """Read the old system's files of settings; none of them is executed.
+    """Read files of settings of the old system; none of them is executed.
 
     Args:
-        files: of either server; what is in them says of which.
+        files: Files of either server; their content tells which.
 
     Raises:
-        UnclearSideError: a file may be of either server.
-        UnreadableSourceError: a file is no Python source.
+        UnclearSideError: A file may belong to either server.
+        UnreadableSourceError: A file is not Python source.
     """
     by_side = _by_side(files, of_sender, of_receiver)
     values = {side: _values(paths) for side, paths in by_side.items()}
@@ -105,11 +105,11 @@ def _by_side(
     only = [side for side in SIDES if found[side]]
     if unclear and len(only) != 1:
         raise UnclearSideError(
-            f"{', '.join(map(str, unclear))} may be of the sender or of the receiver",
+            f"{', '.join(map(str, unclear))} may belong to the sender or the receiver",
             remedy="name it with --sender FILE or --receiver FILE",
         )
     for side in only:
-        # General settings first: those of the backups refer to them, or replace them.
+        # General settings first: the backup settings refer to them, or replace them.
         found[side] = [*unclear, *found[side]]
     return found
 
@@ -132,7 +132,7 @@ def _values(paths: Sequence[Path]) -> PythonValues:
     values = PythonValues()
     for path in paths:
         values.read(path)
-    # Its first versions had a name for each setting.
+    # The first versions of the old system had a name for each setting.
     for name, found in list(values.names.items()):
         flat = _FLAT.fullmatch(name)
         if flat and values.find(old.BACKUPS, flat[1]) is None:
@@ -173,14 +173,14 @@ def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret:
     if found.conditional:
         notes.append("It is assigned under a condition: check that this is the right branch.")
     if isinstance(found.value, Unreadable):
-        # The expression is not shown: it may hold a password.
+        # The expression is not shown, because it may contain a password.
         notes.append("Its value is known only when the program runs: write it here.")
         return Imported(variable, None, secret, tuple(notes))
     try:
         value, remark = _CONVERSIONS.get(rule, _plain)(found.value, side, interval)
         env_line(variable, value)
     except (ValueError, TypeError, KeyError, AttributeError, IndexError, UnwritableValueError):
-        notes.append("Its value cannot be taken over as it is: write it here.")
+        notes.append("Its value cannot be used as it is: write it here.")
         return Imported(variable, None, secret, tuple(notes))
     return Imported(variable, value, secret, (*notes, *([remark] if remark else [])))
 
@@ -197,8 +197,8 @@ def _time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN
         return str(minutes), ""
     taken = max(_DEFAULT_TIME, 2 * interval)
     return str(taken), (
-        f"{minutes} is refused: with windows of {interval} minutes a change would be sent by one"
-        f" window only, and be lost with it. {taken} is taken."
+        f"{minutes} is too small: with windows of {interval} minutes only one archive would contain"
+        f" a change, and could be lost. {taken} is used."
     )
 
 
@@ -206,7 +206,7 @@ def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: 
     every = _EVERY.fullmatch(value)
     if every and int(every[1]) == interval:
         return str(interval), ""
-    return str(interval), f"The schedule {value} is no even division of an hour: 5 is taken."
+    return str(interval), f"The schedule {value} does not divide an hour evenly: 5 is used."
 
 
 def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
@@ -247,9 +247,9 @@ def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:
             if name in old.NO_COUNTERPART:
                 yield f"{name} ({found.origin}): {old.NO_COUNTERPART[name]}"
             elif name.startswith((f"{old.BACKUPS}[", f"{old.JOBS}.")) and name not in known:
-                yield f"{name} ({found.origin}): nothing here is like it"
+                yield f"{name} ({found.origin}): it has no counterpart"
         for origin in values[side].star_imports:
-            yield f"import * ({origin}): what it brings is not known; name that file, too"
+            yield f"import * ({origin}): its settings are unknown; name that file, too"
 
 
 def _old_names(values: PythonValues) -> Iterator[tuple[str, Found]]:

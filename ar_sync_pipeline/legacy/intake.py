@@ -1,8 +1,9 @@
-"""Taking over archives of the old system: each becomes an archive of format 1 beside it, once.
+"""Takes over archives of the old system: converts each to an archive of format 1, once.
 
-The new archive waits under its own name and goes the ordinary way; the old file then bears its
-applied name. The new one's id and name follow from the old one's name and content, so a run that
-is killed between the two is healed by the next, and an archive that comes twice is taken once.
+The new archive waits in the spool like any other; then the old file is renamed to its applied name.
+The id and name of the new archive follow from the name and content of the old one. So if a run is
+killed between the two steps, the next run completes them, and an archive that arrives twice is
+taken over once.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is
 from ar_sync_pipeline.legacy.conversion import (
     Conversion,
     Converted,
-    CutArchiveError,
+    TruncatedArchiveError,
 )
 from ar_sync_pipeline.legacy.spooled_archives import (
     list_old_archives,
@@ -50,26 +51,26 @@ from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError
 from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver, check_old_system
 from ar_sync_pipeline.sync.rejection import Rejection
 
-_PIECE_BYTES = 1024 * 1024
-# The unpacked pictures and the new archive that holds them lie on the disk side by side.
-_ROOM_FACTOR = 3
-# An upload that stalled longer than this does not go on.
+_READ_BYTES = 1024 * 1024
+# The disk holds the unpacked media files and the new archive at the same time.
+_SPACE_FACTOR = 3
+# An upload that stalled longer than this is dead.
 _LONGEST_UPLOAD_PAUSE = timedelta(hours=1)
 _CLOCKS_DIFFER = timedelta(hours=1)
 
 
 class OldArchiveIntake:
-    """The old system as one of the systems whose archives a receiver takes over."""
+    """Intake of archives of the old system."""
 
     def spooled(self, settings: ReceiverSettings) -> list[SpooledArchive]:
-        """Every old archive in the spool, oldest first, in whatever state."""
+        """Return every old archive in the spool in any state, oldest first."""
         return list_old_archives(settings.remote_bkp_fldr, ZoneInfo(settings.timezone))
 
     def to_load(self, settings: ReceiverSettings, now: datetime) -> list[SpooledArchive]:
-        """The old archives for which a load should run, oldest first.
+        """Return the old archives that need a load, oldest first.
 
-        One that is parked because old archives are refused is not tried again until the setting
-        changes.
+        An archive that is parked because old archives are refused is tried again only after the
+        setting has changed.
         """
         accepted = settings.old_archives is OldArchives.ACCEPT
         zone = ZoneInfo(settings.timezone)
@@ -80,7 +81,7 @@ class OldArchiveIntake:
         ]
 
     def take_over(self, context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOver:
-        """Convert every old archive that waits or is parked; see `Intake.take_over`."""
+        """Convert every waiting or parked old archive; see `Intake.take_over`."""
         run = _TakeOver(context)
         zone = ZoneInfo(context.settings.timezone)
         spool = context.settings.remote_bkp_fldr
@@ -110,7 +111,7 @@ class _TakeOver:
             if not self._is_taken(archive.path, name):
                 self._check_may_be_taken(archive, name)
                 self.taken.warnings += self._convert(archive, name)
-        except CutArchiveError as error:
+        except TruncatedArchiveError as error:
             arriving = written_within(archive.path, _LONGEST_UPLOAD_PAUSE, self.context.clock())
             self._reject(archive, _still_arriving(archive) if arriving else error)
         except Exception as error:
@@ -131,7 +132,7 @@ class _TakeOver:
             self.taken.quarantined.append(refusal)
 
     def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
-        """The name with the one instant that it means (D37)."""
+        """Return the name with its unambiguous time (D37)."""
         name = OldArchiveName.read(archive.path.name, self._zone, archive.name.kind)
         if name is None:  # it was listed by this name
             raise AssertionError(archive.path)
@@ -143,10 +144,10 @@ class _TakeOver:
         return replace(name, snapshot_at=instant_of(name.stamp, self._zone, near))
 
     def _is_taken(self, path: Path, name: OldArchiveName) -> bool:
-        """Whether an earlier run has made the new archive, whatever became of it.
+        """Return whether an earlier run has made the new archive, in whatever state it is.
 
         Raises:
-            CorruptArchiveError: another archive has the place that this one would get.
+            CorruptArchiveError: Another archive has the name of the new one.
         """
         new = ArchiveName(name.kind, name.snapshot_at)
         found = {line.archive_id for line in self.context.ledger if line.name == new.applied}
@@ -162,14 +163,14 @@ class _TakeOver:
         raise CorruptArchiveError(
             "another archive of the same second was taken over before",
             archive=path.name,
-            remedy="nothing, if both came from the old system; the next complete repairs",
+            remedy="do nothing if both came from the old system; the next complete repairs it",
         )
 
     def _check_may_be_taken(self, archive: SpooledArchive, name: OldArchiveName) -> None:
         file = archive.path.name
         if self.context.settings.signing_key is not None:
             raise ForeignArchiveError(
-                f"{file} is one of the old system, which signs nothing, and AR_SYNC_SIGNING_KEY"
+                f"{file} comes from the old system, which signs nothing, and AR_SYNC_SIGNING_KEY"
                 " is set here",
                 remedy="unset the key until the sender is replaced, and move the file back",
             )
@@ -181,11 +182,11 @@ class _TakeOver:
                 remedy="set the old sender's clock, and AR_SYNC_TIMEZONE to its time zone",
             )
         free_bytes = measure_free_space(self._spool).free_bytes
-        if free_bytes < _ROOM_FACTOR * archive.size_bytes:
+        if free_bytes < _SPACE_FACTOR * archive.size_bytes:
             raise ArchiveParkedError(
-                f"{file} waits for room in the spool, {_ROOM_FACTOR} times its own"
+                f"{file} waits for free space in the spool, {_SPACE_FACTOR} times its own"
                 f" {archive.size_bytes} bytes",
-                remedy="make room there; it is then loaded by itself",
+                remedy="free space there; the next load then takes the archive",
             )
 
     def _convert(self, archive: SpooledArchive, name: OldArchiveName) -> tuple[str, ...]:
@@ -212,7 +213,7 @@ class _TakeOver:
         return made.warnings
 
     def _publish(self, made: Converted) -> None:
-        """One rename, in which the new archive appears whole."""
+        """Rename the new archive into the spool."""
         with (
             HeldFolder.open(made.path.parent) as build,
             open_folder(self._spool, made.name.kind) as queue,
@@ -222,13 +223,13 @@ class _TakeOver:
 
 def _still_arriving(archive: SpooledArchive) -> StillArrivingError:
     return StillArrivingError(
-        f"{archive.path.name} ends too early, and was written to lately",
-        remedy="nothing; an upload that goes on reaches it here, and it is then loaded by itself",
+        f"{archive.path.name} ends too early, and was written to recently",
+        remedy="wait for the end of its upload; the next load then takes it",
     )
 
 
 def _places(spool: Path, name: ArchiveName) -> list[Path]:
-    """Where the file of an archive may lie, in any of its states."""
+    """Return the possible paths of an archive, one for each state."""
     return [
         spool / name.kind / name.waiting,
         spool / name.kind / name.applied,
@@ -248,6 +249,6 @@ def _archive_id(path: Path) -> UUID | None:
 def _sha256(path: Path) -> str:
     with open_regular_file(path) as file:
         digest = hashlib.sha256()
-        while piece := file.read(_PIECE_BYTES):
-            digest.update(piece)
+        while block := file.read(_READ_BYTES):
+            digest.update(block)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""What becomes of each setting of the old system: the table of docs/migration.md, as data."""
+"""Translation of each setting of the old system: the table in docs/migration.md, as data."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Rule:
     """One old setting and the variables that replace it.
 
     Attributes:
-        old: as it is written in ``settings.py``.
-        sender: the variable at the sender; None: not there.
-        receiver: likewise at the receiver.
-        changed: what is different now; empty for nothing.
-        shared: whether the other server's file says it for both.
+        old: Old setting, as written in ``settings.py``.
+        sender: Variable at the sender; None: not used there.
+        receiver: Variable at the receiver; None: not used there.
+        changed: What is different now; empty if nothing.
+        shared: Whether the file of one server sets it for both.
     """
 
     old: str
@@ -29,12 +29,12 @@ class Rule:
 
     @property
     def place(self) -> tuple[str, ...]:
-        """The name of the old setting and its keys."""
+        """Name and keys of the old setting."""
         return place(self.old)
 
 
 def place(old: str) -> tuple[str, ...]:
-    """The name and the keys of an old setting.
+    """Return the name and the keys of an old setting.
 
     >>> place("DATABASES['default']"), place("ADMINS")
     (('DATABASES', 'default'), ('ADMINS',))

@@ -1,7 +1,7 @@
-"""Values of a Python file of settings, read by the syntax tree; nothing is ever executed.
+"""Reads the values of a Python settings file from its syntax tree; nothing is executed.
 
-Only what has one value whatever runs is read: constants, lists, tuples, dictionaries, joined texts,
-paths by ``os.path``, and names that were assigned before. Anything else is known by its place only.
+Only constant expressions are evaluated: constants, lists, tuples, dictionaries, joined strings,
+paths by ``os.path``, and names assigned before. Of any other expression only the position is known.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _LONGEST_BYTES = 4 << 20
 
 
 class UnreadableSourceError(TerminalError):
-    """A file that is no Python source of today."""
+    """A file is not Python 3 source."""
 
 
 class Unreadable:
-    """A value that only running the program would give."""
+    """Stands for a value that only the running program has."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A value of a file of settings.
+    """A value in a settings file.
 
     Attributes:
-        value: in dictionaries the values are `Found` too.
-        origin: such as ``settings.py:12``.
-        conditional: it is assigned in one branch of several.
+        value: The value; the values of a dictionary are also `Found`.
+        origin: File and line, such as ``settings.py:12``.
+        conditional: Whether it is assigned in a branch.
     """
 
     value: Any
@@ -43,12 +43,12 @@ class Found:
 
 @dataclass
 class PythonValues:
-    """What some files assign, the later ones over the earlier ones.
+    """Values that files assign; later files override earlier ones.
 
     Attributes:
-        names: the values by name.
-        pairs: the tuples that begin with two texts, wherever they are, each with its origin.
-        star_imports: the origins of ``from ... import *``.
+        names: Values by name.
+        pairs: Tuples that begin with two strings, each with its origin.
+        star_imports: Origins of ``from ... import *``.
     """
 
     names: dict[str, Found] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class PythonValues:
         """Add the values of one file.
 
         Raises:
-            UnreadableSourceError: the file cannot be read, or is no Python 3.
+            UnreadableSourceError: The file cannot be read, or is not Python 3.
         """
         tree = _parse(path)
         for statement, conditional in _statements(tree):
@@ -71,9 +71,9 @@ class PythonValues:
                         self.pairs.append((first, second, f"{path.name}:{node.lineno}"))
 
     def find(self, name: str, *keys: str) -> Found | None:
-        """The value of a name, or within its dictionaries; None: it is not assigned.
+        """Return the value of a name, or of a key in its dictionaries; None if not assigned.
 
-        Whatever is within an unreadable value is unreadable.
+        Every key of an unreadable value is unreadable.
         """
         found = self.names.get(name)
         for key in keys:
@@ -85,7 +85,7 @@ class PythonValues:
         return found
 
     def put(self, found: Found, name: str, *keys: str) -> None:
-        """Assign a value; dictionaries that are missing are made."""
+        """Assign a value; missing dictionaries are created."""
         if not keys:
             self.names[name] = found
             return
@@ -112,7 +112,7 @@ class PythonValues:
             case ast.AugAssign(target=target):
                 targets = [target]
             case ast.Expr(value=ast.Call(func=ast.Attribute(value=target))):
-                # A method may change what it is called on; a name without a value is a module.
+                # A method may change its object; a name without a value is a module.
                 targets = [target] if (place := _place(target)) and self.find(*place) else []
             case ast.ImportFrom(names=[ast.alias(name="*")]):
                 self.star_imports.append(origin)
@@ -162,7 +162,7 @@ class PythonValues:
 
 
 def _place(node: ast.expr) -> tuple[str, ...] | None:
-    """The name and the keys of ``NAME['key']['key']``; None for anything else."""
+    """Return the name and the keys of ``NAME['key']['key']``; None for anything else."""
     match node:
         case ast.Name(id=name):
             return (name,)
@@ -173,15 +173,15 @@ def _place(node: ast.expr) -> tuple[str, ...] | None:
 
 
 def _loaded(target: ast.expr) -> ast.expr:
-    """A target of an assignment as the value that it has before."""
+    """Return an assignment target as an expression that reads it."""
     return ast.parse(ast.unparse(target), mode="eval").body
 
 
 class _NoConstantError(Exception):
-    """An expression whose value depends on what runs."""
+    """The expression is not constant."""
 
 
-# Functions of texts alone: none of them reads a file, a variable or the clock.
+# Functions of strings alone: none of them reads a file, a variable or the clock.
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "os.path.join": os.path.join,
     "os.path.dirname": os.path.dirname,
@@ -206,14 +206,14 @@ def _parse(path: Path) -> ast.Module:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise UnreadableSourceError(
-            f"{path} is no source of Python 3{line}",
+            f"{path} is not Python 3 source{line}",
             remedy="copy it, remove that line from the copy (a print statement of Python 2, for"
             " example), and name the copy",
         ) from None
 
 
 def _statements(tree: ast.Module) -> Iterator[tuple[ast.stmt, bool]]:
-    """The statements of a module in their order, and whether they are in a branch."""
+    """Yield the statements of a module in order, each with whether it is in a branch."""
     waiting = [(statement, False) for statement in reversed(tree.body)]
     while waiting:
         statement, conditional = waiting.pop()

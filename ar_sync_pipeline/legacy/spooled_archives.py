@@ -1,7 +1,7 @@
-"""The old system's archives in the spool, until they have been taken over (see `old_names`).
+"""Archives of the old system in the spool (see `archive_names`).
 
-They lie where the old sender put them: ``complete/`` and ``partial/``. What was taken over bears
-its applied name and is what the converted archive beside it was made from.
+They are in the folders of the old sender: ``complete/`` and ``partial/``. An archive that was taken
+over has its applied name, next to the converted archive.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ _NUMBER = re.compile(r"\.[0-9]+\Z")
 
 
 def list_old_archives(spool: Path, zone: ZoneInfo) -> list[SpooledArchive]:
-    """Every old archive in the spool, oldest first.
+    """Return every old archive in the spool, oldest first.
 
     Args:
-        zone: in which the old sender named them.
+        spool: Path of the spool.
+        zone: Time zone of the names.
     """
     found = [
         *_in_folder(spool, PARKED, SpoolState.PARKED, zone, None),
@@ -40,13 +41,14 @@ def list_old_archives(spool: Path, zone: ZoneInfo) -> list[SpooledArchive]:
 
 
 def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[SpooledArchive]:
-    """The old archives that wait or are parked, oldest first; none that is being written (D10).
+    """Return waiting and parked old archives, oldest first, without unfinished uploads (D10).
 
-    The old sender uploads under the final name, so only time tells.
+    The old sender uploads under the final name, so only the mtime shows an unfinished upload.
 
     Args:
-        zone: in which the old sender named them.
-        now: aware UTC.
+        spool: Path of the spool.
+        zone: Time zone of the names.
+        now: Current time, aware UTC.
     """
     open_states = {SpoolState.WAITING, SpoolState.PARKED}
     return [
@@ -57,10 +59,10 @@ def list_old_candidates(spool: Path, zone: ZoneInfo, now: datetime) -> list[Spoo
 
 
 def written_within(path: Path, span: timedelta, now: datetime) -> bool:
-    """Whether somebody wrote to a file so lately; a time in the future tells nothing."""
+    """Return whether a file was written within a duration; a time in the future does not count."""
     with folder_of(path) as folder:
         facts = folder.file_facts(path.name)
-    if facts is None:  # renamed by a load meanwhile
+    if facts is None:  # a load renamed it meanwhile
         return False
     return 0 <= now.timestamp() - facts.st_mtime < span.total_seconds()
 

@@ -1,7 +1,7 @@
-"""Reading a plain ``pg_dump`` as data: its ``COPY`` blocks and sequence values, never as SQL.
+"""Reads a plain ``pg_dump`` as data: its ``COPY`` blocks and sequence values, never as SQL.
 
-Nothing of it is ever sent to a server as a statement. The rest of the dump (tables, keys, owners)
-is passed over: the receiver's own tables say what a row is.
+Nothing in the dump is ever sent to a server as a statement. The rest (tables, keys, owners) is
+skipped: the tables of the receiver define the rows.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _BATCH_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class CopyBlock:
-    """The rows of one table, in the text format of ``COPY``.
+    """Rows of one table, in the text format of ``COPY``.
 
     Attributes:
-        schema: None where the dump leaves it to the search path, as old versions did.
-        encoding: PostgreSQL's name of the rows' encoding.
+        schema: Schema of the table; None if the dump relies on the search path, as old versions do.
+        encoding: PostgreSQL name of the encoding of the rows.
     """
 
     schema: str | None
@@ -48,19 +48,21 @@ class CopyBlock:
     _lines: _Lines
 
     def rows(self, keep: Sequence[int]) -> Iterator[bytes]:
-        """The lines of the rows, in batches; must be read to the end.
+        """Yield the lines of the rows, in batches; must be read to the end.
 
         Args:
-            keep: positions of the columns to keep.
+            keep: Indexes of the columns to keep.
 
         Raises:
-            OldFormatError: the dump is cut inside them.
+            OldFormatError: The dump is truncated inside the rows.
         """
         whole = list(keep) == list(range(len(self.columns)))
         batch = bytearray()
         while (line := self._lines.next()) != _END_OF_ROWS:
             if not line.endswith(b"\n"):
-                raise OldFormatError(f"is cut inside the rows of {printable(self.table)}", SQL_FILE)
+                raise OldFormatError(
+                    f"is truncated inside the rows of {printable(self.table)}", SQL_FILE
+                )
             batch += line if whole else self._without_others(line, keep)
             if len(batch) >= _BATCH_BYTES:
                 yield bytes(batch)
@@ -78,17 +80,17 @@ class CopyBlock:
 
 @dataclass(frozen=True)
 class SequenceSetting:
-    """The last value that a sequence has given out."""
+    """Last value of a sequence."""
 
     sequence: str
     last_value: int
 
 
 def read_dump(stream: io.BufferedReader) -> Iterator[CopyBlock | SequenceSetting]:
-    """The blocks of rows of a dump, and behind them its sequences.
+    """Yield the row blocks of a dump, then its sequence values.
 
     Raises:
-        OldFormatError: it is empty (D14), cut, or no plain dump.
+        OldFormatError: The dump is empty (D14), truncated, or not a plain dump.
     """
     lines = _Lines(stream)
     encoding, complete, blocks = "UTF8", False, 0
@@ -105,22 +107,22 @@ def read_dump(stream: io.BufferedReader) -> Iterator[CopyBlock | SequenceSetting
             encoding = _known_encoding(found[1].decode())
         complete = complete or line == _END_OF_DUMP
     if not lines.read_any:
-        raise OldFormatError("is empty, since pg_dump failed at the sender", SQL_FILE)
+        raise OldFormatError("is empty, because pg_dump failed at the sender", SQL_FILE)
     if not complete:
-        raise OldFormatError("is cut: it lacks the last line that pg_dump writes", SQL_FILE)
+        raise OldFormatError("is truncated: it lacks the last line that pg_dump writes", SQL_FILE)
     if not blocks:
         raise OldFormatError("holds no rows of any table as COPY", SQL_FILE)
 
 
 class _Lines:
-    """The lines of a stream, none of them longer than memory allows."""
+    """Lines of a stream, of limited length."""
 
     def __init__(self, stream: io.BufferedReader) -> None:
         self._stream = stream
         self.read_any = False
 
     def next(self) -> bytes:
-        """The next line with its line feed; empty at the end."""
+        """Return the next line with its line feed; empty at the end."""
         line = self._stream.readline(_LONGEST_LINE)
         if len(line) == _LONGEST_LINE:
             raise OldFormatError(f"has a line of more than {_LONGEST_LINE} bytes", SQL_FILE)

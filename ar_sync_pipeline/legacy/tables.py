@@ -1,7 +1,7 @@
-"""The rows of an old archive, table by table, as members of a new one.
+"""Converts the rows of an old archive, table by table, to members of a new one.
 
-Columns are found by name, as the receiver's database has them: in the SQL of a complete by their
-own names, in the JSON of a partial by Django's field names, where a foreign key lacks its ``_id``.
+Columns are matched by name with those of the receiver: in the SQL of a complete by column name, in
+the JSON of a partial by Django's field name, where a foreign key lacks its ``_id``.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ _MOST_MISMATCHES = 50
 
 
 class OldTables:
-    """Takes the rows of one archive.
+    """Collects the rows of one archive.
 
     Args:
-        tables: the receiver's tables that travel, by name.
-        folder: where the members are made.
+        connection: Connection to the receiver's database.
+        catalog: Catalog of the receiver.
+        tables: Replicated tables of the receiver, by name.
+        folder: Folder of the new members.
 
     Attributes:
-        mismatches: what of the archive the receiver has no place for, as sentences; left out.
+        mismatches: Messages about omitted tables and columns that the receiver lacks.
     """
 
     def __init__(
@@ -59,19 +61,19 @@ class OldTables:
         self.mismatches: list[str] = []
 
     def manifests(self) -> tuple[TableManifest, ...]:
-        """Every table that came, sorted by name, with the values of its sequences."""
+        """Return every collected table, sorted by name, with the values of its sequences."""
         return tuple(
             table.model_copy(update={"sequences": self._sequences_of(name)})
             for name, table in sorted(self._made.items())
         )
 
     def take_dump(self, stream: io.BufferedReader) -> None:
-        """The rows of a complete.
+        """Collect the rows of a complete.
 
         Raises:
-            OldFormatError: it is no whole plain dump.
-            SchemaError: what it holds are no rows of its tables.
-            SchemaMismatchError: a value does not fit the receiver's column.
+            OldFormatError: The stream is not a whole plain dump.
+            SchemaError: The data are not rows of the tables.
+            SchemaMismatchError: A value does not fit the receiver's column.
         """
         for found in read_dump(stream):
             if isinstance(found, CopyBlock):
@@ -80,15 +82,16 @@ class OldTables:
                 self._sequences[found.sequence] = found.last_value
 
     def take_objects(self, file: str, stream: io.BufferedReader) -> None:
-        """The rows of one model of a partial.
+        """Collect the rows of one model of a partial.
 
         Args:
-            file: its name, which says the model.
+            file: Name of the file, which tells the model.
+            stream: Stream of the file.
 
         Raises:
-            OldFormatError: it is no whole list of Django's serializer.
-            SchemaError: what it holds are no rows of its table.
-            SchemaMismatchError: a value does not fit the receiver's column.
+            OldFormatError: The file is not a whole list of Django's serializer.
+            SchemaError: The data are not rows of the table.
+            SchemaMismatchError: A value does not fit the receiver's column.
         """
         app, model = self._catalog.django_app, JSON_MODELS[file]
         if app is None:
@@ -97,7 +100,7 @@ class OldTables:
         first = next(objects, None)
         if first is None:
             return
-        facts = self._travelling(f"{app}_{model}")
+        facts = self._replicated(f"{app}_{model}")
         columns = self._columns_of(facts, first) if facts else {}
         rows = _rows(itertools.chain([first], objects), columns, file)
         if facts is None:
@@ -110,7 +113,7 @@ class OldTables:
             raise OldFormatError(f"holds a table of schema {printable(block.schema)}", SQL_FILE)
         if block.table in self._made:
             raise OldFormatError(f"holds the rows of {block.table} twice", SQL_FILE)
-        facts = self._travelling(block.table)
+        facts = self._replicated(block.table)
         keep = [n for n, name in enumerate(block.columns) if facts and self._has(facts, name)]
         rows = block.rows(keep)
         if facts is None:
@@ -143,9 +146,9 @@ class OldTables:
             chunks=chunks,
         )
 
-    def _travelling(self, table: str) -> TableFacts | None:
-        if not self._catalog.travels(table):
-            self._mismatch(f"table {printable(table)} is not one that the catalog lets travel")
+    def _replicated(self, table: str) -> TableFacts | None:
+        if not self._catalog.replicates(table):
+            self._mismatch(f"table {printable(table)} is not replicated by the catalog")
         elif table not in self._tables:
             self._mismatch(f"the receiver has no table {printable(table)}")
         else:
@@ -153,7 +156,7 @@ class OldTables:
         return None
 
     def _columns_of(self, facts: TableFacts, row: DjangoObject) -> dict[str, str]:
-        """The columns of an object's fields, by field name; the key's under the empty name."""
+        """Return the columns of an object by field name; the primary key has the empty name."""
         columns = {"": facts.primary_key[0]} if len(facts.primary_key) == 1 else {}
         for field in row.fields:
             column = field if facts.column(field) else f"{field}_id"
@@ -164,12 +167,12 @@ class OldTables:
         return columns
 
     def _has(self, facts: TableFacts, column: str) -> bool:
-        """Whether the receiver takes this column from the sender."""
+        """Return whether the receiver takes this column from the sender."""
         held, rules = facts.column(column), self._catalog.rules(facts.name)
         if held is None:
             self._mismatch(f"the receiver lacks column {facts.name}.{printable(column)}")
         elif column in rules.receiver_columns or held.generated:
-            self._mismatch(f"{facts.name}.{column} is the receiver's own, and the sender ships it")
+            self._mismatch(f"{facts.name}.{column} is receiver-only, and the archive contains it")
         elif column in rules.column_rules:
             self._mismatch(
                 f"{facts.name}.{column} has a column rule ({rules.column_rules[column]}) in the"
@@ -184,7 +187,7 @@ class OldTables:
             self.mismatches.append(sentence)
 
     def _sequences_of(self, table: str) -> tuple[SequenceValue, ...]:
-        """By name: the receiver's are called as the sender's, as both come from one migration."""
+        """Return sequence values by name; one migration gave both sides the same names."""
         return tuple(
             SequenceValue(column=column.name, last_value=self._sequences[column.sequence[1]])
             for column in self._tables[table].columns
@@ -195,7 +198,7 @@ class OldTables:
 def _rows(
     objects: Iterable[DjangoObject], columns: Mapping[str, str], file: str
 ) -> Iterator[bytes]:
-    """The rows of objects that all have the same fields, in batches."""
+    """Yield the rows of objects that all have the same fields, in batches."""
     fields = [name for name in columns if name]
     expected: frozenset[str] | None = None
     batch = bytearray()
@@ -207,7 +210,9 @@ def _rows(
         try:
             batch += copy_line((found.pk, *(found.fields[name] for name in fields)))
         except UnicodeEncodeError as error:
-            raise OldFormatError(f"object {number} in it holds half a character", file) from error
+            raise OldFormatError(
+                f"object {number} in it contains half a character", file
+            ) from error
         if len(batch) >= _BATCH_BYTES:
             yield bytes(batch)
             batch.clear()

@@ -1,8 +1,8 @@
-"""Streaming ``tar.gz`` of any origin: regular files only, sizes and ratios capped, never extracted.
+"""Streams an untrusted ``tar.gz``: only regular files, limited sizes and ratios, no extraction.
 
-Only what GNU tar made for the old system is understood: plain headers, and long names. Anything
-else (links, devices, sparse files, headers of other kinds) is a fault. `tarfile` would follow a
-hostile header into gigabytes of memory, so of it only the reading of one block is used.
+Only headers that GNU tar made for the old system are accepted: plain headers and long names.
+Anything else (links, devices, sparse files, other headers) is an error. `tarfile` would allocate
+gigabytes for a hostile header, so it is used only to parse single blocks.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing_extensions import Buffer
 from ar_sync_pipeline.archive.errors import printable
 
 _BLOCK = 512
-_PIECE_BYTES = 256 * 1024
+_READ_BYTES = 256 * 1024
 _LONGEST_NAME = 512  # a file name has at most 255 bytes
 _GZIP = 16 + zlib.MAX_WBITS
-# A tar of one small file is mostly zeros, which shrink beyond any ratio.
+# A tar of one small file is mostly zeros, which compress beyond any ratio.
 _FREE_BYTES = 16 * 1024**2
 
 
 class OldFormatError(Exception):
-    """What is wrong with an old archive; becomes a `CorruptArchiveError` where its name is known.
+    """An old archive is wrong; becomes a `CorruptArchiveError` where the archive's name is known.
 
     Args:
-        fault: a clause without a full stop.
-        member: the member in which the fault lies, if in one.
+        fault: What is wrong, as a clause without a full stop.
+        member: Name of the member that has the fault, if any.
     """
 
     def __init__(self, fault: str, member: str | None = None) -> None:
@@ -40,15 +40,15 @@ class OldFormatError(Exception):
         self.member = member
 
 
-class OldArchiveCutError(OldFormatError):
-    """The archive itself ends too early: it was cut, or is still arriving."""
+class OldArchiveTruncatedError(OldFormatError):
+    """The archive itself ends too early: it is truncated, or still being uploaded."""
 
 
 class ByteSource(Protocol):
-    """Anything that bytes can be read from."""
+    """A source of bytes."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
+        """Return up to ``size`` bytes; empty at the end."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,10 @@ class TarEntry:
     """A regular file in a tar.
 
     Attributes:
-        name: undecodable bytes are lone surrogates.
-        modified_at: seconds since 1970, whatever the header says.
-        stream: its content, to be read before the next entry is asked for.
+        name: Name of the file; undecodable bytes are lone surrogates.
+        size_bytes: Size of the file in bytes.
+        modified_at: Mtime in the header, in seconds since 1970; unchecked.
+        stream: Content of the file; read it before the next entry is requested.
     """
 
     name: str
@@ -68,23 +69,25 @@ class TarEntry:
 
 
 def gunzip(source: ByteSource, member: str | None, ratio: int) -> io.BufferedReader:
-    """The content of one gzip stream that is all of ``source``.
+    """Return the content of one gzip stream that is all of ``source``.
 
     Args:
-        member: what to call the source in a fault.
-        ratio: bytes of content that one stored byte may stand for, beyond a free start.
+        source: Source of the compressed bytes.
+        member: Name of the source, for messages.
+        ratio: Allowed bytes of content per stored byte; the first bytes are free.
     """
-    return io.BufferedReader(_Gunzip(source, member, ratio), buffer_size=_PIECE_BYTES)
+    return io.BufferedReader(_Gunzip(source, member, ratio), buffer_size=_READ_BYTES)
 
 
 def tar_entries(stream: io.BufferedReader, member: str | None) -> Iterator[TarEntry]:
-    """The files of a tar, in order, until its end has been read.
+    """Yield the files of a tar, in order, until its end has been read.
 
     Args:
-        member: what to call the tar in a fault.
+        stream: Stream of the tar.
+        member: Name of the tar, for messages.
 
     Raises:
-        OldFormatError: it is cut, or holds anything but regular files.
+        OldFormatError: The tar is truncated, or contains anything but regular files.
     """
     long_name: str | None = None
     while True:
@@ -101,7 +104,7 @@ def tar_entries(stream: io.BufferedReader, member: str | None) -> Iterator[TarEn
         if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
             raise OldFormatError(f"{printable(name)} in it is not a regular file", member)
         content = _Content(stream, info.size, member)
-        reader = io.BufferedReader(content, buffer_size=_PIECE_BYTES)
+        reader = io.BufferedReader(content, buffer_size=_READ_BYTES)
         yield TarEntry(name, info.size, float(info.mtime), cast("io.BufferedReader", reader))
         content.skip_rest()
         _exactly(stream, -info.size % _BLOCK, member)
@@ -123,24 +126,24 @@ class _Gunzip(io.RawIOBase):
         while not self._inflate.eof:
             data = self._inflate.unconsumed_tail or self._next_segment()
             try:
-                piece = self._inflate.decompress(data, len(view))
+                block = self._inflate.decompress(data, len(view))
             except zlib.error as error:
                 raise OldFormatError(
                     f"its gzip stream is damaged ({error})", self._member
                 ) from error
-            if piece:
-                self._count(len(piece))
-                view[: len(piece)] = piece
-                return len(piece)
+            if block:
+                self._count(len(block))
+                view[: len(block)] = block
+                return len(block)
         if self._inflate.unused_data or self._source.read(1):
-            raise OldFormatError("has bytes behind its gzip stream", self._member)
+            raise OldFormatError("has bytes after its gzip stream", self._member)
         return 0
 
     def _next_segment(self) -> bytes:
-        data = self._source.read(_PIECE_BYTES)
+        data = self._source.read(_READ_BYTES)
         if not data:
-            problem = OldFormatError if self._member else OldArchiveCutError
-            raise problem("is cut: it ends inside its gzip stream", self._member)
+            problem = OldFormatError if self._member else OldArchiveTruncatedError
+            raise problem("is truncated: it ends inside its gzip stream", self._member)
         self._stored += len(data)
         return data
 
@@ -151,7 +154,7 @@ class _Gunzip(io.RawIOBase):
 
 
 class _Content(io.RawIOBase):
-    """The content of one entry, and never a byte of the next header."""
+    """Content of one entry; ends before the next header."""
 
     def __init__(self, stream: io.BufferedReader, size_bytes: int, member: str | None) -> None:
         self._stream = stream
@@ -165,12 +168,12 @@ class _Content(io.RawIOBase):
         view = memoryview(buffer).cast("B")[: self._left]
         count = self._stream.readinto(view)
         if count < len(view) and not count:
-            raise OldFormatError("is cut: it ends inside a file", self._member)
+            raise OldFormatError("is truncated: it ends inside a file", self._member)
         self._left -= count
         return count
 
     def skip_rest(self) -> None:
-        scratch = bytearray(min(_PIECE_BYTES, self._left))
+        scratch = bytearray(min(_READ_BYTES, self._left))
         while self._left:
             self.readinto(scratch)
 
@@ -179,7 +182,7 @@ def _header(block: bytes, member: str | None) -> tarfile.TarInfo:
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as error:
-        raise OldFormatError("is no tar, or a header in it is damaged", member) from error
+        raise OldFormatError("is not a tar, or a header in it is damaged", member) from error
     if info.size < 0:
         raise OldFormatError("a file in it has a negative size", member)
     return info
@@ -195,11 +198,11 @@ def _long_name(stream: io.BufferedReader, size_bytes: int, member: str | None) -
 def _exactly(stream: io.BufferedReader, size_bytes: int, member: str | None) -> bytes:
     content = stream.read(size_bytes)
     if len(content) != size_bytes:
-        raise OldFormatError("is cut: its tar has no end", member)
+        raise OldFormatError("is truncated: its tar has no end", member)
     return content
 
 
 def _expect_zeros(stream: io.BufferedReader, member: str | None) -> None:
-    while piece := stream.read(_PIECE_BYTES):
-        if piece.strip(b"\0"):
-            raise OldFormatError("has files behind its end", member)
+    while block := stream.read(_READ_BYTES):
+        if block.strip(b"\0"):
+            raise OldFormatError("has files after its end", member)

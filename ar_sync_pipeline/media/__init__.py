@@ -1,1 +1,1 @@
-"""Media files: inventory, installation."""
+"""Media files: inventory at the sender, installation and removal at the receiver."""

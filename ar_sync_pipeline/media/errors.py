@@ -1,14 +1,14 @@
-"""What can go wrong with media files, as errors with a policy.
+"""Errors of media files.
 
 ::
 
-    MediaFolderError (parked)      a folder or file that the operator must put right
-    MediaSpaceError (parked)       the disk has no room
-    MediaChangedError (transient)  a picture changed while it was being hashed
-    ├── MediaGoneError             it is no longer there
-    └── MediaUnreadableError       the operating system does not give its bytes
-    MediaContentError (terminal)   bytes that are not those which the manifest declares
-    MediaNameError (terminal)      a name that would leave the folder, or is reserved
+    MediaFolderError (parked)      the operator must correct a folder or file
+    MediaSpaceError (parked)       the disk has too little free space
+    MediaChangedError (transient)  a file changed while it was hashed
+    ├── MediaGoneError             the file no longer exists
+    └── MediaUnreadableError       the file cannot be read
+    MediaContentError (terminal)   the bytes differ from the manifest
+    MediaNameError (terminal)      the name leads out of the folder, or is reserved
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
 
 class MediaFolderError(ParkedError):
-    """The media folder, or something in it, is missing, of the wrong kind, or not accessible."""
+    """The media folder, or an entry in it, is missing, of the wrong type or not accessible."""
 
 
 class MediaSpaceError(ParkedError):
-    """The disk of the media folder has no room for a file."""
+    """The disk of the media folder has too little free space for a file."""
 
 
 class MediaChangedError(TransientError):
-    """A file changed or went away between being found and being hashed."""
+    """A file changed or was deleted after it was found and before it was hashed."""
 
 
 class MediaGoneError(MediaChangedError):
-    """A file went away between being found and being hashed."""
+    """A file was deleted after it was found and before it was hashed."""
 
 
 class MediaUnreadableError(MediaChangedError):
-    """A file's bytes cannot be read: no right, a fault of the disk; another try now is no use."""
+    """A file cannot be read: permissions are missing or the disk fails."""
 
 
 class MediaContentError(TerminalError):
-    """A file's bytes are not those that its manifest declares."""
+    """The bytes of a file differ from the manifest."""
 
 
 class MediaNameError(TerminalError):
-    """A name from an archive that is not one of a file inside the media folder."""
+    """A name from an archive is not that of a file inside the media folder."""

@@ -1,9 +1,9 @@
-"""Putting staged media files into their places: all of a load's, or none.
+"""Installs the staged media files of a load: all of them, or none.
 
-`reveal` is called when nothing but the commit of the rows is left to do. What it replaces is kept
-under temporary names until `settle` finishes it or takes it back, in the same process or, after a
-kill, in the next load. Each step leaves traces on the disk from which `settle` tells what was
-done; it can be interrupted and repeated itself.
+`rename_into_place` is called just before the commit of the rows. It keeps what it replaces under
+temporary names until `finish_or_undo` completes or reverts the renames, in the same process or,
+after a kill, in the next load. The files on the disk show `finish_or_undo` which steps were done;
+it can be interrupted and repeated itself.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
 
-# What versions before the journal left.
+# Temporary names of versions before the journal.
 _LEFTOVER_BEFORE = "[0-9a-f]{16}"
-# A component is missing, or has become something else.
+# A component is missing or has another type by now.
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 Blaming = Callable[[UUID], AbstractContextManager[None]]
 
 
-def reveal(stage: MediaStage, blaming: Blaming) -> None:
-    """Give every staged file its name; a reader of a name sees the old file or the new one.
+def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
+    """Rename every staged file to its final name; a reader sees the old file or the new one.
 
-    A folder in the place of a file, or a file in that of a folder, is moved aside under a name
-    with ``.moved-aside-`` in it, since the sender has something else there by now and nobody knows
-    whether all of it came from there.
+    A folder that has the name of a file, or a file that has the name of a folder, is renamed to a
+    name with ``.moved-aside-``, because it may contain data that did not come from the sender.
 
     Args:
-        stage: the load's files.
-        blaming: says of which archive an error is.
+        stage: The staged files of the load.
+        blaming: Context manager that assigns an error to an archive.
 
     Raises:
-        MediaSpaceError: the disk has no room.
-        MediaFolderError: a link or missing rights are in the way; `settle` takes back the rest.
+        MediaSpaceError: The disk has too little free space.
+        MediaFolderError: A link or missing permissions block a rename; `finish_or_undo` undoes the
+            others.
     """
     folder, touched = stage.folder, _Folders(stage.folder)
     with explained(folder):
@@ -61,16 +61,18 @@ def reveal(stage: MediaStage, blaming: Blaming) -> None:
             touched.sync()
 
 
-def settle(folder: Path, owner: str, is_committed: Callable[[frozenset[UUID]], bool]) -> None:
-    """Finish what `reveal` did, or take all of it back, and remove staged files.
+def finish_or_undo(
+    folder: Path, owner: str, is_committed: Callable[[frozenset[UUID]], bool]
+) -> None:
+    """Finish what `rename_into_place` did, or undo all of it, and remove staged files.
 
     Args:
-        folder: the media folder.
-        owner: whose files.
-        is_committed: whether the load that applies these archives was committed.
+        folder: The media folder.
+        owner: Digits that mark the temporary names of this ledger.
+        is_committed: Function that returns whether the load of these archives was committed.
 
     Raises:
-        MediaFolderError: something cannot be renamed or removed; the next call tries again.
+        MediaFolderError: A file cannot be renamed or removed; the next call tries again.
     """
     with explained(folder):
         journal = read_journal(folder, owner)
@@ -80,18 +82,21 @@ def settle(folder: Path, owner: str, is_committed: Callable[[frozenset[UUID]], b
             for file in journal:
                 _finish(folder, file)
         else:
-            _take_back(folder, journal)
+            _undo(folder, journal)
         journal.remove()
 
 
 def clean_leftovers(folder: Path, owner: str) -> int:
-    """Remove what loads left that were killed before their journal was durable; returns how many.
+    """Remove the files of loads that were killed before their journal was durable.
 
-    Only what has exactly the owner's temporary names is removed, and links are not followed. Not
-    to be run while another process installs for the same owner, or before `settle`.
+    Only files with the temporary names of the owner are removed; links are not followed. Call it
+    after `finish_or_undo`, while no other process installs files of the same owner.
+
+    Returns:
+        The number of removed files.
 
     Raises:
-        MediaFolderError: a folder cannot be read, or a file not be removed.
+        MediaFolderError: A folder cannot be read, or a file cannot be removed.
     """
     leftover = re.compile(
         re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
@@ -106,20 +111,20 @@ def clean_leftovers(folder: Path, owner: str) -> int:
     except OSError as error:
         raise MediaFolderError(
             f"media folder {folder} cannot be cleaned ({error.strerror})",
-            remedy="give this account the right to list and change it",
+            remedy="give this account permission to list and change it",
         ) from error
     return removed
 
 
 class _Folders:
-    """Folders whose entries are to reach the disk, each once."""
+    """Folders to fsync, each once."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._paths: set[str] = set()
 
     def add_of(self, file: StagedFile) -> None:
-        """Note every folder that installing a file changes."""
+        """Add every folder that the installation of a file changes."""
         if file.has_its_folder:
             self._paths.add(file.path.rpartition("/")[0] or ".")
         else:
@@ -127,14 +132,14 @@ class _Folders:
 
     def sync(self) -> None:
         for path in sorted(self._paths):
-            # Component by component: a whole path may be longer than the system takes at once.
+            # Component by component: the whole path may exceed PATH_MAX.
             with suppress(*_NOT_THERE), open_parent(self._folder, f"{path}/_") as (fd, _):
                 os.fsync(fd)
         self._paths.clear()
 
 
 def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
-    """Make the folders of a file, and keep what it replaces under a second name."""
+    """Make the folders of a file, and back up the file that it replaces."""
     if file.has_its_folder and not file.replaces:
         return
     if not file.has_its_folder:
@@ -145,20 +150,20 @@ def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
             return
         for keep in (_link, _copy):
             with suppress(OSError):
-                keep(parent, name, file.kept_name)
+                keep(parent, name, file.backup_name)
                 return
-        # Neither works for it, such as for a named pipe: `_put` renames it.
+        # Neither works for a named pipe, for example: `_put` renames it.
 
 
 def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
-    """Rename a file into its place, in which only what was kept or is moved aside is."""
+    """Rename a file to its final name; what had the name is backed up or moved aside."""
     touched.add_of(file)
     with open_parent(folder, file.path) as (parent, name):
         kind = _kind(parent, name)
         if kind == stat.S_IFDIR:
             _rename(parent, name, file.moved_name(name))
-        elif kind is not None and _kind(parent, file.kept_name) is None:
-            _rename(parent, name, file.kept_name)
+        elif kind is not None and _kind(parent, file.backup_name) is None:
+            _rename(parent, name, file.backup_name)
         if file.has_its_folder:
             _rename(parent, file.staged_name, name)
             return
@@ -168,22 +173,22 @@ def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
 
 def _finish(folder: Path, file: StagedFile) -> None:
     if not file.replaces:
-        # What somebody has put there meanwhile is removed as a leftover.
+        # A file that appeared there meanwhile is removed as a leftover.
         return
     with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
         with suppress(FileNotFoundError):
-            os.unlink(file.kept_name, dir_fd=parent)
-        # A folder that was moved aside and is empty was no more than its name.
+            os.unlink(file.backup_name, dir_fd=parent)
+        # A folder that was moved aside is removed if it is empty.
         with suppress(OSError):
             os.rmdir(file.moved_name(name), dir_fd=parent)
 
 
-def _take_back(folder: Path, journal: Journal) -> None:
+def _undo(folder: Path, journal: Journal) -> None:
     touched = _Folders(folder)
     for file in journal:
         _restore(folder, file)
         touched.add_of(file)
-    # Only now is a folder empty that was made for several files.
+    # A folder that was made for several files is empty only now.
     for file in journal:
         for made in reversed(file.folders[file.depth :]):
             _remove_folder(folder, file, made)
@@ -191,7 +196,7 @@ def _take_back(folder: Path, journal: Journal) -> None:
 
 
 def _restore(folder: Path, file: StagedFile) -> None:
-    """Give a file's place back to what was there, and remove the file."""
+    """Restore what a file replaced, and remove the file."""
     with suppress(*_NOT_THERE), open_parent(folder, file.path) as (parent, name):
         here = _inode(parent, name)
         if _kind(parent, file.moved_name(name)) is not None:
@@ -199,29 +204,29 @@ def _restore(folder: Path, file: StagedFile) -> None:
                 os.unlink(name, dir_fd=parent)
             if here in {None, file.inode}:
                 _rename(parent, file.moved_name(name), name)
-        elif _kind(parent, file.kept_name) is None:
+        elif _kind(parent, file.backup_name) is None:
             if here == file.inode:
                 os.unlink(name, dir_fd=parent)
         elif here in {None, file.inode}:
-            _rename(parent, file.kept_name, name)
+            _rename(parent, file.backup_name, name)
         else:
-            # It was not replaced yet, or somebody has put something newer there.
-            os.unlink(file.kept_name, dir_fd=parent)
+            # The file was not replaced yet, or something newer has its name.
+            os.unlink(file.backup_name, dir_fd=parent)
     with suppress(*_NOT_THERE), open_parent(folder, file.staged_path) as (waiting, staged):
         os.unlink(staged, dir_fd=waiting)
 
 
 def _move_file_away(folder: Path, file: StagedFile, path: str) -> None:
-    """Make room for a folder where there is a regular file; links stay, and are an error later."""
+    """Move aside a regular file that has the name of a folder; a link stays, an error later."""
     with open_parent(folder, path) as (parent, name):
         if _kind(parent, name) == stat.S_IFREG:
             _rename(parent, name, file.moved_name(name))
 
 
 def _remove_folder(folder: Path, file: StagedFile, path: str) -> None:
-    """Remove a folder that was made, and give its name back to the file that had it."""
+    """Remove a folder that was made, and restore the file that had its name."""
     with suppress(*_NOT_THERE), open_parent(folder, path) as (parent, name):
-        # Somebody may have put something there meanwhile.
+        # The folder may contain other files by now.
         with suppress(OSError):
             os.rmdir(name, dir_fd=parent)
         aside = file.moved_name(name)
@@ -234,7 +239,7 @@ def _link(parent: int, name: str, kept: str) -> None:
 
 
 def _copy(parent: int, name: str, kept: str) -> None:
-    """For file systems without hard links, and files that this account must not link."""
+    """Copy a file, for file systems without hard links and files that this account may not link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(open_file(parent, name), "rb") as old:
         facts = os.fstat(old.fileno())
@@ -257,7 +262,7 @@ def _rename(parent: int, name: str, other: str) -> None:
 
 
 def _kind(parent: int, name: str) -> int | None:
-    """The type of what has this name, as in st_mode; None if nothing has it."""
+    """Return the file type of a name, as in st_mode; None if the name does not exist."""
     try:
         return stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
     except FileNotFoundError:

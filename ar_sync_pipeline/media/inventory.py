@@ -1,7 +1,7 @@
-"""Which media files there are: by scanning the folder, or by the names that rows refer to.
+"""Finds media files by a scan of the folder, or by the names in rows.
 
-Names are data, wherever they come from (old system, D16 to D19): no shell sees them, none is
-taken for an option, and none leads out of the folder. A name that cannot travel is reported.
+All names are data (old system, D16 to D19): they reach no shell, are never taken for an option,
+and never lead out of the folder. A name that cannot be sent is reported.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
-_PIECE_BYTES = 1024 * 1024
-IS_A_FOLDER = "it is a folder, of which only the files are sent"
-# Nothing is there, or a folder or a link has taken the place of the file or of a folder on its way.
+_READ_BYTES = 1024 * 1024
+IS_A_FOLDER = "it is a folder, and only files are sent"
+# The name does not exist, or the file or one of its folders was replaced by a folder or a link.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class MediaFile:
-    """A media file that can travel.
+    """A media file that can be sent.
 
     Attributes:
-        path: relative to the media folder, ``/`` between components.
-        folder: the media folder.
-        size_bytes: when it was found.
-        modified_at: its mtime, aware UTC, to the microsecond.
+        path: Path relative to the media folder, with ``/`` between components.
+        folder: The media folder.
+        size_bytes: Size when the file was found, in bytes.
+        modified_at: Mtime of the file, aware UTC, to the microsecond.
     """
 
     path: str
@@ -61,17 +61,18 @@ class MediaFile:
 
     @property
     def location(self) -> Path:
-        """Where the file lies."""
+        """Path of the file."""
         return self.folder / self.path
 
 
 @dataclass(frozen=True)
 class RefusedName:
-    """A name that cannot travel, printable, with the reason.
+    """A name that cannot be sent, with the reason.
 
     Attributes:
-        temporary: whether the file may well travel later, once it can be read; the name is then
-            as it is.
+        name: The name, made printable unless the refusal is temporary.
+        reason: The reason, as a clause.
+        temporary: Whether the file can be sent later, when it is readable.
     """
 
     name: str
@@ -81,12 +82,12 @@ class RefusedName:
 
 @dataclass(frozen=True)
 class OmittedMedia:
-    """Something in the media folder that is not sent as it is now.
+    """An entry of the media folder that cannot be sent now.
 
     Attributes:
-        path: relative to the media folder; of a folder with a ``/`` at its end.
-        reason: why, as a clause.
-        temporary: whether it may be sent once it can be read.
+        path: Path relative to the media folder; that of a folder ends with ``/``.
+        reason: The reason, as a clause.
+        temporary: Whether the entry can be sent later, when it is readable.
     """
 
     path: str
@@ -96,12 +97,12 @@ class OmittedMedia:
 
 @dataclass(frozen=True)
 class ReferencedMedia:
-    """What became of the names that rows refer to; each name is in exactly one of the three.
+    """Result for the names in rows; each name is in exactly one of the three.
 
     Attributes:
-        found: files inside the media folder, sorted.
-        missing: harmless names without a file, sorted.
-        refused: names that are not those of a regular file inside the folder.
+        found: Files inside the media folder, sorted.
+        missing: Safe names without a file, sorted.
+        refused: Names that are not those of a regular file inside the folder.
     """
 
     found: tuple[MediaFile, ...]
@@ -120,21 +121,21 @@ def scan_media(
 ) -> Iterator[MediaFile]:
     """Find the files of a folder and its subfolders, sorted by path.
 
-    Symbolic links are not followed and hidden names are left out, as by a shell's ``*``: a
-    hidden file travels when a row refers to it. Unfinished files of the installer never do.
+    Symbolic links are not followed and hidden names are omitted, as by ``*`` in a shell: a hidden
+    file is sent if a row refers to it. Temporary files of the installer are never sent.
 
     Args:
-        folder: the media folder.
-        patterns: which files, by shell patterns with their case kept; a pattern with a ``/``
-            is held against the whole relative path, any other against the last component.
-        modified_within: only files whose mtime lies in this half-open interval.
-        on_refused: told of each matching file whose name cannot travel (not UTF-8, a newline).
-        on_omitted: told of each link, folder or special file that matches, of each link to a
-            folder, and of what cannot be read, which is an error without it.
-        below: only what is in this subfolder, such as ``2017/``.
+        folder: The media folder.
+        patterns: Case-sensitive shell patterns; a pattern with a ``/`` is compared with the whole
+            relative path, any other with the last component.
+        modified_within: Half-open interval that the mtime of a file must be in.
+        on_refused: Called for each matching file whose name cannot be sent (not UTF-8, a newline).
+        on_omitted: Called for each link, folder or special file that matches, for each link to a
+            folder, and for an unreadable entry, which is an error without this function.
+        below: Subfolder to scan, such as ``2017/``.
 
     Raises:
-        MediaFolderError: the folder cannot be read, or one of its subfolders.
+        MediaFolderError: The folder cannot be read, or one of its subfolders.
     """
     walk = _Walk(folder, patterns, modified_within, on_omitted)
     for relative, facts in walk.files(below):
@@ -146,10 +147,10 @@ def scan_media(
 
 
 def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
-    """Find the files that rows name, whatever their pattern, and only inside the folder.
+    """Find the files that rows name, independent of patterns, and only inside the folder.
 
     Raises:
-        MediaFolderError: the media folder cannot be read.
+        MediaFolderError: The media folder cannot be read.
     """
     found, missing, refused = [], [], []
     _check_folder(folder)
@@ -158,9 +159,9 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
         try:
             facts = None if problem else _facts_below(folder, name)
         except (FileNotFoundError, NotADirectoryError):
-            # A link in the place of a folder is ENOTDIR with O_DIRECTORY: refused, not missing.
+            # With O_DIRECTORY a link instead of a folder is ENOTDIR: refused, not missing.
             if _has_link(folder, name):
-                problem = "a folder on its way is a symbolic link"
+                problem = "a folder in its path is a symbolic link"
             else:
                 missing.append(name)
                 continue
@@ -179,12 +180,12 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
 
 
 def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
-    """Describe each file for a manifest, one at a time, by reading it to its end.
+    """Read each file to its end and yield its manifest entry.
 
     Raises:
-        MediaGoneError: a file went away.
-        MediaUnreadableError: it cannot be opened or read.
-        MediaChangedError: a file changed while it was read.
+        MediaGoneError: A file was deleted.
+        MediaUnreadableError: A file cannot be opened or read.
+        MediaChangedError: A file changed while it was read.
     """
     for file in files:
         try:
@@ -209,11 +210,11 @@ def _hash_file(file: MediaFile) -> MediaEntry:
         if not stat.S_ISREG(before.st_mode):
             raise _changed(file, "it is no longer a regular file", MediaGoneError)
         size_bytes = 0
-        while piece := stream.read(_PIECE_BYTES):
-            digest.update(piece)
-            size_bytes += len(piece)
+        while block := stream.read(_READ_BYTES):
+            digest.update(block)
+            size_bytes += len(block)
             if size_bytes > before.st_size:
-                break  # it grows, perhaps faster than it can be read
+                break  # the file grows, perhaps faster than it can be read
         after = os.fstat(stream.fileno())
     if (before.st_size, before.st_mtime_ns) != (size_bytes, after.st_mtime_ns):
         raise _changed(file, "it was being written")
@@ -227,7 +228,7 @@ def _hash_file(file: MediaFile) -> MediaEntry:
 
 @dataclass(frozen=True)
 class _Walk:
-    """The files of a folder that match, in the order of their whole paths; the rest is told."""
+    """Finds the matching files of a folder, in the order of their paths, and reports the others."""
 
     folder: Path
     patterns: Sequence[str]
@@ -235,24 +236,24 @@ class _Walk:
     on_omitted: Callable[[OmittedMedia], None] | None
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
-        """Regular files below a subfolder, ``""`` or a path with a ``/`` at its end."""
+        """Yield the regular files below a subfolder, ``""`` or a path that ends with ``/``."""
         for order, entry in self._entries(prefix):
             relative = prefix + order
             if relative.endswith("/"):
-                # Of a pattern such as "*.jpeg", not of one that fits every folder.
+                # A folder is reported if it matches "*.jpeg", not if it matches "*".
                 if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
-                    self._tell(relative, IS_A_FOLDER, entry)
+                    self._report(relative, IS_A_FOLDER, entry)
                 yield from self.files(relative)
             elif (facts := self._file(relative, entry)) is not None:
                 yield relative, facts
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
-        """What there is to say of a regular file that matches; anything else is told."""
+        """Return the metadata of a matching regular file; report anything else that matches."""
         matches = _matches(relative, self.patterns)
         try:
             facts = entry.stat(follow_symlinks=False)
         except FileNotFoundError:
-            return None  # deleted since it was listed: as if the scan had come a moment later
+            return None  # deleted after it was listed, as if before the scan
         except OSError as error:
             if matches:
                 self._fail(relative, error)
@@ -260,19 +261,19 @@ class _Walk:
         if stat.S_ISREG(facts.st_mode):
             return facts if matches and self._in_time(facts) else None
         if _leads_to_folder(entry):
-            self._tell(f"{relative}/", "it is a symbolic link to a folder", entry)
+            self._report(f"{relative}/", "it is a symbolic link to a folder", entry)
         elif matches:
-            self._tell(relative, _kind_of(facts.st_mode), entry)
+            self._report(relative, _kind_of(facts.st_mode), entry)
         return None
 
     def _entries(self, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
-        """What is in a folder, a folder as ``name/``, so that the order is that of whole paths."""
+        """Return the entries of a folder in path order, with a folder sorted as ``name/``."""
         try:
             with os.scandir(self.folder / prefix) as listing:
                 found = [entry for entry in listing if not entry.name.startswith(".")]
         except (FileNotFoundError, NotADirectoryError) as error:
             if prefix:
-                return []  # a subfolder deleted since it was listed, or a file by now
+                return []  # the subfolder was deleted or replaced after it was listed
             raise _folder_error(self.folder, error) from error
         except OSError as error:
             if not prefix:
@@ -285,8 +286,8 @@ class _Walk:
         within = self.modified_within
         return within is None or within[0] <= _modified_at(facts) < within[1]
 
-    def _tell(self, relative: str, reason: str, entry: os.DirEntry[str]) -> None:
-        """Say what is not sent; with an interval of time only what came in it."""
+    def _report(self, relative: str, reason: str, entry: os.DirEntry[str]) -> None:
+        """Report an entry that is not sent, if it was modified within the interval."""
         if self.on_omitted is None:
             return
         try:
@@ -352,7 +353,7 @@ def _check_folder(folder: Path) -> None:
 def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
     return MediaFolderError(
         f"media folder {visible(str(folder))} cannot be read ({error.strerror})",
-        remedy="check that it exists and that this account may list it",
+        remedy="check that it exists and that this account has permission to list it",
     )
 
 
@@ -366,7 +367,7 @@ def _changed(
 
 
 def _modified_at(facts: os.stat_result) -> datetime:
-    # From nanoseconds, because a float of seconds no longer holds microseconds. Cameras without
-    # a clock and 64-bit file systems have times that no calendar has.
+    # A float of seconds is too imprecise for microseconds. Cameras without a clock and 64-bit file
+    # systems have times outside the range of datetime.
     microseconds = min(max(facts.st_mtime_ns // 1000, _EARLIEST), _LATEST)
     return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,8 +1,8 @@
-"""The journal of a load's media files: what is staged where, so that a killed load is recovered.
+"""Journal of the staged media files of a load, from which a killed load is recovered.
 
-It lies in the media folder while a load has staged files. It is on the disk before the first file
-is renamed into place; together with the temporary names, which follow from it, it says how each
-rename is finished or taken back, whatever was done of it.
+It is in the media folder while a load has staged files, and durable before the first file is
+renamed into place. The temporary names follow from it. Together they determine how each rename is
+finished or undone, in whatever step the load was killed.
 """
 
 from __future__ import annotations
@@ -26,16 +26,17 @@ _LONGEST_SHOWN = 200
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A file that waits under a temporary name, on the file system of its place.
+    """A file under a temporary name, on the file system of its final path.
 
     Attributes:
-        archive_id: of the archive that brought it.
-        path: of its place, relative to the media folder.
-        depth: how many folders of the path existed when it was staged; it waits in the last one.
-        replaces: whether there was something in its place, or in that of one of its folders.
-        inode: of the waiting file, by which it is known again under its name.
-        load: marks the temporary names of one load.
-        number: of the file in the load.
+        archive_id: Id of the archive that contains the file.
+        path: Final path, relative to the media folder.
+        depth: Number of folders of the path that existed at staging; the last one contains the
+            staged file.
+        replaces: Whether an entry had the name of the file or of one of its folders.
+        inode: Inode of the staged file, which identifies it after the rename.
+        load: Digits that mark the temporary names of one load.
+        number: Number of the file in the load.
     """
 
     archive_id: UUID
@@ -48,34 +49,34 @@ class StagedFile:
 
     @property
     def staged_path(self) -> str:
-        """Where it waits, relative to the media folder."""
+        """Path of the staged file, relative to the media folder."""
         return "/".join([*self.path.split("/")[: self.depth], self.staged_name])
 
     @property
     def staged_name(self) -> str:
-        """The temporary name under which it waits."""
+        """Temporary name of the staged file."""
         return staged_name(self.load, self.number)
 
     @property
-    def kept_name(self) -> str:
-        """The temporary name of what it replaces, in the folder of its place."""
+    def backup_name(self) -> str:
+        """Temporary name of the file that it replaces, in the folder of the final path."""
         return f"{self.staged_name}.old"
 
     @property
     def folders(self) -> list[str]:
-        """The folders of its path, relative to the media folder, outermost first."""
+        """Folders of the final path, relative to the media folder, outermost first."""
         parts = self.path.split("/")
         return ["/".join(parts[:count]) for count in range(1, len(parts))]
 
     @property
     def has_its_folder(self) -> bool:
-        """Whether it waits in the folder of its place."""
+        """Whether the staged file is in the folder of its final path."""
         return self.depth == self.path.count("/")
 
     def moved_name(self, name: str) -> str:
-        """The name that something of another kind gets which is in the way under ``name``.
+        """Return the new name of an entry of another type that blocks ``name``.
 
-        Short enough for any file system, and its own for each name.
+        It is short enough for any file system, and differs for each name.
         """
         shown = name.encode()[:_LONGEST_SHOWN].decode(errors="ignore")
         digest = hashlib.sha256(f"{self.load}/{name}".encode()).hexdigest()
@@ -83,17 +84,17 @@ class StagedFile:
 
 
 def staged_name(load: str, number: int) -> str:
-    """The temporary name of a load's file number ``number``."""
+    """Return the temporary name of a file in a load."""
     return f"{TEMPORARY_PREFIX}{load}-{number}"
 
 
 class JournalWriter:
-    """Writes the journal of one load; it is made with the first file.
+    """Writes the journal of one load; the first file creates it.
 
     Args:
-        folder: the media folder.
-        owner: eight hexadecimal digits that mark the files of one ledger's loads.
-        archives: all that the load applies.
+        folder: The media folder.
+        owner: Eight hexadecimal digits that mark the temporary names of one ledger.
+        archives: Ids of all archives that the load applies.
     """
 
     def __init__(self, folder: Path, owner: str, archives: Sequence[UUID]) -> None:
@@ -103,7 +104,7 @@ class JournalWriter:
         self._file: IO[str] | None = None
 
     def add(self, file: StagedFile) -> None:
-        """Note a file that is staged; it reaches the disk with `sync`."""
+        """Record a staged file; `sync` makes the record durable."""
         if self._file is None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
             self._file = os.fdopen(os.open(self._path, flags, 0o600), "w", encoding="utf-8")
@@ -112,26 +113,26 @@ class JournalWriter:
         _write(self._file, [number, file.path, file.depth, file.replaces, file.inode])
 
     def sync(self) -> None:
-        """Bring the journal to the disk."""
+        """Fsync the journal."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
             sync_folder(self._path.parent)
 
     def close(self) -> None:
-        """Let go of the file, which stays."""
+        """Close the journal; its file stays."""
         if self._file is not None:
             self._file.close()
 
 
 class Journal:
-    """The journal of a load, as it is on the disk; iterated, it gives the staged files.
+    """Journal of a load on the disk; iterating over it yields the staged files.
 
-    A line that is not whole was being written when the load was killed, before anything was
-    renamed: what follows it does not count.
+    An incomplete line was being written when the load was killed, before any rename. It and
+    everything after it are ignored.
 
     Attributes:
-        archives: all that the load applies; none in a journal without a whole first line.
+        archives: Ids of all archives that the load applies; empty if the first line is incomplete.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,11 +143,11 @@ class Journal:
 
     @property
     def archives(self) -> frozenset[UUID]:
-        """All archives that the load applies."""
+        """Return the ids of all archives that the load applies."""
         return frozenset(self._archives)
 
     def __iter__(self) -> Iterator[StagedFile]:
-        """Read the staged files, in their order."""
+        """Yield the staged files in order."""
         with self._open() as file:
             file.readline()
             for number, line in enumerate(file):
@@ -159,7 +160,7 @@ class Journal:
                     yield StagedFile(archive_id, path, depth, replaces, inode, self._load, number)
 
     def remove(self) -> None:
-        """Delete it, durably: all that it says is done."""
+        """Delete the journal durably, after all its files were finished or undone."""
         self._path.unlink(missing_ok=True)
         sync_folder(self._path.parent)
 
@@ -169,7 +170,7 @@ class Journal:
 
 
 def read_journal(folder: Path, owner: str) -> Journal | None:
-    """The journal that a load left or is writing; None if there is none."""
+    """Return the journal of a killed or running load; None if there is none."""
     try:
         return Journal(_path(folder, owner))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Removing a media file that the sender no longer has, unless it has become another one."""
+"""Removes a media file that the sender no longer has, if its content is unchanged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Removal(StrEnum):
-    """What `remove_media` did."""
+    """Result of `remove_media`."""
 
     REMOVED = "removed"
     GONE = "gone"
@@ -24,15 +24,16 @@ class Removal(StrEnum):
 
 
 def remove_media(folder: Path, path: str, *, size_bytes: int, sha256: str) -> Removal:
-    """Remove a file below the media folder if it holds these very bytes; no link is followed.
+    """Remove a file below the media folder if it has this content; no link is followed.
 
-    What has other bytes, is no regular file, or lies behind a link, is somebody else's.
+    A file with other content, an entry that is not a regular file, and a path through a link stay:
+    they did not come from the sender.
 
     Args:
-        path: relative to the folder.
+        path: Path relative to the media folder.
 
     Raises:
-        OSError: if the operating system refuses.
+        OSError: The operating system refuses.
     """
     if media_name_problem(path) is not None:
         return Removal.KEPT

@@ -1,8 +1,8 @@
-"""Opening files beneath a folder without ever following a symbolic link out of it.
+"""Opens files below a folder without following a symbolic link out of it.
 
-A path is walked one component at a time, each relative to the descriptor of the one before and
-with ``O_NOFOLLOW`` (openat(2)), so nothing that happens to the tree meanwhile can lead outside.
-The folder itself is the operator's setting and may be a link.
+A path is opened one component at a time, each relative to the descriptor of the previous one and
+with ``O_NOFOLLOW`` (openat(2)), so no concurrent change of the tree leads outside. The folder
+itself comes from the settings and may be a link.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPORARY_PREFIX = ".ar-sync-"
 
 
 def media_name_problem(name: str) -> str | None:
-    """Why a name cannot be that of a media file, relative to the media folder; None if it can."""
+    """Return why a name is not safe as that of a media file; None if it is safe."""
     problem = name_problem(name)
     if problem is None and any(
         component.startswith(TEMPORARY_PREFIX) for component in name.split("/")
@@ -32,15 +32,15 @@ def media_name_problem(name: str) -> str | None:
 
 @contextmanager
 def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-    """The descriptor of the folder in which ``name`` lies, and the last component of the name.
+    """Open the folder of a file; yield its descriptor and the last component of the name.
 
     Args:
-        folder: the media folder.
-        name: a name that `media_name_problem` accepts.
-        create: make missing subfolders.
+        folder: The media folder.
+        name: A name that `media_name_problem` accepts.
+        create: Whether to make missing subfolders.
 
     Raises:
-        OSError: as from openat; ``ELOOP`` or ``ENOTDIR`` where a component is a link or a file.
+        OSError: Error of openat; ``ELOOP`` or ``ENOTDIR`` if a component is a link or a file.
     """
     *parents, last = name.split("/")
     held = HeldFolder.open(folder, follow=True)
@@ -49,7 +49,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
             if create:
                 held.make_folder(parent)
             child = held.subfolder(parent)
-            held.close()  # a path may have more folders than a process may hold descriptors
+            held.close()  # a path may have more folders than a process may open descriptors
             held = child
         yield held.fd, last
     finally:
@@ -58,17 +58,17 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
 
 @contextmanager
 def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
-    """The deepest existing folder of a name's folders, and how many of its folders exist.
+    """Open the deepest existing folder of a name; yield its descriptor and its depth.
 
-    It is on the file system on which the missing ones would be made. A regular file in the place
-    of a folder counts as missing.
+    Missing folders would be made on its file system. A regular file that has the name of a folder
+    counts as missing.
 
     Args:
-        folder: the media folder.
-        name: a name that `media_name_problem` accepts.
+        folder: The media folder.
+        name: A name that `media_name_problem` accepts.
 
     Raises:
-        OSError: as from openat; ``ENOTDIR`` where a component is a link or special file.
+        OSError: Error of openat; ``ENOTDIR`` if a component is a link or a special file.
     """
     held, depth = HeldFolder.open(folder, follow=True), 0
     try:

@@ -1,8 +1,8 @@
-"""Staging media files: whole, checked and durable under a temporary name, not yet in their place.
+"""Stages media files: whole, checked and durable under temporary names.
 
-The old system copied with ``cp -n``, so that a truncated picture was installed and then never
-replaced (D12, D38). Here a file gets its name by one rename, after its sha256, and only when the
-rows that came with it are about to be committed (`ar_sync_pipeline.media.install`).
+The old system copied with ``cp -n``: a truncated picture was installed and never replaced (D12,
+D38). Here one rename gives a file its name, after its sha256 was checked and just before the rows
+of its archive are committed (`ar_sync_pipeline.media.install`).
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from ar_sync_pipeline.media.errors import (
 )
 from ar_sync_pipeline.media.journal import JournalWriter, StagedFile, staged_name
 from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
-from ar_sync_pipeline.media.web_content import left_out_because
+from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
-_PIECE_BYTES = 1024 * 1024
+_READ_BYTES = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Outcome(StrEnum):
-    """What becomes of a media file when its archive is applied."""
+    """Result for a media file when its archive is applied."""
 
     INSTALLED = "installed"
     REPLACED = "replaced"
     UNCHANGED = "unchanged"
-    MADE_ROOM = "installed, what was in its place moved aside"
+    DISPLACED = "installed, what was in its place moved aside"
     LEFT_OUT = "left out"
 
 
 class ReadableStream(Protocol):
-    """Anything that a file's bytes can be read from."""
+    """A source of the bytes of a file."""
 
     def read(self, size: int = -1, /) -> bytes | None:
-        """Up to ``size`` bytes; empty at the end."""
+        """Return up to ``size`` bytes; empty at the end."""
 
 
 class MediaStage:
-    """The media files of one load, while they wait for its rows.
+    """Media files of one load, before its rows are committed.
 
     Args:
-        folder: the media folder, which must exist.
-        owner: eight hexadecimal digits that mark the files of one ledger's loads.
-        archives: all that the load applies.
-        allowed: patterns of files that are installed although a web server may run them.
+        folder: The media folder, which must exist.
+        owner: Eight hexadecimal digits that mark the temporary names of one ledger.
+        archives: Ids of all archives that the load applies.
+        allowed: Patterns of files that are installed although a web server may run them.
 
     Attributes:
-        is_renamed_into_place: whether a file may be in its place already.
+        is_renamed_into_place: Whether a file may already have its final name.
     """
 
     def __init__(
@@ -78,28 +78,28 @@ class MediaStage:
         self._count = 0
 
     def stage(self, stream: ReadableStream, entry: MediaEntry, archive_id: UUID) -> Outcome:
-        """Write one file beside its place, unless it is there already or is left out.
+        """Write one file under a temporary name, unless it is unchanged or excluded.
 
-        A file that has the same size and sha256 already is left alone, and the stream unread.
+        If the installed file has the same size and sha256, the stream is not read.
 
         Args:
-            stream: the file's bytes.
-            entry: what the archive's manifest says of it.
-            archive_id: of the archive.
+            stream: Stream of the file's bytes.
+            entry: Entry of the file in the manifest.
+            archive_id: Id of the archive.
 
         Raises:
-            MediaNameError: the name is not that of a file inside the folder.
-            MediaContentError: the stream's bytes are not those declared; nothing is left of them.
-            MediaSpaceError: the disk has no room.
-            MediaFolderError: a link or missing rights are in the way.
+            MediaNameError: The name is not that of a file inside the folder.
+            MediaContentError: The bytes of the stream differ from the manifest; they are removed.
+            MediaSpaceError: The disk has too little free space.
+            MediaFolderError: A link blocks the path, or permissions are missing.
         """
         problem = media_name_problem(entry.path)
         if problem is not None:
             raise MediaNameError(
                 f"media name {quoted(entry.path)} is refused, {problem}",
-                remedy="correct the name on the sender, in the picture folder or the row",
+                remedy="correct the name at the sender, in the media folder or the row",
             )
-        if left_out_because(entry.path, self._allowed) is not None:
+        if exclusion_reason(entry.path, self._allowed) is not None:
             return Outcome.LEFT_OUT
         with explained(self.folder, entry.path), open_nearest(self.folder, entry.path) as nearest:
             parent, depth = nearest
@@ -111,10 +111,10 @@ class MediaStage:
                 inode = _write_checked(stream, entry, parent, name)
                 replaces = outcome is not Outcome.INSTALLED
                 file = StagedFile(archive_id, entry.path, depth, replaces, inode, load, number)
-                self._note(file, parent)
+                self._record_staged(file, parent)
         return outcome
 
-    def _note(self, file: StagedFile, parent: int) -> None:
+    def _record_staged(self, file: StagedFile, parent: int) -> None:
         try:
             self.journal.add(file)
         except BaseException:
@@ -125,34 +125,34 @@ class MediaStage:
 
 @contextmanager
 def explained(folder: Path, path: str | None = None) -> Iterator[None]:
-    """Say of which folder and file an error of the operating system is, and what to do.
+    """Turn an error of the operating system into one that names the folder and the file.
 
     Raises:
-        MediaSpaceError: the disk is full.
-        MediaFolderError: anything else.
+        MediaSpaceError: The disk is full.
+        MediaFolderError: Any other error of the operating system.
     """
     try:
         yield
     except OSError as error:
         what = "media files" if path is None else f"media file {quoted(path)}"
-        problem = f"{what} cannot be put into {folder} ({error.strerror})"
+        problem = f"{what} cannot be written to {folder} ({error.strerror})"
         if error.errno in _NO_SPACE:
-            remedy = "make room on that disk, the load is tried again"
+            remedy = "free space on that disk, the load is tried again"
             raise MediaSpaceError(problem, remedy=remedy) from error
-        remedy = "check the folder and this account's rights in it"
+        remedy = "check the folder and this account's permissions in it"
         if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
-            remedy = "remove the link or special file that stands in its way"
+            remedy = "remove the link or special file that blocks the path"
         raise MediaFolderError(problem, remedy=remedy) from error
 
 
 def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
-    """What installing the file will do; UNCHANGED where there is nothing to do."""
+    """Return what installing the file will do; UNCHANGED if there is nothing to do."""
     *folders, name = entry.path.split("/")
     existing = _lstat(parent, folders[depth] if depth < len(folders) else name)
     if existing is None:
         return Outcome.INSTALLED
     if depth < len(folders) or stat.S_ISDIR(existing.st_mode):
-        return Outcome.MADE_ROOM
+        return Outcome.DISPLACED
     equal = stat.S_ISREG(existing.st_mode) and existing.st_size == entry.size_bytes
     if equal and _sha256_of(parent, name) == entry.sha256:
         return Outcome.UNCHANGED
@@ -160,7 +160,7 @@ def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
 
 
 def _write_checked(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) -> int:
-    """Write the file under a temporary name; returns its inode."""
+    """Write the file under a temporary name; return its inode."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(name, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
         try:
@@ -178,19 +178,19 @@ def _write_checked(stream: ReadableStream, entry: MediaEntry, parent: int, name:
 def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
     digest = hashlib.sha256()
     size_bytes = 0
-    while piece := stream.read(_PIECE_BYTES):
-        size_bytes += len(piece)
+    while block := stream.read(_READ_BYTES):
+        size_bytes += len(block)
         if size_bytes > entry.size_bytes:
             break
-        digest.update(piece)
-        view = memoryview(piece)
+        digest.update(block)
+        view = memoryview(block)
         while view:
             view = view[os.write(fd, view) :]
     if size_bytes != entry.size_bytes or digest.hexdigest() != entry.sha256:
         raise MediaContentError(
-            f"media file {quoted(entry.path)} is not what the manifest declares"
+            f"media file {quoted(entry.path)} differs from the manifest"
             f" ({size_bytes} of {entry.size_bytes} bytes, or another sha256)",
-            remedy="the installed file was left as it was, have the archive sent again",
+            remedy="have the archive sent again; the installed file is unchanged",
         )
 
 
@@ -213,5 +213,5 @@ def _check_space(parent: int, entry: MediaEntry, folder: Path) -> None:
         raise MediaSpaceError(
             f"media file {quoted(entry.path)} needs {entry.size_bytes} bytes, and {folder} has"
             f" {free_bytes} left",
-            remedy="make room on that disk, the load is tried again",
+            remedy="free space on that disk, the load is tried again",
         )

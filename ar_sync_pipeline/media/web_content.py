@@ -1,7 +1,7 @@
-"""Which media files a web server would run, render or obey, so that a receiver leaves them out.
+"""Excludes media files that a web server would run, render or obey.
 
-A media folder is usually served by a web server, and whoever can write at the sender must not
-thereby run code at the receiver or in the browsers of its visitors.
+A web server usually serves the media folder. Somebody who can write files at the sender must not
+be able to run code at the receiver or in the browsers of its visitors.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 # Apache's mod_mime takes every extension of a name into account (manual, "Files with Multiple
 # Extensions"); IIS stops at a semicolon, NTFS at a colon.
 _SEPARATORS = re.compile(r"[.;:]")
-# Obeyed by the server: configuration of Apache, IIS and PHP; type maps and whole HTTP responses of
-# Apache's mod_negotiation and mod_asis.
+# Configuration of Apache, IIS and PHP; type maps and whole HTTP responses of Apache's
+# mod_negotiation and mod_asis.
 _OBEYED = "htaccess htpasswd config ini var asis"
 # PHP, CGI and scripts, ASP, Java, ColdFusion, server-side includes.
 _RUN_BY_THE_SERVER = """
@@ -25,7 +25,7 @@ asp aspx asa asax ascx ashx asmx asmq axd cer cdx cshtml vbhtml soap svc
 jsp jspx jspf jsw jsv jsf jhtml jar war class
 cfm cfml cfc dbm shtml shtm stm
 """
-# In the name of the site: markup, style sheets that transform it, scripts.
+# Markup, style sheets that transform it, and scripts, which run in the origin of the site.
 _RUN_BY_THE_BROWSER = """
 html htm xhtml xhtm xht xml xsl xslt xbl xul svg svgz mathml mml rdf rss atom wsdl xsd dtd
 mht mhtml eml hta htc htx js mjs cjs jse wasm swf vbs vbe wsf wsh wsc jnlp appcache
@@ -34,15 +34,14 @@ _ACTIVE = frozenset(f"{_OBEYED} {_RUN_BY_THE_SERVER} {_RUN_BY_THE_BROWSER}".spli
 _PHP = re.compile(r"(php|phtml|pht)[0-9]+")
 
 
-def left_out_because(path: str, allowed: Sequence[str]) -> str | None:
-    """Why a receiver does not install a file, as a clause; None if it does.
+def exclusion_reason(path: str, allowed: Sequence[str]) -> str | None:
+    """Return why a receiver does not install a file, as a clause; None if it does.
 
     Args:
-        path: relative to the media folder.
-        allowed: shell patterns with their case kept; one with a ``/`` is compared with the whole
-            path, any other with the last component. A pattern allows only what it spells: a dot
-            at the beginning of a hidden name, and each extension that is refused. ``*`` allows
-            nothing.
+        path: Path relative to the media folder.
+        allowed: Case-sensitive shell patterns; one with a ``/`` is compared with the whole path,
+            any other with the last component. A pattern allows only what it spells out: the dot
+            of a hidden name, and each refused extension. ``*`` allows nothing.
     """
     components = path.split("/")
     hidden = [component for component in components if component.startswith(".")]

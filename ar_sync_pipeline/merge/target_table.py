@@ -130,7 +130,7 @@ def target_tables(
     """The receiver's side of an archive's tables, restricted to what both sides have."""
     targets = {}
     for table in shipped:
-        if table.name not in tables or not catalog.travels(table.name):
+        if table.name not in tables or not catalog.replicates(table.name):
             continue
         facts = with_key(tables[table.name], table.primary_key)
         rules = catalog.rules(table.name)
@@ -158,7 +158,7 @@ def replicated_tables(catalog: Catalog, tables: Mapping[str, TableFacts]) -> dic
             catalog.rules(name),
         )
         for name, facts in tables.items()
-        if catalog.travels(name)
+        if catalog.replicates(name)
     }
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from ar_sync_pipeline.settings.loading import PREFIX
-from ar_sync_pipeline.settings.model import Mistake, SettingsError, variables
+from ar_sync_pipeline.settings.model import SettingsError, ValidationProblem, variables
 
 _FROM_OUTSIDE = "SSH_AUTH_SOCK"
 # Of a pair's own database and key file, which no pair can share.
@@ -75,12 +75,12 @@ class PairScaffolder(dg.Scaffolder[Any]):
 
 def _mistakes(
     attributes: PairAttributes, model: type[BaseModel], environ: Mapping[str, str]
-) -> Iterator[Mistake]:
+) -> Iterator[ValidationProblem]:
     known = variables(model)
     for name in attributes.settings:
         variable = known.get(_variable(name))
         if variable is not None and variable.secret:
-            yield Mistake(
+            yield ValidationProblem(
                 variable.name,
                 f"settings.{name}",
                 "is a secret, and stands in a file",
@@ -88,7 +88,7 @@ def _mistakes(
             )
     for name, held_by in attributes.secrets.items():
         if not environ.get(held_by, "").strip():
-            yield Mistake(
+            yield ValidationProblem(
                 _variable(name),
                 f"secrets.{name}",
                 f"the environment has no variable {held_by}",

@@ -51,7 +51,7 @@ def schema_mismatches(
     """
     mismatches = type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
-        if not catalog.travels(table.name):
+        if not catalog.replicates(table.name):
             mismatches.append(f"table {_shown(table.name)} is not one that the catalog lets travel")
         elif table.name not in tables:
             mismatches.append(f"the receiver has no table {_shown(table.name)}")

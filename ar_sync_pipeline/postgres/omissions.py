@@ -77,7 +77,7 @@ class _Child:
 
 def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding]:
     label = label_of(relation.schema, relation.name, catalog.schema_name)
-    if not catalog.travels(label):
+    if not catalog.replicates(label):
         return
     # A section or an entry of `tables` means this very relation; a wildcard may mean others.
     level = Level.ERROR if catalog.names(label) else Level.WARNING
@@ -91,7 +91,7 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
         )
     elif relation.root_name is not None and relation.root_schema is not None:
         root = label_of(relation.root_schema, relation.root_name, catalog.schema_name)
-        if not catalog.travels(root):
+        if not catalog.replicates(root):
             yield Finding(
                 level,
                 f"table {label} is a partition of {root} and is not replicated by itself",
@@ -133,7 +133,7 @@ def _omitted_column(table: TableFacts, column: ColumnFacts) -> Iterator[Finding]
 def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:
     label = label_of(child.schema, child.name, catalog.schema_name)
     parent = label_of(child.parent_schema, child.parent_name, catalog.schema_name)
-    if catalog.travels(parent) and not catalog.travels(label):
+    if catalog.replicates(parent) and not catalog.replicates(label):
         yield Finding(
             Level.WARNING,
             f"table {label} inherits from {parent}, and its rows are not replicated",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
-from ar_sync_pipeline.package_files import shipped
+from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 def role_script(side: str, catalog: Catalog) -> str:
     """What gives a side's role all its rights: a command's output, or a script's with variables."""
-    script = shipped(f"deploy/sql/{side}_role.sql")
+    script = installed_path(f"deploy/sql/{side}_role.sql")
     return f"{script} with {catalog.role_variables()} (ar-sync grants {side} prints it filled in)"
 
 

@@ -199,7 +199,7 @@ def _children(
 def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     rules = catalog.rules(table.name)
     for key in table.foreign_keys:
-        if not (catalog.travels(key.referenced_table) or any(map(rules.emptied, key.columns))):
+        if not (catalog.replicates(key.referenced_table) or any(map(rules.emptied, key.columns))):
             yield Finding(
                 Level.WARNING,
                 f"table {table.name} "

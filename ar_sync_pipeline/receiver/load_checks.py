@@ -84,7 +84,7 @@ def load_check_results(
     drift = {
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
     }
-    holes = report.chain.holes if report.chain else ()
+    gaps = report.chain.gaps if report.chain else ()
     damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
     aside = [*map(str, report.kept), *map(str, damaged)]
     yield _result(
@@ -105,14 +105,14 @@ def load_check_results(
         chunks_compared=staged,
         chunks_equal_before=unchanged,
     )
-    gaps = _result(
+    gap_result = _result(
         key,
         _NO_HOLES,
-        "; ".join(listed([*map(str, holes)])),
+        "; ".join(listed([*map(str, gaps)])),
         _without_gap(report),
-        holes=len(holes),
+        gaps=len(gaps),
     )
-    yield _mailed_if_it_lasts(gaps, report, window_minutes)
+    yield _mailed_if_it_lasts(gap_result, report, window_minutes)
     yield _result(
         key,
         _ALL_SENT,
@@ -141,7 +141,7 @@ def _mailed_if_it_lasts(
     gaps: dg.AssetCheckResult, report: LoadReport, window_minutes: int
 ) -> dg.AssetCheckResult:
     """A restored sender is an incident at once: only a complete makes up for it."""
-    restored = report.chain and any(hole.new_history for hole in report.chain.holes)
+    restored = report.chain and any(gap.new_history for gap in report.chain.gaps)
     if report.gaps_since is None or restored:
         return gaps
     due = report.gaps_since + _CLOSES_WITHIN_WINDOWS * timedelta(minutes=window_minutes)

@@ -93,11 +93,11 @@ def _fired(report: LoadReport) -> dict[str, str]:
 
 def _position(report: LoadReport, now: datetime) -> dict[str, Any]:
     if report.chain is None:
-        return {"data_until": "no complete archive has been applied yet", "holes": 0}
+        return {"data_until": "no complete archive has been applied yet", "gaps": 0}
     return {
         "data_until": dg.MetadataValue.timestamp(report.chain.until),
         "lag_seconds": round((now - report.chain.until).total_seconds(), 1),
-        "holes": len(report.chain.holes),
+        "gaps": len(report.chain.gaps),
     }
 
 

@@ -35,7 +35,7 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     referenced_metadata,
     table_metadata,
 )
-from ar_sync_pipeline.sftp.retry_budget import ROAD_ERRORS
+from ar_sync_pipeline.sftp.retry_budget import CONNECTION_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
@@ -77,7 +77,7 @@ def partial_assets(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         # With a dead line the next window's run takes everything along, by the watermark.
-        with operator_errors(not_again=ROAD_ERRORS):
+        with operator_errors(not_again=CONNECTION_ERRORS):
             build = site.build(context)
             clean_build_folders(site, context, KIND)
             with record_failed_link(context, site):

@@ -1,4 +1,4 @@
-"""From an environment to a settings model: every mistake at once, no secret in any of them."""
+"""From an environment to a settings model: every error at once, no secret in any of them."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.package_files import shipped
-from ar_sync_pipeline.settings.values import MISTAKE, nearest
+from ar_sync_pipeline.package_files import installed_path
+from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,8 +55,8 @@ class DescribedVariable:
 
 
 @dataclass(frozen=True)
-class Mistake:
-    """One mistake: ``shown`` is the variable with its value, masked if it is a secret."""
+class ValidationProblem:
+    """One error: ``shown`` is the variable with its value, masked if it is a secret."""
 
     variable: str
     shown: str
@@ -69,26 +69,26 @@ class Mistake:
 
 
 class SettingsError(TerminalError):
-    """Settings that cannot be used: every mistake, in the order of the documentation.
+    """Settings that cannot be used: every error, in the order of the documentation.
 
     Args:
         side: ``sender`` or ``receiver``.
-        mistakes: at least one.
+        problems: errors of the values, at least one.
     """
 
     of_lines = True
 
-    def __init__(self, side: str, mistakes: tuple[Mistake, ...]) -> None:
-        count = "1 mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-        lines = "".join(f"\n  {found}" for found in mistakes)
+    def __init__(self, side: str, problems: tuple[ValidationProblem, ...]) -> None:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        lines = "".join(f"\n  {found}" for found in problems)
         super().__init__(
             f"{count} in the settings of the {side}{lines}",
             remedy="correct the environment or the .env file beside workspace.yaml, then reload",
         )
-        self.mistakes = mistakes
+        self.problems = problems
 
     def __str__(self) -> str:
-        """The mistakes, one a line, then the remedy."""
+        """Return the errors, one a line, then the remedy."""
         return f"{self.problem}\n{self.remedy.capitalize()}."
 
 
@@ -111,7 +111,7 @@ def load(
     side: str,
     other: type[BaseModel],
     environ: Mapping[str, str],
-    found_before: Iterable[Mistake] = (),
+    found_before: Iterable[ValidationProblem] = (),
 ) -> SettingsModel:
     """Build a settings model; variables of the ``other`` side may stand in the same environment.
 
@@ -122,19 +122,19 @@ def load(
     """
     known = variables(model)
     given = given_variables(environ)
-    mistakes = list(found_before)
+    problems = list(found_before)
     own = {_field(name): value for name, value in given.items() if name in known}
     settings = None
     try:
         settings = model.model_validate(own)
     except ValidationError as error:
         details = error.errors(include_url=False, include_input=False)
-        mistakes += [_mistake(detail, known, given) for detail in details]
+        problems += [_problem(detail, known, given) for detail in details]
     places = {name: place for place, name in enumerate(known)}
-    mistakes.sort(key=lambda found: places[found.variable])
-    mistakes += _unknown(given, known, side, variables(other))
-    if mistakes or settings is None:
-        raise SettingsError(side, tuple(mistakes))
+    problems.sort(key=lambda found: places[found.variable])
+    problems += _unknown(given, known, side, variables(other))
+    if problems or settings is None:
+        raise SettingsError(side, tuple(problems))
     return settings
 
 
@@ -168,21 +168,23 @@ def _field(name: str) -> str:
     return name.removeprefix(PREFIX).lower()
 
 
-def _mistake(
+def _problem(
     detail: ErrorDetails, known: Mapping[str, DescribedVariable], given: Mapping[str, str]
-) -> Mistake:
+) -> ValidationProblem:
     name = PREFIX + str(detail["loc"][0]).upper()
     variable = known[name]
     if detail["type"] == "missing":
         example = f", for example {variable.example}" if variable.example else ""
-        return Mistake(name, name, "is not set", f"set it: {variable.meaning.rstrip('.')}{example}")
+        return ValidationProblem(
+            name, name, "is not set", f"set it: {variable.meaning.rstrip('.')}{example}"
+        )
     facts: dict[str, Any] = detail.get("ctx", {})
     problem, remedy = (
         (facts["problem"], facts["remedy"])
-        if detail["type"] == MISTAKE
+        if detail["type"] == INVALID_VALUE
         else ("has a value that cannot be read", f"{variable.meaning.rstrip('.')}")
     )
-    return Mistake(name, _shown(variable, given.get(name)), problem, remedy)
+    return ValidationProblem(name, _shown(variable, given.get(name)), problem, remedy)
 
 
 def _unknown(
@@ -190,15 +192,15 @@ def _unknown(
     known: Mapping[str, DescribedVariable],
     side: str,
     others: Mapping[str, DescribedVariable],
-) -> list[Mistake]:
+) -> list[ValidationProblem]:
     """Variables of neither side; their values may be anything, so they are never shown."""
-    mistakes = []
+    problems = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
         guess = next(iter(meant(name, known) or meant(name, others)), None)
-        settings_page = shipped("docs/settings.md")
+        settings_page = installed_path("docs/settings.md")
         remedy = f"did you mean {guess}?" if guess else f"remove it, or see {settings_page}"
-        mistakes.append(Mistake(name, name, f"is no setting of the {side}", remedy))
-    return mistakes
+        problems.append(ValidationProblem(name, name, f"is no setting of the {side}", remedy))
+    return problems
 
 
 def _shown(variable: DescribedVariable, value: str | None) -> str:

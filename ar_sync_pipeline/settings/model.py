@@ -1,6 +1,6 @@
 """The settings of the two sides, read from environment variables (design, section 3).
 
-``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is checked at load, and every mistake
+``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is checked at load, and every error
 is reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call
 ``get_secret_value()`` where they are used.
 
@@ -22,8 +22,8 @@ from pydantic import (
 
 from ar_sync_pipeline.settings.loading import (
     DescribedVariable,
-    Mistake,
     SettingsError,
+    ValidationProblem,
     Variable,
     load,
     variables,
@@ -41,8 +41,8 @@ from ar_sync_pipeline.settings.values import (
     divisor_of_hour,
     folder,
     host_name,
+    invalid_value,
     libpq_string,
-    mistake,
     one_of,
     own_folder,
     pair_name,
@@ -63,12 +63,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DescribedVariable",
-    "Mistake",
     "OldArchives",
     "ReceiverSettings",
     "SchemaDrift",
     "SenderSettings",
     "SettingsError",
+    "ValidationProblem",
     "Variable",
     "database_label",
     "load_receiver_settings",
@@ -241,7 +241,7 @@ class _Settings(SigningSettings):
     def _windows_overlap(cls, time: int, info: ValidationInfo) -> int:
         interval = info.data.get("partial_interval")
         if interval is not None and time < 2 * interval:
-            raise mistake(
+            raise invalid_value(
                 f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
                 f"set at least {2 * interval}, so that a change is sent by two windows",
             )
@@ -252,7 +252,7 @@ class _Settings(SigningSettings):
     def _grid_shows_what_is_kept(cls, run_lifetime: int, info: ValidationInfo) -> int:
         grid = info.data.get("partitions_start")
         if grid is not None and run_lifetime < grid:
-            raise mistake(
+            raise invalid_value(
                 f"is less than AR_SYNC_PARTITIONS_START ({grid} days)",
                 f"set at least {grid}, or a smaller grid, which would show windows as missing when"
                 " their runs are deleted",
@@ -455,7 +455,7 @@ class ReceiverSettings(_Settings):
     def _partials_can_keep_up(cls, max_lag: int, info: ValidationInfo) -> int:
         interval = info.data.get("partial_interval")
         if interval is not None and max_lag < 2 * interval:
-            raise mistake(
+            raise invalid_value(
                 f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
                 f"set at least {2 * interval}, since a window is sent when it is over",
             )
@@ -472,7 +472,9 @@ def _apart(path: Path, other: Path | None, variable: str) -> Path:
     if other is not None:
         one, two = path.resolve(), other.resolve()
         if one.is_relative_to(two) or two.is_relative_to(one):
-            raise mistake(f"overlaps with {variable}", "use two folders, neither in the other")
+            raise invalid_value(
+                f"overlaps with {variable}", "use two folders, neither in the other"
+            )
     return path
 
 
@@ -480,14 +482,14 @@ def load_sender_settings(environ: Mapping[str, str]) -> SenderSettings:
     """Read the sender's settings from an environment.
 
     Raises:
-        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+        SettingsError: anything is missing, wrong or unknown; it lists every error.
     """
     return load(
         SenderSettings,
         side="sender",
         other=ReceiverSettings,
         environ=environ,
-        found_before=_login_mistakes(environ),
+        found_before=_login_problems(environ),
     )
 
 
@@ -495,15 +497,15 @@ def load_receiver_settings(environ: Mapping[str, str]) -> ReceiverSettings:
     """Read the receiver's settings from an environment.
 
     Raises:
-        SettingsError: anything is missing, wrong or unknown; it lists every mistake.
+        SettingsError: anything is missing, wrong or unknown; it lists every error.
     """
     return load(ReceiverSettings, side="receiver", other=SenderSettings, environ=environ)
 
 
-def _login_mistakes(environ: Mapping[str, str]) -> list[Mistake]:
+def _login_problems(environ: Mapping[str, str]) -> list[ValidationProblem]:
     """Neither a key nor an agent: no login can succeed, which is better said at load."""
     if environ.get("AR_SYNC_PRIVATE_KEY", "").strip() or environ.get("SSH_AUTH_SOCK"):
         return []
     name = "AR_SYNC_PRIVATE_KEY"
     remedy = "name the private key's file, or start an SSH agent (SSH_AUTH_SOCK)"
-    return [Mistake(name, name, "is not set and no SSH agent runs", remedy)]
+    return [ValidationProblem(name, name, "is not set and no SSH agent runs", remedy)]

@@ -19,8 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ar_sync_pipeline.settings.loading import Mistake, SettingsError, Variable
-from ar_sync_pipeline.settings.values import mistake
+from ar_sync_pipeline.settings.loading import SettingsError, ValidationProblem, Variable
+from ar_sync_pipeline.settings.values import invalid_value
 from ar_sync_pipeline.signing_keys import SigningKeys
 
 _LEAST_CHARACTERS: Final = 16
@@ -43,9 +43,9 @@ def strong_secret(value: object) -> object:
     """A secret that is long enough, and random enough, not to be guessed."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if len(text) < _LEAST_CHARACTERS:
-        raise mistake(f"is shorter than {_LEAST_CHARACTERS} characters", _MAKE_ONE)
+        raise invalid_value(f"is shorter than {_LEAST_CHARACTERS} characters", _MAKE_ONE)
     if _bits(text) < _LEAST_BITS:
-        raise mistake("repeats itself or can be guessed", _MAKE_ONE)
+        raise invalid_value("repeats itself or can be guessed", _MAKE_ONE)
     return value
 
 
@@ -60,7 +60,7 @@ def end_of_key(value: object) -> datetime:
     except (ValueError, OverflowError):
         aware = None
     if aware is None:
-        raise mistake(
+        raise invalid_value(
             "is not a date, or a time with its zone",
             "write it as 2026-12-31 or 2026-12-31T12:00:00Z",
         )
@@ -103,7 +103,7 @@ class SigningSettings(BaseModel):
         if old is not None and "signing_key" in info.data:
             new = info.data["signing_key"]
             if new is None or new.get_secret_value() == old.get_secret_value():
-                raise mistake(
+                raise invalid_value(
                     "is set without another AR_SYNC_SIGNING_KEY",
                     "set the new key there, or remove this one",
                 )
@@ -115,7 +115,7 @@ class SigningSettings(BaseModel):
         if "old_signing_key" in info.data and (info.data["old_signing_key"] is None) != (
             until is None
         ):
-            raise mistake(
+            raise invalid_value(
                 "is not set together with AR_SYNC_OLD_SIGNING_KEY",
                 "set both while keys are rotated, and neither afterwards",
             )
@@ -141,7 +141,7 @@ def load_signing_keys(environ: Mapping[str, str]) -> SigningKeys:
         end = end_of_key(until) if until else None
     except PydanticCustomError as error:
         facts = error.context or {}
-        found = Mistake(name, name, str(facts["problem"]), str(facts["remedy"]))
+        found = ValidationProblem(name, name, str(facts["problem"]), str(facts["remedy"]))
         raise SettingsError("signatures", (found,)) from None
     keys = (environ.get(f"AR_SYNC_{which}SIGNING_KEY", "").encode() for which in ("", "OLD_"))
     current, old = (key or None for key in keys)

@@ -1,7 +1,7 @@
-"""How the text of one environment variable becomes a value, or a mistake with its remedy.
+"""How the text of one environment variable becomes a value, or an error with its remedy.
 
 Each function here makes a pydantic validator for an annotation in `settings.model`.
-A mistake says what is wrong and what to do; it never repeats the value, which may be a secret.
+An error says what is wrong and what to do; it never repeats the value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ar_sync_pipeline.settings.cron import cron_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MISTAKE = "setting"
+INVALID_VALUE = "setting"
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+")
@@ -57,10 +57,10 @@ class OldArchives(StrEnum):
     ACCEPT = "accept"
 
 
-def mistake(problem: str, remedy: str) -> PydanticCustomError:
+def invalid_value(problem: str, remedy: str) -> PydanticCustomError:
     """The error of a validator: what is wrong, what to do."""
     return PydanticCustomError(
-        MISTAKE, "{problem}: {remedy}", {"problem": problem, "remedy": remedy}
+        INVALID_VALUE, "{problem}: {remedy}", {"problem": problem, "remedy": remedy}
     )
 
 
@@ -98,9 +98,9 @@ def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
     def check(value: object) -> int:
         text = _text(value)
         if not re.fullmatch(r"-?[0-9]{1,12}", text):
-            raise mistake("is not a whole number", f"write a whole number, {span}")
+            raise invalid_value("is not a whole number", f"write a whole number, {span}")
         if not low <= int(text) <= high:
-            raise mistake("is out of range", f"write a whole number, {span}")
+            raise invalid_value("is out of range", f"write a whole number, {span}")
         return int(text)
 
     return BeforeValidator(check)
@@ -110,7 +110,7 @@ def divisor_of_hour(value: object) -> int:
     """Minutes of a window: windows are aligned to the clock, so a whole number fits an hour."""
     text = _text(value)
     if not re.fullmatch(r"[0-9]{1,2}", text) or not int(text) or 60 % int(text):
-        raise mistake(
+        raise invalid_value(
             "does not divide an hour into equal windows",
             "use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60 minutes",
         )
@@ -121,7 +121,7 @@ def yes_or_no(value: object) -> bool:
     """True or false, in the spellings that people use."""
     text = _text(value).lower()
     if text not in _TRUE | _FALSE:
-        raise mistake("is neither true nor false", "write true or false")
+        raise invalid_value("is neither true nor false", "write true or false")
     return text in _TRUE
 
 
@@ -133,7 +133,7 @@ def one_of(*choices: str) -> BeforeValidator:
         if text not in choices:
             guess = nearest(text, choices)
             hint = f" (did you mean {guess}?)" if guess else ""
-            raise mistake("is not a known choice", f"write {' or '.join(choices)}{hint}")
+            raise invalid_value("is not a known choice", f"write {' or '.join(choices)}{hint}")
         return text
 
     return BeforeValidator(check)
@@ -144,7 +144,7 @@ def word_list(value: object) -> tuple[str, ...]:
     words = value if isinstance(value, tuple | list) else str(value).split(",")
     kept = tuple(word for word in (_text(word) for word in words) if word)
     if not kept:
-        raise mistake("names nothing", "write one or more values separated by commas")
+        raise invalid_value("names nothing", "write one or more values separated by commas")
     return kept
 
 
@@ -158,7 +158,7 @@ def addresses(value: object) -> tuple[str, ...]:
     found = words_or_none(value)
     for position, address in enumerate(found, start=1):
         if not _ADDRESS.fullmatch(address):
-            raise mistake(
+            raise invalid_value(
                 f"entry {position} is not a mail address",
                 "write plain addresses such as ops@example.org, separated by commas",
             )
@@ -168,14 +168,16 @@ def addresses(value: object) -> tuple[str, ...]:
 def address(value: object) -> str:
     """One plain mail address."""
     if not _ADDRESS.fullmatch(_text(value)):
-        raise mistake("is not a mail address", "write a plain address such as ops@example.org")
+        raise invalid_value(
+            "is not a mail address", "write a plain address such as ops@example.org"
+        )
     return _text(value)
 
 
 def host_name(value: object) -> str:
     """A host name or IP address, without user, port or scheme."""
     if not _HOST.fullmatch(_text(value)):
-        raise mistake(
+        raise invalid_value(
             "is not a host name or address",
             "write the name alone; user and port have their own variables",
         )
@@ -185,7 +187,7 @@ def host_name(value: object) -> str:
 def plain_word(value: object) -> str:
     """A short name that is safe in file names, messages and manifests; may be empty."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", _text(value)):
-        raise mistake(
+        raise invalid_value(
             "is not a plain name", "use up to 63 ASCII letters, digits, dots, dashes, underscores"
         )
     return _text(value)
@@ -195,14 +197,16 @@ def pair_name(value: object) -> str:
     """A prefix of names in Dagster, whose alphabet is the narrowest; may be empty."""
     text = _text(value)
     if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", text):
-        raise mistake(
+        raise invalid_value(
             "is no name that Dagster can have before others",
             "use letters, digits and single underscores, a letter first, such as santiago_1",
         )
     if len(text) > _LONGEST_PAIR:
-        raise mistake("is too long", f"use up to {_LONGEST_PAIR} characters")
+        raise invalid_value("is too long", f"use up to {_LONGEST_PAIR} characters")
     if text.lower() in _PLAIN_NAMES:
-        raise mistake("is what pairs without a name already use", "name the city or the server")
+        raise invalid_value(
+            "is what pairs without a name already use", "name the city or the server"
+        )
     return text
 
 
@@ -212,7 +216,7 @@ def libpq_string(value: object) -> object:
     try:
         conninfo_to_dict(text)
     except psycopg.Error:
-        raise mistake(
+        raise invalid_value(
             "libpq cannot read this connection string",
             "write postgresql://user@host:5432/database, with special characters of the password "
             "percent-encoded, or host=... port=... dbname=... user=...",
@@ -227,7 +231,7 @@ def time_zone(value: object) -> str:
         ZoneInfo(text)
     except (OSError, ValueError, KeyError):
         guess = nearest(text, available_timezones())
-        raise mistake(
+        raise invalid_value(
             "is not a time zone of the IANA database",
             f"did you mean {guess}?" if guess else "write one such as America/Santiago",
         ) from None
@@ -238,7 +242,7 @@ def cron_line(value: object) -> str:
     """A cron expression of five fields that comes round."""
     text = " ".join(_text(value).split())
     if problem := cron_problem(text):
-        raise mistake(problem, "write minute hour day month weekday, for example 30 3 * * *")
+        raise invalid_value(problem, "write minute hour day month weekday, for example 30 3 * * *")
     return text
 
 
@@ -249,15 +253,17 @@ def transform_choice(value: object) -> str:
         return text
     command = text.removeprefix("command:")
     if command == text:
-        raise mistake(
+        raise invalid_value(
             "is not a known transform", "write builtin:transapp, none, or command:<program> <words>"
         )
     try:
         words = shlex.split(command)
     except ValueError:
-        raise mistake("has an unclosed quote", "close it, or escape it with a backslash") from None
+        raise invalid_value(
+            "has an unclosed quote", "close it, or escape it with a backslash"
+        ) from None
     if not words:
-        raise mistake("names no program", "write command:/path/to/program and its words")
+        raise invalid_value("names no program", "write command:/path/to/program and its words")
     return text
 
 
@@ -266,9 +272,9 @@ def _absolute(value: object) -> Path:
     try:
         path = path.expanduser()
     except RuntimeError:
-        raise mistake("has an unknown user after ~", "write the whole path") from None
+        raise invalid_value("has an unknown user after ~", "write the whole path") from None
     if not path.is_absolute():
-        raise mistake(
+        raise invalid_value(
             "is relative, and daemon and web server may run in different folders",
             "write the whole path from / on",
         )
@@ -293,11 +299,11 @@ def folder(*, writable: bool) -> BeforeValidator:
         path = _absolute(value)
         if not _is(Path.is_dir, path):
             found = "is not a folder" if _is(Path.exists, path) else "does not exist"
-            raise mistake(found, "make the folder, or correct the path")
+            raise invalid_value(found, "make the folder, or correct the path")
         if not _allowed(path, os.R_OK | os.X_OK):
-            raise mistake("cannot be read by this user", "give this user read permission")
+            raise invalid_value("cannot be read by this user", "give this user read permission")
         if writable and not _allowed(path, os.W_OK):
-            raise mistake("cannot be written by this user", "give this user write permission")
+            raise invalid_value("cannot be written by this user", "give this user write permission")
         return path
 
     return BeforeValidator(check)
@@ -307,7 +313,7 @@ def own_folder(value: object) -> Path:
     """A folder, whole path, that the product makes when it needs it."""
     path = _absolute(value)
     if _is(Path.exists, path) and not _is(Path.is_dir, path):
-        raise mistake("is not a folder", "name a folder; it is made when it is needed")
+        raise invalid_value("is not a folder", "name a folder; it is made when it is needed")
     return path
 
 
@@ -320,7 +326,7 @@ def web_address(value: object) -> object:
     except ValueError:  # a port or an address in brackets that is none
         sound = False
     if not sound or not text.isascii() or not text.isprintable() or " " in text:
-        raise mistake(
+        raise invalid_value(
             "is not a web address", "write https://host/path, with odd characters percent-encoded"
         )
     return value
@@ -331,9 +337,9 @@ def readable_file(value: object) -> Path:
     path = _absolute(value)
     if not _is(Path.is_file, path):
         found = "is not a file" if _is(Path.exists, path) else "does not exist"
-        raise mistake(found, "make the file, or correct the path")
+        raise invalid_value(found, "make the file, or correct the path")
     if not _allowed(path, os.R_OK):
-        raise mistake("cannot be read by this user", "give this user read permission")
+        raise invalid_value("cannot be read by this user", "give this user read permission")
     return path
 
 
@@ -341,5 +347,5 @@ def sftp_path(value: object) -> PurePosixPath:
     """A path on the other machine, as SFTP shows it; without ``..``."""
     path = PurePosixPath(_text(value))
     if ".." in path.parts:
-        raise mistake("goes up with ..", "write the path without ..")
+        raise invalid_value("goes up with ..", "write the path without ..")
     return path

@@ -1,5 +1,5 @@
-"""SFTP, the only road between the two servers: publish archives, fetch receipts, check the road.
+"""SFTP, the only link between the two servers: publishes archives, reads receipts, checks the link.
 
-A session's every step is bounded, the server's host key is always checked against pinned keys,
-and nothing appears under its final name before all of it is there.
+Every step of a session has a time limit, the server's host key is always checked against pinned
+keys, and no file gets its final name before it is complete.
 """

@@ -1,4 +1,4 @@
-"""Where the receiver is and how to be let in: host, user, key, pinned host keys."""
+"""The SFTP endpoint of the receiver: host, user, key, pinned host keys."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _LAST_PORT = 65535
 
 @dataclass(frozen=True)
 class SftpEndpoint:
-    """A receiver's SFTP account.
+    """SFTP account at the receiver.
 
     Attributes:
-        host: name or address.
+        host: Name or address of the host.
         port: TCP port.
-        user: the account.
-        private_key: file of the private key; None to use the agent alone.
-        known_hosts: file of pinned host keys.
-        passphrase: of the private key; never shown.
-        agent: also try the keys of a running ssh-agent.
+        user: Name of the account.
+        private_key: File of the private key; None: only the agent is used.
+        known_hosts: File of pinned host keys.
+        passphrase: Passphrase of the private key; never shown.
+        agent: Whether to try the keys of a running ssh-agent, too.
     """
 
     host: str
@@ -40,7 +40,7 @@ class SftpEndpoint:
     agent: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what could never connect."""
+        """Reject an endpoint that could never connect."""
         if not self.host or not self.user:
             raise EndpointError(
                 "the SFTP endpoint has no host or no user",
@@ -62,10 +62,10 @@ class SftpEndpoint:
         return f"{self.user}@{self.host}:{self.port}"
 
     def load_private_key(self) -> PKey | None:
-        """Read the private key (Ed25519, ECDSA or RSA); None where only the agent is used.
+        """Read the private key (Ed25519, ECDSA or RSA); return None if only the agent is used.
 
         Raises:
-            PrivateKeyError: if it is missing, unreadable, locked or of another kind.
+            PrivateKeyError: The key is missing, unreadable, locked or of another type.
         """
         if self.private_key is None:
             return None
@@ -73,8 +73,8 @@ class SftpEndpoint:
 
 
 def _load_key(path: Path, passphrase: str | None) -> PKey:
-    # paramiko wants bytes and tells a locked key by a TypeError, a wrong passphrase by a
-    # ValueError or an SSHException, depending on the file's format.
+    # paramiko needs bytes. It reports a locked key by a TypeError, a wrong passphrase by a
+    # ValueError or an SSHException, depending on the file format.
     password = None if passphrase is None else passphrase.encode()
     try:
         return PKey.from_path(path, password=password)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def _load_key(path: Path, passphrase: str | None) -> PKey:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether the key needs a passphrase: only a missing one is told by a TypeError."""
+    """Return whether the key needs a passphrase: only a missing one raises a TypeError."""
     try:
         PKey.from_path(path)
     except TypeError:

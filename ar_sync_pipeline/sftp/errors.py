@@ -1,32 +1,32 @@
-"""What can go wrong on the road to the receiver, by what a caller should do about it.
+"""Errors of SFTP, by retry policy.
 
 The tree::
 
 TransientError                  retried with backoff
-├── UnresolvableHostError       no address for the host's name
-├── UnreachableHostError        nobody answers, or the port is closed
-└── ConnectionLostError         cut, silent for too long, or closed by the server
+├── UnresolvableHostError       no address for the host name
+├── UnreachableHostError        no answer, or the port is closed
+└── ConnectionLostError         interrupted, silent for too long, or closed by the server
 ParkedError                     tried again when something at the receiver changes
-├── SpoolMissingError           the spool is not there, or is not a folder
+├── SpoolMissingError           the spool does not exist, or is not a folder
 ├── SpoolNotWritableError       the account may not write there
 ├── ReceiverDiskFullError       too little free space
-├── SourceUnreadableError       what is to be sent cannot be read on this side
-├── RemoteFileMissingError      a file that should be there is not
-└── RefusedByServerError        the server said no without a reason that SFTP can tell
-TerminalError                   a person has to act
+├── SourceUnreadableError       a file to send cannot be read on this side
+├── RemoteFileMissingError      a file at the receiver is missing
+└── RefusedByServerError        the server refused without a reason that SFTP can tell
+TerminalError                   an operator has to act
 ├── EndpointError               host, port, user or key settings contradict each other
 ├── PrivateKeyError             the private key cannot be used
 ├── KnownHostsError             the file of pinned host keys cannot be used
 ├── UnknownHostKeyError         no key of this server is pinned
 ├── ChangedHostKeyError         another key is pinned, or this one is revoked
 ├── IncompatibleServerError     no common algorithm
-│   └── NoSftpError             the account is let in, and SFTP does not start for it
+│   └── NoSftpError             the login succeeds, and SFTP does not start
 ├── LoginRefusedError           the server does not accept this user with this key
-├── RemoteNameError             a name that is not allowed over there
-├── RemoteFileTooLargeError     a small file that is not small
-├── SourceChangedError          the file changed while it was being sent
-├── DamagedUploadError          what lies there is not what was sent, though every write succeeded
-└── ArchiveConflictError        another archive of the same name is already there
+├── RemoteNameError             a name that is not allowed at the receiver
+├── RemoteFileTooLargeError     a small file is too large
+├── SourceChangedError          the file changed while it was sent
+├── DamagedUploadError          the uploaded bytes differ, though every write succeeded
+└── ArchiveConflictError        another archive of the same name exists
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
 
 class UnresolvableHostError(TransientError):
-    """The name of the host has no address, or the resolver does not answer."""
+    """The host name has no address, or the resolver does not answer."""
 
 
 class UnreachableHostError(TransientError):
-    """No TCP connection to any address of the host."""
+    """No address of the host accepts a TCP connection."""
 
 
 class ConnectionLostError(TransientError):
-    """An established connection was cut, closed, or made no progress for too long.
+    """An established connection was interrupted, closed, or made no progress for too long.
 
-    paramiko raises EOFError, SSHException, OSError and TimeoutError for the same event; this is
-    the one class for all of them.
+    paramiko raises EOFError, SSHException, OSError or TimeoutError for this event; this class
+    replaces all of them.
     """
 
 
@@ -57,26 +57,26 @@ class SpoolMissingError(ParkedError):
 
 
 class SpoolNotWritableError(ParkedError):
-    """The account may not write, or not read, where it has to."""
+    """The account lacks permission to read or write in the spool."""
 
 
 class ReceiverDiskFullError(ParkedError):
-    """Too little free space at the receiver, found before or while writing."""
+    """The receiver has too little free space, found before or while writing."""
 
 
 class SourceUnreadableError(ParkedError):
-    """This side's own disk does not give the bytes that are to be sent."""
+    """A file to send cannot be read on this side."""
 
 
 class RemoteFileMissingError(ParkedError):
-    """A file or folder that should be at the receiver is not there."""
+    """A file or folder at the receiver is missing."""
 
 
 class RefusedByServerError(ParkedError):
-    """The server refused a request on a living connection.
+    """The server refused a request on a working connection.
 
     SFTP version 3 has one status, ``Failure``, for nearly everything (draft-ietf-secsh-filexfer-02,
-    section 7), so the reason is in the receiver's log only.
+    section 7), so the reason is only in the receiver's log.
     """
 
 
@@ -85,7 +85,7 @@ class EndpointError(TerminalError):
 
 
 class PrivateKeyError(TerminalError):
-    """The private key is missing, unreadable, locked, or of an unsupported kind."""
+    """The private key is missing, unreadable, locked or of an unsupported type."""
 
 
 class KnownHostsError(TerminalError):
@@ -105,29 +105,30 @@ class IncompatibleServerError(TerminalError):
 
 
 class NoSftpError(IncompatibleServerError):
-    """The server lets the account in and then starts something else than SFTP, or nothing."""
+    """The login succeeds, and then the server starts no SFTP."""
 
 
 class LoginRefusedError(TerminalError):
-    """The server does not let this user in with this key."""
+    """The server rejects this user with this key."""
 
 
 class RemoteNameError(TerminalError):
-    """A file or folder name that must not be used at the receiver."""
+    """A file or folder name is not allowed at the receiver."""
 
 
 class RemoteFileTooLargeError(TerminalError):
-    """A file that should be small, such as a receipt, is not."""
+    """A small file, such as a receipt, is too large."""
 
 
 class SourceChangedError(TerminalError):
-    """The bytes that were sent are not those that were promised."""
+    """The sent bytes differ from the archive."""
 
 
 class DamagedUploadError(TerminalError):
-    """The receiver confirmed every write and holds other bytes; once is tried again, twice is not.
+    """The receiver confirmed every write and has other bytes; the upload is retried once.
 
-    Every byte of the way is protected (RFC 4253, section 6.4), so the fault is behind it.
+    SSH protects every byte on the connection (RFC 4253, section 6.4), so the fault is at the
+    receiver.
     """
 
 

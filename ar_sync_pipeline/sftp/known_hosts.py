@@ -1,8 +1,8 @@
-"""Pinned host keys: which key a server must show.
+"""Pinned host keys, read from a known_hosts file.
 
-Read here rather than by paramiko, whose reader fails the whole file for one ``@cert-authority``
-line, knows no patterns, and prefers only the first pinned key's type (paramiko #771, #1001).
-The format is that of sshd(8), section SSH_KNOWN_HOSTS FILE FORMAT.
+paramiko's reader rejects the whole file for one ``@cert-authority`` line, supports no patterns, and
+prefers only the type of the first pinned key (paramiko #771, #1001). The format is that of sshd(8),
+section SSH_KNOWN_HOSTS FILE FORMAT.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _FIELD = re.compile(r"[^ \t]+")
 
 @dataclass(frozen=True)
 class PinnedKey:
-    """One line of the file: for which hosts, which key, and whether it must be refused."""
+    """One line of the file: patterns of hosts, a key, and whether the key is revoked."""
 
     patterns: tuple[str, ...]
     key: PKey
     revoked: bool
 
     def is_for(self, host_label: str) -> bool:
-        """Whether this line speaks about a host, ``host`` or ``[host]:port``."""
+        """Return whether this line applies to a host, ``host`` or ``[host]:port``."""
         verdict = False
         for pattern in self.patterns:
             if _pattern_matches(pattern.removeprefix("!"), host_label):
@@ -54,18 +54,18 @@ class KnownHosts:
     entries: tuple[PinnedKey, ...]
 
     def pinned_keys(self, host: str, port: int) -> tuple[PKey, ...]:
-        """The keys that the server may show, in the order of the file."""
+        """Return the accepted keys of a server, in the order of the file."""
         label = host_label(host, port)
         return tuple(e.key for e in self.entries if not e.revoked and e.is_for(label))
 
     def is_revoked(self, host: str, port: int, key: PKey) -> bool:
-        """Whether a ``@revoked`` line names this key for this server."""
+        """Return whether a ``@revoked`` line names this key for this server."""
         label = host_label(host, port)
         return any(e.revoked and e.key == key and e.is_for(label) for e in self.entries)
 
 
 def host_label(host: str, port: int) -> str:
-    """How the file names a server: ``host`` on port 22, else ``[host]:port``; lower case."""
+    """Return the name of a server in the file: ``host`` on port 22, else ``[host]:port``."""
     name = host.lower()
     return name if port == DEFAULT_PORT else f"[{name}]:{port}"
 
@@ -73,15 +73,15 @@ def host_label(host: str, port: int) -> str:
 def load_known_hosts(path: Path) -> KnownHosts:
     """Read a file of pinned host keys.
 
-    ``@cert-authority`` lines and key types that SFTP here cannot use (``ssh-dss``, ``sk-*``) are
-    passed over; ``@revoked`` keys are refused.
+    ``@cert-authority`` lines and unsupported key types (``ssh-dss``, ``sk-*``) are skipped;
+    ``@revoked`` keys are rejected.
 
     Raises:
-        KnownHostsError: if the file cannot be read, or a line is damaged (with its number).
+        KnownHostsError: The file cannot be read, or a line is damaged (with its number).
     """
     try:
-        # Not splitlines() nor read_text(): other characters end a line for them, too, so a comment
-        # could hold a key that sshd(8) does not see.
+        # Not splitlines() nor read_text(): for them other characters end a line, too, so a comment
+        # could contain a key that sshd(8) does not see.
         lines = path.read_bytes().decode("utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text file"
@@ -115,9 +115,9 @@ def _parse_line(fields: list[str], where: str) -> PinnedKey | None:
     # A damaged key fails in many ways inside paramiko and cryptography, none of them documented.
     except (binascii.Error, SSHException, ValueError, IndexError, TypeError) as error:
         raise _bad_line(where, "holds a key that is damaged") from error
-    # paramiko fills a key that is cut short with zeros; the comparison would then blame the server.
+    # paramiko pads a truncated key with zeros; the comparison would then blame the server.
     if key.asbytes() != blob:
-        raise _bad_line(where, "holds a key that is cut short")
+        raise _bad_line(where, "holds a key that is truncated")
     patterns = tuple(h if h.startswith(_HASHED) else h.lower() for h in hosts.split(","))
     return PinnedKey(patterns, key, revoked=marker == _REVOKED)
 

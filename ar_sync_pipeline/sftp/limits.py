@@ -1,4 +1,4 @@
-"""How long each part of a session may take, and what the parts of its opening are called."""
+"""Time limits of a session, and the names of its opening steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Self
 
 
 class OpeningStep(StrEnum):
-    """The steps of opening a session, in their order, as a person reads them."""
+    """Steps of opening a session, in order, as shown to operators."""
 
     RESOLVE = "resolve"
     CONNECT = "connect"
@@ -19,17 +19,17 @@ class OpeningStep(StrEnum):
 
 @dataclass(frozen=True)
 class SessionLimits:
-    """How long each part of a session may take.
+    """Time limits of a session.
 
     Attributes:
-        resolve_seconds: for the host's address.
-        connect_seconds: for a TCP connection, all addresses together.
-        opening_seconds: from the host's name to an open SFTP channel, all together.
-        silence_seconds: for any later call without progress; the kernel's own limit for a dead
-            network is 60 s too, this one also covers a server that is alive but frozen.
-        disk_bytes_per_second: slowest disk for which the server's fsync is waited.
-        whole_seconds: for everything that is done in the open session, together; None: no limit,
-            since an upload may rightly take hours.
+        resolve_seconds: Limit for the name lookup.
+        connect_seconds: Limit for a TCP connection, for all addresses together.
+        opening_seconds: Limit from the name lookup to an open SFTP channel.
+        silence_seconds: Limit for a later call without progress. The kernel's limit for a dead
+            network is 60 s, too; this one also covers a frozen server.
+        disk_bytes_per_second: Slowest disk for which a flush at the server is awaited.
+        whole_seconds: Limit for all operations of the open session together; None: no limit,
+            because an upload may take hours.
     """
 
     resolve_seconds: float = 10
@@ -40,7 +40,7 @@ class SessionLimits:
     whole_seconds: float | None = None
 
     def within(self, seconds: float) -> Self:
-        """These limits, shortened so that opening and one silence end within so many seconds."""
+        """Return shorter limits, so that opening and one silence end within a duration."""
         share = seconds / (self.opening_seconds + self.silence_seconds)
         if share >= 1:
             return self

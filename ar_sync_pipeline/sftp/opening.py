@@ -1,8 +1,8 @@
-"""The steps from a host's name to a login, each with its own error; `starting` is the next one.
+"""Steps from a host name to a login, each with its own error; `starting` has the next step.
 
-Every step is short and bounded by a socket time-out or by the session's watchdog; `session` runs
-them, `probe` times them. The order of authentication is the project's own rather than that of
-``paramiko.SSHClient``, which cannot be told to prefer all pinned key types.
+Every step is limited by a socket timeout or by the watchdog of the session. `session` runs the
+steps, `probe` times them. ``paramiko.SSHClient`` is not used, because it cannot prefer all pinned
+key types.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
     from ar_sync_pipeline.sftp.known_hosts import KnownHosts
 
-# GCM first: a third less processor time than AES-CTR with HMAC, which paramiko would prefer.
+# GCM first: it takes a third less CPU time than AES-CTR with HMAC, which paramiko prefers.
 _CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes256-ctr")
 _MACS = (
     "hmac-sha2-256-etm@openssh.com",
@@ -44,8 +44,8 @@ _MACS = (
 )
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
-# The kernel gives up on a silent peer after 10 + 4 x 5 s when idle, after 60 s with data under
-# way; without these a socket can stay open for ever.
+# The kernel closes the connection to a silent peer after 10 + 4 x 5 s if it is idle, after 60 s if
+# data is in flight; without these options a socket can stay open forever.
 _TCP_OPTIONS = {
     "TCP_NODELAY": 1,
     "TCP_KEEPIDLE": 10,
@@ -54,24 +54,24 @@ _TCP_OPTIONS = {
     "TCP_USER_TIMEOUT": 60_000,
 }
 _KEEPALIVE_SECONDS = 15
-# Waits inside paramiko; the watchdog's limit for the whole opening is the one that counts.
+# Timeouts inside paramiko; the limit of the watchdog for the whole opening is the effective one.
 _STEP_SECONDS = 30
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
-# Errors reach the caller as exceptions; without this the logging module's last resort would
-# print paramiko's tracebacks to stderr as well.
+# Errors reach the caller as exceptions; without this the last-resort handler of logging would also
+# print paramiko's tracebacks to stderr.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
 def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
-    """All addresses of a host.
+    """Return all addresses of a host.
 
-    The C library's resolver cannot be interrupted, so it runs in a thread that is abandoned when
-    the time is over.
+    The resolver of the C library cannot be interrupted, so it runs in a thread that is abandoned
+    after the time limit.
 
     Raises:
-        UnresolvableHostError: if there is none, or no answer in time.
+        UnresolvableHostError: There is no address, or no answer in time.
     """
     answers: queue.SimpleQueue[list[Address] | OSError | UnicodeError] = queue.SimpleQueue()
 
@@ -100,10 +100,10 @@ def resolve(host: str, port: int, *, seconds: float) -> list[Address]:
 def connect(
     endpoint: SftpEndpoint, addresses: Sequence[Address], *, seconds: float
 ) -> socket.socket:
-    """Open a TCP connection to the first address that answers, in ``seconds`` for all of them.
+    """Open a TCP connection to the first address that answers, within ``seconds`` for all.
 
     Raises:
-        UnreachableHostError: if none answers.
+        UnreachableHostError: No address answers.
     """
     end = time.monotonic() + seconds
     reason: OSError = TimeoutError("timed out")
@@ -127,7 +127,7 @@ def connect(
 def _set_options(connection: socket.socket) -> None:
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_OPTIONS.items():
-        # Not every system has every one of them.
+        # Some systems lack some of them.
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -135,7 +135,7 @@ def _set_options(connection: socket.socket) -> None:
 def new_transport(
     connection: socket.socket, preferred: Sequence[paramiko.PKey]
 ) -> paramiko.Transport:
-    """A transport that is not started yet, preferring the host key types that are pinned."""
+    """Return an unstarted transport that prefers the pinned host key types."""
     transport = paramiko.Transport(connection)
     transport.banner_timeout = transport.handshake_timeout = _STEP_SECONDS
     transport.auth_timeout = transport.channel_timeout = _STEP_SECONDS
@@ -151,10 +151,10 @@ def new_transport(
 
 
 def handshake(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko.PKey:
-    """Agree on algorithms and keys; returns the host key that the server proved to have.
+    """Negotiate algorithms and keys; return the host key that the server proved to have.
 
     Raises:
-        IncompatibleServerError: if the two sides share no algorithm.
+        IncompatibleServerError: The two sides share no algorithm.
     """
     try:
         transport.start_client(timeout=_STEP_SECONDS)
@@ -171,11 +171,11 @@ def handshake(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko
 
 
 def check_host_key(endpoint: SftpEndpoint, known: KnownHosts, offered: paramiko.PKey) -> None:
-    """Hold the offered host key against the pinned ones.
+    """Compare the offered host key with the pinned ones.
 
     Raises:
-        UnknownHostKeyError: if none is pinned for this server.
-        ChangedHostKeyError: if only others are, or this one is revoked.
+        UnknownHostKeyError: No key is pinned for this server.
+        ChangedHostKeyError: Only other keys are pinned, or this one is revoked.
     """
     where, kind = host_label(endpoint.host, endpoint.port), offered.get_name()
     if known.is_revoked(endpoint.host, endpoint.port, offered):
@@ -205,11 +205,11 @@ def check_host_key(endpoint: SftpEndpoint, known: KnownHosts, offered: paramiko.
 def log_in(
     endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramiko.PKey | None
 ) -> None:
-    """Log in with the private key, then with the agent's keys where that is allowed.
+    """Log in with the private key, then with the keys of the agent if allowed.
 
     Raises:
-        LoginRefusedError: if the server accepts none of them.
-        ConnectionLostError: if the server hung up or kept silent.
+        LoginRefusedError: The server accepts none of them.
+        ConnectionLostError: The server closed the connection or did not answer.
     """
     keys: list[paramiko.PKey] = [key] if key is not None else []
     agent = paramiko.Agent() if endpoint.agent else None
@@ -234,8 +234,8 @@ def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramik
     try:
         further = transport.auth_publickey(endpoint.user, key)
     except paramiko.AuthenticationException as error:
-        # The same class tells a refusal, a silent server, one that hung up, and one that let the
-        # user in and hung up then.
+        # paramiko raises the same class for a refusal, for a server that does not answer, and for
+        # one that closes the connection before or after the login.
         handler = transport.auth_handler
         if handler is not None and handler.is_authenticated():
             return True
@@ -252,9 +252,9 @@ def _accepts(endpoint: SftpEndpoint, transport: paramiko.Transport, key: paramik
 
 
 def hung_up(endpoint: SftpEndpoint, step: str) -> ConnectionLostError:
-    """The error of a server that ends the connection, or says nothing, in the middle of a step."""
+    """Return the error of a server that closes the connection or stops answering in a step."""
     return ConnectionLostError(
         f"{endpoint.host} port {endpoint.port} hung up or kept silent during {step}",
-        remedy="nothing if it passes; else see the receiver's sshd log (MaxStartups limits"
+        remedy="do nothing if it passes; else see the receiver's sshd log (MaxStartups limits"
         " connections)",
     )

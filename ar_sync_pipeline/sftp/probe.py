@@ -1,4 +1,4 @@
-"""The connectivity check: every step to a published file, named, timed and explained."""
+"""Connectivity check: names, times and explains every step of a publication."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIMITS", "STEPS", "ProbeOutcome", "ProbeStep", "probe"]
 
-# Together 110 s: whatever hangs, a person who waits has the answer within two minutes.
+# Together 110 s: in every case the operator has the answer within two minutes.
 LIMITS = SessionLimits(
     resolve_seconds=10,
     connect_seconds=10,
@@ -38,23 +38,23 @@ def probe(
     free_floor_percent: float = 0,
     read_also: Collection[str] = (),
 ) -> list[ProbeStep]:
-    """Walk the whole way of an archive with a test file; stop at the first step that fails.
+    """Publish a test file like an archive; stop at the first step that fails.
 
-    Missing subfolders of an empty spool are made, as the first publication would do, and
-    removed where the account may remove folders.
+    Missing subfolders of an empty spool are made, as by the first publication, and removed if the
+    account may remove folders.
 
     Args:
-        endpoint: the receiver's account.
-        spool: the spool, as that account sees it.
-        clock: this machine's aware time.
-        limits: of the session; by default shorter than an upload's.
-        judge_receipt: told the name and the content of the newest receipt, and of those of
-            `read_also`; raises an `ArSyncError` if it is not one.
-        free_floor_percent: less free space than this is a warning.
-        read_also: names in the folder of receipts that are read where they are there.
+        endpoint: SFTP account at the receiver.
+        spool: Path of the spool, as the account sees it.
+        clock: Clock of this machine.
+        limits: Time limits of the session; by default shorter than those of an upload.
+        judge_receipt: Function that gets the name and content of the newest receipt, and of each
+            file in `read_also`; raises an `ArSyncError` for an invalid one.
+        free_floor_percent: Free space below which the step has a warning.
+        read_also: Names of other files in the folder of receipts to read if they exist.
 
     Returns:
-        All steps in order; those behind one that failed were not tried.
+        All steps in order; those after a failed step were not tried.
     """
     record = StepRecord(endpoint)
     try:

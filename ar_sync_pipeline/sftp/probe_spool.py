@@ -1,4 +1,4 @@
-"""The second half of the connectivity check: what the account may do in the spool."""
+"""Second half of the connectivity check: what the account may do in the spool."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def check_the_spool(
     free_floor_percent: float,
     read_also: Collection[str],
 ) -> None:
-    """Walk the way of an archive in the spool, with a test file that nobody takes for one.
+    """Publish a test file in the spool like an archive.
 
-    It is hidden or in ``.incoming`` all the time; its renames also show a folder that lies on
-    another file system.
+    The file is always hidden or in ``.incoming``, so nobody takes it for an archive. Its renames
+    also reveal a folder on another file system.
     """
     with record.step("spool exists") as found:
         check_spool(session, spool)
@@ -79,13 +79,16 @@ def _walk(
     clock: Callable[[], datetime],
     made: list[PurePosixPath],
 ) -> tuple[int | None, float]:
-    """Write the test file and rename it as archives are.
+    """Write the test file and rename it like an archive.
 
     Args:
-        made: gets the folders that the walk makes.
+        session: Open session.
+        spool: Path of the spool.
+        record: Record of the steps.
+        made: List to which created folders are added.
 
     Returns:
-        When it was written, by the receiver's clock and by this machine's.
+        The time of the write by the receiver's clock, and by this machine's clock.
     """
     test = _TestFile(session, spool)
     try:
@@ -94,9 +97,9 @@ def _walk(
             found.append(test.write())
             written_at = (session.modified_at_seconds(test.places[0]), clock().timestamp())
         with record.step("round trip") as found:
-            found.append(test.travel())
+            found.append(test.round_trip())
     finally:
-        # What failed is what the operator must read, not that the clean-up then failed too.
+        # The operator needs the first error, not a later one of the clean-up.
         with suppress(ArSyncError):
             test.remove()
     return written_at
@@ -113,10 +116,10 @@ class _TestFile:
         self.places = [spool / INCOMING / name, *(folder / name for folder in self._folders)]
 
     def write(self) -> Finding:
-        """Write and flush it; the rate counts from the first byte to the flush."""
+        """Write and flush the file; the rate covers the first byte to the flush."""
         started, path, block = time.monotonic(), self.places[0], protocol.WRITE_BLOCK_BYTES
         with self._session.handle(path, protocol.NEW) as handle:
-            with self._session.calling("writing", path):
+            with self._session.operation("writing", path):
                 pipe = protocol.RequestPipe(self._session.client)
                 for offset in range(0, _TEST_FILE_BYTES, block):
                     data = self._content[offset : offset + block]
@@ -131,14 +134,14 @@ class _TestFile:
             return Finding(f"{detail} and flushed to disk", figures=figures)
         return Finding(
             f"{detail}, but the server cannot flush to disk (fsync@openssh.com)",
-            "nothing, the receiver checks every archive; OpenSSH's server would flush",
+            "do nothing, the receiver checks every archive; OpenSSH's server would flush",
             figures,
         )
 
-    def travel(self) -> Finding:
-        """Read it back, rename it as archives are, remove it."""
+    def round_trip(self) -> Finding:
+        """Read the file back, rename it like an archive, and remove it."""
         session, path = self._session, self.places[0]
-        with session.handle(path, protocol.READ) as handle, session.calling("reading back", path):
+        with session.handle(path, protocol.READ) as handle, session.operation("reading back", path):
             found = protocol.read_range(session.client, handle, 0, _TEST_FILE_BYTES)
         if found != self._content:
             raise RefusedByServerError(
@@ -156,12 +159,12 @@ class _TestFile:
         )
 
     def remove(self) -> None:
-        """Leave nothing behind, wherever it is."""
+        """Remove the file under any of its names."""
         for place in self.places:
             self._session.remove(place)
 
     def _remove_forgotten(self) -> None:
-        """Remove what a check that was killed between two renames left, unseen by everybody."""
+        """Remove hidden files of a check that was killed between two renames."""
         newest = self._session.modified_at_seconds(self._folders[0]) or 0
         for folder in self._folders:
             for name in self._session.file_names(folder):
@@ -198,7 +201,7 @@ def _judge_free_space(space: protocol.RemoteSpace | None, floor_percent: float) 
     detail = f"{space.free_bytes:,} bytes are free, {space.free_percent:.1f} %"
     figures = {"free_gb": space.free_bytes / 1e9, "free_percent": space.free_percent}
     if space.free_percent < floor_percent:
-        remedy = f"make room at the receiver, less than {floor_percent:g} % is free"
+        remedy = f"free space at the receiver, less than {floor_percent:g} % is free"
         return Finding(detail, remedy, figures)
     if space.free_bytes < _LITTLE_FREE_BYTES:
         return Finding(detail, "make sure that two complete archives fit", figures)
@@ -208,7 +211,7 @@ def _judge_free_space(space: protocol.RemoteSpace | None, floor_percent: float) 
 def _judge_clock(modified_at_seconds: int | None, local_seconds: float) -> Finding:
     if modified_at_seconds is None:
         return Finding("the server does not tell when a file was written")
-    # A file's time over SFTP version 3 has whole seconds.
+    # SFTP version 3 has file times in whole seconds.
     difference = modified_at_seconds + 0.5 - local_seconds
     detail = f"the receiver's clock differs by {round(difference):+d} s"
     figures = {"clock_difference_seconds": difference}

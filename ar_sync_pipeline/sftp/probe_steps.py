@@ -1,4 +1,4 @@
-"""The steps of the connectivity check: each named, timed and explained."""
+"""Steps of the connectivity check: each is named, timed and explained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sftp.session import SftpSession
 
 
-# In the order in which they are tried.
+# In the order of the check.
 STEPS = (
     *map(str, OpeningStep),
     "spool exists",
@@ -31,7 +31,7 @@ STEPS = (
 
 
 class ProbeOutcome(StrEnum):
-    """How a step ended."""
+    """Outcome of a step."""
 
     PASSED = "passed"
     WARNED = "warned"
@@ -44,12 +44,12 @@ class ProbeStep:
     """One step of the check.
 
     Attributes:
-        name: what was tried, in a word or two.
-        outcome: passed, passed with a warning, failed, or not tried because one before it failed.
-        seconds: how long it took.
-        detail: one sentence on what was found.
-        remedy: what to do about it; None where nothing is to be done.
-        figures: numbers that were measured, by a name that ends with their unit.
+        name: Short name of the step.
+        outcome: Passed, passed with a warning, failed, or not tried because an earlier step failed.
+        seconds: Duration of the step.
+        detail: Finding of the step, as one sentence.
+        remedy: What to do; None if nothing.
+        figures: Measured numbers, by names that end with the unit.
     """
 
     name: str
@@ -61,13 +61,13 @@ class ProbeStep:
 
     @property
     def ok(self) -> bool:
-        """Whether the next step could follow."""
+        """Whether the step passed, perhaps with a warning."""
         return self.outcome in {ProbeOutcome.PASSED, ProbeOutcome.WARNED}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a step found: a sentence, what to do about it, and numbers."""
+    """Finding of a step: a sentence, what to do, and numbers."""
 
     detail: str
     remedy: str | None = None
@@ -75,7 +75,7 @@ class Finding:
 
 
 class StepRecord:
-    """Collects steps; the one under way when an error passes is the one that failed."""
+    """Collects steps; a step that raises an error is the one that failed."""
 
     def __init__(self, endpoint: SftpEndpoint) -> None:
         self.steps: list[ProbeStep] = []
@@ -84,25 +84,25 @@ class StepRecord:
 
     @contextmanager
     def step(self, name: str) -> Iterator[list[Finding]]:
-        """Time one step; it appends what it found."""
+        """Time one step; the block appends its findings."""
         started, found = time.monotonic(), list[Finding]()
         try:
             yield found
         except Exception:
-            # Also one that is translated farther out is a failure of this step.
+            # An error that is translated by an outer block is also a failure of this step.
             self._failed = (name, time.monotonic() - started)
             raise
         self._add(name, time.monotonic() - started, found[0])
 
     @contextmanager
     def opening(self, step: OpeningStep) -> Iterator[None]:
-        """Time one step of opening the session; what it found is told by `describe_opening`."""
+        """Time one step of opening the session; `describe_opening` adds its findings."""
         with self.step(step) as found:
             yield
             found.append(Finding(_OPENING_DETAILS[step].format(endpoint=self._endpoint)))
 
     def describe_opening(self, session: SftpSession) -> None:
-        """Replace the host key's step by one that tells the fingerprint and the algorithms."""
+        """Replace the host key step by one with the fingerprint and the algorithms."""
         index = list(OpeningStep).index(OpeningStep.HOST_KEY)
         transport = session.transport
         key, cipher = transport.get_remote_server_key(), transport.local_cipher
@@ -115,14 +115,14 @@ class StepRecord:
         self._add(OpeningStep.HOST_KEY, seconds, Finding(detail, remedy), at=index)
 
     def close(self, error: ArSyncError) -> None:
-        """Add the step that failed, and those behind it."""
+        """Add the failed step and those after it."""
         name, seconds = self._failed
         self.steps.append(
             ProbeStep(str(name), ProbeOutcome.FAILED, seconds, error.problem, error.remedy)
         )
         tried = {step.name for step in self.steps}
         self.steps += [
-            ProbeStep(later, ProbeOutcome.NOT_TRIED, 0, f"not tried, since {name} failed")
+            ProbeStep(later, ProbeOutcome.NOT_TRIED, 0, f"not tried, because {name} failed")
             for later in STEPS
             if later not in tried
         ]

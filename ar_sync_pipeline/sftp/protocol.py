@@ -1,9 +1,9 @@
-"""The SFTP requests that paramiko has no checked method for, each with its status looked at.
+"""SFTP requests with checked statuses, where paramiko's own methods lose them.
 
-``SFTPFile`` loses errors: it forgets the statuses of pipelined writes and swallows that of the
-closing request, so that a truncated upload can pass for a success. Here a file is a bare handle
-and every answer is read. This uses paramiko's private request methods, which is why paramiko is
-pinned below its next major version; the contract tests hold it to two servers.
+``SFTPFile`` drops the statuses of pipelined writes and ignores that of the closing request, so a
+truncated upload can look like a success. Here a file is a handle, and every answer is read. This
+module uses private request methods of paramiko, so paramiko is pinned below its next major version;
+contract tests run it against two servers.
 Formats: draft-ietf-secsh-filexfer-02; OpenSSH's PROTOCOL, section 4.
 """
 
@@ -43,28 +43,28 @@ READ = SFTP_FLAG_READ
 WRITE = SFTP_FLAG_WRITE
 NEW = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_TRUNC
 
-# paramiko sends at most 32,768 - 64 bytes in a packet; a header takes 29 of them, so these blocks
-# fill exactly two packets, and seven: the fewer answers there are to read, the less they cost.
-# What is under way keeps OpenSSH's 2 MiB channel window full.
+# paramiko sends at most 32,768 - 64 bytes in a packet, 29 of them for a header. These blocks fill
+# exactly two and seven packets: fewer answers cost less.
+# The bytes in flight keep OpenSSH's channel window of 2 MiB full.
 WRITE_BLOCK_BYTES = 2 * (32768 - 64) - 29
 LARGE_WRITE_BLOCK_BYTES = 7 * (32768 - 64) - 29
-UNDER_WAY_BYTES = 4 * 2**20
-# Of a folder: receipts and archives of a week are some thousand.
+IN_FLIGHT_BYTES = 4 * 2**20
+# A folder has some thousand receipts and archives of a week.
 MOST_ENTRIES = 100_000
 _READ_BLOCK_BYTES = 32768
 _READ_WINDOW = 32
 
 
 class RequestPipe:
-    """Requests that are under way together, answered in the order in which they were sent."""
+    """Pipelined requests, answered in the order in which they were sent."""
 
     def __init__(self, client: SFTPClient) -> None:
-        # The stubs leave the private methods out.
+        # The type stubs omit the private methods.
         self._client: Any = client
         self._numbers: deque[int] = deque()
 
     def __len__(self) -> int:
-        """How many answers are outstanding."""
+        """Return the number of outstanding answers."""
         return len(self._numbers)
 
     def send(self, kind: int, *arguments: object) -> None:
@@ -73,10 +73,10 @@ class RequestPipe:
         self._numbers.append(number)
 
     def send_write(self, handle: bytes, offset: int, data: memoryview) -> None:
-        """Send one write request; its bytes are copied once, not six times, before the cipher.
+        """Send one write request; its bytes are copied once before the cipher, not six times.
 
-        What paramiko's own methods would do, step by step: number the request, then fill the
-        channel's window packet by packet (RFC 4254, section 5.2).
+        It does what paramiko's own methods do: number the request, then fill the window of the
+        channel packet by packet (RFC 4254, section 5.2).
         """
         client = self._client
         with client._lock:  # noqa: SLF001  see the module's text
@@ -89,11 +89,12 @@ class RequestPipe:
         _send_through(client.get_channel(), head + struct.pack(">QI", offset, len(data)), data)
 
     def answer(self, expected: int) -> Message:
-        """Wait for the oldest request's answer.
+        """Wait for the answer to the oldest request.
 
         Raises:
-            OSError: if the server refused it; EOFError at the end of a file.
-            SFTPError: if the answer is of another kind than ``expected``.
+            OSError: The server refused the request.
+            EOFError: The file has ended.
+            SFTPError: The answer has another type than ``expected``.
         """
         number = self._numbers.popleft()
         kind, message = self._client._read_response(number)  # noqa: SLF001  see the module's text
@@ -103,7 +104,7 @@ class RequestPipe:
 
 
 def _send_through(channel: Any, head: bytes, data: memoryview) -> None:  # noqa: ANN401  as above
-    """Send ``head`` and ``data`` as packets of a channel, as large as the peer takes them."""
+    """Send ``head`` and ``data`` in packets as large as the peer accepts."""
     rest = len(head) + len(data)
     while rest:
         with channel.lock:
@@ -113,9 +114,9 @@ def _send_through(channel: Any, head: bytes, data: memoryview) -> None:  # noqa:
         if not size:
             raise EOFError
         taken, head = head[:size], head[size:]
-        piece, data = data[: size - len(taken)], data[size - len(taken) :]
+        segment, data = data[: size - len(taken)], data[size - len(taken) :]
         prefix = _CHANNEL_DATA + struct.pack(">II", channel.remote_chanid, size)
-        message = Message(b"".join((prefix, taken, piece)))
+        message = Message(b"".join((prefix, taken, segment)))
         channel.transport._send_user_message(message)  # noqa: SLF001
         rest -= size
 
@@ -127,12 +128,12 @@ def _request(client: SFTPClient, expected: int, kind: int, *arguments: object) -
 
 
 def open_handle(client: SFTPClient, path: str, flags: int) -> bytes:
-    """Open a file with ``READ``, ``WRITE`` or ``NEW`` (created or emptied); returns its handle."""
+    """Open a file with ``READ``, ``WRITE`` or ``NEW`` (created or emptied); return its handle."""
     return _request(client, CMD_HANDLE, CMD_OPEN, path, flags, SFTPAttributes()).get_binary()
 
 
 def close_handle(client: SFTPClient, handle: bytes) -> None:
-    """Close a file; an error that the server only finds now is raised."""
+    """Close a file; raise an error that the server finds only now."""
     _request(client, CMD_STATUS, CMD_CLOSE, handle)
 
 
@@ -145,13 +146,13 @@ def confirm_write(pipe: RequestPipe) -> None:
     """Wait until the oldest write is done.
 
     Raises:
-        OSError: if it failed.
+        OSError: The write failed.
     """
     pipe.answer(CMD_STATUS)
 
 
 def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> bytes:
-    """Read ``length`` bytes, fewer only at the end of the file, with many requests under way."""
+    """Read ``length`` bytes with pipelined requests; fewer only at the end of the file."""
     pipe, parts, position = RequestPipe(client), bytearray(), offset
     end, ended = offset + length, False
     while position < end or len(pipe):
@@ -167,7 +168,7 @@ def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> b
             data = b""
         if len(data) > wanted:
             raise SFTPError("the server sent more than it was asked for")
-        # After a short answer the later ones no longer join up; they are read and dropped.
+        # After a short answer the later ones are not contiguous; they are read and dropped.
         if not ended:
             parts += data
             ended = len(data) < wanted
@@ -175,10 +176,10 @@ def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> b
 
 
 def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
-    """Names and modes of a folder's entries; a name that is not UTF-8 gets U+FFFD in it.
+    """Return names and modes of the entries of a folder; U+FFFD replaces bytes that are not UTF-8.
 
-    paramiko's own listing fails altogether on one such name. A server that never comes to an end,
-    or that announces more names than it sends, is not followed beyond `MOST_ENTRIES`.
+    paramiko's own listing fails on such a name. The listing stops at `MOST_ENTRIES`, also for a
+    server that never ends it or announces more names than it sends.
     """
     handle = _request(client, CMD_HANDLE, CMD_OPENDIR, path).get_binary()
     entries: list[tuple[str, int | None]] = []
@@ -195,7 +196,7 @@ def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
 
 
 def start_sync(client: SFTPClient, handle: bytes) -> RequestPipe:
-    """Have the server write a file to its disk (``fsync@openssh.com``), without waiting for it."""
+    """Ask the server to flush a file to its disk (``fsync@openssh.com``), without waiting."""
     pipe = RequestPipe(client)
     pipe.send(CMD_EXTENDED, "fsync@openssh.com", handle)
     return pipe
@@ -205,16 +206,16 @@ def confirm_sync(pipe: RequestPipe) -> None:
     """Wait until the flush is done.
 
     Raises:
-        OSError: if the server does not offer it, or the disk refused.
+        OSError: The server does not support it, or the disk failed.
     """
     pipe.answer(CMD_STATUS)
 
 
 def write_block_bytes(client: SFTPClient) -> int:
-    """The size of block to write with: a large one if the server says that it takes it.
+    """Return the block size for writes: a large one if the server accepts it.
 
     Raises:
-        OSError: if the server does not say (``limits@openssh.com``).
+        OSError: The server does not report its limits (``limits@openssh.com``).
     """
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "limits@openssh.com")
     _packet, _read, write = (reply.get_int64() for _ in range(3))
@@ -223,11 +224,11 @@ def write_block_bytes(client: SFTPClient) -> int:
 
 @dataclass(frozen=True)
 class RemoteSpace:
-    """How full a file system at the receiver is, counted as ``df`` does.
+    """Free space of a file system at the receiver, calculated as ``df`` does.
 
     Attributes:
-        free_bytes: what the account may still write; the reserve of root left out.
-        usable_bytes: free and used together.
+        free_bytes: Bytes that the account can still write, without the reserve of root.
+        usable_bytes: Free and used bytes together.
     """
 
     free_bytes: int
@@ -235,15 +236,15 @@ class RemoteSpace:
 
     @property
     def free_percent(self) -> float:
-        """Free space in percent of what ordinary accounts can fill."""
+        """Free space in percent of the usable space."""
         return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
 
 
 def file_system_space(client: SFTPClient, path: str) -> RemoteSpace:
-    """How full the file system at ``path`` is (``statvfs@openssh.com``).
+    """Return the free space of the file system at ``path`` (``statvfs@openssh.com``).
 
     Raises:
-        OSError: if the server does not offer it.
+        OSError: The server does not support it.
     """
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "statvfs@openssh.com", path)
     fields = [reply.get_int64() for _ in range(5)]

@@ -1,4 +1,4 @@
-"""Publish an archive: all of it under its final name, or nothing (design, section 5; old D10)."""
+"""Publishes an archive atomically under its final name (design, section 5; old system, D10)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     safe_child,
 )
-from ar_sync_pipeline.sftp.upload import Helpers, Publishable, Upload, resume_point, upload
+from ar_sync_pipeline.sftp.upload import Publishable, Upload, UploadWorkers, resume_point, upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,25 +43,25 @@ _HEAD_BYTES = 64 * 1024
 _ROUND_TRIP_PER_CONNECTION_SECONDS = 0.01
 _BYTES_PER_CONNECTION = 16 * 2**20
 
-# Failures reach the caller through ``on_retry``; stamina's own report goes to standard output,
-# where commands print their JSON.
+# Failures reach the caller through ``on_retry``; stamina's own log goes to standard output, where
+# commands print their JSON.
 stamina.instrumentation.set_on_retry_hooks([])
 
 
 @dataclass(frozen=True)
 class Publication:
-    """What publishing one archive did.
+    """Result of publishing one archive.
 
     Attributes:
-        path: where the archive lies now, under its waiting or its applied name.
-        size_bytes: of the archive.
-        sent_bytes: written by this call, all attempts together.
-        resumed_bytes: found there from an earlier attempt and not sent again by the last one.
-        seconds: from the first to the last byte of the call, waits between attempts included.
-        attempts: connections that were needed.
-        already_there: the archive had been published before; nothing was sent.
-        connections: that sent side by side in the last attempt.
-        sha256_confirmed: the receiver hashed what arrived and found the same; False where the
+        path: Path of the archive, under its waiting or its applied name.
+        size_bytes: Size of the archive in bytes.
+        sent_bytes: Bytes written by all attempts of this call.
+        resumed_bytes: Bytes from earlier attempts that the last attempt did not send again.
+        seconds: Duration of the call, including waits between attempts.
+        attempts: Number of attempts.
+        already_there: Whether the archive had been published before, so that nothing was sent.
+        connections: Number of parallel connections in the last attempt.
+        sha256_confirmed: Whether the receiver's own hash of the archive agrees; False if the
             account may not run commands.
     """
 
@@ -78,11 +78,11 @@ class Publication:
 
 @dataclass(frozen=True)
 class TransferLimits:
-    """How much of the line one publication may use.
+    """Limits of the bandwidth that one publication uses.
 
     Attributes:
-        max_connections: side by side; more than one is used only where that is faster.
-        bytes_per_second: of all connections together; None for no limit.
+        max_connections: Limit of parallel connections; more than one are used only if faster.
+        bytes_per_second: Limit of all connections together; None: no limit.
     """
 
     max_connections: int = 1
@@ -99,27 +99,27 @@ def publish(
     progress: Callable[[int, int], None] | None = None,
     transfer: TransferLimits | None = None,
 ) -> Publication:
-    """Upload an archive into the spool and make it visible with one rename.
+    """Upload an archive to the spool and make it visible with one rename.
 
-    It is written to ``.incoming/<filename>.<fingerprint>.part``, a name that depends on the
-    content only, so that a cut upload is resumed by whoever tries next. The same archive again,
-    waiting or applied, is a no-op; that is also how a lost answer to the rename is healed.
+    It is written to ``.incoming/<filename>.<fingerprint>.part``, a name that depends only on the
+    content, so that the next attempt resumes an interrupted upload. Publishing the same archive
+    again, waiting or applied, does nothing; this also covers a lost answer to the rename.
 
     Args:
-        session: an open session.
-        source: the archive.
-        spool: the spool, as the account sees it.
+        session: Open session.
+        source: Archive to publish.
+        spool: Path of the spool, as the account sees it.
         folder: ``complete`` or ``partial``.
-        filename: the name in the spool, ``NEW_backup_...``.
-        progress: called with the bytes that are safely there and the total.
-        transfer: how much of the line to use; one connection without a limit by default.
+        filename: Name in the spool, ``NEW_backup_...``.
+        progress: Function that gets the number of confirmed bytes and the total.
+        transfer: Bandwidth limits; by default one connection without a limit.
 
     Raises:
-        ArchiveConflictError: if another archive bears this name.
-        DamagedUploadError: if what arrived is not what was sent; it was removed.
-        ReceiverDiskFullError: if the free space is less than 1.05 times what is still to be sent.
-        SpoolMissingError: if the spool is not there.
-        TransientError: if the connection was lost; call again on a new session.
+        ArchiveConflictError: Another archive has this name.
+        DamagedUploadError: The uploaded bytes differ; they were removed.
+        ReceiverDiskFullError: The free space is less than 1.05 times the bytes to send.
+        SpoolMissingError: The spool does not exist.
+        TransientError: The connection was lost; call again with a new session.
     """
     started = time.monotonic()
     transfer = transfer or TransferLimits()
@@ -131,8 +131,8 @@ def publish(
         for part in parts:
             session.remove(part)
         return _publication(present, source, started, None)
-    helpers = _helpers(session, source.size_bytes, transfer)
-    part, resume_at = _where_to_resume(session, source, parts, several=helpers is not None)
+    workers = _workers(session, source.size_bytes, transfer)
+    part, resume_at = _where_to_resume(session, source, parts, several=workers is not None)
     _check_free_space(session, spool, source.size_bytes - resume_at)
     done = upload(
         session,
@@ -140,8 +140,8 @@ def publish(
         part,
         resume_at=resume_at,
         progress=progress or _ignore,
-        pace=RateLimit(transfer.bytes_per_second),
-        helpers=helpers,
+        rate_limit=RateLimit(transfer.bytes_per_second),
+        workers=workers,
     )
     confirmed = _confirm_content(session, source, part)
     path = _rename_into_place(session, part, final, source)
@@ -161,26 +161,26 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
     transfer: TransferLimits | None = None,
     on_retry: Callable[[ArSyncError], None] | None = None,
 ) -> Publication:
-    """`publish` on as many connections as it needs; only a fault of the road is tried again.
+    """Run `publish` with new sessions until it succeeds; only errors of the connection are retried.
 
-    As long as something new arrives there is no end to the attempts; once nothing does, they end
-    within the plan's time. An upload that arrives damaged is repeated once.
+    Attempts continue as long as new bytes arrive; without any they end within the time of the
+    plan. A damaged upload is retried once.
 
     Args:
-        on_retry: told of each failure that is followed by another attempt or by the end.
+        on_retry: Function that gets each error of the connection.
 
     Raises:
-        ArSyncError: as `publish` and `open_session`; the last error of the road if the plan ends.
+        ArSyncError: An error of `publish` or `open_session`; the last one if the retries end.
     """
-    patience = RetryBudget(plan or RetryPlan(), on_retry)
-    started, tally = time.monotonic(), _Tally(progress or _ignore, patience)
+    budget = RetryBudget(plan or RetryPlan(), on_retry)
+    started, tally = time.monotonic(), _Tally(progress or _ignore, budget)
     whole = limits or SessionLimits()
     for attempt in stamina.retry_context(
-        on=patience.seconds_to_next_attempt, attempts=None, timeout=None
+        on=budget.seconds_to_next_attempt, attempts=None, timeout=None
     ):
         with attempt:
             tally.start_attempt()
-            with open_session(endpoint, patience.limits(whole)) as session:
+            with open_session(endpoint, budget.limits(whole)) as session:
                 result = publish(
                     session,
                     source,
@@ -201,11 +201,11 @@ def publish_with_retries(  # noqa: PLR0913  keyword-only names of one place
 
 
 class _Tally:
-    """Adds up what all attempts sent, from the progress that they report."""
+    """Adds up the bytes that all attempts sent, from their reported progress."""
 
-    def __init__(self, forward: Callable[[int, int], None], patience: RetryBudget) -> None:
+    def __init__(self, forward: Callable[[int, int], None], budget: RetryBudget) -> None:
         self._forward = forward
-        self._retry_budget = patience
+        self._retry_budget = budget
         self._last: int | None = None
         self.sent_bytes = 0
 
@@ -241,7 +241,7 @@ def _publication(
 def _part_names(
     spool: PurePosixPath, source: Publishable, filename: str
 ) -> tuple[PurePosixPath, PurePosixPath]:
-    """The part that one connection writes, and the one that several write (it may have gaps)."""
+    """Return the part for one connection, and the one for several (it may have gaps)."""
     stem = f"{filename}.{source.fingerprint[:_FINGERPRINT_DIGITS]}"
     incoming = spool / INCOMING
     return safe_child(incoming, f"{stem}.part"), safe_child(incoming, f"{stem}.several.part")
@@ -254,7 +254,7 @@ def _where_to_resume(
     *,
     several: bool,
 ) -> tuple[PurePosixPath, int]:
-    """Which part goes on, and from which byte; a part with gaps stays one until it is whole."""
+    """Return the part to resume and its first missing byte; a part with gaps may be used again."""
     alone, together = parts
     if session.size_bytes(together) is None:
         if not several:
@@ -264,22 +264,24 @@ def _where_to_resume(
     return together, resume_point(session, source, together, gaps=True)
 
 
-def _helpers(session: SftpSession, size_bytes: int, transfer: TransferLimits) -> Helpers | None:
-    """Further connections where one cannot fill the line.
+def _workers(
+    session: SftpSession, size_bytes: int, transfer: TransferLimits
+) -> UploadWorkers | None:
+    """Return further connections if one cannot use the whole bandwidth.
 
-    OpenSSH lets 2 MiB of a channel be under way, so one connection carries 2 MiB for each round
-    trip; on a short line a second one is no faster (``benchmarks/transport.py``).
+    The channel window of OpenSSH is 2 MiB, so one connection sends 2 MiB per round trip. With a
+    short round trip a second connection is not faster (``benchmarks/transport.py``).
     """
     by_line = int(session.round_trip_seconds / _ROUND_TRIP_PER_CONNECTION_SECONDS)
     by_size = size_bytes // _BYTES_PER_CONNECTION
     count = min(transfer.max_connections - 1, by_line, by_size)
     if count < 1:
         return None
-    return Helpers(count, lambda: open_session(session.endpoint, session.limits))
+    return UploadWorkers(count, lambda: open_session(session.endpoint, session.limits))
 
 
 def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixPath) -> bool:
-    """Have the receiver hash what arrived, where it can; False where it cannot."""
+    """Compare the receiver's own hash of the upload; return False if it cannot hash."""
     there = remote_sha256(session, part, source.size_bytes)
     if there is None:
         return False
@@ -306,10 +308,10 @@ def _final_path(spool: PurePosixPath, folder: str, filename: str) -> PurePosixPa
 def _find_published(
     session: SftpSession, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath | None:
-    """Where this very archive lies already, waiting or applied.
+    """Return the path of the same archive if it is published, waiting or applied.
 
-    Its size and its beginning tell: an archive begins with its manifest, which has the hash of
-    everything behind it.
+    Size and first bytes identify an archive: it begins with its manifest, which contains the hashes
+    of everything after it.
     """
     for path in dict.fromkeys((final, final.with_name(applied_name(final.name)))):
         found = session.size_bytes(path)
@@ -317,7 +319,7 @@ def _find_published(
             continue
         try:
             difference = _difference(session, path, source, found)
-        except RemoteFileMissingError:  # renamed by the receiver while we look
+        except RemoteFileMissingError:  # the receiver renamed it meanwhile
             continue
         if difference is None:
             return path
@@ -335,7 +337,7 @@ def _difference(
         return f"{found_bytes:,} bytes instead of {source.size_bytes:,}"
     with source.open() as file:
         expected = file.read(_HEAD_BYTES)
-    with session.handle(path, READ) as handle, session.calling("reading", path):
+    with session.handle(path, READ) as handle, session.operation("reading", path):
         head = read_range(session.client, handle, 0, len(expected))
     return None if head == expected else "the same size, but another beginning"
 
@@ -354,10 +356,10 @@ def _check_free_space(session: SftpSession, spool: PurePosixPath, needed_bytes: 
 def _rename_into_place(
     session: SftpSession, part: PurePosixPath, final: PurePosixPath, source: Publishable
 ) -> PurePosixPath:
-    """Give the archive its final name, which nothing else bears.
+    """Rename the archive to its unused final name.
 
-    The name holds the snapshot's microsecond, so whoever else could use it between the check and
-    the rename is another attempt at the same archive.
+    The name contains the microsecond of the snapshot, so only another attempt at the same archive
+    could use it between the check and the rename.
     """
     present = _find_published(session, final, source)
     if present is None:

@@ -1,4 +1,4 @@
-"""A limit on bandwidth: how long to wait before the next bytes may go."""
+"""Bandwidth limit: how long to wait before the next bytes are sent."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class RateLimit:
-    """Lets so many bytes a second pass, all connections of one upload together.
+    """Limits the bytes per second of all connections of one upload together.
 
-    Time that was not used is not saved up, so a pause is never followed by a burst.
+    Unused bandwidth does not accumulate, so no burst follows a pause.
 
     Args:
-        bytes_per_second: None for no limit.
-        clock: seconds that never go back.
-        sleep: waits so many seconds.
+        bytes_per_second: Limit; None: no limit.
+        clock: Monotonic clock in seconds.
+        sleep: Function that waits for some seconds.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class RateLimit:
         self._free_at = 0.0
 
     def wait(self, size_bytes: int) -> None:
-        """Return when the next ``size_bytes`` may be sent."""
+        """Wait until the next ``size_bytes`` may be sent."""
         if self._bytes_per_second is None:
             return
         with self._lock:

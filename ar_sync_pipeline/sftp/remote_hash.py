@@ -1,7 +1,7 @@
-"""The receiver's own sha256 of a file, where the account may run commands.
+"""SHA-256 of a file that the receiver calculates, if the account may run commands.
 
-The least-privilege account may not, and then the receiver's reading of every archive to its last
-byte is what finds damage; an account with a shell finds it before the archive becomes visible.
+It finds damage before an archive becomes visible. The least-privilege account may not run commands;
+then the receiver finds damage when it reads the archive.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sftp.session import SftpSession
 
 _OPENING_SECONDS = 30
-_PATIENCE_SECONDS = 30
-# Of a server's disk and processor; coreutils' sha256sum does five times as much.
+_LEAST_TIMEOUT_SECONDS = 30
+# Slow disk and processor; sha256sum of coreutils is five times faster.
 _HASHED_BYTES_PER_SECOND = 100_000_000
 _ANSWER_BYTES = 4096
 _DIGEST = re.compile(rb"^([0-9a-f]{64}) ", re.MULTILINE)
 
 
 def remote_sha256(session: SftpSession, path: PurePosixPath, size_bytes: int) -> str | None:
-    """What ``sha256sum`` says over there; None where the account may not run it.
+    """Return the output of ``sha256sum`` at the receiver; None if the account may not run it.
 
-    An account for SFTP only answers with a text and status 1, so both are looked at.
+    An account for SFTP only answers with a text and status 1, so both are checked.
 
     Raises:
-        ConnectionLostError: the connection was lost meanwhile.
+        ConnectionLostError: The connection was lost.
     """
-    patience = _PATIENCE_SECONDS + size_bytes / _HASHED_BYTES_PER_SECOND
-    with session.calling("hashing", path, total_seconds=_OPENING_SECONDS + 2 * patience):
+    timeout_seconds = _LEAST_TIMEOUT_SECONDS + size_bytes / _HASHED_BYTES_PER_SECOND
+    with session.operation("hashing", path, total_seconds=_OPENING_SECONDS + 2 * timeout_seconds):
         try:
             with closing(session.transport.open_session(timeout=_OPENING_SECONDS)) as channel:
-                return _ask(session, channel, path, patience)
+                return _ask(session, channel, path, timeout_seconds)
         except paramiko.SSHException:
             if not session.transport.is_active():
                 raise
@@ -48,20 +48,20 @@ def remote_sha256(session: SftpSession, path: PurePosixPath, size_bytes: int) ->
 
 
 def _ask(
-    session: SftpSession, channel: paramiko.Channel, path: PurePosixPath, patience: float
+    session: SftpSession, channel: paramiko.Channel, path: PurePosixPath, timeout_seconds: float
 ) -> str | None:
     channel.exec_command(f"sha256sum -- {shlex.quote(str(path))}")
-    # A forced command that reads its input must not wait for it.
+    # A forced command must not wait for input.
     channel.shutdown_write()
     answer = b""
     while len(answer) < _ANSWER_BYTES:
-        if not session.wait_for(lambda: channel_has_news(channel), patience):
+        if not session.wait_for(lambda: channel_has_news(channel), timeout_seconds):
             return None
         data = channel.recv(_ANSWER_BYTES)
         if not data:
             break
         answer += data
-    if not session.wait_for(channel.exit_status_ready, patience):
+    if not session.wait_for(channel.exit_status_ready, timeout_seconds):
         return None
     found = _DIGEST.search(answer)
     return found[1].decode() if found and channel.recv_exit_status() == 0 else None

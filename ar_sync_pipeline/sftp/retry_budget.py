@@ -1,7 +1,7 @@
-"""When to try a publication again: without end while something arrives, else not for long.
+"""Decides when a publication is retried: without limit while new bytes arrive, else not for long.
 
-What counts is bytes that had not arrived before. A line that lets the sender log in and then dies,
-again and again, is no better than one on which nobody answers.
+Only bytes that had not arrived before count as progress. A connection that fails after each login
+is no better than a host that does not answer.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.sftp.session import SessionLimits
 
-# What may pass by itself. That a picture changed under the sender's hands is also transient, but
-# sending the same archive once more would be no use: it has to be built again.
-ROAD_ERRORS = (UnresolvableHostError, UnreachableHostError, ConnectionLostError)
+# A changed media file is also a transient error, but the same archive cannot be sent again: it must
+# be rebuilt.
+CONNECTION_ERRORS = (UnresolvableHostError, UnreachableHostError, ConnectionLostError)
 _DAMAGED_UPLOADS = 2
-# An attempt that gets less than this part of the whole patience could not reach anybody.
+# A shorter part of the budget is not enough to reach the host.
 _SHORTEST_ATTEMPT = 0.05
 
 
 @dataclass(frozen=True)
 class RetryPlan:
-    """How long a publication is tried again after the road was at fault.
+    """Limits of the retries after errors of the connection.
 
     Attributes:
-        fruitless_seconds: all attempts end this long after the last byte that was new to the
-            receiver; the next run, or the next attempt of the step, takes the archive along.
-        first_wait_seconds: between two attempts; doubled after each one that brought nothing.
-        longest_wait_seconds: between two attempts.
+        fruitless_seconds: Time from the last new byte to the end of all attempts; the next run, or
+            the next attempt of the step, sends the archive.
+        first_wait_seconds: Wait before the second attempt; doubled after each attempt without
+            progress.
+        longest_wait_seconds: Longest wait between two attempts.
     """
 
     fruitless_seconds: float = 90
@@ -48,10 +49,11 @@ class RetryPlan:
 
 
 class RetryBudget:
-    """Decides after each failed attempt at one publication whether, and when, the next one starts.
+    """Decides after each failed attempt of one publication whether and when to retry.
 
     Args:
-        on_failure: told of each failure of the road.
+        plan: Limits of the retries.
+        on_failure: Function that gets each error of the connection.
     """
 
     def __init__(self, plan: RetryPlan, on_failure: Callable[[ArSyncError], None] | None) -> None:
@@ -63,19 +65,19 @@ class RetryBudget:
         self._damaged_uploads = 0
 
     def arrived(self, bytes_there: int) -> None:
-        """Say how much of the archive is safely at the receiver."""
+        """Record how many bytes of the archive are confirmed."""
         if bytes_there > self._arrived_bytes:
             self._arrived_bytes = bytes_there
             self._last_new_byte_at = time.monotonic()
             self._fruitless_attempts = 0
 
     def limits(self, limits: SessionLimits) -> SessionLimits:
-        """The limits of the next attempt, which ends in time even if it brings nothing."""
+        """Return the limits of the next attempt, so that it ends in time without progress."""
         return limits.within(self._left_seconds)
 
     def seconds_to_next_attempt(self, error: Exception) -> float | bool:
-        """How long to wait before the next attempt; False if there is none."""
-        if not isinstance(error, (*ROAD_ERRORS, DamagedUploadError)):
+        """Return the wait before the next attempt; False if there is none."""
+        if not isinstance(error, (*CONNECTION_ERRORS, DamagedUploadError)):
             return False
         if self._on_failure is not None:
             self._on_failure(error)
@@ -83,7 +85,7 @@ class RetryBudget:
             self._damaged_uploads += 1
             if self._damaged_uploads == _DAMAGED_UPLOADS:
                 return False
-            # It starts from nothing, so every byte is a new one.
+            # The upload starts again, so every byte is new.
             self._arrived_bytes = 0
             self._last_new_byte_at = time.monotonic()
         plan = self._plan

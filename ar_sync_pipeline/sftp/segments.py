@@ -1,8 +1,9 @@
-"""A source's bytes in pieces, taken in order by one connection or by several side by side.
+"""Segments of a source, taken in order by one connection or by several in parallel.
 
-No piece ends further than `LEAD_BYTES` behind the oldest unconfirmed byte: whatever breaks off,
-all before that distance from the end of the part is there, which is what its resumption relies
-on. Whoever takes a piece reads it: a thread that reads ahead costs more than it saves.
+No segment ends more than `LEAD_BYTES` after the oldest unconfirmed byte. So if an upload is
+interrupted, everything up to `LEAD_BYTES` before the end of the part has arrived, and the upload
+can be resumed there. The connection that takes a segment reads it: a thread that reads ahead costs
+more than it saves.
 """
 
 from __future__ import annotations
@@ -22,28 +23,31 @@ LEAD_BYTES = 32 * 2**20
 Segment = tuple[int, bytes]
 
 
-class Moment(Enum):
-    """What `Segments.take` says when it gives no piece."""
+class Signal(Enum):
+    """Result of `Segments.take` without a segment."""
 
     NOT_YET = "not yet"
     END = "end"
 
 
-NOT_YET: Final = Moment.NOT_YET
-END: Final = Moment.END
+NOT_YET: Final = Signal.NOT_YET
+END: Final = Signal.END
 
 
 class Segments:
-    """The pieces from ``start`` to ``end`` of a file.
+    """Segments from ``start`` to ``end`` of a file.
 
     Args:
-        file: positioned at ``start``.
-        block_bytes: pieces are multiples of it, some hundred KB that fit into a processor's cache.
-        name: of what is sent, for messages.
-        progress: called with the end of all that is confirmed, counted without gaps.
+        file: Open file, positioned at ``start``.
+        start: Offset of the first byte to send.
+        end: Offset after the last byte to send.
+        block_bytes: Block size; segments are multiples of it, some hundred KB that fit into a CPU
+            cache.
+        name: Name of the archive, for messages.
+        progress: Function that gets the offset up to which all bytes are confirmed.
 
     Attributes:
-        source_failed: reading the source raised; sending it again would be no use.
+        source_failed: Whether reading the source failed, so that a retry is useless.
     """
 
     def __init__(
@@ -67,14 +71,14 @@ class Segments:
         self._failure: BaseException | None = None
         self.source_failed = False
 
-    def take(self, *, wait: bool) -> Segment | Moment:
-        """The next piece as (offset, bytes); ``END`` if all are taken.
+    def take(self, *, wait: bool) -> Segment | Signal:
+        """Return the next segment as (offset, bytes); ``END`` if all are taken.
 
         Args:
-            wait: for a piece that may be taken; else ``NOT_YET`` is the answer.
+            wait: Whether to wait for a segment; else ``NOT_YET`` is returned.
 
         Raises:
-            BaseException: what `fail` was told, or what reading the source raised.
+            BaseException: The error that `fail` got, or that reading the source raised.
         """
         with self._changed:
             while True:
@@ -94,7 +98,7 @@ class Segments:
                 self._changed.wait()
 
     def confirm(self, size_bytes: int, *, finished: int | None) -> None:
-        """Tell that so many bytes arrived, and the offset of the piece that they finished."""
+        """Record confirmed bytes, and the offset of the segment that they finished."""
         with self._changed:
             self._confirmed_up_to += size_bytes
             if finished is not None:
@@ -103,7 +107,7 @@ class Segments:
             self._progress(self._confirmed_up_to)
 
     def fail(self, error: BaseException) -> None:
-        """Make every later `take` raise; the first failure counts."""
+        """Make every later `take` raise the first error."""
         with self._changed:
             self._failure = self._failure or error
             self._changed.notify_all()

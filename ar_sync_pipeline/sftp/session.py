@@ -1,4 +1,4 @@
-"""A session with the receiver in which every call ends and every failure is one of our errors."""
+"""An SFTP session in which every call ends and every failure is an `ArSyncError`."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ if TYPE_CHECKING:
 
 __all__ = ["OpeningStep", "SessionLimits", "SftpSession", "connection_lost", "open_session"]
 
-# All that paramiko raises on purpose; an undecodable text of the server is a UnicodeError.
+# The errors that paramiko raises; undecodable text of the server is a UnicodeError.
 _FAILURES = (OSError, EOFError, SFTPError, paramiko.SSHException, UnicodeError)
 _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)
-# Less free space than what one sender has under way: a bare "Failure" then means a full disk.
-_FULL_BELOW_BYTES = protocol.UNDER_WAY_BYTES
+# With less free space than one sender has bytes in flight, a "Failure" means a full disk.
+_FULL_BELOW_BYTES = protocol.IN_FLIGHT_BYTES
 _SIGN_OF_LIFE_SECONDS = 15
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.001, 0.1
-# Behind a login that ended in a hang-up; a cut line or a restarted server is not met three times.
+_FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.001, 0.1
+# After a login that the server ended; an interruption or a restart does not occur three times.
 _PAUSES_AFTER_HANG_UP_SECONDS = (0.5, 1.5)
 
 
 class SftpSession:
-    """An open SFTP session; every method ends within the limits and raises `ArSyncError` only.
+    """An open SFTP session; every method ends within the limits and raises only `ArSyncError`.
 
-    One session is for one thread. Paths are those that the account sees.
+    A session is for one thread. Paths are those that the account sees.
     """
 
     def __init__(
@@ -71,19 +71,19 @@ class SftpSession:
         self._end = None if whole is None else time.monotonic() + whole
 
     def progress(self) -> None:
-        """Tell the watchdog that the current call moved on."""
+        """Tell the watchdog that the current call made progress."""
         self._watchdog.progress()
 
     @contextmanager
-    def calling(
+    def operation(
         self, doing: str, path: PurePosixPath, *, total_seconds: float | None = None
     ) -> Iterator[None]:
-        """Bound whatever runs inside, and translate its failure.
+        """Limit the time of the block, and translate its errors.
 
         Args:
-            doing: the deed as a gerund with its preposition, "writing to".
-            path: to what it is done.
-            total_seconds: at most in all; as long as it makes progress by default.
+            doing: Description of the operation for messages, such as "writing to".
+            path: Path of the operation.
+            total_seconds: Limit of the whole block; by default only silence is limited.
         """
         try:
             with self._bounded(total_seconds):
@@ -95,23 +95,23 @@ class SftpSession:
 
     @property
     def round_trip_seconds(self) -> float:
-        """Shortest time that an answer took so far; infinite before the first one."""
+        """Shortest round trip so far in seconds; infinite before the first answer."""
         return self._round_trip_seconds
 
     def abandon(self) -> None:
-        """Cut the connection from another thread; whatever waits on it ends at once."""
+        """Close the connection from another thread; every call that waits on it ends at once."""
         self.transport.close()
 
     def wait_for(self, ready: Callable[[], bool], at_most_seconds: float) -> bool:
-        """Wait for a slow answer, for as long as the server gives signs of life.
+        """Wait for a slow answer as long as the server is alive.
 
-        A flush or a hash of many GB is silent for minutes, and a dead network is silent too; an
-        SSH request that every server answers at once (RFC 4254, section 4) tells them apart.
+        A flush or a hash of many GB is silent for minutes, and so is a dead network. An SSH request
+        that every server answers at once (RFC 4254, section 4) distinguishes the two.
 
         Returns:
             Whether ``ready`` became true in time.
         """
-        end, pause = time.monotonic() + at_most_seconds, _FIRST_LOOK_SECONDS
+        end, pause = time.monotonic() + at_most_seconds, _FIRST_POLL_SECONDS
         every = min(_SIGN_OF_LIFE_SECONDS, self.limits.silence_seconds / 3)
         next_sign = time.monotonic() + every
         while not ready():
@@ -123,14 +123,14 @@ class SftpSession:
                 self.progress()
                 next_sign = time.monotonic() + every
             time.sleep(pause)
-            pause = min(2 * pause, _LONGEST_LOOK_SECONDS)
+            pause = min(2 * pause, _LONGEST_POLL_SECONDS)
         return True
 
     def size_bytes(self, path: PurePosixPath) -> int | None:
-        """Size of a regular file; None if there is nothing.
+        """Return the size of a regular file in bytes; None if the path does not exist.
 
         Raises:
-            RefusedByServerError: if it is something else than a regular file.
+            RefusedByServerError: The path is not a regular file.
         """
         found = self._attributes(path)
         if found is None:
@@ -138,69 +138,70 @@ class SftpSession:
         if not stat.S_ISREG(found.st_mode or stat.S_IFREG):
             raise RefusedByServerError(
                 f"{path} at {self.endpoint.host} is not a regular file",
-                remedy="look at it at the receiver and move it away",
+                remedy="check it at the receiver and move it away",
             )
         return found.st_size or 0
 
     def is_folder(self, path: PurePosixPath, *, follow: bool = True) -> bool | None:
-        """Whether there is a folder; None if there is nothing at all.
+        """Return whether a path is a folder; None if it does not exist.
 
         Args:
-            follow: whether a symbolic link to a folder counts as one.
+            path: Path to check.
+            follow: Whether a symbolic link to a folder counts as a folder.
         """
         found = self._attributes(path, follow=follow)
         return None if found is None else stat.S_ISDIR(found.st_mode or stat.S_IFDIR)
 
     def modified_at_seconds(self, path: PurePosixPath) -> int | None:
-        """When a file was last written, by the receiver's clock, seconds since 1970."""
+        """Return the mtime of a file by the receiver's clock, in seconds since 1970."""
         found = self._attributes(path)
         return None if found is None else found.st_mtime
 
     def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
-        """How full the file system of ``path`` is; None if the server cannot tell."""
-        with self.calling("asking for the free space of", path):
+        """Return the free space at ``path``; None if the server cannot tell."""
+        with self.operation("asking for the free space of", path):
             return self._space(path)
 
     def file_names(self, folder: PurePosixPath) -> list[str]:
-        """Names of the regular files of a folder, as the server tells them, not validated."""
-        with self.calling("listing", folder):
+        """Return the unvalidated names of the regular files of a folder."""
+        with self.operation("listing", folder):
             found = protocol.list_folder(self.client, str(folder))
         return [name for name, mode in found if stat.S_ISREG(mode or stat.S_IFREG)]
 
     def make_folder(self, path: PurePosixPath) -> None:
-        """Make a folder inside an existing one; one that is there already is fine."""
+        """Make a folder in an existing one, unless it exists already."""
         try:
-            with self.calling("making the folder", path):
+            with self.operation("making the folder", path):
                 self.client.mkdir(str(path))
         except RefusedByServerError:
-            # Also what SFTP version 3 answers when somebody else was faster.
+            # SFTP version 3 also answers this if the folder was made meanwhile.
             if not self.is_folder(path):
                 raise
 
     def is_empty(self, folder: PurePosixPath) -> bool:
-        """Whether a folder holds nothing at all."""
-        with self.calling("listing", folder):
+        """Return whether a folder is empty."""
+        with self.operation("listing", folder):
             found = protocol.list_folder(self.client, str(folder))
         return all(name in {".", ".."} for name, _ in found)
 
     def remove_folder(self, path: PurePosixPath) -> None:
         """Remove an empty folder."""
-        with self.calling("removing the folder", path):
+        with self.operation("removing the folder", path):
             self.client.rmdir(str(path))
 
     def remove(self, path: PurePosixPath) -> None:
-        """Remove a file; one that is gone already is fine."""
-        with suppress(RemoteFileMissingError), self.calling("removing", path):
+        """Remove a file if it exists."""
+        with suppress(RemoteFileMissingError), self.operation("removing", path):
             self.client.remove(str(path))
 
     def rename(self, source: PurePosixPath, target: PurePosixPath) -> None:
-        """Rename atomically; ``target`` must not exist, which the caller has to have checked.
+        """Rename atomically; the caller must have checked that ``target`` does not exist.
 
-        ``posix-rename@openssh.com`` where it is offered: SFTP version 3's own rename is a link
-        and an unlink in OpenSSH, so for an instant the file has both names. A server that denies
-        the extension is asked for its own rename, whose answer is the one that counts.
+        It uses ``posix-rename@openssh.com`` if the server supports it: in OpenSSH the rename of
+        SFTP version 3 is a link and an unlink, so for an instant the file has both names. If the
+        server denies the extension, the rename of SFTP version 3 decides.
         """
-        with self.calling("renaming to", target):
+        with self.operation("renaming to", target):
             try:
                 self.client.posix_rename(str(source), str(target))
             except (OSError, SFTPError) as error:
@@ -209,8 +210,8 @@ class SftpSession:
                 self.client.rename(str(source), str(target))
 
     def write_block_bytes(self, path: PurePosixPath) -> int:
-        """How many bytes one write to a file may carry, by what the server says of itself."""
-        with self.calling("asking for the limits of", path):
+        """Return the largest size of one write in bytes, by the limits of the server."""
+        with self.operation("asking for the limits of", path):
             try:
                 return protocol.write_block_bytes(self.client)
             except (OSError, SFTPError) as error:
@@ -219,14 +220,14 @@ class SftpSession:
                 return protocol.WRITE_BLOCK_BYTES
 
     def sync(self, handle: bytes, path: PurePosixPath, size_bytes: int) -> bool:
-        """Have the server flush a file to its disk; False if it does not offer or allow that.
+        """Flush a file to the server's disk; return False if the server does not allow it.
 
-        A bare "Failure" may be either the disk's or that of a server which denies the extension.
-        A disk's failure is told once for an open file (fsync(2)), so a second one means the latter.
+        A "Failure" without a reason means a disk error, or a server that denies the extension. The
+        error of a disk is reported once per open file (fsync(2)), so a second one means the latter.
         """
         limits = self.limits
         allowed = limits.silence_seconds + size_bytes / limits.disk_bytes_per_second
-        with self.calling("flushing", path, total_seconds=allowed):
+        with self.operation("flushing", path, total_seconds=allowed):
             try:
                 self._flush(handle, allowed)
             except (OSError, SFTPError) as error:
@@ -255,16 +256,16 @@ class SftpSession:
 
     @contextmanager
     def handle(self, path: PurePosixPath, flags: int) -> Iterator[bytes]:
-        """An open file at the server, closed with its status checked unless something failed."""
-        with self.calling("opening", path):
+        """Open a file at the server; close it and check the status unless the block fails."""
+        with self.operation("opening", path):
             handle = protocol.open_handle(self.client, str(path), flags)
         try:
             yield handle
         except BaseException:
-            with suppress(ArSyncError), self.calling("closing", path):
+            with suppress(ArSyncError), self.operation("closing", path):
                 protocol.close_handle(self.client, handle)
             raise
-        with self.calling("closing", path):
+        with self.operation("closing", path):
             protocol.close_handle(self.client, handle)
 
     def _attributes(
@@ -272,7 +273,7 @@ class SftpSession:
     ) -> paramiko.SFTPAttributes | None:
         started = time.monotonic()
         try:
-            with self.calling("looking at", path):
+            with self.operation("looking at", path):
                 return (self.client.stat if follow else self.client.lstat)(str(path))
         except RemoteFileMissingError:
             return None
@@ -289,9 +290,9 @@ class SftpSession:
             return None
 
     def _denies_extension(self, error: Exception) -> bool:
-        """Whether a living server said no to an extension, with whatever status it has for that.
+        """Return whether a working server denied an extension.
 
-        OpenSSH answers "Permission denied" to one that ``-P`` forbids, others "Failure".
+        OpenSSH answers "Permission denied" to an extension that ``-P`` forbids, others "Failure".
         """
         return not isinstance(error, FileNotFoundError) and not self._is_dead(error)
 
@@ -317,14 +318,14 @@ class SftpSession:
         if isinstance(error, PermissionError):
             return SpoolNotWritableError(
                 f"{where} is not permitted to {self.endpoint.user!r}",
-                remedy="give this account the right to read and write the spool at the receiver",
+                remedy="give this account permission to read and write the spool at the receiver",
             )
         if (full := self._disk_full(error, path, where)) is not None:
             return full
         return RefusedByServerError(
             f"{where} was refused ({error})",
-            remedy="see the receiver's sshd or sftp-server log for the reason; a quota that is used"
-            " up is told like this too",
+            remedy="see the receiver's sshd or sftp-server log for the reason; an exhausted quota"
+            " is also reported like this",
         )
 
     def _disk_full(
@@ -333,10 +334,10 @@ class SftpSession:
         space: protocol.RemoteSpace | None = None
         with suppress(*_FAILURES), self._bounded(None):
             space = self._space(path.parent)
-        told = _DISK_FULL_TEXT.search(str(error)) is not None
+        says_full = _DISK_FULL_TEXT.search(str(error)) is not None
         if space is not None and space.free_bytes < _FULL_BELOW_BYTES:
             return _full(f"{where} failed: only {space.free_bytes:,} bytes are free")
-        if not told:
+        if not says_full:
             return None
         if space is None:
             return _full(f"{where} failed: no space is left")
@@ -361,21 +362,22 @@ def _full(problem: str) -> ReceiverDiskFullError:
 
 
 def channel_has_news(channel: paramiko.Channel | None) -> bool:
-    """Whether reading from a channel would not wait: something arrived, or it is over."""
+    """Return whether reading from a channel would not block: data arrived, or it is closed."""
     return channel is None or bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
 
-def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, moment: str) -> ConnectionLostError:
-    """The one error for every way in which paramiko tells that a connection is gone."""
+def connection_lost(endpoint: SftpEndpoint, watchdog: Watchdog, when: str) -> ConnectionLostError:
+    """Return the error for every way in which paramiko reports a lost connection."""
     reason = watchdog.reason or "closed by the other side or by the network"
     return ConnectionLostError(
-        f"the connection to {endpoint.host} port {endpoint.port} was lost {moment} ({reason})",
-        remedy="nothing if a retry succeeds; else check the network and the receiver's SSH server",
+        f"the connection to {endpoint.host} port {endpoint.port} was lost {when} ({reason})",
+        remedy="do nothing if a retry succeeds; else check the network and the receiver's SSH"
+        " server",
     )
 
 
 def _is_unsupported(error: Exception) -> bool:
-    # paramiko turns SSH_FX_OP_UNSUPPORTED into an OSError with nothing but the server's text.
+    # paramiko turns SSH_FX_OP_UNSUPPORTED into an OSError with only the text of the server.
     return _UNSUPPORTED_TEXT.search(str(error)) is not None
 
 
@@ -390,15 +392,15 @@ def open_session(
     *,
     observe: Callable[[OpeningStep], AbstractContextManager[object]] = _observe_nothing,
 ) -> Iterator[SftpSession]:
-    """Connect, check the host key, log in; close everything at the end, whatever happened.
+    """Connect, check the host key and log in; close everything at the end of the block.
 
     Args:
-        endpoint: where to.
-        limits: how long each part may take.
-        observe: entered round each step, for the connectivity check.
+        endpoint: SFTP account at the receiver.
+        limits: Time limits.
+        observe: Returns a context manager for each step, for the connectivity check.
 
     Raises:
-        ArSyncError: one of `ar_sync_pipeline.sftp.errors`, for every way in which it can fail.
+        ArSyncError: One of `ar_sync_pipeline.sftp.errors`, for every failure.
     """
     limits = limits or SessionLimits()
     again = replace(limits, opening_seconds=limits.opening_seconds / 2)
@@ -426,7 +428,7 @@ def _open_once(
     pinned = known.pinned_keys(endpoint.host, endpoint.port)
     transport = opening.new_transport(connection, pinned)
     try:
-        with Watchdog(lambda: _cut(connection, transport)) as watchdog:
+        with Watchdog(lambda: _interrupt(connection, transport)) as watchdog:
             seconds = max(end - time.monotonic(), 0)
             with watchdog.watching(silence_seconds=seconds, total_seconds=seconds):
                 with observe(OpeningStep.HOST_KEY), _translated(endpoint, watchdog, "host key"):
@@ -438,20 +440,20 @@ def _open_once(
                     try:
                         client = starting.open_sftp(endpoint, transport)
                     except starting.HungUpError:
-                        if watchdog.reason is None:  # else it was this side that hung up
+                        if watchdog.reason is None:  # else this side closed the connection
                             on_hang_up()
                         raise
             yield SftpSession(endpoint, limits, transport, client, watchdog)
     finally:
-        # Not the client's own close(), which sends a message and could block on a dead line.
-        _cut(connection, transport)
+        # Not the client's own close(): it sends a message and could block on a dead connection.
+        _interrupt(connection, transport)
 
 
 def _require_hang_up(endpoint: SftpEndpoint, limits: SessionLimits) -> None:
-    """Find out whether a server hangs up behind every login, or did so once.
+    """Check whether a server closes the connection after every login, or did so once.
 
     Raises:
-        NoSftpError: it does so every time, which no retry changes.
+        NoSftpError: The server does so every time, so a retry is useless.
     """
     for pause_seconds in _PAUSES_AFTER_HANG_UP_SECONDS:
         time.sleep(pause_seconds)
@@ -467,19 +469,19 @@ def _require_hang_up(endpoint: SftpEndpoint, limits: SessionLimits) -> None:
 
 @contextmanager
 def _translated(endpoint: SftpEndpoint, watchdog: Watchdog, step: str) -> Iterator[None]:
-    """Make one of our errors of every failure of a step, with the step's name in it."""
-    moment = f"during the step {step!r}"
+    """Turn every failure of a step into an `ArSyncError` that names the step."""
+    when = f"during the step {step!r}"
     try:
         yield
     except ArSyncError as error:
         if watchdog.reason is None or isinstance(error, ConnectionLostError):
             raise
-        raise connection_lost(endpoint, watchdog, moment) from error
+        raise connection_lost(endpoint, watchdog, when) from error
     except _FAILURES as error:
-        raise connection_lost(endpoint, watchdog, moment) from error
+        raise connection_lost(endpoint, watchdog, when) from error
 
 
-def _cut(connection: socket.socket, transport: paramiko.Transport) -> None:
+def _interrupt(connection: socket.socket, transport: paramiko.Transport) -> None:
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
     transport.close()

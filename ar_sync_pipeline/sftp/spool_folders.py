@@ -1,4 +1,4 @@
-"""The spool as the sender sees it over SFTP: its folders, and which names may be used in it."""
+"""The spool over SFTP: its folders, and which names are allowed in it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}", re.ASCII)
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a file name can do no harm: one component, plain letters, no leading dot or dash."""
+    """Return whether a file name is safe: one component, ASCII, no leading dot or dash."""
     return _NAME.fullmatch(name) is not None
 
 
 def safe_child(folder: PurePosixPath, name: str) -> PurePosixPath:
-    """``folder/name``.
+    """Return ``folder/name``.
 
     Raises:
-        RemoteNameError: if the name is not safe.
+        RemoteNameError: The name is not safe.
     """
     if not is_safe_name(name):
         raise RemoteNameError(
@@ -42,15 +42,15 @@ def safe_child(folder: PurePosixPath, name: str) -> PurePosixPath:
 
 
 def applied_name(filename: str) -> str:
-    """The name that an archive bears once the receiver has applied it."""
+    """Return the name of an archive after the receiver applied it."""
     return filename.removeprefix(WAITING_PREFIX)
 
 
 def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
-    """Make sure that the spool itself is there; it is never made, for a typing error would be too.
+    """Check that the spool exists; it is never made, because its path may have a typing error.
 
     Raises:
-        SpoolMissingError: if it is not there, or is no folder.
+        SpoolMissingError: The spool does not exist, or is not a folder.
     """
     found = session.is_folder(spool)
     if found:
@@ -66,15 +66,17 @@ def check_spool(session: SftpSession, spool: PurePosixPath) -> None:
 def prepare_spool(
     session: SftpSession, spool: PurePosixPath, made: list[PurePosixPath] | None = None
 ) -> None:
-    """Make the missing subfolders of an existing spool; none may be a link that leads out of it.
+    """Make the missing subfolders of an existing spool; none may be a link.
 
     Args:
-        made: gets those that were made, also where a later one fails.
+        session: Open session.
+        spool: Path of the spool.
+        made: List to which created folders are added, also if a later one fails.
 
     Raises:
-        SpoolMissingError: if the spool is not there or is inside another one, or something else is
-            in a subfolder's place.
-        SpoolNotWritableError: if the account may not make a folder.
+        SpoolMissingError: The spool does not exist or is inside another one, or a subfolder is a
+            link or a file.
+        SpoolNotWritableError: The account may not make a folder.
     """
     check_spool(session, spool)
     made = [] if made is None else made
@@ -89,15 +91,15 @@ def prepare_spool(
             raise SpoolMissingError(
                 f"{spool / name} at {session.endpoint.host} is a symbolic link or a file, not a"
                 " folder",
-                remedy="move it away at the receiver; the spool's folders lie in the spool itself",
+                remedy="move it away at the receiver; the spool needs folders of its own",
             )
 
 
 def check_made_by_receiver(session: SftpSession, spool: PurePosixPath) -> None:
-    """Refuse a folder that is in use for something else; an empty one may become a spool.
+    """Reject a folder with another use; an empty one may become a spool.
 
     Raises:
-        SpoolMissingError: it lacks what every receiver makes, and is not empty.
+        SpoolMissingError: The folder is not empty, and lacks the subfolders of a spool.
     """
     lacking = [
         name
@@ -125,28 +127,28 @@ def _check_not_inside(session: SftpSession, spool: PurePosixPath) -> None:
 
 
 def list_names(session: SftpSession, folder: PurePosixPath) -> list[str]:
-    """Names of the regular files of a folder, sorted; hidden and dangerous names are left out.
+    """Return the sorted names of the regular files of a folder, without unsafe names.
 
     Raises:
-        RemoteFileMissingError: if the folder is not there.
+        RemoteFileMissingError: The folder does not exist.
     """
     return sorted(name for name in session.file_names(folder) if is_safe_name(name))
 
 
 def read_small_file(session: SftpSession, path: PurePosixPath, max_bytes: int) -> bytes:
-    """Read a whole file, such as a receipt, which must not be larger than ``max_bytes``.
+    """Read a file of at most ``max_bytes``, such as a receipt.
 
     Raises:
-        RefusedByServerError: if it is not a regular file, such as a link that leads elsewhere.
-        RemoteFileMissingError: if it is not there.
-        RemoteFileTooLargeError: if it is larger.
+        RefusedByServerError: The file is not a regular file, for example a link.
+        RemoteFileMissingError: The file does not exist.
+        RemoteFileTooLargeError: The file is larger.
     """
     session.size_bytes(path)
-    with session.handle(path, READ) as handle, session.calling("reading", path):
+    with session.handle(path, READ) as handle, session.operation("reading", path):
         data = read_range(session.client, handle, 0, max_bytes + 1)
     if len(data) > max_bytes:
         raise RemoteFileTooLargeError(
             f"{path} at {session.endpoint.host} is larger than {max_bytes:,} bytes",
-            remedy="look at it at the receiver; a receipt is a small JSON file",
+            remedy="check the file at the receiver; a receipt is a small JSON file",
         )
     return data

@@ -1,8 +1,8 @@
-"""The last step of opening a session: an SFTP server that answers for the account.
+"""Last step of opening a session: starts SFTP for the account.
 
-What runs behind a login is the receiver's configuration: a subsystem, a shell with its start
-files, a forced command. paramiko tells of all that goes wrong there by one class of error, or
-waits for the rest of a packet whose length is really text; so the first packet is read here.
+The receiver's configuration decides what runs after a login: a subsystem, a shell with its start
+files, or a forced command. paramiko reports all failures there with one class of error, or waits
+for the rest of a packet whose length is in fact text. So the first packet is read here.
 Formats: draft-ietf-secsh-filexfer-02, section 4.
 """
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 STEP = "the start of SFTP"
-# paramiko's thread notices a hang-up a moment after the call that failed by it.
+# paramiko's thread notices a closed connection shortly after the failed call.
 _LAST_WORDS_SECONDS = 0.3
-# A server that is busy answers within this; a command that waits for its input never does.
+# A busy server answers within this time; a command that waits for input never does.
 _SILENCE_SECONDS = 8.0
 _END_OF_INPUT_SECONDS = 4.0
 _POLL_SECONDS = 0.01
 _PROTOCOL_VERSION = 3
 _LENGTH = struct.Struct(">I")
-# OpenSSH's limit for any packet; a server's first one has its version and its extensions.
+# OpenSSH's limit for a packet; the first packet of a server has its version and extensions.
 _LONGEST_PACKET = 256 * 1024
 _SHOWN_CHARS = 80
 _SHORTAGE = 4  # SSH_OPEN_RESOURCE_SHORTAGE, RFC 4254, section 5.1
@@ -45,23 +45,23 @@ _INTERNAL_SFTP = (
 
 
 class _Client(paramiko.SFTPClient):
-    """paramiko's client, made when the two sides have agreed on the version already."""
+    """paramiko's client for a channel whose version is already negotiated."""
 
     def _send_version(self) -> int:
         return _PROTOCOL_VERSION
 
 
 class HungUpError(ConnectionLostError):
-    """The server closed the connection behind a good login, without a word."""
+    """The server closed the connection after a successful login, without a reason."""
 
 
 def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko.SFTPClient:
     """Start SFTP for an account that is logged in.
 
     Raises:
-        NoSftpError: something else runs for the account, or nothing.
-        HungUpError: the server closed the connection.
-        ConnectionLostError: it is silent, or has no room for a session.
+        NoSftpError: The account runs something else, or nothing.
+        HungUpError: The server closed the connection.
+        ConnectionLostError: The server does not answer, or has no free session.
     """
     try:
         channel = _open_channel(endpoint, transport)
@@ -71,13 +71,13 @@ def open_sftp(endpoint: SftpEndpoint, transport: paramiko.Transport) -> paramiko
         transport.join(_LAST_WORDS_SECONDS)
         if transport.is_active():
             raise hung_up(endpoint, STEP) from error
-        # What sshd does after a good login if it refuses the account's root folder.
+        # sshd does this after a successful login if it rejects the account's root folder.
         cause = hung_up(endpoint, STEP)
         raise HungUpError(cause.problem, remedy=cause.remedy) from error
 
 
 def hangs_up_always(endpoint: SftpEndpoint) -> NoSftpError:
-    """The error of a server that closes the connection there every time."""
+    """Return the error of a server that closes the connection every time."""
     return NoSftpError(
         f"{endpoint.label} was let in, and the server hung up at {STEP}, three times in a row",
         remedy="see the receiver's sshd log: most often the account's ChrootDirectory, or a folder"
@@ -116,7 +116,7 @@ def _request_subsystem(
 
 
 def _agree_on_version(endpoint: SftpEndpoint, channel: paramiko.Channel) -> paramiko.SFTPClient:
-    with suppress(OSError):  # a command that has ended already; what it said is read below
+    with suppress(OSError):  # the command has already ended; its output is read below
         channel.sendall(_packet(CMD_INIT, _LENGTH.pack(_PROTOCOL_VERSION)))
     answer = _Answer(endpoint, channel)
     answer.read(_LENGTH.size + 1)
@@ -132,7 +132,7 @@ def _packet(kind: int, content: bytes) -> bytes:
 
 
 class _Answer:
-    """What comes back on a new channel: the server's version, or something else."""
+    """First answer on a new channel: the version of the server, or something else."""
 
     def __init__(self, endpoint: SftpEndpoint, channel: paramiko.Channel) -> None:
         self.data = b""
@@ -143,8 +143,8 @@ class _Answer:
         """Read up to ``size`` bytes in all.
 
         Raises:
-            NoSftpError: the other side ended before.
-            ConnectionLostError: it is silent.
+            NoSftpError: The answer ended before.
+            ConnectionLostError: The server does not answer.
         """
         while len(self.data) < size:
             if not self._wait(self._has_news, _SILENCE_SECONDS):
@@ -157,7 +157,7 @@ class _Answer:
             self.data += data
 
     def error(self) -> NoSftpError:
-        """What to say of an answer that is not SFTP."""
+        """Return the error for an answer that is not SFTP."""
         ended = self._has_ended()
         text = self._text()
         if not ended:
@@ -178,7 +178,7 @@ class _Answer:
         )
 
     def _end_input(self) -> None:
-        """Tell a server that is slow from a command that waits for its input: close that."""
+        """Close the input: a command that waits for it ends, a slow server does not."""
         silent = hung_up(self._endpoint, STEP)
         with suppress(OSError):
             self._channel.shutdown_write()
@@ -190,17 +190,17 @@ class _Answer:
         return bool(channel.recv_ready() or channel.closed or channel.eof_received)
 
     def _has_ended(self) -> bool:
-        """Whether what ran is over; the connection lives."""
+        """Return whether the command has ended while the connection is open."""
         return self._wait(self._channel.exit_status_ready, _LAST_WORDS_SECONDS)
 
     def _text(self) -> str:
-        """The beginning of what was printed, on either stream, in one line."""
+        """Return the first characters of both output streams, in one line."""
         channel, said = self._channel, self.data
         while len(said) < 4 * _SHOWN_CHARS and channel.recv_ready():
             said += channel.recv(4 * _SHOWN_CHARS)
         if not said and channel.recv_stderr_ready():
             said = channel.recv_stderr(4 * _SHOWN_CHARS)
-        # An SFTP server behind it sends its first packet, which begins with a zero.
+        # The first packet of an SFTP server, which begins with a zero, may follow.
         said = said.partition(b"\0")[0]
         text = "".join(c if c.isprintable() else " " for c in said.decode(errors="replace"))
         return " ".join(text.split())[:_SHOWN_CHARS]

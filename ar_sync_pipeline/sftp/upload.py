@@ -1,4 +1,4 @@
-"""Send a file's bytes: resume where a cut upload stopped, and check every single write."""
+"""Uploads a file: resumes an interrupted upload, and checks the status of every write."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ _TAIL_BYTES = 2**20
 
 
 class Publishable(Protocol):
-    """What can be published: a file of known size that can be opened more than once."""
+    """A file of known size that can be published and opened more than once."""
 
     @property
     def size_bytes(self) -> int:
-        """How long it is."""
+        """Size of the file in bytes."""
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal digits that another content would not have; cheap to ask for."""
+        """Hexadecimal digits that identify the content; cheap to calculate."""
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the whole, 64 hexadecimal digits; may read all of it when first asked for."""
+        """SHA-256 of the file in hex; the first access may read the whole file."""
 
     def open(self) -> BinaryIO:
-        """The bytes, seekable; closed by whoever opened them.
+        """Return a seekable stream, which the caller closes.
 
-        Reading must raise rather than deliver other bytes than the fingerprint stands for.
+        Reading must raise an error instead of returning bytes that do not fit the fingerprint.
         """
 
 
 @dataclass(frozen=True)
 class Upload:
-    """What one upload did: bytes sent now, bytes from an earlier one, connections that sent."""
+    """Result of one upload: sent bytes, bytes of an earlier upload, number of connections."""
 
     sent_bytes: int
     resumed_bytes: int
@@ -56,12 +56,12 @@ class Upload:
 
 
 @dataclass(frozen=True)
-class Helpers:
+class UploadWorkers:
     """Further connections for one upload.
 
     Attributes:
-        count: how many.
-        open: opens one; called in a thread of its own. One that cannot be opened is done without.
+        count: Number of further connections.
+        open: Function that opens one, called in its own thread; a failure to open is ignored.
     """
 
     count: int
@@ -75,28 +75,28 @@ def upload(
     *,
     resume_at: int,
     progress: Callable[[int, int], None],
-    pace: RateLimit,
-    helpers: Helpers | None = None,
+    rate_limit: RateLimit,
+    workers: UploadWorkers | None = None,
 ) -> Upload:
-    """Write a source's bytes to ``part`` from ``resume_at`` on, flushed to disk where possible.
+    """Write the bytes of a source from ``resume_at`` on to ``part``, and flush it if possible.
 
     Raises:
-        DamagedUploadError: if it is shorter or longer than was written; the part is removed.
-        SourceChangedError: if the source became shorter; the part is removed.
-        SourceUnreadableError: if the source cannot be read; the part is removed.
-        TransientError: if the connection was lost; what arrived stays for the next attempt.
+        DamagedUploadError: The part has another size than was written; it is removed.
+        SourceChangedError: The source became shorter; the part is removed.
+        SourceUnreadableError: The source cannot be read; the part is removed.
+        TransientError: The connection was lost; the part stays for the next attempt.
     """
     size_bytes = source.size_bytes
     block_bytes = session.write_block_bytes(part)
     flags = protocol.WRITE if resume_at else protocol.NEW
     if not resume_at:
-        # Not only emptied: a connection that is dead here may have writes left over there, and
-        # behind the end of a new beginning they would be taken for a part with nothing missing.
+        # Removed, not emptied: late writes of a dead connection could land after the end of the new
+        # part, which would then look longer than it is.
         session.remove(part)
     with source.open() as file, session.handle(part, flags) as handle:
         file.seek(resume_at)
         progress(resume_at, size_bytes)
-        pieces = Segments(
+        segments = Segments(
             file,
             resume_at,
             size_bytes,
@@ -105,29 +105,33 @@ def upload(
             progress=lambda done: progress(done, size_bytes),
         )
         try:
-            with _Crew(helpers, pieces, part, pace, block_bytes) as crew:
-                _send(session, handle, part, pieces, pace, block_bytes)
-                crew.wait()
+            with _WorkerPool(workers, segments, part, rate_limit, block_bytes) as pool:
+                _send(session, handle, part, segments, rate_limit, block_bytes)
+                pool.wait()
         except BaseException:
-            if pieces.source_failed:
+            if segments.source_failed:
                 with suppress(ArSyncError):
                     session.remove(part)
             raise
         session.sync(handle, part, size_bytes - resume_at)
     _check_size(session, part, size_bytes)
-    return Upload(size_bytes - resume_at, resume_at, 1 + crew.helped)
+    return Upload(size_bytes - resume_at, resume_at, 1 + pool.started)
 
 
 def resume_point(
     session: SftpSession, source: Publishable, part: PurePosixPath, *, gaps: bool
 ) -> int:
-    """From which byte an upload may go on: 0 unless what lies there is a beginning of the source.
+    """Return the byte from which an upload resumes; 0 if the part differs from the source.
 
-    The name of the part holds a fingerprint of its content, and writes of one connection arrive
-    in order, so the length tells how much is there; the last MiB of it is read back and compared.
+    The name of the part contains a fingerprint of its content, and the writes of one connection
+    arrive in order, so the size of the part tells how much has arrived. The last MiB is read back
+    and compared.
 
     Args:
-        gaps: whether several connections wrote it; then the last `LEAD_BYTES` may have holes.
+        session: Open session.
+        source: File to upload.
+        part: Path of the part.
+        gaps: Whether several connections wrote the part; its last `LEAD_BYTES` may then have gaps.
     """
     present = session.size_bytes(part)
     if not present or present > source.size_bytes:
@@ -138,40 +142,40 @@ def resume_point(
     with source.open() as file:
         file.seek(start)
         expected = file.read(present - start)
-    with session.handle(part, protocol.READ) as handle, session.calling("reading back", part):
+    with session.handle(part, protocol.READ) as handle, session.operation("reading back", part):
         found = protocol.read_range(session.client, handle, start, present - start)
     return present if found == expected else 0
 
 
 class _Sender:
-    """Keeps a window of writes under way and looks at every status; the pipe never runs dry."""
+    """Keeps a window of writes in flight and checks the status of each."""
 
     def __init__(
         self,
         session: SftpSession,
         handle: bytes,
-        pieces: Segments,
-        pace: RateLimit,
+        segments: Segments,
+        rate_limit: RateLimit,
         block_bytes: int,
     ) -> None:
         self._block_bytes = block_bytes
-        self._window = protocol.UNDER_WAY_BYTES // block_bytes
+        self._window = protocol.IN_FLIGHT_BYTES // block_bytes
         self._session = session
         self._handle = handle
-        self._segments = pieces
-        self._rate_limit = pace
+        self._segments = segments
+        self._rate_limit = rate_limit
         self._pipe = protocol.RequestPipe(session.client)
-        # Size of each block under way, and its piece's offset if it is the piece's last block.
+        # Size of each block in flight; the last block of a segment has the offset of the segment.
         self._blocks: deque[tuple[int, int | None]] = deque()
 
     def run(self) -> None:
-        """Send pieces until there are none left, and wait for all statuses."""
-        while (piece := self._segments.take(wait=not self._blocks)) is not END:
-            if piece is NOT_YET:
-                # The piece that everybody waits for may be this connection's own.
+        """Send all segments and wait for all statuses."""
+        while (segment := self._segments.take(wait=not self._blocks)) is not END:
+            if segment is NOT_YET:
+                # The segment that all wait for may be that of this connection.
                 self._confirm_oldest()
-            elif isinstance(piece, tuple):
-                self._send_segment(*piece)
+            elif isinstance(segment, tuple):
+                self._send_segment(*segment)
         while self._blocks:
             self._confirm_oldest()
 
@@ -198,46 +202,46 @@ def _send(
     session: SftpSession,
     handle: bytes,
     part: PurePosixPath,
-    pieces: Segments,
-    pace: RateLimit,
+    segments: Segments,
+    rate_limit: RateLimit,
     block_bytes: int,
 ) -> None:
-    with session.calling("writing", part):
-        _Sender(session, handle, pieces, pace, block_bytes).run()
+    with session.operation("writing", part):
+        _Sender(session, handle, segments, rate_limit, block_bytes).run()
 
 
-class _Crew:
-    """The helpers of one upload, each in a thread; none of them outlives a failed upload for long.
+class _WorkerPool:
+    """Workers of one upload, each in a thread; they end soon after a failed upload.
 
-    A helper that cannot be opened is no failure; one that breaks off after it took a piece is.
+    A worker that cannot open its connection is ignored; one that fails later fails the upload.
     """
 
     def __init__(
         self,
-        helpers: Helpers | None,
-        pieces: Segments,
+        workers: UploadWorkers | None,
+        segments: Segments,
         part: PurePosixPath,
-        pace: RateLimit,
+        rate_limit: RateLimit,
         block_bytes: int,
     ) -> None:
         self._block_bytes = block_bytes
-        self._helpers = helpers
-        self._segments = pieces
+        self._workers = workers
+        self._segments = segments
         self._part = part
-        self._rate_limit = pace
+        self._rate_limit = rate_limit
         self._lock = threading.Lock()
         self._sessions: list[SftpSession] = []
         self._working: list[threading.Thread] = []
         self._closed = False
 
     @property
-    def helped(self) -> int:
-        """How many could be opened before the upload was over."""
+    def started(self) -> int:
+        """Number of workers that opened a connection before the upload ended."""
         return len(self._working)
 
     def __enter__(self) -> Self:
-        for _ in range(self._helpers.count if self._helpers else 0):
-            threading.Thread(target=self._help, name="sftp-helper", daemon=True).start()
+        for _ in range(self._workers.count if self._workers else 0):
+            threading.Thread(target=self._work, name="sftp-helper", daemon=True).start()
         return self
 
     def __exit__(self, kind: object, error: object, tb: object) -> None:
@@ -252,18 +256,18 @@ class _Crew:
             thread.join()
 
     def wait(self) -> None:
-        """Until all helpers at work are done; raises what made one fail."""
+        """Wait until all workers are done; raise the error of a failed one."""
         with self._lock:
             self._closed = True
         for thread in self._working:
             thread.join()
         self._segments.take(wait=True)
 
-    def _help(self) -> None:
-        assert self._helpers is not None  # noqa: S101  started in __enter__ only
+    def _work(self) -> None:
+        assert self._workers is not None  # noqa: S101  started in __enter__ only
         at_work = False
         try:
-            with self._helpers.open() as session:
+            with self._workers.open() as session:
                 with self._lock:
                     if self._closed:
                         return
@@ -291,6 +295,6 @@ def _check_size(session: SftpSession, part: PurePosixPath, size_bytes: int) -> N
     session.remove(part)
     raise DamagedUploadError(
         f"{part} at {session.endpoint.host} has {found} bytes after {size_bytes} were written",
-        remedy="see whether something at the receiver removes or changes files in the spool, and"
-        " check its disk; nothing of the archive is left there, the next run sends it again",
+        remedy="check whether a program at the receiver removes or changes files in the spool, and"
+        " check its disk; the part is removed, the next run sends the archive again",
     )

@@ -1,8 +1,8 @@
-"""The one thing that ends every hang: a thread that cuts a connection without progress.
+"""Watchdog thread that closes a connection without progress, and so ends every hang.
 
-paramiko's own time-outs each leave a way to wait for ever: a channel's does not cover a blocked
-write, ``invoke_subsystem`` has none, keepalives do not wait for answers (paramiko #739, #1845,
-#2463). Closing the connection from another thread ends all of them within 0.1 s.
+paramiko's own timeouts have gaps: that of a channel does not cover a blocked write,
+``invoke_subsystem`` has none, and keepalives do not wait for answers (paramiko #739, #1845, #2463).
+Closing the connection from another thread ends all of these calls within 0.1 s.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class Watchdog:
-    """Cuts a connection when a watched step makes no progress, or lasts too long in all.
+    """Interrupts a connection when a watched step makes no progress, or takes too long.
 
-    Between watched steps it waits for ever: the caller may be busy with something else.
+    Between watched steps it does nothing: the caller may be busy with something else.
 
     Args:
-        cut: closes the connection; called at most once, from the watchdog's thread.
+        interrupt: Closes the connection; called at most once, from the watchdog thread.
     """
 
-    def __init__(self, cut: Callable[[], None]) -> None:
-        self._cut = cut
+    def __init__(self, interrupt: Callable[[], None]) -> None:
+        self._interrupt = interrupt
         self._changed = threading.Condition()
         self._silence_seconds: float | None = None
         self._last_progress = 0.0
@@ -47,7 +47,7 @@ class Watchdog:
         error: BaseException | None,
         tb: TracebackType | None,
     ) -> None:
-        """Stop; the thread is gone on return."""
+        """Stop the watchdog thread and wait for its end."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -55,18 +55,18 @@ class Watchdog:
 
     @property
     def reason(self) -> str | None:
-        """Why the connection was cut; None if it was not."""
+        """Reason for the interruption; None if there was none."""
         return self._reason
 
     def progress(self) -> None:
-        """Say that something moved."""
+        """Record progress of the watched step."""
         self._last_progress = time.monotonic()
 
     @contextmanager
     def watching(self, *, silence_seconds: float, total_seconds: float | None) -> Iterator[None]:
-        """Watch one step: at most so long without progress, at most so long in all.
+        """Watch one step with a limit without progress and a limit in total.
 
-        A step inside a step has its own limits; afterwards the outer ones hold again.
+        A nested step has its own limits; afterwards those of the outer step apply again.
         """
         with self._changed:
             outer = (self._silence_seconds, self._end)
@@ -86,9 +86,9 @@ class Watchdog:
             while not self._stopped and self._reason is None:
                 self._reason = self._verdict(time.monotonic())
                 if self._reason is None:
-                    self._changed.wait(self._seconds_to_next_look(time.monotonic()))
+                    self._changed.wait(self._seconds_to_next_check(time.monotonic()))
         if self._reason is not None:
-            self._cut()
+            self._interrupt()
 
     def _verdict(self, now: float) -> str | None:
         if self._silence_seconds is None:
@@ -99,7 +99,7 @@ class Watchdog:
             return "it took longer than its time limit"
         return None
 
-    def _seconds_to_next_look(self, now: float) -> float | None:
+    def _seconds_to_next_check(self, now: float) -> float | None:
         if self._silence_seconds is None:
             return None
         due = self._last_progress + self._silence_seconds

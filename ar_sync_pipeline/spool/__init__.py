@@ -1,1 +1,1 @@
-"""The queue between the servers: states, plan, retention."""
+"""The queue between the servers: states, load plan, receipts, retention."""

@@ -1,7 +1,6 @@
-"""The receiver's settings that both sides must have alike, in one small file for the sender.
+"""Receiver settings that must be equal on both sides, in one small file for the sender.
 
-A file of its own: a sender of an earlier version, which knows nothing of it, goes on believing the
-position.
+They are not in the checkpoint file, because a sender of an earlier version would reject it.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ _Minutes = Annotated[int, Field(ge=1, lt=2**31)]
 
 
 class AgreedSettings(SignedJson):
-    """What the receiver expects of its sender.
+    """Settings that the receiver expects of its sender.
 
     Attributes:
-        pair: the name of the pair of servers; empty: it has none.
-        sender_name: the only sender whose archives are accepted; empty: known by its database.
-        partial_interval: minutes of a window.
-        time: minutes that a partial looks back.
+        pair: Name of the pair of servers; empty: it has none.
+        sender_name: Name of the only accepted sender; empty: its database identifies it.
+        partial_interval: Length of a window in minutes.
+        time: Minutes that a partial looks back.
     """
 
     pair: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{0,63}$")] = ""
@@ -45,10 +44,10 @@ class AgreedSettings(SignedJson):
 def parse_agreed_settings(
     content: bytes, *, signing_keys: Collection[bytes] = ()
 ) -> AgreedSettings:
-    """Read them from bytes of any origin.
+    """Read the settings from bytes of any origin.
 
     Raises:
-        ReceiptError: the bytes are no such settings, or not signed with a shared key.
+        ReceiptError: The bytes are not such settings, or not signed with an accepted key.
     """
     what = f"{RECEIPTS}/{AGREED_SETTINGS_FILE}"
     return parse_signed(AgreedSettings, content, what=what, keys=signing_keys)
@@ -57,11 +56,11 @@ def parse_agreed_settings(
 def write_agreed_settings(
     spool: Path, settings: AgreedSettings, *, signing_keys: Sequence[bytes] = ()
 ) -> None:
-    """Write the file where it does not say this already.
+    """Write the file unless it already contains these settings.
 
     Raises:
-        SpoolMissingError: the spool is not there.
-        SpoolAccessError: the operating system refuses.
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
     """
     signed = settings.signed(signing_keys)
     try:

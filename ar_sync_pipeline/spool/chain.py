@@ -1,8 +1,8 @@
-"""How far the receiver's data reaches without a hole: a pure function of the ledger.
+"""Chain of applied archives without a gap: a pure function of the ledger.
 
-Every partial covers the span from its watermark to its snapshot. Spans that join, starting at the
-base, form the chain; where one begins later than the chain has reached, there is a hole: known,
-named, and closed by the first archive that covers it (design, section 7, "Order").
+A partial covers the span from its watermark to its snapshot. Spans that join, starting at the
+base, form the chain. If a span begins after the end of the chain, there is a gap between the two.
+The first archive that covers the gap closes it (design, section 7, "Order").
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 
 @dataclass(frozen=True)
 class Span:
-    """An archive that the ledger holds as applied.
+    """An archive that the ledger records as applied.
 
     Attributes:
-        covers_from: from when a partial carries every change; None: nobody knows, since the
+        covers_from: Time from which a partial contains every change; None: unknown, because the
             sender had no watermark to start from (its first run, or a failover).
-        new_history: the sender's database was restored or replaced before it.
+        new_history: Whether the sender's database was restored or replaced before the archive.
     """
 
     archive_id: UUID
@@ -33,14 +33,14 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Hole:
-    """A stretch of the sender's history of which no applied archive is known to carry everything.
+class Gap:
+    """An interval of the sender's history from which changes may be missing.
 
     Attributes:
-        start: the last instant before it up to which everything is there.
-        end: from when the next applied archive carries everything; None: nobody knows.
-        before: the archive that was applied behind the hole.
-        new_history: the sender's database was restored or replaced there.
+        start: Time up to which no change is missing.
+        end: Time from which the next applied archive contains every change; None: unknown.
+        before: Id of the archive that was applied after the gap.
+        new_history: Whether the sender's database was restored or replaced in the gap.
     """
 
     start: datetime
@@ -49,7 +49,7 @@ class Hole:
     new_history: bool = False
 
     def __str__(self) -> str:
-        """The hole in words for an operator."""
+        """Return the gap in words for an operator."""
         if self.new_history:
             return (
                 f"after {self.start:%Y-%m-%d %H:%M:%S} UTC the sender's database was restored from"
@@ -62,45 +62,44 @@ class Hole:
 
 @dataclass(frozen=True)
 class Chain:
-    """What the receiver holds, as far as it is known to be whole.
+    """The unbroken chain of applied archives.
 
     Attributes:
-        until: the receiver holds the sender's state of this instant, deletions since the base
-            left out.
-        end: the archive whose snapshot that is.
-        holes: what is known to be missing behind it, oldest first.
+        until: Time of the sender's state that the receiver has, except deletions since the base.
+        end: Id of the archive with this snapshot.
+        gaps: Known gaps after the chain, oldest first.
     """
 
     until: datetime
     end: UUID
-    holes: tuple[Hole, ...]
+    gaps: tuple[Gap, ...]
 
 
 def chain_of(ledger: Iterable[Span]) -> Chain | None:
-    """The unbroken chain of applied archives from the newest complete on; None without one.
+    """Return the unbroken chain of applied archives from the newest complete on; None without one.
 
     Args:
-        ledger: what has been applied; superseded archives left out.
+        ledger: Applied archives, without superseded ones.
     """
     base, later = _base_and_later(ledger)
     if base is None:
         return None
-    end, reached, holes = base, base.snapshot_at, list[Hole]()
+    end, reached, gaps = base, base.snapshot_at, list[Gap]()
     for span in later:
         if _joins(span, end):
-            end, holes = span, []
+            end, gaps = span, []
         elif span.covers_from is None or span.covers_from > reached:
-            hole = Hole(reached, span.covers_from, span.archive_id, new_history=span.new_history)
-            holes.append(hole)
+            gap = Gap(reached, span.covers_from, span.archive_id, new_history=span.new_history)
+            gaps.append(gap)
         reached = span.snapshot_at
-    return Chain(end.snapshot_at, end.archive_id, tuple(holes))
+    return Chain(end.snapshot_at, end.archive_id, tuple(gaps))
 
 
 def joined(ledger: Iterable[Span]) -> frozenset[UUID]:
-    """The base and the partials that join the chain; behind the others' start is a hole.
+    """Return the base and the partials that join the chain, without those after a gap.
 
-    An archive that joins brings every row that differs from what the receiver holds by then. What
-    it contradicts and does not bring is therefore gone at the sender.
+    A partial that joins contains every row that differs from the receiver's state. A receiver row
+    that contradicts it and is not in it was therefore deleted at the sender.
     """
     end, later = _base_and_later(ledger)
     if end is None:
@@ -129,5 +128,5 @@ def _joins(span: Span, end: Span) -> bool:
 
 
 def newest(spans: Iterable[Span]) -> Span | None:
-    """The span with the latest snapshot."""
+    """Return the span with the latest snapshot."""
     return max(spans, key=lambda span: span.snapshot_at, default=None)

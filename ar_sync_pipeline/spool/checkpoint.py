@@ -1,7 +1,7 @@
-"""The receiver's position: up to where it holds the sender's data, in one small file.
+"""Checkpoint of the receiver: the point up to which it has the sender's data, in one small file.
 
-It is the ledger's answer to the sender's question "from where must the next partial carry every
-change?", written into ``receipts/`` after each change of state and read over SFTP.
+The receiver derives it from the ledger and writes it to ``receipts/`` after each change of state.
+The sender reads it over SFTP: its next partial contains every change since this point.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
-POSITION_FILE = "position.json"
+CHECKPOINT_FILE = "position.json"
 MOST_PARKED = 20
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class ParkedArchive(BaseModel):
-    """An archive that waits for something to change, and why."""
+    """A parked archive and its reason."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,53 +31,57 @@ class ParkedArchive(BaseModel):
     reason: Annotated[str, StringConstraints(max_length=1000)]
 
 
-class Position(SignedJson):
-    """Where the receiver stands.
+class Checkpoint(SignedJson):
+    """State of the receiver.
 
     Attributes:
-        at: when this was written.
-        watermark: the sender's snapshot that ends the unbroken chain of applied archives; None
-            while no complete has been applied.
-        holes: how many stretches behind it are known to be missing.
-        waiting: archives in the spool that are not applied yet.
-        parked: those that wait for something to change, oldest first, at most `MOST_PARKED`.
-        quarantined: archives that a person has to look at.
+        at: Time when the checkpoint was written.
+        watermark: Snapshot at the end of the unbroken chain of applied archives; None while no
+            complete has been applied.
+        gaps: Number of known gaps after the watermark, ``holes`` in the file.
+        waiting: Number of archives that are not applied yet.
+        parked: Parked archives, oldest first, at most `MOST_PARKED`.
+        quarantined: Number of quarantined archives.
     """
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     at: Instant
     watermark: Watermark | None = None
-    holes: _Count = 0
+    gaps: _Count = Field(default=0, alias="holes")
     waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
     quarantined: _Count = 0
 
 
-def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Position:
-    """Read a position from bytes of any origin.
+def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Checkpoint:
+    """Read a checkpoint from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not one, or, where keys are shared, not signed with one.
+        ReceiptError: The bytes are not a checkpoint, or not signed with an accepted key.
     """
-    return parse_signed(Position, content, what=f"{RECEIPTS}/{POSITION_FILE}", keys=signing_keys)
+    return parse_signed(
+        Checkpoint, content, what=f"{RECEIPTS}/{CHECKPOINT_FILE}", keys=signing_keys
+    )
 
 
 def write_checkpoint(
-    spool: Path, position: Position, *, signing_keys: Sequence[bytes] = ()
+    spool: Path, checkpoint: Checkpoint, *, signing_keys: Sequence[bytes] = ()
 ) -> Path:
-    """Write or replace the position; a reader never sees a part of it.
+    """Write or replace the checkpoint atomically.
 
     Raises:
-        SpoolMissingError: the spool is not there.
-        SpoolAccessError: the operating system refuses.
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
     """
-    return write_small(spool, POSITION_FILE, position.signed(signing_keys))
+    return write_small(spool, CHECKPOINT_FILE, checkpoint.signed(signing_keys))
 
 
-def read_checkpoint(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Position | None:
-    """The receiver's position; None if none was written yet.
+def read_checkpoint(spool: Path, *, signing_keys: Collection[bytes] = ()) -> Checkpoint | None:
+    """Return the receiver's checkpoint; None if none was written yet.
 
     Raises:
-        ReceiptError: the file is damaged or badly signed.
+        ReceiptError: The file is damaged or badly signed.
     """
-    content = read_small(spool, POSITION_FILE)
+    content = read_small(spool, CHECKPOINT_FILE)
     return None if content is None else parse_checkpoint(content, signing_keys=signing_keys)

@@ -1,4 +1,4 @@
-"""What can go wrong in the spool."""
+"""Errors of the spool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SpoolMissingError(ParkedError):
-    """The spool is not there, for example because its file system is not mounted."""
+    """The spool does not exist, for example because its file system is not mounted."""
 
     def __init__(self, spool: Path) -> None:
         super().__init__(
@@ -23,20 +23,20 @@ class SpoolMissingError(ParkedError):
 
 
 class SpoolAccessError(ParkedError):
-    """The operating system refuses to read or change something in the spool."""
+    """The operating system refuses to read or change a file or folder of the spool."""
 
 
 class SpoolLayoutError(TerminalError):
-    """The spool's folders cannot work as a queue, for example because they are on two disks."""
+    """The folders of the spool cannot form a queue, for example because they are on two disks."""
 
 
 class ArchiveGoneError(TransientError):
-    """An archive is neither where it was nor where it was to go."""
+    """An archive is neither in its old nor in its new folder."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(
-            f"{path.name} vanished from {path.parent}",
-            remedy="the next run looks at the spool again; do not move archives by hand",
+            f"{path.name} disappeared from {path.parent}",
+            remedy="the next run lists the spool again; do not move archives by hand",
         )
 
 
@@ -46,11 +46,11 @@ class ReceiptError(TerminalError):
 
 @contextmanager
 def access_to(path: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one sentence about ``path``."""
+    """Turn an error of the operating system into one that names ``path``."""
     try:
         yield
     except OSError as error:
         raise SpoolAccessError(
             f"{path} cannot be used ({error.strerror or error})",
-            remedy="see to the permissions and the free space of the spool; it is tried again",
+            remedy="check the permissions and the free space of the spool; it is tried again",
         ) from error

@@ -1,4 +1,4 @@
-"""Free space of a disk, looked at before it is needed (design, section 6)."""
+"""Free space of a disk, checked before it is needed (design, section 6)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FreeSpace:
-    """How full a file system is, counted as ``df`` does.
+    """Free space of a file system, calculated as ``df`` does.
 
     Attributes:
-        free_bytes: what an ordinary user may still write; the reserve of root left out.
-        usable_bytes: free and used together.
+        free_bytes: Bytes that an ordinary user can still write, without the reserve of root.
+        usable_bytes: Free and used bytes together.
     """
 
     free_bytes: int
@@ -26,19 +26,19 @@ class FreeSpace:
 
     @property
     def free_percent(self) -> float:
-        """Free space in percent of what ordinary users can fill."""
+        """Free space in percent of the usable space."""
         return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
 
     def is_below(self, floor_percent: float) -> bool:
-        """Whether an incident is due."""
+        """Return whether free space is below a floor."""
         return self.free_percent < floor_percent
 
 
 def measure_free_space(path: Path) -> FreeSpace:
-    """Look at the file system that holds ``path``.
+    """Return the free space of the file system that contains ``path``.
 
     Raises:
-        SpoolAccessError: the path is not there or not readable.
+        SpoolAccessError: The path does not exist or is not readable.
     """
     with access_to(path):
         facts = os.statvfs(path)

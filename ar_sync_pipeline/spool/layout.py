@@ -1,7 +1,7 @@
-"""The spool's folders (design, section 6): the state of every archive is visible with ``ls``.
+"""Folders of the spool (design, section 6): ``ls`` shows the state of every archive.
 
-The spool itself is the operator's setting and may be a link. Others may write to its folders, so
-each is opened relative to the spool's descriptor, never through a link, each time it is used.
+The path of the spool comes from the settings and may be a link. Others may write to its folders,
+so each access opens a folder relative to the descriptor of the spool, never through a link.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ FOLDERS = (*map(str, ArchiveKind), INCOMING, PARKED, QUARANTINE, RECEIPTS)
 
 
 def prepare_spool(spool: Path) -> None:
-    """Make the folders that are missing, and see that each can take part in renames.
+    """Make missing folders, and check that files can be renamed between all of them.
 
     Raises:
-        SpoolMissingError: the spool itself is not there; it is never made, since an unmounted
-            disk would then be hidden by an empty folder.
-        SpoolLayoutError: an entry is no folder, or on another file system.
-        SpoolAccessError: the operating system refuses.
+        SpoolMissingError: The spool does not exist. It is never made, because an empty folder
+            would hide an unmounted disk.
+        SpoolLayoutError: An entry is not a folder, or is on another file system.
+        SpoolAccessError: The operating system refuses.
     """
     with open_spool(spool) as held:
         device = os.fstat(held.fd).st_dev
@@ -47,17 +47,18 @@ def prepare_spool(spool: Path) -> None:
             if found.st_dev != device:
                 raise SpoolLayoutError(
                     f"{spool / name} is on another file system than {spool}",
-                    remedy="keep the whole spool on one, since a change of state is one rename",
+                    remedy="keep the whole spool on one file system, so that archives can be"
+                    " renamed between its folders",
                 )
 
 
 @contextmanager
 def open_spool(spool: Path) -> Iterator[HeldFolder]:
-    """Hold the spool.
+    """Open the spool.
 
     Raises:
-        SpoolMissingError: it is not there.
-        SpoolAccessError: the operating system refuses, here or inside the block.
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses, here or inside the block.
     """
     with access_to(spool):
         try:
@@ -70,19 +71,19 @@ def open_spool(spool: Path) -> Iterator[HeldFolder]:
 
 @contextmanager
 def open_folder(spool: Path, name: str) -> Iterator[HeldFolder]:
-    """Hold a folder of the spool.
+    """Open a folder of the spool.
 
     Raises:
-        SpoolMissingError: the spool is not there.
-        SpoolLayoutError: a link or a file is in the folder's place.
-        SpoolAccessError: the operating system refuses, here or inside the block.
+        SpoolMissingError: The spool does not exist.
+        SpoolLayoutError: The folder is a link or a file.
+        SpoolAccessError: The operating system refuses, here or inside the block.
     """
     with open_spool(spool) as held, access_to(spool / name), _subfolder(held, name) as folder:
         yield folder
 
 
 def regular_files(spool: Path, name: str) -> list[FileEntry]:
-    """Regular files of a folder, none where it is missing; the errors are `open_folder`'s."""
+    """Return the regular files of a folder; none if it is missing. See `open_folder`."""
     with open_spool(spool) as held, access_to(spool / name):
         try:
             folder = _subfolder(held, name)
@@ -93,13 +94,13 @@ def regular_files(spool: Path, name: str) -> list[FileEntry]:
 
 
 def spool_of(path: Path) -> Path:
-    """The spool of a file that is in one of its folders."""
+    """Return the spool that contains a file."""
     return path.parent.parent
 
 
 @contextmanager
 def folder_of(path: Path) -> Iterator[HeldFolder]:
-    """Hold the spool's folder that a file is in; the errors are `open_folder`'s."""
+    """Open the folder of the spool that contains a file; see `open_folder`."""
     with open_folder(spool_of(path), path.parent.name) as folder:
         yield folder
 
@@ -108,7 +109,7 @@ def _subfolder(held: HeldFolder, name: str) -> HeldFolder:
     try:
         return held.subfolder(name)
     except OSError as error:
-        # Linux says ENOTDIR of a link, too, other systems ELOOP.
+        # Linux reports ENOTDIR for a link, too; other systems report ELOOP.
         if error.errno in {errno.ENOTDIR, errno.ELOOP}:
             raise _no_folder(held.path / name) from error
         raise
@@ -117,5 +118,5 @@ def _subfolder(held: HeldFolder, name: str) -> HeldFolder:
 def _no_folder(path: Path) -> SpoolLayoutError:
     return SpoolLayoutError(
         f"{path} is a symbolic link or a file, not a folder",
-        remedy="move it away, the next load makes a folder in its place",
+        remedy="move it away; the next load makes the folder",
     )

@@ -1,7 +1,7 @@
-"""Whose file an archive is: the owner of a file may change it, and remove it from a sticky folder.
+"""Ownership of archives: the owner of a file may change it, and remove it from a sticky folder.
 
-An archive arrives as a file of the account that the sender logs in with. What is admitted becomes
-a file of the receiver's account by being copied, since only root may give a file away.
+An uploaded archive belongs to the account that the sender logs in with. An admitted archive is
+copied, so that it belongs to the receiver's account: only root may change the owner of a file.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def take_ownership(path: Path) -> None:
-    """Replace another account's file by a copy of this account's.
+    """Replace another account's file by a copy that belongs to this account.
 
-    The copy is made where only the receiver may write, and takes the place of the file by one
-    rename. A file that does not fit on the disk a second time stays as it is, since loads are what
-    makes room in the spool.
+    The copy is made in a folder that only the receiver can write to, and replaces the file by one
+    rename. If the disk has no space for a copy, the file stays as it is: only loads free space in
+    the spool.
 
     Args:
-        path: of an archive in the spool.
+        path: Path of an archive in the spool.
 
     Raises:
-        ArchiveGoneError: something that is no regular file took its place meanwhile.
-        SpoolAccessError: the operating system refuses.
+        ArchiveGoneError: The file was replaced by something that is not a regular file.
+        SpoolAccessError: The operating system refuses.
     """
     with folder_of(path) as folder, access_to(path):
         facts = folder.file_facts(path.name)
@@ -51,19 +51,19 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
     try:
         source = open_file(folder.fd, name)
     except PermissionError:
-        return  # its owner closed it since it was verified: the load says so of this archive
+        return  # its owner revoked read permission after verification: the load reports it
     try:
         facts = os.fstat(source)
         if not stat.S_ISREG(facts.st_mode):
             raise ArchiveGoneError(folder.path / name)
-        _check_room(facts.st_size, private)
+        _check_space(facts.st_size, private)
         with private.new_file() as (copy, temporary):
             remaining = facts.st_size
-            # Not to the end of the file: its owner may still be writing to it.
-            while remaining and (piece := os.read(source, min(_PIECE_BYTES, remaining))):
-                remaining -= len(piece)
-                while piece:
-                    piece = piece[os.write(copy, piece) :]
+            # Not to the end of the file: its owner may still append to it.
+            while remaining and (block := os.read(source, min(_PIECE_BYTES, remaining))):
+                remaining -= len(block)
+                while block:
+                    block = block[os.write(copy, block) :]
             with suppress(PermissionError):  # a group that this account is not in
                 os.fchown(copy, -1, facts.st_gid)
             os.fchmod(copy, facts.st_mode & _READABLE)
@@ -74,15 +74,15 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
             except OSError as error:
                 if error.errno in _NO_SPACE:
                     raise
-                # Said of the archive: it is its folder that refuses, not the private one.
+                # The error names the archive: its folder refuses, not the private one.
                 with access_to(folder.path / name):
                     raise
     finally:
         os.close(source)
 
 
-def _check_room(size_bytes: int, folder: HeldFolder) -> None:
-    """Before the disk is filled up for everybody else, too."""
+def _check_space(size_bytes: int, folder: HeldFolder) -> None:
+    """Raise ENOSPC before a copy fills the disk."""
     disk = os.fstatvfs(folder.fd)
     if size_bytes > disk.f_bavail * disk.f_frsize:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

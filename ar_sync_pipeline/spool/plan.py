@@ -1,12 +1,11 @@
-"""What a load does with the archives at hand: a pure function of archives and ledger.
+"""Plan of a load: a pure function of archives and ledger.
 
 The receiver's state is a function of the set of archives: the newest complete, then all later
-partials in the order of their snapshots (design, section 7). A load restores exactly that state,
-whatever order the archives arrived in.
+partials in the order of their snapshots (design, section 7). A load restores exactly this state,
+in whatever order the archives arrive.
 
-An older partial that comes when the unbroken chain already reaches beyond it is left out: all that
-it could bring is there, in that version or a newer one, and rows that the sender has deleted since
-then would only come back.
+A late partial is skipped if the unbroken chain already ends after it: the receiver has all its
+rows, in the same or a newer version, and rows that the sender deleted since would only come back.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ class Candidate:
     """An archive that could be applied.
 
     Attributes:
-        waiting: it bears the name of a waiting archive; False: that of an applied one, which the
-            ledger may know or not (a database that was restored from a backup).
-        covers_from: from when a partial carries every change; None: nobody knows.
+        waiting: Whether the archive has a waiting name. The ledger may not know an archive with
+            an applied name, if the database was restored from a backup.
+        covers_from: Time from which a partial contains every change; None: unknown.
     """
 
     archive_id: UUID
@@ -39,35 +38,36 @@ class Candidate:
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """What to do, in order.
+    """Plan of a load.
 
     Attributes:
-        apply: archives to apply one after the other in one transaction; may hold retained ones
-            that must be applied once more behind an older archive that came late.
-        superseded: archives that bring nothing: they are older than the base, or partials from
-            before the end of the unbroken chain.
-        healed: waiting archives that the ledger already holds; only their names are to change.
-        held_back: archives that came late and would take readers back in time, because a later
-            one that was applied is no longer there to be applied behind them.
-        loose: those of ``apply`` before whose start a hole is known.
+        apply: Archives to apply in order in one transaction. They include retained archives that
+            must be applied again after an older archive that arrived late.
+        superseded: Archives without new rows: older than the base, or partials before the end of
+            the unbroken chain.
+        already_applied: Waiting archives that the ledger records as applied; a killed load did
+            not rename them.
+        held_back: Late archives that would take readers back in time, because a later applied
+            archive was deleted and cannot be applied again after them.
+        after_gap: Ids of the archives in ``apply`` that start after a gap.
     """
 
     apply: tuple[Candidate, ...]
     superseded: tuple[Candidate, ...] = ()
-    healed: tuple[Candidate, ...] = ()
+    already_applied: tuple[Candidate, ...] = ()
     held_back: tuple[Candidate, ...] = ()
-    loose: frozenset[UUID] = frozenset()
+    after_gap: frozenset[UUID] = frozenset()
 
 
 def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPlan:
-    """Decide what to apply, what is superseded, and what was applied already.
+    """Decide which archives to apply, and which are superseded or already applied.
 
     Args:
-        candidates: waiting archives, and the retained ones that were applied before.
-        ledger: what has been applied; superseded archives left out.
+        candidates: Waiting archives and retained applied ones.
+        ledger: Applied archives, without superseded ones.
     """
     known = {span.archive_id for span in ledger}
-    healed = [c for c in candidates if c.waiting and c.archive_id in known]
+    already_applied = [c for c in candidates if c.waiting and c.archive_id in known]
     retained = [c for c in candidates if c.archive_id in known]
     unknown = _by_snapshot(c for c in candidates if c.archive_id not in known)
     chain = chain_of(ledger)
@@ -81,9 +81,9 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
             return LoadPlan(
                 plan.apply,
                 _by_snapshot((*covered, *plan.superseded)),
-                tuple(healed),
+                tuple(already_applied),
                 _by_snapshot(held_back),
-                _loose(plan.apply, ledger),
+                _after_gap(plan.apply, ledger),
             )
         late = next(c for c in plan.apply if c in new)
         held_back.append(late)
@@ -93,7 +93,7 @@ def plan_load(candidates: Sequence[Candidate], ledger: Sequence[Span]) -> LoadPl
 def _restore(
     new: Sequence[Candidate], retained: Sequence[Candidate], ledger: Sequence[Span]
 ) -> LoadPlan:
-    """The state that the new archives and the applied ones make together."""
+    """Return the archives that restore the state of the new and the applied archives."""
     base = newest(span for span in ledger if span.kind is ArchiveKind.COMPLETE)
     base_at = base.snapshot_at if base else None
     new_base = max(
@@ -114,10 +114,10 @@ def _restore(
 
 
 def _goes_back(apply: Sequence[Candidate], ledger: Sequence[Span]) -> bool:
-    """Whether applying these leaves rows older than an applied archive had made them.
+    """Return whether applying these archives leaves a row older than it was before.
 
-    Everything behind the first one is written anew as far as the unbroken spans of the others
-    reach; an applied archive beyond that must be among them.
+    Everything after the first archive is written again up to the end of the unbroken chain of the
+    others. An applied archive after that end must be one of them.
     """
     if not apply:
         return False
@@ -138,7 +138,7 @@ def _is_covered(candidate: Candidate, whole_until: datetime) -> bool:
     return candidate.kind is ArchiveKind.PARTIAL and candidate.snapshot_at <= whole_until
 
 
-def _loose(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
+def _after_gap(apply: Sequence[Candidate], ledger: Sequence[Span]) -> frozenset[UUID]:
     spans = {span.archive_id: span for span in ledger}
     for c in apply:
         spans[c.archive_id] = Span(c.archive_id, c.kind, c.snapshot_at, c.covers_from)

@@ -1,10 +1,10 @@
-"""Why an archive is parked or in quarantine: ``<file>.reason.json`` beside it."""
+"""Reason file of a parked or quarantined archive: ``<file>.reason.json`` in the same folder."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ar_sync_pipeline.spool.errors import access_to
 from ar_sync_pipeline.spool.layout import folder_of
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 REASON_SUFFIX = ".reason.json"
 
 
-class ReadFile(BaseModel):
-    """A file that was read to its last byte and found sound, by which it is known again.
+class VerifiedFile(BaseModel):
+    """Metadata that identifies a file that was read to its last byte and verified.
 
-    Without its ctime, which a rename changes. A file that was changed in spite of these is found
-    out too, when its rows are loaded.
+    The ctime is not included, because a rename changes it. A changed file with equal metadata is
+    detected when its rows are loaded.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -35,7 +35,7 @@ class ReadFile(BaseModel):
 
     @classmethod
     def of(cls, path: Path) -> Self | None:
-        """What an archive's file is now; None if it is no regular file by now."""
+        """Return the metadata of a file; None if it is not a regular file."""
         with folder_of(path) as folder:
             facts = folder.file_facts(path.name)
         if facts is None:
@@ -49,41 +49,44 @@ class ReadFile(BaseModel):
 
 
 class Reason(BaseModel):
-    """Why an archive is where it is.
+    """Reason why an archive is parked or quarantined.
 
     Attributes:
-        error: its code.
-        since: when the archive was first put aside.
-        at: when it was last found to belong there.
-        sound: the file, if nothing was wrong with its bytes; None if they were not all read.
+        reason: Problem of the error.
+        remedy: Remedy of the error.
+        error: Code of the error.
+        since: Time when the archive was first parked or quarantined.
+        at: Time when the reason was last confirmed.
+        verified: Metadata of the file if all its bytes were verified; None if not.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
 
     reason: str
     remedy: str
     error: str
     since: AwareDatetime
     at: AwareDatetime
-    sound: ReadFile | None = None
+    # The file format of an earlier version.
+    verified: VerifiedFile | None = Field(default=None, alias="sound")
 
-    def vouches_for(self, archive: Path) -> bool:
-        """Whether this very file was read to its end already."""
-        return self.sound is not None and self.sound == ReadFile.of(archive)
+    def is_verified(self, archive: Path) -> bool:
+        """Return whether this file was already read to its end and verified."""
+        return self.verified is not None and self.verified == VerifiedFile.of(archive)
 
 
 def reason_path(archive: Path) -> Path:
-    """Where the reason of an archive file lies."""
+    """Return the path of the reason file of an archive."""
     return archive.with_name(archive.name + REASON_SUFFIX)
 
 
 def write_reason(
-    archive: Path, error: ArSyncError, at: datetime, *, sound: ReadFile | None = None
+    archive: Path, error: ArSyncError, at: datetime, *, verified: VerifiedFile | None = None
 ) -> None:
-    """Say why the file that is, or is about to be, at ``archive`` lies there.
+    """Write the reason file of an archive that is, or will be, at ``archive``.
 
     Args:
-        sound: the file, if all of it was read; what was known of it before is kept.
+        verified: Metadata of the file if all its bytes were verified; None keeps an earlier value.
     """
     earlier = read_reason(archive)
     reason = Reason(
@@ -92,7 +95,7 @@ def write_reason(
         error=error.code,
         since=earlier.since if earlier else at,
         at=at,
-        sound=sound or (earlier.sound if earlier else None),
+        verified=verified or (earlier.verified if earlier else None),
     )
     with folder_of(archive) as folder, access_to(reason_path(archive)):
         content = reason.model_dump_json(indent=2).encode() + b"\n"
@@ -100,9 +103,9 @@ def write_reason(
 
 
 def read_reason(archive: Path) -> Reason | None:
-    """Why a file is parked or in quarantine; None if nobody wrote it down readably.
+    """Return the reason of an archive; None if there is no readable reason file.
 
-    What is no small regular file counts as unreadable and is never waited for.
+    An entry that is not a small regular file counts as unreadable; reading it never blocks.
     """
     with folder_of(archive) as folder:
         try:
@@ -113,6 +116,6 @@ def read_reason(archive: Path) -> Reason | None:
 
 
 def forget_reason(archive: Path) -> None:
-    """Remove an archive's reason, if there is one."""
+    """Remove the reason file of an archive, if there is one."""
     with folder_of(archive) as folder, access_to(reason_path(archive)):
         folder.remove(reason_path(archive).name)

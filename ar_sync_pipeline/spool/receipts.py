@@ -1,7 +1,7 @@
-"""Receipts: by which the sender learns what became of an archive (design, section 6).
+"""Receipts, from which the sender learns the state of an archive (design, section 6).
 
-One small JSON file for each archive, ``receipts/<archive's applied name>.json``; the last state
-wins. The sender reads them over SFTP, so `parse_receipt` treats its bytes as hostile.
+Each archive has one small JSON file, ``receipts/<applied name>.json``, with its latest state. The
+sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Text = Annotated[str, StringConstraints(max_length=4096)]
 
 
 class ReceiptState(StrEnum):
-    """What became of an archive."""
+    """State of an archive, as reported to the sender."""
 
     APPLIED = "applied"
     PARKED = "parked"
@@ -42,13 +42,13 @@ class ReceiptState(StrEnum):
 
 
 class Receipt(SignedJson):
-    """What the receiver says of one archive.
+    """Report of the receiver on one archive.
 
     Attributes:
-        archive: the archive's name, without the prefix of waiting ones.
-        archive_id: None if its manifest could not be read.
-        reason: why it is parked or quarantined; empty otherwise.
-        at: when the state was reached.
+        archive: Applied name of the archive.
+        archive_id: Id of the archive; None if its manifest could not be read.
+        reason: Reason why the archive is parked or quarantined; empty otherwise.
+        at: Time when the archive reached the state.
     """
 
     archive: Annotated[str, StringConstraints(max_length=200)]
@@ -67,14 +67,14 @@ class Receipt(SignedJson):
 
     @property
     def name(self) -> ArchiveName:
-        """The archive's name, parsed."""
+        """Parsed name of the archive."""
         name = ArchiveName.parse(self.archive)
         assert name is not None  # noqa: S101  the validator has parsed it
         return name
 
 
 def receipt_filename(archive: ArchiveName) -> str:
-    """The file name of an archive's receipt."""
+    """Return the file name of an archive's receipt."""
     return archive.applied + RECEIPT_SUFFIX
 
 
@@ -82,23 +82,23 @@ def parse_receipt(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Re
     """Read a receipt from bytes of any origin.
 
     Raises:
-        ReceiptError: it is not a receipt, or, where keys are shared, not signed with one.
+        ReceiptError: The bytes are not a receipt, or not signed with an accepted key.
     """
     return parse_signed(Receipt, content, what="a receipt", keys=signing_keys)
 
 
 def write_receipt(spool: Path, receipt: Receipt, *, signing_keys: Sequence[bytes] = ()) -> Path:
-    """Write or replace an archive's receipt; a reader never sees a part of it.
+    """Write or replace the receipt of an archive atomically.
 
     Raises:
-        SpoolMissingError: the spool is not there.
-        SpoolAccessError: the operating system refuses.
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
     """
     return write_small(spool, receipt_filename(receipt.name), receipt.signed(signing_keys))
 
 
 def list_receipts(spool: Path) -> list[ArchiveName]:
-    """Which archives have a receipt, oldest snapshot first."""
+    """Return the names of archives that have a receipt, oldest snapshot first."""
     names = []
     for entry in regular_files(spool, RECEIPTS):
         name = ArchiveName.parse(entry.name.removesuffix(RECEIPT_SUFFIX))
@@ -110,17 +110,17 @@ def list_receipts(spool: Path) -> list[ArchiveName]:
 def read_receipt(
     spool: Path, archive: ArchiveName, *, signing_keys: Collection[bytes] = ()
 ) -> Receipt | None:
-    """An archive's receipt; None if there is none.
+    """Return the receipt of an archive; None if there is none.
 
     Raises:
-        ReceiptError: the file is damaged or badly signed.
+        ReceiptError: The file is damaged or badly signed.
     """
     content = read_small(spool, receipt_filename(archive))
     return None if content is None else parse_receipt(content, signing_keys=signing_keys)
 
 
 def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:
-    """Delete receipts of archives whose snapshot is older; the sender has read them long ago."""
+    """Delete the receipts of archives with older snapshots, and return their names."""
     old = [name for name in list_receipts(spool) if name.snapshot_at < older_than]
     with open_folder(spool, RECEIPTS) as folder:
         for name in old:
@@ -129,7 +129,7 @@ def clean_receipts(spool: Path, *, older_than: datetime) -> list[ArchiveName]:
 
 
 def write_small(spool: Path, name: str, content: SignedJson) -> Path:
-    """Write or replace a file of ``receipts/``; the errors are those of `write_receipt`."""
+    """Write or replace a file in ``receipts/``; raises the same errors as `write_receipt`."""
     path = spool / RECEIPTS / name
     with open_folder(spool, RECEIPTS) as folder, access_to(path):
         folder.write(name, content.to_bytes())
@@ -137,10 +137,10 @@ def write_small(spool: Path, name: str, content: SignedJson) -> Path:
 
 
 def read_small(spool: Path, name: str) -> bytes | None:
-    """Read a file of ``receipts/``; None if there is none.
+    """Read a file in ``receipts/``; return None if there is none.
 
     Raises:
-        ReceiptError: it is no regular file, too large, or cannot be read.
+        ReceiptError: The file is not a regular file, is too large, or cannot be read.
     """
     with open_folder(spool, RECEIPTS) as folder:
         try:

@@ -1,7 +1,7 @@
-"""Which archives may be deleted: a pure function of spool, ledger, policy and clock.
+"""Retention: which archives may be deleted, a pure function of spool, ledger, policy and clock.
 
-The old system deleted by a file's ctime, loaded or not (D32). Here age counts from the instant
-at which the ledger says that an archive was applied, and what it does not know is kept.
+The old system deleted archives by ctime, loaded or not (D32). Here the age of an archive counts
+from the time when the ledger recorded it as applied, and an archive unknown to the ledger is kept.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RetentionPolicy:
-    """How long applied archives stay.
+    """Lifetime of applied archives.
 
     Attributes:
-        complete_lifetime: of completes, ``AR_SYNC_BKPS_LIFETIME`` days.
-        partial_lifetime: of partials.
+        complete_lifetime: Lifetime of completes, ``AR_SYNC_BKPS_LIFETIME`` days.
+        partial_lifetime: Lifetime of partials.
     """
 
     complete_lifetime: timedelta = timedelta(days=4)
     partial_lifetime: timedelta = timedelta(days=1)
 
     def lifetime(self, kind: ArchiveKind) -> timedelta:
-        """How long an archive of this kind stays after it was applied."""
+        """Return how long an archive of a kind is kept after it was applied."""
         return self.complete_lifetime if kind is ArchiveKind.COMPLETE else self.partial_lifetime
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to keep one archive, and why, in words for an operator."""
+    """Decision to keep or delete one archive, with the reason in words for an operator."""
 
     archive: SpooledArchive
     keep: bool
@@ -54,13 +54,13 @@ def plan_retention(
     """Decide for every archive, in the given order.
 
     Never deleted: an archive that is not applied; the newest applied complete in the spool; a
-    partial whose snapshot is later than that complete's (design, section 6). With these the
-    receiver can always be built anew.
+    partial with a later snapshot than that complete (design, section 6). The receiver can always
+    be rebuilt from these.
 
     Args:
-        archives: of any state.
-        ledger: when each applied archive was applied; superseded ones count as applied.
-        now: aware UTC.
+        archives: Archives in any state.
+        ledger: Time when each applied or superseded archive was applied.
+        now: Current time, aware UTC.
     """
     found = list(archives)
     base_at = max(
@@ -83,7 +83,7 @@ def _decide(
 ) -> Decision:
     if not _is_applied(archive, ledger):
         if archive.state is SpoolState.APPLIED:
-            return Decision(archive, True, "the ledger does not know it as applied")
+            return Decision(archive, True, "the ledger does not record it as applied")
         return Decision(archive, True, f"it is {archive.state}, not applied")
     name = archive.name
     if name.kind is ArchiveKind.COMPLETE and name.snapshot_at == base_at:
@@ -98,13 +98,13 @@ def _decide(
 
 
 def apply_retention(decisions: Sequence[Decision]) -> int:
-    """Delete what was decided, and only files that still bear an applied archive's name.
+    """Delete the archives to delete, and only files that still have an applied name.
 
     Returns:
         Bytes freed.
 
     Raises:
-        SpoolAccessError: the operating system refuses.
+        SpoolAccessError: The operating system refuses.
     """
     freed_bytes = 0
     for decision in decisions:

@@ -1,4 +1,4 @@
-"""Small JSON files that cross the border between the two servers, signed where a key is shared."""
+"""Small JSON files that the two servers exchange, signed if they share a key."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SignedJson(BaseModel):
     """A model with a format number and, when signed, an HMAC over everything else.
 
     Attributes:
-        hmac: HMAC-SHA256 over the canonical JSON without both signatures, by the current key.
-        old_hmac: the same by the old key, while keys are rotated: a sender that does not have the
-            new one yet believes it.
+        hmac: HMAC-SHA256 with the current key, over the canonical JSON without both signatures.
+        old_hmac: HMAC-SHA256 with the old key during a key rotation, for a sender that does not
+            have the current key yet.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,24 +35,24 @@ class SignedJson(BaseModel):
     old_hmac: Sha256 | None = None
 
     def signature(self, key: bytes) -> str:
-        """HMAC-SHA256 of the model without its signatures."""
+        """Return the HMAC-SHA256 of the model without its signatures."""
         content = self.model_dump(mode="json", exclude=set(_SIGNATURES))
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
         return hmac.new(key, canonical, hashlib.sha256).hexdigest()
 
     def signed(self, keys: Sequence[bytes]) -> Self:
-        """A copy with a signature by each key, at most two; without one where there are no keys."""
+        """Return a copy that is signed with each key; at most two keys are allowed."""
         made = map(self.signature, keys)
         return self.model_copy(update=dict(zip_longest(_SIGNATURES, made)))
 
     def is_signed_by(self, keys: Collection[bytes]) -> bool:
-        """Whether either signature was made with one of the keys."""
+        """Return whether either signature was made with one of the keys."""
         found = [signature for signature in (self.hmac, self.old_hmac) if signature is not None]
         right = [self.signature(key) for key in keys]
         return any(hmac.compare_digest(one, other) for one in found for other in right)
 
     def to_bytes(self) -> bytes:
-        """The file's content."""
+        """Return the content of the file."""
         unset = {"old_hmac"} if self.old_hmac is None else set()
         return self.model_dump_json(exclude=unset).encode() + b"\n"
 
@@ -66,11 +66,12 @@ def parse_signed(
     """Read a model from bytes of any origin.
 
     Args:
-        what: the file, for messages, such as "the receipt of ...".
-        keys: the accepted keys; where there are any, the file must carry the HMAC of one.
+        what: Description of the file for messages, such as "the receipt of ...".
+        keys: Accepted keys; if there are any, the file must be signed with one.
 
     Raises:
-        ReceiptError: the bytes are no such model, too many, or not signed with an accepted key.
+        ReceiptError: The bytes do not fit the model, are too many, or are not signed with an
+            accepted key.
     """
     if len(content) > MAX_BYTES:
         raise ReceiptError(f"{what} is larger than {MAX_BYTES} bytes", remedy=UNREADABLE_REMEDY)

@@ -1,17 +1,17 @@
-"""The states of an archive in the spool, and the one rename between each two (design, section 6).
+"""States of an archive in the spool; each change of state is one rename (design, section 6).
 
 ::
 
     waiting ──► applied                 complete/NEW_backup_… ──► complete/backup_…
        │ ▲
        ▼ │
-     parked                             parked/NEW_backup_…      with its reason beside it
+     parked                             parked/NEW_backup_…      and its reason file
        │
        ▼
-    quarantined                         quarantine/NEW_backup_…  with its reason beside it
+    quarantined                         quarantine/NEW_backup_…  and its reason file
 
-The ledger in the receiver's database, not a name, says what was applied; a run that is killed
-between commit and rename is healed by the next one, which finds every step here repeatable.
+The ledger in the receiver's database, not the name, says what was applied. Every step here can be
+repeated, so after a run was killed between commit and rename, the next run completes the rename.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ar_sync_pipeline.spool.layout import (
     regular_files,
 )
 from ar_sync_pipeline.spool.ownership import take_ownership
-from ar_sync_pipeline.spool.reasons import ReadFile, forget_reason, write_reason
+from ar_sync_pipeline.spool.reasons import VerifiedFile, forget_reason, write_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,7 @@ _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 
 
 class SpoolState(StrEnum):
-    """Where an archive stands."""
+    """State of an archive in the spool."""
 
     WAITING = "waiting"
     APPLIED = "applied"
@@ -64,10 +64,10 @@ class SpooledArchive:
     """An archive file in the spool.
 
     Attributes:
-        name: what its file name says of it.
-        path: of the file.
-        state: by folder and name; the ledger may know better.
-        size_bytes: of the file.
+        name: Parsed file name.
+        path: Path of the file.
+        state: State by folder and name; the ledger may know better.
+        size_bytes: Size of the file in bytes.
     """
 
     name: ArchiveName
@@ -77,31 +77,31 @@ class SpooledArchive:
 
 
 def list_waiting(spool: Path) -> list[SpooledArchive]:
-    """Archives that wait to be applied, oldest snapshot first; never one still uploading (D10)."""
+    """Return waiting archives, oldest snapshot first; never one that is still uploaded (D10)."""
     return [a for a in _queue(spool) if a.state is SpoolState.WAITING]
 
 
 def list_applied(spool: Path) -> list[SpooledArchive]:
-    """Applied archives that are still kept, oldest snapshot first."""
+    """Return retained applied archives, oldest snapshot first."""
     return [a for a in _queue(spool) if a.state is SpoolState.APPLIED]
 
 
 def list_parked(spool: Path) -> list[SpooledArchive]:
-    """Archives that cannot be applied yet, oldest snapshot first."""
+    """Return parked archives, oldest snapshot first."""
     return _sorted(_archives(spool, PARKED, SpoolState.PARKED))
 
 
 def list_quarantined(spool: Path) -> list[SpooledArchive]:
-    """Archives that can never be applied, oldest snapshot first."""
+    """Return quarantined archives, oldest snapshot first."""
     return _sorted(_archives(spool, QUARANTINE, SpoolState.QUARANTINED))
 
 
 def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
-    """Take ``NEW_`` off an archive that the ledger holds; to be called after the commit (D11).
+    """Rename an archive to its applied name; call it after the commit (D11).
 
     Raises:
-        ArchiveGoneError: the file is under neither name.
-        SpoolAccessError: the operating system refuses.
+        ArchiveGoneError: The file exists under neither name.
+        SpoolAccessError: The operating system refuses.
     """
     target = spool / archive.name.kind / archive.name.applied
     take_ownership(archive.path)
@@ -111,32 +111,37 @@ def mark_applied(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 
 
 def park(
-    spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime, sound: bool = False
+    spool: Path,
+    archive: SpooledArchive,
+    error: ArSyncError,
+    *,
+    at: datetime,
+    verified: bool = False,
 ) -> SpooledArchive:
-    """Put an archive aside until something changes; one that is parked keeps its first instant.
+    """Park an archive until something changes; a parked one keeps the time since it is parked.
 
     Args:
-        error: why; its problem and remedy are written beside the archive.
-        at: now, aware UTC.
-        sound: whether all of it was read and nothing was wrong with it; the next look then need
-            not read it again.
+        error: Error whose problem and remedy are written to the reason file.
+        at: Current time, aware UTC.
+        verified: Whether the whole archive was read and verified; the next check then does not
+            read it again.
 
     Raises:
-        ArchiveGoneError: the file is in neither place.
-        SpoolAccessError: the operating system refuses.
+        ArchiveGoneError: The file is in neither folder.
+        SpoolAccessError: The operating system refuses.
     """
     target = spool / PARKED / archive.name.waiting
-    write_reason(target, error, at, sound=ReadFile.of(archive.path) if sound else None)
+    write_reason(target, error, at, verified=VerifiedFile.of(archive.path) if verified else None)
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 
 
 def unpark(spool: Path, archive: SpooledArchive) -> SpooledArchive:
-    """Let an archive wait again, as a file of this account; one that waits loses its old reason.
+    """Rename an archive to its waiting name, as a file of this account, and remove its reason.
 
     Raises:
-        ArchiveGoneError: the file is in neither place.
-        SpoolAccessError: the operating system refuses.
+        ArchiveGoneError: The file is in neither folder.
+        SpoolAccessError: The operating system refuses.
     """
     target = spool / archive.name.kind / archive.name.waiting
     take_ownership(archive.path)
@@ -148,32 +153,32 @@ def unpark(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 def quarantine(
     spool: Path, archive: SpooledArchive, error: ArSyncError, *, at: datetime
 ) -> SpooledArchive:
-    """Keep an archive that can never be applied for a person to look at.
+    """Move an archive that can never be applied to the quarantine, for an operator.
 
-    A second one of the same name gets a number behind it, so the first is never lost.
+    A second archive of the same name gets a number appended, so the first is never lost.
 
     Raises:
-        ArchiveGoneError: the file vanished.
-        SpoolAccessError: the operating system refuses.
+        ArchiveGoneError: The file no longer exists.
+        SpoolAccessError: The operating system refuses.
     """
     if archive.path.parent == spool / QUARANTINE:
         return _quarantine_again(spool, archive, error, at)
     waiting, name = archive.path.name, archive.name.waiting
-    with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as aside:
+    with folder_of(archive.path) as source, open_folder(spool, QUARANTINE) as quarantined:
         if source.file_facts(waiting) is None:
             return _quarantined_before(spool, archive)
-        target = aside.path / _free_name(aside, name)
+        target = quarantined.path / _free_name(quarantined, name)
         write_reason(target, error, at)
-        _rename(source, waiting, aside, target.name)
+        _rename(source, waiting, quarantined, target.name)
         forget_reason(archive.path)
     return SpooledArchive(archive.name, target, SpoolState.QUARANTINED, archive.size_bytes)
 
 
 def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
-    """Delete what cut uploads and killed writers left behind and nobody has touched since.
+    """Delete files that interrupted uploads and killed writers left.
 
     Args:
-        older_than: aware UTC; an upload that goes on or may be resumed must be younger.
+        older_than: Limit of the mtime, aware UTC; a running or resumable upload must be younger.
 
     Returns:
         The deleted files.
@@ -199,7 +204,7 @@ def _quarantine_again(
 
 
 def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
-    """What an earlier call made of an archive that is no longer where it was."""
+    """Return the archive as an earlier call quarantined it."""
     for found in reversed(list_quarantined(spool)):
         if found.name == archive.name and found.size_bytes == archive.size_bytes:
             return found
@@ -207,7 +212,7 @@ def _quarantined_before(spool: Path, archive: SpooledArchive) -> SpooledArchive:
 
 
 def _queue(spool: Path) -> list[SpooledArchive]:
-    """Waiting and applied archives, each in the folder of its kind."""
+    """Return the waiting and applied archives in the folders of their kinds."""
     found = []
     for kind in ArchiveKind:
         for archive in _archives(spool, kind, SpoolState.WAITING):
@@ -235,11 +240,11 @@ def _sorted(archives: Iterator[SpooledArchive] | list[SpooledArchive]) -> list[S
 
 
 def _move(spool: Path, source: Path, target: Path) -> None:
-    """Rename to a name that belongs to this archive; done before counts as done.
+    """Rename an archive to a name that belongs to it; a repeated call changes nothing.
 
-    A file of that name holds the same snapshot. If it has another size, one of the two was
-    damaged or made up, so it is kept in quarantine instead of being overwritten; so is whatever
-    else has the name.
+    An existing file of the new name contains the same snapshot. If it has another size, one of the
+    two is damaged or forged, so it is quarantined instead of overwritten; so is an entry of any
+    other type.
     """
     with folder_of(source) as left, folder_of(target) as right:
         if source == target:
@@ -253,11 +258,11 @@ def _move(spool: Path, source: Path, target: Path) -> None:
                     raise ArchiveGoneError(source)
                 return
             if there is not None and os.path.samestat(moved, there):
-                # Of two names of one file rename(2) takes neither away.
+                # rename(2) between two names of one file removes neither.
                 left.remove(source.name)
                 return
             if there is not None and not _may_be_the_same(moved, there):
-                _set_aside(spool, right, target.name, there)
+                _quarantine_other(spool, right, target.name, there)
             _rename(left, source.name, right, target.name)
 
 
@@ -265,17 +270,17 @@ def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
     return stat.S_ISREG(other.st_mode) and one.st_size == other.st_size
 
 
-def _set_aside(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
-    # Whoever wrote the file may have set a time that no calendar has.
+def _quarantine_other(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
+    # The mtime comes from outside and may exceed the range of datetime.
     written_at = datetime.fromtimestamp(min(max(facts.st_mtime, 0), _LATEST), UTC)
     error = TerminalError(
-        f"another file named {name} with a different size took its place",
-        remedy="compare the two; a snapshot has one archive only",
+        f"another file named {name} with a different size replaced it",
+        remedy="compare the two files; a snapshot has only one archive",
     )
-    with open_folder(spool, QUARANTINE) as aside:
-        free = _free_name(aside, name)
-        write_reason(aside.path / free, error, written_at)
-        folder.move(name, aside, free)
+    with open_folder(spool, QUARANTINE) as quarantined:
+        free = _free_name(quarantined, name)
+        write_reason(quarantined.path / free, error, written_at)
+        folder.move(name, quarantined, free)
 
 
 def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) -> None:
@@ -288,7 +293,7 @@ def _rename(source: HeldFolder, name: str, target: HeldFolder, new_name: str) ->
 
 
 def _free_name(folder: HeldFolder, name: str) -> str:
-    """The name itself, or with the first number after it that no archive has."""
+    """Return the name, with the first free number appended if the name is taken."""
     numbers = itertools.count(2)
     free = name
     while folder.facts(free) is not None:

@@ -1,1 +1,1 @@
-"""Postprocessing after a load: which transform to run, and the built-in rules."""
+"""Transform after a load: its specification, and the built-in rules."""

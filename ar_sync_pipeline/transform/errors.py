@@ -1,4 +1,4 @@
-"""What can go wrong after a load."""
+"""Errors of the transform."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
 
 class TransformSpecificationError(TerminalError):
-    """``AR_SYNC_TRANSFORM`` does not say what to run."""
+    """``AR_SYNC_TRANSFORM`` names no valid transform."""
 
 
 class NoBuiltinTransformError(TransformSpecificationError):
@@ -14,7 +14,7 @@ class NoBuiltinTransformError(TransformSpecificationError):
 
 
 class TransformTablesMissingError(TerminalError):
-    """The receiver's database is not the one that the built-in rules are for."""
+    """The receiver's database lacks tables or columns of the built-in rules."""
 
 
 class TransformNotAllowedError(TerminalError):
@@ -22,16 +22,16 @@ class TransformNotAllowedError(TerminalError):
 
 
 class TransformRunningError(TransientError):
-    """Another transform works on the same database."""
+    """Another transform runs on the same database."""
 
 
 class TransformInterruptedError(TransientError):
-    """The database went away, or another session held the rows: finished batches are kept."""
+    """The connection broke, or another session locks the rows; finished batches are kept."""
 
 
 class TransformRefusedError(ParkedError):
-    """The database refuses statements, or so many rows that the cause is not in the rows."""
+    """The database refuses statements, or so many rows that the cause must be elsewhere."""
 
 
 class TransformTooSlowError(ParkedError):
-    """The transform was stopped after its time: finished batches are kept."""
+    """The transform was stopped at its time limit; finished batches are kept."""

@@ -1,7 +1,7 @@
-"""``ar_sync.rejected_row``: what the transform could not compute, one entry per row and reason.
+"""``ar_sync.rejected_row``: results that the transform could not compute, by row and reason.
 
-The table shows the present: an entry appears when a row is handled and something of it cannot be
-computed, counts how often that was seen, and goes when the row is handled again without it.
+An entry is added when a result of a row cannot be computed, counts repetitions, and is removed
+when the row is handled again without the failure.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 class Severity(StrEnum):
-    """How much of a row is missing."""
+    """Severity of a rejection."""
 
     INFO = "info"
-    """A detail: the row's result stands without it."""
+    """A detail is missing; the result is usable."""
     ERROR = "error"
-    """The result itself is missing."""
+    """The result is missing."""
 
 
 @dataclass(frozen=True, order=True)
 class Rejection:
-    """One thing about one row that could not be computed.
+    """One result of one row that could not be computed.
 
     Attributes:
-        primary_key: of the row, as text.
-        step: which result.
-        severity: how much is missing.
-        reason: a fixed sentence; it never holds the row's data.
+        primary_key: Primary key of the row, as text.
+        step: Name of the result.
+        severity: How much is missing.
+        reason: Fixed sentence, which never contains data of the row.
     """
 
     primary_key: str
@@ -46,12 +46,12 @@ class Rejection:
 
 @dataclass(frozen=True)
 class RejectedRows:
-    """The present entries of one table, step and reason.
+    """Current entries of one table, step and reason.
 
     Attributes:
-        last_seen: when the newest of them was last handled, aware.
-        example: one row's primary key.
-        examples: the first rows' primary keys.
+        last_seen: Time when the newest of them was last handled, aware.
+        example: Primary key of one row.
+        examples: Primary keys of the first rows.
     """
 
     table: str
@@ -64,8 +64,8 @@ class RejectedRows:
     examples: tuple[str, ...] = ()
 
 
-# CREATE SCHEMA IF NOT EXISTS asks for CREATE on the database even where the schema exists
-# (PostgreSQL manual, CREATE SCHEMA), so existence is looked at first.
+# CREATE SCHEMA IF NOT EXISTS requires CREATE on the database even if the schema exists
+# (PostgreSQL manual, CREATE SCHEMA), so existence is checked first.
 _SCHEMA_EXISTS = "SELECT to_regnamespace('ar_sync') IS NOT NULL"
 _TABLE_EXISTS = "SELECT to_regclass('ar_sync.rejected_row') IS NOT NULL"
 _CREATE_TABLE = """
@@ -108,7 +108,7 @@ SELECT table_name, step, severity, reason, count(*), max(last_seen), min(primary
     ORDER BY first.primary_key LIMIT 20)
 FROM ar_sync.rejected_row seen GROUP BY 1, 2, 3, 4 ORDER BY 3, 1, 2, 4
 """
-# Every table of the rules has an integer as its key; an entry of anybody else's is left alone.
+# Every table of the rules has an integer key; entries of other tables are not touched.
 _FORGET_DELETED = """
 DELETE FROM ar_sync.rejected_row old
 WHERE old.table_name = {name} AND old.primary_key ~ '^[0-9]{{1,18}}$'
@@ -117,7 +117,7 @@ WHERE old.table_name = {name} AND old.primary_key ~ '^[0-9]{{1,18}}$'
 
 
 def prepare_rejected_rows(connection: Connection) -> None:
-    """Create schema and table where they are missing."""
+    """Create the schema and the table if they are missing."""
     with connection.transaction():
         if not _is_true(connection, _SCHEMA_EXISTS):
             connection.execute("CREATE SCHEMA ar_sync")
@@ -133,14 +133,14 @@ def record_rejections(
     *,
     now: datetime,
 ) -> None:
-    """Make the entries of the handled rows exactly ``rejections``.
+    """Replace the entries of the handled rows by ``rejections``.
 
     Args:
-        connection: inside the transaction that writes the rows' results.
-        table: whose rows were handled.
-        handled: primary keys of all rows handled, rejected or not.
-        rejections: what could not be computed.
-        now: aware; becomes first and last seen.
+        connection: Connection in the transaction that writes the results.
+        table: Table of the rows.
+        handled: Primary keys of all handled rows, rejected or not.
+        rejections: Results that could not be computed.
+        now: Current time, aware; becomes first and last seen.
     """
     found = sorted(set(rejections))
     values = {
@@ -159,7 +159,7 @@ def record_rejections(
 
 
 def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
-    """Remove the entries of rows that a load has deleted since."""
+    """Remove the entries of deleted rows."""
     if not _is_true(connection, "SELECT EXISTS (SELECT FROM ar_sync.rejected_row)"):
         return
     for table in tables:
@@ -169,7 +169,7 @@ def forget_deleted_rows(connection: Connection, tables: Iterable[str]) -> None:
 
 
 def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
-    """The present entries by severity, table, step and reason; none where no table is yet."""
+    """Return the entries by severity, table, step and reason; none if the table is missing."""
     if not _is_true(connection, _TABLE_EXISTS):
         return ()
     return tuple(

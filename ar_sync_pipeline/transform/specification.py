@@ -1,12 +1,11 @@
-"""What ``AR_SYNC_TRANSFORM`` asks for: the built-in rules, a command, or nothing.
+"""Parses ``AR_SYNC_TRANSFORM``: the built-in rules, a command, or nothing.
 
     builtin:transapp
     command:/opt/viz/transform.py {archive} {minutes}
     none
 
-A command's words are split as a shell splits them (:mod:`shlex`), but no shell runs: each
-placeholder is replaced inside its own word, so a value never becomes two words or an operator
-(old system, D36).
+A command is split into words as by a shell (:mod:`shlex`), but no shell runs: each placeholder is
+replaced inside its word, so a value never becomes two words or an operator (old system, D36).
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _EXAMPLE = "use `builtin:transapp`, `command:<words>` or `none`"
 
 @dataclass(frozen=True)
 class BuiltinTransform:
-    """Run the rules that the product ships.
+    """Runs built-in rules.
 
     Attributes:
-        name: which rules; ``transapp`` is the only one.
+        name: Name of the rules; ``transapp`` is the only one.
     """
 
     name: str
@@ -38,10 +37,10 @@ class BuiltinTransform:
 
 @dataclass(frozen=True)
 class CommandTransform:
-    """Run a program of the operator's.
+    """Runs a program of the operator.
 
     Attributes:
-        words: program and arguments, placeholders not yet replaced.
+        words: Program and arguments, with placeholders.
     """
 
     words: tuple[str, ...]
@@ -49,18 +48,18 @@ class CommandTransform:
 
 @dataclass(frozen=True)
 class NoTransform:
-    """Leave the loaded rows as they are."""
+    """Leaves the loaded rows unchanged."""
 
 
 TransformSpecification = BuiltinTransform | CommandTransform | NoTransform
 
 
 def parse_transform(text: str) -> TransformSpecification:
-    """Read the setting.
+    """Parse the setting.
 
     Raises:
-        TransformSpecificationError: none of the three forms, an unknown built-in, an unclosed
-            quote, no program, or a placeholder that does not exist.
+        TransformSpecificationError: The text has none of the three forms, names unknown rules or an
+            unknown placeholder, has an unclosed quote, or no program.
     """
     kind, colon, rest = text.strip().partition(":")
     if kind == "none" and not colon:
@@ -80,17 +79,17 @@ def command_line(
     window_start: datetime,
     window_end: datetime,
 ) -> list[str]:
-    """The command to execute, one list element per word.
+    """Return the command to execute, one list element per word.
 
     Args:
-        specification: what to run.
-        archive: file name of the archive that was loaded.
-        minutes: how far the archive looks back from its window's end.
-        window_start: aware; written as ISO 8601 in UTC.
-        window_end: aware; written as ISO 8601 in UTC.
+        specification: Command to run.
+        archive: File name of the loaded archive.
+        minutes: Minutes that the archive looks back from the end of its window.
+        window_start: Start of the window, aware; written as ISO 8601 in UTC.
+        window_end: End of the window, aware; written as ISO 8601 in UTC.
 
     Raises:
-        TransformSpecificationError: a word names an unknown placeholder.
+        TransformSpecificationError: A word names an unknown placeholder.
     """
     values = {
         "archive": archive,
@@ -137,6 +136,6 @@ def _refuse_unknown_placeholders(words: tuple[str, ...]) -> None:
     if unknown:
         known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         raise TransformSpecificationError(
-            f"the transform command holds the unknown placeholder {{{min(unknown)}}}",
+            f"the transform command has the unknown placeholder {{{min(unknown)}}}",
             remedy=f"the placeholders are {known}",
         )

@@ -1,9 +1,9 @@
-"""Rows that wait for the transform, and which of them have waited too long.
+"""Counts rows that wait for the transform, and those that have waited too long.
 
-The catalog's ``reset_on_change`` says how a load marks a row for the transform. No column says
-when, so each look writes down the database's snapshot, and a row version that a snapshot of
-N minutes ago could see has been there for N minutes (PostgreSQL manual, 5.5 "System Columns",
-xmin; 9.27.9 "Transaction ID and Snapshot Information Functions").
+``reset_on_change`` in the catalog tells how a load marks a row for the transform. No column has the
+time, so each call records a snapshot of the database: a row version that was visible N minutes ago
+has waited for N minutes (PostgreSQL manual, 5.5 "System Columns", xmin; 9.27.9 "Transaction ID and
+Snapshot Information Functions").
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MARK = """
 INSERT INTO ar_sync.transform_mark VALUES (%s, pg_current_snapshot())
 ON CONFLICT (seen_at) DO NOTHING
 """
-# A snapshot of another cluster's count (this database was restored) says nothing here.
+# A snapshot of another cluster (this database was restored) has no meaning here.
 _FORGET_FOREIGN = """
 DELETE FROM ar_sync.transform_mark
 WHERE pg_snapshot_xmax(snapshot) > pg_snapshot_xmax(pg_current_snapshot())
@@ -45,7 +45,7 @@ _PRESENT_COLUMNS = """
 SELECT a.attname FROM pg_attribute a
 WHERE a.attrelid = to_regclass(format('%%I.%%I', %s::text, %s::text)) AND NOT a.attisdropped
 """
-# xmin shows the lower half of a 64-bit number; no row's is older than one turn of that half.
+# xmin is the lower half of a 64-bit number; no xmin is older than one cycle of that half.
 _COUNT = """
 SELECT count(*), count(*) FILTER (WHERE pg_visible_in_snapshot(
   greatest(next_id - mod(mod(next_id, {turn}) - xmin::text::bigint + {turn}, {turn}), 0)
@@ -59,12 +59,12 @@ _TURN = 2**32
 
 @dataclass(frozen=True)
 class WaitingRows:
-    """The untransformed rows of one table.
+    """Untransformed rows of one table.
 
     Attributes:
-        table: its name.
-        rows: how many there are.
-        too_old: how many of them have waited longer than the limit.
+        table: Name of the table.
+        rows: Number of rows.
+        too_old: Number of rows that have waited longer than the limit.
     """
 
     table: str
@@ -75,17 +75,17 @@ class WaitingRows:
 def count_waiting_rows(
     connection: Connection, catalog: Catalog, *, now: datetime, limit: timedelta
 ) -> tuple[WaitingRows, ...]:
-    """Count the rows that the catalog's marks leave to the transform.
+    """Count the rows that the catalog marks for the transform.
 
-    A row counts as too old once two looks, at least ``limit`` apart, lie behind its load; so the
-    first look at a database finds none, and the more often one looks the sharper the limit.
+    A row is too old if two calls, at least ``limit`` apart, came after its load. So the first call
+    finds none, and frequent calls make the limit more exact.
 
     Args:
-        connection: in autocommit mode; the role may write in schema ``ar_sync``.
-        catalog: its ``reset_on_change`` marks; a table or column that this database lacks is
-            left out.
-        now: aware.
-        limit: how long a row may wait.
+        connection: Connection in autocommit mode; the role may write in schema ``ar_sync``.
+        catalog: Catalog with ``reset_on_change`` marks; tables and columns that this database lacks
+            are ignored.
+        now: Current time, aware.
+        limit: Longest wait of a row.
     """
     with connection.transaction():
         old_snapshot = _move_marks(connection, now, limit)
@@ -102,7 +102,7 @@ def count_waiting_rows(
 
 
 def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str | None:
-    """Write this look's snapshot; return one that lies ``limit`` back, if there is any."""
+    """Record the current snapshot; return one that is at least ``limit`` old, if any."""
     exists = connection.execute(_SCHEMA_EXISTS).fetchone()
     if not exists or not exists[0]:
         connection.execute("CREATE SCHEMA ar_sync")
@@ -119,7 +119,7 @@ def _move_marks(connection: Connection, now: datetime, limit: timedelta) -> str 
 
 def _conditions(connection: Connection, catalog: Catalog) -> Iterator[tuple[str, sql.Composable]]:
     for table, rules in sorted(catalog.table.items()):
-        if not rules.reset_on_change or not catalog.travels(table):
+        if not rules.reset_on_change or not catalog.replicates(table):
             continue
         found = connection.execute(_PRESENT_COLUMNS, catalog.locate(table)).fetchall()
         present = {row[0] for row in found}

@@ -1,4 +1,4 @@
-"""Problems of an invented side."""
+"""Problems of a fake side."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def success(minutes: float, source: str = "step:partial") -> Success:
 
 @dataclass
 class Recorder:
-    """A channel that keeps what it is given, and fails while it is told to."""
+    """A channel that keeps what it is given, and fails on demand."""
 
     name: str = "mail"
     broken: bool = False
@@ -60,5 +60,5 @@ class Recorder:
 
     def send(self, notice: Notice) -> None:
         if self.broken:
-            raise DeliveryError("the server is away", remedy="mend it")
+            raise DeliveryError("the server is away", remedy="restart it")
         self.notices.append(notice)

@@ -122,7 +122,7 @@ def test_sides_never_share_a_store(environ: dict[str, str]) -> None:
     assert incidents_file(settings(environ)).parent.name == "receiver"
 
 
-def test_no_message_shows_a_secret_whatever_an_error_says(
+def test_no_message_shows_a_secret_from_an_error(
     environ: dict[str, str], mailbox: Mailbox, web: WebServer
 ) -> None:
     secret = {

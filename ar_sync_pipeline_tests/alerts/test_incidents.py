@@ -1,4 +1,4 @@
-"""One opening and one recovery for each cause, whatever comes between."""
+"""One opening and one recovery for each cause."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def opened(minutes: float = 0) -> Incident:
     return outcome.incident
 
 
-def test_repeats_are_counted_and_not_told() -> None:
+def test_repeats_are_counted_and_not_sent() -> None:
     incident = opened()
     for minutes in range(5, 360, 5):
         outcome = fail(incident, problem(minutes), at(minutes))

@@ -1,4 +1,4 @@
-"""Hooks and sensors on a real Dagster instance: each cause is told once, by its own side."""
+"""Hooks and sensors on a real Dagster instance: each cause is reported once, by its own side."""
 
 from __future__ import annotations
 

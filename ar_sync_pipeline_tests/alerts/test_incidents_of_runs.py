@@ -75,7 +75,7 @@ def test_more_runs_than_one_look_takes(bare: Watched, monkeypatch: pytest.Monkey
     assert "4 more times" in bare.text(1)
 
 
-def test_run_that_is_tried_again_is_told_of_only_if_the_last_attempt_fails(
+def test_retried_run_is_reported_only_if_the_last_attempt_fails(
     bare: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "dagster.yaml").write_text("run_retries: {enabled: true, max_retries: 1}\n")
@@ -92,7 +92,7 @@ def test_run_that_is_tried_again_is_told_of_only_if_the_last_attempt_fails(
     assert "killed again" in bare.text(0)
 
 
-def test_retry_that_never_comes_is_told_of(bare: Watched) -> None:
+def test_retry_that_never_comes_is_reported(bare: Watched) -> None:
     run = bare.end_run("killed", tags={"dagster/will_retry": "true"})
     bare.tick_both()
     assert bare.subjects == []

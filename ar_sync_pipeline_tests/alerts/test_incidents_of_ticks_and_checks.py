@@ -1,4 +1,4 @@
-"""Schedules and sensors that fail, and asset checks, told once by the side that they belong to."""
+"""Failing schedules, sensors and checks are reported once, by the side that they belong to."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def evaluate(watched: Watched, key: dg.AssetKey, name: str, description: str | N
         )
 
 
-def test_sensor_that_fails_is_told_once_and_only_by_its_side(bare: Watched) -> None:
+def test_sensor_that_fails_is_reported_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
         tick(bare, "new_partial_archives", f"cannot count to {number}")
         bare.tick_both()
@@ -121,7 +121,7 @@ def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
     assert "Recovered: check receiver/applied_archives: no_holes" in bare.subjects[1]
 
 
-def test_check_that_failed_and_passed_between_two_looks_is_told_all_the_same(
+def test_check_that_failed_and_passed_between_two_ticks_is_still_reported(
     bare: Watched,
 ) -> None:
     evaluate(bare, applied_archives_key(), "no_drift")
@@ -132,7 +132,7 @@ def test_check_that_failed_and_passed_between_two_looks_is_told_all_the_same(
     assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
 
 
-def test_silence_of_the_receiver_is_not_told_while_it_cannot_be_reached(bare: Watched) -> None:
+def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare: Watched) -> None:
     endpoint = (endpoint_key(), "archives_can_be_published")
     acknowledged = (archive_key(ArchiveKind.PARTIAL), "acknowledged")
     evaluate(bare, *endpoint, "connect: refused")

@@ -1,4 +1,4 @@
-"""States of a healthy system that look like trouble: nobody is told of them."""
+"""States of a healthy system that look like failures: no alert is sent."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_receiver_without_any_archive_has_until_its_first_complete(operation: Op
     assert "up_to_date: The receiver holds no data yet" in subject
 
 
-def test_receiver_that_was_off_loads_what_waits_before_anybody_is_told(
+def test_receiver_that_was_off_loads_what_waits_before_a_mail_is_sent(
     operation: Operation,
 ) -> None:
     operation.run("complete_dump", "complete_loaddata")
@@ -209,7 +209,7 @@ def test_receiver_that_was_off_loads_what_waits_before_anybody_is_told(
     assert "up_to_date: Data until" in subject
 
 
-def test_receiver_that_falls_behind_while_it_is_watched_is_told_of_at_once(
+def test_receiver_that_falls_behind_while_it_is_watched_is_reported_at_once(
     operation: Operation,
 ) -> None:
     operation.run("complete_dump", "complete_loaddata")
@@ -338,7 +338,9 @@ def test_list_of_missing_windows_that_grows_and_shrinks_is_shown_as_it_is(
     assert not after.passed
 
 
-def test_gap_is_no_second_mail_beside_that_of_the_runs_that_fail(operation: Operation) -> None:
+def test_gap_sends_no_second_mail_in_addition_to_that_of_the_failed_runs(
+    operation: Operation,
+) -> None:
     operation.dumped(60 * MINUTES)
     execute(operation.watched.deployment.sender_url, "ALTER TABLE app_child DROP changed CASCADE")
     assert not operation.watched.run("partial_dump").succeeded

@@ -26,7 +26,7 @@ from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, 
 
 
 class Side:
-    """A side's store with a recorder behind it, at a time that the test sets."""
+    """A side's store with a recorder as channel, at a time that the test sets."""
 
     def __init__(self, folder: Path, *channels: Recorder) -> None:
         self.path = folder / "state" / "sender" / "incidents.sqlite"
@@ -84,7 +84,7 @@ def test_failure_that_is_seen_again_after_its_recovery_is_known(side: Side) -> N
     assert side.kinds == ["opened", "recovered"]
 
 
-def test_consequence_is_not_told_while_its_cause_is_open(side: Side) -> None:
+def test_consequence_is_not_reported_while_its_cause_is_open(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     for minutes in (1, 10):
         side.store.failed(problem(minutes, cause="check", muted_by="endpoint"), at(minutes))
@@ -100,7 +100,7 @@ def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: S
     mail = side.channels[0]
     mail.broken = True
     side.store.failed(problem(0), at(0))
-    assert side.send().problems == ["the server is away: mend it."]
+    assert side.send().problems == ["the server is away: restart it."]
     side.store.succeeded(success(5), at(5))
     side.now = at(5)
     side.send()
@@ -128,7 +128,7 @@ def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -
     assert mail.kinds == ["opened"]
 
 
-def test_server_that_holds_the_line_holds_nobody_up(side: Side) -> None:
+def test_server_that_keeps_a_connection_open_delays_nothing(side: Side) -> None:
     held = Event()
 
     class Silent(Recorder):
@@ -146,7 +146,7 @@ def test_server_that_holds_the_line_holds_nobody_up(side: Side) -> None:
     held.set()
 
 
-def test_person_closes_what_nothing_will_mend(side: Side) -> None:
+def test_person_closes_what_no_success_will_end(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     (one,) = side.store.open_incidents()
     assert not side.store.close(one.number + 1, at(5))
@@ -175,7 +175,7 @@ def test_only_the_newest_unsent_reminder_is_kept(side: Side) -> None:
     assert [str(message.kind) for message in side.outbox.unsent()] == ["opened", "reminder"]
 
 
-def test_without_a_channel_incidents_are_kept_all_the_same(tmp_path: Path) -> None:
+def test_without_a_channel_incidents_are_still_saved(tmp_path: Path) -> None:
     store = IncidentStore(tmp_path / "incidents.sqlite", [])
     store.failed(problem(0), at(0))
     assert [one.number for one in store.open_incidents()] == [1]
@@ -228,8 +228,8 @@ class Mail:
 
 store = IncidentStore(path, ["mail"])
 if point == "noted":
-    import ar_sync_pipeline.alerts.store as room
-    room.enqueue = die
+    import ar_sync_pipeline.alerts.store as store_module
+    store_module.enqueue = die
 store.failed(problem(0), at(0))
 deliver(Outbox(path), [Mail()], lambda: NOON, seconds=10)
 """
@@ -268,7 +268,7 @@ _HISTORY = st.lists(
     st.tuples(
         st.booleans(),  # whether the run succeeds
         st.booleans(),  # whether its hook lives long enough to see a failure
-        st.booleans(),  # whether the sensor ticks behind it
+        st.booleans(),  # whether the sensor ticks afterwards
         st.booleans(),  # whether the sensor has lost its cursor
         st.booleans(),  # whether the mail server is up
     ),
@@ -286,7 +286,7 @@ _SECOND_OUTAGE_WHILE_THE_FIRST_IS_UNSENT = [
 @settings(max_examples=15, deadline=None)
 @example(_SECOND_OUTAGE_WHILE_THE_FIRST_IS_UNSENT)
 @given(_HISTORY)
-def test_any_history_is_told_in_turn_and_ends_with_the_truth(
+def test_any_history_is_reported_in_order_and_ends_with_the_truth(
     history: list[tuple[bool, bool, bool, bool, bool]],
 ) -> None:
     with TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ SENDER_JOBS = {"complete_dump", "partial_dump", "ssh_sftp_checker"}
 
 @dataclass
 class Watched:
-    """Both sides under one Dagster instance, and who is told of their troubles."""
+    """Both sides under one Dagster instance, and a mailbox for their alerts."""
 
     deployment: Deployment
     mailbox: Mailbox
@@ -47,7 +47,7 @@ class Watched:
             instance.wipe_all_schedules()
 
     def definitions(self, side: str) -> dg.Definitions:
-        """Made anew only where a test has changed the settings since."""
+        """Rebuilt only if a test has changed the settings since."""
         both = {
             "sender": (self.deployment.sender_changes, self.deployment.sender_definitions),
             "receiver": (self.deployment.receiver_changes, self.deployment.receiver_definitions),
@@ -158,6 +158,6 @@ def one_instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 
 @pytest.fixture
 def bare(one_instance: Watched) -> Watched:
-    """Both sides without databases: for what is told by events alone."""
+    """Both sides without databases: for what events alone show."""
     one_instance.forget()
     return one_instance

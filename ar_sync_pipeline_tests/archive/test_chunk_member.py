@@ -21,22 +21,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@given(pieces=st.lists(st.binary(max_size=2000), max_size=20), factor=st.sampled_from([1, 300]))
+@given(blocks=st.lists(st.binary(max_size=2000), max_size=20), factor=st.sampled_from([1, 300]))
 def test_what_is_written_comes_back(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[bytes], factor: int
+    tmp_path_factory: pytest.TempPathFactory, blocks: list[bytes], factor: int
 ) -> None:
-    pieces = [piece * factor for piece in pieces]
+    blocks = [block * factor for block in blocks]
     folder = tmp_path_factory.mktemp("chunks")
     with ChunkWriter(folder, "AndroidRequests_bus", 3) as writer:
-        for piece in pieces:
-            assert writer.write(memoryview(piece)) == len(piece)
+        for block in blocks:
+            assert writer.write(memoryview(block)) == len(block)
         chunk = writer.finish(row_count=7, digest="-12", key_range=KeyRange(low=1, high=9))
     stored = writer.path.read_bytes()
 
     assert chunk.member == "tables/AndroidRequests_bus.00003.copy.zst"
-    assert (chunk.size_bytes, chunk.raw_bytes) == (len(stored), sum(map(len, pieces)))
+    assert (chunk.size_bytes, chunk.raw_bytes) == (len(stored), sum(map(len, blocks)))
     assert chunk.sha256 == hashlib.sha256(stored).hexdigest()
-    assert b"".join(decompress_chunk(io.BytesIO(stored), chunk)) == b"".join(pieces)
+    assert b"".join(decompress_chunk(io.BytesIO(stored), chunk)) == b"".join(blocks)
 
 
 def test_an_unfinished_chunk_leaves_no_file(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_only_one_frame_of_zeros_may_follow(
     tmp_path: Path, change: Callable[[bytes], bytes]
 ) -> None:
     stored, chunk = repeated(tmp_path)
-    with pytest.raises(CorruptArchiveError, match="bytes behind its zstd frame"):
+    with pytest.raises(CorruptArchiveError, match="bytes after its zstd frame"):
         list(decompress_chunk(io.BytesIO(change(stored)), chunk))
 
 

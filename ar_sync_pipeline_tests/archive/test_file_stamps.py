@@ -17,7 +17,7 @@ from ar_sync_pipeline_tests.archive.building import make_source
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Several pieces of a reader's buffer, so that the middle of the archive lies in the member.
+# Several blocks of a reader's buffer, so that the middle of the archive is in the member.
 CONTENT = bytes(range(256)) * 4 * 4096
 
 
@@ -27,7 +27,7 @@ def picture(tmp_path: Path) -> Path:
 
 
 def stamped(tmp_path: Path) -> ArchiveSource:
-    """An archive of one picture whose file bears the stamp that it had when it was hashed."""
+    """An archive of one picture whose file has the stamp from when it was hashed."""
     source = make_source(tmp_path / "files", media={"a.jpeg": CONTENT})
     picture = tmp_path / "files" / "picture0"
     stamps = {"media/a.jpeg": FileStamp.of(picture.stat())}
@@ -88,6 +88,6 @@ def test_file_that_was_changed_just_now_has_no_stamp(
     path = tmp_path / "x"
     path.write_bytes(b"x")
     assert steady_stamp(path) is None
-    monkeypatch.setattr(file_stamp, "_SETTLED_AFTER_NS", -1)
+    monkeypatch.setattr(file_stamp, "_STABLE_AFTER_NS", -1)
     assert steady_stamp(path) == FileStamp.of(path.stat())
     assert steady_stamp(tmp_path / "absent") is None

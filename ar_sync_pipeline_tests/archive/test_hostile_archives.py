@@ -79,7 +79,7 @@ def member(name: str, content: bytes) -> bytes:
 
 
 def altered(change: Callable[[dict[str, Any]], object], **fields: Any) -> bytes:
-    """Canonical JSON of a manifest that was changed behind the models' back."""
+    """Canonical JSON of a manifest that was changed without the models."""
     content = json.loads(make_manifest(**fields).to_json())
     change(content)
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
@@ -105,7 +105,9 @@ def test_d12_a_flipped_byte_anywhere_is_refused(archive: Path) -> None:
         refusal(archive)
 
 
-def test_d12_an_archive_cut_anywhere_is_refused_before_a_member_is_read(archive: Path) -> None:
+def test_d12_an_archive_truncated_anywhere_is_refused_before_a_member_is_read(
+    archive: Path,
+) -> None:
     whole = archive.read_bytes()
     for length in [*range(0, len(whole), 512), 1, 100, 1535, 1537, len(whole) - 1]:
         archive.write_bytes(whole[:length])
@@ -470,7 +472,7 @@ def test_no_text_of_an_archive_reaches_a_message_raw(tmp_path: Path, text: str) 
     refusal(forge(tmp_path, content))
 
 
-def test_what_is_no_readable_file_is_told_apart_from_a_bad_archive(tmp_path: Path) -> None:
+def test_an_unreadable_file_differs_from_a_bad_archive(tmp_path: Path) -> None:
     with pytest.raises(UnreadableArchiveError):
         verify_archive(tmp_path / NAME)
     (tmp_path / NAME).symlink_to("/etc/passwd")

@@ -265,7 +265,7 @@ def test_reading_from_the_middle_of_a_changed_member_is_no_way_round_the_check(
             stream.read()
 
 
-def test_members_other_than_the_manifests_are_a_mistake_of_the_caller(tmp_path: Path) -> None:
+def test_members_other_than_the_manifests_are_an_error_of_the_caller(tmp_path: Path) -> None:
     manifest = make_manifest(media=(make_entry("a.jpeg", b"a"),))
 
     with pytest.raises(ValueError, match="not those"):

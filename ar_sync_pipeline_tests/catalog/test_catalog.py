@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.catalog.errors import CatalogError, CatalogMistakesError
+from ar_sync_pipeline.catalog.errors import CatalogError, InvalidCatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 
@@ -16,8 +16,8 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 def test_android_requests_catalog_names_the_24_travelling_tables() -> None:
     catalog = load_catalog()
     assert len(catalog.named_tables()) == 24
-    assert not any(catalog.travels(table) for table in catalog.receiver_tables)
-    assert not catalog.travels("androidrequests_event")
+    assert not any(catalog.replicates(table) for table in catalog.receiver_tables)
+    assert not catalog.replicates("androidrequests_event")
 
 
 def test_catalog_of_another_application_takes_ten_lines(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_catalog_of_another_application_takes_ten_lines(tmp_path: Path) -> None:
         """
     )
     catalog = load_catalog(path)
-    assert catalog.travels("shop_customer")
+    assert catalog.replicates("shop_customer")
     assert catalog.tracked() == ("shop_order",)
 
 
@@ -85,7 +85,7 @@ def test_only_stars_and_question_marks_are_special_in_a_pattern(
     pattern: str, matched: list[str], others: list[str]
 ) -> None:
     catalog = catalog_of(pattern)
-    assert [label for label in [*matched, *others] if catalog.travels(label)] == matched
+    assert [label for label in [*matched, *others] if catalog.replicates(label)] == matched
 
 
 def test_label_means_one_table_and_a_table_has_one_label() -> None:
@@ -99,7 +99,7 @@ def test_label_means_one_table_and_a_table_has_one_label() -> None:
     assert catalog.named_tables() == ("t_a", "x.t_b")
     assert catalog.rules("t_a").children == ("x.t_b", "t_a")
     assert catalog.receiver_tables == ("own", "x.t_own")
-    assert not any(map(catalog.travels, ["x.t_own", "x.t_old", "x.t_old_1", "t_b"]))
+    assert not any(map(catalog.replicates, ["x.t_own", "x.t_old", "x.t_old_1", "t_b"]))
     assert [catalog.locate(label) for label in ("t_a", "x.t_b", "x.a.b", "public.a.b")] == [
         ("public", "t_a"), ("x", "t_b"), ("x", "a.b"), ("public", "a.b"),
     ]  # fmt: skip
@@ -108,13 +108,13 @@ def test_label_means_one_table_and_a_table_has_one_label() -> None:
 def test_catalog_of_another_schema_calls_its_tables_by_their_names_alone() -> None:
     catalog = catalog_of("t_*", "sales.extra", "public.t_b", schema="sales")
     assert [label for label in ("t_a", "extra", "public.t_b", "public.t_a") if
-            catalog.travels(label)] == ["t_a", "extra", "public.t_b"]  # fmt: skip
+            catalog.replicates(label)] == ["t_a", "extra", "public.t_b"]  # fmt: skip
     assert catalog.locate("t_a") == ("sales", "t_a")
 
 
 def test_schema_with_a_dot_in_its_name_can_be_the_catalogs_own() -> None:
     catalog = catalog_of("a.b.t_*", "c", schema="a.b")
-    assert [catalog.travels(label) for label in ("t_1", "c", "a.t_1", "b.t_1")] == [
+    assert [catalog.replicates(label) for label in ("t_1", "c", "a.t_1", "b.t_1")] == [
         True, True, False, False,
     ]  # fmt: skip
     assert catalog.locate("t_1") == ("a.b", "t_1")
@@ -141,9 +141,9 @@ def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Pat
         [table."x."]
         """
     )
-    with pytest.raises(CatalogMistakesError) as caught:
+    with pytest.raises(InvalidCatalogError) as caught:
         load_catalog(path)
-    said = [str(mistake) for mistake in caught.value.mistakes]
+    said = [str(mistake) for mistake in caught.value.problems]
     expected = [
         '[table."public.t_a"]: means the same table as [table.t_a]: ',
         "name: is missing: add it",
@@ -171,7 +171,7 @@ def test_zone_of_a_time_stamp_is_one_of_the_iana_database(tmp_path: Path, zone: 
     path = tmp_path / "zone.toml"
     rules = f'changed_at = "at"\nchanged_at_zone = {json.dumps(zone)}'
     path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
-    with pytest.raises(CatalogMistakesError, match=r"\[table.t\] changed_at_zone"):
+    with pytest.raises(InvalidCatalogError, match=r"\[table.t\] changed_at_zone"):
         load_catalog(path)
     path.write_text(path.read_text().replace(json.dumps(zone), '"America/Santiago"'))
     assert load_catalog(path).rules("t").changed_at_zone == "America/Santiago"
@@ -196,7 +196,7 @@ def test_example_of_the_manual_is_a_catalog(tmp_path: Path) -> None:
     path.write_text(manual.partition("```toml\n")[2].partition("```")[0])
     catalog = load_catalog(path)
     assert catalog.named_tables() == ("billing.invoice line", "shop_order")
-    assert not catalog.travels("shop_sessions")
+    assert not catalog.replicates("shop_sessions")
 
 
 @pytest.mark.parametrize(
@@ -222,9 +222,9 @@ def test_column_rules_that_no_dump_could_follow_are_mistakes(
 ) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
-    with pytest.raises(CatalogMistakesError) as caught:
+    with pytest.raises(InvalidCatalogError) as caught:
         load_catalog(path)
-    assert any(said in str(mistake) for mistake in caught.value.mistakes), caught.value
+    assert any(said in str(mistake) for mistake in caught.value.problems), caught.value
 
 
 def test_column_rules_survive_a_round_trip() -> None:

@@ -137,7 +137,7 @@ def partial_closes_every_hole(receiver: ReceiverSide, sender: SenderSide) -> Non
     """After a partial that started where the receiver stands, only deletions are unknown to it."""
     chain = chain_in(read_ledger(receiver.connection))
     if chain is not None:
-        assert chain.holes == ()
+        assert chain.gaps == ()
         assert chain.until == sender.dumped[-1].name.snapshot_at
         there = sender.state()
         assert_same(_only(receiver.state(), there), there)
@@ -156,7 +156,7 @@ def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
     assert list_parked(receiver.spool) == []
     position = receiver.position()
     assert position is not None
-    assert position.holes == 0
+    assert position.gaps == 0
 
 
 def assert_same(found: State, expected: State) -> None:

@@ -22,7 +22,7 @@ from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.sender.jobs import partial_dump
 from ar_sync_pipeline.sender.schedules import partial_schedule
-from ar_sync_pipeline.spool.checkpoint import Position
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import list_waiting
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
@@ -134,7 +134,7 @@ class Days:
     loads: dict[datetime, LoadReport] = field(default_factory=dict)
     newest_seen: datetime = _LONG_AGO
     _random: Random = field(default_factory=lambda: Random(0))  # noqa: S311  invented life
-    _known_checkpoint: Position | None = None
+    _known_checkpoint: Checkpoint | None = None
     _rows: int = 60
 
     def live(self) -> None:

@@ -133,19 +133,19 @@ def _between_two_pictures() -> None:
 
 
 def _between_pictures_and_commit() -> None:
-    def then_die(reveal: Function) -> Function:
+    def then_die(rename_into_place: Function) -> Function:
         def all_of_them(*args: Any) -> None:
-            reveal(*args)
+            rename_into_place(*args)
             die()
 
         return all_of_them
 
-    _patch(load_session, "reveal", then_die)
+    _patch(load_session, "rename_into_place", then_die)
 
 
 def _between_commit_and_the_end_of_pictures() -> None:
     # The first call is for what an earlier load left.
-    _patch(media_of_load, "settle", _second_call_dies)
+    _patch(media_of_load, "finish_or_undo", _second_call_dies)
 
 
 class _DyingSink:

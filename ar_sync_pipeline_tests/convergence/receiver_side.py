@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
@@ -155,7 +155,7 @@ class ReceiverSide:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
         return ReceiverView(self.position(), waiting)
 
-    def position(self) -> Position | None:
+    def position(self) -> Checkpoint | None:
         return read_checkpoint(self.spool)
 
     def spooled(self) -> Sequence[SpooledArchive]:

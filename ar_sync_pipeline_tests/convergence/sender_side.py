@@ -16,7 +16,7 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.spool.checkpoint import Position
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
@@ -234,7 +234,7 @@ class SenderSide:
         )
         return self._seal(build, published)
 
-    def complete(self, position: Position | None, *, published: bool = True) -> Dumped:
+    def complete(self, position: Checkpoint | None, *, published: bool = True) -> Dumped:
         after = self._after(ReceiverView(position, None), self.clock())
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)

@@ -66,7 +66,7 @@ def test_days_with_a_cut_a_loss_and_a_late_complete_lose_nothing(days: Days) -> 
     assert_every_window_was_answered(days)
     last = days.end_with_a_complete()
     assert last.chain is not None
-    assert last.chain.holes == ()
+    assert last.chain.gaps == ()
     claims.receiver_equals_sender(days.receiver, days.sender)
     claims.own_data_is_kept(days.receiver, days.sender)
     assert_no_drift(days)

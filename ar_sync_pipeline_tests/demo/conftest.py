@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def city_template(postgres_server: EmbeddedPostgres, sender_template: str) -> str:
-    """Name of the template with the invented city."""
+    """Name of the template with the fake city."""
     url = postgres_server.create_database("template_city", sender_template)
     with psycopg.connect(url) as connection:
         fill_city(connection, now=NOW)
@@ -24,11 +24,11 @@ def city_template(postgres_server: EmbeddedPostgres, sender_template: str) -> st
 
 @pytest.fixture(scope="session")
 def city_url(postgres_server: EmbeddedPostgres, city_template: str) -> str:
-    """URL of the invented city for tests that only read it."""
+    """URL of the fake city for tests that only read it."""
     return postgres_server.create_database("city_to_read", city_template)
 
 
 @pytest.fixture
 def city_db(database_factory: DatabaseFactory, city_template: str) -> str:
-    """URL of a fresh copy of the invented city, to be changed."""
+    """URL of a fresh copy of the fake city, to be changed."""
     return database_factory(city_template)

@@ -112,7 +112,7 @@ def test_leftover_is_stopped_by_destroy_alone(tmp_path: Path) -> None:
     assert not _alive(orphan)
 
 
-def test_stale_lock_file_of_a_reused_process_number_harms_nobody(tmp_path: Path) -> None:
+def test_stale_lock_file_of_a_reused_process_id_is_harmless(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "cluster")
     try:
         server.start()

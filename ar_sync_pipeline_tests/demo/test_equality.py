@@ -25,7 +25,7 @@ def copied_db(database_factory: DatabaseFactory, city_template: str) -> str:
 
 def _compare(sender: str, receiver: str, table: str, **rewritten: str) -> TableComparison:
     excluded = {table: list(rewritten.values())}
-    (comparison,) = compare_databases(sender, receiver, [table], rewritten=excluded)
+    (comparison,) = compare_databases(sender, receiver, [table], transformed_in_place=excluded)
     return comparison
 
 
@@ -64,7 +64,7 @@ def test_smallest_step_of_a_float_is_found(city_url: str, copied_db: str) -> Non
     assert _compare(city_url, copied_db, table).changed_rows == 1
 
 
-def test_missing_and_extra_rows_are_told_apart(city_db: str, copied_db: str) -> None:
+def test_missing_and_extra_rows_are_distinguished(city_db: str, copied_db: str) -> None:
     table = "AndroidRequests_activetoken"
     _change(city_db, f'DELETE FROM "{table}" WHERE id IN (1, 40)')
     _change(copied_db, f'DELETE FROM "{table}" WHERE id IN (2, 3, 39)')

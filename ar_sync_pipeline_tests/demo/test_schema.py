@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 _ALL_TABLES = "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'AndroidRequests\\_%'"
-_LOOSE_SEQUENCES = """
+_UNOWNED_SEQUENCES = """
     SELECT c.relname FROM pg_class c
     WHERE c.relkind = 'S' AND NOT EXISTS (
         SELECT FROM pg_depend d
@@ -45,8 +45,8 @@ def test_receiver_has_28_tables_and_33_deferred_foreign_keys(receiver_db: str) -
 
 def test_three_sequences_are_not_owned_by_their_column(sender_db: str) -> None:
     with psycopg.connect(sender_db) as connection:
-        loose = [name for (name,) in connection.execute(_LOOSE_SEQUENCES)]
-    assert loose == [
+        unowned = [name for (name,) in connection.execute(_UNOWNED_SEQUENCES)]
+    assert unowned == [
         "AndroidRequests_busstop_id_seq",
         "AndroidRequests_service_id_seq",
         "AndroidRequests_token_id_seq",

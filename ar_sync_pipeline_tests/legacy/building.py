@@ -25,7 +25,7 @@ MADE_AT = 1_506_321_000
 
 
 def tar(files: Mapping[str, bytes], *extra: tarfile.TarInfo, made_at: int = MADE_AT) -> bytes:
-    """A tar as GNU tar writes it, with entries that are no files behind the files."""
+    """A tar as GNU tar writes it, with entries that are not files after the files."""
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():

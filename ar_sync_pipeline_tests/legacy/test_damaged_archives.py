@@ -52,38 +52,38 @@ _LINK = entry("bus.jpeg", tarfile.SYMTYPE, "/etc/passwd")
 _PICTURES = {f"{number}.jpeg": bytes(range(256)) * 400 for number in range(3)}
 
 COMPLETES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty file": (lambda: b"", "is cut"),
+    "empty file": (lambda: b"", "is truncated"),
     "no gzip": (lambda: b"PK\3\4" + bytes(500), "gzip stream is damaged"),
-    "D12: cut in the middle": (lambda: complete()[:-300], "is cut"),
+    "D12: cut in the middle": (lambda: complete()[:-300], "is truncated"),
     "D12: cut inside the images": (
         lambda: complete(images=packed(_PICTURES)[:-2000]),
-        "member images.tar.gz: is cut",
+        "member images.tar.gz: is truncated",
     ),
     "D12: one flipped byte of the database": (
         lambda: complete(database=flipped(packed({"database.sql": some_rows()}), 200)),
         "member database.tar.gz: its gzip stream is damaged",
     ),
-    "bytes behind the end": (lambda: complete() + b"more", "bytes behind its gzip stream"),
+    "bytes after the end": (lambda: complete() + b"more", "bytes after its gzip stream"),
     "a tar without an end": (
         lambda: complete(images=gzip.compress(building.tar({"a.jpeg": b"x"})[:1024])),
         "its tar has no end",
     ),
     "files behind the end": (
         lambda: complete(images=gzip.compress(building.tar({}) + building.tar({"a.jpeg": b""}))),
-        "has files behind its end",
+        "has files after its end",
     ),
     "a damaged header": (
         lambda: complete(images=gzip.compress(flipped(building.tar({"a.jpeg": b""}), 130))),
         "a header in it is damaged",
     ),
-    "D14: empty dump": (lambda: complete(b""), "is empty, since pg_dump failed at the sender"),
+    "D14: empty dump": (lambda: complete(b""), "is empty, because pg_dump failed at the sender"),
     "a dump that was cut": (
         lambda: complete(some_rows().partition(b"-- PostgreSQL database dump comp")[0]),
-        "is cut: it lacks the last line that pg_dump writes",
+        "is truncated: it lacks the last line that pg_dump writes",
     ),
     "a dump that was cut inside rows": (
         lambda: complete(some_rows().rpartition(b"\\.\n")[0][:-5]),
-        "is cut inside the rows of AndroidRequests_report",
+        "is truncated inside the rows of AndroidRequests_report",
     ),
     "a dump without rows": (lambda: complete(dump({})), "holds no rows of any table"),
     "a dump in another encoding": (
@@ -143,11 +143,11 @@ COMPLETES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "D19: a picture that leaves its folder": (
         lambda: complete(pictures={"../../ssh/outside.jpeg": b"x"}),
-        "../../ssh/outside.jpeg in it is no plain file name",
+        "../../ssh/outside.jpeg in it is not a plain file name",
     ),
     "an absolute picture": (
         lambda: complete(pictures={"/etc/cron.d/a.jpeg": b"x"}),
-        "/etc/cron.d/a.jpeg in it is no plain file name",
+        "/etc/cron.d/a.jpeg in it is not a plain file name",
     ),
     "a file that nobody expects": (
         lambda: packed({"authorized_keys": b"ssh-rsa"}),
@@ -183,16 +183,16 @@ PARTIALS: dict[str, tuple[Callable[[], bytes], str]] = {
     "a complete among the partials": (complete, "holds database.sql, and may only hold dump_"),
     "a list that was cut": (
         lambda: of_reports(json.dumps([report(1), report(2)]).encode()[:-40]),
-        "member dump_Report.json: it is cut inside an object",
+        "member dump_Report.json: it is truncated inside an object",
     ),
     "a list that ends between objects": (
         lambda: of_reports(json.dumps([report(1)]).encode()[:-1]),
-        "it is cut, or no JSON list",
+        "it is truncated, or not a JSON list",
     ),
-    "no list": (lambda: of_reports(b'{"model": 1}'), "it is no JSON list"),
-    "an empty file": (lambda: of_reports(b""), "it is no JSON list"),
+    "no list": (lambda: of_reports(b'{"model": 1}'), "it is not a JSON list"),
+    "an empty file": (lambda: of_reports(b""), "it is not a JSON list"),
     "no UTF-8": (lambda: of_reports(b'["\xff"]'), "it is not UTF-8"),
-    "something behind the list": (lambda: of_reports(b"[] []"), "it goes on behind its end"),
+    "something after the list": (lambda: of_reports(b"[] []"), "it continues after its end"),
     "nested deeply": (lambda: of_reports(b"[" + b"[" * 200_000), "it is nested too deeply"),
     "a number in the list": (lambda: of_reports(b"[1]"), "object 1 in it is not what Django"),
     "another model": (
@@ -209,7 +209,7 @@ PARTIALS: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "half a character": (
         lambda: of_reports(json.dumps([report(1, "\ud83d")]).encode()),
-        "object 1 in it holds half a character",
+        "object 1 in it contains half a character",
     ),
     "a zero byte": (
         lambda: partial({"report": [report(1, "a\0b")]}),
@@ -270,7 +270,7 @@ def test_statements_of_a_dump_are_never_executed(receiver: OldReceiver) -> None:
     assert rows(receiver.receiver, 'SELECT count(*) FROM "AndroidRequests_report"') == [(0,)]
 
 
-def test_memory_stays_small_whatever_they_hold(receiver: OldReceiver) -> None:
+def test_memory_stays_small_with_any_content(receiver: OldReceiver) -> None:
     """Many rows of one table, and contents that unpack to hundreds of megabytes."""
     size_bytes = 64 * 1024**2
     names = ("id", "longitude", "latitude", "timeStamp", "inVehicleOrNot", "token_id")

@@ -120,7 +120,7 @@ def test_both_servers_files_give_both_sides_settings(tmp_path: Path) -> None:
     }
     said = imported.env("sender", with_secrets=True)
     assert "From ANDROID_REQUESTS_BACKUPS['TIME'] (backups.py:5)." in said
-    assert "5 is refused: with windows of 5 minutes a change would be sent by one window" in said
+    assert "5 is too small: with windows of 5 minutes only one archive would contain" in said
     assert "New: the host key" in said
     assert {line.partition(" (")[0] for line in imported.left_out} == {
         "ANDROID_REQUESTS_BACKUPS['TEST_USER']",
@@ -218,7 +218,7 @@ from .local import *
         assert f"\n#AR_SYNC_{name}=\n" in text
     assert "under a condition" in text
     assert imported.left_out == (
-        "import * (hostile.py:16): what it brings is not known; name that file, too",
+        "import * (hostile.py:16): its settings are unknown; name that file, too",
     )
 
 
@@ -265,11 +265,11 @@ def test_password_is_shown_nowhere_and_written_to_files_of_their_owner_only(tmp_
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ("x = 1\nprint 'python 2'\n", "no source of Python 3 in line 2"),
-        ("x = 1\n", "may be of the sender or of the receiver"),
-        (SENDER_BACKUPS + RECEIVER_BACKUPS, "may be of the sender or of the receiver"),
-        ("x = " + "(" * 5000, "no source of Python 3"),
-        ("x = '\0'", "no source of Python 3"),
+        ("x = 1\nprint 'python 2'\n", "not Python 3 source in line 2"),
+        ("x = 1\n", "may belong to the sender or the receiver"),
+        (SENDER_BACKUPS + RECEIVER_BACKUPS, "may belong to the sender or the receiver"),
+        ("x = " + "(" * 5000, "not Python 3 source"),
+        ("x = '\0'", "not Python 3 source"),
     ],
 )
 def test_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, source: str, said: str) -> None:
@@ -279,7 +279,7 @@ def test_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, source: str, s
     assert "Traceback" not in shown.output
 
 
-def test_without_a_file_the_call_is_a_mistake(tmp_path: Path) -> None:
+def test_without_a_file_the_call_is_invalid(tmp_path: Path) -> None:
     assert call().exit_code == 2
     assert "cannot be read" in call(str(tmp_path / "missing.py")).stderr
 

@@ -1,4 +1,4 @@
-"""The jobs themselves: an old archive first, then the new sender behind it."""
+"""The jobs themselves: an old archive first, then the new sender."""
 
 from __future__ import annotations
 

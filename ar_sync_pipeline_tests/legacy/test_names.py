@@ -30,7 +30,7 @@ def test_a_local_time_means_one_instant(stamp: str, instant: datetime) -> None:
     assert instant_of(stamp, SANTIAGO) == instant
 
 
-def test_repeated_hour_is_told_apart_by_when_the_archive_was_made() -> None:
+def test_repeated_hour_is_resolved_by_the_time_of_the_archive() -> None:
     first = datetime(2017, 5, 14, 2, 30, tzinfo=UTC)
     for exact in (first, first + timedelta(hours=1)):
         near = exact + timedelta(seconds=5)
@@ -53,7 +53,7 @@ def test_every_local_time_has_an_instant_that_reads_back_within_an_hour(
     assert abs(back - local) <= timedelta(hours=1)
 
 
-def test_kind_is_that_of_the_folder_or_stands_in_the_name() -> None:
+def test_kind_is_that_of_the_folder_or_in_the_name() -> None:
     plain = "NEW_backup_2017-09-25__03_30_00.tar.gz"
     named = "NEW_backup_partial_2017-09-25__03_30_00.tar.gz"
     in_folder = OldArchiveName.read(plain, SANTIAGO, ArchiveKind.PARTIAL)

@@ -26,7 +26,7 @@ COMPLETE = "backup_2017-09-25__03_30_00.tar.gz"
 PARTIAL = "backup_2017-09-25__10_00_00.tar.gz"
 EVENTS = '"AndroidRequests_eventforbusv2"'
 # What the archive is known to hold.
-SHIPPED = {
+EXPORTED = {
     "report": 40,
     "eventforbusstop": 71,
     "stadisticdatafromregistrationbusstop": 71,
@@ -95,7 +95,7 @@ def migration(
         for url in (sample_sender_a, sample_sender_b)
     )
     with psycopg.connect(receiver_db) as connection:
-        # The dumps of the sample leave out Django's own table.
+        # The dumps of the sample leave out the table of Django.
         connection.execute("DELETE FROM django_migrations")
     return Migration(before, after, sample_folder)
 
@@ -151,8 +151,10 @@ def partial_brings_its_rows_and_takes_nothing(migration: Migration) -> None:
     assert loaded.manifest.name.applied == "backup_partial_20170925T130000.000000Z.tar"
     nine, ten = (datetime(2017, 9, 25, hour, tzinfo=UTC) for hour in (12, 13))
     assert loaded.manifest.window == Window(start=nine, end=ten)
-    shipped = {t.name.removeprefix("AndroidRequests_"): t.row_count for t in loaded.manifest.tables}
-    assert shipped == SHIPPED
+    exported = {
+        t.name.removeprefix("AndroidRequests_"): t.row_count for t in loaded.manifest.tables
+    }
+    assert exported == EXPORTED
     for table, objects in migration.objects().items():
         assert_rows_are_those_of_stage_b(migration, table, [row["pk"] for row in objects])
     kept = rows(migration.before.receiver, f"SELECT id FROM {EVENTS} WHERE fixed ORDER BY id")

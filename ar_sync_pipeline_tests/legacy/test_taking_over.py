@@ -89,7 +89,7 @@ def test_dump_of_an_old_server_is_read_too(receiver: OldReceiver) -> None:
     assert rows(receiver.receiver, REPORTS) == [(1, "ñandú")]
 
 
-def test_json_larger_than_a_piece_is_read_object_by_object(filled_receiver: OldReceiver) -> None:
+def test_json_larger_than_a_block_is_read_object_by_object(filled_receiver: OldReceiver) -> None:
     letters = Random(1)  # noqa: S311  incompressible, and the same each time
     texts = {n: letters.randbytes(n * n).hex() for n in range(1, 200)}
     objects = [report(n, text) for n, text in texts.items()]
@@ -112,7 +112,7 @@ def test_complete_deletes_what_it_lacks_and_is_guarded(filled_receiver: OldRecei
 
 
 def test_d20_time_that_is_known_better_keeps_its_microseconds(receiver: OldReceiver) -> None:
-    """Also where the complete that knows it better waits beside the partial."""
+    """Also if the complete with newer data waits together with the partial."""
     known = [report_row(n, time=f"2017-09-25 12:01:36.950{n}23+00") for n in (1, 2, 3)]
     receiver.offer(complete(dump({"report": (REPORT, known)})))
     changed = [
@@ -151,7 +151,7 @@ def test_converted_archive_waits_too_when_the_setting_is_taken_back(receiver: Ol
     assert len(receiver.admit().admitted) == 1
     receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
     (parked,) = receiver.admit().parked
-    assert f"{NEW} is one of the old system" in str(parked.error)
+    assert f"{NEW} comes from the old system" in str(parked.error)
     receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
     assert len(receiver.load().loaded) == 1
 
@@ -259,14 +259,14 @@ def test_d18_picture_whose_name_cannot_be_a_files_is_left_out(receiver: OldRecei
     admission = receiver.admit()
     assert len(admission.admitted) == 1
     (warning,) = admission.warnings
-    assert "1 pictures whose names cannot be those of files here" in warning
+    assert "1 media files whose names are not allowed here" in warning
     assert warning.isprintable()
     receiver.load()
     installed = {path.name: path.read_bytes() for path in receiver.receiver_media.iterdir()}
     assert installed == {"ñandú-foto-grande.jpeg": b"2", "-rf.jpeg": b"3"}
 
 
-def test_d37_names_of_a_repeated_hour_are_told_apart(receiver: OldReceiver) -> None:
+def test_d37_names_of_a_repeated_hour_are_resolved(receiver: OldReceiver) -> None:
     """Santiago, 2017-05-13: clocks go back from 24:00 to 23:00."""
     stamp = "2017-05-13__23_30_00"
     for made_at, message in (
@@ -327,7 +327,7 @@ admit.admit_archives(
 
 
 @pytest.mark.parametrize("point", ["_publish", "mark_applied"])
-def test_run_that_is_killed_in_between_is_healed_by_the_next(
+def test_run_that_is_killed_in_between_is_completed_by_the_next(
     receiver: OldReceiver, point: str
 ) -> None:
     """Before the new archive is in the spool, and between that and the old one's new name."""
@@ -381,7 +381,7 @@ def test_database_that_was_set_back_gets_them_again(filled_receiver: OldReceiver
 
 
 def test_d10_archive_that_is_still_being_uploaded_is_let_be(receiver: OldReceiver) -> None:
-    """The old sender uploads under the final name; one that stalled goes on where its file is."""
+    """The old sender uploads under the final name; one that stalled continues where its file is."""
     content = complete()
     path = receiver.offer(b"")
     with path.open("r+b") as upload:
@@ -393,7 +393,7 @@ def test_d10_archive_that_is_still_being_uploaded_is_let_be(receiver: OldReceive
         a_minute_ago = datetime.now(UTC) - timedelta(minutes=1)
         os.utime(path, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
         (parked,) = receiver.admit().parked
-        assert "ends too early, and was written to lately" in str(parked.error)
+        assert "ends too early, and was written to recently" in str(parked.error)
         upload.write(content[300:])
     (there,) = (receiver.spool / "parked").glob("*.tar.gz")
     os.utime(there, (a_minute_ago.timestamp(), a_minute_ago.timestamp()))
@@ -402,14 +402,14 @@ def test_d10_archive_that_is_still_being_uploaded_is_let_be(receiver: OldReceive
     assert receiver.files("parked") == []
 
 
-def test_archive_that_needs_more_room_than_there_is_waits(receiver: OldReceiver) -> None:
+def test_archive_that_needs_more_space_than_there_is_waits(receiver: OldReceiver) -> None:
     path = receiver.offer(complete())
     with path.open("ab") as file:
-        # Larger than any disk of a test machine, and takes no room on it.
+        # Larger than any disk of a test machine, and takes no space on it.
         file.truncate(2**42)
     os.utime(path, (0, 0))
     (parked,) = receiver.admit().parked
-    assert "waits for room in the spool" in str(parked.error)
+    assert "waits for free space in the spool" in str(parked.error)
 
 
 def test_sensor_asks_for_a_load_of_old_archives(receiver: OldReceiver) -> None:
@@ -456,7 +456,7 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
         checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
         assert checks["no_holes"].passed == (minutes_ago != 1)
     status = receiver_status(receiver.settings, receiver.clock())
-    assert status.holes == 1, "the last window begins four minutes after the one before it"
+    assert status.gaps == 1, "the last window begins four minutes after the one before it"
     receiver.offer(partial({}), "partial", stamp(7))
     checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
     assert checks["no_holes"].passed

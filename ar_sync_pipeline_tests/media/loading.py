@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from uuid import UUID
 
-from ar_sync_pipeline.media.install import reveal, settle
+from ar_sync_pipeline.media.install import finish_or_undo, rename_into_place
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry
 
@@ -29,12 +29,12 @@ def stage_files(stage: MediaStage, files: Mapping[str, bytes]) -> list[Outcome]:
 
 def show(stage: MediaStage) -> None:
     """As just before the commit."""
-    reveal(stage, lambda _: nullcontext())
+    rename_into_place(stage, lambda _: nullcontext())
 
 
 def end(folder: Path, *, committed: bool) -> None:
     """As after the commit or the rollback."""
-    settle(folder, OWNER, lambda archives: committed and archives == {ARCHIVE})
+    finish_or_undo(folder, OWNER, lambda archives: committed and archives == {ARCHIVE})
 
 
 def put_in_place(stage: MediaStage) -> None:

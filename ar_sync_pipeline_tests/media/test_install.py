@@ -81,7 +81,7 @@ def test_a_linked_subfolder_is_not_followed(folder: Path, tmp_path: Path) -> Non
     (tmp_path / "outside").mkdir()
     (folder / "linked").symlink_to(tmp_path / "outside")
 
-    with pytest.raises(MediaFolderError, match="stands in its way"):
+    with pytest.raises(MediaFolderError, match="blocks the path"):
         install(folder, "linked/a.jpeg", b"x")
 
     assert list((tmp_path / "outside").iterdir()) == []
@@ -111,14 +111,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_file_that_became_a_folder_at_the_sender_and_back_is_followed(folder: Path) -> None:
     install(folder, "a.jpeg", b"file")
-    assert install(folder, "a.jpeg/b/c.jpeg", b"within") is Outcome.MADE_ROOM
+    assert install(folder, "a.jpeg/b/c.jpeg", b"within") is Outcome.DISPLACED
     assert install(folder, "a.jpeg/d.jpeg", b"too") is Outcome.INSTALLED
     assert contents(folder) == {
         "a.jpeg.moved-aside-*": b"file",
         "a.jpeg/b/c.jpeg": b"within",
         "a.jpeg/d.jpeg": b"too",
     }
-    assert install(folder, "a.jpeg", b"file again") is Outcome.MADE_ROOM
+    assert install(folder, "a.jpeg", b"file again") is Outcome.DISPLACED
     assert contents(folder) == {
         "a.jpeg": b"file again",
         "a.jpeg.moved-aside-*": b"file",
@@ -150,7 +150,7 @@ def test_the_receivers_own_files_are_moved_not_deleted(folder: Path) -> None:
 def test_a_name_of_the_greatest_length_can_be_moved_aside(folder: Path) -> None:
     name = "\u00f1" * 125 + ".jpg"
     (folder / name).write_bytes(b"file")
-    assert install(folder, f"{name}/b.jpeg", b"x") is Outcome.MADE_ROOM
+    assert install(folder, f"{name}/b.jpeg", b"x") is Outcome.DISPLACED
     assert sorted(contents(folder).values()) == [b"file", b"x"]
 
 
@@ -160,7 +160,7 @@ def test_a_link_or_pipe_in_the_place_of_a_folder_is_one_sentence(
     (folder / "linked").symlink_to(tmp_path)
     os.mkfifo(folder / "pipe")
     for name in ("linked/a.jpeg", "pipe/a.jpeg"):
-        with pytest.raises(MediaFolderError, match="stands in its way"):
+        with pytest.raises(MediaFolderError, match="blocks the path"):
             install(folder, name, b"y")
     with pytest.raises(MediaFolderError, match="No such file"):
         install(folder / "absent", "a.jpeg", b"y")

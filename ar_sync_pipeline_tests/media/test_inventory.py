@@ -1,4 +1,4 @@
-"""Which files travel, and which names are refused."""
+"""Which files are sent, and which names are refused."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_links_hidden_files_and_unfinished_files_are_left_out(tmp_path: Path) ->
     assert names(folder) == ["real.jpeg"]
 
 
-def test_a_name_that_cannot_travel_is_reported_not_fatal(tmp_path: Path) -> None:
+def test_a_name_that_cannot_be_sent_is_reported_not_fatal(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xf1and\xfa.jpeg")).write_bytes(b"latin-1")
     put(tmp_path, "two\nlines.jpeg")
     put(tmp_path, "good.jpeg")
@@ -174,7 +174,7 @@ def test_microseconds_of_a_files_time_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-(2**62) // 10**9, -(2**31), 0, 2**33, 2**62 // 10**9])
-def test_a_file_from_another_age_travels_all_the_same(tmp_path: Path, seconds: int) -> None:
+def test_a_file_from_another_age_is_sent(tmp_path: Path, seconds: int) -> None:
     (tmp_path / "a.jpeg").touch()
     os.utime(tmp_path / "a.jpeg", (seconds, seconds))
 

@@ -173,7 +173,7 @@ def test_where_links_cannot_be_made_the_old_file_is_copied(
     assert_all_or_nothing(folder, before)
 
 
-def test_what_somebody_put_there_meanwhile_stays(folder: Path) -> None:
+def test_files_that_appeared_meanwhile_stay(folder: Path) -> None:
     before = lay_out(folder)
     stage = new_stage(folder)
     stage_files(stage, FILES)

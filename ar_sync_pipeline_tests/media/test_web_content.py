@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ar_sync_pipeline.media.web_content import left_out_because
+from ar_sync_pipeline.media.web_content import exclusion_reason
 
 ORDINARY = (
     *("a.jpeg", "2017/ñandú grande.JPG", "photo.12.30.png", "no_ending", "php", "html/a.jpeg"),
@@ -22,15 +22,15 @@ HIDDEN = (".htaccess", ".user.ini", ".HTACCESS", "a/.htpasswd", ".git/config.jpe
 
 @pytest.mark.parametrize("path", ORDINARY)
 def test_ordinary_names_are_installed(path: str) -> None:
-    assert left_out_because(path, ()) is None
+    assert exclusion_reason(path, ()) is None
 
 
 @pytest.mark.parametrize("path", [*ACTIVE, *HIDDEN])
 @pytest.mark.parametrize("allowed", [(), ("*", "*.jpeg", "**/*", "*.*", "?htaccess", "*.ph*")])
-def test_active_and_hidden_ones_are_left_out_whatever_a_wildcard_matches(
+def test_active_and_hidden_files_are_left_out_in_spite_of_wildcards(
     path: str, allowed: tuple[str, ...]
 ) -> None:
-    assert left_out_because(path, allowed) is not None
+    assert exclusion_reason(path, allowed) is not None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_active_and_hidden_ones_are_left_out_whatever_a_wildcard_matches(
     ],
 )
 def test_pattern_that_names_it_lets_it_in(path: str, pattern: str) -> None:
-    assert left_out_because(path, (pattern,)) is None
+    assert exclusion_reason(path, (pattern,)) is None
 
 
 @pytest.mark.parametrize(
@@ -59,4 +59,4 @@ def test_pattern_that_names_it_lets_it_in(path: str, pattern: str) -> None:
     ],
 )
 def test_pattern_lets_in_no_more_than_it_names(path: str, pattern: str) -> None:
-    assert left_out_because(path, (pattern,)) is not None
+    assert exclusion_reason(path, (pattern,)) is not None

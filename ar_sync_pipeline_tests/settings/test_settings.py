@@ -72,13 +72,13 @@ def receiver_environ(tmp_path: Path) -> Environ:
 def sender_mistakes(environ: Environ) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
         load_sender_settings(environ)
-    return {found.variable: str(found) for found in caught.value.mistakes}
+    return {found.variable: str(found) for found in caught.value.problems}
 
 
 def receiver_mistakes(environ: Environ) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
         load_receiver_settings(environ)
-    return {found.variable: str(found) for found in caught.value.mistakes}
+    return {found.variable: str(found) for found in caught.value.problems}
 
 
 def test_least_sender_has_the_documented_defaults(sender_environ: Environ) -> None:
@@ -193,7 +193,7 @@ def test_the_message_is_readable_as_it_is(receiver_environ: Environ) -> None:
         load_receiver_settings(receiver_environ | {"AR_SYNC_MEDIA_DELETE": "perhaps"})
     assert isinstance(caught.value, TerminalError)
     assert str(caught.value) == (
-        "1 mistake in the settings of the receiver\n"
+        "1 error in the settings of the receiver\n"
         "  AR_SYNC_MEDIA_DELETE=perhaps: is neither true nor false: write true or false\n"
         "Correct the environment or the .env file beside workspace.yaml, then reload."
     )
@@ -485,7 +485,7 @@ def test_no_text_breaks_the_cron_check(text: str) -> None:
 def test_any_text_is_a_value_or_a_mistake_never_a_crash(variable: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:  # never complete: two more are required
         load_receiver_settings({variable: text})
-    assert {found.variable for found in caught.value.mistakes} <= set(variables(ReceiverSettings))
+    assert {found.variable for found in caught.value.problems} <= set(variables(ReceiverSettings))
     assert str(caught.value)
 
 

@@ -143,7 +143,7 @@ def test_chroot_folder_that_does_not_exist(configured: Configured) -> None:
     )
 
 
-def test_command_that_waits_for_ever_is_not_told_from_a_slow_server(
+def test_command_that_waits_forever_looks_like_a_slow_server(
     configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may be a busy machine, so it is tried again; the sentence names the step."""
@@ -181,11 +181,11 @@ def test_one_hang_up_alone_is_tried_again(
 ) -> None:
     """As of a server that was restarted between the login and the session."""
     server = configured("Subsystem sftp internal-sftp", "ChrootDirectory {root}", below="/var/lib")
-    mended = list[int]()
+    repairs = list[int]()
 
     def restarted(_seconds: float) -> None:
         server.root.chmod(0o755)
-        mended.append(1)
+        repairs.append(1)
 
     with _mode(server.root, 0o777), monkeypatch.context() as patched:
         patched.setattr("ar_sync_pipeline.sftp.session.time.sleep", restarted)
@@ -194,5 +194,5 @@ def test_one_hang_up_alone_is_tried_again(
             open_session(server.endpoint()),
         ):
             pass
-    assert mended
+    assert repairs
     assert not isinstance(caught.value, NoSftpError)

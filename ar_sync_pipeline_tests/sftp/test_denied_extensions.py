@@ -1,4 +1,4 @@
-"""A server that denies an extension is one that does not offer it, whatever status it answers."""
+"""A server that denies an extension is treated as one that lacks it, with any status."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_disk_that_fails_to_flush_is_not_a_missing_extension(
     assert list((sftp_server.spool_path / "partial").iterdir()) == []
 
 
-def test_right_that_is_really_missing_is_still_told(openssh_server: OpensshTestServer) -> None:
+def test_missing_permission_is_still_reported(openssh_server: OpensshTestServer) -> None:
     """The server's own rename is denied as well, so it is not the extension."""
     with open_session(openssh_server.endpoint()) as session:
         source, target = openssh_server.spool / "a", openssh_server.spool / "b"

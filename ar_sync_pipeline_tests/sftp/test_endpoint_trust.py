@@ -171,7 +171,7 @@ def test_bad_line_is_named_by_file_and_number(keys: Path, tmp_path: Path, bad: s
         pinned(tmp_path, f"{LABEL} {key}", line)
 
 
-def test_absent_or_binary_file_of_host_keys_is_told(tmp_path: Path) -> None:
+def test_absent_or_binary_file_of_host_keys_is_reported(tmp_path: Path) -> None:
     with pytest.raises(KnownHostsError, match="No such file"):
         load_known_hosts(tmp_path / "absent")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
@@ -230,7 +230,7 @@ def test_one_right_key_among_several_types_is_enough(
     connect_with(any_sftp_server, tmp_path, f"{label} {public(keys / 'other')}", line)
 
 
-def test_nobody_answers(sftp_server: AsyncsshTestServer) -> None:
+def test_host_that_does_not_answer_is_unreachable(sftp_server: AsyncsshTestServer) -> None:
     endpoint = replace(sftp_server.endpoint(), port=1)
     with pytest.raises(UnreachableHostError, match="refused"), open_session(endpoint):
         pass
@@ -245,7 +245,7 @@ def test_host_without_address(sftp_server: AsyncsshTestServer) -> None:
         pass
 
 
-def test_server_without_common_cipher_is_told(tmp_path: Path) -> None:
+def test_server_without_common_cipher_is_reported(tmp_path: Path) -> None:
     ciphers = ["chacha20-poly1305@openssh.com"]
     with (
         LoopbackSftpServer(tmp_path / "root", tmp_path / "keys", encryption_algs=ciphers) as server,

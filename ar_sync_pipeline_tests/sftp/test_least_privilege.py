@@ -88,14 +88,14 @@ def test_it_cannot_make_links_nor_change_modes(
     assert documented_spool.exists()
     mine = f"{chrooted_server.spool}/.incoming/mine"
     session.client.open(mine, "w").close()
-    deeds: tuple[Callable[[], object], ...] = (
+    operations: tuple[Callable[[], object], ...] = (
         lambda: session.client.symlink("/etc/passwd", f"{mine}.link"),
         lambda: session.client.chmod(mine, 0o777),
         lambda: session.client.rmdir(f"{chrooted_server.spool}/partial"),
     )
-    for deed in deeds:
+    for operation in operations:
         with pytest.raises(OSError, match=r"(?i)permission denied|unsupported"):
-            deed()
+            operation()
 
 
 def test_a_link_that_leads_out_ends_inside_the_spool(
@@ -153,7 +153,7 @@ def test_it_logs_in_with_a_key_that_only_the_agent_has(
     agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     try:
         monkeypatch.setenv("SSH_AUTH_SOCK", str(socket))
-        for name in ("stranger", "known"):
+        for name in ("unknown", "known"):
             key = make_key(tmp_path / name)
             subprocess.run(["ssh-add", "-q", key], check=True, capture_output=True)
         chrooted_server.authorize(tmp_path / "known.pub")
@@ -219,7 +219,7 @@ class TestAccountWithAShell:
 
 @dataclass
 class _DamagedSource(MemorySource):
-    """Its bytes arrive, and are not what was promised, as behind a disk that damages them."""
+    """Its bytes arrive, and differ from the archive, as after a disk that damages them."""
 
     readings: int = 0
 

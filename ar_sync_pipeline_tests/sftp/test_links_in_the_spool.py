@@ -28,7 +28,7 @@ def outside(sftp_server: AsyncsshTestServer) -> Path:
 
 
 @pytest.mark.parametrize("name", [INCOMING, "partial", RECEIPTS])
-def test_link_in_place_of_a_subfolder_is_told(
+def test_link_instead_of_a_subfolder_is_reported(
     sftp_server: AsyncsshTestServer, outside: Path, name: str
 ) -> None:
     (sftp_server.spool_path / name).symlink_to(outside)

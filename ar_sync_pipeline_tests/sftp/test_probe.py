@@ -36,7 +36,9 @@ def check_failure(steps: list[ProbeStep], name: str) -> ProbeStep:
     return failed
 
 
-def test_good_road_passes_every_step_and_leaves_nothing(any_sftp_server: SftpTestServer) -> None:
+def test_good_connection_passes_every_step_and_leaves_nothing(
+    any_sftp_server: SftpTestServer,
+) -> None:
     steps = probe(any_sftp_server.endpoint(), any_sftp_server.spool, clock=now)
     assert [step.name for step in steps] == list(STEPS)
     assert [s for s in steps if not s.ok] == []
@@ -75,7 +77,7 @@ def test_folder_that_is_in_use_for_something_else_is_found_out_and_left_as_it_is
     assert [path.name for path in sftp_server.spool_path.iterdir()] == ["photos"]
 
 
-def test_steps_behind_the_one_that_failed_are_not_tried(
+def test_steps_after_a_failed_one_are_not_tried(
     sftp_server: AsyncsshTestServer, tmp_path: Path
 ) -> None:
     good, spool = sftp_server.endpoint(), sftp_server.spool
@@ -85,7 +87,7 @@ def test_steps_behind_the_one_that_failed_are_not_tried(
         "resolve": replace(good, host="nowhere.invalid"),
         "connect": replace(good, port=1),
         "host key": replace(good, known_hosts=tmp_path / "empty"),
-        "login": replace(good, user="stranger"),
+        "login": replace(good, user="unknown"),
     }
     for name, endpoint in wrong.items():
         check_failure(probe(endpoint, spool, clock=now), name)
@@ -147,7 +149,7 @@ def test_server_that_is_slow_at_everything_ends_the_whole_check_in_its_time(
     assert "time limit" in check_failure(steps, "spool writable").detail
 
 
-def test_the_whole_check_ends_within_two_minutes_whatever_hangs() -> None:
+def test_the_whole_check_ends_within_two_minutes_in_every_case() -> None:
     whole = LIMITS.whole_seconds
     assert whole is not None
     assert LIMITS.opening_seconds + whole < 120

@@ -1,4 +1,4 @@
-"""What publishing promises, held against each server."""
+"""What publishing promises, tested against each server."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_missing_subfolders_are_made_and_the_spool_itself_never(
         prepare_spool(session, any_sftp_server.spool.with_name("spoool"))
 
 
-def test_a_file_in_place_of_the_spool_is_told_as_such(
+def test_a_file_instead_of_the_spool_is_reported(
     any_sftp_server: SftpTestServer, session: SftpSession
 ) -> None:
     any_sftp_server.spool_path.rmdir()
@@ -169,7 +169,7 @@ def test_a_file_in_place_of_the_spool_is_told_as_such(
         publish_to(any_sftp_server, session, some_archive())
 
 
-def test_unwritable_spool_is_told_as_such(
+def test_unwritable_spool_is_reported(
     any_sftp_server: SftpTestServer, session: SftpSession
 ) -> None:
     any_sftp_server.make_unwritable()
@@ -194,9 +194,9 @@ def test_folders_outside_the_spool_are_refused(
 
 
 def test_refused_login_names_user_and_key(any_sftp_server: SftpTestServer, tmp_path: Path) -> None:
-    stranger = tmp_path / "stranger"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", stranger], check=True)
-    endpoint = replace(any_sftp_server.endpoint(), private_key=stranger)
+    unknown_key = tmp_path / "unknown"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", unknown_key], check=True)
+    endpoint = replace(any_sftp_server.endpoint(), private_key=unknown_key)
     with (
         pytest.raises(LoginRefusedError, match=f"'{endpoint.user}' with the key SHA256:"),
         open_session(endpoint),
@@ -239,7 +239,7 @@ def small_disk(folder: Path, size_bytes: int) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk_is_told_before_anything_is_sent(
+def test_full_disk_is_reported_before_anything_is_sent(
     any_server_with_extensions: SftpTestServer, session_with_extensions: SftpSession
 ) -> None:
     spool = any_server_with_extensions.spool_path
@@ -249,7 +249,7 @@ def test_full_disk_is_told_before_anything_is_sent(
         assert list((spool / INCOMING).iterdir()) == []
 
 
-def test_disk_that_fills_during_the_upload_is_told_as_such(
+def test_disk_that_fills_during_the_upload_is_reported(
     any_server_with_extensions: SftpTestServer, session_with_extensions: SftpSession
 ) -> None:
     spool = any_server_with_extensions.spool_path

@@ -68,7 +68,7 @@ def leave_part(server: SftpTestServer, source: MemorySource, content: bytes) -> 
     part.chmod(0o666)
 
 
-def test_cut_upload_resumes_where_it_stopped(
+def test_interrupted_upload_resumes_where_it_stopped(
     any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     source = some_archive(12 * MIB)
@@ -77,7 +77,7 @@ def test_cut_upload_resumes_where_it_stopped(
     assert final_bytes(any_sftp_server) == source.content
     assert (result.attempts, proxy.connections) == (3, 3)
     assert result.resumed_bytes > 5 * MIB
-    # What was on the line when it was cut is sent again; the rest is not.
+    # Bytes in flight at the interruption are sent again; the rest is not.
     assert result.sent_bytes < source.size_bytes + 2 * MIB
     assert not result.already_there
 
@@ -144,7 +144,7 @@ def test_connection_thought_dead_cannot_write_into_a_new_beginning(
     assert final_bytes(any_sftp_server) == source.content
 
 
-def test_lost_answer_to_the_rename_is_healed(sftp_server: AsyncsshTestServer) -> None:
+def test_lost_answer_to_the_rename_is_recovered(sftp_server: AsyncsshTestServer) -> None:
     source = some_archive()
     sftp_server.faults.lose_next_rename_reply = True
     result = publish_hard(sftp_server.endpoint(), sftp_server, source)
@@ -242,7 +242,7 @@ def test_flush_that_never_ends_is_given_up(sftp_server: AsyncsshTestServer) -> N
     assert not (sftp_server.spool_path / "partial" / NAME).exists()
 
 
-def test_network_that_dies_during_a_flush_is_noticed_long_before_the_flushs_own_limit(
+def test_network_that_dies_during_a_flush_is_noticed_long_before_the_limit_of_the_flush(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
     sftp_server.faults.seconds_per_fsync = 20
@@ -351,7 +351,7 @@ def test_full_disk_is_recognised_without_statvfs(sftp_server: AsyncsshTestServer
         publish_hard(sftp_server.endpoint(), sftp_server, some_archive())
 
 
-def test_quota_is_told_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
+def test_quota_differs_from_a_full_disk(sftp_server: AsyncsshTestServer) -> None:
     sftp_server.faults.free_bytes = 2 * MIB
     sftp_server.faults.blocks_free = 50
     with pytest.raises(

@@ -15,7 +15,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
 from ar_sync_pipeline.sftp.publish import publish
 from ar_sync_pipeline.sftp.session import SftpSession, open_session
-from ar_sync_pipeline.spool.checkpoint import Position, write_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, write_checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, receipt_filename, write_receipt
@@ -155,7 +155,7 @@ def test_receipts_and_the_position_can_be_read_and_not_changed(accounts: TwoAcco
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):
         write_receipt(accounts.spool, receipt)
-        write_checkpoint(accounts.spool, Position(at=now()))
+        write_checkpoint(accounts.spool, Checkpoint(at=now()))
     for name in (receipt_filename(archive.name), "position.json"):
         path = accounts.spool / "receipts" / name
         accounts.cannot_harm(path)
@@ -214,7 +214,7 @@ def test_receiver_does_all_its_work_as_an_ordinary_account(accounts: TwoAccounts
     accounts.client.open(f"{accounts.server.spool}/.incoming/cut.part", "w").close()
     with as_receiver(accounts.server):
         prepare_spool(accounts.spool)
-        archive = park(accounts.spool, archive, BEHIND, at=now(), sound=True)
+        archive = park(accounts.spool, archive, BEHIND, at=now(), verified=True)
         archive = mark_applied(accounts.spool, unpark(accounts.spool, archive))
         assert archive.name == ArchiveName.parse(NAME)
         assert archive.path.read_bytes() == accounts.content

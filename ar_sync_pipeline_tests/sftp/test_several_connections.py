@@ -69,7 +69,7 @@ def test_long_line_has_several_and_the_archive_is_the_same(
         spool=any_sftp_server.spool,
         folder="partial",
         filename=NAME,
-        # So slow that the helpers have opened their connections before it is over.
+        # So slow that the workers have opened their connections before it is over.
         transfer=replace(THREE, bytes_per_second=60 * MIB),
         progress=lambda done, _total: seen.append(done),
     )
@@ -81,7 +81,7 @@ def test_long_line_has_several_and_the_archive_is_the_same(
 
 
 @pytest.mark.usefixtures("long_line")
-def test_upload_by_several_that_is_cut_resumes_behind_its_possible_gaps(
+def test_interrupted_upload_by_several_resumes_before_its_possible_gaps(
     sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path
 ) -> None:
     source = some_archive(64 * MIB)
@@ -170,7 +170,7 @@ def test_part_with_every_gap_that_several_can_leave_is_completed(
 
 
 @given(confirmations=st.lists(st.integers(0, 100), max_size=200))
-def test_nobody_gets_further_ahead_of_the_oldest_unconfirmed_byte_than_the_lead(
+def test_no_segment_ends_further_after_the_oldest_unconfirmed_byte_than_the_lead(
     confirmations: list[int],
 ) -> None:
     size = 3 * LEAD_BYTES
@@ -221,20 +221,20 @@ def test_failure_of_one_connection_wakes_the_others() -> None:
     assert segments_module.LEAD_BYTES >= 8 * 4 * MIB  # eight connections' windows
 
 
-def test_pace_spreads_the_bytes_evenly_and_never_catches_up_with_a_burst() -> None:
+def test_rate_limit_spreads_the_bytes_evenly_and_never_catches_up_with_a_burst() -> None:
     now, slept = [0.0], list[float]()
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         now[0] += seconds
 
-    pace = RateLimit(1000, clock=lambda: now[0], sleep=sleep)
+    rate_limit = RateLimit(1000, clock=lambda: now[0], sleep=sleep)
     for _ in range(5):
-        pace.wait(500)
+        rate_limit.wait(500)
     assert now[0] == pytest.approx(2.0)
     now[0] = 100.0
-    pace.wait(500)
-    pace.wait(500)
+    rate_limit.wait(500)
+    rate_limit.wait(500)
     assert now[0] == pytest.approx(100.5)
     assert max(slept) == pytest.approx(0.5)
 

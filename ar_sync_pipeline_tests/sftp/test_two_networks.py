@@ -160,7 +160,7 @@ def test_cable_that_is_pulled_during_an_upload_and_plugged_in_again_costs_nothin
         process = _start_upload(networks, receiver, tmp_path)
         _wait_for_part(receiver, 5 * MIB)
         networks.pull_the_cable()
-        # Longer than the sender waits in silence, so that it gives up and finds nobody.
+        # Longer than the sender waits in silence, so that it gives up and gets no answer.
         time.sleep(3)
         networks.plug_it_in()
         output, _ = process.communicate(timeout=60)

@@ -92,8 +92,8 @@ class Running:
         self.since = watermark_of(self._dump(ArchiveKind.PARTIAL))
         admission = self.sites.admit()
         report = self.sites.load()
-        holes = report.chain.holes if report.chain else ()
-        return [*admission.warnings, *self._reasons(), *map(str, holes)]
+        gaps = report.chain.gaps if report.chain else ()
+        return [*admission.warnings, *self._reasons(), *map(str, gaps)]
 
     def step(self, step: Step) -> None:
         run_sql(self.servers.sender, step.sender)
@@ -133,7 +133,7 @@ class Running:
         assert [loaded.manifest.kind for loaded in report.loaded] == [step.kind]
         assert report.refused == (), str(report.refused)
         assert report.chain is not None
-        assert report.chain.holes == ()
+        assert report.chain.gaps == ()
         if step.deletes is not None:
             deletions = _deletions(report)
             assert deletions == dict(step.deletes), f"the plan deletes {deletions}"

@@ -34,46 +34,46 @@ def chain(*spans: Span) -> Chain:
     return found
 
 
-def holes(found: Chain) -> list[tuple[datetime, datetime | None]]:
-    return [(hole.start, hole.end) for hole in found.holes]
+def gaps(found: Chain) -> list[tuple[datetime, datetime | None]]:
+    return [(gap.start, gap.end) for gap in found.gaps]
 
 
 def test_spans_that_join_reach_to_the_last_snapshot() -> None:
     found = chain(base(0), partial(10, 5), partial(5, 0))
-    assert (found.until, found.end, found.holes) == (at(10), UUID(int=10), ())
+    assert (found.until, found.end, found.gaps) == (at(10), UUID(int=10), ())
 
 
 def test_data_until_ends_at_the_first_hole() -> None:
     found = chain(base(0), partial(5, 0), partial(20, 10), partial(25, 20))
-    assert (found.until, holes(found)) == (at(5), [(at(5), at(10))])
+    assert (found.until, gaps(found)) == (at(5), [(at(5), at(10))])
 
 
 def test_every_hole_is_named() -> None:
     found = chain(base(0), partial(10, 5), partial(20, 15))
-    assert holes(found) == [(at(0), at(5)), (at(10), at(15))]
+    assert gaps(found) == [(at(0), at(5)), (at(10), at(15))]
 
 
 def test_hole_is_closed_by_the_archive_that_covers_it() -> None:
     found = chain(base(0), partial(5, 0), partial(20, 10), partial(25, 5))
-    assert (found.until, found.holes) == (at(25), ())
+    assert (found.until, found.gaps) == (at(25), ())
 
 
 def test_hole_is_closed_by_the_next_complete() -> None:
     found = chain(base(0), partial(20, 10), base(30), partial(35, 30))
-    assert (found.until, found.holes) == (at(35), ())
+    assert (found.until, found.gaps) == (at(35), ())
 
 
 def test_span_without_a_watermark_never_joins() -> None:
     """After a failover a window alone does not tell what late commits it missed."""
     found = chain(base(0), partial(5, None), partial(10, 5))
-    assert (found.until, holes(found)) == (at(0), [(at(0), None)])
+    assert (found.until, gaps(found)) == (at(0), [(at(0), None)])
 
 
 def test_partials_from_before_the_base_do_not_count() -> None:
     assert chain(partial(5, 0), base(10)).until == at(10)
 
 
-def test_without_a_complete_nobody_knows_until_when_data_are_whole() -> None:
+def test_without_a_complete_there_is_no_chain() -> None:
     assert chain_of([partial(5, 0)]) is None
 
 
@@ -91,4 +91,4 @@ def test_every_instant_up_to_the_end_is_covered_by_some_span(spans: list[tuple[i
             for p in partials
         )
     uncovered = [p for p in partials if p.snapshot_at > found.until]
-    assert bool(uncovered) == bool(found.holes)
+    assert bool(uncovered) == bool(found.gaps)

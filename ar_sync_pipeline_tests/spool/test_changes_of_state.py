@@ -53,11 +53,11 @@ def test_applied_archive_loses_only_its_prefix(spool: Path, put: PutArchive) -> 
 
     assert applied == list_applied(spool)[0]
     assert files(spool) == {f"partial/{archive.name.applied}"}
-    assert mark_applied(spool, archive) == applied  # the run that was killed, once more
+    assert mark_applied(spool, archive) == applied  # the run that was killed, repeated
     assert mark_applied(spool, applied) == applied
 
 
-def test_d11_archive_waits_until_somebody_says_it_was_applied(spool: Path, put: PutArchive) -> None:
+def test_d11_archive_waits_until_it_is_marked_as_applied(spool: Path, put: PutArchive) -> None:
     """Old system, D11: the file was marked before loading, and a failed load lost it."""
     archive = waiting(spool, put)
     parked = park(spool, archive, BEHIND, at=NOON)
@@ -66,7 +66,7 @@ def test_d11_archive_waits_until_somebody_says_it_was_applied(spool: Path, put: 
     assert list_waiting(spool) == [archive]
 
 
-def test_parked_archive_lies_beside_its_reason(spool: Path, put: PutArchive) -> None:
+def test_parked_archive_has_a_reason_file(spool: Path, put: PutArchive) -> None:
     archive = waiting(spool, put)
     parked = park(spool, archive, BEHIND, at=NOON)
 
@@ -98,10 +98,10 @@ def test_unparked_archive_waits_again_and_its_reason_is_gone(spool: Path, put: P
     assert unpark(spool, parked) == archive
     assert files(spool) == {f"partial/{archive.name.waiting}"}
     assert unpark(spool, archive) == archive  # one that never was parked
-    assert unpark(spool, parked) == archive  # the killed run, once more
+    assert unpark(spool, parked) == archive  # the killed run, repeated
 
 
-def test_quarantined_archive_lies_beside_its_reason(spool: Path, put: PutArchive) -> None:
+def test_quarantined_archive_has_a_reason_file(spool: Path, put: PutArchive) -> None:
     archive = waiting(spool, put)
     found = quarantine(spool, archive, CORRUPT, at=NOON)
 
@@ -110,7 +110,7 @@ def test_quarantined_archive_lies_beside_its_reason(spool: Path, put: PutArchive
     reason = read_reason(found.path)
     assert reason is not None
     assert reason.reason == "member 3 has a wrong sha256"
-    assert quarantine(spool, archive, CORRUPT, at=NOON) == found  # once more
+    assert quarantine(spool, archive, CORRUPT, at=NOON) == found  # repeated
     assert quarantine(spool, found, CORRUPT, at=NOON) == found
 
 
@@ -137,7 +137,9 @@ def test_second_corrupt_archive_of_one_name_gets_a_number(spool: Path, put: PutA
     assert all(read_reason(f.path) for f in found)
 
 
-def test_file_of_one_name_and_another_size_is_kept_aside(spool: Path, put: PutArchive) -> None:
+def test_file_of_the_same_name_and_another_size_is_quarantined(
+    spool: Path, put: PutArchive
+) -> None:
     park(spool, waiting(spool, put, b"first upload"), BEHIND, at=NOON)
     park(spool, waiting(spool, put, b"second, longer upload"), BEHIND, at=NOON)
 
@@ -169,7 +171,7 @@ def test_archive_that_vanished_is_one_sentence(
 ) -> None:
     archive = waiting(spool, put)
     archive.path.unlink()
-    with pytest.raises(ArchiveGoneError, match="vanished from"):
+    with pytest.raises(ArchiveGoneError, match="disappeared from"):
         change(spool, archive)
 
 

@@ -21,14 +21,14 @@ from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.legacy.spooled_archives import list_old_archives, written_within
 from ar_sync_pipeline.spool.checkpoint import (
-    POSITION_FILE,
-    Position,
+    CHECKPOINT_FILE,
+    Checkpoint,
     read_checkpoint,
     write_checkpoint,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError, SpoolLayoutError
 from ar_sync_pipeline.spool.layout import FOLDERS, prepare_spool
-from ar_sync_pipeline.spool.reasons import ReadFile, read_reason, reason_path, write_reason
+from ar_sync_pipeline.spool.reasons import VerifiedFile, read_reason, reason_path, write_reason
 from ar_sync_pipeline.spool.receipts import (
     Receipt,
     ReceiptState,
@@ -67,7 +67,7 @@ OLD = NOON + timedelta(days=400)
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")
 RECEIPT = Receipt(archive=NAME.applied, state=ReceiptState.APPLIED, at=NOON)
-POSITION = Position(at=NOON)
+CHECKPOINT = Checkpoint(at=NOON)
 
 
 def archive_in(spool: Path, state: SpoolState) -> SpooledArchive:
@@ -90,7 +90,7 @@ def fill(spool: Path) -> None:
     for state in (SpoolState.PARKED, SpoolState.QUARANTINED):
         write_reason(archive_in(spool, state).path, BEHIND, NOON)
     write_receipt(spool, RECEIPT)
-    write_checkpoint(spool, POSITION)
+    write_checkpoint(spool, CHECKPOINT)
     for folder in (".incoming", "parked", "quarantine"):
         (spool / folder / ".writing-0123456789abcdef").write_bytes(b"left")
 
@@ -106,7 +106,7 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda s: written_within(archive_in(s, WAITING).path, timedelta(hours=1), NOON),
     ),
     "apply": ("partial", lambda s: mark_applied(s, archive_in(s, WAITING))),
-    "park": ("partial", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON, sound=True)),
+    "park": ("partial", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON, verified=True)),
     "park into": ("parked", lambda s: park(s, archive_in(s, WAITING), BEHIND, at=NOON)),
     "unpark": ("parked", lambda s: unpark(s, archive_in(s, PARKED))),
     "unpark into": ("partial", lambda s: unpark(s, archive_in(s, PARKED))),
@@ -129,11 +129,11 @@ STEPS: dict[str, tuple[str, Callable[[Path], object]]] = {
     "read a receipt": ("receipts", lambda s: read_receipt(s, NAME)),
     "list receipts": ("receipts", list_receipts),
     "clean receipts": ("receipts", lambda s: clean_receipts(s, older_than=OLD)),
-    "write the position": ("receipts", lambda s: write_checkpoint(s, POSITION)),
-    "read the position": ("receipts", read_checkpoint),
+    "write the checkpoint": ("receipts", lambda s: write_checkpoint(s, CHECKPOINT)),
+    "read the checkpoint": ("receipts", read_checkpoint),
     "write a reason": ("parked", lambda s: write_reason(archive_in(s, PARKED).path, BEHIND, NOON)),
     "read a reason": ("parked", lambda s: read_reason(archive_in(s, PARKED).path)),
-    "look whether it was read": ("parked", lambda s: ReadFile.of(archive_in(s, PARKED).path)),
+    "look whether it was read": ("parked", lambda s: VerifiedFile.of(archive_in(s, PARKED).path)),
 }
 
 
@@ -265,7 +265,7 @@ def test_all_folders_are_tried_here() -> None:
 
 
 def link_to_a_file(path: Path, outside: Path) -> None:
-    path.symlink_to(outside / "receipts" / POSITION_FILE)
+    path.symlink_to(outside / "receipts" / CHECKPOINT_FILE)
 
 
 def link_to_endless_zeros(path: Path, _outside: Path) -> None:
@@ -348,16 +348,16 @@ class TestSmallFilesThatAreNone:
         write_receipt(spool, RECEIPT)
         assert read_receipt(spool, NAME) == RECEIPT
 
-    def test_position_is_unreadable_and_written_again(
+    def test_checkpoint_is_unreadable_and_written_again(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
     ) -> None:
-        put_there(spool / "receipts" / POSITION_FILE, outside)
+        put_there(spool / "receipts" / CHECKPOINT_FILE, outside)
         if put_there is link_to_a_file:
-            assert read_checkpoint(outside) == POSITION
+            assert read_checkpoint(outside) == CHECKPOINT
         with pytest.raises(ReceiptError, match="delete the file"):
             read_checkpoint(spool)
-        write_checkpoint(spool, POSITION)
-        assert read_checkpoint(spool) == POSITION
+        write_checkpoint(spool, CHECKPOINT)
+        assert read_checkpoint(spool) == CHECKPOINT
 
     def test_archive_is_none_and_nothing_waits_for_it(
         self, spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
@@ -390,12 +390,12 @@ def test_archive_that_became_something_else_has_vanished(
 ) -> None:
     archive = archive_in(spool, WAITING)
     put_there(archive.path, outside)
-    with pytest.raises(ArSyncError, match="vanished from"):
+    with pytest.raises(ArSyncError, match="disappeared from"):
         change(spool, archive)
 
 
 @pytest.mark.parametrize("put_there", [link_to_a_file, empty_pipe, a_folder])
-def test_what_has_the_name_of_an_applied_archive_is_kept_aside(
+def test_entry_with_the_name_of_an_applied_archive_is_quarantined(
     spool: Path, outside: Path, put: PutArchive, put_there: Callable[[Path, Path], None]
 ) -> None:
     put()
@@ -428,13 +428,13 @@ def test_hard_link_of_another_file_is_never_written_through(spool: Path, outside
     linked = [
         reason_path(archive.path),
         spool / "receipts" / receipt_filename(NAME),
-        spool / "receipts" / POSITION_FILE,
+        spool / "receipts" / CHECKPOINT_FILE,
     ]
     for path in linked:
         os.link(target, path)
     park(spool, archive, BEHIND, at=NOON)
     write_receipt(spool, RECEIPT.model_copy(update={"state": ReceiptState.SUPERSEDED}))
-    write_checkpoint(spool, POSITION)
+    write_checkpoint(spool, CHECKPOINT)
     assert target.read_bytes() == content
     assert [path.stat().st_nlink for path in linked] == [1, 1, 1]
 
@@ -451,7 +451,7 @@ def test_something_else_under_the_applied_name_is_not_an_archive_that_was_applie
     spool: Path, outside: Path, put_there: Callable[[Path, Path], None]
 ) -> None:
     put_there(spool / "partial" / NAME.applied, outside)
-    with pytest.raises(ArSyncError, match="vanished from"):
+    with pytest.raises(ArSyncError, match="disappeared from"):
         mark_applied(spool, archive_in(spool, WAITING))
 
 

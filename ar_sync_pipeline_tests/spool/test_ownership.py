@@ -87,10 +87,10 @@ def test_connection_that_still_writes_does_not_keep_the_copy_from_ending(
     assert published.path.read_bytes() == CONTENT
 
 
-def test_archive_without_room_for_a_copy_stays_as_it_is(
+def test_archive_without_space_for_a_copy_stays_as_it_is(
     spool: Path, published: SpooledArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Loads make the room in the spool, so a full one must not stop them."""
+    """Loads free space in the spool, so a full one must not stop them."""
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -102,7 +102,7 @@ def test_archive_without_room_for_a_copy_stays_as_it_is(
     assert list((spool / "parked").iterdir()) == []
 
 
-def test_larger_archive_than_the_disk_has_room_is_not_begun_with(
+def test_larger_archive_than_the_free_space_is_not_copied(
     published: SpooledArchive,
 ) -> None:
     os.truncate(published.path, 2**43)

@@ -61,9 +61,9 @@ def test_complete_older_than_the_base_is_superseded() -> None:
     assert (minutes(plan.apply), minutes(plan.superseded)) == ([], [10])
 
 
-def test_archive_that_the_ledger_knows_only_gets_its_name_healed() -> None:
+def test_archive_that_the_ledger_knows_is_only_renamed() -> None:
     plan = plan_load([archive(10)], [applied(5, COMPLETE), applied(10)])
-    assert (minutes(plan.apply), minutes(plan.healed)) == ([], [10])
+    assert (minutes(plan.apply), minutes(plan.already_applied)) == ([], [10])
 
 
 def test_partials_before_any_complete_are_applied() -> None:
@@ -84,15 +84,15 @@ def test_late_partial_within_the_unbroken_chain_brings_nothing() -> None:
     assert (minutes(plan.apply), minutes(plan.superseded)) == ([], [10])
 
 
-def test_partials_behind_a_hole_are_told_apart() -> None:
+def test_partials_after_a_gap_are_marked() -> None:
     joining = replace(archive(10), covers_from=at(5))
-    loose = replace(archive(20), covers_from=at(15))
-    plan = plan_load([joining, loose, archive(25)], [applied(5, COMPLETE)])
-    assert {found.int for found in plan.loose} == {20, 25}
+    after_gap = replace(archive(20), covers_from=at(15))
+    plan = plan_load([joining, after_gap, archive(25)], [applied(5, COMPLETE)])
+    assert {found.int for found in plan.after_gap} == {20, 25}
 
 
 class TestReadersNeverGoBack:
-    """A late archive is held back where an applied later one cannot be applied behind it."""
+    """A late archive is held back where an applied later one cannot be applied after it."""
 
     def test_late_complete_is_held_back_when_a_later_partial_is_gone(self) -> None:
         plan = plan_load([archive(10, COMPLETE)], [applied(5, COMPLETE), applied(15)])
@@ -108,7 +108,7 @@ class TestReadersNeverGoBack:
         plan = plan_load([archive(10, COMPLETE), covering], ledger)
         assert (minutes(plan.apply), minutes(plan.held_back)) == ([10, 20], [])
 
-    def test_partials_behind_a_complete_that_is_held_back_are_applied(self) -> None:
+    def test_partials_after_a_complete_that_is_held_back_are_applied(self) -> None:
         candidates = [archive(10, COMPLETE), archive(20)]
         plan = plan_load(candidates, [applied(5, COMPLETE), applied(15)])
         assert (minutes(plan.apply), minutes(plan.held_back)) == ([20], [10])

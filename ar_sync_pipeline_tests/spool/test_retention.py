@@ -78,7 +78,7 @@ def test_name_alone_does_not_prove_that_an_archive_was_applied() -> None:
     base = stored(COMPLETE, 0)
     assert reasons([renamed_by_hand, base], ledger_of(base))[0] == (
         True,
-        "the ledger does not know it as applied",
+        "the ledger does not record it as applied",
     )
 
 
@@ -111,7 +111,7 @@ _archives = st.lists(
 
 
 @given(_archives, st.data())
-def test_receiver_can_always_be_built_anew_from_what_is_kept(
+def test_receiver_can_always_be_rebuilt_from_what_is_kept(
     archives: list[SpooledArchive], data: st.DataObject
 ) -> None:
     known = data.draw(st.sets(st.sampled_from(archives)) if archives else st.just(set()))
@@ -166,7 +166,7 @@ def test_what_was_decided_is_deleted_and_nothing_else(spool: Path, put: PutArchi
     assert apply_retention(decisions) == 7
     assert [a.name.snapshot_at for a in list_applied(spool)] == [NOON]
     assert len(list_waiting(spool)) == 1
-    assert apply_retention(decisions) == 0  # a run that was killed, once more
+    assert apply_retention(decisions) == 0  # a run that was killed, repeated
 
 
 def test_even_a_wrong_decision_cannot_delete_a_waiting_archive(

@@ -58,7 +58,7 @@ def test_same_archive_again_changes_nothing(filled: TwoSites) -> None:
         path.write_bytes(copy.read_bytes())
         copy.unlink()
         report = filled.load()
-        assert (report.loaded, len(report.healed)) == ((), 1)
+        assert (report.loaded, len(report.already_applied)) == ((), 1)
     assert rows(filled.receiver, "SELECT xmin::text, * FROM app_child ORDER BY id") == before
 
 

@@ -120,7 +120,7 @@ def test_what_is_no_file_is_not_even_looked_at(
     assert elsewhere.read_bytes() == archive.content
 
 
-def test_memory_stays_small_whatever_they_hold(honest: tuple[TwoSites, Path, Honest]) -> None:
+def test_memory_stays_small_with_any_content(honest: tuple[TwoSites, Path, Honest]) -> None:
     sites, path, archive = honest
     worst = {
         "many lists": archive.forged(b'{"format":1,"x":[%s]}' % b",".join([b"[]"] * 10**6)),

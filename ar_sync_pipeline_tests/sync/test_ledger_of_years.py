@@ -63,7 +63,7 @@ class TestAYear:
             assert summary == (2,)
         chain = chain_in(kept)
         assert chain is not None
-        assert (chain.until, chain.holes) == (START + timedelta(days=365), ())
+        assert (chain.until, chain.gaps) == (START + timedelta(days=365), ())
 
     def test_without_a_later_complete_no_line_goes(self, empty_database: str) -> None:
         with psycopg.connect(empty_database, autocommit=True) as connection:

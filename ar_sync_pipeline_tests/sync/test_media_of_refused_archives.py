@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from ar_sync_pipeline.media.errors import MediaSpaceError
-from ar_sync_pipeline.media.install import reveal
+from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.journal import JournalWriter
 from ar_sync_pipeline.media.stage import MediaStage
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
@@ -115,7 +115,7 @@ def test_failed_commit_takes_the_pictures_back(
     sites: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def commit_will_fail(stage: MediaStage, blaming: Any) -> None:
-        reveal(stage, blaming)
+        rename_into_place(stage, blaming)
         assert media(sites)["a.jpeg"][0] == b"second"
         for statement in ("SET CONSTRAINTS ALL DEFERRED", "INSERT INTO refused VALUES (1)"):
             blaming.__self__._connection.execute(statement)  # noqa: SLF001  nobody else has it
@@ -129,7 +129,7 @@ def test_failed_commit_takes_the_pictures_back(
         "ALTER TABLE refused ENABLE ALWAYS TRIGGER refuse",
     )
     sites.complete()
-    monkeypatch.setattr(load_session, "reveal", commit_will_fail)
+    monkeypatch.setattr(load_session, "rename_into_place", commit_will_fail)
     with pytest.raises(psycopg.Error, match="not today"):
         sites.load()
     assert media(sites) == BEFORE
@@ -142,14 +142,14 @@ def test_connection_that_breaks_during_the_commit_is_settled_by_the_next_load(
     sites: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def then_cut(*arguments: object) -> None:
-        reveal(*arguments)  # type: ignore[arg-type]
+        rename_into_place(*arguments)  # type: ignore[arg-type]
         execute(
             sites.receiver,
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE application_name LIKE 'ar_sync%load' AND datname = current_database()",
         )
 
-    monkeypatch.setattr(load_session, "reveal", then_cut)
+    monkeypatch.setattr(load_session, "rename_into_place", then_cut)
     sites.complete()
     with pytest.raises(DatabaseUnreachableError):
         sites.load()

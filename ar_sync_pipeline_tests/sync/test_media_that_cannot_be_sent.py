@@ -196,7 +196,7 @@ def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> Non
         manifest = sender.complete()
     assert omitted(sender) == {
         "dangling.jpeg": "it is a symbolic link, not a regular file",
-        "folder.jpeg/": "it is a folder, of which only the files are sent",
+        "folder.jpeg/": "it is a folder, and only files are sent",
         "link.jpeg": "it is a symbolic link, not a regular file",
         "linked/": "it is a symbolic link to a folder",
         "pipe.jpeg": "it is a named pipe, not a regular file",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -24,7 +24,7 @@ from ar_sync_pipeline_tests.fix_sites import (
 )
 
 
-def position(sites: TwoSites) -> Position:
+def position(sites: TwoSites) -> Checkpoint:
     found = read_checkpoint(sites.spool)
     assert found is not None
     return found
@@ -185,15 +185,15 @@ class TestHoles:
         filled.partial(recent_window(), since=lost_mark)
         report = filled.load()
         assert report.chain is not None
-        assert [hole.end for hole in report.chain.holes] == [lost_mark.snapshot_at]
-        assert "may be missing" in str(report.chain.holes[0])
+        assert [gap.end for gap in report.chain.gaps] == [lost_mark.snapshot_at]
+        assert "may be missing" in str(report.chain.gaps[0])
         assert position(filled).watermark == watermark_of(applied(base))
-        assert position(filled).holes == 1
+        assert position(filled).gaps == 1
         assert not equal(filled)
         filled.partial(recent_window(), since=position(filled).watermark)
         report = filled.load()
         assert report.chain is not None
-        assert report.chain.holes == ()
+        assert report.chain.gaps == ()
         assert equal(filled)
 
     def test_restored_database_gets_its_applied_archives_again(self, filled: TwoSites) -> None:

@@ -115,13 +115,13 @@ def test_gap_is_told_and_the_complete_repairs(
         assert reader.manifest.since is None
     report = sites.load()
     assert report.chain is not None
-    (gap,) = report.chain.holes
+    (gap,) = report.chain.gaps
     assert "was restored from a backup" in str(gap)
     assert report.chain.until == since.snapshot_at
     sites.complete(since=since)
     report = sites.load()
     assert report.chain is not None
-    assert report.chain.holes == ()
+    assert report.chain.gaps == ()
     assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
     assert list_parked(sites.spool) == []
 

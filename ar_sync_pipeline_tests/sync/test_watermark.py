@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.spool.checkpoint import Position
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive
 from ar_sync_pipeline.sync.dump.watermark import newest_joined
@@ -40,7 +40,7 @@ def sent(minute: int, since: int | None = None, kind: ArchiveKind = PARTIAL) -> 
 
 
 def view(position: int | None, *waiting: SentArchive) -> ReceiverView:
-    said = None if position is None else Position(at=START, watermark=mark(position))
+    said = None if position is None else Checkpoint(at=START, watermark=mark(position))
     return ReceiverView(said, frozenset(archive.name for archive in waiting))
 
 
@@ -70,7 +70,7 @@ def test_partial_without_a_base_joins_nothing() -> None:
 
 
 def test_with_the_link_down_the_last_position_that_was_seen_counts() -> None:
-    seen = Position(at=START, watermark=mark(10))
+    seen = Checkpoint(at=START, watermark=mark(10))
     assert newest_joined(ReceiverView(seen, None), [sent(15, 10)]) == mark(10)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
-from ar_sync_pipeline.spool.checkpoint import Position, read_checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.dump.build_folder import open_build
@@ -151,7 +151,7 @@ def test_both_clocks_were_ahead_and_are_set_right(clocks: WrongClocks) -> None:
     build = open_build(clocks.sites.folder / "scratch", "next")
     now = datetime.now(UTC)
     window = Window(start=now - HOUR, end=now)
-    seen = ReceiverView(Position(at=now, watermark=position), frozenset())
+    seen = ReceiverView(Checkpoint(at=now, watermark=position), frozenset())
     after = newest_snapshot(seen, (), now)
     request = PartialRequest(window, 2 * HOUR, position, after)
     dump_partial(clocks.sites.sender, clocks.sites.catalog, build, datetime_now, request)

@@ -1,4 +1,4 @@
-"""The rules once more, row by row and slowly, sharing no code with the product.
+"""The rules again, row by row and slowly, sharing no code with the product.
 
 Everything is read into plain Python, each result is computed for one row at a time, and nothing
 is written. Geometry is exact (fractions), distances are Vincenty's along the ellipsoid.

@@ -179,7 +179,7 @@ def test_a_statement_that_the_database_cannot_run_is_one_sentence(receiver: Rece
         CREATE TRIGGER broken BEFORE UPDATE ON "AndroidRequests_eventforbusv2"
         FOR EACH ROW EXECUTE FUNCTION broken()"""
     )
-    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*look at the triggers"):
+    with pytest.raises(TransformRefusedError, match=r"SQLSTATE 42P01.*check the triggers"):
         receiver.transform()
 
 
@@ -203,7 +203,7 @@ def test_an_unreachable_server_is_tried_again() -> None:
         Receiver.run_on("postgresql://nobody@127.0.0.1:1/none")
 
 
-def test_a_role_without_privileges_is_told_what_it_lacks(receiver: Receiver) -> None:
+def test_an_error_names_what_a_role_lacks(receiver: Receiver) -> None:
     receiver.connection.execute(
         """DROP ROLE IF EXISTS transform_reader; CREATE ROLE transform_reader LOGIN;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO transform_reader"""

@@ -73,7 +73,7 @@ def test_an_event_without_a_period_is_rejected_and_transformed(receiver: Receive
 
 
 @pytest.mark.parametrize("created", ["infinity", "-infinity", "4714-11-24 00:00:00Z BC"])
-def test_a_stamp_without_local_time_stops_nobody(receiver: Receiver, created: str) -> None:
+def test_a_timestamp_without_local_time_stops_no_batch(receiver: Receiver, created: str) -> None:
     odd, even = receiver.bus_event(), receiver.bus_event()
     receiver.connection.execute(
         'UPDATE "AndroidRequests_eventforbusv2" SET "timeCreation" = %s::timestamptz WHERE id = %s',

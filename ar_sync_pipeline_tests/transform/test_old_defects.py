@@ -55,7 +55,9 @@ def test_d5_nearest_stops_are_codes_and_two_gtfs_versions_are_no_obstacle(
     assert (row["busStop1"], row["busStop2"]) == ("PA1", "PB2")
 
 
-def test_d8_d30_rows_of_any_age_are_transformed_whatever_brought_them(receiver: Receiver) -> None:
+def test_d8_d30_rows_of_any_age_are_transformed_independent_of_their_archive(
+    receiver: Receiver,
+) -> None:
     ages = [NOON - timedelta(days=days) for days in (0, 1, 400, 4000)]
     for at in ages:
         receiver.bus_event(at)
@@ -132,7 +134,7 @@ def test_d28_half_a_position_of_the_person_is_none_and_poisons_no_later_run(
 ) -> None:
     location = {"latitude": "north", "longitude": "-70.65"}
     report = receiver.report(json.dumps({"locationUser": location, "bus": HERE}))
-    # What the old system left behind: an untransformed row with half a position.
+    # A row that the old system left: an untransformed row with half a position.
     receiver.insert(
         "reportinfo", reportType="bus", registrationPlate="x", report_id=report,
         longitude=0, latitude=0, userLongitude=-70.65, transformed=False,

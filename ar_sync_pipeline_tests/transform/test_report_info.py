@@ -56,7 +56,7 @@ def _is_error(parsed: ParsedReport) -> bool:
         " /\t-33.45\n",
     ],
 )
-def test_d26_a_latitude_keeps_its_sign_and_digits_behind_any_slashes(text: str) -> None:
+def test_d26_a_latitude_keeps_its_sign_and_digits_after_any_slashes(text: str) -> None:
     assert _user(text) == Position(-33.45, -70.6)
 
 

@@ -1,4 +1,4 @@
-"""Sample stage A beside what the old system computed: equal, or different by a rule's word.
+"""Sample stage A compared with the results of the old system: equal, or different by a rule's word.
 
 The old system's steps are written down as they were observed to work; where a rule departs from
 one, the difference is counted, so that nothing differs unnoticed.
@@ -118,7 +118,7 @@ def _compare_stops(facts: oracle.Facts) -> None:
 
 
 def _compare_reports(facts: oracle.Facts) -> None:
-    r"""Step 4 cut two characters off a person's position: right behind ``\/`` alone (D26)."""
+    r"""Step 4 cut two characters off a person's position: correct after ``\/`` alone (D26)."""
     infos = {row["report_id"]: row for row in facts["reportinfo"]}
     agreeing = 0
     for report in facts["report"]:

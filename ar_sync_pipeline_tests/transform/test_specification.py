@@ -43,7 +43,7 @@ def test_placeholders_are_replaced_inside_their_word() -> None:
 
 
 @pytest.mark.parametrize("archive", ["a b.tar", "$(rm x);'\".tar", "{minutes}", ""])
-def test_d36_a_value_stays_one_word_whatever_it_holds(archive: str) -> None:
+def test_d36_a_value_stays_one_word_with_any_content(archive: str) -> None:
     assert _words("command:run {archive} end", archive) == ["run", archive, "end"]
 
 

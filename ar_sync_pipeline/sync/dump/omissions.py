@@ -17,6 +17,6 @@ def omissions_of_dump(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         DatabaseRefusedError: it refuses the connection.
     """
     with connect(url, application="check") as connection:
-        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings = find_omissions(connection, catalog, tables)
     return tuple(found for found in findings if found.level is Level.WARNING)

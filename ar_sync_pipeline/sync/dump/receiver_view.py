@@ -29,7 +29,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
-from ar_sync_pipeline.spool.checkpoint import POSITION_FILE, Position, parse_checkpoint
+from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
@@ -70,7 +70,7 @@ class ReceiverView:
             known it before it was restored, together with this side's journal.
     """
 
-    position: Position | None
+    position: Checkpoint | None
     waiting: frozenset[str] | None
     receipts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
@@ -131,11 +131,11 @@ class _Look:
 
     def checkpoint_file(self, session: SftpSession) -> bytes | None:
         """The position as it is in the spool."""
-        return self._read(session, self._folder / POSITION_FILE)
+        return self._read(session, self._folder / CHECKPOINT_FILE)
 
     def believed(
         self, content: bytes, known: Sequence[Watermark], now: datetime
-    ) -> Position | None:
+    ) -> Checkpoint | None:
         """The position, if it is the receiver's and possible."""
         try:
             position = parse_checkpoint(content, signing_keys=self._keys)
@@ -153,7 +153,7 @@ class _Look:
         self.claimed = point
         self.problems.append(
             f"the receiver's position is not believed, because it {problem}: delete"
-            f" {RECEIPTS}/{POSITION_FILE} at the receiver, whose next run writes it again, and"
+            f" {RECEIPTS}/{CHECKPOINT_FILE} at the receiver, whose next run writes it again, and"
             " start a complete_dump"
         )
         return None
@@ -203,7 +203,7 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
     return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
 
 
-def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Position | None:
+def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
     """The position that was believed last, whatever key signed it, if it still can be."""
     try:
         position = parse_checkpoint(cache.read_bytes())

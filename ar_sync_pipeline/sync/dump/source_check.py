@@ -33,7 +33,7 @@ def check_source(url: str, catalog: Catalog) -> SourceCheck:
     try:
         with connect(url, application="check") as connection:
             limit_lock_waits(connection)
-            tables = read_tables(connection, catalog.schema_name, catalog.travels)
+            tables = read_tables(connection, catalog.schema_name, catalog.replicates)
             problems = tuple(source_problems(connection, catalog, tables))
     except ArSyncError as error:
         return SourceCheck((error,), ())

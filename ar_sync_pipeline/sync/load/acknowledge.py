@@ -18,7 +18,12 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
-from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, ParkedArchive, Position, write_checkpoint
+from ar_sync_pipeline.spool.checkpoint import (
+    MOST_PARKED,
+    Checkpoint,
+    ParkedArchive,
+    write_checkpoint,
+)
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.receipts import (
@@ -60,10 +65,10 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
             write_receipt(spool, receipt, signing_keys=keys)
     chain, waiting = chain_in(ledger), list_waiting(spool)
     promised = promised_chain(ledger, waiting)
-    position = Position(
+    position = Checkpoint(
         at=clock(),
         watermark=read_watermark(connection, chain.end) if chain else None,
-        holes=len(promised.holes) if promised else 0,
+        gaps=len(promised.gaps) if promised else 0,
         waiting=len(waiting),
         parked=tuple(_parked(spool)),
         quarantined=len(lost_in_quarantine(spool, ledger)),

@@ -214,4 +214,4 @@ def _candidates(spool: Path, receiver: Receiver) -> list[SpooledArchive]:
 
 def _was_read_before(archive: SpooledArchive) -> bool:
     reason = read_reason(archive.path) if archive.state is SpoolState.PARKED else None
-    return reason is not None and reason.vouches_for(archive.path)
+    return reason is not None and reason.is_verified(archive.path)

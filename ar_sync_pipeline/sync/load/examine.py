@@ -91,7 +91,7 @@ def describe_receiver(
     connection: Connection, settings: ReceiverSettings, catalog: Catalog, now: datetime
 ) -> Receiver:
     """What of this receiver decides whether an archive may be loaded."""
-    tables = read_tables(connection, catalog.schema_name, catalog.travels)
+    tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     return Receiver(
         catalog,
         tables,

@@ -57,7 +57,7 @@ class LoadReport:
 
     Attributes:
         superseded: names of archives that are older than the base and brought nothing.
-        healed: names of archives that had been applied by a load which was killed behind its
+        already_applied: names of archives that an earlier load applied; it was killed after its
             commit.
         refused: archives that were put aside, each with its reason.
         chain: how far the receiver's data reaches without a gap; None without a complete.
@@ -75,7 +75,7 @@ class LoadReport:
 
     loaded: tuple[LoadedArchive, ...]
     superseded: tuple[str, ...]
-    healed: tuple[str, ...]
+    already_applied: tuple[str, ...]
     refused: tuple[Rejection, ...]
     chain: Chain | None
     kept: tuple[RejectedArchive, ...]
@@ -146,7 +146,7 @@ class _Loader:
         recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
-        for candidate in (*plan.apply, *plan.superseded, *plan.healed):
+        for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
             mark_applied(self._spool, at_hand.archives[candidate.archive_id])
         self.refused += at_hand.unusable
         for candidate in plan.held_back:
@@ -157,11 +157,11 @@ class _Loader:
         clean_spool(self.settings, self.connection, self.clock)
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
-        after_gaps = {hole.before for hole in chain.holes} if chain else ()
+        after_gaps = {gap.before for gap in chain.gaps} if chain else ()
         return LoadReport(
             outcome.loaded,
             superseded=at_hand.names(plan.superseded),
-            healed=at_hand.names(plan.healed),
+            already_applied=at_hand.names(plan.already_applied),
             refused=tuple(self.refused),
             chain=chain,
             kept=parked_by_load(self._spool),
@@ -219,7 +219,7 @@ class _Loader:
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
         if isinstance(error, ParkedError):
             # It was admitted, so its last byte was read.
-            park(self._spool, archive, error, at=self.clock(), sound=True)
+            park(self._spool, archive, error, at=self.clock(), verified=True)
         else:
             quarantine(self._spool, archive, error, at=self.clock())
         self.refused.append(Rejection(archive.path.name, error))

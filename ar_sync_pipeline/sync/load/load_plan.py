@@ -272,7 +272,7 @@ def promised_chain(
     if chain is None or not completes:
         return chain
     to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
-    return replace(chain, holes=to_come.holes if to_come else ())
+    return replace(chain, gaps=to_come.gaps if to_come else ())
 
 
 def _is_old_partial(line: AppliedArchive) -> bool:

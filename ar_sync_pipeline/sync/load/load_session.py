@@ -22,7 +22,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
-from ar_sync_pipeline.media.install import reveal
+from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
@@ -197,7 +197,7 @@ class LoadSession:
             if self._media is not None:
                 # Before the rows that name them, and nothing but the commit can fail any more.
                 self._watch.lap("commit")
-                reveal(self._media, self._blaming)
+                rename_into_place(self._media, self._blaming)
                 self._watch.lap("media")
         self._watch.lap("commit")
         return outcome
@@ -306,7 +306,7 @@ class LoadSession:
             archive.tables,
             number,
             complete=manifest.kind is ArchiveKind.COMPLETE,
-            after_gap=manifest.archive_id in self._at_hand.plan.loose,
+            after_gap=manifest.archive_id in self._at_hand.plan.after_gap,
             comparable=archive.comparable,
             sender_references=(
                 None if manifest.references is None else frozenset(manifest.references)
@@ -349,7 +349,7 @@ class LoadSession:
         return tuple(
             Deletion(table, self._rows_before[table], count, emptied=self._rows_of(table) == 0)
             for table, count in sorted(gone.items())
-            if count and self._catalog.travels(table)
+            if count and self._catalog.replicates(table)
         )
 
     def _rows_of(self, table: str) -> int:

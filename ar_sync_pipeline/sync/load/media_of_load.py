@@ -16,9 +16,9 @@ from uuid import UUID
 import psycopg
 
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaSpaceError
-from ar_sync_pipeline.media.install import clean_leftovers, settle
+from ar_sync_pipeline.media.install import clean_leftovers, finish_or_undo
 from ar_sync_pipeline.media.stage import MediaStage
-from ar_sync_pipeline.media.web_content import left_out_because
+from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.ledger import read_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
@@ -39,7 +39,7 @@ def recover_media(
         MediaFolderError: something of it cannot be renamed or removed.
     """
     folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
-    settle(folder, owner, lambda archives: _is_committed(connection, archives))
+    finish_or_undo(folder, owner, lambda archives: _is_committed(connection, archives))
     if cleans:
         clean_leftovers(folder, owner)
 
@@ -67,7 +67,7 @@ def staged_media(
     finally:
         stage.journal.close()
         with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
-            settle(
+            finish_or_undo(
                 stage.folder,
                 stage.owner,
                 lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
@@ -82,7 +82,7 @@ def left_out_warning(paths: Iterable[str], allowed: Sequence[str]) -> str | None
         allowed: ``AR_SYNC_RECEIVER_MEDIA_ALLOW``.
     """
     reasons = {
-        path: reason for path in paths if (reason := left_out_because(path, allowed)) is not None
+        path: reason for path in paths if (reason := exclusion_reason(path, allowed)) is not None
     }
     if not reasons:
         return None

@@ -45,7 +45,7 @@ def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
     return tuple(
         label
         for label, table in found
-        if catalog.travels(label) and label not in sent and _has_rows(connection, table)
+        if catalog.replicates(label) and label not in sent and _has_rows(connection, table)
     )
 
 

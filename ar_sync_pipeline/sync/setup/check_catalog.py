@@ -57,8 +57,8 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
     ):
         limit_waits(sender)
         limit_waits(receiver)
-        sent = read_tables(sender, catalog.schema_name, catalog.travels)
-        held = read_tables(receiver, catalog.schema_name, catalog.travels)
+        sent = read_tables(sender, catalog.schema_name, catalog.replicates)
+        held = read_tables(receiver, catalog.schema_name, catalog.replicates)
         mismatches += type_mismatches(read_types(sender, sent), read_types(receiver, held))
         for label, facts in sent.items():
             table = exported_table(catalog, facts)

@@ -15,10 +15,10 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.settings.env_file import env_text
 from ar_sync_pipeline.settings.model import (
     DescribedVariable,
-    Mistake,
     ReceiverSettings,
     SenderSettings,
     SettingsError,
+    ValidationProblem,
     load_receiver_settings,
     load_sender_settings,
     variables,
@@ -69,7 +69,7 @@ def known_variables(side: SideName) -> Mapping[str, DescribedVariable]:
     return variables(SenderSettings if side == "sender" else ReceiverSettings)
 
 
-def mistakes_in(side: SideName, values: Mapping[str, str]) -> tuple[Mistake, ...]:
+def validation_problems(side: SideName, values: Mapping[str, str]) -> tuple[ValidationProblem, ...]:
     """Everything that is wrong with values, what is missing included.
 
     An SSH agent does not count: the services have another one than this shell, or none.
@@ -77,7 +77,7 @@ def mistakes_in(side: SideName, values: Mapping[str, str]) -> tuple[Mistake, ...
     try:
         _load(side, values)
     except SettingsError as error:
-        return error.mistakes
+        return error.problems
     return ()
 
 

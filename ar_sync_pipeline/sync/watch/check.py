@@ -15,7 +15,7 @@ from ar_sync_pipeline.spool.agreed_settings import (
     AgreedSettings,
     parse_agreed_settings,
 )
-from ar_sync_pipeline.spool.checkpoint import POSITION_FILE, Position, parse_checkpoint
+from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
 from ar_sync_pipeline.sync.dump.publish import endpoint
 
@@ -33,7 +33,7 @@ class EndpointCheck:
     """
 
     steps: tuple[ProbeStep, ...]
-    position: Position | None = None
+    position: Checkpoint | None = None
     agreed: AgreedSettings | None = None
 
     @property
@@ -87,12 +87,12 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
     not an error.
     """
     keys = settings.signing_keys.accepted(clock())
-    position: Position | None = None
+    position: Checkpoint | None = None
     agreed: AgreedSettings | None = None
 
     def judge(name: str, content: bytes) -> None:
         nonlocal position, agreed
-        if name == POSITION_FILE:
+        if name == CHECKPOINT_FILE:
             position = parse_checkpoint(content, signing_keys=keys)
         elif name == AGREED_SETTINGS_FILE:
             agreed = parse_agreed_settings(content, signing_keys=keys)
@@ -105,7 +105,7 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         clock=clock,
         judge_receipt=judge,
         free_floor_percent=settings.free_space_floor,
-        read_also=(AGREED_SETTINGS_FILE, POSITION_FILE),
+        read_also=(AGREED_SETTINGS_FILE, CHECKPOINT_FILE),
     )
     return EndpointCheck(tuple(steps), position, agreed)
 

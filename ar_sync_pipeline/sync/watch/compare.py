@@ -56,8 +56,8 @@ def compare_databases(
     require_pseudonym_key(catalog, pseudonym_key)
     with _snapshot(first_url) as first, _snapshot(second_url) as second:
         set_pseudonym_key(first, pseudonym_key)
-        ours = read_tables(first, catalog.schema_name, catalog.travels)
-        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        ours = read_tables(first, catalog.schema_name, catalog.replicates)
+        theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         found = [
             _in_both(first, second, catalog, facts, theirs[label], common_columns=common_columns)
             if label in theirs
@@ -111,7 +111,7 @@ def compare_archive(
     ):
         reader.check_signature(signing_keys)
         manifest = reader.manifest
-        theirs = read_tables(second, catalog.schema_name, catalog.travels)
+        theirs = read_tables(second, catalog.schema_name, catalog.replicates)
         staged = _staged(staging, reader, catalog, theirs)
         found = []
         for table in manifest.tables:

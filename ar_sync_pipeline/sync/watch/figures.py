@@ -127,7 +127,7 @@ def _of_status(status: Status | None) -> Iterator[Figure]:
         "How old the receiver's data is.",
         [] if lag.minutes_behind is None else [({}, 60 * lag.minutes_behind)],
     )
-    yield Figure("ar_sync_gaps", "Gaps in the applied archives.", [({}, status.holes)])
+    yield Figure("ar_sync_gaps", "Gaps in the applied archives.", [({}, status.gaps)])
     yield Figure(
         "ar_sync_tables_not_sent",
         "Replicated tables with rows at the receiver that the sender no longer sends.",

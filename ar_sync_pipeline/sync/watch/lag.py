@@ -74,7 +74,7 @@ class Backlog:
     """What stands between the receiver and the sender's present.
 
     Attributes:
-        holes: stretches that are known to be missing.
+        gaps: stretches that are known to be missing.
         new_history: behind one of them, the sender's database had been restored or replaced.
         waiting: archives in the spool that no load has looked at.
         parked: of each parked archive, which and why.
@@ -82,7 +82,7 @@ class Backlog:
         unsent: replicated tables with rows here that the sender no longer sends.
     """
 
-    holes: int = 0
+    gaps: int = 0
     new_history: bool = False
     waiting: int = 0
     parked: Sequence[str] = ()
@@ -129,7 +129,7 @@ def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.quarantined:
         lie = "archive lies" if backlog.quarantined == 1 else "archives lie"
         return f"{backlog.quarantined} {lie} in quarantine, and no later one has come for it yet"
-    if backlog.holes:
+    if backlog.gaps:
         return _RESTORED if backlog.new_history else _LOST
     if backlog.waiting:
         wait = "archive waits" if backlog.waiting == 1 else "archives wait"

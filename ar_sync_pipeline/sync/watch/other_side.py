@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_s
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
-from ar_sync_pipeline.spool.checkpoint import Position
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.visible_text import visible
 
@@ -47,7 +47,7 @@ def clock_findings(connection: Connection, clock: Clock) -> Iterator[Finding]:
 
 def receiver_as_written(
     settings: SenderSettings,
-    position: Position | None,
+    position: Checkpoint | None,
     agreed: AgreedSettings | None,
     own_cluster: str | None,
 ) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         script = role_script("sender", catalog)
         lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
         findings += lacking
@@ -61,7 +61,7 @@ def check_receiver(
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
-        tables = read_tables(connection, catalog.schema_name, catalog.travels)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
     return sorted_by_level(findings)

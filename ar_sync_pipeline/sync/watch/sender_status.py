@@ -26,7 +26,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         now,
         timedelta(minutes=settings.partial_interval),
         Backlog(
-            holes=position.holes if position else 0,
+            gaps=position.gaps if position else 0,
             waiting=len(view.waiting or ()),
             parked=[parked.reason for parked in position.parked] if position else [],
             quarantined=position.quarantined if position else 0,
@@ -55,7 +55,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             ),
         ),
         link_is_up=view.waiting is not None,
-        holes=position.holes if position else 0,
+        gaps=position.gaps if position else 0,
         known_at=position.at if position else None,
     )
 

@@ -47,7 +47,7 @@ class Status:
     Attributes:
         side: ``sender`` or ``receiver``.
         link_is_up: whether the receiver could be asked; always true on the receiver itself.
-        holes: stretches that are known to be missing.
+        gaps: stretches that are known to be missing.
         is_late: the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or there is none.
         unsent: replicated tables with rows at the receiver that the sender no longer sends.
         known_at: when the receiver said what the sender shows; None on the receiver itself, and if
@@ -58,7 +58,7 @@ class Status:
     lag: Lag
     archives: tuple[StateCount, ...]
     link_is_up: bool = True
-    holes: int = 0
+    gaps: int = 0
     is_late: bool = False
     unsent: tuple[str, ...] = ()
     known_at: datetime | None = None
@@ -66,7 +66,7 @@ class Status:
     @property
     def ok(self) -> bool:
         """Whether all is well."""
-        wrong = self.holes or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
+        wrong = self.gaps or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
@@ -106,8 +106,8 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         now,
         timedelta(minutes=settings.partial_interval),
         Backlog(
-            holes=len(chain.holes) if chain else 0,
-            new_history=any(hole.new_history for hole in chain.holes) if chain else False,
+            gaps=len(chain.gaps) if chain else 0,
+            new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
             waiting=len(waiting),
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
             quarantined=len(lost),
@@ -140,7 +140,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
                 "in quarantine; what they held has come with later archives",
             ),
         ),
-        holes=len(chain.holes) if chain else 0,
+        gaps=len(chain.gaps) if chain else 0,
         is_late=late,
         unsent=unsent,
     )

@@ -1,1 +1,1 @@
-"""``builtin:transapp``: what TranSappViz computes from TranSapp's rows, in seven rules."""
+"""``builtin:transapp``: the seven rules that compute TranSappViz's results."""

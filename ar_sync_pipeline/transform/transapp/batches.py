@@ -1,7 +1,7 @@
-"""Handle a stage's rows in batches of bounded size, each in one transaction, past any bad row.
+"""Handles the rows of a stage in batches of limited size, each in one transaction.
 
-A batch that the database refuses is halved until the row that it refuses is alone; that row is
-recorded as rejected and the others go on (old system, D27 and D28).
+If the database refuses a batch, the batch is halved until the bad row is alone. That row is
+recorded as rejected, and the others are handled (old system, D27 and D28).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepT
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAX_REFUSED_ROWS: Final = 100
-"""More rows refused by the database in one run are not bad rows: something else is wrong."""
+"""If the database refuses more rows in one run, the cause is not in the rows."""
 
-# What a single row can cause; a missing privilege or a lost connection is never its fault.
+# Errors that a row can cause; a row never causes a missing privilege or a lost connection.
 _CAUSED_BY_A_ROW = (
     psycopg.errors.RaiseException,
     psycopg.DataError,
@@ -37,17 +37,17 @@ _CAUSED_BY_A_ROW = (
 
 @dataclass
 class Progress:
-    """What a run has come to so far.
+    """Progress of a run.
 
     Attributes:
-        clock: the present instant, aware.
-        timer: seconds per step.
-        deadline: reading of the timer's stopwatch after which no batch begins.
-        handled: rows per table.
-        rows: rows per result.
-        rejected: rows per step, severity and reason.
-        batches: transactions committed.
-        refused: rows that the database refused.
+        clock: Clock that returns the current time, aware.
+        timer: Timer of the steps.
+        deadline: Time of the stopwatch after which no batch begins.
+        handled: Number of handled rows by table.
+        rows: Number of rows by result.
+        rejected: Number of rows by step, severity and reason.
+        batches: Number of committed transactions.
+        refused: Number of rows that the database refused.
     """
 
     clock: Callable[[], datetime]
@@ -64,14 +64,14 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
     """Handle all pending rows of a stage.
 
     Args:
-        connection: in autocommit mode.
-        stage: which rows and what to do with them.
-        progress: is added to, batch by batch.
-        batch_rows: upper limit of a batch.
+        connection: Connection in autocommit mode.
+        stage: Stage with the rows and their handler.
+        progress: Progress, updated after each batch.
+        batch_rows: Upper limit of a batch.
 
     Raises:
-        TransformRefusedError: the database refused more than ``MAX_REFUSED_ROWS`` rows.
-        TransformTooSlowError: the deadline has come and rows are left.
+        TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows.
+        TransformTooSlowError: The deadline has passed and rows are left.
     """
     rows = min(batch_rows, stage.most_rows or batch_rows)
     for ids in _pending(connection, stage, progress.timer, rows):
@@ -81,18 +81,18 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
 
 
 def too_slow(when: str) -> TransformTooSlowError:
-    """The error of a run that has had its time."""
+    """Return the error of a run that reached its time limit."""
     return TransformTooSlowError(
-        f"the transform ran longer than it may and was stopped {when}",
-        remedy="what is finished is kept and the next run goes on from there; if it happens "
-        "again, look for locks or a missing index, or raise AR_SYNC_TRANSFORM_TIMEOUT",
+        f"the transform ran longer than its time limit and was stopped {when}",
+        remedy="finished batches are kept and the next run continues from there; if it happens "
+        "again, check for locks or a missing index, or raise AR_SYNC_TRANSFORM_TIMEOUT",
     )
 
 
 def _pending(
     connection: Connection, stage: Stage, timer: StepTimer, batch_rows: int
 ) -> Iterator[list[int]]:
-    """The ids, found by one scan that the server keeps across the batches' transactions."""
+    """Yield the ids of one scan, whose cursor the server keeps across transactions."""
     with timer.step("find rows"):
         cursor = psycopg.ServerCursor(connection, "ar_sync_pending", withhold=True)
         cursor.execute(stage.pending)
@@ -122,7 +122,7 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
 
 
 def _lock(connection: Connection, table: str, ids: list[int]) -> list[int]:
-    """Keep a load from changing the rows while their results are computed."""
+    """Lock the rows, so that no load changes them while their results are computed."""
     query = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s::int[]) ORDER BY id FOR NO KEY UPDATE")
     rows = connection.execute(query.format(sql.Identifier(table)), (id_array(ids),)).fetchall()
     return [row[0] for row in rows]
@@ -137,7 +137,7 @@ def _finish(
 ) -> None:
     with progress.timer.step("rejected rows"):
         record_rejections(connection, stage.table, locked, outcome.rejections, now=progress.clock())
-    # Deferred checks belong to the batch: a row that breaks one must fail here, not at commit.
+    # A row that violates a deferred constraint must fail in its batch, not at commit.
     with progress.timer.step("constraints"):
         connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
 
@@ -150,7 +150,7 @@ def _reject(
         raise TransformRefusedError(
             f"the database refused more than {MAX_REFUSED_ROWS} rows of the transform, "
             f"the last one of {stage.table} with SQLSTATE {error.sqlstate}",
-            remedy="look at the triggers and constraints of that table; "
+            remedy="check the triggers and constraints of that table; "
             "ar_sync.rejected_row lists the rows",
         ) from error
     reason = f"the database refuses the row's results (SQLSTATE {error.sqlstate})"
@@ -161,7 +161,7 @@ def _reject(
             record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
             connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
     except _CAUSED_BY_A_ROW:
-        # Not even the mark can be written: the row stays as it is, the entry says why.
+        # The row cannot be marked either: it stays as it is, and the entry has the reason.
         with connection.transaction():
             record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
     _count(progress, stage, 1, BatchOutcome({}, (rejection,)))

@@ -1,4 +1,4 @@
-"""Rule 6: which way the bus went, from the poses that the same phone sent before."""
+"""Rule 6: direction of the bus, from earlier poses of the same phone."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ _CODE_POINTS = 2**21
 
 
 def directions(connection: Connection, source: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The direction of each row's phone at the row's ``timeStamp``.
+    """Return the direction of each row's phone at the row's ``timeStamp``.
 
     Args:
-        connection: to the receiver.
-        source: table with ``id``, ``phoneId`` and ``timeStamp``: bus events or reports.
-        ids: which rows.
+        connection: Connection to the receiver.
+        source: Table with ``id``, ``phoneId`` and ``timeStamp``: bus events or reports.
+        ids: Ids of the rows.
 
     Returns:
-        Indexed by row id; rows without a pose before them, or whose token has no direction,
-        are absent.
+        Directions by row id, without rows that have no earlier pose or whose token has no
+        direction.
     """
     query = sql.SQL(_DIRECTIONS).format(
         source=sql.Identifier(source),

@@ -1,7 +1,6 @@
-"""All results of bus events and of stop events, written once per row.
+"""All results of bus events and stop events, written once per row.
 
-A bus event is updated one time with everything that the rules say about it, where the old system
-wrote it five times.
+A bus event is updated once with all its results; the old system updated it five times.
 """
 
 from __future__ import annotations
@@ -60,10 +59,10 @@ class EventKind:
     """One of the two tables of events.
 
     Attributes:
-        table: its name.
-        statistics: the table with its positions.
-        columns: what the rules compute for it.
-        order: in which its rows are handled.
+        table: Name of the table.
+        statistics: Name of the table with the positions.
+        columns: Computed columns.
+        order: Order in which the rows are handled.
     """
 
     table: str
@@ -72,7 +71,7 @@ class EventKind:
     order: tuple[str, ...] = ("id",)
 
 
-# In the order of their phones: so each phone's poses are read for one batch, not for all.
+# In the order of phones, so that the poses of a phone are read for one batch only.
 BUS_EVENTS: Final = EventKind(
     tables.BUS_EVENT, tables.BUS_STATISTIC, tuple(_TYPES), order=("phoneId", "id")
 )
@@ -84,7 +83,7 @@ STOP_EVENTS: Final = EventKind(
 
 
 def event_stage(kind: EventKind, zones: Zones) -> Stage:
-    """All untransformed events of one kind."""
+    """Return the stage of untransformed events of one kind."""
 
     def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         results, rejections = _results(connection, kind, ids, zones, timer)

@@ -1,4 +1,4 @@
-"""Between PostgreSQL and pandas: a batch's rows in, a batch's results out."""
+"""Transfers rows and results of a batch between PostgreSQL and pandas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 
 def id_array(ids: Iterable[int]) -> str:
-    """Ids as the text of a PostgreSQL array, ten times faster than value by value."""
+    """Return ids as the text of a PostgreSQL array, ten times faster than single values."""
     return f"{{{','.join(map(str, ids))}}}"
 
 
@@ -26,7 +26,7 @@ def read_frame(
 ) -> pd.DataFrame:
     """Run a query; its first column becomes the index.
 
-    Values stay Python objects (NULL is None), so that ids never pass through floats.
+    Values stay Python objects (NULL is None), so that ids never become floats.
     """
     with connection.cursor(binary=True) as cursor:
         rows = cursor.execute(query, parameters).fetchall()
@@ -38,9 +38,9 @@ def copy_frame(connection: Connection, table: str, frame: pd.DataFrame) -> None:
     """Append a frame to a temporary table by COPY.
 
     Args:
-        connection: inside a transaction.
-        table: created before, with the frame's columns.
-        frame: columns named as the table's; None, NaN and NaT are written as NULL.
+        connection: Connection in a transaction.
+        table: Existing table with the columns of the frame.
+        frame: Frame with the column names of the table; None, NaN and NaT are written as NULL.
     """
     plain = frame.astype(object).where(frame.notna(), None)
     query = sql.SQL("COPY pg_temp.{} ({}) FROM STDIN").format(

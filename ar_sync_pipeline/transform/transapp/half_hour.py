@@ -1,4 +1,4 @@
-"""Rule 3: the half hour of the local day in which an event was first reported."""
+"""Rule 3: half hour of the local day in which an event was first reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ar_sync_pipeline.transform.transapp.receiver_tables import HALF_HOUR
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-# OFFSET 0 keeps the planner from computing the time anew for each half hour compared.
+# OFFSET 0 prevents the planner from computing the time again for each compared half hour.
 _HALF_HOURS = """
 SELECT local.id, (
   SELECT min(half.id) FROM {half_hour} half
@@ -28,7 +28,7 @@ FROM (
 
 
 def half_hours(connection: Connection, events: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The ``halfhourperiod.id`` of each event, None where none holds it; indexed by event id."""
+    """Return the ``halfhourperiod.id`` of each event by event id; None if there is none."""
     query = sql.SQL(_HALF_HOURS).format(
         half_hour=sql.Identifier(HALF_HOUR),
         events=sql.Identifier(events),

@@ -1,4 +1,4 @@
-"""Rule 7: the two stops nearest to a position, by distance on the ground."""
+"""Rule 7: the two stops that are nearest to a position, by distance on the ground."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SEMI_MAJOR_M: Final = 6_378_137.0
 _ECCENTRICITY_2: Final = 6.694379990141e-3
 # Smallest radius of curvature of the ellipsoid, at the equator along the meridian.
 _SMALLEST_RADIUS_M: Final = 6_335_439.0
-# Up to here a box in degrees is a cheap filter; beyond, and near a pole or the date line, every
-# stop is compared. Positions so far from all stops are the few that a broken GPS makes.
+# Up to this distance a box in degrees is a cheap filter. Beyond it, and near a pole or the date
+# line, every stop is compared. Only the few positions of a broken GPS are that far from all stops.
 _LARGEST_BOX_M: Final = 200_000.0
 _COMPARED_AT_ONCE: Final = 2_000_000
 _WANTED: Final = 2
@@ -40,11 +40,11 @@ ORDER BY code COLLATE "C"
 
 @dataclass(frozen=True)
 class Stops:
-    """The stops of one GTFS version, in the order of their codes.
+    """Stops of one GTFS version, in the order of their codes.
 
     Attributes:
-        codes: ascending by code point.
-        degrees: longitude and latitude of each, shape (n, 2).
+        codes: Codes, ascending by code point.
+        degrees: Longitude and latitude of each stop, shape (n, 2).
     """
 
     codes: np.ndarray[Any, np.dtype[np.object_]]
@@ -52,10 +52,10 @@ class Stops:
 
 
 def read_stops(connection: Connection) -> Stops:
-    """Read the stops of the newest GTFS version that lie on Earth.
+    """Read the stops of the newest GTFS version with valid coordinates.
 
-    The newest is the one with the greatest ``timeCreation``, then id; one without a
-    ``timeCreation`` is older than all that have one.
+    The newest version has the greatest ``timeCreation``, then the greatest id; a version without
+    ``timeCreation`` is older than all others.
     """
     query = sql.SQL(_STOPS).format(stop=sql.Identifier(BUS_STOP), gtfs=sql.Identifier(GTFS))
     with connection.cursor(binary=True) as cursor:
@@ -67,14 +67,14 @@ def read_stops(connection: Connection) -> Stops:
 
 
 def nearest_stops(positions: pd.DataFrame, stops: Stops) -> pd.DataFrame:
-    """The nearest and the second nearest stop of each position.
+    """Return the nearest and the second nearest stop of each position.
 
     Args:
-        positions: ``longitude`` and ``latitude``, on Earth.
-        stops: where to look.
+        positions: Valid ``longitude`` and ``latitude``.
+        stops: Stops to search.
 
     Returns:
-        ``busStop1`` and ``busStop2`` (codes, None where there are fewer stops), indexed as
+        ``busStop1`` and ``busStop2`` (codes, None if there are fewer stops), indexed as
         ``positions``.
     """
     degrees = positions[["longitude", "latitude"]].to_numpy(dtype=float).reshape(-1, 2)
@@ -93,7 +93,7 @@ def _fill_nearest(
     distances_m: _Floats,
     codes: np.ndarray[Any, np.dtype[np.object_]],
 ) -> None:
-    # Micrometres: two stops at one place are equally far, whatever the rounding of the sums.
+    # Micrometres: two stops at one place have the same distance in spite of rounding.
     order = np.lexsort((stop, distances_m.round(6), position))
     position, stop = position[order], stop[order]
     starts = np.searchsorted(position, position, side="left")
@@ -103,11 +103,11 @@ def _fill_nearest(
 
 
 def _candidates(positions: _Floats, stops: _Floats) -> tuple[_Indices, _Indices]:
-    """Pairs of position and stop that hold the two nearest stops of every position.
+    """Return pairs of position and stop that include the two nearest stops of every position.
 
-    Any stop and any neighbour of it bound the distance of the second nearest (triangle
-    inequality, exact for straight lines through the ellipsoid). The tree, in plain degrees,
-    only finds good ones and then all stops within a box that contains that distance.
+    Any stop and any neighbour of it limit the distance of the second nearest stop (triangle
+    inequality, exact for straight lines through the ellipsoid). The tree, in plain degrees, finds
+    such a stop, and then all stops within a box of that distance.
     """
     tree = shapely.STRtree(shapely.points(stops))
     some = _nearest_in_degrees(tree, shapely.points(positions))
@@ -127,7 +127,7 @@ def _candidates(positions: _Floats, stops: _Floats) -> tuple[_Indices, _Indices]
 def _candidates_of_far(
     positions: _Floats, far: _Indices, stops: _Floats
 ) -> tuple[_Indices, _Indices]:
-    """Compare with every stop, a bounded number of pairs at once; keep all that tie."""
+    """Compare with every stop, a limited number of pairs at a time; keep all ties."""
     kept: list[tuple[_Indices, _Indices]] = []
     wanted = min(_WANTED, len(stops))
     for part in np.array_split(far, 1 + len(far) * len(stops) // _COMPARED_AT_ONCE):
@@ -151,27 +151,27 @@ def _distances_to_a_neighbour_m(tree: shapely.STRtree, stops: _Floats) -> _Float
     by_longitude = np.argsort(stops[:, 0], kind="stable")
     neighbour = np.empty(len(stops), dtype=np.int64)
     neighbour[by_longitude] = np.roll(by_longitude, 1)
-    # Stops at one place exclude each other as "the same geometry"; the row above covers them.
+    # The tree excludes stops at the same place as "the same geometry"; the line above covers them.
     stop, other = tree.query_nearest(tree.geometries, exclusive=True, all_matches=False)
     neighbour[stop] = other
     return _distances_m(stops, stops[neighbour])
 
 
 def _box_degrees(positions: _Floats, reach_m: _Floats) -> tuple[_Floats, _Floats]:
-    """Half the width and height of a box that holds all within reach, 1 % to spare."""
+    """Return half the width and height of a box with everything within reach, plus 1 %."""
     angle = np.minimum(1.01 * reach_m / _SMALLEST_RADIUS_M + 1e-9, np.pi / 2)
     ratio = np.sin(angle) / np.maximum(np.cos(np.radians(positions[:, 1])), 1e-9)
     return np.degrees(np.arcsin(np.minimum(ratio, 1.0))), np.degrees(angle)
 
 
 def _distances_m(one: _Floats, other: _Floats) -> _Floats:
-    """Straight through the ellipsoid: the same order as along the ground, without its cost."""
+    """Return distances straight through the ellipsoid, which order like those on the ground."""
     distances: _Floats = np.linalg.norm(_earth_centred_m(one) - _earth_centred_m(other), axis=-1)
     return distances
 
 
 def _earth_centred_m(degrees: _Floats) -> _Floats:
-    """Longitude and latitude to x, y, z in metres, on the WGS84 ellipsoid."""
+    """Convert longitude and latitude to x, y, z in metres, on the WGS84 ellipsoid."""
     longitude, latitude = np.radians(degrees[..., 0]), np.radians(degrees[..., 1])
     radius = _SEMI_MAJOR_M / np.sqrt(1 - _ECCENTRICITY_2 * np.sin(latitude) ** 2)
     flat = radius * np.cos(latitude)

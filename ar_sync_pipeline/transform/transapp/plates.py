@@ -1,7 +1,7 @@
-"""Rule 2: the plates of buses, rewritten in place.
+"""Rule 2: formats the plates of buses in place.
 
-On the receiver this shared column differs from the sender by design; the catalog declares it
-``rewritten_by_transform``. All buses are handled before reports look buses up by plate.
+This shared column differs from the sender's by design; the catalog declares it as
+``rewritten_by_transform``. All buses are handled before reports look up buses by plate.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepT
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-# Under COLLATE "C" the case functions touch ASCII only, whatever the database's locale: a plate is
-# ASCII letters and digits, and the Turkish upper case of `i` is not `I`.
+# With COLLATE "C" the case functions change only ASCII, in any locale: a plate has ASCII letters
+# and digits, and the Turkish upper case of `i` is not `I`.
 _FORMATTED = sql.SQL(
     """CASE
       WHEN lower("registrationPlate" COLLATE "C") = 'dummylpt' THEN {no_plate}
@@ -42,7 +42,7 @@ _MARK = sql.SQL(
 
 
 def bus_stage() -> Stage:
-    """All buses whose plate has not been looked at."""
+    """Return the stage of buses whose plate was not handled yet."""
     return Stage(
         table=BUS,
         pending=untransformed(BUS),

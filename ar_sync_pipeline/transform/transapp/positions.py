@@ -1,7 +1,7 @@
-"""Where an event happened: the position of its statistic with the latest ``timeStamp``.
+"""Position of an event: that of its statistic with the latest ``timeStamp``.
 
-Rules 5 and 7 share it. Ties go to the highest id; an event without statistics has no position
-(old system, D29).
+Rules 5 and 7 use it. Of equal times the highest id counts; an event without statistics has no
+position (old system, D29).
 """
 
 from __future__ import annotations
@@ -30,16 +30,15 @@ CROSS JOIN LATERAL (
 
 
 def latest_positions(connection: Connection, statistics: str, ids: Sequence[int]) -> pd.DataFrame:
-    """Degrees as they are stored, also those that lie nowhere on Earth.
+    """Return positions as stored, also invalid ones.
 
     Args:
-        connection: to the receiver.
-        statistics: table of the statistics.
-        ids: which events.
+        connection: Connection to the receiver.
+        statistics: Table of the statistics.
+        ids: Ids of the events.
 
     Returns:
-        ``longitude`` and ``latitude`` (float), indexed by event id; events without statistics
-        are absent.
+        ``longitude`` and ``latitude`` (float) by event id, without events that have no statistics.
     """
     query = sql.SQL(_POSITIONS).format(statistics=sql.Identifier(statistics))
     columns = ("id", "longitude", "latitude")
@@ -47,6 +46,6 @@ def latest_positions(connection: Connection, statistics: str, ids: Sequence[int]
 
 
 def on_earth(positions: pd.DataFrame) -> pd.DataFrame:
-    """Those with a longitude in [-180, 180] and a latitude in [-90, 90]."""
+    """Return the valid positions: longitude in [-180, 180] and latitude in [-90, 90]."""
     is_valid = positions["longitude"].between(-180, 180) & positions["latitude"].between(-90, 90)
     return positions[is_valid]

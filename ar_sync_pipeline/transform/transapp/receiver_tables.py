@@ -1,7 +1,7 @@
-"""The receiver's tables that the rules read and write, and a check that they are there.
+"""Receiver tables that the rules read and write, and a check that they exist.
 
-Table names are written without a schema: the session's ``search_path`` finds them, as it does
-for the web application.
+Table names have no schema: the ``search_path`` of the session finds them, as in the web
+application.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TOKEN: Final = "AndroidRequests_token"  # noqa: S105 - a table, not a secret
 ZONE: Final = "AndroidRequests_zonificationtransantiago"
 
 HANDLED: Final = (BUS, BUS_EVENT, BUS_STOP, REPORT, STOP_EVENT, ZONE)
-"""The tables whose rows can be rejected."""
+"""Tables whose rows can be rejected."""
 
 _EVENT = "id timeCreation timePeriod_id halfHourPeriod_id zonification_id transformed"
 _STATISTIC = "id longitude latitude timeStamp reportOfEvent_id"
@@ -76,12 +76,12 @@ WHERE a.attrelid = to_regclass(quote_ident(%s)) AND a.attname = %s AND NOT a.att
 
 @dataclass(frozen=True)
 class GeometryColumn:
-    """A column with a geometry: PostGIS's type, or WKB in ``bytea`` where there is no PostGIS.
+    """A geometry column: of PostGIS's type, or WKB in ``bytea`` if there is no PostGIS.
 
     Attributes:
-        column: its name.
-        postgis_schema: where PostGIS and its functions live; None for ``bytea``.
-        srid: declared for the column; 0 if none is.
+        column: Name of the column.
+        postgis_schema: Schema of PostGIS and its functions; None for ``bytea``.
+        srid: SRID of the column; 0 if none is declared.
     """
 
     column: str
@@ -90,14 +90,14 @@ class GeometryColumn:
 
     @property
     def as_wkb(self) -> sql.Composable:
-        """The column's value as WKB."""
+        """Expression for the value of the column as WKB."""
         column = sql.Identifier(self.column)
         if self.postgis_schema is None:
             return column
         return sql.SQL("{}({})").format(sql.Identifier(self.postgis_schema, "st_asbinary"), column)
 
     def from_wkb(self, wkb: sql.Composable) -> sql.Composable:
-        """A value for the column, made from a WKB expression."""
+        """Return an expression that converts WKB to a value of the column."""
         if self.postgis_schema is None:
             return wkb
         function = sql.Identifier(self.postgis_schema, "st_geomfromwkb")
@@ -105,19 +105,19 @@ class GeometryColumn:
 
 
 def missing_in(catalog: Catalog) -> tuple[str, ...]:
-    """The tables of the rules that neither travel by this catalog nor are the receiver's own."""
+    """Return the tables of the rules that a catalog neither replicates nor has as receiver-only."""
     return tuple(
         table
         for table in sorted(_COLUMNS)
-        if not catalog.travels(table) and table not in catalog.receiver_tables
+        if not catalog.replicates(table) and table not in catalog.receiver_tables
     )
 
 
 def require_tables(connection: Connection) -> None:
-    """Refuse a database that lacks any table or column of the rules.
+    """Check that the database has every table and column of the rules.
 
     Raises:
-        TransformTablesMissingError: names what is missing.
+        TransformTablesMissingError: Tables or columns are missing.
     """
     wanted = [(table, name) for table, names in _COLUMNS.items() for name in names.split()]
     rows = connection.execute(
@@ -134,7 +134,7 @@ def require_tables(connection: Connection) -> None:
 
 
 def geometry_column(connection: Connection, table: str, column: str) -> GeometryColumn:
-    """How a geometry column is stored on this server."""
+    """Return how this database stores a geometry column."""
     row = connection.execute(_GEOMETRY, (table, column)).fetchone()
     if row is None:
         raise TransformTablesMissingError(

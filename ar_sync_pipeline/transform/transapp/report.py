@@ -1,6 +1,6 @@
-"""What a run of the built-in rules tells: its results by their names, and how they are counted.
+"""Report of a run of the built-in rules: names and counts of its results.
 
-Apart from the rules themselves, which need pandas: whoever only shows a report does without.
+This module does not import the rules, which need pandas, so a report can be shown without it.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ REPORT_INFO_STEP: Final = "report info"
 RESULTS: Final = (
     STOP_POINTS, PLATES, TIME_PERIOD, HALF_HOUR, ZONE, DIRECTION, NEAREST_STOPS, REPORT_INFO_STEP,
 )  # fmt: skip
-"""The names under which `TransformReport.rows` counts."""
+"""Names of the results in `TransformReport.rows`."""
 
 
 @dataclass(frozen=True)
 class TransformReport:
-    """What a run did.
+    """Result of a run.
 
     Attributes:
-        handled: rows per table.
-        rows: rows that got a result, per result.
-        rejected: rows per step, severity and reason.
-        seconds: per step.
-        batches: transactions committed.
+        handled: Number of handled rows by table.
+        rows: Number of rows by result.
+        rejected: Number of rows by step, severity and reason.
+        seconds: Duration by step.
+        batches: Number of committed transactions.
     """
 
     handled: Mapping[str, int]

@@ -1,7 +1,7 @@
-"""What the JSON text of one report says: a pure parser that accepts any text.
+"""Rule 4: a pure parser for the JSON text of a report, which accepts any text.
 
-Rule 4 of the built-in transform. Whatever the text holds, the answer is a value: never an
-exception (old system, D27), never half a position (D28), and always the same one.
+It is deterministic, and never raises an exception (old system, D27) or returns half a position
+(D28).
 """
 
 from __future__ import annotations
@@ -20,34 +20,33 @@ BUS: Final = "bus"
 BUS_STOP: Final = "busStop"
 
 MAX_TEXT_BYTES: Final = 65_536
-"""A longer text is not parsed: memory stays bounded, real ones have a few hundred bytes."""
+"""Longest parsed text, which limits memory; real texts have a few hundred bytes."""
 
 _SUBJECTS: Final = (("bus", BUS), ("bus_stop", BUS_STOP), ("busStop", BUS_STOP))
 _MAX_SERVICE, _MAX_PLATE, _MAX_STOP_CODE = 5, 8, 6
 
-# Digits of any script, as float() reads them and the old system did: phones write what they write.
+# Digits of any script, as accepted by float() and the old system: phones write them.
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _NUMERIC_TEXT = re.compile(_NUMBER)
-# The text's only number stands at its end. What stands before it, slashes and backslashes most of
-# all, may be anything that could not be a part of it: in `33.4.5`, `1-33` or `-33,45` nobody knows
-# which number was meant.
+# The number ends the text. Before it there may be anything, mostly slashes and backslashes, except
+# characters that could be part of a number: `33.4.5`, `1-33` and `-33,45` are ambiguous.
 _TRAILING_NUMBER = re.compile(rf"[^\d+\-.,\u2010-\u2015\u2212\ufe63\uff0d]*(?P<number>{_NUMBER})")
 _UUID = re.compile(
     r"[0-9a-f]{8}(-?)[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{4}\1[0-9a-f]{12}", re.IGNORECASE
 )
-# PostgreSQL's text holds neither NUL nor half a surrogate pair; JSON escapes can spell both.
+# PostgreSQL's text contains neither NUL nor half a surrogate pair; JSON escapes can spell both.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 class _Number(str):
-    """A JSON number as it was written, so that ``506`` becomes the text ``506`` again."""
+    """A JSON number as written, so that ``506`` becomes the text ``506`` again."""
 
     __slots__ = ()
 
 
 @dataclass(frozen=True)
 class Position:
-    """A place on Earth in degrees, WGS84: latitude in [-90, 90], longitude in [-180, 180]."""
+    """A valid position in degrees, WGS84: latitude in [-90, 90], longitude in [-180, 180]."""
 
     latitude: float
     longitude: float
@@ -55,7 +54,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Finding:
-    """What could not be read, and how much is missing because of it."""
+    """A value that could not be read, and how much is missing because of it."""
 
     severity: Severity
     reason: str
@@ -66,12 +65,12 @@ class BusReport:
     """A report about a bus.
 
     Attributes:
-        plate: as the rule formats it, at most 8 characters.
-        machine_id: the uuid that the report names, if it names a well-formed one.
-        is_bus_by_plate: the report names no bus, so that its plate has to tell which it is.
-        service: at most 5 characters, ``-`` for a longer one, None if absent.
-        position: where the bus was.
-        user: where the person was.
+        plate: Formatted plate, at most 8 characters.
+        machine_id: Uuid of the bus; None if the report has no valid one.
+        is_bus_by_plate: Whether the bus is looked up by its plate, because the report has no uuid.
+        service: Service of at most 5 characters, ``-`` for a longer one; None if absent.
+        position: Position of the bus.
+        user: Position of the person.
     """
 
     plate: str
@@ -84,7 +83,7 @@ class BusReport:
 
 @dataclass(frozen=True)
 class StopReport:
-    """A report about a stop: its code (at most 6 characters), where it is, where the person was."""
+    """A report about a stop: code (at most 6 characters), position, position of the person."""
 
     stop_code: str | None
     position: Position
@@ -93,11 +92,11 @@ class StopReport:
 
 @dataclass(frozen=True)
 class ParsedReport:
-    """All that one text says.
+    """Result of parsing one text.
 
     Attributes:
-        subject: what the report is about; None gives no row.
-        findings: what could not be read.
+        subject: Bus or stop of the report; None: it gets no row.
+        findings: Values that could not be read.
     """
 
     subject: BusReport | StopReport | None
@@ -108,10 +107,10 @@ NOTHING: Final = ParsedReport(None)
 
 
 def parse_report_info(text: str | None) -> ParsedReport:
-    """Read ``report.reportInfo``.
+    """Parse ``report.reportInfo``.
 
     Args:
-        text: the column's value; None and blank text say nothing.
+        text: Value of the column; None and blank text contain nothing.
     """
     if text is None or not text.strip():
         return NOTHING
@@ -129,7 +128,7 @@ def parse_report_info(text: str | None) -> ParsedReport:
 
 
 def format_reported_plate(plate: object) -> str:
-    """The plate of a report as ``XX XX XX``; anything but text is ``No Info.``."""
+    """Return the plate of a report as ``XX XX XX``; anything but text is ``No Info.``."""
     if not _is_text(plate) or _UNSTORABLE.search(plate):
         return NO_PLATE
     upper = plate.upper()
@@ -189,14 +188,14 @@ def _object_position(thing: dict[str, Any]) -> Position | None:
 
 
 def _position(latitude: float, longitude: float) -> Position | None:
-    # Comparing with NaN is false, so that "not a number" needs no case of its own.
+    # A comparison with NaN is false, so NaN needs no case of its own.
     if -90 <= latitude <= 90 and -180 <= longitude <= 180:  # noqa: PLR2004 - degrees
         return Position(latitude, longitude)
     return None
 
 
 def _user_degrees(value: object) -> float:
-    r"""A number, or the number at the end of a text such as ``\/-33.45`` (old system, D26)."""
+    r"""Return a number, or that at the end of a text such as ``\/-33.45`` (old system, D26)."""
     if _is_text(value):
         match = _TRAILING_NUMBER.fullmatch(value.strip())
         return float(match["number"]) if match else math.nan
@@ -212,7 +211,7 @@ def _degrees(value: object) -> float:
 
 
 def _short_text(value: object, limit: int, *, otherwise: str | None) -> str | None:
-    """Text, number, true or false as text; None for null and absent."""
+    """Return text, number, true or false as text; None for null and absent."""
     if value is None:
         return None
     text = str(value).lower() if isinstance(value, bool) else value

@@ -1,4 +1,4 @@
-"""Rule 4, second half: find each report's bus and make ``reportinfo`` equal to what was read."""
+"""Rule 4, second half: finds the bus of each report and writes ``reportinfo``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READ_TYPES: Final = {
     "direction": "text",
 }
 READ_COLUMNS: Final = tuple(_READ_TYPES)
-"""What a frame of read reports holds; the last two columns come from rules 5 and 6."""
+"""Columns of a frame of parsed reports; the last two come from rules 5 and 6."""
 
 _COPIED: Final = (
     "reportType", "service", "stopCode", "longitude", "latitude", "userLongitude",
@@ -81,15 +81,15 @@ WHERE machine_id IS NOT NULL AND "busUUID" IS NULL ORDER BY report_id
 
 
 def write_report_info(connection: Connection, ids: list[int], read: pd.DataFrame) -> list[int]:
-    """Make the rows of the given reports what was read from them.
+    """Replace the ``reportinfo`` rows of some reports.
 
     Args:
-        connection: inside the batch's transaction; the plates of all its buses are formatted.
-        ids: all reports handled, with and without a row.
-        read: one row per report that has one, columns ``READ_COLUMNS``.
+        connection: Connection in the transaction of the batch; all plates are formatted already.
+        ids: Ids of all handled reports, with and without a row.
+        read: Parsed reports with columns ``READ_COLUMNS``.
 
     Returns:
-        Ids of the reports that name a bus which is not known.
+        Ids of the reports that name an unknown bus.
     """
     connection.execute(
         sql.SQL("CREATE TEMP TABLE read_report ({}) ON COMMIT DROP").format(

@@ -1,7 +1,7 @@
-"""Rule 4: one ``reportinfo`` row per report, made from what its JSON says.
+"""Rule 4: one ``reportinfo`` row per report, computed from its JSON.
 
-A report handled again replaces its row in place, keeps the row's id and removes any second one
-(old system, D23), so that running twice gives the same table.
+Handling a report again updates its row in place, keeps the id, and removes any second row (old
+system, D23), so that running twice gives the same table.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ _GIVE_UP = sql.SQL(
 _TOO_LONG = ParsedReport(
     None, (Finding(Severity.ERROR, f"the text is longer than {MAX_TEXT_BYTES:,} bytes"),)
 )
-# Texts are read in portions, so that memory holds a portion of them and not a batch.
+# Texts are read in portions, so that memory never holds those of a whole batch.
 _TEXTS_AT_ONCE: Final = 500
-# A phone sends fewer reports than events, so that equally many reports come from more phones: this
-# keeps the poses of a batch's phones within the memory in which PostgreSQL sorts them.
+# A phone sends fewer reports than events, so a batch of reports has more phones. This limit keeps
+# their poses within the memory that PostgreSQL has for a sort.
 _MOST_ROWS: Final = 4_000
 
 
@@ -71,7 +71,7 @@ class _ReadReports:
 
 
 def report_stage(zones: Zones) -> Stage:
-    """All reports that are untransformed or whose ``reportinfo`` row is."""
+    """Return the stage of reports that are untransformed, or whose ``reportinfo`` row is."""
 
     def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         with timer.step(REPORT_INFO_STEP):

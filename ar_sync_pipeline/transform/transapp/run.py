@@ -1,4 +1,4 @@
-"""Run the built-in rules over everything that is untransformed."""
+"""Runs the built-in rules for all untransformed rows."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ _SESSION: Final = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "work_mem": "64MB",
-    # A batch of a large table is found by its index: reading the whole table for each batch would
-    # let the time grow with the square of the rows.
+    # The rows of a batch are found by index: reading the whole table for each batch would take time
+    # that grows with the square of the rows.
     "random_page_cost": "1.1",
-    # Every wait has an end: a load that holds the rows is waited for, not for ever.
+    # A wait for a load that locks the rows is limited, too.
     "lock_timeout": "5min",
 }
 _TRANSPORT: Final[dict[str, Any]] = {
@@ -72,23 +72,23 @@ def run_transapp(
 ) -> TransformReport:
     """Compute the seven results for every row whose ``transformed`` is false or NULL.
 
-    Each batch is one transaction: a reader sees a row with all of its results or with none.
-    Running again, also after a failure, takes what is left; running twice changes nothing.
+    Each batch is one transaction: a reader sees a row with all results or none. The next run, also
+    after a failure, handles the remaining rows; a run without such rows changes nothing.
 
     Args:
-        connection_url: libpq URL or keyword string of the receiver.
-        clock: the present instant, aware; stamps rejected rows.
-        batch_rows: upper limit of a batch; bounds memory.
-        timeout_seconds: after which no batch begins; no statement runs longer either.
-        stopwatch: seconds from any start, for the report.
+        connection_url: Libpq URL or keyword string of the receiver.
+        clock: Clock that returns the current time, aware; for rejected rows.
+        batch_rows: Upper limit of a batch, which limits memory.
+        timeout_seconds: Time after which no batch begins; also the limit of each statement.
+        stopwatch: Function that returns seconds, for the report.
 
     Raises:
-        TransformTablesMissingError: the database lacks TranSapp's tables or columns.
-        TransformNotAllowedError: the role may not read or write them.
-        TransformRunningError: another transform is at work.
-        TransformInterruptedError: the connection broke or a lock was not to be had.
-        TransformRefusedError: the database refuses rows for a reason that is not in them.
-        TransformTooSlowError: the time was not enough; finished batches are kept.
+        TransformTablesMissingError: The database lacks TranSapp's tables or columns.
+        TransformNotAllowedError: The role may not read or write them.
+        TransformRunningError: Another transform runs.
+        TransformInterruptedError: The connection broke or a lock timed out.
+        TransformRefusedError: The database refuses rows for a reason that is not in the rows.
+        TransformTooSlowError: The time limit was reached; finished batches are kept.
     """
     progress = Progress(clock, StepTimer(stopwatch), deadline=stopwatch() + timeout_seconds)
     with _receiver(connection_url, timeout_seconds) as connection:
@@ -97,7 +97,7 @@ def run_transapp(
         prepare_rejected_rows(connection)
         zones = read_zones(connection)
         _record_unreadable_zones(connection, zones, progress)
-        # Stops before the events that look for them, buses before the reports that name them.
+        # Stops before the events that refer to them, buses before the reports that name them.
         for stage in (
             stop_stage(connection),
             bus_stage(),
@@ -118,7 +118,7 @@ def run_transapp(
 
 @contextmanager
 def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
-    """A connection whose failures are words of this room."""
+    """Open a connection whose failures become errors of this package."""
     limit = {"statement_timeout": str(math.ceil(min(timeout_seconds, _LONGEST_SECONDS) * 1000))}
     try:
         with psycopg.connect(url, autocommit=True, **_TRANSPORT) as connection:
@@ -130,7 +130,7 @@ def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
     except psycopg.OperationalError as error:
         raise TransformInterruptedError(
             f"the transform lost the receiver's database or its locks ({_first_line(error)})",
-            remedy="it is tried again and goes on where it stopped",
+            remedy="it is tried again and continues where it stopped",
         ) from error
     except (
         psycopg.errors.InsufficientPrivilege,
@@ -145,7 +145,7 @@ def _receiver(url: str, timeout_seconds: float) -> Iterator[Connection]:
         raise TransformRefusedError(
             "the receiver's database refuses a statement of the transform "
             f"({_first_line(error)}, SQLSTATE {error.sqlstate})",
-            remedy="look at the triggers and columns of the AndroidRequests tables there",
+            remedy="check the triggers and columns of the AndroidRequests tables there",
         ) from error
 
 
@@ -153,7 +153,7 @@ def _lock_out_other_transforms(connection: Connection) -> None:
     row = connection.execute(_TRY_LOCK).fetchone()
     if not row or not row[0]:
         raise TransformRunningError(
-            "another transform works on the receiver's database",
+            "another transform runs on the receiver's database",
             remedy="wait for it to end; this one is tried again",
         )
 

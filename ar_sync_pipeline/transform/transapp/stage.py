@@ -1,4 +1,4 @@
-"""One kind of row and how a batch of it is handled: the words that the rules' modules share."""
+"""Stage of the transform: the types that the modules of the rules share."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class BatchOutcome:
-    """What one batch came to.
+    """Result of one batch.
 
     Attributes:
-        rows: per result, the rows that got it.
-        rejections: what could not be computed.
+        rows: Number of rows by result.
+        rejections: Results that could not be computed.
     """
 
     rows: Mapping[str, int]
@@ -31,14 +31,14 @@ class BatchOutcome:
 
 @dataclass(frozen=True)
 class Stage:
-    """The rows of one table and what the rules make of them.
+    """Rows of one table, and how the rules handle a batch of them.
 
     Attributes:
-        table: whose rows are handled.
-        pending: query for the ids still to be handled, in the order of handling.
-        handle: computes and writes the results of locked rows, all in one transaction.
-        give_up: marks the row ``%(id)s`` as handled, without results.
-        most_rows: upper limit of a batch, where the rows bring more along than others do.
+        table: Table of the rows.
+        pending: Query for the ids to handle, in the order of handling.
+        handle: Function that computes and writes the results of locked rows in one transaction.
+        give_up: Statement that marks the row ``%(id)s`` as handled, without results.
+        most_rows: Upper limit of a batch, for rows that need more memory than others.
     """
 
     table: str
@@ -50,11 +50,11 @@ class Stage:
 
 @dataclass
 class StepTimer:
-    """Adds up the seconds that each step takes.
+    """Adds up the duration of each step.
 
     Attributes:
-        stopwatch: seconds from any start, never going back.
-        seconds: per step.
+        stopwatch: Monotonic clock in seconds.
+        seconds: Duration by step.
     """
 
     stopwatch: Callable[[], float]
@@ -62,7 +62,7 @@ class StepTimer:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Count the block's time for a step."""
+        """Add the duration of the block to a step."""
         start = self.stopwatch()
         try:
             yield
@@ -71,10 +71,10 @@ class StepTimer:
 
 
 def untransformed(table: str, *, order: Iterable[str] = ("id",)) -> sql.Composed:
-    """The query for rows whose ``transformed`` is false or NULL, whatever archive brought them.
+    """Return the query for rows whose ``transformed`` is false or NULL.
 
-    Nothing depends on a window or a file's name, so what one run leaves the next one takes (old
-    system, D8 and D30).
+    It depends neither on a window nor on a file name, so the next run handles what one run leaves
+    (old system, D8 and D30).
     """
     return sql.SQL("SELECT id FROM {} WHERE transformed IS NOT TRUE ORDER BY {}").format(
         sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, order))

@@ -1,7 +1,7 @@
 """Rule 7, first half: ``busstop.point`` from longitude and latitude.
 
-The point holds plain degrees although its column declares SRID 32140; the web application reads
-it so. Where there is no PostGIS the column holds the same point as WKB.
+The point contains plain degrees, although its column declares SRID 32140: the web application
+reads it so. Without PostGIS the column contains the same point as WKB.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _LOST = sql.SQL("SELECT id FROM {} WHERE id = ANY (%s::int[]) AND point IS NULL"
 
 
 def stop_stage(connection: Connection) -> Stage:
-    """All stops that lack a point, and those that a load has changed since they got one."""
+    """Return the stage of stops without a point, and of stops that a load has changed since."""
     point = geometry_column(connection, BUS_STOP, "point")
     update = sql.SQL(
         """UPDATE {stop} SET point = CASE WHEN {is_on_earth} THEN {point} END, transformed = true

@@ -1,4 +1,4 @@
-"""Rule 1: the period of the day, by day type, in which an event was first reported."""
+"""Rule 1: period of the day, by day type, in which an event was first reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ar_sync_pipeline.transform.transapp.receiver_tables import TIME_PERIOD
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 # The ISO day of the week: 6 is Saturday, 7 Sunday (PostgreSQL manual, 9.9.1, isodow).
-# OFFSET 0 keeps the planner from computing day and time anew for each period compared.
+# OFFSET 0 prevents the planner from computing day and time again for each compared period.
 _TIME_PERIODS = """
 SELECT local.id, (
   SELECT min(period.id) FROM {time_period} period
@@ -36,15 +36,12 @@ FROM (
 
 
 def time_periods(connection: Connection, events: str, ids: Sequence[int]) -> pd.Series[Any]:
-    """The ``timeperiod.id`` of each event, None where no period holds it.
+    """Return the ``timeperiod.id`` of each event by event id; None if there is none.
 
     Args:
-        connection: to the receiver.
-        events: table of the events.
-        ids: which events.
-
-    Returns:
-        Indexed by event id.
+        connection: Connection to the receiver.
+        events: Table of the events.
+        ids: Ids of the events.
     """
     query = sql.SQL(_TIME_PERIODS).format(
         time_period=sql.Identifier(TIME_PERIOD),

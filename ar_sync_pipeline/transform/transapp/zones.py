@@ -1,4 +1,4 @@
-"""Rule 5: the zone that holds a position, border included; of several the lowest id."""
+"""Rule 5: zone that contains a position, border included; of several the lowest id."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class Zones:
-    """All zones, ready to be asked.
+    """All zones, in memory.
 
     Attributes:
-        ids: of the readable zones, ascending.
-        shapes: their geometries, degrees WGS84, in the same order.
-        unreadable: ids of the zones whose geometry is not valid WKB.
+        ids: Ids of the readable zones, ascending.
+        shapes: Geometries of these zones, degrees WGS84, in the same order.
+        unreadable: Ids of the zones whose geometry is not valid WKB.
     """
 
     ids: np.ndarray[Any, np.dtype[np.int64]]
@@ -32,7 +32,7 @@ class Zones:
 
 
 def read_zones(connection: Connection) -> Zones:
-    """Read the table, from PostGIS geometries or from WKB in ``bytea``."""
+    """Read the zones from PostGIS geometries, or from WKB in ``bytea``."""
     geometry = geometry_column(connection, ZONE, "geom")
     query = sql.SQL("SELECT id, {} FROM {} ORDER BY id").format(
         geometry.as_wkb, sql.Identifier(ZONE)
@@ -52,20 +52,20 @@ def read_zones(connection: Connection) -> Zones:
 
 
 def zones_of(positions: pd.DataFrame, zones: Zones) -> pd.Series[Any]:
-    """The zone of each position.
+    """Return the zone of each position.
 
-    The positions are indexed, not the zones: so each zone is prepared once for all its
-    candidates, and a zone far from every position costs one look at the tree.
+    The positions are indexed, not the zones: each zone is prepared once for all its candidates, and
+    a zone far from every position costs one search in the tree.
 
     Args:
-        positions: ``longitude`` and ``latitude``, on Earth.
-        zones: where to look.
+        positions: Valid ``longitude`` and ``latitude``.
+        zones: Zones to search.
 
     Returns:
-        Zone ids, indexed as ``positions``; positions outside of every zone are absent.
+        Zone ids, indexed as ``positions``, without positions outside of every zone.
     """
     points = shapely.points(positions["longitude"].to_numpy(), positions["latitude"].to_numpy())
     zone, point = shapely.STRtree(points).query(zones.shapes, predicate="intersects")
     found = pd.DataFrame({"zone": zones.ids[zone], "key": positions.index.to_numpy()[point]})
-    # As objects: ids must not become floats where a row without a zone joins them.
+    # As objects: ids must not become floats if a row has no zone.
     return found.groupby("key")["zone"].min().astype(object)

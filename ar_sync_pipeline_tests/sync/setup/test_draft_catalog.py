@@ -83,7 +83,7 @@ def test_django_is_recognised_its_bookkeeping_left_out_and_its_moving_column_cho
     catalog = loaded(draft, tmp_path)
     assert (catalog.name, catalog.django_app) == ("shop", "shop")
     assert set(catalog.exclude) == {"django_migrations", "django_session"}
-    assert catalog.travels("auth_user")
+    assert catalog.replicates("auth_user")
     assert catalog.tracked() == ("shop_product",)
     assert catalog.rules("shop_product").changed_at == "modified"
     (product,) = (section for section in draft.sections if section.label == "shop_product")
@@ -108,7 +108,7 @@ def test_every_schema_is_listed_and_what_cannot_be_named_is_said(
         "public": 6,
         "billing": 2,
     }
-    assert catalog.travels("public.we.ird table")
+    assert catalog.replicates("public.we.ird table")
     assert catalog.rules("billing.invoice").receiver_columns == ("valid",)
     assert "2 partitions" in text
     assert "view towns, materialized view towns_kept" in text
