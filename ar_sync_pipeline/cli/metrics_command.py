@@ -29,7 +29,7 @@ def metrics(side: str | None, output: Path | None) -> None:
     The figures are those of `ar-sync status --json` and `ar-sync incidents --json`, all gauges.
 
     Exit codes: 0 everything was measured, whatever it says; 1 the state of the archives could not
-    be read, which the figures say too (ar_sync_readable); 2 a mistake in the settings, or the file
+    be read, which the figures say too (ar_sync_readable); 2 invalid settings, or the file
     of incidents or the output file cannot be used.
     """
     try:
