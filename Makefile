@@ -11,7 +11,7 @@ SPELLED := ar_sync_pipeline/*.py ar_sync_pipeline/archive ar_sync_pipeline/media
   ar_sync_pipeline_tests/alerts ar_sync_pipeline_tests/legacy ar_sync_pipeline_tests/sftp ar_sync_pipeline_tests/transform \
   ar_sync_pipeline_tests/demo
 
-.PHONY: demo demo-ui test soak bench screenshots lint format clean
+.PHONY: demo demo-ui test test-all soak bench screenshots lint format clean
 
 demo: $(READY)  ## two servers in one folder, proved equal
 	$(VENV)/bin/ar-sync demo
@@ -19,12 +19,15 @@ demo: $(READY)  ## two servers in one folder, proved equal
 demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-C
 	$(VENV)/bin/ar-sync demo --ui
 
-test: $(READY)
+test: $(READY)  ## every part, some minutes
 	$(VENV)/bin/python -m pytest
+
+test-all: $(READY)  ## the long scenarios too: half an hour on two cores
+	$(VENV)/bin/python -m pytest -m ""
 
 soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role
 	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 \
-	$(VENV)/bin/python -m pytest --timeout=7200 ar_sync_pipeline_tests/convergence \
+	$(VENV)/bin/python -m pytest -m "" --timeout=7200 ar_sync_pipeline_tests/convergence \
 	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \
 	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
 	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py

@@ -73,6 +73,7 @@ def test_catalog_of_patterns_only_runs_all_four_jobs(patterns_only: Deployment) 
     assert latest(patterns_only, unlisted_receiver_key())["rows_changed"] == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["complete", "partial"])
 def test_catalog_of_patterns_only_runs_from_the_command_line(
     patterns_only: Deployment, kind: str
@@ -107,6 +108,7 @@ def test_catalog_that_names_a_table_has_no_asset_for_the_others(deployment: Depl
         assert not {unlisted_snapshot_key(), unlisted_receiver_key()} & set(keys)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("listed", [True, False])
 def test_tables_of_any_name_pass_through_all_four_jobs(
     deployment: Deployment, listed: bool

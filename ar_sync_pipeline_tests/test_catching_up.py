@@ -59,6 +59,7 @@ def archives_by_window(live: LiveInstance) -> Counter[str | None]:
     return Counter(record.partition_key for record in records)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_hours_of_missed_windows_are_made_good_in_one_run_each(live: LiveInstance) -> None:
     deployment = live.deployment
@@ -85,6 +86,7 @@ def test_hours_of_missed_windows_are_made_good_in_one_run_each(live: LiveInstanc
     live.until(lambda: up_to_date(live), "what was dumped is loaded")
 
 
+@pytest.mark.long
 def test_backlog_of_archives_is_applied_in_one_run(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

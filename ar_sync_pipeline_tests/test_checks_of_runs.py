@@ -59,6 +59,7 @@ def without_column(deployment: Deployment) -> Iterator[None]:
     execute(deployment.receiver_url, "ALTER TABLE app_child ADD amount double precision")
 
 
+@pytest.mark.long
 def test_a_bad_archive_is_a_warning_that_keeps_no_good_one_from_being_loaded(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_bad_archive_is_a_warning_that_keeps_no_good_one_from_being_loaded(
     assert seen.check(ADMITTED, "archives_sound").passed, "another archive brought what it held"
 
 
+@pytest.mark.long
 def test_nothing_but_bad_archives_is_an_error_behind_which_nothing_runs(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -91,6 +93,7 @@ def test_nothing_but_bad_archives_is_an_error_behind_which_nothing_runs(
     assert (still.passed, still.severity) == (False, dg.AssetCheckSeverity.WARN)
 
 
+@pytest.mark.long
 def test_a_parked_complete_fails_the_check_until_it_fits_whatever_is_loaded_meanwhile(
     deployment: Deployment, seen: Seen
 ) -> None:

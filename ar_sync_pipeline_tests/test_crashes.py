@@ -126,6 +126,7 @@ def line(live: LiveInstance) -> Line:
     return Line(live)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -> None:
     """One deployment for all, since its start takes longer than what is tried on it."""

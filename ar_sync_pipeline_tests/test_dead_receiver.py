@@ -44,6 +44,7 @@ def test_partial_ends_at_once_and_the_next_one_takes_its_changes_along(
     assert rows(deployment.receiver_url, CHILDREN) == rows(deployment.sender_url, CHILDREN)
 
 
+@pytest.mark.long
 def test_complete_tries_its_last_step_a_few_more_times(deployment: Deployment) -> None:
     """The next one is a day away, and the tables are not read again for it."""
     deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = _CLOSED_PORT

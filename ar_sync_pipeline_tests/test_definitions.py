@@ -8,15 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 def test_dg_checks_those_of_the_sender(deployment: Deployment) -> None:
     assert "All definitions loaded" in dg("check", environment=deployment.sender_environment())
 
 
+@pytest.mark.long
 def test_dg_lists_those_of_the_receiver(deployment: Deployment) -> None:
     listed = json.loads(dg("list", "--json", environment=deployment.receiver_environment()))
     assert "partial_loaddata" in {found["name"] for found in listed["jobs"]}

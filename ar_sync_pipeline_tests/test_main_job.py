@@ -39,6 +39,7 @@ def test_complete_then_partial_then_complete_end_equal(deployment: Deployment) -
     assert (deployment.folder / "receiver_media" / "bus.jpeg").read_bytes() == b"picture"
 
 
+@pytest.mark.long
 def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     waiting = [path.name for path in (deployment.spool / "complete").iterdir()]
@@ -52,12 +53,14 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     assert sorted(p.name for p in (deployment.folder / "scratch").iterdir()) == journals
 
 
+@pytest.mark.long
 def test_load_without_anything_new_succeeds_and_changes_nothing(deployment: Deployment) -> None:
     deployment.succeed("complete_loaddata")
     deployment.succeed("partial_loaddata")
     assert rows(deployment.receiver_url, "SELECT count(*) FROM app_child") == [(0,)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["complete", "partial"])
 def test_jobs_run_from_the_command_line_with_only_variables_set(
     deployment: Deployment, kind: str
@@ -119,6 +122,7 @@ class TestBadInput:
         (reason,) = (deployment.spool / "quarantine").glob("*.reason.json")
         assert json.loads(reason.read_text())["remedy"]
 
+    @pytest.mark.long
     def test_receiver_that_lacks_a_column_parks_and_loads_by_itself_later(
         self, deployment: Deployment
     ) -> None:
@@ -147,6 +151,7 @@ class TestCommandTransform:
         line = " ".join(["command:" + sys.executable, str(path), *words])
         deployment.receiver_changes["AR_SYNC_TRANSFORM"] = line
 
+    @pytest.mark.long
     def test_command_is_told_of_the_archive(self, deployment: Deployment) -> None:
         out = deployment.folder / "told"
         self.use(
@@ -159,6 +164,7 @@ class TestCommandTransform:
         assert out.read_text().startswith("backup_complete_")
         assert out.read_text().endswith(".tar 15")
 
+    @pytest.mark.long
     def test_command_that_fails_never_undoes_a_load(self, deployment: Deployment) -> None:
         self.use(deployment, "import sys; print('what went wrong'); sys.exit(3)")
         deployment.succeed("complete_dump")

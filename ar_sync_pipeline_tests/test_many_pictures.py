@@ -59,6 +59,7 @@ def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int
     return int(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_d16_sixty_thousand_pictures_travel_in_bounded_memory(
     deployment: Deployment, pictures: Path

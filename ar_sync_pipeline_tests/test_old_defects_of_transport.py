@@ -8,6 +8,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from ar_sync_pipeline_tests.fix_dagster import Deployment, dagster_command
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
@@ -54,6 +56,7 @@ def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
     assert len(rows(deployment.receiver_url, "SELECT 1 FROM app_parent")) == 20
 
 
+@pytest.mark.long
 def test_d14_dump_that_cannot_connect_sends_nothing_and_fails(deployment: Deployment) -> None:
     """The old one sent an archive with an empty dump in it, and reported success."""
     there = deployment.sender_url
@@ -65,6 +68,7 @@ def test_d14_dump_that_cannot_connect_sends_nothing_and_fails(deployment: Deploy
     assert list(deployment.spool.glob(".incoming/*")) == []
 
 
+@pytest.mark.long
 def test_d15_partial_without_a_picture_travels(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -74,6 +78,7 @@ def test_d15_partial_without_a_picture_travels(deployment: Deployment) -> None:
     assert rows(deployment.receiver_url, "SELECT amount FROM app_child WHERE id = 7") == [(-1.0,)]
 
 
+@pytest.mark.long
 def test_d17_d18_d19_d36_d40_names_and_paths_are_data_on_the_whole_way(
     deployment: Deployment,
 ) -> None:
@@ -116,6 +121,7 @@ def test_d17_d18_d19_d36_d40_names_and_paths_are_data_on_the_whole_way(
     assert sorted(path.name for path in scratch.iterdir() if path.is_dir()) == []
 
 
+@pytest.mark.long
 def test_d38_changed_picture_is_replaced_by_the_next_complete(deployment: Deployment) -> None:
     picture = deployment.folder / "sender_media" / "bus.jpeg"
     for content in (b"first", b"second, and longer"):

@@ -123,6 +123,7 @@ class TestRotation:
     """The receiver changes first, then the sender; at each step archives, receipts and position
     are believed in both directions."""
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("receiver", "sender"),
         [(BEFORE, BEFORE), (DURING, BEFORE), (DURING, DURING), (DURING, AFTER), (AFTER, AFTER)],
@@ -157,6 +158,7 @@ class TestRotation:
         deployment.succeed("partial_loaddata")
         assert list_quarantined(deployment.spool) == []
 
+    @pytest.mark.long
     def test_after_its_end_the_old_key_signs_nothing_in(self, deployment: Deployment) -> None:
         deployment.sender_changes |= BEFORE
         deployment.receiver_changes |= EXPIRED
@@ -206,6 +208,7 @@ class TestVerifyCommand:
             load_signing_keys(environ)
 
 
+@pytest.mark.long
 def test_without_a_key_the_commands_say_so_and_nothing_fails(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

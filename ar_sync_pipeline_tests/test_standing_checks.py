@@ -131,6 +131,7 @@ def test_evaluations_of_one_finding_replace_each_other(
     assert len(logged) == len(found)
 
 
+@pytest.mark.long
 def test_finding_that_a_later_materialization_hides_is_written_again(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -154,6 +155,7 @@ def test_finding_that_a_later_materialization_hides_is_written_again(
     assert isinstance(receiver.tick(1), str)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("who", ["a sensor", "another run"])
 def test_finding_of_a_run_is_shown_although_another_was_recorded_while_it_was_planned(
     deployment: Deployment, instance: dg.DagsterInstance, who: str
@@ -178,6 +180,7 @@ def test_finding_of_a_run_is_shown_although_another_was_recorded_while_it_was_pl
     assert is_shown(instance, UP_TO_DATE)
 
 
+@pytest.mark.long
 def test_finding_of_a_transform_is_shown_although_a_sensor_recorded_one_meanwhile(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -211,6 +214,7 @@ def test_a_database_that_does_not_answer_is_no_verdict_and_no_secret(
     assert "secret-word" not in said
 
 
+@pytest.mark.long
 def test_a_verdict_that_nobody_can_give_for_long_is_not_left_green(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -227,6 +231,7 @@ def test_a_verdict_that_nobody_can_give_for_long_is_not_left_green(
     assert "127.0.0.1:1/b" in str(unknown.description)
 
 
+@pytest.mark.long
 def test_a_window_without_an_archive_is_missing_when_two_later_ones_have_ended(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -254,6 +259,7 @@ def test_a_window_without_an_archive_is_missing_when_two_later_ones_have_ended(
     )
 
 
+@pytest.mark.long
 def test_a_ledger_that_no_load_writes_is_stale_long_before_the_quiet_tables(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

@@ -76,6 +76,7 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     assert "min behind, because" in status(receiver).stdout
 
 
+@pytest.mark.long
 def test_parked_archive_is_told_with_its_reason_on_both_sides(deployment: Deployment) -> None:
     execute(deployment.receiver_url, "ALTER TABLE app_child DROP amount")
     deployment.succeed("complete_dump")
@@ -87,6 +88,7 @@ def test_parked_archive_is_told_with_its_reason_on_both_sides(deployment: Deploy
         assert "app_child.amount" in json.loads(shown.stdout)["because"]
 
 
+@pytest.mark.long
 def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -107,6 +109,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
     assert "cannot be reached" in shown.stdout
 
 
+@pytest.mark.long
 def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -121,6 +124,7 @@ def test_archive_of_which_nothing_is_heard_fails_a_check(deployment: Deployment)
     assert counts(status(deployment.sender_environment(), "--json"))["not acknowledged"] == 0
 
 
+@pytest.mark.long
 def test_data_that_is_too_old_is_not_well(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

@@ -81,6 +81,7 @@ def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
     assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
 
 
+@pytest.mark.long
 def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Watched) -> None:
     broken = watched.deployment.receiver_changes
     broken["AR_SYNC_TRANSFORM"] = "command:/bin/false"
@@ -110,6 +111,7 @@ def by_hand(watched: Watched) -> None:
         job.execute_in_process(instance=instance, asset_selection=[key], raise_on_error=False)
 
 
+@pytest.mark.long
 def test_run_is_none_the_worse_for_a_mail_server_that_is_down(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +145,7 @@ def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
     return found
 
 
+@pytest.mark.long
 def test_only_a_load_that_applied_an_archive_gives_a_sign_of_life(
     watched: Watched, web: WebServer
 ) -> None:

@@ -61,6 +61,7 @@ def test_lost_cursor_repeats_nothing(bare: Watched) -> None:
     assert len(bare.subjects) == 1
 
 
+@pytest.mark.long
 def test_more_runs_than_one_look_takes(bare: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finished_runs, "_EVENTS", 2)
     for number in range(5):

@@ -136,6 +136,7 @@ def test_complete_that_waits_closes_the_gap_before_a_partial_that_overtook_it(
     assert operation.subjects == []
 
 
+@pytest.mark.long
 def test_sensor_of_partials_has_a_waiting_complete_loaded_in_the_same_run(
     operation: Operation,
 ) -> None:
@@ -153,6 +154,7 @@ def test_sensor_of_partials_has_a_waiting_complete_loaded_in_the_same_run(
     assert operation.subjects == []
 
 
+@pytest.mark.long
 def test_complete_that_cannot_be_loaded_does_not_hold_up_partials(operation: Operation) -> None:
     operation.run("complete_dump", "complete_loaddata", "complete_dump", "partial_dump")
     job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
@@ -180,6 +182,7 @@ def test_no_second_load_is_asked_for_while_one_is_at_work(operation: Operation) 
     assert run.run_id in str(answer.skip_message)
 
 
+@pytest.mark.long
 def test_receiver_without_any_archive_has_until_its_first_complete(operation: Operation) -> None:
     operation.watched.deployment.receiver_changes["AR_SYNC_COMPLETE_CRON"] = "0 * * * *"
     operation.tick()
@@ -209,6 +212,7 @@ def test_receiver_that_was_off_loads_what_waits_before_a_mail_is_sent(
     assert "up_to_date: Data until" in subject
 
 
+@pytest.mark.long
 def test_receiver_that_falls_behind_while_it_is_watched_is_reported_at_once(
     operation: Operation,
 ) -> None:
@@ -221,6 +225,7 @@ def test_receiver_that_falls_behind_while_it_is_watched_is_reported_at_once(
     assert len(operation.subjects) == 1
 
 
+@pytest.mark.long
 def test_load_that_takes_longer_than_data_may_be_old_is_no_incident(operation: Operation) -> None:
     operation.run("complete_dump", "complete_loaddata")
     job = operation.watched.definitions("receiver").resolve_job_def("complete_loaddata")
@@ -235,6 +240,7 @@ def test_load_that_takes_longer_than_data_may_be_old_is_no_incident(operation: O
     assert run.run_id
 
 
+@pytest.mark.long
 def test_sender_that_has_just_started_lacks_no_window(operation: Operation) -> None:
     operation.tick()
     operation.tick(2 * MINUTES)
@@ -246,6 +252,7 @@ def gaps(operation: Operation) -> list[str]:
     return [subject for subject in operation.subjects if "no_gap_in_windows" in subject]
 
 
+@pytest.mark.long
 def test_sender_that_was_off_for_a_night_has_time_to_catch_up(operation: Operation) -> None:
     operation.dumped(timedelta(hours=9))
     operation.tick()
@@ -257,6 +264,7 @@ def test_sender_that_was_off_for_a_night_has_time_to_catch_up(operation: Operati
     assert "windows have no archive" in subject
 
 
+@pytest.mark.long
 def test_receiver_that_was_off_together_with_the_sender_has_time_to_answer(
     operation: Operation,
 ) -> None:
@@ -298,6 +306,7 @@ UNDER_WAY: dict[str, Callable[[dg.DagsterInstance, dg.JobDefinition], object]] =
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", UNDER_WAY)
 def test_windows_that_a_run_is_about_to_fill_are_no_gap(operation: Operation, how: str) -> None:
     operation.dumped(50 * MINUTES)
@@ -323,6 +332,7 @@ def test_windows_that_passed_during_a_long_run_are_left_to_the_next_one(
     assert "The next run takes them along" in str(operation.found(NO_GAP).description)
 
 
+@pytest.mark.long
 def test_list_of_missing_windows_that_grows_and_shrinks_is_shown_as_it_is(
     operation: Operation,
 ) -> None:
@@ -352,6 +362,7 @@ def test_gap_sends_no_second_mail_in_addition_to_that_of_the_failed_runs(
     assert [subject for subject in operation.subjects if "[ar_sync sender] Failing" in subject]
 
 
+@pytest.mark.long
 def test_run_that_waits_for_one_of_its_pool_is_no_incident(
     operation: Operation,
 ) -> None:
@@ -369,6 +380,7 @@ def test_run_that_waits_for_one_of_its_pool_is_no_incident(
         assert len(told) == mails
 
 
+@pytest.mark.long
 def test_gap_is_shown_at_once_and_mailed_only_if_no_archive_closes_it(
     operation: Operation,
 ) -> None:
@@ -388,6 +400,7 @@ def test_gap_is_shown_at_once_and_mailed_only_if_no_archive_closes_it(
     assert "no_holes: changes between" in subject
 
 
+@pytest.mark.long
 def test_receiver_that_cannot_be_reached_is_shown_at_the_endpoint_at_once(
     operation: Operation,
 ) -> None:

@@ -163,6 +163,7 @@ def test_d15_a_partial_without_a_picture_is_an_archive_like_any_other(tmp_path: 
     assert verify_archive(write_archive(tmp_path, source)).media == ()
 
 
+@pytest.mark.long
 def test_d16_sixty_thousand_pictures_are_archived_and_read(tmp_path: Path) -> None:
     # One file stands for all of them: what is measured is members, not the file system.
     file = tmp_path / "picture"

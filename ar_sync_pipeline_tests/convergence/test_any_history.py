@@ -48,7 +48,7 @@ from ar_sync_pipeline_tests.convergence.traffic import (
     transactions,
 )
 
-HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "12"))
+HISTORIES = int(os.environ.get("AR_SYNC_HISTORIES", "8"))
 SHARDS = 1 if HISTORIES <= 25 else 8
 STEPS = 30
 # Shrinking takes minutes: it is for the person who looks at a failure.

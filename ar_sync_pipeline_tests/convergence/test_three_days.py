@@ -59,6 +59,7 @@ def test_completes_are_due_at_the_same_local_time_on_both_sides_of_the_change() 
     assert THREE_DAYS.completes() == {april(4, 6, 30), april(5, 7, 30), april(6, 7, 30)}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_days_with_a_cut_a_loss_and_a_late_complete_lose_nothing(days: Days) -> None:
     days.begin()

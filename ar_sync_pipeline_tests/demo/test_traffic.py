@@ -32,6 +32,7 @@ def other_city_db(database_factory: DatabaseFactory, city_template: str) -> str:
     return database_factory(city_template)
 
 
+@pytest.mark.long
 def test_same_seed_and_instants_give_the_same_traffic(
     city_db: str, other_city_db: str, tmp_path: Path
 ) -> None:

@@ -164,6 +164,7 @@ def hosts(
     made.close()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_control_plane_runs_dumps_and_loads_on_the_hosts_that_they_belong_to(
     hosts: TwoHosts,

@@ -45,6 +45,7 @@ DDL = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
     source: Source, tmp_path: Path, record_property: Callable[[str, object], None]

@@ -270,6 +270,7 @@ def test_statements_of_a_dump_are_never_executed(receiver: OldReceiver) -> None:
     assert rows(receiver.receiver, 'SELECT count(*) FROM "AndroidRequests_report"') == [(0,)]
 
 
+@pytest.mark.long
 def test_memory_stays_small_with_any_content(receiver: OldReceiver) -> None:
     """Many rows of one table, and contents that unpack to hundreds of megabytes."""
     size_bytes = 64 * 1024**2

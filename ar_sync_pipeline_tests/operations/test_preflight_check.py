@@ -79,6 +79,7 @@ def test_finding_says_what_is_wrong_and_what_to_do(
     assert isinstance(process.tick(), str)
 
 
+@pytest.mark.long
 def test_finding_stays_in_sight_after_a_load_and_no_load_waits_for_it(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

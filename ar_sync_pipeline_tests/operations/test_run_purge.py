@@ -112,6 +112,7 @@ def test_what_sensors_found_by_checks_goes_as_late_as_a_failed_run_but_the_newes
     assert len(logged) == 1
 
 
+@pytest.mark.long
 def test_more_runs_than_one_batch_are_deleted_in_one_purge(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_more_runs_than_one_batch_are_deleted_in_one_purge(
     assert [each.run_id for each in instance.get_runs()] == runs[:1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("instance", ["sqlite"], indirect=True)
 def test_files_that_an_interrupted_purge_left_are_deleted_by_the_next(
     instance: dg.DagsterInstance,

@@ -14,6 +14,7 @@ import pytest
 from ar_sync_pipeline_tests.operations import deaf_run
 
 
+@pytest.mark.long
 def test_process_that_does_not_listen_is_ended_by_force_once_its_run_is_over(
     tmp_path: Path,
 ) -> None:

@@ -87,6 +87,7 @@ def test_each_window_names_the_run_that_applied_its_archive_and_the_run_names_th
     assert len(seen.observations(archive_key(ArchiveKind.COMPLETE))) == 1
 
 
+@pytest.mark.long
 def test_a_guarded_archive_is_in_the_list_with_the_command_that_lets_it_through(
     guarded: str, seen: Seen
 ) -> None:
@@ -98,6 +99,7 @@ def test_a_guarded_archive_is_in_the_list_with_the_command_that_lets_it_through(
     assert "would be emptied" in line
 
 
+@pytest.mark.long
 def test_the_load_of_an_allowed_archive_says_who_allowed_it_and_when(
     deployment: Deployment, guarded: str, seen: Seen
 ) -> None:
@@ -129,6 +131,7 @@ def test_a_damaged_archive_stays_in_the_list_as_replaced_once_another_has_come(
     assert replaced.state == "quarantined, replaced"
 
 
+@pytest.mark.long
 def test_no_metadata_is_the_path_of_a_pickle_or_a_no_that_reads_like_a_failure(
     deployment: Deployment, seen: Seen
 ) -> None:

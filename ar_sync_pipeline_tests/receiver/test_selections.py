@@ -73,6 +73,7 @@ def operator(deployment: Deployment) -> Iterator[Operator]:
         yield Operator(deployment, instance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 def test_every_selection_admits_loads_and_reports_the_whole(
     operator: Operator, selection: list[dg.AssetKey]
@@ -90,6 +91,7 @@ def test_every_selection_admits_loads_and_reports_the_whole(
     assert {name: operator.verdict(name) for name in CHECKS} == dict.fromkeys(CHECKS, True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 def test_a_load_of_nothing_leaves_the_figures_of_the_last_one(
     operator: Operator, selection: list[dg.AssetKey]
@@ -105,6 +107,7 @@ def test_a_load_of_nothing_leaves_the_figures_of_the_last_one(
     assert ledger["not_applied"] == "none"
 
 
+@pytest.mark.long
 def test_the_admission_alone_verifies_and_the_next_load_applies(operator: Operator) -> None:
     deployment = operator.deployment
     deployment.succeed("complete_dump")
@@ -130,6 +133,7 @@ def test_an_archive_that_cannot_be_loaded_fails_the_run_of_one_table_with_its_re
     assert failure.step_failure_data.user_failure_data is not None
 
 
+@pytest.mark.long
 def test_the_group_of_the_tables_is_a_load(operator: Operator) -> None:
     deployment = operator.deployment
     graph = deployment.receiver_definitions().resolve_asset_graph()
@@ -140,6 +144,7 @@ def test_the_group_of_the_tables_is_a_load(operator: Operator) -> None:
     assert operator.figures(LEDGER)["archives_applied"] == 1
 
 
+@pytest.mark.long
 def test_a_table_of_which_an_archive_brings_nothing_is_not_shown_as_behind_it(
     operator: Operator,
 ) -> None:

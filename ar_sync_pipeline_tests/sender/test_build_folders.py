@@ -107,6 +107,7 @@ def test_short_disk_gives_back_what_no_run_works_on(sender: Sender) -> None:
     assert sender.left(PARTIAL) == {working.run_id}
 
 
+@pytest.mark.long
 def test_failed_upload_of_a_complete_is_gone_once_the_next_one_is_sent(
     deployment: Deployment,
 ) -> None:

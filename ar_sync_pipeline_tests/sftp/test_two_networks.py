@@ -151,6 +151,7 @@ def _wait_for_part(server: OpensshTestServer, size_bytes: int) -> None:
     raise TimeoutError("the upload does not get on")
 
 
+@pytest.mark.long
 def test_cable_that_is_pulled_during_an_upload_and_plugged_in_again_costs_nothing(
     networks: TwoNetworks, receiver: OpensshTestServer, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from ar_sync_pipeline.postgres.ledger import (
     ensure_ledger,
@@ -44,6 +45,7 @@ def days(clock_days: float) -> datetime:
 
 
 class TestAYear:
+    @pytest.mark.long
     def test_ledger_of_a_year_is_no_longer_than_that_of_nine_days(
         self, empty_database: str
     ) -> None:
@@ -139,6 +141,7 @@ class TestRepeatedArchive:
         assert equal(filled)
 
 
+@pytest.mark.long
 def test_database_restored_to_a_shortened_ledger_gets_its_later_archives_again(
     filled: TwoSites, tmp_path: Path
 ) -> None:

@@ -97,6 +97,7 @@ def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
     assert received(sender.sites)["1.jpeg"] == "changed"
 
 
+@pytest.mark.long
 def test_archive_that_was_lost_vouches_for_nothing_later(sender: MediaSender) -> None:
     """Its snapshot is earlier than the receiver's state, which never had it."""
     put(sender, "new.jpeg", "new")
@@ -195,6 +196,7 @@ def test_complete_that_is_not_applied_costs_nothing(sender: MediaSender) -> None
     assert names(sender.partial()) == []
 
 
+@pytest.mark.long
 def test_journal_stays_small(sender: MediaSender) -> None:
     """It knows the newest complete and the one before it, and what came after that."""
     for _ in range(4):

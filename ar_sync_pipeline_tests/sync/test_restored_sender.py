@@ -95,6 +95,7 @@ def _many_more(sender: Restored) -> None:
     sender.transactions(first=1, count=200, value=2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("goes_on", [_as_many_as_were_lost, _many_more])
 def test_gap_is_told_and_the_complete_repairs(
     restored: Restored, goes_on: Callable[[Restored], None]
@@ -126,6 +127,7 @@ def test_gap_is_told_and_the_complete_repairs(
     assert list_parked(sites.spool) == []
 
 
+@pytest.mark.long
 def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come(
     restored: Restored,
 ) -> None:
@@ -159,6 +161,7 @@ def position_of(sites: TwoSites) -> Watermark:
     return position.watermark
 
 
+@pytest.mark.long
 def test_operator_is_told_that_the_sender_was_restored(restored: Restored) -> None:
     sites = restored.sites
     sites.complete()

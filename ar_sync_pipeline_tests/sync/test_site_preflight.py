@@ -228,6 +228,7 @@ def test_mail_servers_login_is_tried_and_the_password_is_not_shown(
     assert PASSWORD not in str(found)
 
 
+@pytest.mark.long
 def test_settings_that_differ_between_the_sides_are_said_at_the_sender(
     deployment: Deployment,
 ) -> None:
@@ -263,6 +264,7 @@ def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployme
     assert "this receiver accepts production only" in waits.problem
 
 
+@pytest.mark.long
 def test_windows_of_another_length_are_said_at_the_receiver(deployment: Deployment) -> None:
     for job in ("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata"):
         deployment.succeed(job)
@@ -308,6 +310,7 @@ def test_what_hangs_keeps_nothing_else_from_being_examined(deployment: Deploymen
     assert "/nowhere/program does not exist" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", ["waiting", "applied"])
 def test_receiver_whose_url_is_the_senders_own_database_is_refused(
     deployment: Deployment, state: str
@@ -425,6 +428,7 @@ def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment)
     assert said(at_receiver(deployment)) == []
 
 
+@pytest.mark.long
 def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) -> None:
     deployment.sender_changes["AR_SYNC_SENDER_NAME"] = "production"
     deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = hashlib.sha256(b"a key").hexdigest()
