@@ -61,10 +61,12 @@ def test_chinook_is_replicated_whole_with_a_word_on_every_personal_column(
     assert len(catalog.tables) == draft.table_count == 11
     assert check_sender(empty_database, catalog) == ()
     chosen = load_text(uncommented(text, "[table.Customer]"), tmp_path)
-    assert set(chosen.rules("Customer").receiver_columns) == {
-        *("FirstName", "LastName", "Company", "Address", "City", "State", "Country"),
-        *("PostalCode", "Phone", "Fax", "Email"),
+    assert set(chosen.rules("Customer").exclude) == {
+        *("Company", "Address", "City", "State", "Country", "PostalCode", "Phone", "Fax"),
     }
+    # What must not be NULL gets another value.
+    assert set(chosen.rules("Customer").mask) == {"FirstName", "LastName", "Email"}
+    assert check_sender(empty_database, chosen)[0].level is Level.NOTE
     assert "key PlaylistId, TrackId" in text
     assert "Genre]" not in text
 
@@ -92,10 +94,16 @@ def test_django_is_recognised_its_bookkeeping_left_out_and_its_moving_column_cho
     (user,) = (section for section in draft.sections if section.label == "auth_user")
     key, columns, why = user.choices[-1]
     assert (key, columns) == (
-        "receiver_columns",
-        ["password", "username", "first_name", "last_name", "email"],
+        "mask",
+        {
+            "password": {"constant": ""},
+            "username": "pseudonym",
+            "first_name": "pseudonym",
+            "last_name": "pseudonym",
+            "email": "pseudonym",
+        },
     )
-    assert "must be nullable or have a default" in why
+    assert "AR_SYNC_PSEUDONYM_KEY" in why
 
 
 def test_every_schema_is_listed_and_what_cannot_be_named_is_said(
