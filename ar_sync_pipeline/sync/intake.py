@@ -78,11 +78,11 @@ def check_old_system(name: str, sender: SenderIdentity | None, *, accepted: bool
     """
     if sender is not None and sender.system_identifier != OLD_SYSTEM.system_identifier:
         raise ForeignArchiveError(
-            f"{name} is one of the old system, and this receiver follows the new sender",
+            f"{name} comes from the old system, and this receiver follows the new sender",
             remedy="stop the old sender's jobs",
         )
     if not accepted:
         raise ArchiveParkedError(
-            f"{name} is one of the old system, and AR_SYNC_OLD_ARCHIVES is not accept",
+            f"{name} comes from the old system, and AR_SYNC_OLD_ARCHIVES does not accept it",
             remedy="set AR_SYNC_OLD_ARCHIVES=accept to load it, or remove it",
         )
