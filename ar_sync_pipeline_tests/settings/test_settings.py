@@ -358,6 +358,7 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
         "AR_SYNC_EMAIL_HOST_PASSWORD",
         "AR_SYNC_SIGNING_KEY",
         "AR_SYNC_OLD_SIGNING_KEY",
+        "AR_SYNC_PSEUDONYM_KEY",
         "AR_SYNC_WEBHOOK_URL",
     }
     secrets = {name: f"https://hooks/{PASSWORD}-of-{name}" for name in names} | {
