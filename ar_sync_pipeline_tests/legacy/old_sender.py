@@ -80,9 +80,10 @@ class OldSender:
         return building.partial(objects, self._pictures(since))
 
     def _pictures(self, since: datetime | None) -> dict[str, bytes]:
+        """Those of the folder itself: it knew no subfolders."""
         return {
-            path.relative_to(self.media).as_posix(): path.read_bytes()
-            for path in self.media.rglob("*.jpeg")
+            path.name: path.read_bytes()
+            for path in self.media.glob("*.jpeg")
             if since is None or path.stat().st_mtime >= since.timestamp()
         }
 

@@ -5,7 +5,7 @@ The switch is at a random moment. While both send, their archives arrive in any 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -92,7 +92,7 @@ class Rehearsal:
 
 
 @pytest.fixture
-def rehearsal(shared_databases: SharedDatabases, tmp_path: Path) -> Rehearsal:
+def rehearsal(shared_databases: SharedDatabases, tmp_path: Path) -> Iterator[Rehearsal]:
     sender, receiver = shared_databases.clean("sender"), shared_databases.clean("receiver")
     now = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=3)
     with psycopg.connect(receiver) as connection:
@@ -106,7 +106,8 @@ def rehearsal(shared_databases: SharedDatabases, tmp_path: Path) -> Rehearsal:
         site, OldSender(sender, site.sender_media, lambda: made.now), connection, traffic, now
     )
     site.clock = made.clock
-    return made
+    with connection:
+        yield made
 
 
 @pytest.mark.parametrize("seed", [1, 2])
