@@ -151,7 +151,7 @@ def test_a_catalog_that_does_not_load_is_named(tmp_path: Path) -> None:
     (tmp_path / "no.toml").write_text("name = 1")
     shown = CliRunner().invoke(main, ["grants", "sender", "--catalog", str(tmp_path / "no.toml")])
     assert shown.exit_code == 2
-    assert "error in the catalog" in shown.stderr
+    assert "errors in the catalog" in shown.stderr
 
 
 PRIVATE = """
