@@ -67,7 +67,7 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """For the length of a block, resolve names like the application's own sessions.
+    """Resolve names like the application's own sessions, for the length of a block.
 
     Functions in triggers, constraints and index expressions may rely on the search path of the role
     or the database. All names in the product's own statements are qualified.
