@@ -72,7 +72,7 @@ class Filling:
 
 
 def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:
-    """Drop the droppable parts of the empty tables that staged rows will fill.
+    """Drop the droppable parts of the empty tables that staged rows will fill; return them.
 
     This is done only if many rows are added to an empty table. If the role lacks the right, or
     another session locks one of the tables, nothing is dropped.

@@ -82,7 +82,7 @@ class UniqueValueFreer:
         return relation if _any(self.connection, relation) else None
 
     def _place(self, difference: TableDifference, unique: UniqueKey, moved: sql.Identifier) -> bool:
-        """Try placeholders until one frees the values.
+        """Try placeholders until one frees the values; return whether one did.
 
         Raises:
             LoadRefusedError: A foreign key that is checked at once prevents the change of the

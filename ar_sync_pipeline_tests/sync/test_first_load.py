@@ -224,7 +224,7 @@ def test_table_that_somebody_holds_is_filled_row_by_row(sites: TwoSites) -> None
 
 @pytest.fixture
 def guest(sites: TwoSites) -> Iterator[str]:
-    """Return the receiver's URL for a role that may write the tables and owns none."""
+    """Yield the receiver's URL for a role that may write the tables and owns none."""
     name = f"{GUEST}_{rows(sites.receiver, 'SELECT pg_backend_pid()')[0][0]}"
     sites.at_receiver(
         f"CREATE ROLE {name} LOGIN",

@@ -1,4 +1,4 @@
-"""A refused archive leaves nothing in the media folder; files come with their rows or not at all."""
+"""A refused archive leaves nothing in the media folder; files come with their rows or not."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def archives(sites: TwoSites) -> list[SpooledArchive]:
 
 
 def withhold(path: Path) -> Path:
-    """Remove an archive from the spool, as if its upload were not finished."""
+    """Rename an archive as if its upload were not finished; return the new path."""
     return path.rename(path.with_name(path.name + ".on-its-way"))
 
 

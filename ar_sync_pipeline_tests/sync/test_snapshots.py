@@ -20,7 +20,7 @@ READER = "ar_sync_test_reader"
 
 @pytest.fixture
 def reader(filled: TwoSites) -> Iterator[str]:
-    """Return the URL of a role that may read the application's tables and nothing else."""
+    """Yield the URL of a role that may read the application's tables and nothing else."""
     execute(
         filled.sender,
         f"DROP ROLE IF EXISTS {READER}",

@@ -158,7 +158,10 @@ class MediaJournal:
         self._connection.executemany("DELETE FROM owed WHERE path = ?", [(p,) for p in paths])
 
     def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
-        """Delete versions where a file replaces a folder, or a folder a file, at the receiver."""
+        """Delete versions of paths where a file replaces a folder, or a folder a file.
+
+        The receiver moves what it had there.
+        """
         for entry in media:
             parents = [(p,) for p in _parents(entry.path)]
             self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
