@@ -1,8 +1,9 @@
 """Check whether an earlier snapshot belongs to the current history of the database.
 
-Transaction ids tell what an earlier snapshot could not see only within one history. Another cluster
-has another system identifier; a promoted standby or a point-in-time recovery has another timeline.
-A cluster restored from a cold copy of its folder, or a machine reset to an older disk, keeps both:
+Transaction ids show what an earlier snapshot could not see, but only within one history. Another
+cluster has another system identifier; a promoted standby or a point-in-time recovery has another
+timeline. A cluster restored from a cold copy of its folder, or a machine reset to an older disk,
+keeps both:
 
 - it may have used fewer transaction ids, or written less WAL, than the snapshot had seen;
 - if it has overtaken both, the *traces* tell: each dump uses sixteen transaction ids, of which a
@@ -39,8 +40,8 @@ def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
 def may_precede(since: Watermark, now: Watermark) -> bool:
     """Return whether a watermark can be an earlier point of the same history.
 
-    A cluster that has used fewer transaction ids, or written less WAL, than the watermark was reset
-    to an earlier state. `has_traces` detects more.
+    If a cluster has used fewer transaction ids, or written less WAL, than the watermark, it was
+    reset to an earlier state. `has_traces` detects more.
     """
     if (since.system_identifier, since.timeline) != (now.system_identifier, now.timeline):
         return False

@@ -79,8 +79,8 @@ def rule_digests(
 ) -> dict[str, str]:
     """Return a digest of what is exported, by table with masked or withheld columns.
 
-    If the digest of a table differs between two archives, rows that did not change have other
-    values in them.
+    If the digest of a table differs between two archives, the exported values of its unchanged rows
+    differ too.
     """
     found = {}
     for name, facts in tables.items():

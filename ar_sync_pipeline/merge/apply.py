@@ -111,8 +111,8 @@ def apply(
         lap: Called at the end of each phase, ``merge`` and ``verify``.
 
     Raises:
-        LoadRefusedError: The receiver's constraints refuse the rows, or a missing archive may have
-            contained what became of a row.
+        LoadRefusedError: The receiver's constraints refuse the rows, or the rows depend on what a
+            missing archive may contain.
         DigestMismatchError: The result differs from the sender's rows.
     """
     merge = _Merge(connection, references, archive, effects)

@@ -42,7 +42,10 @@ class OtherSession:
     state_seconds: float = 0.0
 
     def __str__(self) -> str:
-        """Return text such as ``process 4711 (psql, ALTER TABLE t, active)``."""
+        """Return the session as text.
+
+        For example ``process 4711 (psql, ALTER TABLE t, idle in transaction for 12 min)``.
+        """
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
         state = self.state
