@@ -304,7 +304,7 @@ def _pairs(omitted: Iterable[OmittedMedia]) -> list[tuple[str, str]]:
 
 
 def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs by path, with one reason each; paths that JSON cannot contain are escaped."""
+    """Return the pairs by path, with one reason each; paths that do not fit JSON are escaped."""
     return tuple(sorted({_printable(path): reason for path, reason in pairs}.items()))
 
 

@@ -24,7 +24,7 @@ from ar_sync_pipeline.sync.errors import FutureArchiveError
 _TICKS = timedelta(seconds=1)
 # Two simultaneous dumps may be dated in reverse order.
 _SIDE_BY_SIDE = timedelta(minutes=1)
-# More than is written while a clock is wrong: a mark beyond this is not honest.
+# No clock is wrong for so long that this much is written; a larger difference is forged.
 _MOST_WAL_BYTES = 2**43
 _MOST_IDS = 2**31
 

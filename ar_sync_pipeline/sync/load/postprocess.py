@@ -95,7 +95,7 @@ def run_builtin(
 def postprocess_state(
     settings: ReceiverSettings, catalog: Catalog, clock: Clock
 ) -> PostprocessState:
-    """Count the rows that the transform has left; each evaluation makes the next age more exact."""
+    """Count the rows that the transform has left; frequent calls make the ages more exact."""
     limit = timedelta(minutes=settings.transform_max_age)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="postprocess state") as connection:
