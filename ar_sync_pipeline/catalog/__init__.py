@@ -1,1 +1,1 @@
-"""Which tables travel, and how each one changes."""
+"""Which tables are replicated, and how each one changes."""

@@ -1,7 +1,7 @@
 """A catalog as text: a file that a person reads, corrects and keeps.
 
-What is decided is written as keys; what a person should decide is a comment that becomes a key
-when its ``#`` is removed. Names and values come from a database, so everything is escaped.
+What is known is written as keys. What a person should decide is a comment that becomes a key when
+its ``#`` is removed. Names and values come from a database, so everything is escaped.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 @dataclass(frozen=True)
 class ListedTable:
-    """A table in one of the lists of a catalog, with what is known of it.
+    """A table in one of the lists of a catalog, with a comment.
 
     Attributes:
-        about: the comment beside its name; empty for none.
+        about: Comment after its name; empty for none.
     """
 
     label: str
@@ -36,9 +36,9 @@ class DraftSection:
     """The rules of one table.
 
     Attributes:
-        notes: comments above the section, one sentence each.
-        rules: keys of the section.
-        choices: keys that are commented out, each with the reason for it.
+        notes: Comments above the section, one sentence each.
+        rules: Keys of the section.
+        choices: Keys that are commented out, each with its reason.
     """
 
     label: str
@@ -52,12 +52,12 @@ class Draft:
     """A proposed catalog.
 
     Attributes:
-        notes: comments at the beginning of the file.
-        tables: the replicated tables by schema.
-        exclude: the tables that are not replicated, with the reasons.
-        receiver_tables: the tables that only the receiver has.
-        django_app: the application whose migrations are compared.
-        django_apps: the candidates, where there are several.
+        notes: Comments at the beginning of the file.
+        tables: Replicated tables by schema.
+        exclude: Tables that are not replicated, with the reasons.
+        receiver_tables: Receiver-only tables.
+        django_app: App whose migrations are compared.
+        django_apps: Candidates for `django_app`, if there are several.
     """
 
     name: str
@@ -72,12 +72,12 @@ class Draft:
 
     @property
     def table_count(self) -> int:
-        """The number of replicated tables."""
+        """Number of replicated tables."""
         return sum(map(len, self.tables.values()))
 
 
 def as_toml(draft: Draft) -> str:
-    """The file of a proposed catalog."""
+    """Return the file of a proposed catalog."""
     lines = [*_comments(draft.notes), ""]
     lines += [f"name = {toml_text(draft.name)}", f"schema = {toml_text(draft.schema)}"]
     lines += [*_django(draft), ""]
@@ -90,7 +90,7 @@ def as_toml(draft: Draft) -> str:
 
 
 def toml_text(text: str) -> str:
-    r"""A basic string of TOML 1.0, in which what cannot be seen is escaped.
+    r"""Return a basic string of TOML 1.0, with invisible characters escaped.
 
     >>> print(toml_text('a"b'), toml_text("line\n"))
     "a\"b" "line\u000a"
@@ -173,7 +173,7 @@ def _entries(tables: Sequence[ListedTable]) -> Iterator[str]:
 
 def _section(section: DraftSection) -> Iterator[str]:
     yield from _comments(section.notes)
-    # Without keys it changes nothing, and is where a choice becomes a key.
+    # A section without keys has no effect; a choice becomes a key in it.
     yield toml_header(section.label)
     for key, value in section.rules.items():
         yield f"{key} = {_value(value)}"
@@ -184,7 +184,7 @@ def _section(section: DraftSection) -> Iterator[str]:
 
 
 def toml_key(key: str) -> str:
-    """A key of TOML 1.0, in quotes where it needs them.
+    """Return a key of TOML 1.0, in quotes if it needs them.
 
     >>> print(toml_key("e_mail"), toml_key("e mail"))
     e_mail "e mail"
@@ -193,7 +193,7 @@ def toml_key(key: str) -> str:
 
 
 def toml_header(label: str) -> str:
-    """The header of a table's section.
+    """Return the header of a table's section.
 
     >>> print(toml_header("bus"), toml_header("billing.invoice"))
     [table.bus] [table."billing.invoice"]

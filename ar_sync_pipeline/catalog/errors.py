@@ -1,4 +1,4 @@
-"""What can be wrong with a catalog."""
+"""Errors of a catalog."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ar_sync_pipeline.package_files import installed_path
 
 
 class CatalogError(TerminalError):
-    """The catalog file, or what it says about the database, is wrong."""
+    """The catalog file is wrong, or contradicts the database."""
 
 
 @dataclass(frozen=True)
 class ValidationProblem:
-    """One error in a catalog file: where it is, what is wrong, what to do."""
+    """One error in a catalog file: its place, the problem and the remedy."""
 
     place: str
     problem: str
     remedy: str
 
     def __str__(self) -> str:
-        """One line for the operator."""
+        """Return one line for the operator."""
         return f"{self.place}: {self.problem}: {self.remedy}"
 
 
@@ -30,8 +30,8 @@ class InvalidCatalogError(CatalogError):
     """A catalog that cannot be used: every error, in the order of the file.
 
     Args:
-        label: of the file.
-        problems: errors of the values, at least one.
+        label: Label of the file.
+        problems: Errors of the values, at least one.
     """
 
     code = "catalog-mistakes"
@@ -48,5 +48,5 @@ class InvalidCatalogError(CatalogError):
         self.problems = tuple(problems)
 
     def __str__(self) -> str:
-        """Return the errors, one a line, then the remedy."""
+        """Return the errors, one per line, then the remedy."""
         return f"{self.problem}\n{self.remedy.capitalize()}."

@@ -1,8 +1,8 @@
 """Labels: the one name that a table has in the product, and patterns of such names.
 
-A table of the catalog's schema is called by its name alone, a table of any other schema
-``schema.table``. A label is divided at its first dot; a table of the catalog's schema whose own
-name has a dot is therefore called ``schema.table`` too.
+The label of a table in the catalog's schema is its name alone, in any other schema
+``schema.table``. A label is split at its first dot. So a table of the catalog's schema whose own
+name contains a dot has the label ``schema.table`` too.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def canonical(label: str, catalog_schema: str) -> str:
 
 
 def is_literal(pattern: str) -> bool:
-    """Whether a pattern names one table: it has neither ``*`` nor ``?``."""
+    """Return whether a pattern names one table: it contains neither ``*`` nor ``?``."""
     return not _WILDCARDS & set(pattern)
 
 
 def matches(pattern: str, label: str, catalog_schema: str) -> bool:
-    """Whether a pattern matches a label; ``*`` and ``?`` are special, nothing else is.
+    """Return whether a pattern matches a label; only ``*`` and ``?`` are special.
 
     The part before the first dot is a pattern of schemas; a pattern without a dot matches tables of
     the catalog's schema only.

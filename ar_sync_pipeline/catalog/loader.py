@@ -1,4 +1,4 @@
-"""Reading a catalog file; a wrong one is refused with all its errors at once."""
+"""Reading of a catalog file; a wrong one is refused with all its errors at once."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ DEFAULT_CATALOG = "android_requests.toml"
 
 
 def load_catalog(path: Path | None = None) -> Catalog:
-    """Read a catalog; without a path the AndroidRequests one that ships with the package.
+    """Read a catalog; without a path the AndroidRequests catalog of the package.
 
     Raises:
-        CatalogError: the file is missing, is no TOML, or says something that no catalog can.
+        CatalogError: The file is missing, is not TOML, or contains what no catalog may contain.
     """
     if path is None:
         text = resources.files(__package__).joinpath(DEFAULT_CATALOG).read_text("utf-8")

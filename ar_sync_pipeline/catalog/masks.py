@@ -1,7 +1,7 @@
 """Masks: what is sent instead of a column's value.
 
-The list of functions is closed, so that each is known to leave rows that the receiver can load.
-`ar_sync_pipeline.export.masking` is their SQL.
+The list of functions is closed, so that every masked row can be loaded at the receiver.
+`ar_sync_pipeline.export.masking` contains their SQL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MOST_CHARACTERS = 1_000_000
 
 
 class MaskFunction(StrEnum):
-    """How a value is replaced."""
+    """Replacement of a value."""
 
     NULL = "null"
     """By NULL."""
@@ -38,8 +38,8 @@ class MaskFunction(StrEnum):
 class Mask(BaseModel):
     """A function and its argument.
 
-    In a catalog's file it is ``"null"``, ``"pseudonym"``, ``{ constant = VALUE }``,
-    ``{ truncate = CHARACTERS }``, ``{ truncate = "UNIT" }`` or ``{ round = DIGITS }``.
+    In a catalog file it is ``"null"``, ``"pseudonym"``, ``{ constant = VALUE }``, ``{ truncate =
+    CHARACTERS }``, ``{ truncate = "UNIT" }`` or ``{ round = DIGITS }``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ class Mask(BaseModel):
 
     @property
     def constant_text(self) -> str:
-        """A constant as the text that PostgreSQL reads."""
+        """Constant as the text that PostgreSQL reads."""
         return str(self.argument).lower() if isinstance(self.argument, bool) else str(self.argument)
 
     @model_serializer

@@ -1,7 +1,7 @@
 """The catalog: which tables are replicated and how each one changes.
 
-Primary keys, foreign keys and column types are read from the database; the catalog holds only
-what no database can tell. A table that it does not mention is replicated with the defaults.
+Primary keys, foreign keys and column types are read from the database; the catalog contains only
+what no database can tell. A replicated table without rules has the defaults.
 """
 
 from __future__ import annotations
@@ -27,28 +27,26 @@ class TableRules(_Strict):
     """How one table changes, and what the receiver adds to it.
 
     Attributes:
-        changed_at: the ``timestamptz`` column that the application moves when a row changes;
+        changed_at: The ``timestamptz`` column that the application updates when a row changes;
             None: only the watermark finds changes.
-        changed_at_zone: the IANA time zone in which ``changed_at`` is written, where it is a
-            ``timestamp without time zone``.
-        watermark: whether partials also read the table for rows that the previous archive's
-            snapshot could not see; None: decided by the table's size
-            (`Catalog.watermark_limit_mb`).
-        children: tables whose rows come along with a selected row that they refer to.
-        media_columns: columns that name media files.
-        no_media_values: values of these columns that mean "no file".
-        receiver_columns: receiver-only columns; loads never write them.
-        exclude: columns of the sender that are not replicated; the receiver keeps its own values
-            in them. Of an excluded media column, the files are not replicated either.
-        mask: by column, what is sent instead of its values.
-        reset_on_change: receiver-only columns and the value that they get when a row is new or
-            changes, for the transform to find it.
-        clear_on_change: receiver-only columns that such a row gets NULL in.
-        rewritten_by_transform: shared columns that the receiver transforms in place. The sender's
-            values are kept beside the table, so comparisons stay exact and a reload of an
+        changed_at_zone: IANA time zone of ``changed_at``, if that is a ``timestamp without time
+            zone``.
+        watermark: Whether partials also read the table for rows that the previous archive's
+            snapshot could not see; None: the table's size decides (`Catalog.watermark_limit_mb`).
+        children: Tables whose rows are exported together with a selected row that they refer to.
+        media_columns: Columns that name media files.
+        no_media_values: Values of these columns that mean "no file".
+        receiver_columns: Receiver-only columns; loads never write them.
+        exclude: Columns of the sender that are not replicated; the receiver keeps its own values in
+            them. The files of an excluded media column are not replicated either.
+        mask: What is sent instead of a column's values, by column.
+        reset_on_change: Value that receiver-only columns get when a row is new or changes, so that
+            the transform finds the row.
+        clear_on_change: Receiver-only columns that become NULL in such a row.
+        rewritten_by_transform: Shared columns that the receiver transforms in place. The sender's
+            values are kept in a separate table, so comparisons stay exact and a reload of an
             unchanged row does not undo the transformation.
-        triggers: whether replicated rows fire the triggers that users made for the table at the
-            receiver.
+        triggers: Whether replicated rows fire the table's user triggers at the receiver.
     """
 
     changed_at: Name | None = None
@@ -67,22 +65,22 @@ class TableRules(_Strict):
 
     @property
     def not_replicated(self) -> frozenset[str]:
-        """The columns that no archive holds, and no load writes."""
+        """Columns that no archive contains, and no load writes."""
         return frozenset((*self.receiver_columns, *self.exclude))
 
     @property
     def sent_media_columns(self) -> tuple[str, ...]:
-        """The media columns that are replicated with their files."""
+        """Media columns that are replicated with their files."""
         return tuple(name for name in self.media_columns if name not in self.exclude)
 
     @property
     def column_rules(self) -> dict[str, str]:
-        """By column, the name of the rule that keeps its values at the sender."""
+        """Rule of each column whose values do not leave the sender unchanged."""
         masks = {name: str(mask.function) for name, mask in self.mask.items()}
         return masks | dict.fromkeys(self.exclude, "exclude")
 
     def emptied(self, column: str) -> bool:
-        """Whether a column's values never reach the receiver, not even as others."""
+        """Return whether a column's values never reach the receiver, not even masked."""
         mask = self.mask.get(column)
         return column in self.exclude or (mask and mask.function) is MaskFunction.NULL
 
@@ -92,21 +90,21 @@ class Catalog(_Strict):
 
     A table's name in the catalog is its label (`ar_sync_pipeline.catalog.labels`): the name alone
     in the catalog's schema, ``schema.table`` in any other. Names compare case-sensitively. All
-    labels are kept in their canonical spelling, whatever the file says.
+    labels are stored in their canonical spelling, whatever the file contains.
 
     Attributes:
-        name: of the catalog; two catalogs that are loaded into one database differ in it.
-        schema_name: the database schema of the tables (``schema`` in the file).
-        tables: patterns of labels, with ``*`` and ``?``; ``*`` and ``?`` in the part before the
-            dot match schemas.
-        exclude: patterns of labels that are not replicated although ``tables`` matches them.
-        receiver_tables: patterns of receiver-only tables; ``tables`` may match them too.
-        django_app: the app label under which ``django_migrations`` records migrations; None:
-            migrations are not compared.
-        watermark_limit_mb: tables above this size are not read for the watermark by default.
-        whole_table_limit_mb: tables without a key are carried whole up to this size, and refused
-            above it.
-        table: rules by label.
+        name: Name of the catalog; it differs between two catalogs that are loaded into one
+            database.
+        schema_name: Database schema of the tables (``schema`` in the file).
+        tables: Patterns of labels, with ``*`` and ``?``; before the dot these match schemas.
+        exclude: Patterns of labels that are not replicated although ``tables`` matches them.
+        receiver_tables: Patterns of receiver-only tables; ``tables`` may match them too.
+        django_app: App label under which ``django_migrations`` records migrations; None: migrations
+            are not compared.
+        watermark_limit_mb: Size above which tables are not read for the watermark by default.
+        whole_table_limit_mb: Size up to which tables without a key are exported whole; larger ones
+            are refused.
+        table: Rules by label.
     """
 
     name: Name
@@ -122,14 +120,14 @@ class Catalog(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _canonical_labels(cls, data: Any) -> Any:  # noqa: ANN401  what pydantic passes
-        """Spell every label in one way; what is no label is left to the fields' validation."""
+        """Spell every label canonically; other values are left to the fields' validation."""
         if not isinstance(data, dict):
             return data
         schema = data.get("schema", "public")
         return _spelled(data, schema) if isinstance(schema, str) and schema else data
 
     def replicates(self, label: str) -> bool:
-        """Whether a table is replicated."""
+        """Return whether a table is replicated."""
         return (
             self.matches_any(self.tables, label)
             and not self.matches_any(self.exclude, label)
@@ -137,19 +135,19 @@ class Catalog(_Strict):
         )
 
     def is_receiver_only(self, label: str) -> bool:
-        """Whether the catalog says that only the receiver has a table."""
+        """Return whether a table is receiver-only by the catalog."""
         return self.matches_any(self.receiver_tables, label)
 
     def matches_any(self, patterns: tuple[str, ...], label: str) -> bool:
-        """Whether one of the patterns matches a table."""
+        """Return whether one of the patterns matches a table."""
         return any(matches(pattern, label, self.schema_name) for pattern in patterns)
 
     def locate(self, label: str) -> tuple[str, str]:
-        """The schema and the name, in the database, of the table that a label means."""
+        """Return the schema and the name, in the database, of the table that a label means."""
         return locate(label, self.schema_name)
 
     def excluded_columns(self) -> tuple[str, ...]:
-        """The excluded columns of replicated tables, as ``schema.table.column``."""
+        """Return the excluded columns of replicated tables, as ``schema.table.column``."""
         return tuple(
             ".".join((*self.locate(label), column))
             for label, rules in sorted(self.table.items())
@@ -167,7 +165,7 @@ class Catalog(_Strict):
         )
 
     def role_variables(self) -> str:
-        """The catalog as variables of the scripts that make the database roles."""
+        """Return the catalog as variables of the scripts that create the database roles."""
         lists = {
             "tables": self.tables,
             "exclude": self.exclude,
@@ -178,20 +176,20 @@ class Catalog(_Strict):
         return " ".join(f"-v {name}={shlex.quote(text)}" for name, text in variables.items())
 
     def rules(self, label: str) -> TableRules:
-        """The rules of a table; the defaults where the catalog says nothing."""
+        """Return the rules of a table; the defaults if the catalog has none."""
         return self.table.get(label, _DEFAULT_RULES)
 
     def names(self, label: str) -> bool:
-        """Whether the file names a replicated table, by a section or in ``tables``."""
+        """Return whether the file names a replicated table, by a section or in ``tables``."""
         return (label in self.table or label in self.tables) and self.replicates(label)
 
     def named_tables(self) -> tuple[str, ...]:
-        """The replicated tables that the file names, sorted; a wildcard alone names none."""
+        """Return the replicated tables that the file names, sorted; a wildcard names none."""
         literal = filter(is_literal, self.tables)
         return tuple(sorted({name for name in (*self.table, *literal) if self.replicates(name)}))
 
     def tracked(self) -> tuple[str, ...]:
-        """The replicated tables with a ``changed_at`` column, sorted by label."""
+        """Return the replicated tables with a ``changed_at`` column, sorted by label."""
         return tuple(
             sorted(
                 name
@@ -202,9 +200,9 @@ class Catalog(_Strict):
 
 
 def _spelled(data: dict[str, Any], schema: str) -> dict[str, Any]:
-    """The fields of a catalog with canonical labels."""
+    """Return the fields of a catalog with canonical labels."""
 
-    def labels(value: Any) -> Any:  # noqa: ANN401  as it stands in the file
+    def labels(value: Any) -> Any:  # noqa: ANN401  as in the file
         if not isinstance(value, list | tuple):
             return value
         return [canonical(v, schema) if isinstance(v, str) else v for v in value]

@@ -25,7 +25,7 @@ _LABEL_LISTS = ("tables", "exclude", "receiver_tables")
 def validated(data: Mapping[str, Any]) -> tuple[Catalog | None, list[ValidationProblem]]:
     """Return the catalog of a file's content, and every error in it.
 
-    What a wrong value makes unreadable is left out, and the rest is checked all the same.
+    What a wrong value makes unreadable is left out, and the rest is still checked.
     """
     problems = list(_repeated_sections(data))
     left = deepcopy(dict(data))
@@ -43,7 +43,7 @@ def validated(data: Mapping[str, Any]) -> tuple[Catalog | None, list[ValidationP
 
 
 def place(*keys: str) -> str:
-    """Where a value is in the file: ``[table."x.bus"] children``."""
+    """Return the place of a value in the file: ``[table."x.bus"] children``."""
     if keys[0] != "table" or len(keys) == 1:
         return ".".join(map(_quoted, keys))
     section = f"[table.{_quoted(keys[1])}]"
@@ -71,7 +71,7 @@ def _described(detail: ErrorDetails) -> ValidationProblem:
 
 
 def _meaningful(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The keys of the file in a location; pydantic appends items, types and the word [key]."""
+    """Return the file's keys in a location; pydantic appends items, types and the word [key]."""
     keys = tuple(takewhile(lambda key: isinstance(key, str) and key != "[key]", loc))
     return tuple(map(str, keys[:4] if keys[0] == "table" else keys[:1]))
 
@@ -87,7 +87,7 @@ def _file_keys(model: type[Catalog | TableRules]) -> list[str]:
 
 
 def _leave_out(data: dict[str, Any], loc: tuple[int | str, ...]) -> bool:
-    """Remove what a location names; a required value is replaced by one that contradicts none."""
+    """Remove what a location names; a required value is replaced by one without conflicts."""
     keys = _meaningful(loc)
     required = {"name": "?", "tables": ["*.*"]}
     if keys[0] in required:
@@ -156,7 +156,7 @@ def _impossible_name(catalog: Catalog, label: str, where: str) -> Iterator[Valid
 
 
 def _unreplicated(catalog: Catalog, label: str) -> Iterator[ValidationProblem]:
-    """A section for a table that is not replicated; rules of receiver-only tables do no harm."""
+    """Yield errors of a section whose table is not replicated and not receiver-only."""
     where = place("table", label)
     if catalog.matches_any(catalog.exclude, label):
         yield ValidationProblem(
@@ -200,7 +200,7 @@ def _wrong_rules(label: str, rules: TableRules) -> Iterator[ValidationProblem]:
 
 
 def _wrong_column_rules(label: str, rules: TableRules) -> Iterator[ValidationProblem]:
-    """Columns of which two keys say something that cannot both be true."""
+    """Yield errors of columns with two contradictory rules."""
     withheld = {
         "receiver_columns": "is no column of the sender by `receiver_columns`",
         "rewritten_by_transform": "is replicated by `rewritten_by_transform`",

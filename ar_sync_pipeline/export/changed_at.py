@@ -1,8 +1,8 @@
-"""The condition that a row's `changed_at` column is in an interval, for each type it may have.
+"""Condition that a row's `changed_at` column is in an interval, for each allowed type.
 
-A ``timestamp`` or ``date`` says the time of the application's zone, which the catalog names. Local
-time runs back once a year, so an interval that spans such a change is widened: no row of the
-interval is ever left out.
+A ``timestamp`` or ``date`` is a time in the application's zone, which the catalog names. Local time
+runs back once a year, so an interval that contains such a change is widened: no row of the interval
+is ever left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z|date\Z")
 
 
 def changed_at_problem(rules: TableRules, facts: TableFacts) -> SchemaError | None:
-    """What is wrong with a table's `changed_at` in the catalog; None if nothing is."""
+    """Return what is wrong with a table's `changed_at` in the catalog; None if nothing is."""
     name = rules.changed_at
     if name is None:
         return None
@@ -58,14 +58,14 @@ def changed_within(
     *,
     until: datetime,
 ) -> sql.Composed:
-    """The condition that the row ``t`` was changed in the half-open interval [start, end).
+    """Return the condition that row ``t`` was changed in the half-open interval [start, end).
 
     Args:
-        end: None: no end.
-        until: the end of the time in which rows may have been changed.
+        end: End of the interval; None: no end.
+        until: End of the time in which rows may have been changed.
 
     Raises:
-        SchemaError: the database does not know the catalog's time zone.
+        SchemaError: The database does not know the catalog's time zone.
     """
     column = sql.Identifier("t", rules.changed_at or "")
     low: sql.Composable = sql.Literal(start)
@@ -73,7 +73,7 @@ def changed_within(
     described = facts.column(rules.changed_at or "")
     if described is not None and _LOCAL.match(described.type):
         earliest, latest = _offsets(connection, rules, facts, start, max(start, end or until))
-        # A naive UTC text: a zone in it would be ignored by the cast, so it is taken off here.
+        # A naive UTC text: the cast would ignore a zone in it, so it is removed here.
         low = _naive(start, earliest)
         if described.type == "date":
             low = sql.SQL("{}::date").format(low)
@@ -92,7 +92,7 @@ def _naive(instant: datetime, offset: timedelta) -> sql.Composed:
 def _offsets(
     connection: Connection, rules: TableRules, facts: TableFacts, start: datetime, end: datetime
 ) -> Iterable[timedelta]:
-    """The smallest and the largest offset of the zone from UTC within an interval."""
+    """Return the smallest and the largest offset of the zone from UTC within an interval."""
     try:
         row = connection.execute(
             "SELECT min(x), max(x) FROM (SELECT (u AT TIME ZONE %(zone)s) - (u AT TIME ZONE 'UTC')"

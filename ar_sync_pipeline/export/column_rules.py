@@ -1,7 +1,7 @@
-"""Column rules of the catalog that cannot be followed at the sender.
+"""Column rules of the catalog that cannot be applied at the sender.
 
-A rule that means nothing is refused as well: its column may be one that was renamed, and would be
-sent as it is.
+A rule without effect is refused as well: its column may have been renamed, and would then be
+exported unmasked.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 def column_rule_problems(
     catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[SchemaError]:
-    """Everything that is wrong with `exclude` and `mask`, as far as the tables' facts tell."""
+    """Yield everything that is wrong with `exclude` and `mask`, by the tables' facts."""
     for label, rules in catalog.table.items():
         if label not in tables and catalog.replicates(label) and rules.column_rules:
             yield SchemaError(
@@ -43,7 +43,7 @@ def column_rule_problems(
 def constant_problems(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[SchemaError]:
-    """Constants and NULL that a column's type does not take, as PostgreSQL says."""
+    """Yield constants and NULL that PostgreSQL refuses for a column's type."""
     for facts in tables.values():
         for name, mask in catalog.rules(facts.name).mask.items():
             column = facts.column(name)
@@ -55,7 +55,7 @@ def constant_problems(
                     sql.SQL("SELECT {}::{}").format(sql.Literal(text), sql.SQL(column.type))
                 )
             except psycopg.errors.InsufficientPrivilege:
-                continue  # said as a right on a schema that is missing
+                continue  # reported as a missing right on a schema
             except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CannotCoerce):
                 yield SchemaError(
                     f"`mask` of table {facts.name} gives {name}, a {column.type}, the value"
@@ -95,7 +95,7 @@ def _excluded(rules: TableRules, facts: TableFacts) -> Iterator[SchemaError]:
 def _one_side_only(
     catalog: Catalog, key: ForeignKey, tables: Mapping[str, TableFacts]
 ) -> Iterator[SchemaError]:
-    """A reference whose two columns would no longer hold the same values."""
+    """Yield references whose two columns would no longer have the same values."""
     child, referenced = catalog.rules(key.table), tables.get(key.referenced_table)
     for here, there in zip(key.columns, key.referenced_columns, strict=True):
         if referenced is None:

@@ -1,8 +1,9 @@
-"""Changes of a table's content that leave no trace in its rows, found in the system catalogs.
+"""Changes of a table's content that write none of its rows, found in the system catalogs.
 
-``ADD COLUMN ... DEFAULT`` with a constant writes no row: the value is kept in ``pg_attribute``. Nor
-does attaching a partition, renaming another table to this name, or a change of a column's type that
-keeps the bytes. Each of them writes a row of a system catalog, whose ``xmin`` tells when.
+``ADD COLUMN ... DEFAULT`` with a constant writes no row: ``pg_attribute`` stores the value. Nor is
+a row written by attaching a partition, by renaming another table to this name, or by a change of a
+column's type that keeps the bytes. Each of them writes a row of a system catalog, whose ``xmin``
+shows when.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 def redefined_tables(
     connection: Connection, tables: Mapping[str, TableFacts], since: Watermark
 ) -> frozenset[str]:
-    """The tables whose definition an earlier snapshot could not see, or not in this form."""
+    """Return the tables whose definition an earlier snapshot could not see, or saw differently."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
     query = sql.SQL(_REDEFINED).format(
         attribute=unseen_by(since, "a"), type=unseen_by(since, "y"), parent=unseen_by(since, "i")
@@ -29,8 +30,8 @@ def redefined_tables(
     return frozenset(names[name] for (name,) in found)
 
 
-# A table's row type is renamed and moved together with the table; pg_class is no use, since its row
-# is also rewritten by GRANT, VACUUM FULL or a first trigger.
+# A table's row type is renamed and moved together with the table. pg_class cannot be used, since
+# its row is also rewritten by GRANT, VACUUM FULL or a first trigger.
 _REDEFINED = """
 WITH RECURSIVE part AS (
   SELECT n.name, to_regclass(n.name)::oid AS oid FROM unnest(%(names)s::text[]) AS n (name)

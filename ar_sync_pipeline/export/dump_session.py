@@ -1,8 +1,8 @@
-"""The start of a dump: tables described, locked and seen by one snapshot, or tried again.
+"""The start of a dump: tables are described, locked and read by one snapshot, or it is retried.
 
-The facts of a table are read before it can be locked, and a migration may come in between; so they
-are read again under the snapshot and compared. Whatever is in the way, all locks are given
-back before the next attempt: production goes first.
+The facts of a table are read before the table can be locked, and a migration may run in between. So
+they are read again under the snapshot and compared. After any failure, all locks are released
+before the next attempt, because production has priority.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from ar_sync_pipeline.postgres.other_sessions import exclusive_lock
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _PAUSES_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0)
-# A deadlock is a lock that cannot be had either.
+# A deadlock also means that a lock is not available.
 _LOCK_ERRORS = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
-# A table or index that was there a moment ago.
+# A table or index that was dropped or changed after it was read.
 _CHANGED_ERRORS = (
     psycopg.errors.InternalError_,
     psycopg.errors.UndefinedTable,
@@ -50,14 +50,14 @@ _CHANGED_ERRORS = (
 
 @dataclass(frozen=True)
 class DumpSession:
-    """A dump that has begun: nothing that it reads can change or be locked away any more.
+    """A dump that has begun: nothing that it reads can be changed or locked exclusively any more.
 
     Attributes:
-        snapshot: what all of its connections see.
-        tables: the replicated tables, by name.
-        connections: all that read the snapshot, that of the snapshot first.
-        keys: by table with a key, the relation for the keys of chosen rows; empty unless asked for.
-        sequences: by table, the last values of its sequences, read after the snapshot was taken.
+        snapshot: Snapshot that all connections read.
+        tables: Replicated tables, by name.
+        connections: All connections that read the snapshot, that of the snapshot first.
+        keys: Relation for the keys of chosen rows, by table with a key; empty unless requested.
+        sequences: Last values of the sequences of each table, read after the snapshot was taken.
     """
 
     snapshot: Snapshot
@@ -68,20 +68,20 @@ class DumpSession:
 
     @property
     def connection(self) -> Connection:
-        """The connection that holds the snapshot."""
+        """Connection that holds the snapshot."""
         return self.snapshot.connection
 
 
 @dataclass(frozen=True)
 class DumpStart:
-    """What a dump is started with.
+    """Arguments of a dump's start.
 
     Attributes:
-        url: of the sender's database.
-        after: the newest snapshot that was taken before this one.
-        workers: connections beside the first one.
-        with_keys: whether rows will be chosen, as in a partial.
-        pseudonym_key: the secret of the catalog's pseudonyms.
+        url: URL of the sender's database.
+        after: Time of the newest snapshot that was taken before this one.
+        workers: Number of connections in addition to the first one.
+        with_keys: Whether rows will be chosen, as in a partial.
+        pseudonym_key: Secret of the catalog's pseudonyms.
     """
 
     url: str
@@ -98,11 +98,11 @@ class DumpStart:
         """Keep a dump's sessions open for the length of a block.
 
         Raises:
-            LockWaitError: another session holds a lock on a table; it says which one.
-            TablesChangingError: the tables go on changing.
-            DatabaseUnreachableError: the database is not there.
-            DatabaseRefusedError: it refuses the connection, or hides rows from the role.
-            SchemaError: a table cannot be exported.
+            LockWaitError: Another session holds a lock on a table; the error names the session.
+            TablesChangingError: The tables are still being changed after all attempts.
+            DatabaseUnreachableError: The database cannot be reached.
+            DatabaseRefusedError: It refuses the connection, or hides rows from the role.
+            SchemaError: A table cannot be exported.
         """
         require_pseudonym_key(self.catalog, self.pseudonym_key)
         with ExitStack() as stack:
@@ -153,7 +153,7 @@ class DumpStart:
         return connection
 
     def _guard(self, stack: ExitStack, known: Mapping[str, TableFacts]) -> Connection | None:
-        """A session that holds the locks which the dump's own cannot take before its snapshot."""
+        """Open a session for the locks that the dump itself cannot take before its snapshot."""
         by_query = [facts for facts in known.values() if facts.by_column_rights]
         if not by_query:
             return None
@@ -173,7 +173,7 @@ class DumpStart:
     def _unchanged(
         self, connection: Connection, known: Mapping[str, TableFacts]
     ) -> dict[str, TableFacts]:
-        """The facts as the snapshot has them, if they are those by which the tables were locked."""
+        """Return the facts under the snapshot if they equal those known before the locks."""
         tables = replicated_tables(connection, self.catalog)
         for name in known.keys() | tables.keys():
             if _definition(known.get(name)) != _definition(tables.get(name)):
@@ -181,9 +181,9 @@ class DumpStart:
         return tables
 
     def _lock_wait(self, known: Mapping[str, TableFacts]) -> ArSyncError:
-        """Who is in the way; asked on a connection that waits for nothing."""
+        """Return an error that names the blocking session; read on a connection without locks."""
         with connect(self.url, application="dump") as connection:
-            # The first read of the facts locks each table for a moment.
+            # The first read of the facts locks each table briefly.
             relations = _relations(known) or _locked_relations(connection, self.catalog)
             found = exclusive_lock(connection, [*relations, *_others(connection, self.catalog)])
         if found is None:
@@ -195,13 +195,13 @@ class DumpStart:
 
 
 def _relations(tables: Mapping[str, TableFacts]) -> list[sql.Identifier]:
-    """The tables and their sequences."""
+    """Return the tables and their sequences."""
     sequences = [c.sequence for facts in tables.values() for c in facts.columns if c.sequence]
     return [facts.relation for facts in tables.values()] + [sql.Identifier(*s) for s in sequences]
 
 
 def _locked_relations(connection: Connection, catalog: Catalog) -> list[sql.Identifier]:
-    """The replicated tables that somebody has locked exclusively; found without any lock."""
+    """Return the replicated tables with an exclusive lock, without taking any lock."""
     rows = connection.execute(
         "SELECT DISTINCT n.nspname, c.relname FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
         " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE l.mode = 'AccessExclusiveLock'"
@@ -226,6 +226,6 @@ def _changing(what: str) -> TablesChangingError:
 
 
 def _others(connection: Connection, catalog: Catalog) -> list[sql.Composable]:
-    """Other tables that a dump reads: Django's list of migrations."""
+    """Return other tables that a dump reads: Django's list of migrations."""
     table = migrations_table(connection, catalog.schema_name, catalog.django_app)
     return [] if table is None else [table]

@@ -1,4 +1,4 @@
-"""What can keep a dump from starting, beyond the errors of the database itself."""
+"""Errors of a dump's start, in addition to the errors of the database."""
 
 from __future__ import annotations
 

@@ -1,18 +1,19 @@
-"""Whether an earlier snapshot belongs to the history that the database has now.
+"""Check whether an earlier snapshot belongs to the current history of the database.
 
-Transaction ids tell what an earlier snapshot could not see, in one history only. Another cluster
-has another system identifier, a promoted standby or a point-in-time recovery another timeline. A
-cluster restored from a cold copy of its folder, or a machine set back to an older disk, keeps both:
+Transaction ids show what an earlier snapshot could not see, but only within one history. Another
+cluster has another system identifier; a promoted standby or a point-in-time recovery has another
+timeline. A cluster restored from a cold copy of its folder, or a machine reset to an older disk,
+keeps both:
 
 - it may have used fewer transaction ids, or written less WAL, than the snapshot had seen;
-- where it has overtaken both, the *traces* tell: each dump uses up sixteen transaction ids, of
-  which a random half aborts. The commit log of another history says something else about these ids.
+- if it has overtaken both, the *traces* tell: each dump uses sixteen transaction ids, of which a
+  random half aborts. The commit log of another history has other outcomes for these ids.
 
-Not detected: a standby as the sender, which can use up no ids, that was set back and has overtaken
-the log's position; and another history whose sixteen ids have the same outcomes by chance (one in
+Not detected: a standby as the sender, which can use no ids, that was reset and has overtaken the
+log's position; and another history whose sixteen ids have the same outcomes by chance (one in
 10,000 if half of its transactions abort, far less otherwise). A crash right after a dump may lose
 the outcomes of its traces: the next partial then counts as one of another history, and the next
-complete repairs.
+complete repairs it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ _TRACES = 16
 
 
 def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
-    """The watermark, unless it belongs to another history or is too far back to compare.
+    """Return the watermark unless it belongs to another history or is too old to compare.
 
-    Transaction ids mean nothing in another history, and are compared modulo 2^32.
+    Transaction ids of another history mean nothing, and ids are compared modulo 2^32.
     """
     if since is None or not may_precede(since, now):
         return None
@@ -37,9 +38,10 @@ def comparable(since: Watermark | None, now: Watermark) -> Watermark | None:
 
 
 def may_precede(since: Watermark, now: Watermark) -> bool:
-    """Whether a watermark can be an earlier point of the same history; `has_traces` knows more.
+    """Return whether a watermark can be an earlier point of the same history.
 
-    A cluster that has seen fewer transaction ids, or written less, than the watermark was set back.
+    If a cluster has used fewer transaction ids, or written less WAL, than the watermark, it was
+    reset to an earlier state. `has_traces` detects more.
     """
     if (since.system_identifier, since.timeline) != (now.system_identifier, now.timeline):
         return False
@@ -49,12 +51,12 @@ def may_precede(since: Watermark, now: Watermark) -> bool:
 
 
 def leave_traces(connection: Connection) -> str | None:
-    """Use up some transaction ids, a random half of them aborted; outside a transaction.
+    """Use some transaction ids, a random half of them aborted; call it outside a transaction.
 
     It writes no row, and needs no right.
 
     Returns:
-        For `Watermark.traces`; None on a standby, which can use up no ids.
+        Value of `Watermark.traces`; None on a standby, which can use no ids.
     """
     row = connection.execute("SELECT pg_is_in_recovery()").fetchone()
     if row is None or row[0]:
@@ -77,9 +79,9 @@ def leave_traces(connection: Connection) -> str | None:
 
 
 def has_traces(connection: Connection, since: Watermark) -> bool:
-    """Whether the database's commit log agrees with what a watermark says of its traces.
+    """Return whether the database's commit log agrees with the traces of a watermark.
 
-    Ids so old that their outcome is forgotten count as right.
+    Ids so old that the log no longer has their outcome count as equal.
     """
     if since.traces is None:
         return True
@@ -90,7 +92,7 @@ def has_traces(connection: Connection, since: Watermark) -> bool:
 
 
 def _ends(watermark: Watermark) -> tuple[int, int]:
-    """A snapshot's ``xmin`` and ``xmax``."""
+    """Return the ``xmin`` and ``xmax`` of a snapshot."""
     oldest, newest, _ = watermark.snapshot.split(":")
     return int(oldest), int(newest)
 

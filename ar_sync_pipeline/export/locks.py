@@ -1,8 +1,8 @@
 """Locks of a dump: all of them at its start, none later, and never a long wait.
 
 Two sessions of one snapshot and a waiting ``ALTER TABLE`` make a deadlock that PostgreSQL cannot
-see: the ALTER waits for the idle session, the other session waits behind the ALTER. So each session
-locks all tables first, with the indexes that its statements will open.
+detect: the ALTER waits for the idle session, and the other session queues after the ALTER. So each
+session first locks all tables, with the indexes that its statements will open.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def limit_lock_waits(connection: Connection) -> None:
-    """Let the session give up a lock before any other session could be a deadlock's victim.
+    """Set a lock timeout that ends before any other session could be a deadlock's victim.
 
-    A deadlock is ended by the session that has waited for ``deadlock_timeout``, which may be
-    production's; this one has given up by then (PostgreSQL manual, 20.12 "Lock Management").
+    A deadlock is ended by the session that has waited for ``deadlock_timeout``, which may be one of
+    production. This session has given up by then (PostgreSQL manual, 20.12 "Lock Management").
     """
     connection.execute(_LIMIT)
 
@@ -27,20 +27,20 @@ def limit_lock_waits(connection: Connection) -> None:
 def lock_tables(
     connection: Connection, tables: Iterable[TableFacts], others: Sequence[sql.Composable] = ()
 ) -> None:
-    """Lock tables in ACCESS SHARE mode; inside a transaction that has run no query yet.
+    """Lock tables in ACCESS SHARE mode, inside a transaction that has run no query yet.
 
-    ``LOCK TABLE`` takes no snapshot, so what another transaction did to the tables before the
-    locks were had, such as TRUNCATE, is seen by the first query after it (PostgreSQL manual, 13.2.2
-    "Repeatable Read Isolation Level"; 13.6 "Caveats").
+    ``LOCK TABLE`` takes no snapshot. So the first query after it sees what other transactions did
+    to the tables before they were locked, such as TRUNCATE (PostgreSQL manual, 13.2.2 "Repeatable
+    Read Isolation Level"; 13.6 "Caveats").
 
-    A table of which the role may read single columns only cannot be locked so: `open_indexes`
-    locks it, and `lock_by_query` before that.
+    A table of which the role may read only single columns cannot be locked so: `open_indexes` locks
+    it, and `lock_by_query` before that.
 
     Args:
-        others: more tables, which the catalog does not name.
+        others: Further tables, which the catalog does not name.
 
     Raises:
-        psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
+        psycopg.errors.LockNotAvailable: Another session holds an exclusive lock on one of them.
     """
     names = [table.rows for table in tables if not table.by_column_rights] + list(others)
     for name in names:
@@ -51,10 +51,10 @@ def lock_by_query(connection: Connection, tables: Iterable[TableFacts]) -> None:
     """Lock tables for which ``LOCK TABLE`` is not allowed, until the connection is closed.
 
     A query locks a table as well, but takes its snapshot before it has the lock. So another session
-    holds these locks while the dump takes its snapshot and locks of its own.
+    holds these locks while the dump takes its snapshot and its own locks.
 
     Raises:
-        psycopg.errors.LockNotAvailable: another session holds an exclusive lock on one of them.
+        psycopg.errors.LockNotAvailable: Another session holds an exclusive lock on one of them.
     """
     limit_lock_waits(connection)
     connection.execute("BEGIN")
@@ -62,7 +62,7 @@ def lock_by_query(connection: Connection, tables: Iterable[TableFacts]) -> None:
 
 
 def open_indexes(connection: Connection, tables: Iterable[TableFacts]) -> None:
-    """Lock the indexes too: the planner opens all of a table's indexes for any statement.
+    """Lock the indexes too: the planner opens all indexes of a table for any statement.
 
     ``REINDEX`` locks an index exclusively and its table only in SHARE mode.
     """

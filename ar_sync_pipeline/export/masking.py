@@ -1,11 +1,12 @@
-"""What is sent instead of a column's values, as SQL expressions of the column's own type.
+"""Masked values of columns, as SQL expressions of the column's own type.
 
-A pseudonym is HMAC-SHA256 (RFC 2104) with the sender's secret, made of PostgreSQL's own ``sha256``,
-since pgcrypto may be absent. It does not depend on table or column, so that joins survive: 32
-hexadecimal digits in a text (or as many as fit), the first 16 bytes as a uuid, the first 63 bits as
-a bigint. NULL stays NULL, and an empty text stays empty: unique indexes leave out both.
+A pseudonym is HMAC-SHA256 (RFC 2104) with the sender's secret, computed by PostgreSQL's own
+``sha256``, since pgcrypto may be absent. It does not depend on table or column, so that joins still
+work. It has 32 hexadecimal digits in a text (or as many as fit), the first 16 bytes as a uuid, the
+first 63 bits as a bigint. NULL stays NULL, and an empty text stays empty: unique indexes leave out
+both.
 
-The secret gets into SQL by settings of the transaction, so no statement holds it.
+The secret is passed to SQL by settings of the transaction, so no statement contains it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ KEY_VARIABLE = "AR_SYNC_PSEUDONYM_KEY"
 
 
 def masked_values(rules: TableRules, facts: TableFacts) -> dict[str, Expression]:
-    """By masked column, the expression that is read instead of it; of columns that are there."""
+    """Return the expression to read instead of each masked column that the table has."""
     return {
         name: _masked(mask, column)
         for name, mask in rules.mask.items()
@@ -40,10 +41,10 @@ def masked_values(rules: TableRules, facts: TableFacts) -> dict[str, Expression]
 
 
 def require_pseudonym_key(catalog: Catalog, key: str | None) -> None:
-    """Refuse a catalog whose pseudonyms have no secret.
+    """Check that a catalog with pseudonyms has a secret.
 
     Raises:
-        SchemaError: they have none.
+        SchemaError: The catalog has pseudonyms and there is no secret.
     """
     named = [
         f"{name} of {label}"
@@ -60,7 +61,7 @@ def require_pseudonym_key(catalog: Catalog, key: str | None) -> None:
 
 
 def set_pseudonym_key(connection: Connection, key: str | None) -> None:
-    """Make the secret known to the expressions, until the transaction ends."""
+    """Set the secret for the expressions, until the transaction ends."""
     if key is None:
         return
     secret = key.encode()
@@ -76,9 +77,10 @@ def set_pseudonym_key(connection: Connection, key: str | None) -> None:
 def rule_digests(
     catalog: Catalog, tables: Mapping[str, TableFacts], key: str | None
 ) -> dict[str, str]:
-    """By table with columns that are not sent as they are, a digest of what is sent of them.
+    """Return a digest of what is exported, by table with masked or withheld columns.
 
-    Two archives with another digest of a table hold other values of rows that did not change.
+    If the digest of a table differs between two archives, the exported values of its unchanged rows
+    differ too.
     """
     found = {}
     for name, facts in tables.items():
@@ -115,7 +117,7 @@ def _pseudonym(_mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.C
     family, text = family_of(column.type), sql.SQL("{}::text").format(value)
     if family is Family.CASELESS:
         text = sql.SQL("lower({})").format(text)
-    # A scalar subquery is evaluated once a query, a call of a stable function once a row.
+    # A scalar subquery is evaluated once per query, a call of a stable function once per row.
     digest = sql.SQL(
         "encode(sha256((SELECT decode(current_setting({outer}), 'hex')) || sha256("
         "(SELECT decode(current_setting({inner}), 'hex')) || convert_to({text}, 'UTF8'))), 'hex')"
@@ -140,7 +142,7 @@ def _truncate(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Com
 
 
 def _round(mask: Mask, column: ColumnFacts, value: sql.Composable) -> sql.Composed:
-    """Toward zero where the nearest number would not fit; NaN and infinity stay."""
+    """Round toward zero if the nearest number does not fit; keep NaN and infinity."""
     digits, number = sql.Literal(mask.argument), sql.SQL("{}::numeric").format(value)
     rounded = sql.SQL("round({}, {})").format(number, digits)
     if family_of(column.type) is Family.FLOAT:

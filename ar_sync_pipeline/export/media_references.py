@@ -1,4 +1,4 @@
-"""Names of media files in the rows that travel."""
+"""Names of media files in the rows that are exported."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def media_references(
     rules: TableRules,
     keys: sql.Identifier | None = None,
 ) -> Iterator[str]:
-    """The distinct names in a table's media columns, streamed; inside a transaction.
+    """Yield the distinct names in a table's media columns, inside a transaction.
 
     Args:
-        keys: relation of the chosen rows' keys; None: all rows.
+        keys: Relation of the chosen rows' keys; None: all rows.
     """
     source = sql.SQL("{} AS t").format(table.rows)
     if keys is not None:

@@ -1,9 +1,9 @@
-"""Which rows a partial carries: what changed, what belongs to it, and all that it refers to.
+"""Selection of a partial's rows: changed rows, their children, and all that they refer to.
 
-The keys of the chosen rows are collected in temporary tables of the dump's session, one a table,
-by set-based statements under the archive's snapshot (temporary tables may be written in a
-read-only transaction, but not made; hence `prepare_keys` before it starts). A table without a key
-is carried whole if any of its rows would be chosen.
+The keys of the chosen rows are collected in temporary tables of the dump's session, one per table,
+by set-based statements under the archive's snapshot. A read-only transaction may write temporary
+tables but not create them, so `prepare_keys` runs before it starts. A table without a key is
+exported whole if any of its rows is chosen.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ _MEGABYTE = 1024 * 1024
 
 @dataclass(frozen=True)
 class Selection:
-    """The rows that a partial was asked for.
+    """Criteria of the rows of a partial.
 
     Attributes:
-        changed_at: rows stamped in this half-open interval, whoever wrote them when.
-        since: rows that this earlier snapshot could not see; None: the interval alone counts.
-        look_back: how much older than their transaction's start rows may be stamped, in tables
-            that are too large to be read for the watermark.
+        changed_at: Half-open interval of `changed_at`; the time and author of the write do not
+            matter.
+        since: Earlier snapshot; rows that it could not see are chosen. None: only the interval
+            counts.
+        look_back: How much older than their transaction's start the timestamps of rows may be, in
+            tables that are too large to be read for the watermark.
     """
 
     changed_at: Window
@@ -45,7 +47,7 @@ class Selection:
 def prepare_keys(
     connection: Connection, tables: Mapping[str, TableFacts]
 ) -> dict[str, sql.Identifier]:
-    """Make an empty temporary table of keys for each table with a key; before the snapshot."""
+    """Create an empty temporary table of keys for each table with a key; before the snapshot."""
     relations = {
         name: sql.Identifier("pg_temp", f"ar_sync_keys_{number}")
         for number, name in enumerate(sorted(tables))
@@ -73,13 +75,13 @@ def select_rows(
     """Fill the key tables: changed rows, their children, then everything that they refer to.
 
     Args:
-        redefined: tables whose definition changed, so that their rows cannot tell what did.
+        redefined: Tables whose definition changed, so that their rows do not show what changed.
 
     Returns:
-        The tables of which all rows are to be carried, whatever their key tables hold.
+        Tables to export whole, whatever their key tables contain.
 
     Raises:
-        SchemaError: the database does not know a time zone of the catalog.
+        SchemaError: The database does not know a time zone of the catalog.
     """
     whole = {name for name in redefined if reads_watermark(catalog, tables[name])}
     collector = _KeyCollector(connection, tables, keys, whole)
@@ -117,17 +119,17 @@ class _KeyCollector:
     whole: set[str] = field(default_factory=set)
 
     def choose(self, facts: TableFacts, condition: sql.Composable) -> bool:
-        """Add the rows of a table that meet a condition on ``t``; returns whether any is new."""
+        """Add the rows of a table that meet a condition on ``t``; return whether any is new."""
         source = sql.SQL("{} AS t WHERE {}").format(facts.rows, condition)
         return self._add(facts.name, "t", source)
 
     def add_children(self, key: ForeignKey) -> bool:
-        """Add the rows that refer to chosen rows; returns whether any is new."""
+        """Add the rows that refer to chosen rows; return whether any is new."""
         refers = key.refers("wanted", "known")
         return self._follow(known=key.referenced_table, wanted=key.table, refers=refers)
 
     def add_parents(self, key: ForeignKey) -> bool:
-        """Add the rows that chosen rows refer to; returns whether any is new."""
+        """Add the rows that chosen rows refer to; return whether any is new."""
         refers = key.refers("known", "wanted")
         return self._follow(known=key.table, wanted=key.referenced_table, refers=refers)
 
@@ -141,7 +143,7 @@ class _KeyCollector:
         return self._add(wanted, "wanted", source)
 
     def _chosen(self, name: str) -> sql.Composed | None:
-        """The chosen rows of a table as ``known``; None: it has no key, and none is chosen."""
+        """Return the chosen rows of a table as ``known``; None: no key, and none is chosen."""
         facts = self.tables[name]
         if name in self.whole:
             return sql.SQL("{} AS known").format(facts.rows)
@@ -175,10 +177,10 @@ def untracked_tables(
     since: Watermark | None,
     redefined: Collection[str] = (),
 ) -> tuple[str, ...]:
-    """Tables of which a partial may miss changes that only the next complete brings.
+    """Return the tables whose changes a partial may miss until the next complete.
 
-    They are too large to be read for the watermark, and either have no time stamp, or the role
-    may not see when the oldest writing transaction began, or their definition changed.
+    They are too large to be read for the watermark. In addition, they have no timestamp column, or
+    the role may not see when the oldest writing transaction began, or their definition changed.
     """
     unknown_start = since is not None and since.oldest_write_at is None
     return tuple(
@@ -190,7 +192,7 @@ def untracked_tables(
 
 
 def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
-    """Whether a partial reads all of a table to find what an earlier snapshot could not see."""
+    """Return whether a partial reads a whole table to find rows unseen by an earlier snapshot."""
     chosen = catalog.rules(facts.name).watermark
     return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
 

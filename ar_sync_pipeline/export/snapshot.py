@@ -1,9 +1,9 @@
-"""One PostgreSQL snapshot, shared by as many connections as want to read it.
+"""One PostgreSQL snapshot, shared by several connections.
 
-``REPEATABLE READ, READ ONLY`` and ``pg_export_snapshot()`` (PostgreSQL manual, 9.28.5 "Snapshot
-Synchronization Functions"): all rows of an archive were true at one instant. Every session locks
-its tables before it reads: the first one before the snapshot is taken, so that the snapshot sees
-all that was done to them before.
+It uses ``REPEATABLE READ, READ ONLY`` and ``pg_export_snapshot()`` (PostgreSQL manual, 9.28.5
+"Snapshot Synchronization Functions"), so all rows of an archive are of one instant. Every session
+locks its tables before it reads. The first session locks them before the snapshot is taken, so that
+the snapshot sees all earlier changes of them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Snapshot:
     """An open snapshot.
 
     Attributes:
-        connection: the connection that holds it; open as long as the snapshot is.
-        exported: the id under which other connections import it.
-        watermark: where in the sender's history it stands.
-        database: name of the database.
+        connection: Connection that holds the snapshot; it stays open as long as the snapshot.
+        exported: Id under which other connections import the snapshot.
+        watermark: Point of the snapshot in the sender's history.
+        database: Name of the database.
     """
 
     connection: Connection
@@ -56,16 +56,17 @@ def take_snapshot(
     """Lock tables, take a snapshot and keep both for the length of the block.
 
     Args:
-        clock: gives ``snapshot_at``; asked right after the snapshot was taken.
-        after: of an earlier snapshot; this one's instant is later, also where the clock was set
-            back meanwhile, since archives are applied in the order of these instants.
-        tables: to be locked first.
-        others: more of them, which the catalog does not name.
+        clock: Clock for ``snapshot_at``; read right after the snapshot was taken.
+        after: Time of an earlier snapshot. The time of this one is always later, even if the clock
+            was set back in between, because archives are applied in the order of these times.
+        tables: Tables to lock first.
+        others: Further tables to lock, which the catalog does not name.
     """
     locked = tuple(tables)
     limit_lock_waits(connection)
     traces = leave_traces(connection)
-    # Before the snapshot: whoever is no longer listed then has ended, and the snapshot sees it.
+    # Before the snapshot: a session that is not listed any more has ended, and the snapshot sees
+    # it.
     oldest_write_at = _one(connection, _OLDEST_WRITE)[0]
     _begin(connection)
     with connection.transaction():
@@ -86,7 +87,7 @@ def take_snapshot(
 
 
 def fitting(snapshot: str) -> str:
-    """The snapshot, or an older one that fits where very many transactions are writing."""
+    """Return the snapshot, or an older one that fits if very many transactions are writing."""
     oldest = snapshot.partition(":")[0]
     return snapshot if len(snapshot) <= LONGEST_SNAPSHOT else f"{oldest}:{oldest}:"
 
@@ -95,10 +96,10 @@ def fitting(snapshot: str) -> str:
 def join_snapshot(
     url: str, exported: str, *, tables: Iterable[TableFacts] = ()
 ) -> Iterator[Connection]:
-    """Another connection that reads the same snapshot.
+    """Open another connection that reads the same snapshot.
 
     Args:
-        tables: to be locked first.
+        tables: Tables to lock first.
     """
     locked = tuple(tables)
     with connect(url, application="dump worker") as connection:
@@ -125,7 +126,7 @@ def _one(connection: Connection, query: str) -> tuple[Any, ...]:
 
 
 # The timeline is that of the WAL being written: a promoted standby writes to a new one at once,
-# while its control file shows the old one until the next checkpoint.
+# while its control file contains the old one until the next checkpoint.
 _FACTS = """
 SELECT pg_export_snapshot(), pg_current_snapshot()::text,
        (SELECT system_identifier::text FROM pg_control_system()),
@@ -136,7 +137,7 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
              ELSE pg_current_wal_flush_lsn() END - '0/0')::bigint
 """
 
-# Sessions that have not written yet count too: their first statement may still stamp rows with
+# Sessions that have not written yet count too: their first statement may still set timestamps to
 # the time at which their transaction began. Other roles' sessions are shown to members of
 # pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity").
 _OLDEST_WRITE = """

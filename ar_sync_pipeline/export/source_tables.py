@@ -1,4 +1,4 @@
-"""The sender's tables that are replicated, and everything that keeps one from being read whole."""
+"""The sender's replicated tables, and everything that prevents one from being read whole."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _MEGABYTE = 1024 * 1024
 
 
 def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
-    """The sender's tables that the catalog replicates, by name.
+    """Return the sender's tables that the catalog replicates, by name.
 
     Raises:
-        SchemaError: there are none, or one cannot be exported.
-        DatabaseRefusedError: the role may not read all rows and columns of one.
+        SchemaError: There are none, or one cannot be exported.
+        DatabaseRefusedError: The role may not read all rows and columns of one.
     """
     tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     problem = next(source_problems(connection, catalog, tables), None)
@@ -38,7 +38,7 @@ def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, Tab
 def source_problems(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[ArSyncError]:
-    """Everything that keeps the replicated tables from being exported, one error each."""
+    """Yield everything that prevents an export of the replicated tables, one error each."""
     for found in errors_of(find_omissions(connection, catalog, tables)):
         yield SchemaError(found.problem, remedy=found.remedy)
     if not tables:
@@ -54,7 +54,7 @@ def source_problems(
 
 
 def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[SchemaError]:
-    """Tables that cannot be exported as the catalog says, whatever the role may do."""
+    """Yield tables that cannot be exported by the catalog's rules, whatever the role may do."""
     yield from column_rule_problems(catalog, tables)
     for facts in tables.values():
         yield from _not_exportable(catalog, facts)
@@ -64,9 +64,9 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
 
 
 def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
-    """Foreign keys to tables that are not replicated, one sentence each with the table to add.
+    """Return foreign keys to tables that are not replicated, as messages with the table to add.
 
-    Rows that refer to such a table can be loaded only where the receiver has the other row.
+    Rows that refer to such a table can be loaded only if the receiver has the other row.
     """
     return tuple(
         f"{key.table} ({', '.join(key.columns)}) refers to {key.referenced_table}, which is not"
@@ -79,7 +79,7 @@ def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[
 
 
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
-    """A sender's table without the columns that the catalog keeps back, and with its masks."""
+    """Return a sender's table without the columns that are not replicated, and with its masks."""
     rules = catalog.rules(facts.name)
     return ship(facts, rules.not_replicated, masked_values(rules, facts))
 

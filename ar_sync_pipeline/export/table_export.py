@@ -1,4 +1,4 @@
-"""Cutting a table into the chunks that an archive holds, each with the query that reads it."""
+"""Split of a table into the chunks of an archive, each with the query that reads it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
 
 @dataclass(frozen=True)
 class ChunkQuery:
-    """A chunk to be read: its range of keys, its content as counted, the query for its rows."""
+    """A chunk to read: its range of keys, its counted content, the query for its rows."""
 
     key_range: KeyRange | None
     content: ChunkDigest
@@ -35,12 +35,12 @@ class ChunkQuery:
 
 
 def chunk_whole_table(connection: Connection, table: ExportedTable) -> list[ChunkQuery]:
-    """Cut all rows of a table by ranges of its key; an empty table has no chunks.
+    """Split all rows of a table by ranges of its key; an empty table has no chunks.
 
     One sequential read, under the connection's snapshot, counts and digests every chunk.
 
     Raises:
-        SchemaError: a value cannot be read.
+        SchemaError: A value cannot be read.
     """
     if not is_chunked(table.columns, table.primary_key):
         return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.rows))
@@ -58,10 +58,10 @@ def chunk_whole_table(connection: Connection, table: ExportedTable) -> list[Chun
 def chunk_selected_rows(
     connection: Connection, table: ExportedTable, keys: sql.Composable
 ) -> list[ChunkQuery]:
-    """One chunk of the rows whose keys are in the relation ``keys``; none if there are none.
+    """Return one chunk of the rows whose keys are in the relation ``keys``; empty if none are.
 
     Raises:
-        SchemaError: a value cannot be read.
+        SchemaError: A value cannot be read.
     """
     source = sql.SQL("{} AS t JOIN {} AS k ON {}").format(
         table.rows, keys, table.same_row("t", "k")
@@ -70,7 +70,7 @@ def chunk_selected_rows(
 
 
 def changed_keys_query(table: ExportedTable, condition: sql.Composable) -> sql.Composed:
-    """The query for the primary keys of the rows ``t`` that meet a condition."""
+    """Return the query for the primary keys of the rows ``t`` that meet a condition."""
     return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
         column_list(table.primary_key, "t"), table.rows, condition
     )
@@ -79,10 +79,10 @@ def changed_keys_query(table: ExportedTable, condition: sql.Composable) -> sql.C
 def write_chunk(
     connection: Connection, folder: Path, table: ExportedTable, number: int, chunk: ChunkQuery
 ) -> Chunk:
-    """Read a chunk's rows into a new member.
+    """Write the rows of a chunk to a new member.
 
     Raises:
-        SchemaError: a value cannot be read.
+        SchemaError: A value cannot be read.
     """
     with readable(table.name), ChunkWriter(folder, table.name, number) as writer:
         rows = copy_out(connection, chunk.query, writer)
@@ -91,12 +91,12 @@ def write_chunk(
 
 @contextmanager
 def readable(table: str) -> Iterator[None]:
-    """Name the table whose values the server cannot read or spell in UTF-8.
+    """Name the table whose values the server cannot read or encode in UTF-8.
 
-    What `connect` makes of an error is left to it; the server's words about a value are left out.
+    Errors that `connect` translates are not changed; the server's text about a value is left out.
 
     Raises:
-        SchemaError: the block failed at a value.
+        SchemaError: The block failed at a value.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Rows in text form, of any origin, becoming rows of the receiver's own types.
+"""Conversion of rows in text form, of any origin, to the receiver's own types.
 
-They are copied into a temporary table that has the receiver's columns, and leave it as chunks of
-an archive; only PostgreSQL reads the values.
+They are copied into a temporary table with the receiver's columns, and exported from it as chunks
+of an archive. Only PostgreSQL parses the values.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-# A value that a wider column at the sender holds and the receiver's does not.
+# A value that fits a wider column at the sender but not the receiver's.
 _TOO_NARROW = (psycopg.errors.StringDataRightTruncation, psycopg.errors.NumericValueOutOfRange)
 
 
 def create_text_table(
     connection: Connection, facts: TableFacts, names: Sequence[str]
 ) -> ExportedTable:
-    """Make an empty temporary table of the same name with these of a table's columns."""
+    """Create an empty temporary table of the same name with the named columns of a table."""
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
         for name in names
@@ -58,12 +58,12 @@ def copy_text_in(
     """Fill a table with rows in the text format of ``COPY``.
 
     Args:
-        lines: any number of whole rows each.
+        lines: Blocks of bytes; each contains any number of whole rows.
         encoding: PostgreSQL's name of their encoding.
 
     Raises:
-        SchemaError: they are no rows of this table, or two have the same key.
-        SchemaMismatchError: a value is too large for the receiver's column.
+        SchemaError: They are not rows of this table, or two have the same key.
+        SchemaMismatchError: A value is too large for the receiver's column.
     """
     statement = sql.SQL("COPY {} ({}) FROM STDIN (ENCODING {})").format(
         table.rows,
@@ -97,8 +97,8 @@ def export_chunks(
     """Write a filled table's rows as members of an archive, and drop the table.
 
     Args:
-        folder: where the members are made.
-        complete: cut by key, as in a complete; otherwise one chunk, as in a partial.
+        folder: Folder of the members.
+        complete: Whether to split by key, as in a complete; otherwise one chunk, as in a partial.
     """
     if complete:
         queries = chunk_whole_table(connection, table)
@@ -112,10 +112,10 @@ def export_chunks(
 
 
 def copy_line(values: Iterable[str | bool | None]) -> bytes:
-    """One row in the text format of ``COPY`` (PostgreSQL manual, COPY, "Text Format").
+    """Return one row in the text format of ``COPY`` (PostgreSQL manual, COPY, "Text Format").
 
     Raises:
-        UnicodeEncodeError: a value holds half of a character.
+        UnicodeEncodeError: A value contains a lone surrogate.
     """
     return ("\t".join(map(_field, values)) + "\n").encode()
 
@@ -129,7 +129,7 @@ def _field(value: str | bool | None) -> str:
 
 
 def _words(error: psycopg.Error) -> str:
-    """The server's message and the line, without the value, which may be a person's."""
+    """Return the server's message and the line, without the value, which may be personal data."""
     message = (error.diag.message_primary or "").partition(': "')[0]
     where = (error.diag.context or "").partition(": ")[0]
     return ", ".join(printable(part) for part in (message, where) if part)

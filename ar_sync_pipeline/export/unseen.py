@@ -1,4 +1,4 @@
-"""The condition for rows that an earlier snapshot could not see."""
+"""Condition for rows that an earlier snapshot could not see."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from ar_sync_pipeline.archive.manifest import Watermark
 
 
 def unseen_by(since: Watermark, alias: str = "t") -> sql.Composed:
-    """The condition for rows of ``alias`` that the earlier snapshot could not see, or not yet.
+    """Return the condition for rows of ``alias`` that the earlier snapshot could not see.
 
     They were written by transactions from that snapshot's ``xmin`` on, compared modulo 2^32. The
-    low end is used rather than membership in the snapshot: rows written in savepoints carry ids of
+    low end is used instead of membership in the snapshot: rows written in savepoints have ids of
     subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``, whose
     distance is large, and so do the permanent ids below 3.
     """

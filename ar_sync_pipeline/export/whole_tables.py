@@ -1,4 +1,4 @@
-"""Every row of some tables, written by several sessions of one snapshot side by side."""
+"""Every row of some tables, written by several sessions of one snapshot in parallel."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class WrittenTable:
-    """The members that hold a table's rows, and those of its rows that changed."""
+    """The members that contain a table's rows, and the keys of its changed rows."""
 
     chunks: tuple[Chunk, ...]
     changed_keys: Chunk | None
@@ -40,11 +40,12 @@ class WholeTables:
     """Writes tables whole.
 
     Attributes:
-        connections: sessions of one snapshot; each works for one thread at a time.
-        folder: where the members are made.
-        since: a point that the receiver is known to have; the keys of the rows that were written
-            since then come along.
-        untold: tables of which other rows are sent otherwise than before, so that no keys come.
+        connections: Sessions of one snapshot; each is used by one thread at a time.
+        folder: Folder of the members.
+        since: Point that the receiver is known to have; the keys of rows that were written since
+            then are exported too.
+        untold: Tables whose rows are exported differently than before, so that no keys are
+            exported.
     """
 
     connections: Sequence[Connection]
@@ -53,10 +54,10 @@ class WholeTables:
     untold: frozenset[str] = frozenset()
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
-        """Write every row of the tables; large ones first in ``tables`` keep all sessions busy.
+        """Write every row of the tables; with large ``tables`` first, all sessions stay busy.
 
         Raises:
-            SchemaError: a value cannot be read.
+            SchemaError: A value cannot be read.
         """
         cuts = self._share(chunk_whole_table, tables)
         work = [
@@ -76,7 +77,7 @@ class WholeTables:
     def _share(
         self, do: Callable[[Connection, Work], Result], work: Iterable[Work]
     ) -> list[Result]:
-        """Do each piece of work on a session that is free; the first error ends all of it."""
+        """Run each task on an idle session; the first error cancels the others."""
         idle: SimpleQueue[Connection] = SimpleQueue()
         for connection in self.connections:
             idle.put(connection)

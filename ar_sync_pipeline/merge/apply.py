@@ -1,13 +1,14 @@
-"""Merging a staged archive into the receiver's tables, inside one transaction: `apply`.
+"""Merge of a staged archive into the receiver's tables, inside one transaction: `apply`.
 
 Order: find the differences and the rows to delete, plan, preserve what a later archive of the same
-load may bring back, free unique values, write everything in one statement, verify. Unchanged rows
-are never touched, the receiver's own columns keep their values, and the result is compared with the
+load may restore, free unique values, write everything in one statement, verify. Unchanged rows are
+never written, receiver-only columns keep their values, and the result is compared with the
 archive's digests before commit.
 
-One statement writes all tables: the server checks foreign keys at its end (PostgreSQL manual, 7.8.4
-"Data-Modifying Statements in WITH"), so constraints that are not deferrable are met whatever rows
-refer to each other, and children move before their old parents are gone.
+One statement writes all tables, because the server checks foreign keys at the end of a statement
+(PostgreSQL manual, 7.8.4 "Data-Modifying Statements in WITH"). So rows may refer to each other in
+any order, even if constraints are not deferrable, and children can move to a new parent before the
+old one is deleted.
 """
 
 from __future__ import annotations
@@ -50,18 +51,18 @@ from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 @dataclass(frozen=True)
 class ArchiveRows:
-    """A staged archive, as the merge needs it.
+    """A staged archive and what the merge must know of it.
 
     Attributes:
-        tables: with their staged rows.
-        number: of the archive within the load, for names of temporary tables.
-        complete: the archive speaks for all rows of its tables.
-        after_gap: archives before this one are missing. A row that it contradicts may then be
-            alive at the sender, and what is the receiver's own of it must not go.
-        comparable: this receiver's digests agree with the sender's.
-        sender_references: the sender's foreign keys; None: unknown.
-        rebuilds: indexes and foreign keys of empty tables may be made after their rows.
-        filling: what empty tables go without already; None: nothing so far.
+        tables: Tables of the archive with their staged rows.
+        number: Number of the archive within the load, for names of temporary tables.
+        complete: Whether the archive contains all rows of its tables.
+        after_gap: Whether archives before this one are missing. A row that contradicts it may then
+            still exist at the sender, so the receiver's own data of that row must not be deleted.
+        comparable: Whether this receiver computes the same digests as the sender.
+        sender_references: Foreign keys of the sender; None: unknown.
+        rebuilds: Whether indexes and foreign keys of empty tables may be created after their rows.
+        filling: What was already dropped from empty tables; None: nothing so far.
     """
 
     tables: Sequence[StagedTable]
@@ -76,12 +77,12 @@ class ArchiveRows:
 
 @dataclass(frozen=True)
 class MergeResult:
-    """What a merge did.
+    """Result of a merge.
 
     Attributes:
-        plans: by table.
-        rows_before: of the tables that lost rows.
-        fired: triggers and rules at the receiver that fired for replicated rows, as
+        plans: Plan of each table.
+        rows_before: Number of rows before the merge, by table that lost rows.
+        fired: Triggers and rules of the receiver that fired for replicated rows, as
             ``table.trigger``.
     """
 
@@ -100,19 +101,19 @@ def apply(
     later: Mapping[str, Sequence[sql.Identifier]] | None = None,
     lap: Callable[[str], object] = lambda _: None,
 ) -> MergeResult:
-    """Merge one archive and verify the result; the caller's transaction decides.
+    """Merge one archive and verify the result, in the caller's transaction.
 
     Args:
-        references: every table of the receiver, and the replicated ones.
-        effects: how this transaction writes.
-        preserved: keeps what is deleted, where later archives follow in the same load.
-        later: by table, the staging tables of the archives that are applied after this one.
-        lap: told of the end of each phase, ``merge`` and ``verify``.
+        references: Every table of the receiver, and the replicated ones.
+        effects: Whether this transaction suppresses side effects.
+        preserved: Copies of deleted rows, if later archives follow in the same load.
+        later: Staging tables of the archives that are applied after this one, by table.
+        lap: Called at the end of each phase, ``merge`` and ``verify``.
 
     Raises:
-        LoadRefusedError: the receiver's constraints, or what an archive that is missing may have
-            held, refuse the rows.
-        DigestMismatchError: the result is not the sender's.
+        LoadRefusedError: The receiver's constraints refuse the rows, or the rows depend on what a
+            missing archive may contain.
+        DigestMismatchError: The result differs from the sender's rows.
     """
     merge = _Merge(connection, references, archive, effects)
     try:
@@ -135,7 +136,8 @@ class _Merge:
     def __post_init__(self) -> None:
         staged = [table.target for table in self.archive.tables]
         if self.archive.complete:
-            # It brings all replicated tables; others that match a pattern are the receiver's only.
+            # A complete contains all replicated tables. Others that match a pattern are
+            # receiver-only.
             self.references = References(self.references.tables, {})
         self.references = self.references.with_targets(staged)
         self.to_delete = RowsToDelete(
@@ -176,10 +178,10 @@ class _Merge:
         return MergeResult(tuple(plans), before, self.fired())
 
     def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
-        """Say of a violated constraint that the sender does not have it, if so.
+        """Raise an error that names the violated constraint if only the receiver has it.
 
         Raises:
-            LoadRefusedError: that is so.
+            LoadRefusedError: Only the receiver has the constraint.
         """
         name = error.diag.constraint_name
         for facts in self.references.tables.values():
@@ -208,7 +210,7 @@ class _Merge:
             )
 
     def fired(self) -> tuple[str, ...]:
-        """Triggers and rules that writing the differing rows sets off."""
+        """Return the triggers and rules that fire when the differing rows are written."""
         changed = (d.target for d in self.differences.values() if not d.empty)
         return tuple(self.effects.firing_triggers(changed))
 
@@ -221,7 +223,7 @@ class _Merge:
         for table, difference in self.differences.items():
             staged = difference.staged
             if difference.fills:
-                continue  # there is no row that could be absent or in the way
+                continue  # no row can be absent or conflict
             if staged.speaks_for_all_rows and not staged.wholly_unchanged:
                 self.to_delete.add(table, absent_rows(staged))
             elif not difference.empty:
@@ -230,10 +232,10 @@ class _Merge:
         self.to_delete.add_dependents()
 
     def _add_displaced_rows(self, difference: TableDifference, unique: UniqueKey) -> None:
-        """Rows that have a unique value which another row has at the sender, and are not here.
+        """Add rows that are not in the archive and have a unique value of one of its rows.
 
-        With every change since the receiver's state in the archive, such a row is gone at the
-        sender: had it changed, it would have come along.
+        If the archive contains every change since the receiver's state, the sender has deleted such
+        a row: a changed row would be in the archive.
         """
         query = sql.SQL("SELECT h.* FROM ({}) AS h WHERE NOT {}").format(
             holders(difference, unique), is_staged(difference.staged, "h")
@@ -304,7 +306,7 @@ class _Merge:
         self.checks.checked_by_server = filling.foreign_keys
 
     def _write_rows(self, replaced: set[str]) -> None:
-        """All tables in one statement; those whose triggers shall fire in another one."""
+        """Write all tables in one statement; those whose triggers fire in another one."""
         firing = {n for n, t in self.references.targets.items() if self.effects.fires(t)}
         silent = (self.references.tables.keys() - firing) if self.effects.suppressed else set()
         self._execute(self._statements(silent, replaced))
@@ -348,7 +350,7 @@ class _Merge:
             verify_table(self.connection, difference.staged, comparable=self.archive.comparable)
 
     def _verify_deferrable(self, difference: TableDifference) -> None:
-        """What the server would check at the end of the transaction, but not in replica mode."""
+        """Check deferrable unique keys, which the server does not check in replica mode."""
         for unique in difference.target.facts.unique_keys:
             if not unique.deferrable or difference.empty:
                 continue

@@ -1,8 +1,8 @@
-"""What a staged table changes: rows to add, to change, to replace, and rows that are absent.
+"""Differences of a staged table: rows to add, to change or to replace, and absent rows.
 
-Computed first, as row identities in temporary tables: it is the plan that operators see, and the
-merge touches nothing else. Rows are compared to the bit; an unchanged row is never locked or
-written (an upsert of everything writes forty times the WAL).
+They are computed first, as row identities in temporary tables: this is the plan that operators see,
+and the merge changes nothing else. Rows are compared to the bit. An unchanged row is never locked
+or written (an upsert of everything writes forty times the WAL).
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ class TableDifference:
     """The rows of one staged table that differ from the receiver's.
 
     Attributes:
-        relation: temporary table of identities with an ``action`` of `ADD`, `CHANGE` or
-            `REPLACE`; there is none if nothing was staged or the target is filled. A row is
-            replaced (deleted and inserted in the same statement, its receiver-only columns
-            preserved) only where PostgreSQL allows no update: a ``GENERATED ALWAYS`` identity that
-            differs, or a unique value that must move and for which no placeholder exists.
-        aside: name of the temporary table for the rows that are replaced.
-        fills: the target has no rows; every staged one is to be added, or has been added as it
-            came where the staging table is the target itself.
+        relation: Temporary table of identities with an ``action`` of `ADD`, `CHANGE` or `REPLACE`.
+            It does not exist if nothing was staged or the target is filled. To replace a row is to
+            delete and insert it in the same merge, with the same values of its receiver-only
+            columns. This is done only where PostgreSQL allows no update: for a ``GENERATED ALWAYS``
+            identity that differs, or for a unique value that must move and for which no placeholder
+            exists.
+        aside: Name of the temporary table for the rows that are replaced.
+        fills: Whether the target was empty. Every staged row is then added, or was added during
+            staging if the staging table is the target itself.
     """
 
     staged: StagedTable
@@ -55,11 +56,11 @@ class TableDifference:
 
     @property
     def identity(self) -> RowIdentity:
-        """What `relation` stores; of a table without a key, the place in the staging table."""
+        """Identity that `relation` stores; without a key, the place in the staging table."""
         return self.staged.target.identity
 
     def rows(self, actions: Sequence[str]) -> sql.Composed:
-        """The staged rows of some actions, as ``n``, with their identity as ``d``."""
+        """Return the staged rows of some actions, as ``n``, with their identity as ``d``."""
         if self.fills:
             return sql.SQL("{} AS n").format(self.staged.relation)
         return sql.SQL("{} AS n JOIN {} AS d ON {} AND d.action = ANY ({})").format(
@@ -71,10 +72,10 @@ class TableDifference:
 
 
 def find_differences(connection: Connection, staged: StagedTable, prefix: str) -> TableDifference:
-    """Compare a staging table with its target; inside the merge's transaction.
+    """Compare a staging table with its target, inside the merge's transaction.
 
     Args:
-        prefix: of the names of the temporary tables, unique within the transaction.
+        prefix: Prefix of the names of temporary tables, unique within the transaction.
     """
     relation = sql.Identifier("pg_temp", f"{prefix}_diff")
     aside = sql.Identifier("pg_temp", f"{prefix}_aside")
@@ -125,7 +126,7 @@ def _differing_rows(staged: StagedTable) -> sql.Composed:
 
 
 def count_differences(connection: Connection, staged: StagedTable) -> int:
-    """How many staged rows the target lacks or holds otherwise."""
+    """Return how many staged rows are missing or different in the target."""
     target = staged.target
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)).fetchone()
@@ -135,13 +136,13 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
 def count_drift(
     connection: Connection, difference: TableDifference, later: Sequence[sql.Identifier] = ()
 ) -> int | None:
-    """Differing rows that partials should have brought long ago; None: the archive cannot tell.
+    """Count differing rows that earlier partials should have contained; None: unknown.
 
-    To be asked before the rows are written.
+    Call it before the rows are written.
 
     Args:
-        later: staging tables of the archives that are applied after this one; a row in one of
-            them differs because the receiver is ahead of a late complete.
+        later: Staging tables of the archives that are applied after this one. A row in one of them
+            differs because the receiver is newer than a late complete.
     """
     staged = difference.staged
     if staged.changed_keys is None:
@@ -165,7 +166,7 @@ def count_drift(
 
 
 def absent_rows(staged: StagedTable) -> sql.Composed:
-    """Identities of the target's rows that an archive which speaks for all rows no longer has."""
+    """Return identities of the target's rows that an archive with all rows does not contain."""
     target = staged.target
     if not target.key:
         return keyless_absent_rows(staged)
@@ -180,7 +181,7 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
 
 
 def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
-    """The condition that the stored identity ``alias`` is that of a staged row."""
+    """Return the condition that the stored identity ``alias`` is that of a staged row."""
     identity = staged.target.identity
     if identity is PLACE:
         return sql.Composed([sql.SQL("false")])
@@ -190,14 +191,14 @@ def is_staged(staged: StagedTable, alias: str) -> sql.Composed:
 
 
 def is_empty(connection: Connection, target: TargetTable) -> bool:
-    """Whether a table has no rows."""
+    """Return whether a table has no rows."""
     query = sql.SQL("SELECT NOT EXISTS (SELECT FROM {})").format(target.rows)
     row = connection.execute(query).fetchone()
     return row is not None and bool(row[0])
 
 
 def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
-    """The receiver's rows as ``t``, and their shared columns as the sender last wrote them."""
+    """Return the receiver's rows as ``t``, and their shared columns as last sent."""
     target = staged.target
     source = sql.SQL("{} AS t").format(target.rows)
     if not target.rewritten:
@@ -219,7 +220,7 @@ def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
 
 
 def _same_row(staged: StagedTable) -> sql.Composed:
-    """``t`` is the staged row ``n``; unchanged chunks, where no staged row is, are not read."""
+    """Return the condition that ``t`` is the staged row ``n``, without reading unchanged chunks."""
     return sql.SQL("{} AND {}").format(
         staged.target.same_row("t", "n"), staged.outside_unchanged_chunks("t")
     )

@@ -1,8 +1,9 @@
-"""What an empty table can do without while it is filled: foreign keys, keys, indexes.
+"""Parts that an empty table does not need while it is filled: foreign keys, keys, indexes.
 
-A definition does not tell everything: a part that carries more (a comment, a tablespace, a changed
-trigger, a mark for CLUSTER or replication, a dependent object) stays. An owner may drop an index
-without the right to create one in the schema, and a foreign key without the right to refer.
+A definition does not contain everything. A part with more (a comment, a tablespace, a changed
+trigger, a mark for CLUSTER or replication, a dependent object) is not dropped. Neither is a part
+that the role may drop but not create again: an owner may drop an index without the right to create
+one in the schema, and a foreign key without the right to refer.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ class DroppablePart:
     """An index, a key or a foreign key.
 
     Attributes:
-        drop: the statement that drops it.
-        restore: the statement that creates it again.
-        foreign_key: schema, table and name, where it is a foreign key.
+        drop: Statement that drops the part.
+        restore: Statement that creates the part again.
+        foreign_key: Schema, table and name of a foreign key; None for other parts.
     """
 
     drop: str
@@ -34,13 +35,13 @@ class DroppablePart:
 def droppable_parts(
     connection: Connection, targets: Sequence[TargetTable], *, keys: bool
 ) -> list[DroppablePart]:
-    """The parts of some tables, in an order in which they can be restored.
+    """Return the droppable parts of some tables, in an order in which they can be restored.
 
-    A foreign key counts where both of its tables are named.
+    A foreign key is included only if both of its tables are named.
 
     Args:
-        keys: primary and unique keys as well, where nothing else relies on them; and the foreign
-            keys of other empty tables to the named ones.
+        keys: Whether to include primary and unique keys on which nothing else depends, and the
+            foreign keys of other empty tables to the named ones.
     """
     tables = [target.relation.as_string(connection) for target in targets]
     with connection.cursor(row_factory=class_row(DroppablePart)) as cursor:
@@ -52,7 +53,7 @@ def droppable_parts(
 
 
 def _with_tuple(part: DroppablePart) -> DroppablePart:
-    """The driver makes a list of an array."""
+    """Turn the list that the driver makes of an array into a tuple."""
     if part.foreign_key is None:
         return part
     schema, table, name = part.foreign_key
@@ -91,7 +92,7 @@ SELECT k.* FROM pg_constraint k
    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.refclassid = 'pg_constraint'::regclass
                     AND d.refobjid = k.oid AND d.deptype <> 'i')
 """
-# The definition of a constraint does not tell the storage parameters of its index.
+# The definition of a constraint does not contain the storage parameters of its index.
 _KEYS = f"""
 WITH dropped AS ({_PLAIN_FOREIGN_KEYS})
 SELECT CASE WHEN k.oid IS NULL THEN format('DROP INDEX %%I.%%I', n.nspname, c.relname)

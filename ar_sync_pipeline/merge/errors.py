@@ -1,4 +1,4 @@
-"""What a database says while an archive's rows are written, as messages for operators."""
+"""Messages for operators from errors of the database while an archive's rows are written."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ GRANT = (
 def refusal(
     error: psycopg.Error, *, fired: Sequence[str] = (), table: str | None = None
 ) -> LoadRefusedError:
-    """The message for an error that the archive's rows caused.
+    """Return the message for an error that the archive's rows caused.
 
-    It names table and constraint and never repeats values, which may be a person's.
+    It names table and constraint and never repeats values, which may be personal data.
 
     Args:
-        fired: triggers and rules that the rows set off, any of which may be the cause.
-        table: whose rows were written, where the error itself cannot know.
+        fired: Triggers and rules that fired for the rows; each may be the cause.
+        table: Name of the written table, for errors that do not name it.
     """
     where = _where(error, table)
     if fired:

@@ -1,14 +1,14 @@
-"""Filling empty tables: without keys, indexes and foreign keys, which are created after the rows.
+"""Filling of empty tables: keys, indexes and foreign keys are created after the rows.
 
-A foreign key checks every inserted row by a query of its own and, deferred, keeps a note of it in
-memory; added after the rows it checks them with one join. An index that is built at once costs a
-third of one that grows, and half of its write-ahead log. Where everything about a table is plain,
-a complete's rows are copied straight into it and never staged. All of it happens inside the load's
-transaction, so a load that fails leaves everything as it was; readers of the empty tables wait for
-the commit, and nobody waits for a table that has rows.
+A foreign key checks every inserted row by its own query and, if it is deferred, queues an event in
+memory. If it is added after the rows, one join checks them all. An index that is built at once
+costs a third of the time of one that grows, and half of its WAL. If a table has no features that
+COPY would bypass, the rows of a complete are copied directly into it and never staged. All of this
+happens inside the load's transaction, so a load that fails changes nothing. Readers of the empty
+tables wait for the commit; nobody waits for a table that has rows.
 
 A table is truncated before rows are copied into it, so that a load that fails leaves no dead rows.
-A reader's snapshot loses nothing by that: only a table without a single page counts as empty. The
+A reader's snapshot loses no rows, because only a table without a single page counts as empty. The
 rows are not frozen (``COPY ... FREEZE``): a reader whose snapshot is older than the load would see
 them in one table and miss the rows of another (PostgreSQL manual, COPY).
 """
@@ -42,13 +42,13 @@ _END_SESSION = "end the sessions that use the empty tables before the next load 
 
 @dataclass(frozen=True)
 class Filling:
-    """What the tables that are filled go without meanwhile.
+    """Parts that the filled tables lack until their rows are written.
 
     Attributes:
-        dropped: to be restored, in this order.
-        direct: names of the tables that take rows straight from an archive.
-        obstacle: why everything stayed and what would change that, a message for operators; None:
-            nothing had to stay.
+        dropped: Parts to restore, in this order.
+        direct: Names of the tables that take rows directly from an archive.
+        obstacle: Why nothing was dropped and what would change that, a message for operators; None:
+            nothing prevented it.
     """
 
     connection: Connection
@@ -65,17 +65,17 @@ class Filling:
     def restored_after(self) -> Iterator[None]:
         """Restore everything at the end of a block."""
         yield
-        # A definition names no tablespace where it is the database's own.
+        # A definition names no tablespace if it is the default of the database.
         self.connection.execute("SELECT set_config('default_tablespace', '', true)")
         for part in self.dropped:
             self.connection.execute(sql.SQL(part.restore))  # the receiver's own catalog text
 
 
 def fill_from_staging(connection: Connection, differences: Sequence[TableDifference]) -> Filling:
-    """Drop what the tables that staged rows are about to fill can do without.
+    """Drop the droppable parts of the empty tables that staged rows will fill; return them.
 
-    Only where many rows come into an empty table. Without the right to do so, or while somebody
-    holds one of the tables, everything stays.
+    This is done only if many rows are added to an empty table. If the role lacks the right, or
+    another session locks one of the tables, nothing is dropped.
     """
     filled = [d.target for d in differences if d.fills and d.added]
     if not any(d.fills and d.added >= _WORTH_A_LOCK_ROWS for d in differences):
@@ -86,7 +86,7 @@ def fill_from_staging(connection: Connection, differences: Sequence[TableDiffere
 def tables_to_fill(
     connection: Connection, targets: Mapping[str, TargetTable], shipped: Sequence[TableManifest]
 ) -> list[tuple[TargetTable, TableManifest]]:
-    """The empty tables of a complete, if many rows come into one of them; else none."""
+    """Return the empty tables of a complete if many rows are added to one of them, else none."""
     empty = [
         (targets[table.name], table)
         for table in shipped
@@ -101,10 +101,10 @@ def fill_directly(
     tables: Sequence[tuple[TargetTable, TableManifest]],
     effects: SideEffects,
 ) -> Filling:
-    """Prepare empty tables for rows straight from an archive.
+    """Prepare empty tables for rows directly from an archive.
 
-    Without the right to do so, or while somebody holds one of the tables, everything stays, and no
-    table is direct.
+    If the role lacks the right, or another session locks one of the tables, nothing is dropped, and
+    no table is direct.
     """
     candidates = {
         target.relation.as_string(connection): target
@@ -116,7 +116,7 @@ def fill_directly(
 
 
 def _takes_rows_as_they_are(target: TargetTable, table: TableManifest) -> bool:
-    """Whether COPY writes what the merge would, and nothing else would have to be written."""
+    """Return whether COPY writes the same as the merge, and nothing else must be written."""
     facts = target.facts
     return (
         bool(target.key)
@@ -136,7 +136,7 @@ def _begin(
     candidates: Mapping[str, TargetTable],
     effects: SideEffects | None,
 ) -> Filling:
-    """Drop all parts or none; never waits long, since readers would queue behind it."""
+    """Drop all parts or none, with a short lock timeout, because readers would queue after it."""
     parts = droppable_parts(connection, filled, keys=keys)
     try:
         with connection.transaction(), _short_waits(connection):
@@ -162,7 +162,7 @@ def _obstacle(error: psycopg.Error, remedy: str) -> str:
 def _truncated(
     connection: Connection, candidates: Mapping[str, TargetTable], effects: SideEffects
 ) -> frozenset[str]:
-    """Truncate the tables that nothing refers to any more and that have never had a row."""
+    """Truncate the tables without references and pages, and return their names."""
     if not candidates:
         return frozenset()
     tables = sql.SQL(", ").join(target.rows for target in candidates.values())
@@ -185,7 +185,7 @@ def _short_waits(connection: Connection) -> Iterator[None]:
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [row[0] if row else "0"])
 
 
-# The server checks a foreign key at the end of each COPY, when its parent may still be on its way.
+# The server checks a foreign key at the end of each COPY, when its parent may not be copied yet.
 _DIRECT = """
 SELECT t.name
   FROM unnest(%(tables)s::text[]) AS t (name)

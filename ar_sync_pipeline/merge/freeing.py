@@ -1,9 +1,9 @@
-"""Freeing unique values before they are written, so that every row can be updated in place.
+"""Freeing of unique values before they are written, so that every row can be updated in place.
 
-A unique index that is not deferrable is checked row by row, so two rows cannot exchange their
-values by two updates, and a row cannot take over the value of one that is deleted later. So each
-row that is still to be written or deleted, and that has a value which an incoming row is to get,
-first gets a placeholder. After that no order of the statements can conflict.
+A unique index that is not deferrable is checked row by row. So two rows cannot exchange their
+values by two updates, and a row cannot take the value of one that is deleted later. Therefore each
+row that is still to be written or deleted, and that has a value which an incoming row gets, first
+gets a placeholder. After that the statements cannot conflict in any order.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class UniqueValueFreer:
     """Frees the unique values of a merge's tables.
 
     Attributes:
-        to_delete: the rows that the merge deletes.
-        effects: whether deleting a row has an effect on others.
+        to_delete: Rows that the merge deletes.
+        effects: Whether the deletion of a row has an effect on others.
     """
 
     connection: Connection
@@ -42,16 +42,17 @@ class UniqueValueFreer:
     effects: SideEffects
 
     def free(self, difference: TableDifference, prefix: str) -> None:
-        """Move the rows of a table out of the way of its incoming ones.
+        """Free the unique values that the incoming rows of a table get.
 
-        Where no placeholder fits, a row is deleted or replaced at once, if that has no effect on
-        other rows.
+        If no placeholder fits, a row is deleted at once or marked to be replaced, if that has no
+        effect on other rows.
 
         Args:
-            prefix: of the names of temporary tables, unique within the transaction.
+            prefix: Prefix of the names of temporary tables, unique within the transaction.
 
         Raises:
-            LoadRefusedError: it would have, or a foreign key holds the values in place.
+            LoadRefusedError: It would have an effect, or a foreign key prevents the change of the
+                values.
         """
         deleted = self.to_delete.counts.get(difference.target.name, 0)
         if difference.fills or not (difference.changed or (difference.added and deleted)):
@@ -66,7 +67,7 @@ class UniqueValueFreer:
     def _blocking_rows(
         self, difference: TableDifference, unique: UniqueKey, name: str
     ) -> sql.Identifier | None:
-        """Rows to be changed or deleted that have a wanted value; None: there are none."""
+        """Return rows to change or delete that have a wanted value; None: there are none."""
         identity, table = difference.identity, difference.target.name
         written = sql.SQL("EXISTS (SELECT FROM {} AS d WHERE {} AND d.action = {})").format(
             difference.relation, identity.same("b", "d"), sql.Literal(CHANGE)
@@ -81,10 +82,11 @@ class UniqueValueFreer:
         return relation if _any(self.connection, relation) else None
 
     def _place(self, difference: TableDifference, unique: UniqueKey, moved: sql.Identifier) -> bool:
-        """Try placeholders until one frees the values.
+        """Try placeholders until one frees the values; return whether one did.
 
         Raises:
-            LoadRefusedError: a foreign key that is checked at once holds the values in place.
+            LoadRefusedError: A foreign key that is checked at once prevents the change of the
+                values.
         """
         if difference.identity is PLACE:
             return False  # an update would move the row to another place
@@ -110,10 +112,10 @@ class UniqueValueFreer:
         return False
 
     def refuse_replacing(self, difference: TableDifference) -> None:
-        """Refuse rows that no update can change, where deleting them would change others.
+        """Refuse to replace rows if deleting them would change others.
 
         Raises:
-            LoadRefusedError: that is so.
+            LoadRefusedError: Deleting them would change others.
         """
         if not self.deletes_silently(difference):
             columns = ", ".join(difference.target.fixed) or "a unique value"
@@ -180,7 +182,7 @@ class UniqueValueFreer:
         )
 
     def deletes_silently(self, difference: TableDifference) -> bool:
-        """Whether deleting a row of the table changes no other row."""
+        """Return whether the deletion of a row of the table changes no other row."""
         if self.effects.suppressed:
             return True
         references = self.to_delete.references.to(difference.target.name)
@@ -193,7 +195,7 @@ class UniqueValueFreer:
 
 
 def _fired(difference: TableDifference) -> str:
-    """Triggers and rules that may have kept a placeholder from being written."""
+    """Return the triggers and rules that may have prevented a placeholder."""
     names = ", ".join(difference.target.facts.triggers[:5])
     return f"; these fire for replicated rows: {names}" if names else ""
 

@@ -1,8 +1,8 @@
 """Tables without a key: compared as bags of whole rows.
 
-Such a table is carried whole. Rows that both sides have as often are left alone; what is missing is
-inserted, what is too many is deleted. Rows are compared by the text of their shared columns, which
-differs wherever their bytes do.
+Such a table is always exported whole. Rows that both sides have equally often are not written;
+missing rows are inserted, surplus rows are deleted. Rows are compared by the text of their shared
+columns, which differs wherever their bytes differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.exported_table import column_list
 
 
 def keyless_new_rows(staged: StagedTable) -> sql.Composed:
-    """Places of the staged rows that the target lacks, with the action to add them."""
+    """Return places of the staged rows that the target lacks, with the action to add them."""
     return sql.SQL(
         "SELECT {}, 'a'::text AS action FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})"
     ).format(
@@ -27,7 +27,7 @@ def keyless_new_rows(staged: StagedTable) -> sql.Composed:
 
 
 def keyless_absent_rows(staged: StagedTable) -> sql.Composed:
-    """Places of the target's rows that were not staged."""
+    """Return places of the target's rows that were not staged."""
     return sql.SQL("SELECT {} FROM {} WHERE NOT EXISTS (SELECT FROM {} WHERE {})").format(
         PLACE.stored_list("t"),
         _numbered(staged, staged.target.rows, "t"),
@@ -40,7 +40,7 @@ _SAME = sql.SQL("t.image = n.image AND t.copy = n.copy")
 
 
 def _numbered(staged: StagedTable, rows: sql.Composable, alias: str) -> sql.Composed:
-    """Every row with its place, its image, and which of the rows of this image it is."""
+    """Return every row with its place, its image, and its number among the rows of this image."""
     return sql.SQL(
         "(SELECT {place}, md5(ROW({columns})::text) AS image, row_number() OVER"
         " (PARTITION BY md5(ROW({columns})::text) ORDER BY x.tableoid, x.ctid) AS copy"

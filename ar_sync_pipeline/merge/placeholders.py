@@ -1,7 +1,7 @@
-"""Values that a column may hold for a moment, so that its unique value is free for another row.
+"""Temporary values of a column, which free its unique value for another row.
 
-Candidates only: the database itself says whether one fits the column's type, domain, checks and
-other unique indexes. They are tried in the order in which they are likely to fit.
+They are candidates only: the database decides whether one fits the column's type, domain, checks
+and other unique indexes. The likeliest are tried first.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class _ColumnType:
     """A column's type without its domains.
 
     Attributes:
-        category: ``pg_type.typcategory``.
-        labels: of an enum.
+        category: Category of the type, ``pg_type.typcategory``.
+        labels: Labels of an enum.
     """
 
     base: str
@@ -60,9 +60,9 @@ class _ColumnType:
 def placeholders(
     connection: Connection, references: References, difference: TableDifference, unique: UniqueKey
 ) -> Iterator[Placeholder]:
-    """What might take a row out of a unique index, or move it within, without a conflict.
+    """Yield assignments that may take a row out of a unique index, or move it without a conflict.
 
-    Only columns that the merge writes afterwards, and none by which it finds the row again.
+    They use only columns that the merge writes afterwards, and none by which it identifies the row.
     """
     target, facts = difference.target, difference.target.facts
     written = {*target.shared, *target.defaults()} - {*target.key, *target.rewritten, *target.fixed}
@@ -80,7 +80,7 @@ def placeholders(
 
 
 def _is_followed(references: References, target: TargetTable, name: str) -> bool:
-    """Whether a foreign key would carry a placeholder to other rows: NULL would never come back."""
+    """Return whether a foreign key would cascade a placeholder: NULL would never be undone."""
     return any(
         name in key.referenced_columns and key.on_update.writes
         for key in references.to(target.name)
@@ -109,7 +109,7 @@ def _values(
 
 
 def _unused_parent(references: References, key: ForeignKey) -> sql.Composed:
-    """A value that the foreign key allows, since a row that nobody refers to has it."""
+    """Return a value that the foreign key allows: that of a row to which no row refers."""
     child, parent = references.tables[key.table], references.tables[key.referenced_table]
     return sql.SQL(
         "(SELECT p.{value} FROM {parent} AS p WHERE NOT EXISTS (SELECT FROM {child} AS c WHERE"
@@ -124,7 +124,7 @@ def _unused_parent(references: References, key: ForeignKey) -> sql.Composed:
 
 
 def _texts(column: sql.Identifier, base: sql.SQL, type_name: str) -> Iterator[sql.Composable]:
-    """The value with other digits, with something after or before it; then random text."""
+    """Yield the value with other digits, then with a suffix or prefix, then random text."""
     limit = _LENGTH.search(type_name)
     length = sql.Literal(min(int(limit[1]), 32) if limit else 32)
     for turn in range(1, 10):
@@ -142,7 +142,7 @@ def _texts(column: sql.Identifier, base: sql.SQL, type_name: str) -> Iterator[sq
 def _numbers(
     difference: TableDifference, name: str, base: sql.SQL, category: str
 ) -> Iterator[sql.Composable]:
-    """Beyond the largest and the smallest value of both sides."""
+    """Yield values above the largest and below the smallest value of both sides."""
     step = (
         sql.SQL("{} * interval '1 day'").format(NUMBER)
         if category == "D"

@@ -11,11 +11,11 @@ class TablePlan:
     """What a merge does to one table, in rows.
 
     Attributes:
-        shipped: whether the archive brings the table; False for tables whose rows only depend on
+        shipped: Whether the archive contains the table; False for tables whose rows only depend on
             those of others: they are deleted with them, or follow a changed value.
-        drift: of the added and changed rows of a complete, those that had not been written since
-            the point that the receiver was known to have: what partials should have brought; None
-            in a partial, and where the complete cannot tell.
+        drift: Number of added and changed rows of a complete that were not written at the sender
+            since the point that the receiver was known to have, so that earlier partials should
+            have contained them; None in a partial, and if the complete does not record it.
     """
 
     table: str
@@ -27,5 +27,5 @@ class TablePlan:
     drift: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as plain values, for the ledger and for metadata."""
+        """Return the plan as plain values, for the ledger and for metadata."""
         return asdict(self)

@@ -1,11 +1,11 @@
-"""What the merges of one load delete for a time only, because they meet a newer state.
+"""Rows that the merges of one load delete only temporarily, because the receiver's state is newer.
 
-An older archive that comes late is applied with the later ones after it, in one transaction. A
-complete deletes what it lacks, and a partial the row whose unique value it gives to another, with
-all that depends on them; a later archive may bring such a row back. But it comes back without the
-columns that people set here, without the rows of receiver-only tables that depended on it, and
-without the shared rows that depended on it and that no later archive holds, as they have not
-changed. So all of this is preserved in temporary tables, and put back at the end.
+An older archive that arrives late is applied before the later ones, in one transaction. A complete
+deletes the rows that it lacks. A partial deletes the row whose unique value it gives to another,
+with all dependent rows. A later archive may bring such a row back, but without the columns that
+people set at the receiver, without the dependent rows of receiver-only tables, and without the
+dependent shared rows that no later archive contains because they have not changed. So all of this
+is preserved in temporary tables, and restored at the end.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
 class PreservedRows:
-    """The rows that the merges of one load delete; each as it was before the first of them."""
+    """The rows that the merges of one load delete, each in its state before the first merge."""
 
     def __init__(self, connection: Connection, references: References) -> None:
         self._connection = connection
@@ -38,14 +38,14 @@ class PreservedRows:
         self._restored = RestoredRows(connection, references)
 
     def remember(self, to_delete: RowsToDelete, *, final: bool) -> None:
-        """Copy what is about to be deleted, and the references that are about to become NULL.
+        """Copy the rows to delete, and the references that are about to become NULL.
 
         Args:
-            final: the archive is a complete: a shared row that it lacks comes back only if a
-                later archive brings it.
+            final: Whether the archive is a complete: a shared row that it lacks is restored only if
+                a later archive contains it.
 
         Raises:
-            LoadRefusedError: a row without a key would lose a reference that cannot be put back.
+            LoadRefusedError: A row without a key would lose a reference that cannot be restored.
         """
         for table, count in to_delete.counts.items():
             if not count:
@@ -62,13 +62,13 @@ class PreservedRows:
             self._remember_reference(to_delete, key)
 
     def restore(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
-        """Put back what only went for a time, and what is the receiver's own of it.
+        """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
 
         Args:
-            staged: by table, the staging tables of all archives of the load.
+            staged: Staging tables of all archives of the load, by table.
 
         Raises:
-            LoadRefusedError: a constraint that only the receiver has stands in the way.
+            LoadRefusedError: A constraint that only the receiver has prevents it.
         """
         try:
             self._connection.execute("SET CONSTRAINTS ALL DEFERRED")
@@ -84,7 +84,7 @@ class PreservedRows:
             raise refusal(error) from error
 
     def lost(self) -> dict[str, int]:
-        """Rows that are deleted in the end, by table."""
+        """Return how many rows are deleted in the end, by table."""
         counts = {}
         for table, relation in self._copies.items():
             facts = self._references.tables[table]
@@ -123,9 +123,9 @@ class PreservedRows:
         )
 
     def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
-        """Derived columns are left to the transform, which finds such a row untransformed.
+        """Restore receiver-only columns, except derived ones: the transform computes those again.
 
-        A reference among them is put back only if the row that it names is there.
+        A reference among them is restored only if the row that it names exists.
         """
         if not target.key:
             return
@@ -158,7 +158,7 @@ class PreservedRows:
         )
 
     def _parent_is_there(self, key: ForeignKey) -> sql.Composed:
-        """The row that a preserved reference names exists, or the reference names none."""
+        """Return the condition that the row of a preserved reference exists, or it is NULL."""
         missing = sql.SQL(" OR ").join(
             sql.SQL("{} IS NULL").format(sql.Identifier("k", name)) for name in key.columns
         )

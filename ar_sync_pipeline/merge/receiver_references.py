@@ -1,4 +1,4 @@
-"""Foreign keys as the merge sees them: which are the receiver's only, and which rows they join."""
+"""Foreign keys of the receiver: which of them are receiver-only, and which rows they join."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class References:
     """The foreign keys between a receiver's tables.
 
     Attributes:
-        tables: every table of the receiver, by name.
-        targets: the replicated ones.
+        tables: Every table of the receiver, by name.
+        targets: Replicated tables, by name.
     """
 
     tables: Mapping[str, TableFacts]
     targets: Mapping[str, TargetTable]
 
     def with_targets(self, targets: Iterable[TargetTable]) -> References:
-        """The same with what archives say of some tables."""
+        """Return a copy that uses what archives say of some tables."""
         known = {target.name: target for target in targets}
         facts = {name: target.facts for name, target in known.items()}
         return References({**self.tables, **facts}, {**self.targets, **known})
 
     def to(self, table: str) -> list[ForeignKey]:
-        """The foreign keys that refer to a table."""
+        """Return the foreign keys that refer to a table."""
         return [
             key
             for facts in self.tables.values()
@@ -40,21 +40,21 @@ class References:
         ]
 
     def of(self, table: str) -> list[ForeignKey]:
-        """The foreign keys of a table whose parents are known."""
+        """Return the foreign keys of a table whose parents are known."""
         return [k for k in self.tables[table].foreign_keys if k.referenced_table in self.tables]
 
     def receiver_only_columns(self, key: ForeignKey) -> tuple[str, ...]:
-        """The columns of a foreign key that the sender does not write.
+        """Return the columns of a foreign key that the sender does not write.
 
-        A foreign key is the receiver's only if there are any. Of one that mixes shared and
-        receiver-only columns, only the latter may be changed here.
+        A foreign key is receiver-only if it has any. Of a key that mixes shared and receiver-only
+        columns, only the latter may be changed at the receiver.
         """
         target = self.targets.get(key.table)
         shared = set(target.shared) if target else set[str]()
         return tuple(name for name in key.columns if name not in shared)
 
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
-        """The columns to set to NULL so that a row of the receiver's no longer refers; or none."""
+        """Return the columns that become NULL so that a row no longer refers; empty if none may."""
         facts = self.tables[key.table]
         columns = [facts.column(name) for name in self.receiver_only_columns(key)]
         free = tuple(
@@ -68,7 +68,7 @@ class References:
         return free if not key.match_full or len(free) == len(key.columns) else ()
 
     def joined(self, key: ForeignKey, parents: sql.Composable) -> sql.Composed:
-        """The child rows ``c`` of a foreign key and their parents ``p`` among identities ``d``."""
+        """Return the join of child rows ``c`` and their parents ``p`` among identities ``d``."""
         child, parent = self.tables[key.table], self.tables[key.referenced_table]
         return sql.SQL("{} AS c JOIN {} AS p ON {} JOIN {} AS d ON {}").format(
             child.rows,
@@ -79,6 +79,6 @@ class References:
         )
 
     def identity(self, table: str) -> RowIdentity:
-        """What tells the rows of a table apart."""
+        """Return the identity of the rows of a table."""
         target = self.targets.get(table)
         return target.identity if target else identity_of(self.tables[table])

@@ -1,9 +1,9 @@
 """Foreign keys in a merge that writes without the server's own checks.
 
-In replica mode PostgreSQL checks no foreign key and carries out no referential action. What a
-receiver-only table declared for updates (``ON UPDATE CASCADE``, ``SET NULL``) is done here, for all
-rows at once, so that exchanged values reach the right rows; and before the merge commits, no row
-may refer to nothing.
+In replica mode PostgreSQL checks no foreign key and performs no referential action. So the merge
+itself performs the actions of receiver-only references for updates (``ON UPDATE CASCADE``, ``SET
+NULL``), for all rows at once, so that exchanged values reach the right rows. Before it commits, it
+checks that no row refers to a missing row.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class ReferenceChecks:
     """The foreign keys that a merge may break.
 
     Attributes:
-        differences: by table.
-        prefix: of the names of temporary tables, unique within the transaction.
-        checked_by_server: foreign keys that were restored after the rows: schema, table, name.
+        differences: Differences by table.
+        prefix: Prefix of the names of temporary tables, unique within the transaction.
+        checked_by_server: Foreign keys that were restored after the rows: schema, table, name.
     """
 
     connection: Connection
@@ -49,7 +49,7 @@ class ReferenceChecks:
     _followers: dict[ForeignKey, sql.Identifier] = field(default_factory=dict)
 
     def remember(self) -> None:
-        """Keep the referenced values that rows are about to lose; before anything is written."""
+        """Store the referenced values that rows are about to lose; call it before any write."""
         for table in {*self.differences, *self.to_delete.tables()}:
             for key in self.references.to(table):
                 place = (table, key.referenced_columns)
@@ -58,9 +58,9 @@ class ReferenceChecks:
                     self._left[place] = self._create(len(self._left), queries)
 
     def remember_followers(self) -> None:
-        """Keep the references of replicated rows that the server itself will let follow.
+        """Store the references of replicated rows that the server's actions will change.
 
-        What becomes of them was decided at the sender. Before anything is written.
+        The sender has already decided their values. Call it before any write.
         """
         for key, left in self._acting():
             if not self.references.receiver_only_columns(key):
@@ -72,7 +72,7 @@ class ReferenceChecks:
                 self._followers[key] = identity.fill(self.connection, name, query)
 
     def restore_followers(self) -> None:
-        """Give replicated rows that followed, and that are not written, their references back."""
+        """Restore the references of replicated rows that followed and that are not written."""
         for key, followers in self._followers.items():
             identity = self.references.identity(key.table)
             difference = self.differences.get(key.table)
@@ -100,7 +100,7 @@ class ReferenceChecks:
     def _rewrite_followers(
         self, key: ForeignKey, followers: sql.Identifier, difference: TableDifference | None
     ) -> None:
-        """Give written rows that followed afterwards the values of the archive again."""
+        """Write the archive's values again to written rows that followed afterwards."""
         if difference is None or not difference.changed or not difference.target.key:
             return
         target = difference.target
@@ -119,7 +119,7 @@ class ReferenceChecks:
         )
 
     def followers(self) -> dict[str, int]:
-        """How many rows of receiver-only references follow a changed value, by table."""
+        """Return how many rows of receiver-only references follow a changed value, by table."""
         counts: dict[str, int] = {}
         for key, left in self._following():
             query = sql.SQL("SELECT count(*) FROM {} WHERE l.kept").format(
@@ -130,12 +130,12 @@ class ReferenceChecks:
         return counts
 
     def follow(self, effects: SideEffects) -> None:
-        """Carry out what receiver-only references declare for a changed value.
+        """Perform the ``ON UPDATE`` actions of receiver-only references for changed values.
 
-        What refers to a receiver-only table follows by its own rules, which the server knows.
+        References to a receiver-only table follow by the server's own referential actions.
 
         Raises:
-            LoadRefusedError: a unique key of the receiver-only table is in the way.
+            LoadRefusedError: A unique key of the receiver-only table prevents it.
         """
         for key, left in self._following():
             own_table = key.table not in self.references.targets
@@ -167,10 +167,10 @@ class ReferenceChecks:
         )
 
     def verify(self) -> None:
-        """No written row, and no row that referred to a lost value, may refer to nothing.
+        """Check that no written row or row that referred to a lost value is an orphan.
 
         Raises:
-            LoadRefusedError: one does; the caller's transaction must not commit.
+            LoadRefusedError: A row does; the caller's transaction must not commit.
         """
         for table, difference in self.differences.items():
             if not difference.empty:
@@ -187,7 +187,7 @@ class ReferenceChecks:
                     self._refuse_if(query, key)
 
     def _mixed_keys(self) -> list[ForeignKey]:
-        """Foreign keys to receiver-only columns of replicated tables that the merge may write."""
+        """Return foreign keys to receiver-only columns of tables that the merge may write."""
         return [
             key
             for table, difference in self.differences.items()
@@ -203,7 +203,7 @@ class ReferenceChecks:
         ]
 
     def _acting(self) -> list[tuple[ForeignKey, sql.Identifier]]:
-        """Foreign keys that react to a change of their parent, with the values that change."""
+        """Return foreign keys that act on a change of their parent, with the values that change."""
         return [
             (key, left)
             for (table, columns), left in self._left.items()
@@ -212,7 +212,7 @@ class ReferenceChecks:
         ]
 
     def _lost_values(self, key: ForeignKey) -> list[sql.Composed]:
-        """Queries for the values that parents lose: old ones, new ones, whether the row is kept."""
+        """Return queries for lost values of parents: old, new, whether the row is preserved."""
         table, columns = key.referenced_table, key.referenced_columns
         parent = self.references.tables[table]
         old = _named("t", columns, "o")
@@ -269,7 +269,7 @@ class ReferenceChecks:
         )
 
     def _refers(self, key: ForeignKey) -> sql.Composed:
-        """The child ``c`` refers to the old value of ``l``."""
+        """Return the condition that the child ``c`` refers to the old value of ``l``."""
         operators = key.operators or ("=",) * len(key.columns)
         return sql.SQL(" AND ").join(
             sql.SQL("{} {} {}").format(
@@ -293,7 +293,7 @@ class ReferenceChecks:
         return self._orphans(key, source)
 
     def _orphans(self, key: ForeignKey, source: sql.Composable | None = None) -> sql.Composed:
-        """Whether rows ``t`` refer to nothing; all of the foreign key's table if none are given."""
+        """Return a query whether rows ``t`` are orphans; by default all rows of the key's table."""
         if source is None:
             source = sql.SQL("{} AS t").format(self.references.tables[key.table].rows)
         nulls = [sql.SQL("{} IS NULL").format(sql.Identifier("t", name)) for name in key.columns]
@@ -334,7 +334,7 @@ class ReferenceChecks:
 
 
 def _followed(key: ForeignKey, column: str) -> sql.Composable:
-    """What a column becomes by the foreign key's ``ON UPDATE``."""
+    """Return the value of a column after the foreign key's ``ON UPDATE``."""
     if key.on_update is Action.CASCADE:
         return sql.Identifier("l", f"n{key.columns.index(column) + 1}")
     return sql.SQL("NULL" if key.on_update is Action.SET_NULL else "DEFAULT")

@@ -1,8 +1,8 @@
-"""Deleted rows that may come back at the end of a load, as many of them as fit together.
+"""Deleted rows that may be restored at the end of a load, as many of them as fit together.
 
-A row comes back if nobody has taken its key or a unique value of it meanwhile, and if every row
-that it refers to is there or comes back too; a reference that may be NULL becomes NULL instead.
-Rows that refer to each other come back together.
+A row is restored if no other row has its key or a unique value of it, and if every row that it
+refers to exists or is restored too. A reference that may be NULL becomes NULL instead. Rows that
+refer to each other are restored together.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
 
 
 class RestoredRows:
-    """Rows that were deleted, in temporary tables by table name."""
+    """Deleted rows, in temporary tables by table name."""
 
     def __init__(self, connection: Connection, references: References) -> None:
         self._connection = connection
@@ -47,11 +47,11 @@ class RestoredRows:
         )
 
     def put_back(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
-        """Insert the rows that may come back, all tables in one statement.
+        """Insert the rows that may be restored, all tables in one statement.
 
         Args:
-            staged: by table, the staging tables of all archives of the load. What became of a row
-                that one of them holds is known.
+            staged: Staging tables of all archives of the load, by table. A row in one of them is
+                not restored, because its state is known.
         """
         for table, relation in self._copies.items():
             self._drop_staged(table, relation, staged.get(table, ()))
@@ -101,7 +101,7 @@ class RestoredRows:
             )
 
     def _drop_taken(self, table: str, relation: sql.Identifier, unique: UniqueKey) -> None:
-        """Forget rows whose key or unique value is another row's now."""
+        """Drop copies whose key or unique value another row now has."""
         facts = self._references.tables[table]
         elements = sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
@@ -121,7 +121,7 @@ class RestoredRows:
         )
 
     def _drop_dangling(self, key: ForeignKey) -> bool:
-        """Forget rows, or references that may be NULL, that would name nothing."""
+        """Drop copies that would be orphans; clear their references instead if they may be NULL."""
         relation = self._copies[key.table]
         cleared = self._references.cleared_columns(key)
         if cleared:

@@ -1,4 +1,4 @@
-"""What tells the rows of a table apart, and how a temporary table stores it."""
+"""Identity of the rows of a table, and how a temporary table stores it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 @dataclass(frozen=True)
 class RowIdentity:
-    """The columns of a key, or the physical place of a row where a table has no key.
+    """The columns of a key, or the physical place of a row if a table has no key.
 
-    A place is good until the row is next updated; the merge notices by counting. Temporary tables
-    store identities under names of their own (``ar_sync key 1``, ...), so no column of the
-    application can collide with a column of the product's.
+    A place is valid until the row is next updated; the merge detects that by counting. Temporary
+    tables store identities under their own names (``ar_sync key 1``, ...), so that they cannot
+    collide with a column of the application.
 
     Attributes:
-        columns: of the table.
-        operators: by column, its equality operator, as SQL.
+        columns: Columns of the table.
+        operators: Equality operator of each column, as SQL.
     """
 
     columns: tuple[str, ...]
@@ -29,28 +29,28 @@ class RowIdentity:
 
     @property
     def stored(self) -> tuple[str, ...]:
-        """The names in a temporary table."""
+        """Column names in a temporary table."""
         return tuple(f"ar_sync key {number}" for number in range(1, len(self.columns) + 1))
 
     def values(self, alias: str) -> sql.Composed:
-        """The identity of the table's row ``alias``, to be selected under the stored names."""
+        """Return the identity of the table's row ``alias``, selected under the stored names."""
         return sql.SQL(", ").join(
             sql.SQL("{} AS {}").format(sql.Identifier(alias, column), sql.Identifier(name))
             for column, name in zip(self.columns, self.stored, strict=True)
         )
 
     def stored_list(self, alias: str | None = None) -> sql.Composed:
-        """The stored names, comma separated."""
+        """Return the stored names, separated by commas."""
         return sql.SQL(", ").join(
             sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in self.stored
         )
 
     def matches(self, row: str, stored: str) -> sql.Composed:
-        """The condition that the table's row ``row`` is the one that ``stored`` means."""
+        """Return the condition that ``stored`` is the identity of the table's row ``row``."""
         return self._equal(row, self.columns, stored, self.stored)
 
     def same(self, left: str, right: str) -> sql.Composed:
-        """The condition that two stored identities are one."""
+        """Return the condition that two stored identities are equal."""
         return self._equal(left, self.stored, right, self.stored)
 
     def _equal(
@@ -64,21 +64,21 @@ class RowIdentity:
         )
 
     def create(self, connection: Connection, name: str, rows: sql.Composable) -> sql.Identifier:
-        """Make an empty temporary table of identities, dropped at the end of the transaction.
+        """Create an empty temporary table of identities, dropped at the end of the transaction.
 
         Args:
-            name: unique within the transaction.
-            rows: the table whose identities it will hold.
+            name: Name of the table, unique within the transaction.
+            rows: Table whose identities it will contain.
         """
         query = sql.SQL("SELECT {} FROM {} AS t LIMIT 0").format(self.values("t"), rows)
         return self.fill(connection, name, query)
 
     def fill(self, connection: Connection, name: str, query: sql.Composable) -> sql.Identifier:
-        """Make a temporary table of identities, and further columns, from a query.
+        """Create a temporary table of identities, and further columns, from a query.
 
         Args:
-            name: unique within the transaction.
-            query: yields distinct identities under the stored names.
+            name: Name of the table, unique within the transaction.
+            query: Query of distinct identities under the stored names.
         """
         relation = sql.Identifier("pg_temp", name)
         connection.execute(
@@ -95,5 +95,5 @@ PLACE = RowIdentity(("tableoid", "ctid"), ("OPERATOR(pg_catalog.=)", "OPERATOR(p
 
 
 def identity_of(facts: TableFacts) -> RowIdentity:
-    """The identity of a table's rows, by its key or by place."""
+    """Return the identity of a table's rows, by its key or by place."""
     return RowIdentity(facts.key, facts.key_operators) if facts.key else PLACE

@@ -1,4 +1,4 @@
-"""The statements that write the differing rows of a table, and the sender's original values."""
+"""Statements that write the differing rows of a table, and the sender's original values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ar_sync_pipeline.postgres.exported_table import column_list
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:
-    """Make the table that keeps the sender's values of columns which the transform rewrites."""
+    """Create the table for the sender's values of columns that the transform changes in place."""
     if not target.rewritten:
         return
     columns = (*target.key, *target.rewritten)
@@ -31,7 +31,7 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
 
 
 def take_out_replaced_rows(connection: Connection, difference: TableDifference) -> None:
-    """Delete the rows that are replaced, keeping all of their columns."""
+    """Delete the rows that are replaced, and copy all of their columns first."""
     target, identity = difference.target, difference.identity
     connection.execute(
         sql.SQL(
@@ -53,14 +53,14 @@ def take_out_replaced_rows(connection: Connection, difference: TableDifference) 
 
 
 def write_statements(difference: TableDifference, *, replaces: bool) -> list[sql.Composed]:
-    """The statements that write a table's differing rows, each row by one of them.
+    """Return the statements that write a table's differing rows, each row by one of them.
 
-    The receiver's own columns of known rows keep their values. The catalog's resets
-    (``transformed = false``) are part of the same statements, so no reader ever sees a changed row
-    that still claims to be transformed.
+    Receiver-only columns of existing rows keep their values. The catalog's resets (``transformed =
+    false``) are part of the same statements, so no reader ever sees a changed row that is still
+    marked as transformed.
 
     Args:
-        replaces: rows were taken out by `take_out_replaced_rows`.
+        replaces: Whether `take_out_replaced_rows` deleted rows.
     """
     if difference.staged.direct:
         return []
@@ -75,7 +75,7 @@ def write_statements(difference: TableDifference, *, replaces: bool) -> list[sql
 
 
 def _update(difference: TableDifference) -> sql.Composed | None:
-    """Key columns are written too: a key can be equal to the old one and yet differ in bytes."""
+    """Return the update; it includes key columns, since equal keys can differ in bytes."""
     target = difference.target
     plain = [
         name for name in target.shared if name not in target.rewritten and name not in target.fixed
@@ -99,7 +99,7 @@ def _update(difference: TableDifference) -> sql.Composed | None:
 
 
 def _insert(difference: TableDifference, action: str) -> sql.Composed:
-    """Insert new rows, or replaced ones together with the receiver's own columns."""
+    """Return the insert of new rows, or of replaced ones with their receiver-only columns."""
     target = difference.target
     resets = target.defaults()
     kept = [name for name in target.own if name not in resets] if action == REPLACE else []
@@ -118,7 +118,7 @@ def _insert(difference: TableDifference, action: str) -> sql.Composed:
 
 
 def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
-    """The sender's new value, or the rewritten one where the sender's has not changed."""
+    """Return the sender's new value, or the transformed one if the sender's has not changed."""
     unchanged = sql.SQL("EXISTS (SELECT FROM {} AS s WHERE {} AND {} *= {})").format(
         target.source_values,
         target.same_row("s", "t"),
@@ -134,7 +134,7 @@ def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
 
 
 def remember_source_values(connection: Connection, difference: TableDifference) -> None:
-    """Keep the sender's values of the columns that the transform rewrites."""
+    """Store the sender's values of the columns that the transform changes in place."""
     target = difference.target
     if not target.rewritten or difference.empty:
         return

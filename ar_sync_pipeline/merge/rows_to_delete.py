@@ -1,9 +1,8 @@
-"""The rows that one merge deletes at the receiver, with all that depends on them there.
+"""The rows that one merge deletes at the receiver, with all dependent rows.
 
-A row that the sender no longer has may be referred to by rows of receiver-only tables, or by
-receiver-only columns of replicated tables. Such columns become NULL where they may, other dependent
-rows are deleted too; so no constraint of the receiver is ever violated and nothing is left that
-refers to nothing.
+Rows of receiver-only tables, or receiver-only columns of replicated tables, may refer to a row that
+the sender no longer has. Such columns become NULL if they may; other dependent rows are deleted
+too. So no constraint of the receiver is violated and no row refers to a missing row.
 """
 
 from __future__ import annotations
@@ -31,11 +30,11 @@ class RowsToDelete:
     """Identities of rows, in temporary tables by table name.
 
     Attributes:
-        staged: the tables that this archive brings, by name.
-        sender_references: the sender's foreign keys, as `ForeignKey.definition`; None: unknown.
-        complete: the archive speaks for all rows of its tables.
-        prefix: of the temporary tables' names.
-        counts: rows to delete, by table.
+        staged: Tables of this archive, by name.
+        sender_references: Foreign keys of the sender, as `ForeignKey.definition`; None: unknown.
+        complete: Whether the archive contains all rows of its tables.
+        prefix: Prefix of the names of temporary tables.
+        counts: Number of rows to delete, by table.
     """
 
     connection: Connection
@@ -49,17 +48,17 @@ class RowsToDelete:
     _to_clear: list[ForeignKey] = field(default_factory=list)
 
     def add(self, table: str, identities: sql.Composable) -> int:
-        """Add the rows that a query yields; returns how many were new."""
+        """Add the rows that a query yields, and return how many were new."""
         statement = sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING")
         count = self.connection.execute(statement.format(self.relation(table), identities)).rowcount
         self.counts[table] = self.counts.get(table, 0) + count
         return count
 
     def add_dependents(self) -> None:
-        """Add what depends on rows to delete, until nothing more does.
+        """Add dependent rows of rows to delete, until there are no more.
 
         Raises:
-            LoadRefusedError: a row depends on them that is alive at the sender.
+            LoadRefusedError: A dependent row still exists at the sender.
         """
         pending = self.tables()
         while pending:
@@ -89,11 +88,11 @@ class RowsToDelete:
         return count
 
     def tables(self) -> set[str]:
-        """The tables that have rows to delete."""
+        """Return the tables that have rows to delete."""
         return {table for table, count in self.counts.items() if count}
 
     def cleared(self) -> list[ForeignKey]:
-        """The foreign keys by which receiver-only columns refer to rows to delete."""
+        """Return the foreign keys by which receiver-only columns refer to rows to delete."""
         return [
             key
             for table in sorted(self.tables())
@@ -102,7 +101,7 @@ class RowsToDelete:
         ]
 
     def count_cleared(self) -> dict[str, int]:
-        """How many references of receiver-only columns become NULL, by table."""
+        """Return how many references of receiver-only columns become NULL, by table."""
         counts: dict[str, int] = {}
         for key in self.cleared():
             query = sql.SQL("SELECT count(*) FROM {}").format(
@@ -115,12 +114,12 @@ class RowsToDelete:
         return counts
 
     def clear_references(self, effects: SideEffects) -> None:
-        """Let receiver-only columns no longer refer to rows to delete, as `count_cleared` found.
+        """Set the references that `count_cleared` found to NULL.
 
-        What refers to a receiver-only table follows by its own rules, which the server knows.
+        References to a receiver-only table follow by the server's own referential actions.
 
         Raises:
-            LoadRefusedError: a constraint forbids that they are NULL.
+            LoadRefusedError: A constraint forbids NULL.
         """
         for key in self._to_clear:
             own_table = key.table not in self.references.targets
@@ -155,7 +154,7 @@ class RowsToDelete:
         )
 
     def statements(self, tables: set[str]) -> list[sql.Composed]:
-        """The statements that delete the rows of some tables."""
+        """Return the statements that delete the rows of some tables."""
         return [
             sql.SQL("DELETE FROM {} AS t USING {} AS d WHERE {}").format(
                 self.references.tables[table].rows,
@@ -166,7 +165,7 @@ class RowsToDelete:
         ]
 
     def delete_source_values(self) -> None:
-        """Forget what the sender's values of transformed columns were in rows to delete."""
+        """Delete the stored sender's values of transformed columns of rows to delete."""
         for table in self.tables() & self.references.targets.keys():
             target = self.references.targets[table]
             if target.rewritten:
@@ -179,11 +178,11 @@ class RowsToDelete:
                 )
 
     def identity(self, table: str) -> RowIdentity:
-        """What tells the rows of a table apart."""
+        """Return the identity of the rows of a table."""
         return self.references.identity(table)
 
     def relation(self, table: str) -> sql.Identifier:
-        """The temporary table of a table's identities."""
+        """Return the temporary table of a table's identities."""
         if table not in self._relations:
             name = f"{self.prefix}_{len(self._relations)}"
             rows = self.references.tables[table].rows
@@ -191,7 +190,7 @@ class RowsToDelete:
         return self._relations[table]
 
     def _dependents(self, key: ForeignKey) -> sql.Composed:
-        """Rows that refer to rows to delete and that this archive does not write."""
+        """Return rows that refer to rows to delete and that this archive does not write."""
         query = sql.SQL("SELECT DISTINCT {} FROM {}").format(
             self.identity(key.table).values("c"),
             self.references.joined(key, self.relation(key.referenced_table)),

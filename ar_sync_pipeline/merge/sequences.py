@@ -1,4 +1,4 @@
-"""Moving the receiver's sequences past the sender's, owned by their column or not."""
+"""Advance of the receiver's sequences to the sender's values, owned by their column or not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def advance_sequences(connection: Connection, manifest: TableManifest, facts: Ta
     """Advance each sequence to the sender's last value; never back (it is not transactional).
 
     Raises:
-        SchemaMismatchError: the value is beyond the receiver's sequence.
+        SchemaMismatchError: The value is out of the bounds of the receiver's sequence.
     """
     for value in manifest.sequences:
         column = facts.column(value.column)

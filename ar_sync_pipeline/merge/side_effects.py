@@ -1,15 +1,15 @@
-"""What writing rows sets off at the receiver: referential actions, triggers, rules.
+"""Side effects of writing rows at the receiver: referential actions, triggers, rules.
 
-Replicated rows arrive as they are at the sender, where triggers and referential actions have had
-their effect. So the merge writes with ``session_replication_role = replica`` where its role may set
-it (superusers, and since PostgreSQL 15 ``GRANT SET ON PARAMETER``): no trigger fires but those
-that are ``ENABLE REPLICA`` or ``ENABLE ALWAYS``, no rule, no referential action, and no foreign key
-is checked, so that the merge verifies them itself before it commits. It was chosen over switching
-triggers off table by table, which needs ownership and locks, and over deferral, which ordinary
-constraints do not allow.
+Replicated rows are already in the state after the sender's triggers and referential actions. So the
+merge writes with ``session_replication_role = replica`` if its role may set it (superusers, and
+since PostgreSQL 15 ``GRANT SET ON PARAMETER``). Then only triggers that are ``ENABLE REPLICA`` or
+``ENABLE ALWAYS`` fire, no rule and no referential action takes effect, and no foreign key is
+checked; the merge verifies the keys itself before it commits. The alternatives were rejected:
+disabling triggers table by table needs ownership and locks, and ordinary constraints cannot be
+deferred.
 
-A role that may not set it writes all the same, by statements in an order that constraints allow;
-triggers then fire, and the load says which.
+A role that may not set it writes by statements in an order that constraints allow. Triggers then
+fire, and the load reports them.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from ar_sync_pipeline.postgres.connect import Connection
 
 @dataclass(frozen=True)
 class SideEffects:
-    """How a merge writes.
+    """Whether a merge has side effects.
 
     Attributes:
-        suppressed: in replica mode; otherwise everything fires and is checked.
+        suppressed: Whether the merge writes in replica mode; otherwise everything fires and is
+            checked.
     """
 
     connection: Connection
@@ -37,7 +38,7 @@ class SideEffects:
 
     @contextmanager
     def allowed(self) -> Iterator[None]:
-        """Let triggers, rules, referential actions and checks have their effect in a block."""
+        """Let triggers, rules, referential actions and checks take effect in a block."""
         if self.suppressed:
             self.connection.execute("SET LOCAL session_replication_role = origin")
         yield
@@ -45,11 +46,11 @@ class SideEffects:
             self.connection.execute("SET LOCAL session_replication_role = replica")
 
     def fires(self, target: TargetTable) -> bool:
-        """Whether the triggers of a table fire for its replicated rows."""
+        """Return whether the triggers of a table fire for its replicated rows."""
         return not self.suppressed or target.rules.triggers == "fire"
 
     def firing_triggers(self, targets: Iterable[TargetTable]) -> list[str]:
-        """The triggers that the merge sets off, as ``table.trigger``."""
+        """Return the triggers that the merge fires, as ``table.trigger``."""
         return [
             f"{target.name}.{trigger}"
             for target in targets

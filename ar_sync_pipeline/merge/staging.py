@@ -1,7 +1,7 @@
 """Staging: an archive's rows in temporary tables of the load's session.
 
-Only the chunks whose content differs from what the receiver holds are staged. Temporary tables
-write no WAL and disappear with the session, so a killed load leaves nothing behind.
+Only chunks that differ from the receiver's content are staged. Temporary tables write no WAL and
+disappear with the session, so a killed load leaves nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
 
 _MOST_RANGES = 64
-# The bytes are right, and the receiver's type has no such value: a label of an enum, a character of
+# The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
 # another encoding, a longer text.
 _UNKNOWN_HERE = (
     psycopg.errors.InvalidTextRepresentation,
@@ -40,18 +40,18 @@ _UNKNOWN_HERE = (
 
 @dataclass(frozen=True)
 class StagedTable:
-    """One table's rows of one archive, ready to be merged.
+    """The rows of one table of one archive, ready to be merged.
 
     Attributes:
-        target: the receiver's table.
-        manifest: what the archive says of the table.
-        relation: the temporary table of the rows.
-        complete: whether the archive speaks for all rows of the table.
-        settled: members of chunks that the receiver already holds; they are not staged.
-        direct: the rows are copied straight into the target, which was empty; `relation` is the
-            target.
-        changed_keys: the temporary table of keys that a complete says were written since the point
-            that the receiver was known to have; None: it does not say.
+        target: Table of the receiver.
+        manifest: Manifest of the table in the archive.
+        relation: Temporary table of the rows.
+        complete: Whether the archive contains all rows of the table.
+        settled: Members of unchanged chunks, which are not staged.
+        direct: Whether the rows are copied directly into the target, which was empty; `relation` is
+            then the target.
+        changed_keys: Temporary table of keys that, according to a complete, were written since the
+            point that the receiver was known to have; None: the archive does not record them.
     """
 
     target: TargetTable
@@ -64,31 +64,32 @@ class StagedTable:
 
     @property
     def differing(self) -> tuple[Chunk, ...]:
-        """The chunks to be staged."""
+        """Chunks to stage."""
         return tuple(c for c in self.manifest.chunks if c.member not in self.settled)
 
     @property
     def has_every_column(self) -> bool:
-        """Whether the receiver has all of the archive's columns, so that digests can agree."""
+        """Whether the receiver has all columns of the archive, so that digests can agree."""
         return len(self.target.columns) == len(self.manifest.columns)
 
     @property
     def speaks_for_all_rows(self) -> bool:
-        """Whether rows that are not in the archive are gone at the sender."""
+        """Whether rows that are not in the archive were deleted at the sender."""
         return self.complete or self.manifest.whole
 
     @property
     def wholly_unchanged(self) -> bool:
-        """Whether the table travels as one chunk and the receiver already holds it."""
+        """Whether the table has one chunk without a key range and that chunk is unchanged."""
         return any(
             chunk.key_range is None and chunk.member in self.settled
             for chunk in self.manifest.chunks
         )
 
     def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
-        """Condition on the key of ``alias``: the row is in no settled chunk.
+        """Return the condition that the key of ``alias`` is in no unchanged chunk.
 
-        As ranges, which the key's index serves; a table of very many pieces is filtered instead.
+        The condition uses ranges, for the key's index. A table with very many ranges is filtered
+        instead.
         """
         key = sql.Identifier(alias, self.target.key[0])
         settled = self._unchanged_indexes()
@@ -102,7 +103,7 @@ class StagedTable:
         return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
 
     def _unchanged_indexes(self) -> list[int]:
-        """Numbers of the settled chunks, ascending, where the table is cut by key."""
+        """Return the numbers of the unchanged chunks, ascending, if the table is chunked by key."""
         if not is_chunked(self.target.columns, self.target.key):
             return []
         return sorted(
@@ -115,7 +116,7 @@ class StagedTable:
 def unchanged_chunks(
     connection: Connection, target: TargetTable, manifest: TableManifest
 ) -> frozenset[str]:
-    """Members of the chunks whose rows the receiver already holds, to the bit."""
+    """Return the members of the chunks whose rows the receiver already has, to the bit."""
     if not manifest.chunks:
         return frozenset()
     held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
@@ -127,9 +128,9 @@ def unchanged_chunks(
 
 
 def holds_exactly(connection: Connection, target: TargetTable, manifest: TableManifest) -> bool:
-    """Whether a table without transformed columns has an archive's rows to the bit, and no others.
+    """Return whether a table without transformed columns has exactly an archive's rows, to the bit.
 
-    One scan, by parallel workers where the server has some: nobody else reads the table yet.
+    It is one scan, by parallel workers if the server has some: nobody else reads the table yet.
     """
     connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
     held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
@@ -140,10 +141,10 @@ def holds_exactly(connection: Connection, target: TargetTable, manifest: TableMa
 
 
 def create_staging(connection: Connection, staged: StagedTable) -> None:
-    """Make the empty temporary table, with every column that the archive brings.
+    """Create the empty staging table, with every column of the archive.
 
     Raises:
-        SchemaMismatchError: the archive has a column of a type that the receiver does not know.
+        SchemaMismatchError: The archive has a column of a type that the receiver does not have.
     """
     if not staged.direct:
         _create_table(connection, staged)
@@ -170,7 +171,7 @@ def _create_table(connection: Connection, staged: StagedTable) -> None:
 
 
 def _type_name(connection: Connection, target: TargetTable, column: Column) -> sql.SQL:
-    """The type as the receiver itself writes it: text from an archive never becomes SQL."""
+    """Return the type as the receiver writes it: text from an archive never becomes SQL."""
     known = target.facts.column(column.name)
     if known is not None:
         return sql.SQL(known.type)  # the receiver's own catalog text
@@ -185,7 +186,7 @@ def _type_name(connection: Connection, target: TargetTable, column: Column) -> s
 
 
 def _collation(target: TargetTable, column: Column) -> sql.Composable:
-    """The receiver's collation of a column: values of two collations cannot be compared."""
+    """Return the receiver's collation of a column: values of two collations are not comparable."""
     known = target.facts.column(column.name)
     if known is None or known.collation is None:
         return sql.SQL("")
@@ -195,10 +196,10 @@ def _collation(target: TargetTable, column: Column) -> sql.Composable:
 def stage_chunk(
     connection: Connection, staged: StagedTable, chunk: Chunk, data: Iterable[bytes]
 ) -> None:
-    """Copy one chunk's binary COPY stream into the staging table.
+    """Copy the binary COPY stream of one chunk into the staging table.
 
     Raises:
-        SchemaError: the bytes are no rows of the shape and number that the manifest declares.
+        SchemaError: The bytes are not rows of the shape and number that the manifest declares.
     """
     columns = column_list(column.name for column in staged.manifest.columns)
     _copy_member(connection, staged, chunk, staged.relation, columns, data)
@@ -207,10 +208,10 @@ def stage_chunk(
 def stage_changed_keys(
     connection: Connection, staged: StagedTable, chunk: Chunk, data: Iterable[bytes]
 ) -> None:
-    """Copy the keys that a complete says were written lately into their temporary table.
+    """Copy the keys that a complete lists as recently written into their temporary table.
 
     Raises:
-        SchemaError: the bytes are no keys of the shape and number that the manifest declares.
+        SchemaError: The bytes are not keys of the shape and number that the manifest declares.
     """
     if staged.changed_keys is not None:
         columns = column_list(staged.target.key)
@@ -245,7 +246,8 @@ def _copy_member(
 def finish_staging(connection: Connection, staged: StagedTable) -> None:
     """Index and analyze a filled staging table, for the joins of the merge.
 
-    Only keys are joined, and statistics of the other columns would be a good part of the WAL.
+    Only key columns are analyzed, because only they are joined, and statistics of the other columns
+    would be a large part of the WAL.
     """
     target = staged.target
     if target.key and not staged.direct:
@@ -273,10 +275,10 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
 
 
 def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql.Composable]]:
-    """The relation to digest at the receiver, as ``t``, and what to read for rewritten columns.
+    """Return the relation to digest, as ``t``, and what to read for transformed columns.
 
-    A row whose source values are not known yet is left out, so that its chunk counts as
-    different and the load learns them.
+    A row without stored source values is left out, so that its chunk counts as different and the
+    load stores them.
     """
     source = sql.SQL("{} AS t").format(target.rows)
     if not target.rewritten:
@@ -306,14 +308,14 @@ def _held_digests(
 
 
 def _gaps(indexes: list[int]) -> list[tuple[int | None, int | None]]:
-    """The chunk numbers that ascending ones leave out: half-open ranges, None where open."""
+    """Return the ranges of chunk numbers between ascending ones: half-open, None where open."""
     ends = [None, *(index + 1 for index in indexes)]
     starts = [*indexes, None]
     return [(low, high) for low, high in zip(ends, starts, strict=True) if low != high]
 
 
 def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Composed:
-    """The key is in these chunks."""
+    """Return the condition that the key is in these chunks."""
     bounds = [
         sql.SQL("{} {} {}").format(key, sql.SQL(comparison), sql.Literal(index << CHUNK_KEY_BITS))
         for comparison, index in ((">=", low), ("<", high))

@@ -1,4 +1,4 @@
-"""A receiver's table as a load sees it: what is replicated, what is the receiver's only."""
+"""A receiver's table in a load: which columns are replicated, and which are receiver-only."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class TargetTable:
     """A replicated table, at the receiver.
 
     Attributes:
-        columns: the shared columns, with the sender's types.
-        facts: what the receiver's database says of the table; its key is the one that the archive
-            tells rows apart by.
-        rules: what the catalog says of it.
+        columns: Shared columns, with the sender's types.
+        facts: Facts of the table in the receiver's database; its key is the one that the archive
+            uses.
+        rules: Rules of the catalog for the table.
     """
 
     columns: tuple[Column, ...]
@@ -36,31 +36,31 @@ class TargetTable:
 
     @property
     def name(self) -> str:
-        """The table's name in the product."""
+        """Name of the table in the product."""
         return self.facts.name
 
     @property
     def relation(self) -> sql.Identifier:
-        """The table, quoted and qualified."""
+        """Name of the table, quoted and qualified."""
         return self.facts.relation
 
     @property
     def rows(self) -> sql.Composed:
-        """The table's own rows, without those of tables that inherit from it."""
+        """The table's rows, without those of tables that inherit from it."""
         return self.facts.rows
 
     @property
     def key(self) -> tuple[str, ...]:
-        """Columns that tell rows apart; empty if none do."""
+        """Columns of the key; empty if there is none."""
         return self.facts.key
 
     @property
     def identity(self) -> RowIdentity:
-        """The key, or the place of rows where there is none."""
+        """The key, or the place of rows if there is none."""
         return RowIdentity(self.key, self.facts.key_operators) if self.key else PLACE
 
     def same_row(self, left: str, right: str) -> sql.Composed:
-        """The condition that two aliases mean the same row."""
+        """Return the condition that two aliases mean the same row."""
         return self.facts.same_row(left, right)
 
     @property
@@ -70,7 +70,7 @@ class TargetTable:
 
     @property
     def own(self) -> tuple[str, ...]:
-        """Names of the columns that only the receiver has; generated ones left out."""
+        """Names of the receiver-only columns, without generated ones."""
         return tuple(
             column.name
             for column in self.facts.columns
@@ -79,25 +79,25 @@ class TargetTable:
 
     @property
     def fixed(self) -> tuple[str, ...]:
-        """Shared columns that PostgreSQL lets nobody update: ``GENERATED ALWAYS AS IDENTITY``."""
+        """Shared columns that PostgreSQL does not update: ``GENERATED ALWAYS AS IDENTITY``."""
         shared = set(self.shared)
         return tuple(c.name for c in self.facts.columns if c.always_identity and c.name in shared)
 
     @property
     def rewritten(self) -> tuple[str, ...]:
-        """Shared columns that the transform rewrites in place."""
+        """Shared columns that the transform changes in place."""
         return tuple(name for name in self.rules.rewritten_by_transform if name in self.shared)
 
     @property
     def source_values(self) -> sql.Identifier:
-        """The table beside the ledger that keeps the sender's values of rewritten columns."""
+        """Table in the ledger's schema for the sender's values of columns transformed in place."""
         name = f"source_{self.name}"
         if len(name.encode()) > _MAX_IDENTIFIER:
             name = f"source_{hashlib.sha256(self.name.encode()).hexdigest()[:32]}"
         return sql.Identifier(LEDGER_SCHEMA, name)
 
     def unique_keys(self) -> tuple[UniqueKey, ...]:
-        """What no two rows may have in common, other than what follows from the key."""
+        """Return the unique keys and exclusion constraints that do not follow from the key."""
         key = set(self.key)
         return tuple(
             unique
@@ -106,7 +106,7 @@ class TargetTable:
         )
 
     def columns_of(self, unique: UniqueKey) -> tuple[str, ...]:
-        """The columns that decide a row's unique value; generated ones by what they come from."""
+        """Return the columns that decide a row's unique value; for generated ones, the sources."""
         names: dict[str, None] = {}
         for name in unique.uses:
             column = self.facts.column(name)
@@ -116,7 +116,7 @@ class TargetTable:
         return tuple(names)
 
     def defaults(self) -> dict[str, sql.Composable]:
-        """What the catalog resets in receiver-only columns of a row that is new or changes."""
+        """Return the catalog's resets of receiver-only columns for a new or changed row."""
         resets: dict[str, sql.Composable] = {
             name: sql.Literal(value) for name, value in sorted(self.rules.reset_on_change.items())
         }
@@ -127,7 +127,7 @@ class TargetTable:
 def target_tables(
     catalog: Catalog, tables: Mapping[str, TableFacts], shipped: Sequence[TableManifest]
 ) -> dict[str, TargetTable]:
-    """The receiver's side of an archive's tables, restricted to what both sides have."""
+    """Return the targets of an archive's tables, restricted to what both sides have."""
     targets = {}
     for table in shipped:
         if table.name not in tables or not catalog.replicates(table.name):
@@ -146,7 +146,7 @@ def target_tables(
 
 
 def replicated_tables(catalog: Catalog, tables: Mapping[str, TableFacts]) -> dict[str, TargetTable]:
-    """Every replicated table of the receiver, as far as it can be known without an archive."""
+    """Return every replicated table of the receiver, as far as it is known without an archive."""
     return {
         name: TargetTable(
             tuple(
@@ -163,7 +163,7 @@ def replicated_tables(catalog: Catalog, tables: Mapping[str, TableFacts]) -> dic
 
 
 def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
-    """The facts with the key that an archive uses, which need not be the first choice here."""
+    """Return the facts with the key that an archive uses, which may differ from the receiver's."""
     operators = {
         column: operator
         for unique in facts.unique_keys
@@ -176,7 +176,7 @@ def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
 
 
 def row_of(names: Sequence[str], alias: str) -> sql.Composed:
-    """The columns as one record, for comparison to the bit with ``*<>`` (manual, 9.25.6).
+    """Return the columns as one record, for comparison to the bit with ``*<>`` (manual, 9.25.6).
 
     Without the cast PostgreSQL would compare column by column.
     """
@@ -184,7 +184,7 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
 
 
 def count_rows(connection: Connection, facts: TableFacts) -> int:
-    """How many rows a table has."""
+    """Return how many rows a table has."""
     query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
     row = connection.execute(query).fetchone()
     return row[0] if row else 0

@@ -12,10 +12,10 @@ from ar_sync_pipeline.postgres.exported_table import column_list
 
 
 class TemporaryCopies:
-    """Copies by table; of a row that is copied twice the first one counts.
+    """Copies by table; if a row is copied twice, the first copy is kept.
 
     Args:
-        prefix: of the temporary tables' names, unique within the transaction.
+        prefix: Prefix of the names of temporary tables, unique within the transaction.
     """
 
     def __init__(self, connection: Connection, references: References, prefix: str) -> None:
@@ -33,15 +33,15 @@ class TemporaryCopies:
         )
 
     def __contains__(self, table: str) -> bool:
-        """Whether there are copies of a table."""
+        """Return whether there are copies of a table."""
         return table in self._relations
 
     def __getitem__(self, table: str) -> sql.Identifier:
-        """The temporary table of a table's copies."""
+        """Return the temporary table of a table's copies."""
         return self._relations[table]
 
     def items(self) -> ItemsView[str, sql.Identifier]:
-        """Tables and the temporary tables of their copies."""
+        """Return tables and the temporary tables of their copies."""
         return self._relations.items()
 
     def create(
@@ -51,12 +51,12 @@ class TemporaryCopies:
         columns: Sequence[str] = (),
         source: sql.Identifier | None = None,
     ) -> sql.Identifier:
-        """Make an empty temporary table with the key of a table.
+        """Create an empty temporary table with the key of a table.
 
         Args:
-            name: unique under the prefix.
-            columns: of the table; all if none are named.
-            source: another table with that key, whose columns it has.
+            name: Name of the temporary table, unique under the prefix.
+            columns: Columns of the table; empty: all.
+            source: Other table with the same key, whose columns are used.
         """
         facts = self._references.tables[table]
         relation = sql.Identifier("pg_temp", f"{self._prefix}_{name}")

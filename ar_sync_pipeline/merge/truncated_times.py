@@ -1,8 +1,8 @@
-"""Times that travelled through JSON and lost their microseconds (old system, D20).
+"""Times that were replicated as JSON and lost their microseconds (old system, D20).
 
-The old sender's partials cut every time to milliseconds. Where the receiver already holds the row
-and its time agrees to the millisecond, it is the same time, and the receiver knows it better: the
-microseconds are given back before the rows are compared. So such a row does not count as changed.
+The partials of the old sender truncate every time to milliseconds. If the receiver already has the
+row and its time is equal to the millisecond, it is the same time with more precision. Its
+microseconds are restored before the rows are compared, so such a row does not count as changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TIME = "timestamp"
 
 
 def give_back_microseconds(connection: Connection, staged: StagedTable) -> None:
-    """Let staged times be the receiver's own where these say the same to the millisecond."""
+    """Replace staged times by the receiver's if these are equal to the millisecond."""
     target = staged.target
     names = [
         column.name

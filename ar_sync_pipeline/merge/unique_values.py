@@ -1,9 +1,9 @@
-"""Which rows of the receiver have a unique value that an incoming row is to get.
+"""Rows of the receiver that have a unique value which an incoming row gets.
 
-A unique index compares its elements, which may be expressions, by operators of its own, and only
-among the rows that meet its predicate; an exclusion constraint names its operators. So the elements
-of the present rows and of the incoming ones are computed by the index's own definition and compared
-as the index does.
+A unique index compares its elements, which may be expressions, by its own operators, and only among
+the rows that meet its predicate. An exclusion constraint names its operators. So the elements of
+the present rows and of the incoming ones are computed by the index's own definition and compared as
+the index does.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WRITTEN = (ADD, CHANGE, REPLACE)
 
 
 def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """Identities of present rows that have a value which another, incoming row is to get."""
+    """Return identities of present rows that have a value which another, incoming row gets."""
     identity = difference.identity
     return sql.SQL(
         "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({incoming}) AS w"
@@ -39,24 +39,24 @@ def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
 def still_held(
     difference: TableDifference, unique: UniqueKey, moved: sql.Identifier
 ) -> sql.Composed:
-    """Whether rows of a temporary table of identities still have such a value."""
+    """Return a query whether rows of a temporary table of identities still have such a value."""
     return sql.SQL("SELECT EXISTS (SELECT FROM ({}) AS h JOIN {} AS m ON {})").format(
         holders(difference, unique), moved, difference.identity.same("h", "m")
     )
 
 
 def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """Whether a written row has, after the merge, a value that another row has too.
+    """Return a query whether a written row has, after the merge, a value of another row.
 
-    For constraints whose check a session in replica mode does not make: deferrable ones.
+    It is for deferrable constraints, which a session in replica mode does not check.
     """
     return sql.SQL("SELECT EXISTS ({})").format(holders(difference, unique))
 
 
 def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
-    """Whether a unique key of the receiver holds wherever the sender's do.
+    """Return whether a unique key of the receiver follows from the sender's.
 
-    The same definition does, and so does a unique key over fewer of its columns.
+    It does if the sender has the same definition, or a unique key over fewer of its columns.
     """
     if unique.definition in definitions:
         return True
@@ -102,7 +102,7 @@ def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Compo
 
 
 def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """The values that written rows will have; receiver-only columns keep theirs or are reset."""
+    """Return the values of the written rows; receiver-only columns keep theirs or are reset."""
     target = difference.target
     resets = target.defaults()
     source: sql.Composable = difference.rows(WRITTEN)
@@ -128,7 +128,7 @@ def _elements(
     difference: TableDifference,
     unique: UniqueKey,
 ) -> sql.Composed:
-    """The index's elements of some rows, whose columns are in scope under their bare names."""
+    """Return the index's elements of some rows, whose columns have their bare names."""
     elements = sql.SQL(", ").join(
         sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
         for number, element in enumerate(unique.elements, 1)

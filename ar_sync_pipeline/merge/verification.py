@@ -1,4 +1,4 @@
-"""After a merge: the receiver's rows must be the archive's, before the transaction commits."""
+"""Verification after a merge: before the commit, the receiver's rows must equal the archive's."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 
 def verify_table(connection: Connection, staged: StagedTable, *, comparable: bool) -> None:
-    """Compare a table with the archive: by digests where both servers compute the same ones.
+    """Compare a table with the archive, by digests if both servers compute the same ones.
 
     Raises:
-        DigestMismatchError: they differ; the caller's transaction must not commit.
-        SchemaError: the archive's own rows are not what its manifest says.
-        SchemaMismatchError: they name objects of the sender's database.
+        DigestMismatchError: They differ; the caller's transaction must not commit.
+        SchemaError: The archive's own rows differ from its manifest.
+        SchemaMismatchError: The rows name objects of the sender's database.
     """
     if staged.direct and holds_exactly(connection, staged.target, staged.manifest):
         return
@@ -65,7 +65,7 @@ def _meaning_differs(staged: StagedTable, columns: list[str]) -> SchemaMismatchE
 
 
 def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
-    """After a complete, a table has as many rows as the sender's; unchanged chunks included."""
+    """Check the row count of a table with all rows; it includes unchanged chunks."""
     if not staged.speaks_for_all_rows:
         return
     query = sql.SQL("SELECT count(*) FROM {}").format(staged.target.rows)
@@ -79,7 +79,7 @@ def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
 
 
 def _verify_rows(connection: Connection, staged: StagedTable) -> None:
-    """Compare row by row with what was staged."""
+    """Compare the table with the staged rows, row by row."""
     different = count_differences(connection, staged)
     if different:
         raise DigestMismatchError(
@@ -114,7 +114,7 @@ def _held(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDig
 
 
 def _staged(connection: Connection, staged: StagedTable, chunk: Chunk) -> ChunkDigest:
-    """What the archive's own rows are."""
+    """Return the digest of the archive's own rows."""
     query = sql.SQL("SELECT count(*), {} FROM {} AS t").format(
         digest_of(connection, staged.manifest.columns, alias="t"), staged.relation
     )

@@ -1,1 +1,1 @@
-"""What both directions share: connections, schema facts, digests, ledger, gate."""
+"""Shared by sender and receiver: connections, schema facts, digests, ledger, gate."""

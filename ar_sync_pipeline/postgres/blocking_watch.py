@@ -1,8 +1,9 @@
-"""An end to work that makes other sessions wait for its locks.
+"""Termination of work that makes other sessions wait for its locks.
 
-A dump reads tables for minutes. An ``ALTER TABLE`` meanwhile waits for it, and every statement of
-the application waits behind that. A watch on a connection of its own asks once a second who waits;
-after a limit it ends the sessions that it watches, whatever they are doing, and so frees the locks.
+A dump reads tables for minutes. An ``ALTER TABLE`` waits for it, and every later statement of the
+application queues after the ALTER. A watch on its own connection checks once a second for waiting
+sessions. After a limit it terminates the sessions that it watches, whatever they are doing, and so
+releases the locks.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ _STOP_SECONDS = 20.0
 
 
 class BlockingWatch:
-    """Which sessions are watched, and what was seen; made by `end_when_blocking`.
+    """Watched sessions and what was seen; created by `end_when_blocking`.
 
     Args:
-        url: of the database.
-        limit_seconds: how long another session may wait for a lock of a watched one.
-        work: what the watched sessions do, for messages: ``the dump``.
+        url: URL of the database.
+        limit_seconds: How long another session may wait for a lock of a watched one.
+        work: What the watched sessions do, for messages: ``the dump``.
     """
 
     def __init__(self, url: str, limit_seconds: float, work: str) -> None:
@@ -64,10 +65,10 @@ class BlockingWatch:
 
     @contextmanager
     def over(self, connection: Connection) -> Iterator[None]:
-        """Watch a session for the length of a block; it is ended only inside of it.
+        """Watch a session for the length of a block; it is terminated only inside of it.
 
         Raises:
-            BlockingEndedError: the watched work has been ended already.
+            BlockingEndedError: The watched work was already terminated.
         """
         row = connection.execute(_OWN_SESSION).fetchone()
         if row is None:  # one row by its condition
@@ -84,9 +85,9 @@ class BlockingWatch:
                 self._sessions.pop(pid, None)
 
     def verdict(self, error: BaseException) -> ArSyncError | None:
-        """What an error inside the watched block really is; None: just what it says.
+        """Return the cause of an error inside the watched block; None: the error itself.
 
-        Either the watch ended the sessions, or they gave up a lock that another session holds.
+        Either the watch terminated the sessions, or they gave up a lock that another session holds.
         """
         if self._ended is not None:
             return self._ended
@@ -99,10 +100,10 @@ class BlockingWatch:
         )
 
     def start(self) -> None:
-        """Begin to watch.
+        """Start the watch.
 
         Raises:
-            ArSyncError: the watch could not connect.
+            ArSyncError: The watch could not connect.
         """
         self._thread.start()
         self._started.wait(_START_SECONDS)
@@ -111,7 +112,7 @@ class BlockingWatch:
             raise self._failure
 
     def stop(self) -> None:
-        """End the watch; the sessions stay as they are."""
+        """Stop the watch; the sessions are not changed."""
         self._stopped.set()
         self._thread.join(_STOP_SECONDS)
 
@@ -124,7 +125,7 @@ class BlockingWatch:
                     while not self._stopped.wait(self._poll_seconds):
                         self._poll(connection)
             except (ArSyncError, psycopg.Error) as error:
-                # A watch that lost its connection gets another one; the work goes on meanwhile.
+                # A watch that lost its connection opens another one; the work continues meanwhile.
                 if not self._started.is_set():
                     self._failure = error
                     self._started.set()
@@ -163,7 +164,7 @@ class BlockingWatch:
 
 
 def lock_wait(work: str, lock: ExclusiveLock) -> LockWaitError:
-    """The error for a lock that another session holds or awaits."""
+    """Return the error for a lock that another session holds or awaits."""
     remedy, first = "it is tried again; end that session if it was forgotten", lock.session
     if lock.blocked_by is not None:
         first = lock.blocked_by
@@ -176,22 +177,22 @@ def lock_wait(work: str, lock: ExclusiveLock) -> LockWaitError:
 def end_when_blocking(
     url: str, limit_seconds: float = DEFAULT_LIMIT_SECONDS, *, work: str
 ) -> Iterator[BlockingWatch]:
-    """Watch sessions for the length of a block, and end them if others wait for them too long.
+    """Watch sessions for the length of a block, and terminate them if others wait too long.
 
-    Use it around `connect`, so that errors of ended connections become the one sentence::
+    Use it around `connect`, so that errors of terminated connections become one message::
 
         with end_when_blocking(url, 30, work="the dump") as watch, connect(...) as connection:
             with watch.over(connection):
                 ...
 
     Args:
-        limit_seconds: how long another session may wait for a lock of a watched one.
-        work: what the block does, for messages: ``the dump``.
+        limit_seconds: How long another session may wait for a lock of a watched one.
+        work: What the block does, for messages: ``the dump``.
 
     Raises:
-        BlockingEndedError: another session waited that long; the block's sessions are ended.
-        LockWaitError: a session of the block gave up a lock (``lock_timeout``); it says who held
-            it.
+        BlockingEndedError: Another session waited that long; the block's sessions are terminated.
+        LockWaitError: A session of the block gave up a lock (``lock_timeout``); the error names the
+            session that held it.
     """
     watch = BlockingWatch(url, limit_seconds, work)
     watch.start()
@@ -214,8 +215,8 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 _OWN_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
 
-# Who waits for a row, or for the lock of another run of the product, makes nobody else wait.
-# `waitstart` is there from PostgreSQL 14 on, and filled a moment after the wait began.
+# A session that waits for a row, or for the lock of another run of the product, blocks no others.
+# `waitstart` exists from PostgreSQL 14 on, and is filled shortly after the wait began.
 _WAITING = sql.SQL(
     """
 WITH waiting AS MATERIALIZED (
@@ -236,7 +237,7 @@ SELECT w.ours, w.pid, w.what, concat_ws(' ', w.what, w.since),
 """
 ).format(activity=activity("a"))
 
-# By the start as well: a process id may have become another session's.
+# By the start as well: another session may have got the process id.
 _TERMINATE = """
 SELECT pg_terminate_backend(a.pid)
   FROM pg_stat_activity a

@@ -1,6 +1,6 @@
-"""Whether a column can be masked as the catalog says: by its type, and by what the table promises.
+"""Check whether a column can be masked by the catalog's rule: by its type and its constraints.
 
-A masked row must satisfy what the receiver's table demands of it. So both sides ask here.
+A masked row must satisfy the constraints of the receiver's table, so both sides use this module.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ _UNITS = {
 
 
 def family_of(type_: str) -> Family:
-    """The family of a type, by its ``format_type`` text."""
+    """Return the family of a type, by its ``format_type`` text."""
     return next(family for family in Family if family.value.fullmatch(type_))
 
 
 def type_length(type_: str) -> int | None:
-    """The characters that a text of this type may have; None: any number."""
+    """Return how many characters a text of this type may have; None: any number."""
     if type_ == "character":
         return 1
     found = _LENGTH.match(type_)
@@ -60,7 +60,7 @@ def type_length(type_: str) -> int | None:
 
 
 def largest_integer(type_: str) -> int | None:
-    """The largest number without a fraction that fits a type; None: there is none."""
+    """Return the largest number without a fraction that fits a type; None: there is none."""
     found = _NUMERIC.match(type_)
     if found:
         return int("9" * (int(found[1]) - int(found[2])) or "0")
@@ -68,7 +68,7 @@ def largest_integer(type_: str) -> int | None:
 
 
 def mask_conflicts(rules: TableRules, facts: TableFacts) -> Iterator[Conflict]:
-    """What keeps a table from holding its masked rows; columns that it lacks are left out."""
+    """Yield what prevents a table from storing its masked rows; missing columns are left out."""
     for name, mask in rules.mask.items():
         column = facts.column(name)
         if column is None:
@@ -105,7 +105,7 @@ def _conflicts(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[C
 
 
 def _takes(mask: Mask, column: ColumnFacts) -> str:
-    """The types that a function masks, if this column's is none of them."""
+    """Return the types that a function masks; empty if the column's type is one of them."""
     family, argument = family_of(column.type), mask.argument
     texts, length = family in _TEXTS, type_length(column.type)
     room = _LEAST_DIGITS if length is None else length
@@ -153,7 +153,7 @@ def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> Conflict 
 
 
 def _survives(expression: str, column: str, *, predicate: bool = False) -> bool:
-    """Whether an expression of an index is as good over pseudonyms: digits have no case."""
+    """Return whether an expression of an index works for pseudonyms too: digits have no case."""
     names = "|".join(re.escape(n) for n in (column, '"' + column.replace('"', '""') + '"'))
     value = rf"\(*({names})\)*(::text)?\)*"
     if predicate:

@@ -1,7 +1,7 @@
-"""What PostgreSQL has recorded of columns and tables: sizes, indexes, common and newest values.
+"""Statistics of columns and tables in PostgreSQL: sizes, indexes, common and newest values.
 
-The statistics are those of the last ANALYZE; no row is read. The view ``pg_stats`` shows only what
-the role may read anyway.
+The statistics are those of the last ANALYZE; no row is read. The view ``pg_stats`` shows only
+columns that the role may read.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SELECT t.name, a.attname,
   FROM (SELECT name, to_regclass(name)::oid AS oid FROM unnest(%s::text[]) AS name) AS t
   JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
 """
-# Both arrays are of the column's own type; text is what they have in common.
+# Both arrays are of the column's own type, so they are read as text.
 _VALUES = """
 SELECT t.name, s.attname, s.null_frac, s.most_common_vals::text::text[],
        s.histogram_bounds::text::text[]
@@ -45,13 +45,14 @@ SELECT t.name, s.attname, s.null_frac, s.most_common_vals::text::text[],
 
 @dataclass(frozen=True)
 class ColumnStatistics:
-    """What is recorded of one column.
+    """Statistics of one column.
 
     Attributes:
-        indexed: an index begins with it.
-        null_fraction: of its rows; None: not analyzed, or not shown to this role.
-        values: some of its values as text, the most common ones first.
-        newest: its greatest value as text; None: unknown.
+        indexed: Whether it is the first column of an index.
+        null_fraction: Fraction of its rows that are NULL; None: not analyzed, or not visible to
+            this role.
+        values: Some of its values as text, the most common ones first.
+        newest: Its greatest value as text; None: unknown.
     """
 
     indexed: bool = False
@@ -62,12 +63,12 @@ class ColumnStatistics:
 
 @dataclass(frozen=True)
 class TableStatistics:
-    """What is recorded of one table.
+    """Statistics of one table.
 
     Attributes:
-        row_count: about as many, as of the last ANALYZE.
-        partition_count: 0 for an ordinary table.
-        columns: by name.
+        row_count: Approximate number of rows, as of the last ANALYZE.
+        partition_count: Number of partitions; 0 for an ordinary table.
+        columns: Statistics of columns by name.
     """
 
     row_count: int
@@ -75,14 +76,14 @@ class TableStatistics:
     columns: Mapping[str, ColumnStatistics]
 
     def column(self, name: str) -> ColumnStatistics:
-        """What is recorded of a column; nothing, if need be."""
+        """Return the statistics of a column; empty ones if there are none."""
         return self.columns.get(name, _UNKNOWN)
 
 
 def read_statistics(
     connection: Connection, tables: Iterable[TableFacts]
 ) -> dict[str, TableStatistics]:
-    """The statistics of tables by label."""
+    """Return the statistics of tables by label."""
     labels = {table.relation.as_string(connection): table.name for table in tables}
     names = list(labels)
     columns: dict[str, dict[str, ColumnStatistics]] = {name: {} for name in names}

@@ -1,4 +1,4 @@
-"""Connections that depend on no setting of the server, and say in one sentence what is wrong."""
+"""Connections that do not depend on server settings, with errors of one message each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _REFUSED = re.compile(
     r"|unsupported startup parameter|no such (database|user)"
 )
 
-# The server is there and has no session to give; which limit it is, its message says.
+# The server runs and has no free session; its message names the limit.
 _FULL = re.compile(r"too many (connections|clients)|remaining connection slots|too many sessions")
 _NOT_YET = re.compile(
     r"the database system is (starting up|shutting down|in recovery mode|not yet)"
@@ -46,7 +46,7 @@ _NOT_YET = re.compile(
 
 
 def database_label(url: str) -> str:
-    """The database as people may see it: ``host:port/name``, never a password."""
+    """Return the database without a password: ``host:port/name``."""
     parts = conninfo_to_dict(url)
     host = parts.get("host") or "local socket"
     return f"{host}:{parts.get('port') or 5432}/{parts.get('dbname') or parts.get('user') or ''}"
@@ -58,15 +58,16 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
 
     Args:
         url: libpq URL or keyword string.
-        application: shown in ``pg_stat_activity``.
-        autocommit: whether statements outside ``connection.transaction()`` commit by themselves.
+        application: Application name, shown in ``pg_stat_activity``.
+        autocommit: Whether statements outside ``connection.transaction()`` commit by themselves.
 
     Raises:
-        DatabaseUnreachableError: no server there, or the connection broke inside the block.
-        DatabaseFailedError: the server gave up a statement inside the block.
-        DatabaseRefusedError: the server refused the role, password or database, the role
-            lacks a right that a statement inside the block needs, or a pooler is in between that
-            does not lend whole sessions.
+        DatabaseUnreachableError: The server cannot be reached, or the connection broke inside the
+            block.
+        DatabaseFailedError: The server cancelled a statement inside the block.
+        DatabaseRefusedError: The server refused the role, password or database, the role lacks a
+            right for a statement inside the block, or a pooler in between does not assign whole
+            sessions.
     """
     label = database_label(url)
     connection = _open(url, application)
@@ -77,22 +78,23 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             connection.autocommit = autocommit
             yield connection
         except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
-            # Looked at before the connection is closed: afterwards every error looks like a break.
+            # Checked before the connection is closed: afterwards every error looks like a broken
+            # connection.
             raise _failure(error, connection, label) from error
 
 
 def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> bool:
-    """Whether an error says that the server or the line failed, not what was asked of it.
+    """Return whether an error is a failure of the server or connection, not of the statement.
 
     By its class (PostgreSQL manual, appendix A): connection, insufficient disk or connections,
     operator intervention, deadlock and lock timeout, system error.
 
     Args:
-        connection: on which it was raised; None: it is closed by now.
+        connection: Connection on which it was raised; None: it is already closed.
     """
     state = error.sqlstate or ""
     if "function" in (error.diag.context or "") and not _is_closed(connection):
-        # Code of the receiver's own, such as a trigger, may raise any state.
+        # The receiver's own code, such as a trigger, may raise any state.
         return False
     if connection is None:
         is_broken = not state and isinstance(error, psycopg.OperationalError)
@@ -113,7 +115,7 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
         )
     message = error.diag.message_primary or _first_line(error)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        # The only refusal that row_security = off makes; it has no code of its own.
+        # The only error that row_security = off raises; it has no code of its own.
         hidden = "row-level security" in message
         return DatabaseRefusedError(
             f"the database {label} refused a statement ({message})",

@@ -1,7 +1,7 @@
-"""Bulk COPY at the level of the protocol: bytes in large pieces, never rows.
+"""Bulk COPY at the level of the protocol: bytes in large blocks, never rows.
 
-Iterating psycopg's ``cursor.copy()`` hands over one row at a time and costs three times the
-processor time; so the loop here drives ``pgconn`` itself (PostgreSQL manual, 34.10 "Functions
+An iteration over psycopg's ``cursor.copy()`` returns one row at a time and needs three times the
+processor time. So the loop here uses ``pgconn`` itself (PostgreSQL manual, 34.10 "Functions
 Associated with the COPY Command").
 """
 
@@ -21,18 +21,18 @@ _STALL_SECONDS = 600
 
 
 class ByteSink(Protocol):
-    """Where a COPY stream goes."""
+    """Target of a COPY stream."""
 
     def write(self, data: bytes, /) -> object:
-        """Take the next bytes of the stream."""
+        """Write the next bytes of the stream."""
 
 
 def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> int:
-    """Stream ``COPY (query) TO STDOUT (FORMAT binary)`` into a sink; returns the number of rows.
+    """Stream ``COPY (query) TO STDOUT (FORMAT binary)`` into a sink; return the number of rows.
 
-    Memory is bounded by one piece of half a megabyte plus the longest row. An error of the server
-    leaves the connection usable; one of the sink closes it, since the rest of the stream would
-    stand before the next statement's result.
+    Memory is bounded by one block of half a megabyte plus the longest row. After an error of the
+    server the connection is usable. After an error of the sink it is closed, since the rest of the
+    stream would precede the next statement's result.
     """
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     pgconn = connection.pgconn
@@ -57,7 +57,7 @@ def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> i
 def copy_in(
     connection: Connection, target: sql.Composable, columns: sql.Composable, data: Iterable[bytes]
 ) -> int:
-    """Stream a binary COPY into a table; returns the number of rows."""
+    """Stream a binary COPY into a table; return the number of rows."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns)
     with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
@@ -105,7 +105,7 @@ def _drain(pgconn: pq.abc.PGconn) -> None:
 
 
 def _wait(pgconn: pq.abc.PGconn, *, writing: bool) -> None:
-    # Not select(): it fails for descriptors from 1024 on, which a busy process has.
+    # select() fails for descriptors from 1024 on, which a busy process has.
     ready = select.poll()
     ready.register(pgconn.socket, select.POLLOUT if writing else select.POLLIN)
     if not ready.poll(_STALL_SECONDS * 1000):

@@ -1,12 +1,12 @@
-"""Digests of rows: order-independent, equal exactly when the rows are the same to the bit.
+"""Digests of rows: order-independent, equal exactly if the rows are equal to the bit.
 
-A row's digest is ``hash_record_extended`` over its columns, hashed once more; a set's is the sum,
-with the count beside it. The second hash is needed: a record's hash is a polynomial of its columns'
-hashes, so a plain sum would not change when two rows exchange the values of a column. It takes the
-first as ``float8`` because ``hashint8extended`` would fold it to 32 bits. Where equal values can
-differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks at the end of ``bpchar``), a text or
-wire form is hashed instead of the value. PostgreSQL does not promise that
-its hash functions agree between versions: `probe_digest` tells whether two servers' do.
+A row's digest is ``hash_record_extended`` over its columns, hashed a second time; a set's digest is
+the sum of them, together with the row count. The second hash is needed: a record's hash is a
+polynomial of its columns' hashes, so a plain sum would not change when two rows exchange the values
+of a column. It takes the first hash as ``float8`` because ``hashint8extended`` would fold it to 32
+bits. If equal values can differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks at the end of
+``bpchar``), a text or wire form is hashed instead of the value. PostgreSQL does not promise that
+its hash functions agree between versions: `probe_digest` shows whether those of two servers do.
 """
 
 from __future__ import annotations
@@ -38,20 +38,20 @@ _INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
 
 @dataclass(frozen=True)
 class ChunkDigest:
-    """What a database holds of a chunk: number of rows and the digest of their content."""
+    """Content of a chunk in a database: number of rows and their digest."""
 
     row_count: int
     digest: str
 
 
 def is_chunked(columns: Sequence[Column], primary_key: Sequence[str]) -> bool:
-    """Whether a table is cut into chunks: it has one integer key column."""
+    """Return whether a table is split into chunks: its key is one integer column."""
     types = {column.name: column.type for column in columns}
     return len(primary_key) == 1 and types[primary_key[0]] in _INTEGER_TYPES
 
 
 def chunk_index(key: sql.Composable) -> sql.Composed:
-    """The number of the chunk that an integer key belongs to."""
+    """Return the number of the chunk of an integer key."""
     return sql.SQL("({}::bigint >> {})").format(key, sql.Literal(CHUNK_KEY_BITS))
 
 
@@ -62,12 +62,12 @@ def digest_of(
     *,
     alias: str,
 ) -> sql.Composed:
-    """The aggregate expression for the digest of the rows of ``alias``.
+    """Return the aggregate expression for the digest of the rows of ``alias``.
 
     Args:
-        columns: the shared columns; their order does not depend on the table's.
-        value_of: expressions to read instead of the column, by column name.
-        alias: of the relation in the query.
+        columns: Shared columns; the digest does not depend on their order in the table.
+        value_of: Expressions to read instead of the column, by column name.
+        alias: Alias of the relation in the query.
     """
     encoded = _server_encoding(connection) != "UTF8"
     fields = [
@@ -83,7 +83,7 @@ def digest_of(
 
 
 def probe_digest(connection: Connection) -> str:
-    """The digest of one fixed row of every type that is hashed directly."""
+    """Return the digest of one fixed row of every type that is hashed directly."""
     encoded = _server_encoding(connection) != "UTF8"
     text = sql.SQL("{}::{}").format(
         sql.Literal(_PROBE_TEXT.encode() if encoded else _PROBE_TEXT),
@@ -105,11 +105,11 @@ def _server_encoding(connection: Connection) -> str:
 
 
 def _hashable(column: Column, value: sql.Composable, *, encoded: bool) -> sql.Composable:
-    """What is hashed instead of a value, so that only the same bytes hash alike.
+    """Return the expression to hash instead of a value, so that only equal bytes hash alike.
 
     Args:
-        encoded: the database's encoding is not UTF-8. The bytes of a text in UTF-8 hash as the
-            text itself does in a database of that encoding.
+        encoded: Whether the database's encoding is not UTF-8. The UTF-8 bytes of a text then hash
+            like the text itself in a UTF-8 database.
     """
     if _HASHED_AS_THEY_ARE.match(column.type):
         return value

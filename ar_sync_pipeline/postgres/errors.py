@@ -1,4 +1,4 @@
-"""What can go wrong at a database."""
+"""Errors of a database."""
 
 from __future__ import annotations
 
@@ -6,35 +6,35 @@ from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
 
 class DatabaseUnreachableError(TransientError):
-    """No connection, or it broke: the server may come back."""
+    """There is no connection, or it broke: the server may come back."""
 
 
 class DatabaseRefusedError(TerminalError):
-    """The server answered no: wrong role, password or database name, or a right is missing."""
+    """The server refused: wrong role, password or database name, or a right is missing."""
 
 
 class DatabaseFailedError(TransientError):
-    """The server gave a statement up: a deadlock, a time-out, a full disk, a shutdown."""
+    """The server cancelled a statement: a deadlock, a timeout, a full disk, a shutdown."""
 
 
 class LockWaitError(TransientError):
-    """A lock could not be had in time: another session holds it."""
+    """A lock was not granted in time: another session holds it."""
 
 
 class BlockingEndedError(TransientError):
-    """Another session waited for a lock of ours for too long, so our work was ended."""
+    """Another session waited too long for a lock of this work, so the work was terminated."""
 
 
 class SchemaError(TerminalError):
-    """A table lacks something that copying needs, such as a primary key."""
+    """A table lacks something that replication needs, such as a primary key."""
 
 
 class SchemaMismatchError(ParkedError):
-    """An archive does not fit the receiver's tables; it will after a migration."""
+    """An archive does not match the receiver's tables; it may after a migration."""
 
 
 class LedgerOfAnotherCatalogError(TerminalError):
-    """The receiver's database keeps the ledger of another catalog."""
+    """The receiver's database contains the ledger of another catalog."""
 
 
 class LoadInProgressError(TransientError):
@@ -42,8 +42,8 @@ class LoadInProgressError(TransientError):
 
 
 class LoadRefusedError(ParkedError):
-    """The receiver's constraints refuse the rows; another archive may bring what they miss."""
+    """The receiver's constraints refuse the rows; another archive may contain the missing ones."""
 
 
 class DigestMismatchError(ParkedError):
-    """After a load the receiver's rows were not the sender's; the load was rolled back."""
+    """After a load the receiver's rows differed from the sender's; the load was rolled back."""

@@ -1,4 +1,4 @@
-"""A table as it travels: the columns that both sides share, in manifest terms."""
+"""A table as it is exported: the columns that both sides share, in manifest terms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Expression = Callable[[sql.Composable], sql.Composed]
 
 @dataclass(frozen=True)
 class ExportedTable:
-    """What of a table goes into an archive.
+    """The part of a table that is exported.
 
     Attributes:
-        rows: the table's own rows, as SQL.
-        columns: without generated columns and those that the catalog gives to the receiver.
-        primary_key: the columns that tell its rows apart; empty if none do.
-        key_operators: by key column, its equality operator, as SQL.
-        masks: by masked column, what is read instead of it.
+        rows: Rows of the table without inherited ones, as SQL.
+        columns: Columns without generated ones and without those that are not replicated.
+        primary_key: Columns of the key; empty if there is none.
+        key_operators: Equality operator of each key column, as SQL.
+        masks: Expression to read instead of each masked column.
     """
 
     name: str
@@ -35,18 +35,18 @@ class ExportedTable:
     masks: Mapping[str, Expression] = field(default_factory=dict)
 
     def same_row(self, left: str, right: str) -> sql.Composed:
-        """The condition that two aliases mean the same row."""
+        """Return the condition that two aliases mean the same row."""
         return equal(left, right, self.primary_key, self.key_operators)
 
     def column_list(self, alias: str) -> sql.Composed:
-        """The columns of an alias as they are sent, comma separated, in the order of `columns`."""
+        """Return the exported expressions of an alias, comma separated, in order of `columns`."""
         values = self.masked(alias)
         return sql.SQL(", ").join(
             values.get(column.name, sql.Identifier(alias, column.name)) for column in self.columns
         )
 
     def masked(self, alias: str) -> dict[str, sql.Composable]:
-        """By masked column of an alias, what is sent instead of it."""
+        """Return the expression to export instead of each masked column of an alias."""
         return {name: mask(sql.Identifier(alias, name)) for name, mask in self.masks.items()}
 
 
@@ -55,11 +55,11 @@ def ship(
     withheld: Collection[str],
     masks: Mapping[str, Expression] | None = None,
 ) -> ExportedTable:
-    """Decide which columns of a table are replicated.
+    """Return the exported table: decide which columns are replicated.
 
     Args:
-        withheld: columns that are not.
-        masks: by column, what is read instead of it.
+        withheld: Columns that are not replicated.
+        masks: Expression to read instead of the column, by column.
     """
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
@@ -72,14 +72,14 @@ def ship(
 
 
 def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:
-    """Quoted column names, comma separated, each behind ``alias`` if one is given."""
+    """Return quoted column names, comma separated, each qualified by ``alias`` if one is given."""
     return sql.SQL(", ").join(
         sql.Identifier(alias, name) if alias else sql.Identifier(name) for name in names
     )
 
 
 def read_sequences(connection: Connection, facts: TableFacts) -> tuple[SequenceValue, ...]:
-    """The last values of the sequences behind a table's columns; unused ones are left out."""
+    """Return the last values of the sequences of a table's columns, without unused ones."""
     values = []
     for column in facts.columns:
         if column.sequence is None:

@@ -1,4 +1,4 @@
-"""What an examination of a database finds: one sentence each, with what to do about it."""
+"""Findings of a check of a database: a problem and its remedy each."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ar_sync_pipeline.visible_text import visible
 
 
 class Level(StrEnum):
-    """How much a finding matters."""
+    """Severity of a finding."""
 
     NOTE = "note"
     """Works as documented; good to know."""
@@ -26,10 +26,10 @@ class Finding:
     """One fact about a database that an operator should know.
 
     Attributes:
-        problem: what is so and where, without a final full stop.
-        remedy: an action or a statement of SQL, likewise.
-        sql: statements that an administrator can run as they are, where these are the remedy.
-        area: what was examined, such as ``database`` or ``spool``.
+        problem: What was found and where, without a final full stop.
+        remedy: Action or statement of SQL, without a final full stop.
+        sql: Statements that an administrator can run unchanged, if these are the remedy.
+        area: What was checked, such as ``database`` or ``spool``.
     """
 
     level: Level
@@ -39,15 +39,15 @@ class Finding:
     area: str = ""
 
     def __str__(self) -> str:
-        """One sentence: the problem, then the remedy; names in it are visible."""
+        """Return the problem and the remedy as one line, with special characters made visible."""
         return visible(f"{self.problem}: {self.remedy}.")
 
 
 def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """The findings because of which a run fails."""
+    """Return the findings that make a run fail."""
     return tuple(found for found in findings if found.level is Level.ERROR)
 
 
 def as_error(error: ArSyncError) -> Finding:
-    """The finding that a run would fail with an error."""
+    """Return the finding that a run would fail with an error."""
     return Finding(Level.ERROR, error.problem, error.remedy)

@@ -1,8 +1,8 @@
-"""The schema gate: does an archive fit the receiver's tables?
+"""The schema gate checks whether an archive matches the receiver's tables.
 
 It compares all that a merge relies on: columns and types, the labels of enums, the checks of
-domains, and the key by which rows are told apart. Other unique keys are compared where a merge
-meets them: rows may satisfy a key that only the receiver has.
+domains, and the key of each table. Other unique keys are compared during the merge, because rows
+may satisfy a key that only the receiver has.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _LONGEST_NAME = 130
 
 
 def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
-    """The sender's migrations that the receiver does not have, as sentences.
+    """Return messages on the sender's migrations that the receiver does not have.
 
-    A receiver whose migrations are not recorded is judged by its columns alone.
+    If the receiver's migrations are not recorded, only its columns are compared.
     """
     if not applied:
         return []
@@ -31,7 +31,7 @@ def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
 
 
 def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list[str]:
-    """What the load's role may not do to the archive's tables, such as one that is new."""
+    """Return the rights that the load's role lacks on the archive's tables, such as a new one."""
     shipped = (tables[table.name] for table in manifest.tables if table.name in tables)
     return listed(
         [f"{', '.join(held.denied)} on {_shown(held.name)}" for held in shipped if held.denied]
@@ -44,10 +44,10 @@ def schema_mismatches(
     tables: Mapping[str, TableFacts],
     types: Sequence[TypeDefinition] = (),
 ) -> list[str]:
-    """The first ways in which the archive's tables do not fit the receiver's, as sentences.
+    """Return messages on the first mismatches between the archive's and the receiver's tables.
 
     Args:
-        types: the receiver's, of all its replicated tables.
+        types: Types of all replicated tables of the receiver.
     """
     mismatches = type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
@@ -61,7 +61,7 @@ def schema_mismatches(
 
 
 def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
-    """The ways in which one table does not fit the receiver's, as sentences."""
+    """Return messages on the mismatches of one table."""
     mismatches = key_mismatches(shipped, held)
     rules = catalog.rules(held.name)
     for column in shipped.columns:
@@ -99,7 +99,7 @@ def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts)
 
 
 def key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
-    """The key that the receiver's table lacks to tell the sender's rows apart, as a sentence."""
+    """Return a message if the receiver's table lacks the key of the sender's rows."""
     key = set(shipped.primary_key)
     usable = [
         unique
@@ -113,7 +113,7 @@ def key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
 
 
 def type_mismatches(shipped: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:
-    """The ways in which types of both sides differ so that values do not fit, as sentences."""
+    """Return messages on types that differ between the sides so that values may not fit."""
     here = {definition.name: definition for definition in held}
     return [
         mismatch

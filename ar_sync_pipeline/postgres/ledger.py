@@ -1,7 +1,8 @@
-"""The ledger: what the receiver has applied, written in the transaction that applies it.
+"""The ledger: applied archives of the receiver, written in the transaction that applies them.
 
-It lives in schema ``ar_sync`` of the receiver's database, so that rows and ledger can never
-disagree: a crash between commit and the renaming of a file is healed from here.
+It is in schema ``ar_sync`` of the receiver's database, so that rows and ledger can never disagree.
+After a crash between the commit and the renaming of a file, the ledger shows that the archive is
+already applied.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ _LOCK_WAIT = "10s"
 
 @dataclass(frozen=True)
 class AppliedArchive:
-    """One line of the ledger.
+    """One row of the ledger.
 
     Attributes:
-        window_start, window_end: of a partial; None in a complete.
-        superseded: the archive was older than the newest complete and nothing of it was loaded.
-        covers_from: from when a partial carries every change: its watermark; None where the
-            window alone counted, and in a complete.
-        system_identifier, timeline, xmax, lsn: where its snapshot is in the sender's history.
-        manifest_sha256: of the manifest's bytes; None in a line of an older version.
-        history: the first archive of the history that its snapshot belongs to, where the sender's
-            database was restored or replaced; None in the first one.
+        window_start, window_end: Window of a partial; None in a complete.
+        superseded: Whether the archive was older than the newest complete and nothing of it was
+            loaded.
+        covers_from: Time from which a partial contains every change: its watermark; None if only
+            the window was used, and in a complete.
+        system_identifier, timeline, xmax, lsn: Point of its snapshot in the sender's history.
+        manifest_sha256: Hash of the manifest's bytes; None in a row of an older version.
+        history: First archive of the history of its snapshot, if the sender's database was restored
+            or replaced; None in the first history.
     """
 
     archive_id: UUID
@@ -64,14 +66,14 @@ class AppliedArchive:
 
 @dataclass(frozen=True)
 class Approval:
-    """Who let an archive through the delete guard, and when."""
+    """Who approved an archive for the delete guard, and when."""
 
     allowed_by: str
     allowed_at: datetime
 
 
 def ensure_ledger(connection: Connection) -> None:
-    """Make the schema and its tables where they are missing."""
+    """Create the schema and its tables if they are missing."""
     row = connection.execute(_EXISTING).fetchone()
     has_schema, has_tables = row or (False, False)
     if not has_tables:
@@ -82,12 +84,12 @@ def ensure_ledger(connection: Connection) -> None:
 
 
 def claim_ledger(connection: Connection, catalog_name: str) -> None:
-    """Make the ledger where it is missing, for one catalog only.
+    """Create the ledger if it is missing, for one catalog only.
 
-    Two catalogs that share a ledger would each take the other's archives for their own chain.
+    If two catalogs shared a ledger, each would take the other's archives for its own chain.
 
     Raises:
-        LedgerOfAnotherCatalogError: it is another catalog's.
+        LedgerOfAnotherCatalogError: The ledger is another catalog's.
     """
     ensure_ledger(connection)
     connection.execute(
@@ -106,12 +108,12 @@ def claim_ledger(connection: Connection, catalog_name: str) -> None:
 
 @contextmanager
 def load_lock(connection: Connection) -> Iterator[None]:
-    """Keep every other load out for the length of the block; a killed session frees it too.
+    """Exclude every other load for the length of the block; the end of a session releases it too.
 
-    Waits a few seconds, since the server may still be ending the session of a killed load.
+    It waits a few seconds, since the server may still be ending the session of a killed load.
 
     Raises:
-        LoadInProgressError: another load holds it.
+        LoadInProgressError: Another load holds the lock.
     """
     try:
         with connection.transaction():
@@ -130,7 +132,7 @@ def load_lock(connection: Connection) -> Iterator[None]:
 
 
 def read_ledger(connection: Connection) -> list[AppliedArchive]:
-    """Every line, oldest snapshot first."""
+    """Return every row, oldest snapshot first."""
     with connection.cursor(row_factory=class_row(AppliedArchive)) as cursor:
         rows = cursor.execute(
             sql.SQL("SELECT {} FROM ar_sync.applied_archive ORDER BY snapshot_at, name").format(
@@ -141,9 +143,9 @@ def read_ledger(connection: Connection) -> list[AppliedArchive]:
 
 
 def read_sender(connection: Connection) -> SenderIdentity | None:
-    """The sender whose archives this receiver loads; None before the first load.
+    """Return the sender whose archives this receiver loads; None before the first load.
 
-    It is the old system only as long as nobody else's archive was ever applied.
+    It is the old system only as long as no archive of another sender was ever applied.
     """
     row = connection.execute(
         "SELECT sender FROM ar_sync.applied_archive WHERE NOT superseded"
@@ -154,7 +156,7 @@ def read_sender(connection: Connection) -> SenderIdentity | None:
 
 
 def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None:
-    """The watermark of an archive in the ledger."""
+    """Return the watermark of an archive in the ledger; None if it is not in the ledger."""
     row = connection.execute(
         "SELECT watermark FROM ar_sync.applied_archive WHERE archive_id = %s", [archive_id]
     ).fetchone()
@@ -162,9 +164,9 @@ def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None
 
 
 def read_tables_of_newest_complete(connection: Connection) -> frozenset[str] | None:
-    """The tables that the sender's newest applied complete lists; None without one.
+    """Return the tables of the sender's newest applied complete; None without one.
 
-    The old system's archives list less than all, so they do not count.
+    Archives of the old system do not count, because they do not list all tables.
     """
     row = connection.execute(
         "SELECT jsonb_path_query_array(plan, '$[*].table') FROM ar_sync.applied_archive"
@@ -176,7 +178,7 @@ def read_tables_of_newest_complete(connection: Connection) -> frozenset[str] | N
 
 
 def read_allowed(connection: Connection) -> dict[str, str]:
-    """Approved archives: the sha256 of the manifest that an operator approved, by name."""
+    """Return the sha256 of the manifest that an operator approved, by archive name."""
     rows = connection.execute(
         "SELECT name, manifest_sha256 FROM ar_sync.allowed_archive"
         " WHERE manifest_sha256 IS NOT NULL"
@@ -185,7 +187,7 @@ def read_allowed(connection: Connection) -> dict[str, str]:
 
 
 def read_approvals(connection: Connection) -> dict[str, Approval]:
-    """By archive name, who let it through the delete guard, and when."""
+    """Return who approved each archive for the delete guard, and when, by archive name."""
     rows = connection.execute("SELECT name, allowed_by, allowed_at FROM ar_sync.allowed_archive")
     return {name: Approval(by, at) for name, by, at in rows}
 
@@ -193,7 +195,7 @@ def read_approvals(connection: Connection) -> dict[str, Approval]:
 def allow(
     connection: Connection, name: str, manifest_sha256: str, allowed_by: str, allowed_at: datetime
 ) -> None:
-    """Let an archive through the delete guard, and record who approved it and when."""
+    """Record the approval of an archive for the delete guard, with who approved it and when."""
     connection.execute(
         "INSERT INTO ar_sync.allowed_archive (name, allowed_by, allowed_at, manifest_sha256)"
         " VALUES (%s, %s, %s, %s) ON CONFLICT (name) DO UPDATE SET"
@@ -214,7 +216,7 @@ def record(
     manifest_sha256: str,
     history: UUID | None,
 ) -> None:
-    """Write an archive's line; an archive that is applied once more keeps one line."""
+    """Write an archive's row; an archive that is applied again keeps one row."""
     connection.execute(
         _RECORD,
         {
@@ -237,13 +239,13 @@ def record(
 
 
 def read_admitted(connection: Connection) -> dict[str, str]:
-    """By name, the sha256 of the manifest that each admitted archive had when it was verified."""
+    """Return the sha256 of each admitted archive's manifest at its verification, by name."""
     rows = connection.execute("SELECT name, manifest_sha256 FROM ar_sync.admitted_archive")
     return dict(rows.fetchall())
 
 
 def admit(connection: Connection, name: str, manifest_sha256: str, admitted_at: datetime) -> None:
-    """Note which bytes were verified under an archive's name: no others are loaded."""
+    """Record which bytes were verified under an archive's name: no others are loaded."""
     connection.execute(
         "INSERT INTO ar_sync.admitted_archive VALUES (%s, %s, %s) ON CONFLICT (name) DO UPDATE"
         " SET manifest_sha256 = excluded.manifest_sha256, admitted_at = excluded.admitted_at",
@@ -252,7 +254,7 @@ def admit(connection: Connection, name: str, manifest_sha256: str, admitted_at: 
 
 
 def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
-    """Forget the archives that are no longer there to be loaded."""
+    """Delete the admissions of archives that are no longer in the spool, all but those named."""
     connection.execute(
         "DELETE FROM ar_sync.admitted_archive WHERE name <> ALL (%s::text[])", [list(but)]
     )
@@ -261,16 +263,16 @@ def forget_admitted(connection: Connection, but: Sequence[str]) -> None:
 def summarize_ledger(
     connection: Connection, *, present: Collection[str], applied_before: datetime
 ) -> int:
-    """Replace lines that nothing needs any more by counts; returns how many.
+    """Replace rows that are no longer needed by counts; return how many.
 
-    Kept are the newest complete and all that is later (the chain, and what a replay applies), the
-    archives that are still in the spool (retention, and recovery of a restored database), and what
-    was applied lately. An archive without a line that is sent once more is recognized by its
-    snapshot: it is older than the newest complete and therefore superseded.
+    Not replaced are the newest complete and all later archives (the chain, and what a replay
+    applies), archives that are still in the spool (retention, and recovery of a restored database),
+    and archives that were applied recently. An archive without a row that is sent again is
+    recognized by its snapshot: it is older than the newest complete and therefore superseded.
 
     Args:
-        present: names of the archives in the spool, without the prefix of waiting ones.
-        applied_before: lines written since then stay.
+        present: Names of the archives in the spool, without the prefix of waiting ones.
+        applied_before: Time limit; rows written since then are not replaced.
     """
     row = connection.execute(
         _SUMMARIZE, {"present": list(present), "applied_before": applied_before}
@@ -279,7 +281,7 @@ def summarize_ledger(
 
 
 def read_summarized(connection: Connection, *, superseded: bool) -> int:
-    """How many archives were applied, or superseded, whose lines were replaced by a count."""
+    """Return how many applied, or superseded, archives have been replaced by a count."""
     row = connection.execute(
         "SELECT sum(archives) FROM ar_sync.archive_summary WHERE superseded = %s", [superseded]
     ).fetchone()
@@ -287,9 +289,9 @@ def read_summarized(connection: Connection, *, superseded: bool) -> int:
 
 
 def covers_from(manifest: Manifest) -> datetime | None:
-    """From when a partial carries every change; None: nobody knows, or it is a complete.
+    """Return the time from which a partial contains every change; None: unknown, or a complete.
 
-    Nobody knows either what became of changes that the sender's database has lost since.
+    It is also unknown after the sender's database has lost changes.
     """
     partial = manifest.kind is ArchiveKind.PARTIAL and not manifest.new_history
     return manifest.since.snapshot_at if partial and manifest.since else None
@@ -299,8 +301,8 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
     return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
 
 
-# Making the schema, IF NOT EXISTS too, asks for CREATE on the database (PostgreSQL manual, CREATE
-# SCHEMA), which the role of a schema made by an administrator need not have.
+# CREATE SCHEMA, with IF NOT EXISTS too, requires CREATE on the database (PostgreSQL manual, CREATE
+# SCHEMA), which the role need not have if an administrator created the schema.
 _EXISTING = (
     "SELECT to_regnamespace('ar_sync') IS NOT NULL,"
     " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
@@ -360,7 +362,7 @@ COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';
 """
 
-# What is recorded must be readable; a line that was not would stop every load.
+# What is recorded must be readable; an unreadable row would stop every load.
 _LINE = """
     archive_id, name, kind, snapshot_at, covers_from, window_start, window_end, superseded,
     applied_at, watermark ->> 'system_identifier' AS system_identifier,

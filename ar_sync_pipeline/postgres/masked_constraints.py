@@ -1,4 +1,4 @@
-"""Check constraints that masked values may break, found before a load finds them."""
+"""Check constraints that masked values may violate, found before a load fails."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SAMPLE = "0123456789abcdef" * 2
 def masked_constraint_findings(
     connection: Connection, rules: TableRules, table: TableFacts
 ) -> Iterator[Finding]:
-    """The check constraints of a table that read a masked column."""
+    """Yield findings on check constraints of a table that read a masked column."""
     if not rules.mask:
         return
     relation = (table.schema, table.relname or table.name)
@@ -58,7 +58,7 @@ def masked_constraint_findings(
 def _holds(
     connection: Connection, condition: str, column: ColumnFacts, mask: Mask, columns: list[str]
 ) -> bool | None:
-    """Whether a masked value meets a condition; None: it depends on the row."""
+    """Return whether a masked value meets a condition; None: it depends on the row."""
     value = _example(mask, column)
     if value is None or len(columns) > 1:
         return None
@@ -74,7 +74,7 @@ def _holds(
 
 
 def _example(mask: Mask, column: ColumnFacts) -> sql.Composable | None:
-    """A value that a mask makes, whatever the row holds; None: it depends on that."""
+    """Return a value of a mask that does not depend on the row; None if every value does."""
     family = family_of(column.type)
     if mask.function is MaskFunction.NULL:
         return sql.SQL("NULL")

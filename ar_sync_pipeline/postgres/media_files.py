@@ -1,7 +1,7 @@
-"""Which files of the media folder came from the sender, so that only those are ever removed.
+"""Files of the media folder that came from the sender: only those are ever removed.
 
-Kept while ``AR_SYNC_MEDIA_DELETE`` is on, in the transaction that applies an archive. A file that
-no applied archive has listed is the receiver's own and not known here.
+The table is maintained while ``AR_SYNC_MEDIA_DELETE`` is on, in the transaction that applies an
+archive. A file that no applied archive has listed is receiver-only and is not recorded.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ar_sync_pipeline.postgres.connect import Connection
 
 @dataclass(frozen=True)
 class KnownFile:
-    """A file as the newest archive that listed it described it.
+    """A file as described by the newest archive that listed it.
 
     Attributes:
-        path: relative to the media folder.
+        path: Path relative to the media folder.
     """
 
     path: str
@@ -30,7 +30,7 @@ class KnownFile:
 
 
 def ensure_media_files(connection: Connection) -> None:
-    """Make the table where it is missing; behind `ensure_ledger`, which makes its schema."""
+    """Create the table if it is missing; after `ensure_ledger`, which creates its schema."""
     exists = connection.execute("SELECT to_regclass('ar_sync.media_file')").fetchone()
     if exists is None or exists[0] is None:
         with connection.transaction():
@@ -40,11 +40,11 @@ def ensure_media_files(connection: Connection) -> None:
 def remember_media(
     connection: Connection, manifest: Manifest, left_out: Collection[str] = ()
 ) -> None:
-    """Note every file that an archive lists; to be called in the transaction that applies it.
+    """Record every file that an archive lists, in the transaction that applies the archive.
 
     Args:
-        left_out: files of it that this receiver does not install. One that is known all the same
-            was installed before, and stays known: the sender still has it.
+        left_out: Files of the archive that this receiver does not install. If one is recorded, it
+            was installed before and stays recorded, because the sender still has it.
     """
     there = [*manifest.media_omitted, *left_out]
     connection.execute(_STAGE)
@@ -55,7 +55,7 @@ def remember_media(
                     copy.write_row((entry.path, entry.size_bytes, entry.sha256))
         cursor.execute(_MERGE, [manifest.snapshot_at])
         if there:
-            # What could not be read at the sender is there all the same.
+            # A file that could not be read at the sender still exists there.
             cursor.execute(_KEEP_FILES, [manifest.snapshot_at, there])
             folders = [name for name in manifest.media_omitted if name.endswith("/")]
             cursor.execute(_KEEP_FOLDERS, [manifest.snapshot_at, folders])
@@ -63,7 +63,7 @@ def remember_media(
 
 
 def count_media(connection: Connection, *, listed_before: datetime | None = None) -> int:
-    """How many files are known; only those that no later archive has listed, if asked for."""
+    """Return how many files are recorded, optionally only those that no later archive lists."""
     row = connection.execute(
         "SELECT count(*) FROM ar_sync.media_file"
         " WHERE %(before)s::timestamptz IS NULL OR listed_at < %(before)s",
@@ -73,7 +73,7 @@ def count_media(connection: Connection, *, listed_before: datetime | None = None
 
 
 def media_listed_before(connection: Connection, instant: datetime) -> list[KnownFile]:
-    """Files that no archive from this snapshot on has listed."""
+    """Return the files that no archive from this snapshot on has listed."""
     with connection.cursor(row_factory=class_row(KnownFile)) as cursor:
         return cursor.execute(
             "SELECT path, size_bytes, sha256 FROM ar_sync.media_file WHERE listed_at < %s"
@@ -83,7 +83,7 @@ def media_listed_before(connection: Connection, instant: datetime) -> list[Known
 
 
 def forget_media(connection: Connection, paths: Sequence[str]) -> None:
-    """Drop files that are gone, or have become the receiver's own."""
+    """Delete the records of files that are removed or have become receiver-only."""
     connection.execute("DELETE FROM ar_sync.media_file WHERE path = ANY(%s)", [list(paths)])
 
 

@@ -1,4 +1,4 @@
-"""Django's list of applied migrations, which tells whether both sides have the same schema."""
+"""Django's list of applied migrations, which shows whether both sides have the same schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.visible_text import visible
 
 _LONGEST_NAME = 130
-# By the system catalogs: to_regclass fails where the role may not use the schema.
+# By the system catalogs: to_regclass fails if the role may not use the schema.
 _MAY_READ = """
 SELECT has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT')
   FROM pg_class c
@@ -23,10 +23,10 @@ SELECT has_schema_privilege(n.oid, 'USAGE'), has_table_privilege(c.oid, 'SELECT'
 
 
 def migrations_table(connection: Connection, schema: str, app: str | None) -> sql.Identifier | None:
-    """Django's list of migrations; None if it is absent, or the catalog has no application.
+    """Return Django's list of migrations; None if it is absent, or the catalog has no app.
 
     Raises:
-        DatabaseRefusedError: the role may not read it.
+        DatabaseRefusedError: The role may not read it.
     """
     rights = connection.execute(_MAY_READ, [schema]).fetchone() if app is not None else None
     if rights is None:
@@ -37,10 +37,10 @@ def migrations_table(connection: Connection, schema: str, app: str | None) -> sq
 
 
 def read_migrations(connection: Connection, schema: str, app: str | None) -> tuple[str, ...]:
-    """Names of the app's applied Django migrations, sorted; none if the table is absent.
+    """Return the names of the app's applied Django migrations, sorted; empty without the table.
 
     Raises:
-        DatabaseRefusedError: the role may not read the table.
+        DatabaseRefusedError: The role may not read the table.
     """
     table = migrations_table(connection, schema, app)
     if table is None:
@@ -50,7 +50,7 @@ def read_migrations(connection: Connection, schema: str, app: str | None) -> tup
 
 
 def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
-    """Whether the migrations of the catalog's ``django_app`` are recorded and can be read."""
+    """Yield findings if migrations of the catalog's ``django_app`` are missing or unreadable."""
     schema, app = catalog.schema_name, catalog.django_app
     if app is None:
         return
@@ -77,7 +77,7 @@ def _problem(schema: str) -> str:
 
 
 def _grants(connection: Connection, schema: str) -> list[str]:
-    """What the role lacks, as statements; the right on the schema comes first."""
+    """Return the missing rights of the role as statements; the right on the schema comes first."""
     role = sql.Identifier(connection.info.user)
     rights = connection.execute(_MAY_READ, [schema]).fetchone() or (True, True)
     statements = (

@@ -1,8 +1,8 @@
-"""What the catalog's patterns match, or a replicated table holds, and no archive carries.
+"""Relations and columns that the catalog's patterns match and that are not replicated.
 
 Rows of tables and partitioned tables are replicated. Views, materialized views, foreign tables,
-sequences without a column and large objects are not; a catalog that names one of them for itself is
-refused, one whose wildcards match it is told.
+sequences without a column and large objects are not. If a catalog names one of them, that is an
+error; if only a wildcard matches it, a warning.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def find_omissions(
     """Return everything that the catalog may seem to replicate and does not.
 
     Args:
-        tables: the facts of the replicated tables, by label.
+        tables: Facts of the replicated tables, by label.
     """
     findings: list[Finding] = []
     with connection.cursor(row_factory=class_row(_Relation)) as cursor:
@@ -79,7 +79,7 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
     label = label_of(relation.schema, relation.name, catalog.schema_name)
     if not catalog.replicates(label):
         return
-    # A section or an entry of `tables` means this very relation; a wildcard may mean others.
+    # A section or an entry of `tables` means this relation; a wildcard may mean others.
     level = Level.ERROR if catalog.names(label) else Level.WARNING
     if "." in relation.schema and relation.schema != catalog.schema_name:
         yield Finding(
@@ -141,7 +141,7 @@ def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:
         )
 
 
-# What an extension brings along is none of the application's.
+# The relations of an extension are not the application's.
 _RELATIONS = """
 SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
        rn.nspname AS root_schema, r.relname AS root_name

@@ -1,6 +1,7 @@
-"""Other sessions of the database in words: who holds a lock, who waits for one.
+"""Other sessions of the database as text: who holds a lock, who waits for one.
 
-A statement's text may hold personal data, so only its first words are shown, up to the first value.
+A statement's text may contain personal data, so only its first words are shown, up to the first
+value.
 """
 
 from __future__ import annotations
@@ -23,14 +24,15 @@ _MINUTE = 60
 
 @dataclass(frozen=True)
 class OtherSession:
-    """A session of somebody else, as ``pg_stat_activity`` shows it to this role.
+    """Another session, as ``pg_stat_activity`` shows it to this role.
 
     Attributes:
-        pid: its process id; 0: a prepared transaction, which has no process.
-        application: its ``application_name``; empty if it has none or the role may not see it.
-        state: such as ``active`` or ``idle in transaction``; empty if the role may not see it.
-        statement: the first words of its newest statement; empty if the role may not see it.
-        state_seconds: how long it has been in this state.
+        pid: Process id; 0: a prepared transaction, which has no process.
+        application: Its ``application_name``; empty if it has none or the role may not see it.
+        state: State such as ``active`` or ``idle in transaction``; empty if the role may not see
+            it.
+        statement: First words of its newest statement; empty if the role may not see it.
+        state_seconds: Seconds since its last change of state.
     """
 
     pid: int
@@ -40,7 +42,10 @@ class OtherSession:
     state_seconds: float = 0.0
 
     def __str__(self) -> str:
-        """``process 4711 (psql, ALTER TABLE t, idle in transaction for 12 min)``."""
+        """Return the session as text.
+
+        For example ``process 4711 (psql, ALTER TABLE t, idle in transaction for 12 min)``.
+        """
         if self.pid == 0:
             return "a prepared transaction (see pg_prepared_xacts)"
         state = self.state
@@ -53,7 +58,7 @@ class OtherSession:
 
 
 def first_words(statement: str | None) -> str:
-    """The beginning of a statement without any value in it: ``ALTER TABLE t ADD c``."""
+    """Return the beginning of a statement without any value in it: ``ALTER TABLE t ADD c``."""
     found = _FIRST_WORDS.match(_COMMENT.sub(" ", statement or ""))
     words = " ".join(found.group(1).split()[:_MOST_WORDS]) if found else ""
     return words[:_LONGEST_STATEMENT]
@@ -66,7 +71,7 @@ def other_session(
     statement: str | None,
     state_seconds: float | None,
 ) -> OtherSession:
-    """A session from a row of ``pg_stat_activity``, whose columns may be NULL."""
+    """Return a session from a row of ``pg_stat_activity``, whose columns may be NULL."""
     visible = None if (statement or "").startswith("<insufficient") else statement
     return OtherSession(
         pid or 0, application or "", state or "", first_words(visible), float(state_seconds or 0)
@@ -74,7 +79,7 @@ def other_session(
 
 
 def activity(alias: str) -> sql.SQL:
-    """What `other_session` takes after the process id, of ``pg_stat_activity`` under an alias."""
+    """Return the columns of ``pg_stat_activity`` for `other_session`, after the process id."""
     columns = "{0}.application_name, {0}.state, left({0}.query, 1000)"
     elapsed = "extract(epoch from clock_timestamp() - {0}.state_change)::float8"
     return sql.SQL(f"{columns}, {elapsed}".format(alias))
@@ -82,12 +87,12 @@ def activity(alias: str) -> sql.SQL:
 
 @dataclass(frozen=True)
 class ExclusiveLock:
-    """An exclusive lock that is held, or awaited, which keeps others off as well.
+    """An exclusive lock that is held or awaited; either blocks other sessions.
 
     Attributes:
-        relation: what is locked.
-        session: who holds or awaits the lock.
-        blocked_by: for whom that session waits itself; None: it holds the lock.
+        relation: Name of the locked relation.
+        session: Session that holds or awaits the lock.
+        blocked_by: Session for which that session waits; None: it holds the lock.
     """
 
     relation: str
@@ -95,7 +100,7 @@ class ExclusiveLock:
     blocked_by: OtherSession | None = None
 
     def __str__(self) -> str:
-        """``its lock on t, held by process 4711 (...)``."""
+        """Return text such as ``its lock on t, held by process 4711 (...)``."""
         if self.blocked_by is None:
             return f"its lock on {self.relation}, held by {self.session}"
         return (
@@ -107,7 +112,7 @@ class ExclusiveLock:
 def exclusive_lock(
     connection: Connection, relations: Sequence[sql.Composable]
 ) -> ExclusiveLock | None:
-    """The exclusive lock on one of these relations, their partitions or indexes, if any."""
+    """Return the exclusive lock on one of these relations, their partitions or indexes, if any."""
     names = [relation.as_string(connection) for relation in relations]
     row = connection.execute(_EXCLUSIVE_LOCK, {"names": names}).fetchone()
     if row is None:

@@ -1,4 +1,4 @@
-"""Which database a connection is to, and whether it is the one that an archive comes from."""
+"""Identity of a connection's database, and whether an archive comes from that database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ REMEDY = (
 )
 
 _MAY_ASK = "SELECT has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"
-# The timeline of the WAL being written: a copy of a cluster that was promoted has another one.
+# The timeline of the WAL being written: a promoted copy of a cluster has another one.
 _SELF = """
 SELECT (SELECT system_identifier::text FROM pg_control_system()),
        CASE WHEN pg_is_in_recovery() THEN NULL
@@ -27,9 +27,9 @@ class OwnDatabase:
     """The database of a connection.
 
     Attributes:
-        system_identifier: of its cluster.
-        timeline: of its cluster; None on a standby.
-        database: its name.
+        system_identifier: System identifier of its cluster.
+        timeline: Timeline of its cluster; None on a standby.
+        database: Name of the database.
     """
 
     system_identifier: str
@@ -37,10 +37,10 @@ class OwnDatabase:
     database: str
 
     def is_of(self, sender: SenderIdentity, timeline: int) -> bool:
-        """Whether an archive of this sender was made from this very database.
+        """Return whether an archive of this sender was made from this database.
 
         Args:
-            timeline: of the sender's cluster when the archive was made.
+            timeline: Timeline of the sender's cluster when the archive was made.
         """
         if (sender.system_identifier, sender.database) != (self.system_identifier, self.database):
             return False
@@ -48,7 +48,7 @@ class OwnDatabase:
 
     @property
     def problem(self) -> str:
-        """What is wrong where archives are loaded into the database that they come from."""
+        """Problem of loading archives into the database that they come from."""
         return (
             f"the receiver's database {self.database} is the sender's own database"
             f" (cluster {self.system_identifier})"
@@ -56,7 +56,7 @@ class OwnDatabase:
 
 
 def read_own_database(connection: Connection) -> OwnDatabase | None:
-    """The database of a connection; None where the role may not ask for its cluster."""
+    """Return the database of a connection; None if the role may not read its cluster's identity."""
     allowed = connection.execute(_MAY_ASK).fetchone()
     if allowed is None or not allowed[0]:
         return None

@@ -1,8 +1,8 @@
-"""A connection pooler in front of the database: session pooling works, transaction pooling cannot.
+"""Connection poolers in front of the database: session pooling works, transaction pooling does not.
 
 Temporary tables, shared snapshots, locks and parameters belong to a server session. In PgBouncer's
-transaction pooling each transaction may run in another one, and what this one leaves there is found
-by somebody else (PgBouncer manual, "SQL feature map for pooling modes").
+transaction pooling each transaction may run in another server session, and another client finds
+what this one leaves there (PgBouncer manual, "SQL feature map for pooling modes").
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _Session = psycopg.Connection[Any]
 def refuse_transaction_pooling(
     connection: _Session, another: Callable[[], AbstractContextManager[_Session]], label: str
 ) -> None:
-    """Find out whether a pooler stands in between, and whether it lends sessions or transactions.
+    """Refuse a pooler that assigns transactions or statements instead of sessions.
 
-    A pooler answers with a process id of its own. Where there is one, a second session begins a
-    transaction: if it gets the server process of the first one, or the first one finds itself
-    in another process, sessions are not lent as a whole.
+    A pooler reports a process id of its own. If there is one, a second session begins a
+    transaction. If it gets the server process of the first session, or the first session is in
+    another process afterwards, the pooler does not assign whole sessions.
 
     Args:
-        connection: newly opened, in autocommit mode.
-        another: opens a second session of the same kind.
-        label: the database, for messages.
+        connection: New connection, in autocommit mode.
+        another: Opens a second session of the same kind.
+        label: Label of the database, for messages.
 
     Raises:
-        DatabaseRefusedError: the pooler lends transactions or statements.
-        DatabaseUnreachableError: it has no second session to lend.
+        DatabaseRefusedError: The pooler assigns transactions or statements.
+        DatabaseUnreachableError: The pooler has no second session.
     """
     process = _process(connection)
     if process == connection.info.backend_pid:
@@ -65,7 +65,7 @@ def _process(connection: _Session) -> int:
 
 
 def _begin(connection: _Session, label: str) -> int | None:
-    """The server process that holds a new transaction; None if the pooler refuses to begin one."""
+    """Return the server process of a new transaction; None if the pooler refuses to begin one."""
     pgconn = connection.pgconn
     pgconn.send_query(b"BEGIN; SELECT pg_backend_pid()")
     deadline = time.monotonic() + _ANSWER_SECONDS

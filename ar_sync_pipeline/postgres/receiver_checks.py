@@ -1,4 +1,4 @@
-"""Whether the receiver's tables are as the catalog says, and can be loaded by this role."""
+"""Check whether the receiver's tables match the catalog and can be loaded by this role."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def check_receiver_tables(
     tables: Mapping[str, TableFacts],
     newest: Manifest | None = None,
 ) -> list[Finding]:
-    """Return what keeps archives from being loaded, and what replicated rows set off.
+    """Return what prevents archives from being loaded, and what fires for replicated rows.
 
     Args:
-        tables: the facts of the replicated tables that the receiver has, by label.
-        newest: of the sender's newest archive, which tells the keys of its tables.
+        tables: Facts of the replicated tables that the receiver has, by label.
+        newest: Manifest of the sender's newest archive, which contains the keys of its tables.
     """
     sent = {table.name: table for table in newest.tables} if newest else {}
     findings = list(_missing(catalog, tables))
@@ -107,7 +107,7 @@ def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Fin
 def _key(
     connection: Connection, catalog: Catalog, table: TableFacts, sent: TableManifest | None
 ) -> Iterator[Finding]:
-    """The key by which the sender's rows are told apart, which the receiver's table needs too."""
+    """Yield findings if the receiver's table lacks the key that the sender's table has."""
     if sent is not None:
         for problem in key_mismatches(sent, table):
             kind = "UNIQUE" if table.primary_key else "PRIMARY KEY"
@@ -131,7 +131,7 @@ def _key(
 
 
 def _may_suppress(connection: Connection) -> bool:
-    """Whether loads write with ``session_replication_role = replica``."""
+    """Return whether loads write with ``session_replication_role = replica``."""
     newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
     query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
     row = connection.execute(query.encode()).fetchone()
@@ -141,7 +141,7 @@ def _may_suppress(connection: Connection) -> bool:
 def _triggers(
     connection: Connection, catalog: Catalog, table: TableFacts, *, may_suppress: bool
 ) -> Iterator[Finding]:
-    """The triggers that loads fire although the catalog says nothing of them."""
+    """Yield findings on triggers that loads fire without a rule of the catalog."""
     if catalog.rules(table.name).triggers == "fire":
         return
     fire_in = {"R", "A"} if may_suppress else {"O", "A"}
@@ -168,7 +168,7 @@ def _triggers(
 
 
 def _suppressing(connection: Connection) -> str:
-    """How the role becomes one whose rows fire no triggers."""
+    """Return how the role can write rows without firing triggers."""
     if connection.info.server_version < _PARAMETERS_CAN_BE_GRANTED:
         return (
             "disable them, or set `triggers` in the catalog if they are wanted; before PostgreSQL"
@@ -179,7 +179,7 @@ def _suppressing(connection: Connection) -> str:
 
 
 def _ledger_rights(connection: Connection, script: str) -> Iterator[Finding]:
-    """Tables of the ledger that another role has made."""
+    """Yield findings on tables of the ledger that another role owns."""
     rows = connection.execute(_FOREIGN_LEDGER_TABLES).fetchall()
     role = sql.Identifier(connection.info.user)
     for (name,) in rows:

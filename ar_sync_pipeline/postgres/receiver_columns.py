@@ -1,4 +1,4 @@
-"""Whether the columns that the catalog names for the receiver are there and can be used so."""
+"""Check whether the receiver's columns that the catalog names exist and can be used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _COLUMN_LISTS = (
 def column_findings(
     connection: Connection, catalog: Catalog, table: TableFacts
 ) -> Iterator[Finding]:
-    """Columns that the catalog names and the receiver does not have, or not for that use."""
+    """Yield findings on columns of the catalog that the receiver lacks or cannot use."""
     rules = catalog.rules(table.name)
     yield from _missing_columns(rules, table)
     for name in rules.clear_on_change:
@@ -50,7 +50,7 @@ def column_findings(
 
 
 def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
-    """What keeps new rows, of which the sender sends no value, from being written."""
+    """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
     if column.nullable:
         return
@@ -75,12 +75,12 @@ def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) ->
 
 
 def _missing_columns(rules: TableRules, table: TableFacts) -> Iterator[Finding]:
-    """Each missing column once, with all the places in which the catalog names it."""
+    """Yield one finding for each missing column, with all keys of the catalog that name it."""
     named: dict[str, list[str]] = {}
     for key in _COLUMN_LISTS:
         for name in getattr(rules, key):
             if name in rules.exclude:
-                continue  # it need not be here
+                continue  # it may be missing here
             named.setdefault(name, []).append(f"`{key}`")
     if rules.changed_at:
         named.setdefault(rules.changed_at, []).append("`changed_at`")
@@ -106,7 +106,7 @@ def _reset_values(connection: Connection, catalog: Catalog, table: TableFacts) -
                 sql.SQL("SELECT {}::{}").format(sql.Literal(value), sql.SQL(column.type))
             )
         except psycopg.errors.InsufficientPrivilege:
-            continue  # said as a right on a schema that is missing
+            continue  # reported as a missing right on a schema
         except psycopg.errors.DataError:
             yield Finding(
                 Level.ERROR,

@@ -1,4 +1,4 @@
-"""What a database holds by name: tables, views, sequences, whoever may read them."""
+"""Relations of a database by name: tables, views, sequences, including unreadable ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT n.nspname, c.relname
 def patterns_without_relation(
     connection: Connection, catalog: Catalog, patterns: Sequence[str]
 ) -> list[str]:
-    """Those of a catalog's patterns that match nothing in the database."""
+    """Return the patterns of a catalog that match nothing in the database."""
     if not patterns:
         return []
     labels = [

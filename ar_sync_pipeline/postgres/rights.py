@@ -1,4 +1,4 @@
-"""What a role lacks, as the statements that give it."""
+"""Missing rights of a role, as the statements that grant them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def role_script(side: str, catalog: Catalog) -> str:
-    """What gives a side's role all its rights: a command's output, or a script's with variables."""
+    """Return what grants a side's role all its rights: a script with variables, or a command."""
     script = installed_path(f"deploy/sql/{side}_role.sql")
     return f"{script} with {catalog.role_variables()} (ar-sync grants {side} prints it filled in)"
 
@@ -26,12 +26,12 @@ def check_rights(
     script: str,
     catalog: Catalog | None = None,
 ) -> Iterator[Finding]:
-    """Yield what this connection's role may not do with tables, their schemas and sequences.
+    """Yield the missing rights of this connection's role on tables, their schemas and sequences.
 
     Args:
-        wanted: of SELECT, INSERT, UPDATE and DELETE, what the role needs.
-        script: the file that gives all of it.
-        catalog: whose excluded columns need not be read; None: tables are needed as a whole.
+        wanted: Rights that the role needs, of SELECT, INSERT, UPDATE and DELETE.
+        script: File that grants all of them.
+        catalog: Catalog whose excluded columns need not be readable; None: whole tables are needed.
     """
     role = sql.Identifier(connection.info.user)
     if not _has(connection, "has_database_privilege(current_database(), 'TEMPORARY')"):
@@ -41,7 +41,7 @@ def check_rights(
         database = f"database {connection.info.dbname}"
         yield _lacking(connection, database, "TEMPORARY", statement, script)
     if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
-        # The identity of an archive's cluster.
+        # Needed to read the identity of an archive's cluster.
         grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
         function = "function pg_control_system()"
         yield _lacking(connection, function, "EXECUTE", grant.format(role), script)
@@ -71,7 +71,7 @@ def check_rights(
 
 
 def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:
-    """The columns that a dump may read: without excluded ones and what is computed from them."""
+    """Return the columns that a dump reads, without excluded ones and those computed from them."""
     hidden = set(rules.exclude)
     return tuple(
         column.name
@@ -81,7 +81,7 @@ def columns_read(rules: TableRules, facts: TableFacts) -> tuple[str, ...]:
 
 
 def denied_columns(connection: Connection, facts: TableFacts, names: Sequence[str]) -> list[str]:
-    """Those of a table's columns that this connection's role may not read."""
+    """Return the columns of a table that this connection's role may not read."""
     rows = connection.execute(
         "SELECT c FROM unnest(%s::text[]) AS c"
         " WHERE NOT has_column_privilege(to_regclass(%s), c, 'SELECT')",
@@ -97,9 +97,9 @@ def _lacking_columns(
     role: sql.Identifier,
     script: str,
 ) -> Iterator[Finding]:
-    """Columns of a table that is read by rights on single columns; ``xmin`` finds changed rows."""
+    """Yield missing rights on single columns of a table; ``xmin`` is read to find changed rows."""
     if not _has(connection, "has_schema_privilege(%s, 'USAGE')", table.schema):
-        return  # said of the schema; the table cannot even be looked up
+        return  # reported for the schema; the table cannot even be looked up
     lacking = denied_columns(connection, table, (*columns_read(rules, table), "xmin"))
     if lacking:
         columns = sql.SQL(", ").join(map(sql.Identifier, lacking))
@@ -113,7 +113,7 @@ def _sequence(
 ) -> Iterator[Finding]:
     sequence = sql.Identifier(*name)
     if not _has(connection, "has_schema_privilege(%s, 'USAGE')", name[0]):
-        return  # said of the schema; the sequence cannot even be looked up
+        return  # reported for the schema; the sequence cannot even be looked up
     text = sequence.as_string(connection)
     lacking = [
         right

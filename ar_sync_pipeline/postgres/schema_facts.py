@@ -1,8 +1,8 @@
-"""What the database itself says of its tables: columns, keys, references, sequences.
+"""Facts of tables from the database itself: columns, keys, references, sequences.
 
-Read from the system catalogs (PostgreSQL manual, chapter 53), so that a catalog file repeats
-nothing. Sequences are found by the column default that calls them, which also finds those that
-their column does not own (three of AndroidRequests' do not).
+They are read from the system catalogs (PostgreSQL manual, chapter 53), so that a catalog file
+repeats nothing. Sequences are found by the column default that calls them. This also finds
+sequences that their column does not own (three of AndroidRequests' are not owned).
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def read_tables(
     """Describe the tables of a database whose names are wanted, by name.
 
     Args:
-        schema: the catalog's; its tables have plain names, those of others ``schema.table``.
+        schema: Schema of the catalog; its tables have plain names, those of others
+            ``schema.table``.
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         arguments = {"schema": schema}
@@ -55,7 +56,7 @@ def read_tables(
 
 
 def schema_fingerprint(tables: Mapping[str, TableFacts]) -> str:
-    """sha256 over names, columns, types and keys; equal for equal shapes."""
+    """Return a sha256 over names, columns, types and keys; equal for equal shapes."""
     shape = {
         name: [
             sorted((c.name, c.type, c.nullable) for c in table.columns),
@@ -120,9 +121,9 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
 def _replication_key(
     columns: tuple[ColumnFacts, ...], keys: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """The key by which rows are told apart: one that the application writes and never leaves NULL.
+    """Return a key that the application writes and that is never NULL; None if there is none.
 
-    The primary key, or the unique key of the fewest columns.
+    It is the primary key, or the unique key with the fewest columns.
     """
     usable = {c.name for c in columns if not c.generated and not c.nullable}
     candidates = [

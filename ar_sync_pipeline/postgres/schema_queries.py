@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# The label of a table, as ar_sync_pipeline.catalog.labels has it.
+# The label of a table, as in ar_sync_pipeline.catalog.labels.
 _NAME = (
     "CASE WHEN {n}.nspname = %(schema)s AND position('.' IN {c}.relname) = 0"
     " THEN {c}.relname::text ELSE {n}.nspname || '.' || {c}.relname END"
@@ -39,7 +39,7 @@ SELECT c.oid::bigint AS oid,
  ORDER BY n.nspname <> %(schema)s, n.nspname, c.relname
 """
 
-# pg_table_size() locks the table for a moment, so it is asked of the wanted ones only.
+# pg_table_size() locks the table briefly, so it is called for the wanted ones only.
 SIZES = """
 SELECT t.oid::bigint AS oid,
        coalesce((SELECT sum(pg_table_size(p.relid)) FROM pg_partition_tree(t.oid) AS p),

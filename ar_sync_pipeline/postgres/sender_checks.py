@@ -1,4 +1,4 @@
-"""Whether the sender's tables are as the catalog says."""
+"""Check whether the sender's tables match the catalog."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _MEGABYTE = 1024 * 1024
 def check_sender_tables(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> list[Finding]:
-    """Return what of the catalog has no effect or not the expected one.
+    """Return rules of the catalog without an effect, or with an unexpected one.
 
-    What makes a dump fail, `ar_sync_pipeline.export.source_tables` says.
+    `ar_sync_pipeline.export.source_tables` reports what makes a dump fail.
 
     Args:
-        tables: the facts of the replicated tables, by label.
+        tables: Facts of the replicated tables, by label.
     """
     findings = list(_patterns_without_a_table(connection, catalog, tables))
     for table in tables.values():
@@ -67,7 +67,7 @@ def _patterns_without_a_table(
 
 
 def _is_relation(connection: Connection, catalog: Catalog, label: str) -> bool:
-    # to_regclass fails where the role may not use the schema.
+    # to_regclass fails if the role may not use the schema.
     row = connection.execute(
         "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
         " WHERE (n.nspname, c.relname) = (%s, %s))",
@@ -109,7 +109,7 @@ def _useless_zone(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 
 def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    """Rules for shared columns; the receiver-only ones need not be at the sender."""
+    """Yield findings on rules for shared columns; the sender need not have receiver-only ones."""
     rules = catalog.rules(table.name)
     for key in ("media_columns", "rewritten_by_transform"):
         for name in getattr(rules, key):
@@ -122,7 +122,7 @@ def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 
 def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
-    """Patterns of ``exclude`` that match nothing at the sender."""
+    """Yield findings on patterns of ``exclude`` that match nothing at the sender."""
     for pattern in patterns_without_relation(connection, catalog, catalog.exclude):
         yield Finding(
             Level.WARNING,
@@ -133,10 +133,10 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
 
 
 def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    """Media columns that cannot be compared with text, found without reading a row."""
+    """Yield findings on media columns that are not comparable with text, without reading a row."""
     rules = catalog.rules(table.name)
     if table.policies or not _may_use_schema(connection, table):
-        return  # said as a right that is missing, and PostgreSQL refuses the query below
+        return  # reported as a missing right, and PostgreSQL refuses the query below
     names = [name for name in rules.sent_media_columns if table.column(name)]
     lacking = denied_columns(connection, table, names)
     for name in names:
@@ -165,7 +165,7 @@ def _may_use_schema(connection: Connection, table: TableFacts) -> bool:
 def _readable_exclusions(
     connection: Connection, catalog: Catalog, table: TableFacts
 ) -> Iterator[Finding]:
-    """Excluded columns that the role could read all the same."""
+    """Yield findings on excluded columns that the role may read."""
     excluded = [name for name in catalog.rules(table.name).exclude if table.column(name)]
     if not excluded or not _may_use_schema(connection, table):
         return

@@ -1,7 +1,7 @@
-"""The parameters that every session of the product relies on, whatever the server's defaults are.
+"""Parameters that every session of the product relies on, whatever the server's defaults are.
 
-A role or a database may have defaults of its own for any of them (``ALTER ROLE ... SET``). They
-are set after connecting, not as the startup parameter ``options``, which PgBouncer refuses.
+A role or a database may have its own defaults for any of them (``ALTER ROLE ... SET``). They are
+set after connecting, not by the startup parameter ``options``, which PgBouncer refuses.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-# Digests and staging depend on one text form per value; transactions on their isolation; the
-# length of a dump or load on no time-out (PostgreSQL manual, 20.11 "Client Connection Defaults").
-# `row_security = off` raises an error where a policy would hide rows, as in pg_dump.
-# `jit = off`: queries of the system catalogs are estimated as large, so compiling one takes
-# seconds, and running it milliseconds.
+# Digests and staging need one text form per value, transactions their isolation level, and long
+# dumps and loads no timeout (PostgreSQL manual, 20.11 "Client Connection Defaults"). `row_security
+# = off` raises an error if a policy would hide rows, as in pg_dump. `jit = off`: queries of the
+# system catalogs have high cost estimates, so compiling one takes seconds, and running it
+# milliseconds.
 _ALWAYS = {
     "array_nulls": "on",
     "bytea_output": "hex",
@@ -40,7 +40,7 @@ _ALWAYS = {
     "transform_null_equals": "off",
     "xmloption": "content",
 }
-# The end of every wait for a lock. The `options` of the URL may say otherwise.
+# The end of every wait for a lock. The `options` of the URL may set another value.
 _LOCK_TIMEOUT = "60s"
 
 _KEEP_SEARCH_PATH = (
@@ -51,13 +51,13 @@ _KEEP_SEARCH_PATH = (
 
 
 def set_up_session(connection: psycopg.Connection[Any]) -> None:
-    """Give a new session its parameters; outside a transaction.
+    """Set the parameters of a new session, outside a transaction.
 
-    The session's own search path is kept in ``ar_sync.search_path``: types and expressions are
-    printed in full under ``pg_catalog``. A parameter that this version of the server does not know
-    is left out.
+    The session's own search path is stored in ``ar_sync.search_path``; under ``pg_catalog`` types
+    and expressions are printed with their schema. A parameter that this version of the server does
+    not know is left out.
     """
-    # First and alone: a role's time-out of some milliseconds would end the others.
+    # First and alone: a role's timeout of some milliseconds would cancel the others.
     connection.execute("SET statement_timeout = 0")
     connection.execute(_KEEP_SEARCH_PATH)
     connection.execute(_SET_ALL)
@@ -67,10 +67,10 @@ def set_up_session(connection: psycopg.Connection[Any]) -> None:
 
 @contextmanager
 def default_search_path(connection: psycopg.Connection[Any]) -> Iterator[None]:
-    """For the length of a block, resolve names as the application's own sessions do.
+    """Resolve names like the application's own sessions, for the length of a block.
 
-    Functions in triggers, constraints and index expressions may rely on the search path of the
-    role or the database. All names in the product's own statements are qualified.
+    Functions in triggers, constraints and index expressions may rely on the search path of the role
+    or the database. All names in the product's own statements are qualified.
     """
     connection.execute(
         "SELECT set_config('search_path', current_setting('ar_sync.search_path'), false)"
@@ -87,7 +87,7 @@ def _set_all() -> sql.Composed:
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(value))
         for name, value in _ALWAYS.items()
     )
-    # NULL stands for a parameter that this server does not know.
+    # NULL means a parameter that this server does not know.
     return sql.SQL(
         "SELECT set_config(w.name, w.value, false) FROM (VALUES {}) AS w (name, value)"
         " WHERE current_setting(w.name, true) IS NOT NULL"

@@ -1,4 +1,4 @@
-"""What is known of a table: columns, keys, references, and how to write its name in SQL.
+"""Facts of a table: columns, keys, references, and its name in SQL.
 
 A table has one name in the product: the relation's name alone in the catalog's schema, and
 ``schema.relation`` in any other. `ar_sync_pipeline.postgres.schema_facts` reads the facts.
@@ -14,7 +14,7 @@ from psycopg import sql
 
 
 class Action(StrEnum):
-    """What a foreign key does when its parent changes (``pg_constraint.confdeltype``)."""
+    """Action of a foreign key when its parent changes (``pg_constraint.confdeltype``)."""
 
     NO_ACTION = "a"
     RESTRICT = "r"
@@ -33,14 +33,15 @@ class ColumnFacts:
     """A column as the database describes it.
 
     Attributes:
-        type: ``format_type`` text under the search path ``pg_catalog``.
-        generated: computed by the server; nobody may write it.
-        sequence: schema and name of the sequence that fills it.
-        always_identity: ``GENERATED ALWAYS AS IDENTITY``: PostgreSQL refuses to update it.
-        collation: schema and name, where it is not the default of the type.
+        type: Text of ``format_type`` under the search path ``pg_catalog``.
+        generated: Whether the server computes the column; it cannot be written.
+        sequence: Schema and name of the sequence that fills the column.
+        always_identity: Whether it is ``GENERATED ALWAYS AS IDENTITY``: PostgreSQL refuses to
+            update it.
+        collation: Schema and name of the collation, if it is not the default of the type.
         expression: SQL over bare columns, of a generated column.
-        computed_from: the columns of that expression.
-        binary: its type has binary input and output, all parts of it.
+        computed_from: Columns of that expression.
+        binary: Whether all parts of its type have binary input and output.
     """
 
     name: str
@@ -61,9 +62,9 @@ class ForeignKey:
     """A reference from ``table.columns`` to ``referenced_table.referenced_columns``.
 
     Attributes:
-        operators: by column, the equality operator between parent and child, as SQL.
-        match_full: either all columns are NULL or none (``MATCH FULL``).
-        cleared: the columns that ``ON DELETE SET NULL (...)`` or ``SET DEFAULT (...)`` names.
+        operators: Equality operator between parent and child for each column, as SQL.
+        match_full: Whether either all columns or none must be NULL (``MATCH FULL``).
+        cleared: Columns that ``ON DELETE SET NULL (...)`` or ``SET DEFAULT (...)`` names.
     """
 
     name: str
@@ -80,13 +81,13 @@ class ForeignKey:
 
     @property
     def definition(self) -> str:
-        """One text that two servers have in common if their foreign keys join the same columns."""
+        """Text that is equal on two servers if their foreign keys join the same columns."""
         pairs = sorted(zip(self.columns, self.referenced_columns, strict=True))
         here, there = (", ".join(names) for names in zip(*pairs, strict=True))
         return f"{self.table} ({here}) -> {self.referenced_table} ({there})"
 
     def refers(self, child: str, parent: str) -> sql.Composed:
-        """The condition that the child row ``child`` refers to the parent row ``parent``."""
+        """Return the condition that the child row ``child`` refers to the parent row ``parent``."""
         operators = self.operators or ("=",) * len(self.columns)
         return sql.SQL(" AND ").join(
             sql.SQL("{} {} {}").format(
@@ -100,20 +101,20 @@ class ForeignKey:
 
 @dataclass(frozen=True)
 class UniqueKey:
-    """A unique index or an exclusion constraint: what no two rows may have in common.
+    """A unique index or an exclusion constraint.
 
     Attributes:
-        valid: it holds for all rows, not only for those written since it was made.
-        name: of the index, which is also the constraint's.
+        valid: Whether it holds for all rows, not only for those written since its creation.
+        name: Name of the index, which is also the constraint's.
         elements: SQL of each key element: a quoted column or an expression over bare columns.
-        operators: by element, the operator that must not hold between two rows, as SQL.
-        plain: the column names, where every element is a column; empty otherwise.
+        operators: Operator of each element that must not hold between two rows, as SQL.
+        plain: Column names, if every element is a column; empty otherwise.
         predicate: SQL of the condition of a partial index.
-        uses: every column of elements and predicate.
-        nulls_distinct: NULL differs from NULL, as by default.
-        deferrable: checked at the end of a statement or transaction, not row by row.
-        exclusion: an exclusion constraint, not a unique index.
-        collations: by element, its collation where that is not deterministic, else empty.
+        uses: Every column of elements and predicate.
+        nulls_distinct: Whether NULL differs from NULL, which is the default.
+        deferrable: Whether it is checked at the end of a statement or transaction, not row by row.
+        exclusion: Whether it is an exclusion constraint, not a unique index.
+        collations: Collation of each element if it is not deterministic, else empty.
     """
 
     name: str
@@ -131,7 +132,7 @@ class UniqueKey:
 
     @property
     def definition(self) -> str:
-        """One text that two servers have in common if their keys mean the same."""
+        """Text that is equal on two servers if their keys mean the same."""
         parts = [
             f"{element}{f' COLLATE {collation}' if collation else ''}"
             f"{f' WITH {operator}' if self.exclusion else ''}"
@@ -152,19 +153,19 @@ class TableFacts:
     """A table as the database describes it.
 
     Attributes:
-        name: in the product; see the module's text.
-        primary_key: column names in key order.
-        unique_keys: every unique index, that of the primary key included, and exclusion
-            constraints.
-        key: columns that tell rows apart for replication: the primary key, else a unique key
-            whose columns are all NOT NULL; generated columns never; empty if there is none.
-        key_operators: by key column, its equality operator, as SQL.
-        size_bytes: of the heap, as of the last evaluation.
-        denied: of SELECT, INSERT, UPDATE and DELETE, what this connection's role may not do.
-        partitioned: a partitioned table, whose rows are in its partitions.
-        policies: names of row level security policies that apply to this connection's role.
-        partition_key: of a partitioned table, the columns by which rows find their partition.
-        triggers: names of the user's triggers and rules that writing rows would fire.
+        name: Name in the product; see the module's text.
+        primary_key: Column names in key order.
+        unique_keys: Every unique index, including that of the primary key, and every exclusion
+            constraint.
+        key: Columns of the key for replication: the primary key, else a unique key whose columns
+            are all NOT NULL; never with generated columns; empty if there is none.
+        key_operators: Equality operator of each key column, as SQL.
+        size_bytes: Size of the table in bytes, without indexes.
+        denied: Rights that this connection's role lacks, of SELECT, INSERT, UPDATE and DELETE.
+        partitioned: Whether it is a partitioned table, whose rows are in its partitions.
+        policies: Names of row level security policies that apply to this connection's role.
+        partition_key: Columns that decide the partition of a row, in a partitioned table.
+        triggers: Names of the users' triggers and rules that a write would fire.
     """
 
     name: str
@@ -185,12 +186,12 @@ class TableFacts:
 
     @property
     def relation(self) -> sql.Identifier:
-        """The table, quoted and qualified: what rows are inserted into."""
+        """Name of the table, quoted and qualified: the target of inserts."""
         return sql.Identifier(self.schema, self.relname or self.name)
 
     @property
     def rows(self) -> sql.Composed:
-        """The table's own rows, without those of tables that inherit from it."""
+        """The table's rows, without those of tables that inherit from it."""
         only = sql.SQL("{}") if self.partitioned else sql.SQL("ONLY {}")
         return only.format(self.relation)
 
@@ -200,18 +201,18 @@ class TableFacts:
         return "SELECT" in self.denied
 
     def column(self, name: str) -> ColumnFacts | None:
-        """The column of this name, if there is one."""
+        """Return the column of this name; None if there is none."""
         return next((column for column in self.columns if column.name == name), None)
 
     def same_row(self, left: str, right: str) -> sql.Composed:
-        """The condition that two aliases mean the same row, by the key's own operators."""
+        """Return the condition that two aliases mean the same row, by the key's own operators."""
         return equal(left, right, self.key, self.key_operators)
 
 
 def equal(
     left: str, right: str, columns: Sequence[str], operators: Sequence[str] = ()
 ) -> sql.Composed:
-    """``left.a = right.a AND ...`` over columns, each by its operator."""
+    """Return ``left.a = right.a AND ...`` over columns, each by its operator."""
     return sql.SQL(" AND ").join(
         sql.SQL("{} {} {}").format(
             sql.Identifier(left, column), sql.SQL(operator), sql.Identifier(right, column)

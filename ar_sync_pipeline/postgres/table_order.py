@@ -1,4 +1,4 @@
-"""The order in which tables must be written: parents before the rows that refer to them."""
+"""Order in which tables are written: parents before the rows that refer to them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def parents_first(tables: Mapping[str, TableFacts]) -> list[str]:
-    """Table names, each after the tables that it refers to; cycles are cut at the later name.
+    """Return table names, each after the tables that it refers to; a cycle ends at the later name.
 
-    Deferrable constraints make the place of a cut irrelevant.
+    If constraints are deferrable, it does not matter where a cycle ends.
     """
     ordered: list[str] = []
     seen: set[str] = set()

@@ -1,4 +1,4 @@
-"""The enums, domains and composite types that tables are made of."""
+"""Enums, domains and composite types of tables."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _CATALOG_NUMBERS = frozenset(
 
 
 def is_catalog_number(type_name: str) -> bool:
-    """Whether values of a type mean other objects in another database."""
+    """Return whether values of a type mean other objects in another database."""
     return type_name.removesuffix("[]") in _CATALOG_NUMBERS
 
 
 def read_types(
     connection: Connection, tables: Mapping[str, TableFacts]
 ) -> tuple[TypeDefinition, ...]:
-    """Describe every type that columns of these tables use, directly or within, by name."""
+    """Return every type that columns of these tables use, directly or nested, by name."""
     names = [facts.relation.as_string(connection) for facts in tables.values()]
     rows = connection.execute(TYPES.encode(), {"tables": names}).fetchall()
     return tuple(

@@ -1,4 +1,4 @@
-"""A catalog says only what a database cannot tell."""
+"""A catalog contains only what a database cannot tell."""
 
 from __future__ import annotations
 

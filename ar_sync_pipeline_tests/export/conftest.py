@@ -9,5 +9,5 @@ from ar_sync_pipeline_tests.export.source import Source
 
 @pytest.fixture
 def source(empty_database: str, tmp_path: Path) -> Source:
-    """An empty sender's database and the catalog of its tables ``t_*``."""
+    """Return an empty sender's database and the catalog of its tables ``t_*``."""
     return Source(empty_database, tmp_path)

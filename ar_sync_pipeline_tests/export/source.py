@@ -1,4 +1,4 @@
-"""A sender's database, dumped by the engine alone."""
+"""A sender's database that is dumped without Dagster."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def now() -> datetime:
 
 
 def catalog(**rules: object) -> Catalog:
-    """Of the tables ``t_*``; keyword arguments are its fields."""
+    """Return a catalog of the tables ``t_*``; keyword arguments are its fields."""
     return Catalog.model_validate({"name": "export", "tables": ["t_*"], **rules})
 
 
@@ -56,7 +56,7 @@ class Source:
         )
 
     def partial(self, since: Watermark | None, window: Window | None = None) -> TableDump:
-        """What changed since a watermark; the window alone is empty unless given."""
+        """Dump what changed since a watermark; the window alone is empty unless given."""
         build = open_build(self.folder, uuid4().hex)
         past = now() - timedelta(days=3650)
         window = window or Window(start=past, end=past + timedelta(minutes=5))
@@ -72,7 +72,7 @@ class Source:
         )
 
     def session(self, *statements: str) -> psycopg.Connection[tuple[object, ...]]:
-        """A session of somebody else, in a transaction that has run statements."""
+        """Return another session, in a transaction that has run statements."""
         connection = psycopg.connect(self.url, application_name="migration")
         for statement in statements:
             connection.execute(statement.encode())

@@ -1,4 +1,4 @@
-"""Every type of `changed_at`: exact where the zone's clock runs straight, never less than asked."""
+"""Every type of `changed_at`: exact outside clock changes, and never too few rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def select(source: Source, start: datetime, length: timedelta = FIVE) -> int:
 
 @pytest.fixture
 def local(source: Source) -> Source:
-    """A row for each minute of a day and a half around both changes, in local time."""
+    """Insert a row for each minute of a day and a half around both changes, in local time."""
     source.run("CREATE TABLE t_a (id serial PRIMARY KEY, at timestamp, instant timestamptz)")
     for change in (BACK, FORWARD):
         source.run(
@@ -45,7 +45,7 @@ def local(source: Source) -> Source:
 def test_local_time_selects_exactly_what_was_written_in_the_interval(
     local: Source, change: datetime, minutes: int
 ) -> None:
-    """Of an hour that comes twice, rows of both are chosen: nobody can tell them apart."""
+    """In an hour that occurs twice, rows of both are chosen: they cannot be distinguished."""
     start = change + timedelta(minutes=minutes)
     read_in_interval = {clock(start + timedelta(minutes=n)) for n in range(5)}
     written = [clock(change + timedelta(minutes=n)) for n in range(-18 * 60, 18 * 60 + 1)]
@@ -53,7 +53,7 @@ def test_local_time_selects_exactly_what_was_written_in_the_interval(
 
 
 def clock(instant: datetime) -> str:
-    """What the clocks of Santiago show."""
+    """Return the local time of Santiago."""
     return f"{instant.astimezone(SANTIAGO):%F %R}"
 
 

@@ -18,7 +18,7 @@ AsReader = Callable[[], Source]
 
 @pytest.fixture
 def reader(source: Source) -> Source:
-    """A sender's role that may not read column ``secret`` of ``t_a``."""
+    """Return a sender's role that may not read column ``secret`` of ``t_a``."""
     role = f"reader of {source.url.rpartition('/')[2]}"
     source.run(
         "CREATE TABLE t_a (id int PRIMARY KEY, v text, secret text)",
@@ -53,7 +53,7 @@ def test_table_that_another_session_has_locked_is_named(source: Source, reader: 
 def test_truncate_right_before_the_snapshot_is_seen_by_it(
     source: Source, reader: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query takes its snapshot before it has its lock: an old one would find no row, silently."""
+    """A query takes its snapshot before it has its lock: an old one would silently find no row."""
     begun, held = Event(), list[bool]()
 
     def truncate() -> None:

@@ -1,4 +1,4 @@
-"""Fifty random DDL statements at random moments of dumps; nobody waits for long, no dump hangs."""
+"""Fifty random DDL statements at random times of dumps: no long waits, and no dump hangs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ar_sync_pipeline_tests.export.source import Source, now
 
 STATEMENTS = 50
 LIMIT_SECONDS = 2.0
-# A wait is the limit at most, and what a busy machine adds; a deadlock would last for ever.
+# A wait is at most the limit plus the delay of a busy machine; a deadlock would last for ever.
 LONGEST_WAIT_SECONDS = 20.0
 DDL = (
     "ALTER TABLE t_a ADD c{n} integer DEFAULT {n}",
@@ -67,7 +67,7 @@ def test_random_ddl_neither_waits_for_long_nor_hangs_a_dump(
         began = time.monotonic()
         try:
             connection.execute(statement.encode())
-        except psycopg.Error:  # such as a partition that is there already
+        except psycopg.Error:  # such as a partition that already exists
             connection.rollback()
         waits[statement] = max(waits.get(statement, 0.0), time.monotonic() - began)
 

@@ -1,4 +1,4 @@
-"""Databases of any encoding and columns of any name are right, or refused by the table's name."""
+"""Databases of any encoding and columns of any name work, or an error names the table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Encoded = Callable[[str], str]
 
 @pytest.fixture
 def encoded(postgres_server: EmbeddedPostgres) -> Iterator[Encoded]:
-    """Creates a database of an encoding."""
+    """Yield a function that creates a database of an encoding."""
     made: list[str] = []
 
     def create(encoding: str) -> str:

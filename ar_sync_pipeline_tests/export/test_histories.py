@@ -1,4 +1,4 @@
-"""A watermark counts in its own history only (case S22)."""
+"""A watermark counts only in its own history (case S22)."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def test_cluster_put_back_from_a_cold_copy_is_noticed_although_it_has_overtaken(
             with connect(source.url, application="test") as connection:
                 assert not has_traces(connection, lost)
             assert source.partial(lost).since is None
-            # What was before the copy is still true.
+            # The point before the copy still belongs to the history.
             assert source.partial(base).since == base
     finally:
         server.destroy()
 
 
 def _give_away(folder: Path, like: Path) -> None:
-    """The server's account owns its files; a copy made by root does not."""
+    """Give the files to the server's account; a copy made by root has another owner."""
     owner = like.parent.stat()
     for path in (folder, *folder.rglob("*")):
         shutil.chown(path, owner.st_uid, owner.st_gid)

@@ -1,4 +1,4 @@
-"""A dump and other sessions' locks: nobody waits for long, and what is in the way has a name."""
+"""A dump and other sessions' locks: no long waits, and errors name the blocking session."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def source(source: Source, monkeypatch: pytest.MonkeyPatch) -> Source:
 def before_locking(
     monkeypatch: pytest.MonkeyPatch, *actions: Callable[[], object]
 ) -> Iterator[None]:
-    """Do something between the first read of the tables' facts and the locks, once an attempt."""
+    """Run an action between the first read of the tables' facts and the locks, once per attempt."""
     left = list(actions)
     read = source_tables.replicated_tables
     calls = [0]
@@ -72,7 +72,7 @@ def before_locking(
 
 @contextmanager
 def held(source: Source, *statements: str) -> Iterator[int]:
-    """A session of somebody else that holds what its statements lock; its process id."""
+    """Yield the process id of another session that holds the locks of its statements."""
     with source.session(*statements) as session:
         yield session.info.backend_pid
         session.rollback()
@@ -197,7 +197,7 @@ def test_locked_table_outside_the_catalog_does_not_matter(source: Source) -> Non
 
 
 def slow(seconds: float, reading: threading.Event) -> Callable[..., Any]:
-    """A reader of chunks that takes its time on the server."""
+    """Return a writer of chunks that is slow on the server."""
     write = table_export.write_chunk
 
     def write_slowly(connection: Connection, *rest: Any) -> Any:
@@ -243,7 +243,7 @@ def test_dump_that_production_waits_for_is_ended_and_names_the_statement(
     assert "AR_SYNC_MAX_BLOCKING_SECONDS" in text
     assert "Pedro" not in text
     assert len(waits) == 2
-    assert max(waits) < 20  # far below the dump's minute, far above a busy machine's hesitation
+    assert max(waits) < 20  # far below the dump's minute, far above the delay of a busy machine
 
 
 def test_statement_that_waits_for_less_is_let_wait(

@@ -29,7 +29,7 @@ def hexadecimal(value: str, key: str = KEY) -> str:
 
 @dataclass
 class Table:
-    """A table ``t_a`` with one column ``v`` that is masked."""
+    """A table ``t_a`` with one masked column ``v``."""
 
     url: str
 
@@ -37,7 +37,7 @@ class Table:
         execute(self.url, f"CREATE TABLE t_a (id int PRIMARY KEY, v {column})", *more)
 
     def masked(self, mask: object, *values: str | None, key: str | None = KEY) -> list[str | None]:
-        """What is sent of values, as text."""
+        """Return what is sent instead of values, as text."""
         execute(self.url, "TRUNCATE t_a")
         with psycopg.connect(self.url, autocommit=True) as session:
             for number, value in enumerate(values):
@@ -53,7 +53,7 @@ class Table:
         return [value for value, _ in found]
 
     def problem(self, mask: object) -> str:
-        """Why the catalog is refused; empty if it is not."""
+        """Return why the catalog is refused; empty if it is not."""
         return problem(self.url, self.catalog(mask))
 
     def catalog(self, mask: object) -> Catalog:
@@ -275,7 +275,7 @@ def test_the_secret_is_in_no_statement_that_others_can_see(table: Table) -> None
     with connect(table.url, application="test") as connection:
         with connection.transaction():
             set_pseudonym_key(connection, KEY)
-        # A pooler gives the session to others.
+        # A pooler gives the session to other clients.
         kept = connection.execute("SELECT current_setting('ar_sync.pseudonym_inner', true)")
         assert not kept.fetchall()[0][0]
 

@@ -41,7 +41,7 @@ def test_partial_carries_tables_whole_whose_rules_came_changed_or_went(filled: S
     filled.catalog = rules(**MASKED | {"t_b": {"mask": {"v": {"truncate": 1}}}})
     changed = filled.partial(came.watermark)
     assert whole_tables(changed) == {"t_b"}
-    # As if that one was lost: from where the receiver is, nothing but the rules counts.
+    # As if that archive was lost: from the receiver's checkpoint, only the rules count.
     filled.catalog = rules(t_c={"exclude": ["w"]})
     went = filled.partial(came.watermark)
     assert whole_tables(went) == {"t_a", "t_b", "t_c"}
@@ -74,7 +74,7 @@ def test_large_table_waits_for_the_next_complete_and_is_named(filled: Source) ->
 
 
 def test_complete_after_a_change_does_not_blame_the_partials(filled: Source) -> None:
-    """Its keys of changed rows tell what partials missed; of these tables they cannot."""
+    """The keys of changed rows show what partials missed, but not in these tables."""
     first = filled.complete()
     filled.catalog = rules(**MASKED)
     filled.run("ALTER TABLE t_c ADD x int DEFAULT 5", "CREATE TABLE t_d (id int PRIMARY KEY)")
@@ -94,5 +94,5 @@ def test_names_of_the_rules_are_in_the_manifest(filled: Source) -> None:
     assert by_name == {"t_a": {"v": "constant", "w": "exclude"}, "t_b": {}, "t_c": {}}
     text = dump.model_dump_json()
     assert "hidden" not in text
-    # A receiver that knows of no rules reads what has none.
+    # A receiver of an earlier version, without rules, can read tables without rules.
     assert text.count("column_rules") == 1

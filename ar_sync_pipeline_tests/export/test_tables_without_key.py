@@ -1,4 +1,4 @@
-"""Tables that nothing tells the rows of apart are carried whole, or refused by name."""
+"""Tables without a key are exported whole, or refused by name."""
 
 from __future__ import annotations
 

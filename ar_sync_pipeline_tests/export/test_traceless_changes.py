@@ -1,4 +1,4 @@
-"""Changes that leave no trace in rows come with the next partial, or are told (case S20)."""
+"""Changes that write no rows are in the next partial, or reported (case S20)."""
 
 from __future__ import annotations
 

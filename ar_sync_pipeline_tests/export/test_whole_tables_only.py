@@ -1,4 +1,4 @@
-"""A role that does not see all of a table gets no archive of it, but a sentence (case S5)."""
+"""If a role does not see all of a table, no archive is made and an error names it (case S5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORCE = "ALTER TABLE t_a FORCE ROW LEVEL SECURITY"
 
 @pytest.fixture
 def as_role(source: Source, role_script: RoleScript) -> Callable[..., Source]:
-    """The source as its least-privilege role sees it."""
+    """Return the source as its least-privilege role sees it."""
     source.run(TABLE, ROWS)
 
     def reader(*, warning: str = "", **variables: str) -> Source:
@@ -157,5 +157,5 @@ def test_check_before_any_dump_finds_everything_at_once(
 
 
 def role_of(reader: Source) -> str:
-    """The role of a URL, quoted."""
+    """Return the role of a URL, quoted."""
     return '"' + reader.url.split("//")[1].split("@")[0].replace("%20", " ") + '"'

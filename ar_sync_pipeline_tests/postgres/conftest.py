@@ -16,7 +16,7 @@ _NUMBERS = count(1)
 
 @pytest.fixture(scope="session")
 def workbench(postgres_server: EmbeddedPostgres) -> Iterator[str]:
-    """URL of the database in which every test has a schema."""
+    """Yield the URL of the database in which every test has a schema."""
     yield postgres_server.create_database("workbench")
     postgres_server.drop_database("workbench")
 
@@ -29,7 +29,7 @@ def second_workbench(postgres_server: EmbeddedPostgres) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def connection(workbench: str) -> Iterator[Connection]:
-    """A connection that is never written with."""
+    """Yield a connection with which no test writes."""
     with connect(workbench, application="test") as connection:
         yield connection
 
@@ -50,5 +50,5 @@ def make_scratch() -> Iterator[Callable[[str], Scratch]]:
 
 @pytest.fixture
 def scratch(workbench: str, make_scratch: Callable[[str], Scratch]) -> Scratch:
-    """An empty schema in the shared database."""
+    """Return an empty schema in the shared database."""
     return make_scratch(workbench)

@@ -1,4 +1,4 @@
-"""A schema of its own for each test, in databases that the session shares: milliseconds."""
+"""A separate schema for each test, in databases that the session shares: it takes milliseconds."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Scratch:
     connection: Connection
 
     def run(self, *statements: str) -> None:
-        """Run statements, each committed by itself, with the schema as search path."""
+        """Run statements in separate transactions, with the schema as search path."""
         with self.session() as session:
             for statement in statements:
                 session.execute(statement.encode())
 
     def session(self) -> psycopg.Connection[tuple[Any, ...]]:
-        """Another connection, as an application would open it."""
+        """Return another connection, opened like an application's."""
         path = f"-c search_path={self.schema},public"
         return psycopg.connect(self.url, autocommit=True, options=path)
 
@@ -48,7 +48,7 @@ class Scratch:
         return sql.Identifier(self.schema, name)
 
     def catalog(self, **fields: object) -> Catalog:
-        """A catalog of every table in the schema."""
+        """Return a catalog of every table in the schema."""
         return Catalog.model_validate(
             {"name": "scratch", "schema": self.schema, "tables": ["*"], **fields}
         )

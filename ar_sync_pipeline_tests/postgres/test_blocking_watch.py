@@ -1,4 +1,4 @@
-"""Work that others wait for is ended, and what our work waits for has a name."""
+"""Work that blocks others is terminated, and errors name the session that blocks the work."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_load_that_readers_wait_for_is_ended_and_rolled_back(scratch: Scratch) -
 
 
 def test_session_that_idles_in_its_transaction_is_ended_too(scratch: Scratch) -> None:
-    """The client may be busy with a file meanwhile; a cancelled statement would free nothing."""
+    """The client may be reading a file meanwhile; cancelling a statement would release no lock."""
     locked = threading.Event()
 
     def migrate() -> None:

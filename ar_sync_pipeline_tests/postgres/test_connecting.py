@@ -1,4 +1,4 @@
-"""Every way in which a database can be unavailable: one sentence, the right class, no password."""
+"""Every case of an unavailable database: one sentence, the right class, no password."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = "s3cret/word"
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server that wants a password."""
+    """Yield a server that requires a password."""
     folder: Path = tmp_path_factory.mktemp("guarded")
     server = EmbeddedPostgres(folder / "server", password=SECRET)
     with server:

@@ -1,4 +1,4 @@
-"""Binary COPY moves any row of any size, and a failure in the middle never goes unnoticed."""
+"""Binary COPY transfers any row of any size, and a failure in the middle is always detected."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = sql.SQL("id, data")
 
 
 class Segments:
-    """A sink that knows how large its largest piece was."""
+    """A sink that records the size of its largest block."""
 
     def __init__(self) -> None:
         self.largest = 0

@@ -1,4 +1,4 @@
-"""Digests are equal exactly when the rows are the same to the bit, wherever and however stored."""
+"""Digests are equal exactly if the rows are equal to the bit, wherever they are stored."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ar_sync_pipeline_tests.fix_pgbouncer import PgBouncer
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
 
-# What a role's owner may set, each to a value that would break a dump or a load.
+# Settings of a role's owner, each with a value that would break a dump or a load.
 HOSTILE = {
     "array_nulls": "off",
     "bytea_output": "escape",
@@ -63,7 +63,7 @@ EXPECTED = {
 
 @pytest.fixture
 def hostile(database_factory: DatabaseFactory) -> str:
-    """A database that has other defaults for everything."""
+    """Return a database that has other defaults for everything."""
     url = database_factory()
     name = urlsplit(url).path[1:]
     execute(

@@ -1,4 +1,4 @@
-"""A receiver in a process of its own: admits what waits, prints how much memory that took."""
+"""A receiver in a separate process: admits what waits, prints its peak memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def main() -> None:
         Catalog.model_validate(given["catalog"]),
         lambda: datetime.now(UTC),
     )
-    # Not ru_maxrss, which a process inherits from whoever started it.
+    # Not ru_maxrss, which a process inherits from its parent.
     words = Path("/proc/self/status").read_text().split()
     peak_kib = int(words[words.index("VmHWM:") + 1])
     print(json.dumps([len(admission.quarantined), peak_kib]))  # noqa: T201  what the test reads

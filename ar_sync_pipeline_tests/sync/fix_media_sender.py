@@ -24,11 +24,11 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
 @dataclass
 class MediaSender:
-    """What a test does to the sender's media and archives.
+    """What a test does to the sender's media files and archives.
 
     Attributes:
-        bundle: of the last archive, as it was before it was sent.
-        failures: of uploads, in words.
+        bundle: Media bundle of the last archive, as it was before the upload.
+        failures: Problems of failed uploads.
     """
 
     sites: TwoSites
@@ -69,7 +69,8 @@ class MediaSender:
         build = open_build(self.scratch, uuid4().hex)
         sites = self.sites
         start = starting_point(self.settings, sites.clock())
-        # A window of an hour ago: what is carried is what the starting point asks for.
+        # A window of an hour ago, so that only the starting point decides which changes are
+        # exported.
         window = recent_window()
         hour = timedelta(hours=1)
         window = window.model_copy(update={"start": window.start - hour, "end": window.end - hour})
@@ -98,13 +99,13 @@ class MediaSender:
 
 
 def names(manifest: Manifest) -> list[str]:
-    """Paths of the media files of an archive."""
+    """Return the paths of the media files of an archive."""
     return [entry.path for entry in manifest.media]
 
 
 @pytest.fixture
 def media_sender(filled: TwoSites) -> Iterator[MediaSender]:
-    """A sender of the small application with 2,000 rows and no media yet."""
+    """Yield a sender of the small application with 2,000 rows and no media files yet."""
     with LoopbackSftpServer(filled.folder, filled.folder / "keys") as sftp:
         yield MediaSender(
             filled,

@@ -1,4 +1,4 @@
-"""Archives that somebody made to do harm, each from the bytes of an honest one."""
+"""Archives that were manipulated to do harm, each from the bytes of an honest one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _WRONG_FOR_CONTAINERS: tuple[object, ...] = ("x", 0, -1, True, 10**400, [None] *
 
 
 class Honest:
-    """An honest archive, taken apart."""
+    """An honest archive, split into manifest and members."""
 
     def __init__(self, content: bytes) -> None:
         with tarfile.open(fileobj=io.BytesIO(content)) as tar:
@@ -55,7 +55,7 @@ class Honest:
         self.manifest: dict[str, Any] = json.loads(self.members.pop("manifest.json"))
 
     def forged(self, manifest: object, members: dict[str, bytes] | None = None) -> bytes:
-        """An archive around any manifest, of which every header is right."""
+        """Return an archive around any manifest, with valid headers."""
         text = canonical(manifest)
         found = self.members if members is None else members
         return b"".join(
@@ -68,7 +68,7 @@ class Honest:
         )
 
     def changed(self, change: Callable[[dict[str, Any]], object]) -> bytes:
-        """The archive with a change in its manifest."""
+        """Return the archive with a change in its manifest."""
         manifest = copy.deepcopy(self.manifest)
         change(manifest)
         return self.forged(manifest)
@@ -87,7 +87,7 @@ def padded(content: bytes) -> bytes:
 
 
 def hostile(honest: Honest) -> st.SearchStrategy[bytes]:
-    """Bytes that no receiver may admit."""
+    """Return a strategy for bytes that no receiver may admit."""
     return st.one_of(
         _damaged(honest),
         _wrong_types(honest),
@@ -118,7 +118,7 @@ def _damaged(honest: Honest) -> st.SearchStrategy[bytes]:
 
 
 def _wrong_types(honest: Honest) -> st.SearchStrategy[bytes]:
-    """One value of the manifest, anywhere in it, of a type or a size that cannot be."""
+    """Return archives in which one value of the manifest has an impossible type or size."""
     places = [place for place in _places(honest.manifest) if place]
 
     def wrong_for(place: tuple[Any, ...]) -> st.SearchStrategy[bytes]:
@@ -159,7 +159,7 @@ def _put(manifest: dict[str, Any], place: tuple[Any, ...], value: object) -> Non
 
 
 def _named(honest: Honest, name: str) -> bytes:
-    """A picture of this name, right in everything else."""
+    """Return an archive with a media file of this name, valid in everything else."""
     content = b"picture"
     entry = {
         "path": name,
@@ -174,7 +174,7 @@ def _named(honest: Honest, name: str) -> bytes:
 
 
 def _tar_tricks(honest: Honest) -> Iterator[bytes]:
-    """Links, devices and folders where files should be, by the ordinary tar writer."""
+    """Yield archives by the ordinary tar writer with links, devices and folders as members."""
     manifest = canonical(honest.manifest)
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE,
                  tarfile.FIFOTYPE, tarfile.DIRTYPE, tarfile.GNUTYPE_SPARSE):  # fmt: skip
@@ -196,7 +196,7 @@ def _tar_tricks(honest: Honest) -> Iterator[bytes]:
 
 
 def _twice(honest: Honest) -> Iterator[bytes]:
-    """The same thing listed twice."""
+    """Yield archives that list the same entry twice."""
     yield honest.changed(lambda m: m["media"].append(m["media"][0]))
     yield honest.changed(lambda m: m["tables"].append(m["tables"][0]))
     yield honest.changed(lambda m: m["tables"][0]["columns"].append(m["tables"][0]["columns"][0]))
@@ -225,7 +225,7 @@ def _not_a_manifest(honest: Honest) -> Iterator[bytes]:
 
 
 def _bomb(honest: Honest, raw_bytes: int) -> bytes:
-    """A chunk that unpacks to something else than it declares, the hash of the packed one right."""
+    """Return an archive whose chunk unpacks to other content, with a valid hash when packed."""
     name = next(name for name in honest.members if name.startswith("tables/"))
     packed = zstd.compress(bytes(raw_bytes))
     manifest = copy.deepcopy(honest.manifest)
@@ -237,7 +237,7 @@ def _bomb(honest: Honest, raw_bytes: int) -> bytes:
 
 
 def _missized(honest: Honest, more: int) -> bytes:
-    """A picture that is longer or shorter than it is declared."""
+    """Return an archive with a media file that is longer or shorter than declared."""
     return honest.changed(
         lambda m: m["media"][0].update(size_bytes=m["media"][0]["size_bytes"] + more)
     )

@@ -1,4 +1,4 @@
-"""What the receiver tells the sender stays readable, however much is wrong."""
+"""The receiver's reports to the sender stay readable, however much is wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_position_names_many_parked_archives_with_the_longest_reasons(filled: Tw
         name = ArchiveName(ArchiveKind.PARTIAL, NOW - timedelta(minutes=number))
         archive = filled.spool / PARKED / name.waiting
         archive.write_bytes(b"")
-        # Anybody who may write into the spool may have written it.
+        # Anybody who may write to the spool may have written it.
         reason = Reason(reason="\x01" * 2000, remedy="", error="", since=NOW, at=NOW)
         reason_path(archive).write_text(reason.model_dump_json())
     with connect(filled.receiver, application="test") as connection:

@@ -1,4 +1,4 @@
-"""Production goes on writing pictures while a dump hashes and sends them; no run fails by that."""
+"""Production changes media files while a dump hashes and sends them; no run fails."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def pictures(sites: TwoSites) -> dict[str, bytes]:
 
 
 def bundled(sites: TwoSites) -> BuildFolder:
-    """A complete's build folder, with its pictures hashed."""
+    """Return a complete's build folder, with its media files hashed."""
     build = open_build(sites.folder / "scratch", "run")
     dump_complete(sites.sender, sites.catalog, build, sites.clock, since=None)
     bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
@@ -56,7 +56,7 @@ def publish(
     build: BuildFolder,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> tuple[Path, list[str]]:
-    """Publish, with something that happens at the first failure; returns the failures, too."""
+    """Publish, with an action at each failure; return the path and the failures."""
     failures = list[str]()
 
     def on_retry(error: ArSyncError) -> None:

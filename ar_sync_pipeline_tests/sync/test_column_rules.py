@@ -1,4 +1,4 @@
-"""Column rules on both sides: what the receiver holds, says, and refuses."""
+"""Column rules on both sides: what the receiver stores, reports and refuses."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_masked_rows_are_loaded_and_joins_survive(sites: TwoSites) -> None:
         "DELETE FROM t_user WHERE id = 3",
     )
     second = sites.partial(recent_window(), since=first)
-    # Found by the true time, which the receiver never learns.
+    # Found by the true time, which the receiver never gets.
     assert {t.name: t.row_count for t in verify_archive(second).tables} == {
         "t_user": 2, "t_post": 1,
     }  # fmt: skip

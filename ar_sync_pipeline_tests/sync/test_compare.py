@@ -1,4 +1,4 @@
-"""``ar-sync compare``: what differs is counted and named, and what does not count does not."""
+"""``ar-sync compare`` counts and names differences, and ignores what does not count."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def applied(sites: TwoSites, kind: str) -> Path:
 
 @pytest.fixture
 def loaded(filled: TwoSites) -> TwoSites:
-    """The receiver holds the sender's complete, and people and the transform have been there."""
+    """Load the sender's complete; then people and the transform change the receiver."""
     filled.complete()
     filled.load()
     filled.at_receiver(

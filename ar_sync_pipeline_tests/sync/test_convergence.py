@@ -294,7 +294,7 @@ def test_ignored_drift_loads_the_columns_and_tables_that_both_sides_have(
 def test_receiver_whose_digests_differ_stages_everything_and_compares_rows(
     filled: TwoSites, tmp_path: Path
 ) -> None:
-    """Another version of PostgreSQL may hash otherwise; the digest of the test row tells."""
+    """Another version of PostgreSQL may hash differently; the digest of the test row shows it."""
     filled.complete()
     filled.load()
     filled.at_sender(

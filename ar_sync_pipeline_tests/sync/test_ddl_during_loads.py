@@ -1,4 +1,4 @@
-"""Fifty random DDL statements at the receiver at random moments of loads; nobody waits for long."""
+"""Fifty random DDL statements at the receiver at random times of loads; no long waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, equal
 
 STATEMENTS = 50
 LIMIT_SECONDS = 2
-# A wait is the limit at most, and what a busy machine adds; a deadlock would last for ever.
+# A wait is at most the limit plus the delay of a busy machine; a deadlock would last for ever.
 LONGEST_WAIT_SECONDS = 20.0
 DDL = (
     "ALTER TABLE app_parent ADD c{n} integer DEFAULT {n}",

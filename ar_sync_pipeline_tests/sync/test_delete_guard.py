@@ -1,4 +1,4 @@
-"""The delete guard: a sender that lost its rows does not empty the receiver without a person."""
+"""The delete guard: a sender that lost its rows does not empty the receiver without approval."""
 
 from __future__ import annotations
 

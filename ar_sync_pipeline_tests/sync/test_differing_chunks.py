@@ -1,4 +1,4 @@
-"""Only chunks that differ are read, compared and deleted from; all others stay as they are."""
+"""Only chunks that differ are read, compared and deleted from; all others stay unchanged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROWS = "SELECT id, amount FROM app_child ORDER BY id"
 
 @pytest.fixture
 def chunks(small_sites: TwoSites) -> TwoSites:
-    """Two servers with three rows in each of many chunks, half of them below zero."""
+    """Return two servers with three rows in each of many chunks, half of them below zero."""
     small_sites.at_sender(
         "INSERT INTO app_parent (id) VALUES (1)",
         "INSERT INTO app_child (id, parent_id, amount) SELECT (n << 16) + k, 1, n"
@@ -24,7 +24,7 @@ def chunks(small_sites: TwoSites) -> TwoSites:
     return small_sites
 
 
-# One range, a handful of ranges, more ranges than a condition is made of; the ends of the keys.
+# One range, some ranges, more ranges than a condition may have; the ends of the keys.
 @pytest.mark.parametrize(
     "which", ["n = 3", "n % 50 = 0", "n % 2 = 0", "n IN (-80, 79)", "n > -70", "true", "false"]
 )

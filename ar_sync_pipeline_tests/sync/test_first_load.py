@@ -1,4 +1,4 @@
-"""Empty tables are filled without their indexes and foreign keys, which come back as they were."""
+"""Empty tables are filled without their indexes and foreign keys, which are restored unchanged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ GUEST = "test_first_load_guest"
 
 @pytest.fixture
 def sites(small_sites: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
-    """An empty receiver with indexes of its own; two thousand rows count as many."""
+    """Return an empty receiver with its own indexes; two thousand rows count as many."""
     monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
     monkeypatch.setattr(filling, "_LOCK_WAIT", "50ms")
     small_sites.at_sender(
@@ -224,7 +224,7 @@ def test_table_that_somebody_holds_is_filled_row_by_row(sites: TwoSites) -> None
 
 @pytest.fixture
 def guest(sites: TwoSites) -> Iterator[str]:
-    """The receiver's URL for a role that may write the tables and owns none."""
+    """Yield the receiver's URL for a role that may write the tables and owns none."""
     name = f"{GUEST}_{rows(sites.receiver, 'SELECT pg_backend_pid()')[0][0]}"
     sites.at_receiver(
         f"CREATE ROLE {name} LOGIN",

@@ -1,4 +1,4 @@
-"""The gate: what does not fit waits and comes by itself; what is not ours never comes."""
+"""The gate: archives that do not match yet wait and load later; foreign ones never load."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
 
 
 def test_values_that_name_objects_of_the_senders_database(filled: TwoSites) -> None:
-    """The number of a table in one database's catalogs is that of something else in another's."""
+    """The number of a table in the catalogs of one database means another object in the other."""
     filled.at_sender("CREATE TABLE named (id integer)")
     filled.at_receiver("CREATE TABLE another (id integer)", "CREATE TABLE named (id integer)")
     for change in (filled.at_sender, filled.at_receiver):

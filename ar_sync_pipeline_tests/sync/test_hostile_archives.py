@@ -1,4 +1,4 @@
-"""Hostile archives: each ends in quarantine with one sentence, and touches nothing else."""
+"""Hostile archives: each is quarantined with one sentence, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_MIB = 200
 
 @pytest.fixture
 def honest(filled: TwoSites) -> tuple[TwoSites, Path, Honest]:
-    """Two servers, an archive of the one that the other would load, and its bytes."""
+    """Return two servers, an archive of one that the other would load, and its bytes."""
     (filled.sender_media / "bus.jpeg").write_bytes(b"picture" * 100)
     filled.at_sender("UPDATE app_child SET picture = 'bus.jpeg' WHERE id = 5")
     path = filled.complete()
@@ -34,7 +34,7 @@ def honest(filled: TwoSites) -> tuple[TwoSites, Path, Honest]:
 
 
 def everything_else(sites: TwoSites) -> dict[str, tuple[int, int, int]]:
-    """Every file but those that a quarantine makes: size, time and mode."""
+    """Return every file except those of a quarantine: size, time and mode."""
     made = (str(sites.spool / "quarantine"), str(sites.spool / "receipts"))
     return {
         str(path): (facts.st_size, facts.st_mtime_ns, facts.st_mode)
@@ -77,7 +77,7 @@ def test_each_is_quarantined_with_one_sentence_and_touches_nothing(
 
 
 def test_honest_one_is_admitted_all_the_same(honest: tuple[TwoSites, Path, Honest]) -> None:
-    """Else the others would prove nothing."""
+    """Otherwise the other tests would prove nothing."""
     sites, path, archive = honest
     path.write_bytes(archive.forged(archive.manifest))
     assert len(sites.admit().admitted) == 1
@@ -102,7 +102,7 @@ def test_unsigned_or_badly_signed_one_is_quarantined_where_a_key_is_shared(
 def test_what_is_no_file_is_not_even_looked_at(
     honest: tuple[TwoSites, Path, Honest], kind: str
 ) -> None:
-    """A link under an archive's name is never followed out of the spool."""
+    """A link with an archive's name is never followed out of the spool."""
     sites, path, archive = honest
     elsewhere = sites.folder / "elsewhere.tar"
     elsewhere.write_bytes(archive.content)

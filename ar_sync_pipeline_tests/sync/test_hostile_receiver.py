@@ -1,4 +1,4 @@
-"""A receiver that lies, by malice or by mistake, makes the sender leave out no row."""
+"""A receiver with wrong reports, malicious or not, never makes the sender omit a row."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ar_sync_pipeline.sync.dump.watermark import starting_point, unacknowledged
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 Json = dict[str, Any]
-# The row looks old, so that only the position tells that it is new.
+# The row looks old, so that only the checkpoint shows that it is new.
 LATE_ROW = (
     "INSERT INTO app_child (parent_id, amount, changed) VALUES (1, -1, now() - interval '1 day')"
 )
@@ -34,7 +34,7 @@ FAR = "900000:900000:"
 
 
 def follows(mark: Json) -> Json:
-    """The same point with the id that follows from its facts, as a clever liar would send it."""
+    """Return the point with the id that is derived from its facts, as a skilled attacker would."""
     return mark | {"archive_id": str(archive_id_of(Watermark.model_validate(mark)))}
 
 
@@ -66,7 +66,7 @@ LIES: dict[str, Callable[[Json], Json]] = {
 
 @pytest.fixture
 def sender(media_sender: MediaSender) -> MediaSender:
-    """Its receiver holds a complete; since then a row was written that looks old."""
+    """Return a sender with a new row that looks old; the receiver has a complete."""
     media_sender.complete()
     media_sender.sites.load()
     media_sender.sites.at_sender(LATE_ROW)
@@ -206,10 +206,10 @@ FORGERIES: dict[str, Json] = {
 
 
 class TestReceipts:
-    """An archive is acknowledged by a receipt that says so, not by a file of its name."""
+    """An archive is acknowledged by the content of a receipt, not by a file of its name."""
 
     def late(self, sender: MediaSender) -> int:
-        """How many archives count as not acknowledged; the position says nothing here."""
+        """Return how many archives count as not acknowledged, without a checkpoint."""
         checkpoint_file(sender).unlink()
         (sender.scratch / "ar_sync_position.json").unlink(missing_ok=True)
         now = datetime.now(UTC) + timedelta(hours=1)

@@ -1,4 +1,4 @@
-"""Names that a sender or the spool brings are shown, and do nothing in a terminal or a sentence."""
+"""Names from a sender or the spool are shown, without effect in a terminal or a sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPELLED = r"\x1b[2J\u202egpj.exe\nroot: all is well"
 
 @pytest.fixture
 def column(filled: TwoSites) -> str:
-    """A column whose name is an attack, at the sender only."""
+    """Create a column whose name is an attack, at the sender only."""
     name = HOSTILE.encode()[:60].decode()
     filled.at_sender(f'ALTER TABLE app_child ADD "{name}" integer')
     return name

@@ -1,4 +1,4 @@
-"""The ledger keeps what a load, a replay and retention need, and counts the rest."""
+"""The ledger keeps the rows that a load, a replay and retention need, and counts the others."""
 
 from __future__ import annotations
 
@@ -82,13 +82,14 @@ class TestAYear:
             present = [line.name for line in read_ledger(connection)[3:5]]
             much_later = START + timedelta(days=300)
             gone = summarize_ledger(connection, present=present, applied_before=much_later)
-            # Of the first day all but those two and the last one, at the instant of the complete.
+            # All of the first day, except those two and the last one, which has the time of the
+            # complete.
             assert gone == 289 - 2 - 1
             assert set(present) <= {line.name for line in read_ledger(connection)}
 
 
 def _history(sites: TwoSites, kept: Path) -> list[str]:
-    """A complete and a partial of which later completes have left neither file nor line."""
+    """Load a complete and a partial that are later neither in the spool nor in the ledger."""
     kept.mkdir()
     old = sites.complete()
     shutil.copy(old, kept)

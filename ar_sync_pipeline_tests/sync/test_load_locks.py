@@ -1,4 +1,4 @@
-"""A load makes nobody wait long: not readers of empty tables, not migrations at the receiver."""
+"""A load makes no session wait long: neither readers of empty tables nor migrations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LIMIT_SECONDS = 1
 
 @pytest.fixture
 def sites(small_sites: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
-    """A first load into tables with indexes that are worth a lock, slowed down at its end."""
+    """Return a first load into tables with indexes and enough rows for a lock."""
     monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", 2000)
     small_sites.environ["AR_SYNC_MAX_BLOCKING_SECONDS"] = str(LIMIT_SECONDS)
     small_sites.at_sender(
@@ -90,7 +90,7 @@ def forgotten_lock(url: str) -> Iterator[int]:
 
 
 def with_short_waits(sites: TwoSites) -> TwoSites:
-    """The same sites, whose URL says that a lock is waited for two seconds."""
+    """Return the same sites with a lock timeout of two seconds in the receiver's URL."""
     return TwoSites(
         sites.sender,
         f"{sites.receiver}?options=-c%20lock_timeout%3D2s",

@@ -1,4 +1,4 @@
-"""``AR_SYNC_MEDIA_DELETE``: what the sender removed goes, what is the receiver's own stays."""
+"""``AR_SYNC_MEDIA_DELETE`` removes what the sender removed; receiver-only files stay."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_partial_removes_nothing_and_protects_what_it_brought(sites: TwoSites) -
     sites.partial(recent_window())
     sites.load()
     assert present(sites) == {"a.jpeg", "b.jpeg", "2017/c.jpeg", "new.jpeg", "newer.jpeg"}
-    # The complete without the newer picture comes after the partial that has it.
+    # The complete without the newer media file is applied after the partial that has it.
     aside.rename(late)
     sites.load()
     assert present(sites) == {"a.jpeg", "2017/c.jpeg", "new.jpeg", "newer.jpeg"}
@@ -66,7 +66,7 @@ def test_receivers_own_files_stay(sites: TwoSites) -> None:
     put(sites.receiver_media / "own.jpeg", "never at the sender")
     sites.complete()
     sites.load()
-    # Another picture in the place of the sender's, and links to what has the very same bytes.
+    # Another file in place of the sender's, and links to files with exactly the same bytes.
     put(sites.receiver_media / "b.jpeg", "edited")
     (sites.receiver_media / "2017" / "c.jpeg").unlink()
     (sites.receiver_media / "2017").rmdir()
@@ -83,7 +83,7 @@ def test_receivers_own_files_stay(sites: TwoSites) -> None:
     assert present(sites) == {"a.jpeg", "b.jpeg", "d.jpeg", "own.jpeg"}
     assert (sites.receiver_media / "2017").is_symlink()
     assert {path.name for path in outside.iterdir()} == {"a.jpeg", "c.jpeg"}
-    # They are the receiver's from now on.
+    # They are receiver-only from now on.
     assert rows(sites.receiver, "SELECT path FROM ar_sync.media_file") == [("d.jpeg",)]
 
 
@@ -132,7 +132,7 @@ def test_nothing_is_removed_unless_it_is_asked_for(sites: TwoSites) -> None:
     (sites.sender_media / "b.jpeg").unlink()
     sites.complete()
     sites.load()
-    # Switched on later, it knows nothing of what went before.
+    # Enabled later, it has no record of earlier files.
     sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
     sites.complete()
     assert sites.load().media.removed == 0

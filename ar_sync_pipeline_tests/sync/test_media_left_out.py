@@ -1,4 +1,4 @@
-"""Files that a web server would run are left out; rows and other files come all the same."""
+"""Files that a web server would run are left out; rows and other files are loaded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DANGEROUS = {".htaccess", "x.php", "deep/x.PHTML", "x.php.jpeg", "page.html", "l
 
 @pytest.fixture
 def sites(filled: TwoSites, monkeypatch: pytest.MonkeyPatch) -> TwoSites:
-    """A sender that sends everything it has, and whose rows name hidden files."""
+    """Return a sender that sends all its files, and whose rows name hidden files."""
 
     def everything(build: BuildFolder, catalog: Catalog, url: str, folder: Path, _: object) -> None:
         bundle_media(build, catalog, url, folder, ["*"])
@@ -69,7 +69,7 @@ def test_deletion_neither_counts_nor_removes_what_is_left_out(sites: TwoSites) -
     sites.complete()
     sites.load()
     assert known(sites) == {"good.jpeg", "logo.svg"}
-    # The receiver's own file of the same name and content is nobody's to remove.
+    # The receiver's own file of the same name and content must not be removed.
     (sites.receiver_media / "page.html").write_text("page.html")
     del sites.environ["AR_SYNC_RECEIVER_MEDIA_ALLOW"]
     sites.complete()

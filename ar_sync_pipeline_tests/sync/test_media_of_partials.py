@@ -1,6 +1,6 @@
-"""A partial carries the media files that are new or changed since the receiver's state, no others.
+"""A partial contains the media files that are new or changed since the receiver's state, no others.
 
-And never less than these: whatever the sender does not know for certain is carried.
+It never contains fewer: a file whose state the sender does not know for certain is sent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OLD = time.time() - 86400
 
 @pytest.fixture
 def sender(media_sender: MediaSender) -> MediaSender:
-    """171 rows with a picture, a day old, and a receiver that has all of it."""
+    """Return 171 rows with a media file, a day old, and a receiver that has all of them."""
     for number in range(1, PICTURES + 1):
         put(media_sender, f"{number}.jpeg", f"picture {number}")
     media_sender.sites.at_sender(
@@ -40,7 +40,7 @@ def put(sender: MediaSender, name: str, text: str, at: float = OLD) -> None:
 
 
 def touch_rows(sites: TwoSites) -> None:
-    """Every row with a picture comes along."""
+    """Change every row with a media file, so that the next partial contains it."""
     sites.at_sender("UPDATE app_child SET amount = amount + 1 WHERE picture IS NOT NULL")
 
 
@@ -89,7 +89,7 @@ def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
     lost = sender.partial()
     sender.waiting(lost).unlink()
     touch_rows(sender.sites)
-    # The first one that bridges the gap, and then the one after it, which follows that.
+    # The first partial closes the gap; the second starts after it.
     assert names(sender.partial()) == ["1.jpeg"]
     sender.sites.load()
     touch_rows(sender.sites)
@@ -99,7 +99,7 @@ def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
 
 @pytest.mark.long
 def test_archive_that_was_lost_vouches_for_nothing_later(sender: MediaSender) -> None:
-    """Its snapshot is earlier than the receiver's state, which never had it."""
+    """Its snapshot is earlier than the receiver's state, but the receiver never had it."""
     put(sender, "new.jpeg", "new")
     sites = sender.sites
     sites.at_sender("UPDATE app_child SET picture = 'new.jpeg' WHERE id = 900")
@@ -152,7 +152,7 @@ def test_version_that_comes_back_travels_again(sender: MediaSender) -> None:
 def test_version_that_comes_back_travels_where_an_archive_after_a_gap_had_another(
     sender: MediaSender,
 ) -> None:
-    """The receiver may have that one although its unbroken chain does not reach so far."""
+    """The receiver may have the other version although its unbroken chain ends before it."""
     put(sender, "1.jpeg", "other")
     touch_rows(sender.sites)
     sender.waiting(sender.partial()).unlink()
@@ -187,7 +187,7 @@ def test_complete_carries_everything(sender: MediaSender) -> None:
 
 
 def test_complete_that_is_not_applied_costs_nothing(sender: MediaSender) -> None:
-    """As long as it waits it counts; when it is refused, what was before it counts."""
+    """While it waits, it counts; once it is refused, the archives before it count."""
     waiting = sender.waiting(sender.complete())
     touch_rows(sender.sites)
     assert names(sender.partial()) == []
@@ -198,7 +198,7 @@ def test_complete_that_is_not_applied_costs_nothing(sender: MediaSender) -> None
 
 @pytest.mark.long
 def test_journal_stays_small(sender: MediaSender) -> None:
-    """It knows the newest complete and the one before it, and what came after that."""
+    """It has the newest complete and the one before it, and what was sent after that one."""
     for _ in range(4):
         sender.complete()
         sender.sites.load()

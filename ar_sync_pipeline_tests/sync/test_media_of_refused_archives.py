@@ -1,4 +1,4 @@
-"""A refused archive leaves nothing in the media folder; files and rows come together or not."""
+"""A refused archive leaves nothing in the media folder; files come with their rows or not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LONG_AGO = 1_500_000_000
 
 @pytest.fixture
 def sites(filled: TwoSites) -> TwoSites:
-    """In step, with a picture; the sender has changed it since and made another."""
+    """Return equal sites with a media file, which the sender has changed since, and a new one."""
     (filled.sender_media / "a.jpeg").write_bytes(b"first")
     os.utime(filled.sender_media / "a.jpeg", (_LONG_AGO, _LONG_AGO))
     filled.complete()
@@ -36,7 +36,7 @@ def sites(filled: TwoSites) -> TwoSites:
 
 
 def media(sites: TwoSites) -> dict[str, tuple[bytes, int]]:
-    """Every file, hidden ones too, with content and time; folders with none."""
+    """Return every file, hidden ones too, with content and time; folders without."""
     return {
         str(path.relative_to(sites.receiver_media)): (
             (path.read_bytes(), path.stat().st_mtime_ns) if path.is_file() else (b"", 0)
@@ -98,7 +98,7 @@ def test_archive_that_is_damaged_after_admission_leaves_no_picture(sites: TwoSit
     path = sites.complete()
     names = sites.admit().names
     content = bytearray(path.read_bytes())
-    content[-1100] ^= 1  # behind the pictures that are staged before
+    content[-1100] ^= 1  # after the media files, which are staged before
     path.write_bytes(content)
     report = load(sites, names)
     assert report.loaded == ()

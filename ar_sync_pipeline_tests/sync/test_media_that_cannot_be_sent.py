@@ -1,4 +1,4 @@
-"""No file stops the rows or the other files: it is named, and comes with a later archive."""
+"""No file prevents the rows or other files: it is reported, and sent with a later archive."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OLD = time.time() - 86400
 
 @pytest.fixture
 def sender(media_sender: MediaSender) -> MediaSender:
-    """200 pictures a day old, each named by a row."""
+    """Return a sender with 200 media files a day old, each named by a row."""
     for number in range(1, PICTURES + 1):
         put(media_sender.media / f"{number}.jpeg", f"picture {number}")
     media_sender.sites.at_sender(
@@ -44,7 +44,7 @@ def put(path: Path, text: str) -> None:
 
 @contextmanager
 def again_and_again(write: Callable[[int], None], seconds: float) -> Iterator[None]:
-    """Production at work while the block runs."""
+    """Write repeatedly, like production, while the block runs."""
     stop = threading.Event()
 
     def work() -> None:
@@ -80,7 +80,7 @@ def replaced(path: Path) -> Callable[[int], None]:
 
 
 def quiet(*paths: Path) -> None:
-    """From now on nobody writes; times of last modification are a day old."""
+    """Make files readable, with modification times a day ago."""
     for path in paths:
         path.chmod(0o644)
         os.utime(path, (OLD, OLD))
@@ -126,7 +126,7 @@ def test_unreadable_growing_and_replaced_files_are_named_and_come_later(
         manifest = sender.complete() if kind == "complete" else sender.partial()
     assert time.monotonic() - started < 60
     late = set(manifest.media_omitted)
-    # What is replaced may be read whole between two versions.
+    # A file that is being replaced may be read whole between two versions.
     assert {"17.jpeg", "log.jpeg"} <= late <= {"17.jpeg", "log.jpeg", "latest.jpeg"}
     assert len(set(names(manifest)) - {"latest.jpeg"}) == PICTURES - 1
     sites.load()
@@ -141,12 +141,12 @@ def test_unreadable_growing_and_replaced_files_are_named_and_come_later(
     assert later.media_omitted == ()
     sites.load()
     assert same_media(sites)
-    # What the receiver has by now is owed no longer.
+    # A file that the receiver now has is no longer owed.
     assert names(sender.partial()) == []
 
 
 def test_archive_with_the_late_file_is_lost(sender: MediaSender) -> None:
-    """It is owed until the receiver has it."""
+    """The file is owed until the receiver has it."""
     secret = sender.media / "17.jpeg"
     secret.chmod(0)
     with permissions_count():
@@ -205,7 +205,7 @@ def test_what_is_not_a_file_is_named(sender: MediaSender, tmp_path: Path) -> Non
     assert len(names(manifest)) == PICTURES + 1
     assert "folder.jpeg/within.jpeg" in names(manifest)
     sender.sites.load()
-    # A partial names what came in its time only.
+    # A partial reports only entries that were changed in its interval.
     for name in ("link.jpeg", "dangling.jpeg", "linked"):
         os.utime(sender.media / name, (OLD, OLD), follow_symlinks=False)
     os.utime(sender.media / "pipe.jpeg", (OLD, OLD))
@@ -232,7 +232,7 @@ def test_file_that_vanishes_while_files_are_hashed(
 
 
 def test_fault_of_the_disk_is_told_from_a_change() -> None:
-    """What is at address 0 of a process cannot be read: EIO, as from a damaged disk."""
+    """Address 0 of a process cannot be read: EIO, as from a damaged disk."""
     file = MediaFile("mem", Path("/proc/self"), 0, datetime.now(UTC))
     with pytest.raises(MediaUnreadableError, match="Input/output error"):
         list(hash_media([file]))
@@ -258,7 +258,7 @@ def test_file_that_becomes_a_folder_before_it_is_sent(sender: MediaSender) -> No
 
 
 def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> None:
-    """``AR_SYNC_MEDIA_DELETE``: what a complete could not read is there all the same."""
+    """``AR_SYNC_MEDIA_DELETE``: a file that a complete could not read still exists."""
     sites = sender.sites
     sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
     for name in ("2017/a.jpeg", "2018/b.jpeg"):

@@ -1,4 +1,4 @@
-"""``ar-sync check --moving-in``: what only a machine of the old system has."""
+"""``ar-sync check --moving-in``: findings that only a machine of the old system has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects of the old system that concern convergence; each test tries the same situation here."""
+"""Defects of the old system that concern convergence; each test repeats the situation here."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_d39_a_backlog_is_loaded_in_one_run(filled: TwoSites) -> None:
 def test_d9_rows_that_an_event_needs_are_found_by_the_databases_own_foreign_keys(
     small_sites: TwoSites,
 ) -> None:
-    """To any depth, and round a cycle."""
+    """To any depth, and through a cycle."""
     tables = (
         "CREATE TABLE app_a (id integer PRIMARY KEY, b_id integer)",
         "CREATE TABLE app_b (id integer PRIMARY KEY, c_id integer)",
@@ -167,7 +167,7 @@ def test_d9_rows_that_an_event_needs_are_found_by_the_databases_own_foreign_keys
         " INSERT INTO app_c SELECT n, 1 + n % 9, n FROM generate_series(1, 9) n; COMMIT",
         "INSERT INTO app_child (parent_id, a_id, changed) VALUES (9, 4, now())",
     )
-    # Without a watermark only the child is chosen; everything else is what it refers to.
+    # Without a watermark only the child is chosen; all other rows are those that it refers to.
     path = small_sites.partial(recent_window())
     shipped = {table.name: table.row_count for table in verify_archive(path).tables}
     assert shipped == {"app_child": 1, "app_a": 9, "app_b": 9, "app_c": 9, "app_parent": 9}

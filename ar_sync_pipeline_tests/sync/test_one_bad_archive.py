@@ -1,4 +1,4 @@
-"""One bad archive stops nobody: it is put aside, whatever is wrong with it, and the rest loaded."""
+"""One bad archive is rejected, whatever is wrong with it, and the others are loaded."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def in_table(change: Callable[[dict[str, Any]], object], name: str = "app_parent
 
 
 def with_rows(change: Callable[[bytes], bytes], more_rows: int = 0) -> Forge:
-    """The parents' COPY stream is another one, and everything that vouches for it is right."""
+    """Return a change of the parents' COPY stream, with all hashes and sizes valid."""
 
     def forge(honest: Honest) -> bytes:
         manifest = table(honest.manifest, "app_parent")
@@ -71,7 +71,7 @@ def with_rows(change: Callable[[bytes], bytes], more_rows: int = 0) -> Forge:
 
 
 def first_row(raw: bytes) -> bytes:
-    """A parent: the number of columns, then each as its length and its bytes."""
+    """Return a parent: the number of columns, then each as its length and its bytes."""
     at = COPY_HEADER_BYTES + 2
     for _ in range(struct.unpack_from("!h", raw, COPY_HEADER_BYTES)[0]):
         at += 4 + max(0, struct.unpack_from("!i", raw, at)[0])
@@ -79,7 +79,7 @@ def first_row(raw: bytes) -> bytes:
 
 
 def first_key(raw: bytes, field: bytes) -> bytes:
-    """The stream with something else as the first row's key."""
+    """Return the stream with another first key."""
     at = COPY_HEADER_BYTES + 2
     return raw[:at] + field + raw[at + 4 + INTEGER_BYTES :]
 
@@ -168,7 +168,7 @@ DRIFTED |= {
 
 @pytest.fixture
 def spool_of_two(filled: TwoSites) -> tuple[TwoSites, Path, Honest]:
-    """A receiver that is in step, a good partial that waits, and an honest complete."""
+    """Return an equal receiver, a good partial that waits, and an honest complete."""
     filled.complete()
     filled.load()
     filled.at_sender(CHANGE, "UPDATE app_parent SET code = 'new' WHERE id = 1")
@@ -227,7 +227,7 @@ def _expect_good_state(sites: TwoSites) -> None:
 def test_honest_one_is_loaded_all_the_same(
     spool_of_two: tuple[TwoSites, Path, Honest],
 ) -> None:
-    """Else the others would prove nothing."""
+    """Otherwise the other tests would prove nothing."""
     sites, path, honest = spool_of_two
     made = with_rows(lambda raw: raw)(honest)
     path.write_bytes(made)
@@ -268,7 +268,7 @@ def test_failure_that_nobody_has_foreseen_is_that_of_the_archive(
 def test_table_outside_the_catalog_is_never_written(
     spool_of_two: tuple[TwoSites, Path, Honest],
 ) -> None:
-    """Whatever the drift: names of tables come from the other side."""
+    """With any drift setting: names of tables come from the other side."""
     sites, path, honest = spool_of_two
     sites.environ["AR_SYNC_SCHEMA_DRIFT"] = "ignore"
     others = {

@@ -1,4 +1,4 @@
-"""Whatever the order of delivery: the newest state stays, holes are known, own data survives."""
+"""In any order of delivery: the newest state stays, gaps are known, receiver-only data is kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def archives(sites: TwoSites) -> list[SpooledArchive]:
 
 
 def withhold(path: Path) -> Path:
-    """An archive that is still on its way."""
+    """Rename an archive as if its upload were not finished; return the new path."""
     return path.rename(path.with_name(path.name + ".on-its-way"))
 
 
@@ -55,7 +55,7 @@ def applied(path: Path) -> Path:
 
 
 class TestLateComplete:
-    """A complete that lands hours after later partials takes nobody back in time."""
+    """A complete that arrives hours after later partials never restores an older state."""
 
     def test_later_partials_are_applied_behind_it(self, filled: TwoSites) -> None:
         first = watermark_of(filled.complete())
@@ -70,7 +70,7 @@ class TestLateComplete:
         assert equal(filled)
 
     def test_what_is_the_receivers_own_of_newer_rows_survives_it(self, filled: TwoSites) -> None:
-        """The complete lacks the row; the partial behind it brings it back."""
+        """The complete lacks the row; the partial after it restores it."""
         first = watermark_of(filled.complete())
         filled.load()
         late = withhold(filled.complete(since=first))
@@ -143,7 +143,7 @@ class TestLateComplete:
         content[-2000] ^= 1
         parked.path.write_bytes(content)
         os.utime(parked.path, ns=(before.st_atime_ns, before.st_mtime_ns))
-        # All that is looked at is as it was, so its bytes are not: the load would find them out.
+        # All compared metadata is unchanged, only the bytes are not: the load would detect them.
         filled.load()
         (parked,) = list_parked(filled.spool)
         os.utime(parked.path)
@@ -169,7 +169,7 @@ class TestLateComplete:
 
 
 class TestHoles:
-    """A lost archive is a hole: known, named, told to the sender, closed by what covers it."""
+    """A lost archive is a gap: known, named, reported to the sender, closed by a later archive."""
 
     def test_lost_archive_is_named_and_the_next_one_from_the_position_closes_it(
         self, filled: TwoSites
@@ -217,7 +217,7 @@ class TestHoles:
 
 
 class TestReceipts:
-    """The receiver says of every archive what became of it, also when a run was cut short."""
+    """The receiver reports the state of every archive, also if a run was interrupted."""
 
     def test_applied_superseded_and_quarantined_archives_have_theirs(
         self, filled: TwoSites

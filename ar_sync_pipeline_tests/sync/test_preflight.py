@@ -209,7 +209,7 @@ def test_rights_that_a_role_lacks_are_said_as_statements_that_give_them(
     as_role = f"{scheme}://{role.replace(' ', '%20')}@{rest.partition('@')[2]}"
     catalog = catalog_of("x.t_*")
     for check in (check_sender, check_receiver):
-        for _ in range(4):  # each statement lets the role see the next right that it lacks
+        for _ in range(4):  # each statement makes the next missing right visible to the role
             findings = [one for one in check(as_role, catalog) if one.level == "error"]
             for one in findings:
                 execute(url, one.remedy.partition(" or run")[0].rstrip(",;"))

@@ -1,4 +1,4 @@
-"""Nothing half-done is visible: two readers look all the time while completes are loaded."""
+"""No intermediate state is visible: two readers read all the time while completes are loaded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SELECT (SELECT count(*) FROM app_parent), (SELECT count(*) FROM app_child),
 
 @contextmanager
 def reader(url: str, seen: list[tuple[object, ...]]) -> Iterator[None]:
-    """A thread that looks at the tables, as the visualization site does, until the block ends."""
+    """Start a thread that reads the tables, like the visualization site, until the block ends."""
     done = threading.Event()
     failures: list[Exception] = []
 

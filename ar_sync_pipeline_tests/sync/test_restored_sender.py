@@ -1,7 +1,7 @@
 """A sender that was restored from a cold copy of its data folder (case S22).
 
-System identifier and timeline are those of before, and transaction ids and positions in the log are
-used again, so they may have overtaken what the receiver has seen.
+System identifier and timeline are unchanged, and transaction ids and positions in the log are used
+again, so they may have overtaken what the receiver has seen.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DAY_AGO = f"now() - interval '{timedelta(days=1).total_seconds()} s'"
 
 
 class Restored:
-    """A sender in a cluster of its own, which can be set back to a cold copy."""
+    """A sender in a separate cluster, which can be restored from a cold copy."""
 
     def __init__(self, server: EmbeddedPostgres, receiver: str, folder: Path) -> None:
         self._server = server
@@ -57,7 +57,7 @@ class Restored:
         self._start()
 
     def transactions(self, first: int, count: int, value: int) -> None:
-        """One each; the rows look as if nothing had happened for a day."""
+        """Run one transaction per row; the timestamps of the rows are a day old."""
         self.sites.at_sender(
             *(
                 f"INSERT INTO t_a VALUES ({n}, {value}, {DAY_AGO})"
@@ -131,7 +131,7 @@ def test_gap_is_told_and_the_complete_repairs(
 def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come(
     restored: Restored,
 ) -> None:
-    """Its ids and positions are lower than those of the archives before, for a long time."""
+    """For a long time its ids and positions are lower than those of the archives before."""
     sites = restored.sites
     sites.clock = lambda: datetime.now(UTC) - HOUR
     since = watermark_of(sites.complete())

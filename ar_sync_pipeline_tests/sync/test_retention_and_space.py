@@ -1,4 +1,4 @@
-"""The spool and the scratch stay small, nothing unapplied goes, and a full disk loses nothing."""
+"""Spool and scratch stay small, no unapplied archive is deleted, and a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class TestScratch:
 
     @pytest.fixture
     def small_disk(self, tmp_path: Path) -> Iterator[Path]:
-        """A file system of one megabyte; mounting one needs root, which CI is."""
+        """Yield a file system of one megabyte; mounting one needs root, as in CI."""
         if os.geteuid() != 0:
             pytest.skip("only root may mount a small disk")
         folder = tmp_path / "disk"

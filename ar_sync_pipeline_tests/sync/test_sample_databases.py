@@ -1,4 +1,4 @@
-"""The old system's own data, at two moments: what it lost or broke arrives here."""
+"""The old system's own data, at two times: what it lost or broke is replicated here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ar_sync_pipeline.demo.equality import TableComparison, compare_databases
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 
 EVENTS = '"AndroidRequests_eventforbusv2"'
-# What the old system's partial of stage B brought with TIME = 60.
+# What the old system's partial of stage B contained with TIME = 60.
 OLD_PARTIAL = {
     "report": 40,
     "eventforbusstop": 71,
@@ -32,7 +32,7 @@ OLD_PARTIAL = {
 def sites(
     sample_sender_a: str, sample_sender_b: str, receiver_db: str, tmp_path: Path
 ) -> tuple[TwoSites, TwoSites]:
-    """The sender at stage A and at stage B, under one stable name, before one receiver."""
+    """Return the sender at stage A and at stage B, under one name, before one receiver."""
     environ = {"AR_SYNC_SENDER_NAME": "production"}
     catalog = load_catalog()
     made = [
@@ -40,7 +40,7 @@ def sites(
         for url in (sample_sender_a, sample_sender_b)
     ]
     with psycopg.connect(receiver_db) as connection:
-        # The dumps of the sample leave out Django's own table.
+        # The dumps of the sample do not contain Django's own table.
         connection.execute("DELETE FROM django_migrations")
     return made[0], made[1]
 

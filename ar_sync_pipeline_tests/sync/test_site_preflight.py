@@ -1,4 +1,4 @@
-"""``ar-sync check`` as a preflight: all that is wrong at once, each with what to do about it."""
+"""``ar-sync check`` as a preflight: all problems at once, each with its remedy."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_missing_rights_come_as_sql_that_can_be_run(deployment: Deployment) -> N
     )
     parts = urlsplit(url)
     as_role = f"postgresql://{role.replace(' ', '%20')}@{parts.hostname}:{parts.port}/{name}"
-    for _ in range(5):  # each statement lets the role see the next right that it lacks
+    for _ in range(5):  # each statement makes the next missing right visible to the role
         found = at_receiver(deployment, AR_SYNC_RECEIVER_DATABASE_URL=as_role)
         errors = [one for one in found if one.level == "error"]
         if not errors:
@@ -433,7 +433,7 @@ def test_name_and_key_of_one_side_only_are_said_on_both(deployment: Deployment) 
     deployment.sender_changes["AR_SYNC_SENDER_NAME"] = "production"
     deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = hashlib.sha256(b"a key").hexdigest()
     deployment.succeed("complete_dump")
-    deployment.run("complete_loaddata")  # quarantines it, and signs what the receiver says
+    deployment.run("complete_loaddata")  # quarantines the archive, and signs the receiver's reports
     deployment.succeed("complete_dump")
     at_either = "\n".join(said(at_sender(deployment))), "\n".join(said(at_receiver(deployment)))
     for text in at_either:

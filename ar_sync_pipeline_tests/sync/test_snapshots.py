@@ -1,4 +1,4 @@
-"""The snapshot behind an archive: in order, in its history, and with no more rights than needed."""
+"""The snapshot of an archive: in order, in its history, and with no more rights than needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READER = "ar_sync_test_reader"
 
 @pytest.fixture
 def reader(filled: TwoSites) -> Iterator[str]:
-    """URL of a role that may read the application's tables and nothing else."""
+    """Yield the URL of a role that may read the application's tables and nothing else."""
     execute(
         filled.sender,
         f"DROP ROLE IF EXISTS {READER}",

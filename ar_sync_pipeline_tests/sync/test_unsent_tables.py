@@ -1,4 +1,4 @@
-"""A table that the sender no longer has is told: its rows here stay as they were."""
+"""A table that the sender no longer has is reported: the receiver's rows stay unchanged."""
 
 from __future__ import annotations
 

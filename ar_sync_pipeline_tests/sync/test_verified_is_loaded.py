@@ -43,13 +43,13 @@ def sign(path: Path, folder: Path) -> None:
 
 
 def quarantined(sites: TwoSites) -> str:
-    """The one file that lies in quarantine, and why."""
+    """Return the reason of the only quarantined file."""
     (found,) = list_quarantined(sites.spool)
     return str(read_reason(found.path))
 
 
 class TestReplacedBetweenAdmissionAndLoad:
-    """By whoever may write into the spool."""
+    """By anybody who may write to the spool."""
 
     def test_unsigned_twin_of_a_signed_archive(self, filled: TwoSites, tmp_path: Path) -> None:
         filled.environ["AR_SYNC_SIGNING_KEY"] = KEY
@@ -93,7 +93,7 @@ class TestReplacedBetweenAdmissionAndLoad:
 
 
 class TestChangedBetweenAdmissionAndLoad:
-    """What an archive is held against, not the archive."""
+    """A change of what the archive is compared with, not of the archive."""
 
     def test_receivers_schema(self, filled: TwoSites) -> None:
         filled.complete()
@@ -126,11 +126,11 @@ def watermark_of_applied(waiting: Path) -> Watermark:
 
 
 class TestAppliedOnesThatAreAppliedOnceMore:
-    """Behind an older archive that came late."""
+    """After an older archive that arrived late."""
 
     @pytest.fixture
     def late(self, filled: TwoSites) -> tuple[Path, bytes, Path]:
-        """A complete that is still on its way, and an applied partial that was made after it."""
+        """Return a complete that has not arrived, and an applied partial that was made after it."""
         first = filled.complete()
         filled.load()
         since = watermark_of_applied(first)
@@ -162,7 +162,7 @@ class TestAppliedOnesThatAreAppliedOnceMore:
     def test_can_no_longer_be_used(
         self, filled: TwoSites, late: tuple[Path, bytes, Path], fault: str
     ) -> None:
-        """The late one is held back, and everything newer is loaded as ever."""
+        """The late one is held back, and everything newer is loaded as usual."""
         complete, content, partial = late
         before = rows(filled.receiver, CHILDREN)
         if fault == "cut":
@@ -182,7 +182,7 @@ class TestAppliedOnesThatAreAppliedOnceMore:
     def test_the_key_has_changed_since(
         self, filled: TwoSites, late: tuple[Path, bytes, Path], tmp_path: Path
     ) -> None:
-        """The ledger vouches for what was applied; only what is new must be signed."""
+        """The ledger proves what was applied; only new archives must be signed."""
         complete, content, _ = late
         complete.write_bytes(content)
         sign(complete, tmp_path / "signed")
@@ -192,7 +192,7 @@ class TestAppliedOnesThatAreAppliedOnceMore:
 
 
 class TestArchivesThatPassForOthers:
-    """Names and ids are not taken on trust."""
+    """Names and ids are not trusted."""
 
     def test_id_of_an_applied_archive(self, filled: TwoSites, tmp_path: Path) -> None:
         filled.complete()
@@ -225,7 +225,7 @@ class TestArchivesThatPassForOthers:
         assert applied.read_bytes() == content
 
     def test_another_sender_in_the_very_first_load(self, filled: TwoSites, tmp_path: Path) -> None:
-        """Nobody is known yet, and two who would each be followed do not mix."""
+        """No sender is known yet; the archives of two senders are not mixed."""
         first = filled.complete()
         filled.at_sender(CHANGE)
         second = filled.complete()
@@ -250,7 +250,7 @@ def test_ledger_of_an_older_version_is_brought_up_to_date(filled: TwoSites) -> N
 
 
 class Line:
-    """Three archives of a sender, and what a receiver has by them, or by all but one."""
+    """Three archives of a sender, and the receiver's states after all, or all but one, of them."""
 
     def __init__(self, sites: TwoSites) -> None:
         self.sites = sites
@@ -345,7 +345,7 @@ def test_byte_that_changes_at_any_time_never_makes_a_state_that_no_good_archive_
         sites.at_receiver("DELETE FROM ar_sync.applied_archive WHERE kind = 'partial'")
         sites.load()
     assert rows(sites.receiver, CHILDREN) in good_states
-    # What was hurt is repaired by the next complete.
+    # The next complete repairs the damage.
     sites.clock, clock = (lambda: clock() + timedelta(seconds=2)), sites.clock
     complete = sites.complete()
     if sites.environ:

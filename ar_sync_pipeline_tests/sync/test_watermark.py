@@ -1,4 +1,4 @@
-"""From where the next partial must carry every change, as the sender knows the receiver."""
+"""Point from which the next partial must contain every change, from the sender's view."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ spans = st.lists(
 def test_no_change_falls_between_what_arrives_and_the_next_partial(
     position: int, history: list[tuple[int, int, bool]]
 ) -> None:
-    """Every minute from the receiver's position to the answer is covered by a waiting archive."""
+    """A waiting archive covers every minute from the receiver's checkpoint to the result."""
     archives = [sent(minute, max(0, minute - length)) for minute, length, _ in history]
     waiting = [a for a, (_, _, waits) in zip(archives, history, strict=True) if waits]
     end = newest_joined(view(position, *waiting), archives)

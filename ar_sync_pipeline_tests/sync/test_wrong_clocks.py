@@ -27,7 +27,7 @@ DELETION = "DELETE FROM app_child WHERE id = 50"
 
 
 class Clock:
-    """The true time, and how far a clock is ahead of it."""
+    """A clock that is ahead of the true time."""
 
     def __init__(self) -> None:
         self.ahead = timedelta(0)
@@ -37,7 +37,7 @@ class Clock:
 
 
 class WrongClocks:
-    """Two servers; the sender's clock is the one that `TwoSites` dumps by."""
+    """Two servers; the sender's clock is that of `TwoSites` dumps."""
 
     def __init__(self, sites: TwoSites) -> None:
         self.sites = sites
@@ -59,7 +59,7 @@ class WrongClocks:
         return path
 
     def load(self, ahead: timedelta = timedelta(0)) -> list[str]:
-        """Names of what was loaded, by a receiver whose clock is ahead."""
+        """Load with a receiver whose clock is ahead; return the names of the loaded archives."""
         self.clock.ahead = ahead
         report = self.sites.load()
         self.clock.ahead = timedelta(0)
@@ -100,7 +100,7 @@ def test_archives_of_a_clock_that_was_ahead_wait_and_take_nobody_back(
     ordinary.append(clocks.complete(timedelta(0), clocks.position()))
     assert clocks.load() == [ordinary[1].name]
     assert equal(clocks.sites)
-    # What is overtaken waits no longer; it brings nothing, also when its time has come.
+    # An overtaken archive no longer waits; it brings nothing, also when its time has come.
     assert clocks.load() == []
     assert clocks.parked() == []
     assert clocks.load(ahead) == []
@@ -143,7 +143,7 @@ def test_receiver_that_looks_late_orders_archives_by_their_snapshots(clocks: Wro
 
 
 def test_both_clocks_were_ahead_and_are_set_right(clocks: WrongClocks) -> None:
-    """What follows is dated an instant after the newest archive, and is loaded at once."""
+    """The next archive is dated just after the newest one, and is loaded at once."""
     clocks.complete(DAY)
     clocks.load(DAY)
     position = clocks.position()
@@ -162,7 +162,7 @@ def test_both_clocks_were_ahead_and_are_set_right(clocks: WrongClocks) -> None:
 
 
 def test_first_complete_was_dated_ahead(clocks: WrongClocks) -> None:
-    """No later archive starts from it, and it starts from none."""
+    """No later archive starts from it, and it has no starting point."""
     wrong = clocks.complete(DAY)
     assert clocks.load() == []
     clocks.sites.at_sender(CHANGE, DELETION)
@@ -176,7 +176,7 @@ def test_first_complete_was_dated_ahead(clocks: WrongClocks) -> None:
 
 
 def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClocks) -> None:
-    """Neither starts from a point that is known; the log's position tells which came first."""
+    """Neither starts from a known point; the position in the log shows which came first."""
     wrong = clocks.complete(HOUR)
     clocks.sites.at_sender(CHANGE, DELETION)
     right = clocks.complete(timedelta(0))
@@ -186,7 +186,7 @@ def test_first_complete_was_dated_ahead_and_its_time_has_come(clocks: WrongClock
 
 
 def test_data_from_the_future_is_no_good_state(clocks: WrongClocks) -> None:
-    """Loaded while the receiver's clock was ahead as well; then that was set right."""
+    """Loaded while the receiver's clock was ahead as well; then that clock was corrected."""
     clocks.complete(DAY)
     clocks.load(DAY)
     lag = receiver_status(clocks.sites.settings, datetime_now()).lag
@@ -233,7 +233,7 @@ def datetime_now() -> datetime:
 
 
 class TestDatesOfTheNextArchive:
-    """The sender's part: no archive is older than those before it."""
+    """The sender's part: no archive is dated before those before it."""
 
     def test_archive_from_the_future_dates_no_other(self) -> None:
         archives = [sent(10, 5), sent(70, 10)]

@@ -1,4 +1,4 @@
-"""One archive out of what the steps of a dump have left in the build folder."""
+"""Assembly of one archive from the results of a dump's steps in the build folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ARCHIVE_IDS = UUID("0d1f9d0e-6f3c-4c2e-9d1b-7a6c2f0f5b11")
 
 
 def archive_id_of(watermark: Watermark) -> UUID:
-    """The id of the archive with a watermark; it follows from every fact of it."""
+    """Return the id of the archive with a watermark; it is derived from all other facts of it."""
     return uuid5(_ARCHIVE_IDS, watermark.model_dump_json(exclude={"archive_id"}))
 
 
@@ -32,10 +32,10 @@ def assemble(
     signing_key: bytes | None,
     pair: str = "",
 ) -> ArchiveSource:
-    """Describe the archive that a build folder holds; nothing is copied.
+    """Describe the archive in a build folder; nothing is copied.
 
-    The archive's id follows from its watermark, so a step that is tried again publishes the same
-    archive and not a second one.
+    The archive's id is derived from its watermark, so a retried step publishes the same archive and
+    not a second one.
     """
     dump, media = build.read(TableDump), build.read(MediaBundle)
     mark = dump.watermark
@@ -71,7 +71,8 @@ def assemble(
         for table in manifest.tables
         for chunk in table.copy_members
     }
-    # Nobody else may enter the run's own folder: its chunks are what this run has hashed.
+    # No other account may enter the run's own folder: its chunks are those that this run has
+    # hashed.
     stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
     stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
     pictures = {entry.member: entry.path for entry in manifest.media}
@@ -80,7 +81,7 @@ def assemble(
 
 @dataclass(frozen=True)
 class _MemberFiles(Mapping[str, Path]):
-    """Where each member lies; a path is made when it is asked for, being larger than its text."""
+    """Path of each member; it is created on access, because it is larger than its text."""
 
     chunks: Mapping[str, Path]
     pictures: Mapping[str, str]

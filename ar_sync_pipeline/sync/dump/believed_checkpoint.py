@@ -1,18 +1,18 @@
-"""Whether the sender believes what the receiver says of its position and of an archive.
+"""Check of what the receiver reports about its checkpoint and about an archive.
 
-A position tells from where the next partial carries every change, so a wrong one must never be
-later than the truth. The sender's own journal decides wherever it can:
+The next partial contains every change since the checkpoint, so a wrong checkpoint must never be
+later than the true one. The sender's own journal decides if it can:
 
-- a point in the journal is believed if it is that point in every fact;
-- a point that is not in the journal, and not older than all that is, was never sent;
-- a point older than the journal, or any point where the journal is lost (a new machine), is
-  believed if it agrees with itself: an archive's id follows from the other facts of its watermark.
-  The dump then compares it with the database (`ar_sync_pipeline.export.history`): it must be of
-  the same history, not beyond the present one, and name the outcomes of that dump's transactions.
+- a point in the journal is accepted if all its facts are equal;
+- a point that is not in the journal, and not older than all points in it, was never sent;
+- a point older than the journal, or any point if the journal is lost (a new machine), is accepted
+  if it is consistent: an archive's id is derived from the other facts of its watermark. The dump
+  then compares it with the database (`ar_sync_pipeline.export.history`): it must be of the same
+  history, not after the present, and contain the outcomes of that dump's transactions.
 
-A point in the future is believed from the journal only: the sender's own clock was set back. A
-receiver that claims an archive which it was sent and does not hold cannot be told from one that
-holds it. It harms itself alone, until the next complete.
+A point in the future is accepted only from the journal: the sender's own clock was set back. If a
+receiver reports an archive that was sent to it but that it does not have, the sender cannot detect
+this. Only that receiver is affected, until the next complete.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _HISTORY = ("system_identifier", "timeline")
 
 
 def is_of_old_system(point: Watermark) -> bool:
-    """Whether a point is an archive of the old system, from which nothing can be carried on."""
+    """Return whether a point is an archive of the old system; no partial can start from it."""
     return point.system_identifier == OLD_SYSTEM.system_identifier
 
 
 def checkpoint_problem(point: Watermark, known: Sequence[Watermark], now: datetime) -> str | None:
-    """What is wrong with the receiver's point, as the end of a sentence; None: it is believed.
+    """Return what is wrong with the receiver's point, as the end of a sentence; None if accepted.
 
     Args:
-        known: the points that the sender remembers; empty where its journal is lost.
+        known: Points that the sender remembers; empty if its journal is lost.
     """
     own = next((p for p in known if p.archive_id == point.archive_id), None)
     if own is not None:
@@ -57,11 +57,11 @@ def checkpoint_problem(point: Watermark, known: Sequence[Watermark], now: dateti
 
 
 def receipt_problem(receipt: Receipt, archive: SentArchive) -> str | None:
-    """What is wrong with a receipt, as the end of a sentence; None: it acknowledges the archive."""
+    """Return what is wrong with a receipt, as the end of a sentence; None if it is accepted."""
     if receipt.archive != archive.name:
         return f"is that of {receipt.archive}"
     refused = receipt.state in (ReceiptState.PARKED, ReceiptState.QUARANTINED)
-    # Of an archive that could not be read the receiver knows no id.
+    # The receiver does not know the id of an archive that could not be read.
     if receipt.archive_id != archive.watermark.archive_id and not (
         refused and receipt.archive_id is None
     ):
@@ -70,7 +70,7 @@ def receipt_problem(receipt: Receipt, archive: SentArchive) -> str | None:
 
 
 def _is_before(point: Watermark, oldest: Watermark) -> bool:
-    """Whether a point is older than the journal, by its date and by the database's own order."""
+    """Return whether a point is older than the journal, by its date and by the database's order."""
     if point.snapshot_at >= oldest.snapshot_at:
         return False
     if any(getattr(point, name) != getattr(oldest, name) for name in _HISTORY):

@@ -1,7 +1,7 @@
 """The scratch folder in which one run builds its archive.
 
-The steps of a run (tables, media, upload) meet here, so a step that is retried finds what the
-earlier ones made. Only folders that carry the product's marker are ever deleted.
+All steps of a run (tables, media, upload) use it, so a retried step finds the results of the
+earlier ones. Only folders with the product's marker are ever deleted.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ class BuildMissingError(TerminalError):
 
 @dataclass(frozen=True)
 class BuildFolder:
-    """One run's scratch folder."""
+    """The scratch folder of one run."""
 
     path: Path
 
     @property
     def run_id(self) -> str:
-        """The run that began it."""
+        """Id of the run that created the folder."""
         return self.path.name.removeprefix(_PREFIX)
 
     @property
     def members(self) -> Path:
-        """Where the members of the archive are made."""
+        """Folder of the archive's members."""
         return self.path / "members"
 
     def save(self, part: BaseModel) -> None:
-        """Keep what a step found out for the steps behind it."""
+        """Store the result of a step for later steps."""
         target = self.path / f"{type(part).__name__}.json"
         temporary = target.with_suffix(".part")
-        # Bytes, since the list of all pictures is large and a text of it would be a second one.
+        # Bytes, since the list of all media files is large and a text of it would be a second copy.
         temporary.write_bytes(to_json(part))
         temporary.replace(target)
 
     def read(self, kind: type[Model]) -> Model:
-        """What an earlier step kept.
+        """Return the stored result of an earlier step.
 
         Raises:
-            BuildMissingError: that step has not run in this run.
+            BuildMissingError: That step has not run in this run.
         """
         source = self.path / f"{kind.__name__}.json"
         try:
@@ -71,18 +71,20 @@ class BuildFolder:
             ) from error
 
     def remove(self) -> None:
-        """Delete the folder and all in it."""
+        """Delete the folder and everything in it."""
         if (self.path / _MARKER).is_file():
             shutil.rmtree(self.path)
 
 
 def check_scratch(scratch: Path) -> None:
-    """Demand that only this account can change what is in the scratch folder.
+    """Check that only this account can change the content of the scratch folder.
 
-    Whoever can may put rows into the archives, or lead the product to folders elsewhere.
+    Other accounts could otherwise add rows to the archives, or redirect the product to other
+    folders.
 
     Raises:
-        ScratchNotPrivateError: it, or the link to it, is another account's, or others may write.
+        ScratchNotPrivateError: It, or the link to it, belongs to another account, or others may
+            write.
     """
     facts, us = scratch.stat(), os.geteuid()
     if facts.st_uid != us or scratch.lstat().st_uid not in {us, 0}:
@@ -100,10 +102,10 @@ def check_scratch(scratch: Path) -> None:
 
 
 def open_build(scratch: Path, run_id: str) -> BuildFolder:
-    """The build folder of a run, made when it is asked for first.
+    """Return the build folder of a run; create it if it is missing.
 
     Raises:
-        ScratchNotPrivateError: others can change what is in the scratch folder.
+        ScratchNotPrivateError: Others can change the content of the scratch folder.
     """
     check_scratch(scratch)
     build = BuildFolder(scratch / f"{_PREFIX}{run_id}")
@@ -114,7 +116,7 @@ def open_build(scratch: Path, run_id: str) -> BuildFolder:
 
 
 def clean_members(build: BuildFolder) -> None:
-    """Drop what an earlier attempt of the same run left behind."""
+    """Delete what an earlier attempt of the same run left."""
     shutil.rmtree(build.members)
     build.members.mkdir()
 
@@ -122,10 +124,10 @@ def clean_members(build: BuildFolder) -> None:
 def stale_builds(
     scratch: Path, now: datetime, keep: timedelta, is_over: Callable[[str], bool]
 ) -> Iterator[BuildFolder]:
-    """Build folders that no run has touched for a while, or whose run no other one resumes.
+    """Yield build folders that were not used for a while, or whose run is never resumed.
 
     Args:
-        is_over: whether the run of this id is never resumed.
+        is_over: Whether the run of this id is never resumed.
     """
     for path in sorted(scratch.glob(f"{_PREFIX}*")):
         marker = path / _MARKER

@@ -1,7 +1,7 @@
-"""The second step of a dump: which media files travel with the tables.
+"""The second step of a dump: the media files of the archive.
 
-It runs after the snapshot was taken, so a picture that a row of the snapshot names is there
-(the old system took the pictures first and missed those of the last seconds).
+It runs after the snapshot was taken, so a media file that a row of the snapshot names exists (the
+old system read the media files first and missed those of the last seconds).
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ class MediaBundle(BaseModel):
     """The media files of an archive.
 
     Attributes:
-        entries: the files, each with size and sha256.
-        missing: names in rows without a file at the sender.
-        refused: names that cannot be those of a media file, with the reason.
-        omitted: what is in the media folder and is not sent as it is now, with the reason: links,
-            folders and special files that match a pattern, and what cannot be read or does not
-            stay as it is; these come with a later archive.
-        held: how many files are not carried because the receiver has them already.
-        stamps: by path, of files that need not be hashed once more while they are sent.
-        renewed: paths of files that changed since the bundle was made, and were described again.
-        seconds: that listing and hashing took.
+        entries: Files with size and sha256.
+        missing: Names in rows without a file at the sender.
+        refused: Names that cannot be those of a media file, with the reason.
+        omitted: Paths in the media folder that are not sent now, with the reason: links, folders
+            and special files that match a pattern, and files that cannot be read or are changing;
+            such files are sent with a later archive.
+        held: Number of files that are not sent because the receiver already has them.
+        stamps: Stamps of files that need not be hashed again during the upload, by path.
+        renewed: Paths of files that changed after the bundle was made, and were described again.
+        seconds: Seconds for listing and hashing.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,12 +68,12 @@ class MediaBundle(BaseModel):
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(entry.size_bytes for entry in self.entries)
 
     @property
     def omitted_names(self) -> tuple[str, ...]:
-        """Paths of what an archive says nothing of, as far as a manifest can name them; sorted."""
+        """Sorted paths of omitted files, as far as a manifest can name them."""
         paths = {path for path, reason in self.omitted if reason != IS_A_FOLDER}
         return tuple(sorted(p for p in paths if media_name_problem(p.removesuffix("/")) is None))
 
@@ -81,20 +81,21 @@ class MediaBundle(BaseModel):
 def bundle_media(
     build: BuildFolder, catalog: Catalog, url: str, folder: Path, patterns: Sequence[str]
 ) -> MediaBundle:
-    """List and hash the media files of the archive that a build folder holds.
+    """List and hash the media files of the archive in a build folder.
 
-    With an excluded media column in the catalog only files that another column names are taken.
+    If the catalog excludes a media column, only files that another column names are included.
 
-    A complete takes every file that matches a pattern or that a row names. A partial takes those
-    that its rows name, those whose mtime lies in the time that it covers, and those that could not
-    be sent when their time had come; of all these only what the receiver is not known to have.
+    A complete contains every file that matches a pattern or that a row names. A partial contains
+    the files that its rows name, those whose mtime is in the interval that it covers, and those
+    that could not be sent earlier. Files that the receiver is known to have are left out of a
+    partial.
 
-    No file stops the others: one that cannot be read, or is being written all the time, is named
-    and comes with a later archive. A missing one is reported.
+    No file prevents the others: a file that cannot be read, or is being written all the time, is
+    reported and sent with a later archive. A missing file is reported.
 
     Raises:
-        MediaFolderError: the folder itself cannot be read.
-        MediaJournalError: the journal beside the build folder cannot be used.
+        MediaFolderError: The folder itself cannot be read.
+        MediaJournalError: The journal in the scratch folder cannot be used.
     """
     watch = Stopwatch()
     dump = build.read(TableDump)
@@ -114,16 +115,16 @@ def bundle_media(
 
 
 def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
-    """Describe those files of a bundle anew that changed since; files that are gone leave it.
+    """Describe the changed files of a bundle again; remove those that no longer exist.
 
-    A file that changes a second time leaves the bundle as well, and is named: who replaces it four
-    times a second would keep the archive from being sent for ever.
+    A file that changes a second time is removed from the bundle as well, and reported: a file that
+    is replaced four times a second would otherwise prevent the upload for ever.
 
     Args:
-        member: of the archive, whose file is known to have changed.
+        member: Member of the archive whose file is known to have changed.
 
     Returns:
-        False if that member is none of the bundle's.
+        False if the bundle has no such member.
     """
     bundle = build.read(MediaBundle)
     before = {entry.path: entry for entry in bundle.entries}
@@ -153,7 +154,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
 def _renewed(
     bundle: MediaBundle, suspects: set[str], described: _Description, changed: set[str]
 ) -> MediaBundle:
-    """A bundle with what some of its files are by now; those that are gone leave it."""
+    """Return a bundle with the current state of some files, without those that no longer exist."""
     kept = [entry for entry in bundle.entries if entry.path not in suspects]
     stamps = {path: stamp for path, stamp in bundle.stamps.items() if path not in suspects}
     return bundle.model_copy(
@@ -169,7 +170,7 @@ def _renewed(
 def _bundle_partial(
     build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
 ) -> MediaBundle:
-    """What the receiver lacks of the files that a partial is about.
+    """Return the files of a partial that the receiver lacks.
 
     The journal is never open while files are read, so that a complete need not wait for it.
     """
@@ -205,7 +206,7 @@ def _bundle_partial(
 
 
 def _known_by_content(held: HeldMedia, bundle: MediaBundle) -> set[str]:
-    """Files that the receiver has although their stamps differ; they are not hashed again."""
+    """Return files that the receiver has although the stamps differ; store their new stamps."""
     known = {entry.path for entry in bundle.entries if held.has_content(entry)}
     for path in known & bundle.stamps.keys():
         held.remember_stamp(path, bundle.stamps[path])
@@ -213,10 +214,10 @@ def _known_by_content(held: HeldMedia, bundle: MediaBundle) -> set[str]:
 
 
 def _covered(dump: TableDump) -> tuple[datetime, datetime]:
-    """The time of whose modifications a partial carries the files."""
+    """Return the interval of modification times whose files a partial contains."""
     assert dump.window is not None  # noqa: S101  of a partial
     start = min(dump.window.start, dump.since.snapshot_at if dump.since else dump.window.start)
-    # A picture of the snapshot's last instant may get its mtime a moment later.
+    # A media file of the snapshot's last instant may get its mtime shortly afterwards.
     return start, dump.watermark.snapshot_at + timedelta(minutes=1)
 
 
@@ -238,7 +239,7 @@ def _describe_all(chosen: MediaSelection) -> MediaBundle:
 
 
 class _Description:
-    """Files that were hashed, with their stamps, and those that could not be."""
+    """Files that were hashed, with their stamps, and those that could not be hashed."""
 
     def __init__(self) -> None:
         self.entries: list[MediaEntry] = []
@@ -246,7 +247,7 @@ class _Description:
         self.omitted: list[OmittedMedia] = []
 
     def add(self, files: Iterable[MediaFile]) -> None:
-        """Hash files; one that is being written is tried again behind the others."""
+        """Hash files; those that are being written are retried after the others."""
         again = self._hash(files)
         for _ in range(_TRIES - 1):
             if not again:
@@ -258,7 +259,7 @@ class _Description:
         self.entries.sort(key=lambda entry: entry.path)
 
     def omit(self, item: OmittedMedia) -> None:
-        """Take a file out again."""
+        """Remove a file and record why it is omitted."""
         self.entries = [entry for entry in self.entries if entry.path != item.path]
         self.stamps.pop(item.path, None)
         self.omitted.append(item)
@@ -266,7 +267,7 @@ class _Description:
     def _hash(self, files: Iterable[MediaFile]) -> list[MediaFile]:
         again = list[MediaFile]()
         for file in files:
-            # Before the hash, so that an equal stamp later vouches for it.
+            # Before the hash, so that an equal stamp later proves that the file is unchanged.
             stamp = steady_stamp(file.location)
             try:
                 self.entries.append(next(hash_media([file])))
@@ -303,7 +304,7 @@ def _pairs(omitted: Iterable[OmittedMedia]) -> list[tuple[str, str]]:
 
 
 def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Sorted by path, one reason each; a path that no JSON can hold is spelled out."""
+    """Return the pairs by path, with one reason each; paths that do not fit JSON are escaped."""
     return tuple(sorted({_printable(path): reason for path, reason in pairs}.items()))
 
 
@@ -319,7 +320,7 @@ def _all_references(url: str, catalog: Catalog) -> set[str]:
         watch.over(connection),
     ):
         for facts in replicated_tables(connection, catalog).values():
-            # A transaction each, so that no lock is kept while another table is read.
+            # One transaction per table, so that no lock is held while another table is read.
             with connection.transaction():
                 table, rules = exported_table(catalog, facts), catalog.rules(facts.name)
                 names.update(media_references(connection, table, rules))

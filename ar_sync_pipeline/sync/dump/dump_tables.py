@@ -1,4 +1,4 @@
-"""The first step of a dump: every table's rows, from one snapshot, into members of an archive."""
+"""The first step of a dump: every table's rows, from one snapshot, as members of an archive."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ _WORK = "the dump"
 
 @dataclass(frozen=True)
 class PartialRequest:
-    """What a partial is asked for.
+    """Request for a partial.
 
     Attributes:
-        window: the window, or the range of missed windows, that the archive answers.
+        window: Window, or range of missed windows, of the archive.
         look_back: TIME: how far before the window's end rows count as changed.
-        since: the newest point that the receiver is known to have; None: the window alone counts.
-        after: the newest snapshot that was taken before this one.
-        claimed: a point that the receiver claims to have.
+        since: Newest point that the receiver is known to have; None: only the window counts.
+        after: Time of the newest snapshot that was taken before this one.
+        claimed: Point that the receiver claims to have.
     """
 
     window: Window
@@ -70,26 +70,26 @@ class PartialRequest:
 
     @property
     def changed_at(self) -> Window:
-        """The interval of ``changed_at`` that is read: never less than the window."""
+        """Interval of ``changed_at`` to read: never less than the window."""
         start = min(self.window.start, self.window.end - self.look_back)
         return Window(start=start, end=self.window.end)
 
 
 class TableDump(BaseModel):
-    """What the first step of a dump found: all of a manifest but the media.
+    """Result of the first step of a dump: everything of a manifest except the media files.
 
     Attributes:
-        window: of a partial; None in a complete.
-        since: the point behind which a partial carries every change; in a complete the point
-            that the receiver is known to have.
-        new_history: as in `Manifest`.
-        media_references: names of media files in the dumped rows of a partial.
-        untracked_tables: tables of which a partial may miss changes until the next complete.
-        types: of these columns.
-        references: the foreign keys of the replicated tables.
-        references_out: foreign keys to tables that are not replicated, one sentence each.
-        columns: that travel, of every table that does, also where no row of it came along.
-        seconds: by phase: snapshot, selection (of a partial), tables.
+        window: Window of a partial; None in a complete.
+        since: Point from which a partial contains every change; in a complete the point that the
+            receiver is known to have.
+        new_history: As in `Manifest`.
+        media_references: Names of media files in the dumped rows of a partial.
+        untracked_tables: Tables whose changes a partial may miss until the next complete.
+        types: Types of these columns.
+        references: Foreign keys of the replicated tables.
+        references_out: Foreign keys to tables that are not replicated, one sentence each.
+        columns: Replicated columns of every replicated table, also of tables without exported rows.
+        seconds: Seconds by phase: snapshot, selection (of a partial), tables.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -126,23 +126,24 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
 ) -> TableDump:
     """Write every row of every table of the catalog.
 
-    Two connections read the same snapshot side by side, the largest tables first.
+    Two connections read the same snapshot in parallel, the largest tables first.
 
     Args:
-        since: a point that the receiver is known to have; the keys of the rows that were written
-            since then come along, so that it can tell what partials missed.
-        after: the newest snapshot that was taken before this one.
-        max_blocking_seconds: how long another session may wait for the dump before it is ended.
-        pseudonym_key: the secret of the catalog's pseudonyms.
+        since: Point that the receiver is known to have; the keys of rows that were written since
+            then are exported too, so that the receiver can detect what partials missed.
+        after: Time of the newest snapshot that was taken before this one.
+        max_blocking_seconds: How long another session may wait for the dump before the dump is
+            terminated.
+        pseudonym_key: Secret of the catalog's pseudonyms.
 
     Raises:
-        BlockingEndedError: another session waited longer than that.
-        LockWaitError: another session holds a lock on a table.
-        TablesChangingError: migrations go on changing the tables.
-        DatabaseUnreachableError: the database is not there.
-        DatabaseRefusedError: it refuses the connection, or hides rows from the role.
-        SchemaError: a table cannot be copied, or a column rule cannot be followed.
-        ScratchFullError: the disk of the build folder filled up.
+        BlockingEndedError: Another session waited longer than that.
+        LockWaitError: Another session holds a lock on a table.
+        TablesChangingError: Migrations are still changing the tables after all attempts.
+        DatabaseUnreachableError: The database cannot be reached.
+        DatabaseRefusedError: It refuses the connection, or hides rows from the role.
+        SchemaError: A table cannot be exported, or a column rule cannot be applied.
+        ScratchFullError: The disk of the build folder is full.
     """
     stopwatch = Stopwatch()
     clean_members(build)
@@ -177,18 +178,19 @@ def dump_partial(
     """Write what changed in a window or since a watermark, and all that it refers to.
 
     Args:
-        max_blocking_seconds: how long another session may wait for the dump before it is ended.
-        pseudonym_key: the secret of the catalog's pseudonyms.
+        max_blocking_seconds: How long another session may wait for the dump before the dump is
+            terminated.
+        pseudonym_key: Secret of the catalog's pseudonyms.
 
     Raises:
-        BlockingEndedError: another session waited longer than that.
-        LockWaitError: another session holds a lock on a table.
-        TablesChangingError: migrations go on changing the tables.
-        DatabaseUnreachableError: the database is not there.
-        DatabaseRefusedError: it refuses the connection, or hides rows from the role.
-        SchemaError: a table cannot be copied, the catalog names a column that is not there, or a
-            column rule cannot be followed.
-        ScratchFullError: the disk of the build folder filled up.
+        BlockingEndedError: Another session waited longer than that.
+        LockWaitError: Another session holds a lock on a table.
+        TablesChangingError: Migrations are still changing the tables after all attempts.
+        DatabaseUnreachableError: The database cannot be reached.
+        DatabaseRefusedError: It refuses the connection, or hides rows from the role.
+        SchemaError: A table cannot be exported, the catalog names a missing column, or a column
+            rule cannot be applied.
+        ScratchFullError: The disk of the build folder is full.
     """
     stopwatch = Stopwatch()
     clean_members(build)
@@ -224,9 +226,9 @@ class _StartAt:
     """The point to start from, as far as this database knows it.
 
     Attributes:
-        since: None where transaction ids cannot be compared with the point that was asked for.
-        new_history: that point, or the one that the receiver claims to have, never was in the
-            history that the database has now.
+        since: The requested point; None if transaction ids cannot be compared with it.
+        new_history: Whether that point, or the one that the receiver claims to have, is not in the
+            current history of the database.
     """
 
     since: Watermark | None
@@ -248,7 +250,7 @@ class _StartAt:
 def _sent_otherwise(
     session: DumpSession, build: BuildFolder, since: Watermark | None, rules: Mapping[str, str]
 ) -> frozenset[str]:
-    """Tables of which rows that did not change are other values than in an earlier archive."""
+    """Return tables whose unchanged rows have other values than in an earlier archive."""
     if since is None:
         return frozenset()
     redefined = redefined_tables(session.connection, session.tables, since)
@@ -279,8 +281,8 @@ class _PartialRows:
     """The rows of a partial: chosen, then written.
 
     Attributes:
-        since: the point from which every change is carried, if ids can be compared with it.
-        redefined: tables of which rows that did not change are other values than before.
+        since: Point from which every change is exported, if ids can be compared with it.
+        redefined: Tables whose unchanged rows have other values than before.
     """
 
     def __init__(
@@ -320,7 +322,7 @@ class _PartialRows:
 
     @property
     def described(self) -> dict[str, object]:
-        """What the dump says of itself beyond its tables."""
+        """Fields of the dump in addition to its tables."""
         return {
             "window": self._request.window,
             "media_references": tuple(sorted(self._references)),

@@ -1,9 +1,9 @@
-"""What the sender remembers of media files: which versions it has sent, and which it owes.
+"""The sender's journal of media files: the versions that it has sent, and the files that it owes.
 
-A partial need not carry a file that the receiver is known to have, however often its row comes
-along, and must carry one that could not be read when its time had come. Like the journal of sent
-archives this is a hint in the scratch folder: without it a partial carries all that it refers to.
-It is SQLite, since a complete may have hundreds of thousands of files.
+A partial need not contain a file that the receiver is known to have, however often a row names it.
+It must contain a file that could not be read earlier. Like the journal of sent archives, this one
+in the scratch folder is only a hint: without it a partial contains all files that it refers to. It
+is SQLite, since a complete may have hundreds of thousands of files.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ar_sync_pipeline.sync.errors import MediaJournalError
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
-# Each has a line for every file. The one before the newest is what the receiver has until it has
-# applied that.
+# Each has a row for every file. The receiver has the one before the newest until it has applied the
+# newest.
 _COMPLETES = 2
 _VERSION = 1
 
@@ -49,11 +49,11 @@ class _Carried:
 
 
 class HeldMedia:
-    """The versions of files that the receiver has, as of a point up to which it is known to be.
+    """The versions of files that the receiver has, at a point that it is known to have reached.
 
     These are the versions of the archive with that snapshot, of the one that it follows, and so on
-    back to a complete. An archive that was lost is in no such chain, and a file of which a later
-    archive carried another version is not known to be what the receiver has.
+    back to a complete. A lost archive is not in such a chain. If a later archive contained another
+    version of a file, the receiver's version of it is unknown.
     """
 
     def __init__(self, connection: sqlite3.Connection, archives: frozenset[int]) -> None:
@@ -61,7 +61,7 @@ class HeldMedia:
         self._archives = archives
 
     def has_stamp(self, path: str, stamp: FileStamp | None) -> bool:
-        """Whether the receiver has the file that bears this stamp now."""
+        """Return whether the receiver has the file that now has this stamp."""
         if stamp is None or not self._archives:
             return False
         newest, later = self._versions(path)
@@ -70,13 +70,13 @@ class HeldMedia:
         return all(version.has(newest.size_bytes, newest.sha256) for version in later)
 
     def has_content(self, entry: MediaEntry) -> bool:
-        """Whether the receiver has a file with this content under its name."""
+        """Return whether the receiver has a file with this content under its name."""
         newest, later = self._versions(entry.path) if self._archives else (None, [])
         versions = [newest, *later] if newest is not None else []
         return bool(versions) and all(v.has(entry.size_bytes, entry.sha256) for v in versions)
 
     def remember_stamp(self, path: str, stamp: FileStamp) -> None:
-        """Note the stamp of a file whose content the receiver has; it need not be read again."""
+        """Store the stamp of a file whose content the receiver has; it need not be read again."""
         newest, _ = self._versions(path)
         if newest is not None:
             self._connection.execute(
@@ -86,7 +86,7 @@ class HeldMedia:
             )
 
     def _versions(self, path: str) -> tuple[_Carried | None, list[_Carried]]:
-        """The newest version in the chain, and all that went with later archives."""
+        """Return the newest version in the chain, and all versions in later archives."""
         later = list[_Carried]()
         for row in self._connection.execute(
             "SELECT archive, size_bytes, sha256, inode, modified_ns, changed_ns FROM carried"
@@ -101,13 +101,13 @@ class HeldMedia:
 
 
 class MediaJournal:
-    """The open journal; what is written is kept when the block of `open_journal` ends well."""
+    """The open journal; changes are committed when the block of `open_journal` succeeds."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
     def held(self, since: Watermark | None) -> HeldMedia:
-        """What the receiver has at a point; nothing where that is not known."""
+        """Return what the receiver has at a point; nothing if that is unknown."""
         chain = set[int]()
         point = None if since is None else _number(since.snapshot_at)
         while point is not None and point not in chain:
@@ -121,10 +121,11 @@ class MediaJournal:
         return HeldMedia(self._connection, frozenset(chain))
 
     def remember(self, manifest: Manifest, stamps: Mapping[str, FileStamp]) -> None:
-        """Note the files of an archive that was published.
+        """Record the files of an archive that was published.
 
         Args:
-            stamps: by member of the archive, of files whose content is known to go with them.
+            stamps: Stamps of files whose content is known to belong to them, by member of the
+                archive.
         """
         archive = _number(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
@@ -142,22 +143,25 @@ class MediaJournal:
             self._keep_newest_completes()
 
     def owed(self) -> tuple[str, ...]:
-        """Paths that could not be sent when their time had come; a folder's ends with ``/``."""
+        """Return paths that could not be sent earlier; the path of a folder ends with ``/``."""
         return tuple(row[0] for row in self._connection.execute("SELECT path FROM owed"))
 
     def owe(self, omitted: Iterable[OmittedMedia]) -> None:
-        """Note what is to be tried again until the receiver has it."""
+        """Record what to send with later archives until the receiver has it."""
         self._connection.executemany(
             "INSERT OR REPLACE INTO owed VALUES (?, ?)",
             [(item.path, item.reason) for item in omitted if _can_be_owed(item)],
         )
 
     def settle(self, paths: Iterable[str]) -> None:
-        """Drop what the receiver has by now, or what is no longer there."""
+        """Delete paths that the receiver now has, or that no longer exist."""
         self._connection.executemany("DELETE FROM owed WHERE path = ?", [(p,) for p in paths])
 
     def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
-        """A file in the place of a folder, or the reverse, moves what the receiver had there."""
+        """Delete versions of paths where a file replaces a folder, or a folder a file.
+
+        The receiver moves what it had there.
+        """
         for entry in media:
             parents = [(p,) for p in _parents(entry.path)]
             self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
@@ -181,10 +185,10 @@ class MediaJournal:
 
 @contextmanager
 def open_journal(scratch: Path) -> Iterator[MediaJournal]:
-    """The journal of a scratch folder, made where it is missing or unusable.
+    """Open the journal of a scratch folder; create it if it is missing or unusable.
 
     Raises:
-        MediaJournalError: it cannot be written.
+        MediaJournalError: It cannot be written.
     """
     path = scratch / MEDIA_JOURNAL
     try:

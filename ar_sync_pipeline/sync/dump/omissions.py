@@ -1,4 +1,4 @@
-"""What a dump leaves out, for the log of its run; what it refuses, it says itself."""
+"""What a dump leaves out, for the log of its run; the dump itself reports what it refuses."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def omissions_of_dump(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     """Return what the catalog seems to replicate and a dump leaves out.
 
     Raises:
-        DatabaseUnreachableError: the database is not there.
-        DatabaseRefusedError: it refuses the connection.
+        DatabaseUnreachableError: The database cannot be reached.
+        DatabaseRefusedError: It refuses the connection.
     """
     with connect(url, application="check") as connection:
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)

@@ -1,4 +1,4 @@
-"""The last step of a dump: one archive out of tables and media, sent to the receiver's spool."""
+"""The last step of a dump: one archive of tables and media files, sent to the receiver's spool."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
 _BYTES_PER_MEGABIT = 1_000_000 / 8
-# Each of them sends the archive from its beginning, where the manifest stands.
+# Each renewal sends the archive from its beginning, where the manifest is.
 _RENEWALS = 10
 
 
 @dataclass(frozen=True)
 class PublishedArchive:
-    """An archive that lies in the receiver's spool under its final name.
+    """An archive in the receiver's spool under its final name.
 
     Attributes:
-        age: how old its snapshot was when it lay there.
-        seconds: by phase, from the snapshot to the upload.
+        age: Age of its snapshot at the end of the upload.
+        seconds: Seconds by phase, from the snapshot to the upload.
     """
 
     manifest: Manifest
@@ -54,20 +54,20 @@ def publish_archive(
     *,
     on_retry: Callable[[ArSyncError], None] | None = None,
 ) -> PublishedArchive:
-    """Send the archive of a build folder and drop the folder.
+    """Send the archive of a build folder and delete the folder.
 
-    A picture that production writes to meanwhile is described again, and the archive sent with it;
-    one that is written to again then is left out, and comes with a later archive.
+    A media file that production changes meanwhile is described again, and the archive is sent with
+    it. A file that changes a second time is left out, and sent with a later archive.
 
     Args:
-        on_retry: told of each failure that is followed by another attempt, or by the end.
+        on_retry: Called with each failure that is followed by another attempt, or by the end.
 
     Raises:
-        TransientError: the link or the receiver failed and the retries are used up, or ever other
-            pictures go on changing.
-        ParkedError: the receiver has no room.
-        TerminalError: the host key, the login or the spool is wrong, or the scratch folder is of
-            another receiver.
+        TransientError: The link or the receiver failed and the retries are used up, or further
+            media files keep changing.
+        ParkedError: The receiver has no free space.
+        TerminalError: The host key, the login or the spool is wrong, or the scratch folder belongs
+            to another receiver.
     """
     for _ in range(_RENEWALS):
         try:
@@ -88,7 +88,8 @@ def _publish_as_it_is(
 ) -> PublishedArchive:
     claim_scratch(settings, endpoint(settings))
     key = settings.signing_keys.current
-    # Before the archive is put together, so that only one of both lists its pictures in memory.
+    # Before the archive is assembled, so that only one of both has the list of media files in
+    # memory.
     seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
     watch = Stopwatch()
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key, settings.pair)
@@ -107,7 +108,7 @@ def _publish_as_it_is(
     )
     watch.lap("upload")
     sent_at = clock()
-    # Before the archive is known as sent: what is not in the journal is only carried again.
+    # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     with suppress(MediaJournalError), open_journal(settings.tmp_bkp_fldr) as journal:
         journal.remember(source.manifest, source.stamps)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
@@ -122,7 +123,7 @@ def _publish_as_it_is(
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:
-    """Where and as whom the sender logs in."""
+    """Return the server, account and keys with which the sender logs in."""
     passphrase = settings.private_key_passphrase
     return SftpEndpoint(
         host=settings.remote_host,
@@ -136,7 +137,7 @@ def endpoint(settings: SenderSettings) -> SftpEndpoint:
 
 
 def transfer_limits(settings: SenderSettings) -> TransferLimits:
-    """How much of the line an upload may use."""
+    """Return how much of the bandwidth an upload may use."""
     limit = settings.bandwidth_limit
     return TransferLimits(
         max_connections=settings.max_connections,

@@ -1,7 +1,7 @@
-"""What the sender can see of the receiver over SFTP: its position, its receipts, its spool.
+"""The sender's view of the receiver over SFTP: its checkpoint, its receipts, its spool.
 
-All of it is the receiver's word: what is damaged, badly signed or impossible is named, and the
-last position that was believed counts instead.
+The receiver writes all of it: what is damaged, badly signed or impossible is reported, and the last
+accepted checkpoint is used instead.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
 )
 
 _CACHED_POSITION = "ar_sync_position.json"
-# The look only makes a partial smaller; a dead line is left to the publication to wait for.
+# Reading the receiver only makes a partial smaller; the publication waits for a broken link.
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
 # A receipt is read once, so there are as many as archives since the last dump.
 MOST_RECEIPTS = 50
@@ -60,14 +60,14 @@ class ReceiverView:
     """The receiver as the sender sees it.
 
     Attributes:
-        position: up to where it holds the sender's data; None: it never said.
-        waiting: applied-form names of the archives that wait in the spool; None: the link is down
-            and the position is the last one that was seen.
-        receipts: applied-form names of the archives of which the receiver has said something.
-        problems: what it said and is not believed, one sentence each.
-        held_before: the last point that it was believed to have, whatever it says now.
-        claimed: the point that it claims to have and is not believed to; the database may have
-            known it before it was restored, together with this side's journal.
+        position: Checkpoint of the receiver; None: it never wrote one.
+        waiting: Applied-form names of the archives that wait in the spool; None: the link is down
+            and the checkpoint is the last one that was read.
+        receipts: Applied-form names of the archives with a receipt.
+        problems: What it wrote and was not accepted, one sentence each.
+        held_before: Last point that was accepted, whatever the receiver reports now.
+        claimed: Point that it claims to have and that is not accepted; the database may have known
+            it before it was restored, together with this side's journal.
     """
 
     position: Checkpoint | None
@@ -81,14 +81,14 @@ class ReceiverView:
 def observe_receiver(
     settings: SenderSettings, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 ) -> ReceiverView:
-    """Look into the spool; with the link down, remember what was seen last.
+    """Read the spool; if the link is down, return what was read last.
 
-    An old position only makes a partial larger, so a cut line is no reason not to dump: the
-    archive is sent as soon as the line is back.
+    An old checkpoint only makes a partial larger, so a broken link is no reason not to dump: the
+    archive is sent as soon as the link is back.
 
     Raises:
-        TerminalError: the host key, the login or the spool is wrong, or the scratch folder is of
-            another receiver; publishing would fail too.
+        TerminalError: The host key, the login or the spool is wrong, or the scratch folder belongs
+            to another receiver; publishing would fail too.
     """
     scratch = settings.tmp_bkp_fldr
     cache = scratch / _CACHED_POSITION
@@ -121,7 +121,7 @@ def observe_receiver(
 
 
 class _Look:
-    """One look at the receiver's own files, with what of them is not believed."""
+    """One evaluation of the receiver's own files, with what is not accepted."""
 
     def __init__(self, settings: SenderSettings, now: datetime) -> None:
         self._keys = settings.signing_keys.accepted(now)
@@ -130,13 +130,13 @@ class _Look:
         self.claimed: Watermark | None = None
 
     def checkpoint_file(self, session: SftpSession) -> bytes | None:
-        """The position as it is in the spool."""
+        """Return the bytes of the checkpoint in the spool."""
         return self._read(session, self._folder / CHECKPOINT_FILE)
 
     def believed(
         self, content: bytes, known: Sequence[Watermark], now: datetime
     ) -> Checkpoint | None:
-        """The position, if it is the receiver's and possible."""
+        """Return the checkpoint if it is the receiver's and possible."""
         try:
             position = parse_checkpoint(content, signing_keys=self._keys)
         except ReceiptError as error:
@@ -159,7 +159,7 @@ class _Look:
         return None
 
     def receipts(self, session: SftpSession, unheard: Sequence[SentArchive]) -> frozenset[str]:
-        """Names of the archives whose receipts are there and right; the newest come first."""
+        """Return names of the archives with an accepted receipt; the newest are read first."""
         there = set(list_names(session, self._folder))
         newest = [a for a in reversed(unheard) if a.name + RECEIPT_SUFFIX in there]
         found = (a.name for a in newest[:MOST_RECEIPTS] if self._acknowledges(session, a))
@@ -204,7 +204,7 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
 
 
 def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
-    """The position that was believed last, whatever key signed it, if it still can be."""
+    """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
     try:
         position = parse_checkpoint(cache.read_bytes())
     except (FileNotFoundError, ReceiptError):

@@ -1,4 +1,4 @@
-"""The sender's scratch: cleaned of what killed runs left there, and never silently full."""
+"""The sender's scratch folder: removal of the files of killed runs, and errors of a full disk."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.dump.build_folder import (
 )
 from ar_sync_pipeline.sync.errors import ScratchFullError
 
-# Longer than any run may take, so that nobody still works there.
+# Longer than any run may take, so that no run still uses it.
 _ABANDONED = timedelta(days=2)
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -29,16 +29,16 @@ def _never_over(_: str) -> bool:
 def clean_scratch(
     scratch: Path, now: datetime, is_over: Callable[[str], bool] = _never_over
 ) -> int:
-    """Remove the build folders that no run resumes; returns how many.
+    """Remove the build folders that no run resumes; return how many.
 
-    Only folders that the product made itself are touched, whatever else is there (D36).
+    Only folders that the product itself created are removed (D36).
 
     Args:
-        is_over: whether the run of this id is never resumed; without an answer a folder stays for
-            two days.
+        is_over: Whether the run of this id is never resumed; by default a folder is kept for two
+            days.
 
     Raises:
-        ScratchNotPrivateError: others can change what is in the scratch folder.
+        ScratchNotPrivateError: Others can change the content of the scratch folder.
     """
     check_scratch(scratch)
     stale = list(stale_builds(scratch, now, _ABANDONED, is_over))
@@ -49,10 +49,10 @@ def clean_scratch(
 
 @contextmanager
 def room_for(build: BuildFolder) -> Iterator[None]:
-    """Turn a full disk into one sentence, and give back what was written.
+    """Turn a full disk into one error, and delete what was written.
 
     Raises:
-        ScratchFullError: the disk filled up inside the block.
+        ScratchFullError: The disk was full inside the block.
     """
     try:
         yield
@@ -69,7 +69,7 @@ def room_for(build: BuildFolder) -> Iterator[None]:
 
 
 def _disk_full(error: BaseException | None) -> OSError | None:
-    """The cause, also where closing the database connection failed behind it."""
+    """Return the cause, also if closing the database connection failed after it."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _NO_SPACE:
             return error

@@ -1,7 +1,7 @@
-"""To which receiver a scratch folder belongs: its journal and its cached position are of one only.
+"""Owner of a scratch folder: its journal and cached checkpoint belong to one receiver only.
 
 Two senders with one folder would take the archives of one receiver for those of the other, and
-begin a partial where the wrong one has stopped.
+start a partial at the wrong receiver's checkpoint.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ScratchOwner(BaseModel):
     """A receiver's spool, as the sender reaches it.
 
     Attributes:
-        host_key: fingerprint of the SFTP server's key.
+        host_key: Fingerprint of the SFTP server's key.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -38,7 +38,7 @@ class ScratchOwner(BaseModel):
 
     @classmethod
     def of(cls, settings: SenderSettings, session: SftpSession) -> Self:
-        """The one to which a session is open."""
+        """Return the owner for an open session."""
         return cls(
             host=settings.remote_host,
             port=settings.remote_port,
@@ -48,7 +48,7 @@ class ScratchOwner(BaseModel):
         )
 
     def is_at(self, settings: SenderSettings) -> bool:
-        """Whether these settings lead to it without a doubt."""
+        """Return whether these settings have exactly its address."""
         account = (settings.remote_host, settings.remote_port, settings.remote_user)
         return (self.host, self.port, self.user, self.spool) == (
             *account,
@@ -56,13 +56,13 @@ class ScratchOwner(BaseModel):
         )
 
     def is_same(self, other: ScratchOwner) -> bool:
-        """Whether it is the same spool; a server that keeps its key may have moved."""
+        """Return whether it is the same spool; a server that keeps its key may have moved."""
         same_place = (self.user, self.spool) == (other.user, other.spool)
         same_server = (self.host, self.port) == (other.host, other.port)
         return same_place and (same_server or self.host_key == other.host_key)
 
     def __str__(self) -> str:
-        """Its address."""
+        """Return its address."""
         return f"sftp://{self.user}@{self.host}:{self.port}{self.spool}"
 
 
@@ -71,11 +71,11 @@ def claim_scratch(
 ) -> None:
     """Mark the scratch folder as that of the receiver, or refuse that of another one.
 
-    The receiver is asked for its host key only where its address is not the one in the mark.
+    The receiver's host key is requested only if its address differs from the one in the mark.
 
     Raises:
-        ScratchOfAnotherError: the folder is marked with another receiver.
-        ArSyncError: the receiver cannot be asked.
+        ScratchOfAnotherError: The folder is marked with another receiver.
+        ArSyncError: The receiver cannot be reached.
     """
     scratch = settings.tmp_bkp_fldr
     owner = _read(scratch)

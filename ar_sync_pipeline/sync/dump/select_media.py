@@ -1,4 +1,4 @@
-"""Which media files an archive may carry: found, missing, refused, and what is omitted and why."""
+"""Selection of an archive's media files: found, missing, refused, and omitted with the reason."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ WENT_AWAY = "it went away, or became something else, while it was read"
 
 @dataclass
 class MediaSelection:
-    """Files that an archive may carry, and names of which it carries none.
+    """Files that an archive may contain, and names without such a file.
 
     Attributes:
-        files: by path.
-        missing: names in rows without a file.
-        refused: names that cannot be those of a media file.
-        omitted: by path, what is there and is not sent as it is now.
-        gone: paths that were owed and of which nothing is left to be sent.
-        referenced: files that rows name.
+        files: Files by path.
+        missing: Names in rows without a file.
+        refused: Names that cannot be those of a media file.
+        omitted: Files that exist and are not sent now, by path.
+        gone: Owed paths of which nothing is left to send.
+        referenced: Paths of files that rows name.
     """
 
     folder: Path
@@ -41,11 +41,11 @@ class MediaSelection:
     referenced: set[str] = field(default_factory=set)
 
     def scan(self, within: tuple[datetime, datetime] | None, *, below: str = "") -> set[str]:
-        """Add the files that match a pattern; returns their paths.
+        """Add the files that match a pattern; return their paths.
 
         Args:
-            within: only those modified in this half-open interval.
-            below: only those in this subfolder.
+            within: Half-open interval of modification times; None: any.
+            below: Subfolder to scan; empty: the whole folder.
         """
         found = scan_media(
             self.folder,
@@ -68,7 +68,7 @@ class MediaSelection:
         self._split(named.refused)
 
     def add_owed(self, paths: Iterable[str]) -> dict[str, set[str]]:
-        """Add what could not be sent earlier; returns the files of each owed path."""
+        """Add what could not be sent earlier; return the files of each owed path."""
         owed = set(paths)
         folders = {path for path in owed if path.endswith("/")}
         found = {path: self._scan_owed(path) for path in folders}
@@ -79,7 +79,7 @@ class MediaSelection:
         return found | {file.path: {file.path} for file in named.found}
 
     def keep_named(self, names: Iterable[str], owed: Iterable[str]) -> None:
-        """Drop every file that none of the names means, also from what is owed."""
+        """Drop every file that no name refers to, also owed ones."""
         named = MediaSelection(self.folder, self.patterns)
         named.add_referenced(names)
         self.files = {path: file for path, file in self.files.items() if path in named.files}
@@ -87,7 +87,7 @@ class MediaSelection:
         self.gone |= set(owed) - named.files.keys() - named.omitted.keys()
 
     def omit(self, item: OmittedMedia) -> None:
-        """Note something that is not sent; a file that went away is missing if a row names it."""
+        """Record a file that is not sent; if it disappeared and a row names it, it is missing."""
         self.files.pop(item.path, None)
         if item.reason == WENT_AWAY and item.path in self.referenced:
             self.missing.add(item.path)
@@ -101,7 +101,7 @@ class MediaSelection:
         return self.scan(None, below=path)
 
     def _split(self, refused: Iterable[RefusedName]) -> None:
-        """A name that can be sent once its file can be read is omitted, not refused."""
+        """Omit names that can be sent once their files are readable; refuse the others."""
         for name in refused:
             if name.temporary:
                 self.omit(OmittedMedia(name.name, name.reason, temporary=True))
@@ -110,7 +110,7 @@ class MediaSelection:
 
 
 def without_ancestors(paths: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Paths that can be files together, and those that are also a folder of another one.
+    """Return paths that can be files together, and those that are also a folder of another one.
 
     A file that became a folder while the folder was scanned may have been seen as both.
     """

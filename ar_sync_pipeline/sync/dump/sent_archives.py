@@ -1,15 +1,15 @@
-"""What the sender remembers of the archives it has sent: a small journal in its scratch folder.
+"""The sender's journal of sent archives: a small file in its scratch folder.
 
-With the receiver's position and a check of the spool it tells from where the next partial must
-carry every change, and which snapshot was the newest one. Where the journal is lost:
+Together with the receiver's checkpoint and a check of the spool it shows from which point the next
+partial must contain every change, and which snapshot was the newest. If the journal is lost:
 
-- the next partial begins at the receiver's position, if that is consistent (`believed_checkpoint`),
-  and carries again what waits in the spool;
-- a receiver that never said where it is (or whose spool cannot be reached) leaves no point to begin
-  at: the partial's window alone counts, the receiver reports a gap, and the next complete repairs;
-- a snapshot is dated after the receiver's position and after what waits in its spool only;
-- tables with column rules are carried whole once by the next partial;
-- archives sent before are no longer missed when the receiver says nothing of them.
+- the next partial starts at the receiver's checkpoint, if that is consistent
+  (`believed_checkpoint`), and contains again what waits in the spool;
+- without a checkpoint (or if the spool cannot be reached) there is no point to start from: only the
+  partial's window counts, the receiver reports a gap, and the next complete repairs it;
+- a snapshot is dated only after the receiver's checkpoint and after what waits in its spool;
+- the next partial exports tables with column rules whole, once;
+- archives sent before are no longer reported if the receiver does not acknowledge them.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class SentArchive(BaseModel):
     """An archive that was published.
 
     Attributes:
-        name: without the prefix of waiting archives.
-        since: the point from which a partial carries every change; None: nobody knows.
-        heard: a receipt said what became of it, and was verified.
+        name: Name without the prefix of waiting archives.
+        since: Point from which a partial contains every change; None: unknown.
+        heard: Whether a verified receipt reported its state.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,7 +53,7 @@ class SentArchive(BaseModel):
 
 
 class RulesFrom(BaseModel):
-    """The column rules of the archives from a snapshot on, as `rule_digests` has them."""
+    """The column rules of the archives from a snapshot on, as returned by `rule_digests`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,12 +62,12 @@ class RulesFrom(BaseModel):
 
 
 class _Journal(BaseModel):
-    """What the file holds.
+    """Content of the file.
 
     Attributes:
-        rules: oldest first, one for each change of the catalog's column rules.
-        announced: points of archives whose upload has begun: the receiver may apply one although
-            the sender was killed before it could note the archive as sent.
+        rules: One for each change of the catalog's column rules, oldest first.
+        announced: Points of archives whose upload has begun: the receiver may apply one although
+            the sender was killed before it could record the archive as sent.
     """
 
     archives: tuple[SentArchive, ...] = ()
@@ -76,7 +76,7 @@ class _Journal(BaseModel):
 
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
-    """Note the point of an archive before its upload begins; old ones are forgotten."""
+    """Record the point of an archive before its upload begins; delete old ones."""
     with locked(scratch):
         journal = _read(scratch)
         recent = [p for p in journal.announced if p.snapshot_at > now - _REMEMBERED]
@@ -86,7 +86,7 @@ def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
 
 
 def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: datetime) -> None:
-    """Note an archive as published; what was sent long before it is forgotten."""
+    """Record an archive as published; delete archives that were sent long before."""
     partial = manifest.kind is ArchiveKind.PARTIAL
     sent = SentArchive(
         name=manifest.name.applied,
@@ -105,7 +105,7 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
 
 
 def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, str]) -> None:
-    """Note the column rules of an archive that is being made, if the one before had others."""
+    """Record the column rules of an archive in progress if they differ from those before."""
     if _rules_before(_read(scratch), snapshot_at) == digests:
         return
     with locked(scratch):
@@ -120,9 +120,9 @@ def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, s
 def tables_with_other_rules(
     scratch: Path, since: Watermark, digests: Mapping[str, str]
 ) -> frozenset[str]:
-    """The tables of which the archive of an earlier point holds other values in unchanged rows.
+    """Return tables whose unchanged rows have other values in the archive of an earlier point.
 
-    Where nothing is known of it, those with column rules.
+    If nothing is known of that archive, these are the tables with column rules.
     """
     before = _rules_before(_read(scratch), since.snapshot_at)
     names = before.keys() | digests.keys()
@@ -130,7 +130,7 @@ def tables_with_other_rules(
 
 
 def remember_heard(scratch: Path, names: Collection[str]) -> None:
-    """Note of archives that their receipts were verified, so that these are read once only."""
+    """Record that the receipts of archives were verified, so that they are read only once."""
     with locked(scratch):
         journal = _read(scratch)
         archives = tuple(
@@ -141,12 +141,12 @@ def remember_heard(scratch: Path, names: Collection[str]) -> None:
 
 
 def read_sent(scratch: Path) -> tuple[SentArchive, ...]:
-    """The archives sent in the last days, oldest snapshot first; none on a new machine."""
+    """Return the archives sent in the last days, oldest snapshot first; none on a new machine."""
     return _read(scratch).archives
 
 
 def read_points(scratch: Path) -> tuple[Watermark, ...]:
-    """Every point of its history that the sender has put into an archive of the last days."""
+    """Return every point of its history that the sender's archives of the last days contain."""
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
@@ -170,7 +170,7 @@ def _write(scratch: Path, journal: _Journal) -> None:
 
 @contextmanager
 def locked(scratch: Path) -> Iterator[None]:
-    """A complete and a partial may be published at the same time."""
+    """Lock the folder: a complete and a partial may be published at the same time."""
     folder = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)

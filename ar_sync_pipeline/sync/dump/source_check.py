@@ -1,4 +1,4 @@
-"""The check of the sender's database before any dump: what would fail, and what is unwise."""
+"""Check of the sender's database before a dump: what would fail, and what needs a warning."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 
 @dataclass(frozen=True)
 class SourceCheck:
-    """What the check found.
+    """Result of the check.
 
     Attributes:
-        problems: each keeps a dump from succeeding; problem and remedy.
-        warnings: one sentence each.
+        problems: Errors that would make a dump fail, with problem and remedy.
+        warnings: Warnings, one sentence each.
     """
 
     problems: tuple[ArSyncError, ...]
@@ -26,9 +26,9 @@ class SourceCheck:
 
 
 def check_source(url: str, catalog: Catalog) -> SourceCheck:
-    """Describe the replicated tables and name all that a dump would refuse, at once.
+    """Describe the replicated tables and return everything that a dump would refuse, at once.
 
-    A database that cannot be reached is a problem, not an error.
+    A database that cannot be reached is a problem of the result, not an exception.
     """
     try:
         with connect(url, application="check") as connection:

@@ -1,4 +1,4 @@
-"""From which point on the next archive must carry every change (design, section 5)."""
+"""Point from which the next archive must contain every change (design, section 5)."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class StartingPoint:
     """What a dump must know of the archives before it.
 
     Attributes:
-        since: from where a partial must carry every change; None: nobody knows, the window alone
-            counts, and the next complete repairs.
-        acknowledged: what the receiver itself says it has.
-        after: the newest snapshot that was sent or that the receiver has.
-        unacknowledged: archives of which the receiver should have said something by now.
-        problems: what the receiver says and is not believed, one sentence each.
+        since: Point from which a partial must contain every change; None: unknown, only the window
+            counts, and the next complete repairs the gap.
+        acknowledged: Point that the receiver itself reports.
+        after: Time of the newest snapshot that was sent or that the receiver has.
+        unacknowledged: Archives that the receiver should have acknowledged by now.
+        problems: What the receiver reports and is not accepted, one sentence each.
     """
 
     since: Watermark | None
@@ -38,17 +38,17 @@ class StartingPoint:
 
 
 def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
-    """Ask the receiver and the sender's own journal.
+    """Read the receiver's reports and the sender's own journal, and return the starting point.
 
     Raises:
-        TerminalError: the receiver cannot be asked and never will.
+        TerminalError: The receiver cannot be read, and a retry does not help.
     """
     view = observe_receiver(settings, lambda: now)
     position = view.position
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
     since = newest_joined(view, sent) or view.held_before
     if since is None and view.problems:
-        # Nothing that the receiver says can be used: rather carry too much than too little.
+        # No report of the receiver can be used: too many changes are better than too few.
         known = read_points(settings.tmp_bkp_fldr)
         since = min(known, key=lambda point: point.snapshot_at, default=None)
     return StartingPoint(
@@ -66,9 +66,10 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
 def believable(
     sent: Sequence[SentArchive], view: ReceiverView, now: datetime
 ) -> tuple[SentArchive, ...]:
-    """Archives that are not dated in the future: of a clock that was set back since.
+    """Return archives that are not dated in the future, by a clock that was set back since.
 
-    The receiver does not apply such an archive before its time, and it must not date others.
+    The receiver does not apply such an archive before its time, and other archives must not be
+    dated after it.
     """
     limit = _latest_date(view, now)
     return tuple(a for a in sent if a.watermark.snapshot_at <= limit)
@@ -77,12 +78,12 @@ def believable(
 def newest_snapshot(
     view: ReceiverView, sent: Sequence[SentArchive], now: datetime
 ) -> datetime | None:
-    """The newest snapshot that was sent or that the receiver has; the next one is dated after it.
+    """Return the newest snapshot that was sent or that the receiver has; the next one is later.
 
     The names of the archives that wait in the spool count too, since the journal may be lost.
 
     Args:
-        sent: what the sender remembers of its archives, as far as it is believable.
+        sent: Archives in the sender's journal, as far as they are believable.
     """
     dated = [archive.watermark.snapshot_at for archive in sent]
     if view.position and view.position.watermark:
@@ -94,21 +95,24 @@ def newest_snapshot(
 
 
 def _latest_date(view: ReceiverView, now: datetime) -> datetime:
-    """The receiver parks what is dated later; what follows its position by an instant, it loads."""
+    """Return the latest date that the receiver does not park.
+
+    It loads an archive that is dated shortly after its own checkpoint.
+    """
     position = view.position.watermark if view.position else None
     latest = now + CLOCK_TOLERANCE
     return max(latest, position.snapshot_at + _TICKS) if position else latest
 
 
 def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:
-    """The end of the chain that the receiver will hold once it has applied what waits in its spool.
+    """Return the end of the receiver's chain after it has applied what waits in its spool.
 
-    It starts where the receiver says that it stands. An archive that was sent and neither waits
-    nor was acknowledged is lost or refused, so what it carried is sent again from there. A receiver
-    that has never said anything is believed to apply what it was sent.
+    The chain starts at the receiver's checkpoint. An archive that was sent and neither waits nor
+    was acknowledged is lost or refused, so its changes are sent again from there. A receiver
+    without any report is assumed to apply what was sent.
 
     Args:
-        sent: what the sender remembers of its archives, in any order.
+        sent: Archives in the sender's journal, in any order.
     """
     position = view.position
     end = position.watermark if position else None
@@ -124,10 +128,10 @@ def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark 
 def unacknowledged(
     view: ReceiverView, sent: Sequence[SentArchive], now: datetime, within: timedelta
 ) -> list[SentArchive]:
-    """Archives sent longer ago than that, of which the receiver has said nothing.
+    """Return archives sent longer ago than ``within`` that the receiver has not acknowledged.
 
-    What lies before the receiver's position is acknowledged too: a later complete has made it
-    superfluous, or its receipt was cleared away long ago.
+    Archives before the receiver's checkpoint count as acknowledged: a later complete made them
+    superfluous, or their receipts were deleted long ago.
     """
     position = view.position
     reached = position.watermark.snapshot_at if position and position.watermark else None

@@ -1,1 +1,1 @@
-"""From waiting archives to the receiver's rows and pictures."""
+"""From waiting archives to the receiver's rows and media files."""

@@ -1,7 +1,7 @@
-"""Telling the sender what became of its archives: receipts, and the receiver's position.
+"""Reports to the sender on its archives: receipts, and the receiver's checkpoint.
 
-Both follow from the ledger and from where the files lie, so they are written anew by the next run
-where a run was killed before it came to them.
+Both follow from the ledger and from the folders of the files. If a run is killed before it writes
+them, the next run writes them.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from ar_sync_pipeline.sync.load.load_plan import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 
 _RECEIPTS_LIFETIME = timedelta(days=8)
-# So that as many as are listed stay below the size of a position, at six bytes a character.
+# Limits the listed reasons to the maximum size of a checkpoint, at six bytes per character.
 _LONGEST_REASON = 500
 
 
 def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock) -> None:
-    """Write the position, and the receipts of all archives whose state has changed.
+    """Write the checkpoint, and the receipts of all archives whose state has changed.
 
     Raises:
-        SpoolMissingError: the spool is not there.
-        SpoolAccessError: the operating system refuses.
+        SpoolMissingError: The spool does not exist.
+        SpoolAccessError: The operating system refuses.
     """
     spool = settings.remote_bkp_fldr
     keys = settings.signing_keys.accepted(clock())
@@ -85,7 +85,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
 
 
 def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:
-    """By place; what was applied in the end comes last, since a damaged copy may lie elsewhere."""
+    """Yield receipts by folder; applied archives come last, since a damaged copy may exist too."""
     for archive in list_quarantined(spool):
         yield from _refusal(archive, ReceiptState.QUARANTINED)
     for archive in list_parked(spool):

@@ -1,7 +1,7 @@
-"""The first step of a load: which of the waiting archives may be loaded.
+"""The first step of a load: decide which of the waiting archives may be loaded.
 
-Every archive is read to its last byte before anything is changed. One that can never be applied
-goes to quarantine, one that does not fit yet is parked, both with their reason beside them.
+Every archive is read to its last byte before anything is changed. One that can never be applied is
+quarantined, one that does not match yet is parked, each with its reason file.
 """
 
 from __future__ import annotations
@@ -50,15 +50,17 @@ from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class Admission:
-    """What became of the archives that were looked at.
+    """Result of the admission of archives.
 
     Attributes:
-        admitted: sound archives that fit, oldest snapshot first.
-        parked: by this run, as `quarantined`.
-        warnings: what the operator should know of admitted ones.
-        waiting_for_schema: all that are parked for it now, whichever run looked at them.
-        lost: all in quarantine of which nothing has yet brought what they held.
-        seconds: that reading and judging took.
+        admitted: Verified archives that match, oldest snapshot first.
+        parked: Archives that this run parked.
+        quarantined: Archives that this run quarantined.
+        warnings: What the operator should know of admitted archives.
+        waiting_for_schema: All archives that are now parked by the gate, whichever run checked
+            them.
+        lost: All quarantined archives whose content no other archive has brought yet.
+        seconds: Seconds for reading and checking.
     """
 
     admitted: tuple[Manifest, ...]
@@ -71,7 +73,7 @@ class Admission:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The admitted archives' names."""
+        """Names of the admitted archives."""
         return tuple(manifest.name.applied for manifest in self.admitted)
 
 
@@ -81,17 +83,17 @@ def admit_archives(
     clock: Clock,
     kinds: Collection[ArchiveKind] = tuple(ArchiveKind),
 ) -> Admission:
-    """Look at every waiting and parked archive; move those that cannot be loaded out of the way.
+    """Check every waiting and parked archive; move those that cannot be loaded.
 
-    Also at archives that bear an applied name and that the ledger does not hold: the receiver's
-    database was restored from a backup. Those that the delete guard parked are left to an
-    operator's word.
+    Archives with an applied name that are not in the ledger are checked too: the receiver's
+    database was restored from a backup. Archives that the delete guard parked wait for an
+    operator's approval.
 
     Args:
-        kinds: which archives to look at.
+        kinds: Kinds of archives to check.
 
     Raises:
-        DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
+        DatabaseUnreachableError: The receiver's database cannot be reached; nothing was moved.
     """
     watch, spool = Stopwatch(), settings.remote_bkp_fldr
     prepare_spool(spool)
@@ -131,7 +133,7 @@ def _with_old(admission: Admission, old: TakenOver) -> Admission:
 
 @dataclass
 class _Sorting:
-    """Archive after archive is looked at; whatever is wrong with one is said of it alone."""
+    """Checks archives one by one, so that a problem of one does not affect the others."""
 
     connection: Connection
     spool: Path
@@ -162,7 +164,7 @@ class _Sorting:
             self._admit(archive, reader)
 
     def _awaits_approval(self, archive: SpooledArchive, reader: ArchiveReader) -> bool:
-        """Whether the delete guard parked it, and what was approved under its name is another."""
+        """Return whether the delete guard parked it, and the approved bytes are others."""
         approved = self.receiver.allowed.get(archive.name.applied)
         return approved not in (None, reader.manifest_sha256) and held_by_guard(archive)
 
@@ -173,7 +175,7 @@ class _Sorting:
         self.admitted.append(reader.manifest)
 
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        # An upgrade of this side makes an archive of a newer format applicable.
+        # An upgrade of the receiver makes an archive of a newer format applicable.
         if isinstance(error, ParkedError | NewerFormatError):
             park(self.spool, archive, error, at=self.clock())
             self.parked.append(Rejection(archive.path.name, error))

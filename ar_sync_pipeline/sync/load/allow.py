@@ -1,4 +1,4 @@
-"""An operator's word for an archive that the delete guard keeps from loading."""
+"""An operator's approval of an archive that the delete guard does not let load."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 def allow_archive(
     settings: ReceiverSettings, filename: str, *, allowed_by: str, clock: Clock
 ) -> str:
-    """Let an archive through the delete guard, and let it wait again; the sensor then loads it.
+    """Approve an archive for the delete guard and unpark it; the sensor then loads it.
 
-    The ledger records who allowed it and when, and which bytes: another file that takes the
-    archive's name is not allowed. Everything else about the archive is still checked.
+    The ledger records who approved it and when, and the bytes of its manifest: another file with
+    the archive's name is not approved. Everything else about the archive is still checked.
 
     Args:
-        filename: of the archive, with or without the prefix of waiting ones.
+        filename: Name of the archive, with or without the prefix of waiting ones.
 
     Returns:
-        The archive's name.
+        Name of the archive.
 
     Raises:
-        NoArchiveError: no such archive waits or is parked.
-        NotGuardedError: it is parked for another reason, which an approval does not remove.
-        CorruptArchiveError: its manifest cannot be read.
+        NoArchiveError: No such archive waits or is parked.
+        NotGuardedError: It is parked for another reason, which an approval does not remove.
+        CorruptArchiveError: Its manifest cannot be read.
     """
     name = ArchiveName.parse(filename)
     spool = settings.remote_bkp_fldr
@@ -50,7 +50,7 @@ def allow_archive(
             remedy="look into its folders parked/, complete/ and partial/ for the name",
         )
     _refuse_others(found)
-    # Of a waiting and a parked file of one name, the waiting one is loaded.
+    # If a waiting and a parked file have the same name, the waiting one is loaded.
     with open_archive(found[-1].path) as reader:
         manifest_sha256 = reader.manifest_sha256
     url = settings.receiver_database_url.get_secret_value()

@@ -1,10 +1,10 @@
 """Dates that cannot be right: a clock was wrong when an archive was made.
 
-Archives are ordered by the instants of their snapshots, which the sender's clock gives. Positions
-in its write-ahead log and transaction ids tell which of two snapshots really came first, in one
-history of one cluster. A cluster that was restored from an older copy uses both again: its first
-archive says so (``new_history``), and begins a history of its own, whose archives are compared with
-each other only.
+Archives are ordered by the times of their snapshots, which the sender's clock gives. Positions in
+its write-ahead log and transaction ids show which of two snapshots really came first, within one
+history of one cluster. A cluster that was restored from an older copy uses both again. Its first
+archive is marked (``new_history``) and begins a new history, whose archives are compared only with
+each other.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from ar_sync_pipeline.sync.errors import FutureArchiveError
 
 # A sender whose clock was set back dates its archives a microsecond after the newest one.
 _TICKS = timedelta(seconds=1)
-# Two dumps at the same time may be dated the other way round.
+# Two simultaneous dumps may be dated in reverse order.
 _SIDE_BY_SIDE = timedelta(minutes=1)
-# What no clock is wrong for so long as to see written: such a mark is not an honest one.
+# No clock is wrong for so long that this much is written; a larger difference is forged.
 _MOST_WAL_BYTES = 2**43
 _MOST_IDS = 2**31
 
 
 @dataclass(frozen=True)
 class SnapshotMark:
-    """A snapshot in the history of a cluster.
+    """Point of a snapshot in the history of a cluster.
 
     Attributes:
-        history: the cluster, its timeline, and which of its histories (`Histories`).
-        xmax: the first transaction id that was not used yet; each dump uses up some.
-        lsn: the written position in the write-ahead log, which may be that of the dump before; None
-            in archives of the old system.
+        history: Cluster, its timeline, and which of its histories (`Histories`).
+        xmax: First transaction id that was not used yet; each dump uses some.
+        lsn: Written position in the write-ahead log, which may be that of the dump before; None in
+            archives of the old system.
     """
 
     snapshot_at: datetime
@@ -46,7 +46,7 @@ class SnapshotMark:
     lsn: int | None
 
     def came_before(self, other: SnapshotMark) -> bool:
-        """Whether it was taken earlier than another one, and is dated later."""
+        """Return whether it was taken earlier than another one, and is dated later."""
         return (
             self.history == other.history
             and self.lsn is not None
@@ -60,21 +60,23 @@ class SnapshotMark:
 
 @dataclass(frozen=True)
 class Histories:
-    """Which archives can be compared: those of one history, known by its first archive.
+    """Histories of archives; only archives of one history are comparable.
+
+    The first archive of a history identifies it.
 
     Attributes:
-        ledger: the applied archives.
-        at_hand: archives that are not applied yet.
+        ledger: Applied archives.
+        at_hand: Archives that are not applied yet.
     """
 
     ledger: Sequence[AppliedArchive]
     at_hand: Mapping[UUID, Manifest]
 
     def of(self, manifest: Manifest) -> UUID | None:
-        """The first archive of a history that is not the sender's first; else None.
+        """Return the first archive of a history that is not the sender's first; else None.
 
-        An archive goes on with the history of the point that it starts from; one that starts from
-        none, with that of the newest applied one.
+        An archive continues the history of the point that it starts from. If it starts from none,
+        it continues the history of the newest applied archive.
         """
         known, seen = self._known, set[UUID]()
         while manifest.archive_id not in known and manifest.archive_id not in seen:
@@ -100,7 +102,7 @@ class Histories:
         return newest.history if newest else None
 
     def mark(self, manifest: Manifest) -> SnapshotMark:
-        """The snapshot of an archive."""
+        """Return the snapshot mark of an archive."""
         mark = manifest.watermark
         history = (mark.system_identifier, mark.timeline, self.of(manifest))
         xmax = int(mark.snapshot.split(":")[1])
@@ -108,7 +110,7 @@ class Histories:
 
     @cached_property
     def applied(self) -> list[SnapshotMark]:
-        """The snapshots of the archives that the receiver has applied."""
+        """Snapshot marks of the archives that the receiver has applied."""
         return [
             SnapshotMark(
                 line.snapshot_at,
@@ -122,20 +124,20 @@ class Histories:
 
 
 def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
-    """Whether another archive was made later than this one, although it is dated earlier.
+    """Return whether another archive was made after this one, although it is dated earlier.
 
-    Applied after that one, this one would take readers back in time.
+    If this archive were applied after the other one, readers would see an older state.
     """
     return any(mark.came_before(other) for other in others)
 
 
 def check_date(manifest: Manifest, histories: Histories, now: datetime) -> None:
-    """Accept an archive that is not dated in the future, or that another one has overtaken.
+    """Check that an archive is not dated in the future, unless another one has overtaken it.
 
-    An archive that follows an applied one by an instant is accepted too: both clocks were wrong.
+    An archive dated shortly after an applied one is accepted too: both clocks were wrong.
 
     Raises:
-        FutureArchiveError: the clock of the sender or that of the receiver is wrong.
+        FutureArchiveError: The clock of the sender or that of the receiver is wrong.
     """
     marks = histories.applied
     newest = max((mark.snapshot_at for mark in marks), default=now)

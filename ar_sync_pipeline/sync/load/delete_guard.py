@@ -1,7 +1,7 @@
-"""The delete guard: does a load delete so much that a person should look first?
+"""The delete guard: a load that deletes many rows needs an operator's approval.
 
-A sender whose table was emptied by mistake, or that points at another database, must not empty the
-receiver too (design, section 7).
+A sender whose table was emptied by error, or that is connected to another database, must not empty
+the receiver too (design, section 7).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SWITCHED_OFF = 100
 
 @dataclass(frozen=True)
 class Deletion:
-    """What a load deletes of one table.
+    """Rows that a load deletes from one table.
 
     Attributes:
-        rows_before: of the table before the load.
-        rows_deleted: that are gone after it.
-        emptied: whether nothing is left.
+        rows_before: Number of rows before the load.
+        rows_deleted: Number of rows that are deleted after it.
+        emptied: Whether no row is left.
     """
 
     table: str
@@ -33,7 +33,7 @@ class Deletion:
     emptied: bool
 
     def __str__(self) -> str:
-        """The deletion in words."""
+        """Return the deletion in words."""
         if self.emptied:
             return f"{self.table} would be emptied of its {self.rows_before:,} rows"
         share = 100 * self.rows_deleted / self.rows_before
@@ -44,11 +44,11 @@ class Deletion:
 
 
 def suspicious(deletions: Sequence[Deletion], percent: int) -> tuple[Deletion, ...]:
-    """The deletions that need an operator's word.
+    """Return the deletions that need an operator's approval.
 
     Args:
-        percent: share of a table of more than 1,000 rows that may go without asking; 100 allows
-            everything.
+        percent: Share of a table of more than 1,000 rows that may be deleted without approval; 100
+            allows everything.
     """
     if percent >= _SWITCHED_OFF:
         return ()
@@ -64,7 +64,7 @@ def suspicious(deletions: Sequence[Deletion], percent: int) -> tuple[Deletion, .
 
 
 def held_by_guard(archive: SpooledArchive) -> bool:
-    """Whether an archive is parked because of what it would delete."""
+    """Return whether the delete guard parked an archive."""
     if archive.state is not SpoolState.PARKED:
         return False
     reason = read_reason(archive.path)

@@ -1,6 +1,6 @@
-"""What an archive is held against, each time its file is opened: on admission and in the load.
+"""Checks of an archive each time its file is opened: on admission and in the load.
 
-Between the two anything may have happened to the file, to the receiver's tables and to the ledger.
+In between, the file, the receiver's tables and the ledger may have changed.
 """
 
 from __future__ import annotations
@@ -44,16 +44,18 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
 @dataclass(frozen=True)
 class Receiver:
-    """What archives are held against.
+    """State of the receiver with which archives are compared.
 
     Attributes:
-        pair: of which the receiver is; empty: of one without a name.
-        sender: whose archives are loaded; None before the first load.
-        sender_name: by which the operator wants the sender to be known; empty: by its database.
-        ledger: as it was when this was read.
-        allowed: archives that an operator has let through the delete guard, by name, with the
-            sha256 of the manifest that was approved.
-        database: into which archives are loaded; None: the role may not ask for its cluster.
+        pair: Pair of the receiver; empty: a pair without a name.
+        sender: Sender whose archives are loaded; None before the first load.
+        sender_name: Name by which the operator identifies the sender; empty: its database
+            identifies it.
+        ledger: Ledger at the time when it was read.
+        allowed: Sha256 of the approved manifest of each archive that an operator approved for the
+            delete guard, by name.
+        database: Database into which archives are loaded; None: the role may not read its cluster's
+            identity.
     """
 
     catalog: Catalog
@@ -73,11 +75,11 @@ class Receiver:
 
     @cached_property
     def histories(self) -> Histories:
-        """Those of the applied archives, for each archive that is looked at."""
+        """Histories of the applied archives, for each archive that is checked."""
         return Histories(self.ledger, {})
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
-        """Whether the delete guard parked it, nobody has allowed it, and nothing overtook it."""
+        """Return whether the delete guard parked it, without approval, and nothing overtook it."""
         overtaken = any(
             line.kind is ArchiveKind.COMPLETE
             and not line.superseded
@@ -90,7 +92,7 @@ class Receiver:
 def describe_receiver(
     connection: Connection, settings: ReceiverSettings, catalog: Catalog, now: datetime
 ) -> Receiver:
-    """What of this receiver decides whether an archive may be loaded."""
+    """Return the state of this receiver that decides whether an archive may be loaded."""
     tables = read_tables(connection, catalog.schema_name, catalog.replicates)
     return Receiver(
         catalog,
@@ -111,18 +113,18 @@ def describe_receiver(
 
 
 def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
-    """Hold an open archive against the receiver.
+    """Compare an open archive with the receiver.
 
     Returns:
         What an operator should know of an archive that may be loaded.
 
     Raises:
-        CorruptArchiveError: the signature is wrong, or another archive bears its name or id.
-        ForeignArchiveError: another sender made it.
-        OtherPairError: it is for another pair of servers.
-        ArchiveParkedError: it does not fit the receiver's schema yet, or comes from the database
+        CorruptArchiveError: The signature is wrong, or another archive has its name or id.
+        ForeignArchiveError: Another sender made it.
+        OtherPairError: It is for another pair of servers.
+        ArchiveParkedError: It does not match the receiver's schema yet, or comes from the database
             into which it would be loaded.
-        FutureArchiveError: it is dated in the future.
+        FutureArchiveError: It is dated in the future.
     """
     reader.check_signature(receiver.signing_keys)
     manifest = reader.manifest
@@ -133,7 +135,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
 
 
 def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:
-    """Refuse an archive that bears an applied one's name or id and is not that one."""
+    """Refuse an archive with the name or id of an applied one that is not that archive."""
     manifest = reader.manifest
     for line in ledger:
         same = (line.archive_id == manifest.archive_id, line.name == manifest.name.applied)
@@ -151,7 +153,7 @@ def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
     sender = manifest.sender
     here = receiver.database
     if here is not None and here.is_of(sender, manifest.watermark.timeline):
-        # Parked, not quarantined: the archive is sound, and is loaded with the right URL.
+        # Parked, not quarantined: the archive is valid, and is loaded once the URL is correct.
         raise ArchiveParkedError(f"{here.problem}, from which the archive comes", remedy=REMEDY)
     if comes_from_old_system(manifest):
         check_old_system(manifest.name.applied, receiver.sender, accepted=receiver.takes_old)
@@ -172,7 +174,7 @@ def _check_identity(manifest: Manifest, receiver: Receiver) -> None:
 
 
 def _check_pair(manifest: Manifest, receiver: Receiver) -> None:
-    """Refuse another pair's archive; one that was applied before the pair got its name stays."""
+    """Refuse another pair's archive, unless it was applied before the pair got its name."""
     applied = any(line.archive_id == manifest.archive_id for line in receiver.ledger)
     if manifest.pair != receiver.pair and not applied:
         raise OtherPairError(
@@ -185,18 +187,18 @@ def _check_pair(manifest: Manifest, receiver: Receiver) -> None:
 
 
 def of_pair(pair: str) -> str:
-    """Of which pair something is, in words."""
+    """Return in words which pair something belongs to."""
     return f"of the pair {pair}" if pair else "of a pair without a name"
 
 
 def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
-    """Hold an archive's tables against the receiver's, and against what its role may do.
+    """Compare an archive's tables with the receiver's and with the rights of its role.
 
     Returns:
         Mismatches that the operator chose to ignore.
 
     Raises:
-        ArchiveParkedError: it does not fit.
+        ArchiveParkedError: It does not match.
     """
     mismatches = missing_migrations(manifest, receiver.migrations)
     mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)

@@ -1,4 +1,4 @@
-"""The other systems whose archives a receiver takes over. Without one, remove it from `INTAKES`."""
+"""Other systems whose archives a receiver takes over; to drop one, remove it from `INTAKES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The second step of a load: rows and pictures of admitted archives, and the names that say so."""
+"""The second step of a load: apply admitted archives and rename their files."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ from ar_sync_pipeline.sync.rejection import Rejection
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a load did.
+    """Result of a load.
 
     Attributes:
-        superseded: names of archives that are older than the base and brought nothing.
-        already_applied: names of archives that an earlier load applied; it was killed after its
+        superseded: Names of archives that are older than the base and brought nothing.
+        already_applied: Names of archives that an earlier load applied; it was killed after its
             commit.
-        refused: archives that were put aside, each with its reason.
-        chain: how far the receiver's data reaches without a gap; None without a complete.
-        obstacle: why empty tables were filled slowly and what would change that; None: they were
+        refused: Archives that were rejected, each with its reason.
+        chain: Chain of applied archives without a gap; None without a complete.
+        obstacle: Why empty tables were filled slowly and what would change that; None: they were
             not.
-        gaps_since: snapshot of the first archive after a gap that no waiting archive closes.
-        kept: all that fit and are parked now, whichever run put them aside.
-        unsent: tables with rows that the sender's newest complete lacks.
-        tables: of the receiver, as its database describes them.
-        seconds: by phase: stage, media, merge, verify, commit.
-        media: what became of pictures that the sender no longer has.
-        left_out: a sentence about media files that this receiver does not install; None: there are
+        gaps_since: Snapshot of the first archive after a gap that no waiting archive closes.
+        kept: All archives that match and are now parked, whichever run parked them.
+        unsent: Tables with rows that the sender's newest complete lacks.
+        tables: Tables of the receiver, as its database describes them.
+        seconds: Seconds by phase: stage, media, merge, verify, commit.
+        media: Result for media files that the sender no longer has.
+        left_out: Message about media files that this receiver does not install; None: there are
             none.
     """
 
@@ -91,24 +91,25 @@ class LoadReport:
 def load_archives(
     settings: ReceiverSettings, catalog: Catalog, names: Collection[str] | None, clock: Clock
 ) -> LoadReport:
-    """Load the admitted archives of these names, and retained later partials behind them.
+    """Load the admitted archives of these names, and later retained partials after them.
 
-    Applying anything twice changes nothing; a load that is killed anywhere leaves the state
-    before it, and the next one heals what was left between commit, renaming and receipts. An
-    archive that cannot be applied is put aside with its reason, and the others are loaded.
+    To apply an archive twice changes nothing. A load that is killed leaves the state before it, and
+    the next one recovers what was left between commit, renaming and receipts. An archive that
+    cannot be applied is rejected with its reason, and the others are loaded.
 
     Args:
-        names: names of admitted archives, without the prefix of waiting ones; None: all of them.
+        names: Names of admitted archives, without the prefix of waiting ones; None: all of them.
 
     Raises:
-        LoadInProgressError: another load is working.
-        BlockingEndedError: another session waited too long for the load's locks.
-        LockWaitError: another session holds a lock that the load needs.
+        LoadInProgressError: Another load is running.
+        BlockingEndedError: Another session waited too long for the load's locks.
+        LockWaitError: Another session holds a lock that the load needs.
     """
     try:
         return _load(settings, catalog, names, clock, rebuilds=True)
     except BlockingEndedError:
-        # Readers of tables that are filled for the first time waited; row by row nobody does.
+        # Readers waited for tables that are filled for the first time; without the rebuild nobody
+        # waits.
         return _load(settings, catalog, names, clock, rebuilds=False)
 
 
@@ -184,7 +185,7 @@ class _Loader:
         return self.settings.remote_bkp_fldr
 
     def _load_what_can_be(self, names: Collection[str]) -> tuple[ArchivesAtHand, LoadOutcome]:
-        """Each refused archive leaves the spool's queue, so this ends."""
+        """Load what can be loaded; it ends, because each refused archive leaves the queue."""
         receiver = describe_receiver(self.connection, self.settings, self.catalog, self.clock())
         admitted = read_admitted(self.connection)
         direct = True
@@ -209,7 +210,7 @@ class _Loader:
                     )
             except ArchiveRefusedError as refusal:
                 if session.filling and session.filling.dropped:
-                    direct = False  # the ordinary path judges, and says why
+                    direct = False  # retry with staged rows, which finds the reason
                 else:
                     self._reject(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")

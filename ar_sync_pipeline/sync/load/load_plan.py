@@ -1,4 +1,4 @@
-"""Where the spool, the ledger and the plan meet: what a load will do with which files."""
+"""From the spool and the ledger to a plan: what a load does with which files."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from ar_sync_pipeline.sync.rejection import Rejection
 
 @dataclass(frozen=True)
 class ArchivesAtHand:
-    """The archives that a load may use, and what it is to do with them.
+    """The archives that a load may use, and what it does with them.
 
     Attributes:
-        manifests: as they were verified.
-        manifest_sha256: of their bytes, by which a file is known to be still the same.
-        plan: what to do with which archive.
-        known: ids of the archives that the ledger holds as applied.
-        histories: which archives can be compared.
-        unusable: applied archives that cannot be applied once more.
+        manifests: Manifests as they were verified.
+        manifest_sha256: Hash of each manifest's bytes, which shows that a file is unchanged.
+        plan: What to do with each archive.
+        known: Ids of the archives that the ledger records as applied.
+        histories: Histories, which decide which archives are comparable.
+        unusable: Applied archives that cannot be applied again.
     """
 
     archives: dict[UUID, SpooledArchive]
@@ -50,13 +50,13 @@ class ArchivesAtHand:
     unusable: tuple[Rejection, ...]
 
     def path(self, archive_id: UUID) -> Path:
-        """The file of an archive."""
+        """Return the file of an archive."""
         return self.archives[archive_id].path
 
     def new_before(self, archive_id: UUID) -> UUID:
-        """The archive itself if it is new, else the last new one that is applied before it.
+        """Return the archive itself if it is new, else the last new one that is applied before it.
 
-        An archive that was applied before can only fail because of what now comes before it.
+        An archive that was applied before can fail only because of an archive that now precedes it.
         """
         ids = [candidate.archive_id for candidate in self.plan.apply]
         if archive_id not in ids:
@@ -65,7 +65,7 @@ class ArchivesAtHand:
         return next(found for found in reversed(before) if found not in self.known)
 
     def names(self, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-        """The names of archives, without the prefix of waiting ones."""
+        """Return the names of archives, without the prefix of waiting ones."""
         return tuple(self.archives[c.archive_id].name.applied for c in candidates)
 
 
@@ -75,15 +75,15 @@ def archives_at_hand(
     """Plan a load of the admitted archives of these names.
 
     Args:
-        names: applied-form names; waiting archives of other names are left alone.
-        admitted: the sha256 of the manifest that each archive had when it was verified; one that
-            was not is left alone.
+        names: Applied-form names; waiting archives of other names are not loaded.
+        admitted: Sha256 of the manifest that each archive had when it was verified; archives
+            without one are not loaded.
 
     Raises:
-        ArchiveRefusedError: an archive is no longer what was admitted, or fits no longer.
+        ArchiveRefusedError: An archive differs from the admitted one, or no longer matches.
     """
     known = {line.name for line in receiver.ledger}
-    # A copy that waits comes first: its renaming also takes the place of the other one.
+    # A waiting copy replaces an applied one: its renaming overwrites the other file.
     found = {
         archive.name: archive
         for archive in (*unknown_to(known, list_applied(spool)), *list_waiting(spool))
@@ -98,10 +98,10 @@ def plan_for(
     receiver: Receiver,
     manifests: Mapping[str, str],
 ) -> ArchivesAtHand:
-    """Plan a load of these archives and of the applied ones that belong behind them.
+    """Plan a load of these archives and of the applied ones that follow them.
 
     Args:
-        manifests: by name, the sha256 of the manifests of the former.
+        manifests: Sha256 of the manifests of the admitted archives, by name.
     """
     opening = _Opening(receiver)
     for archive in sorted(admitted, key=lambda archive: archive.name.snapshot_at):
@@ -130,7 +130,7 @@ def plan_for(
 def _retained(
     spool: Path, admitted: Sequence[SpooledArchive], ledger: Sequence[AppliedArchive]
 ) -> list[SpooledArchive]:
-    """Applied archives that are later than the oldest admitted one."""
+    """Return applied archives that are later than the oldest admitted one."""
     applied = {line.name for line in ledger if not line.superseded}
     oldest = min((a.name.snapshot_at for a in admitted), default=None)
     return [
@@ -145,9 +145,9 @@ def _retained(
 def _overtaken(
     histories: Histories, chain: Chain | None, known: Collection[UUID]
 ) -> frozenset[UUID]:
-    """New archives that were made before others and are dated after them.
+    """Return new archives that were made before others and are dated after them.
 
-    One that is behind the receiver's data brings nothing, and overtakes nothing.
+    An archive that is older than the receiver's data brings nothing, and overtakes nothing.
     """
     at_hand = {found: histories.mark(manifest) for found, manifest in histories.at_hand.items()}
     marks = histories.applied + [
@@ -162,7 +162,7 @@ def _overtaken(
 
 @dataclass
 class _Opening:
-    """Opens archive after archive, and sees that each is the one that was verified."""
+    """Opens archives one by one, and checks that each is the one that was verified."""
 
     receiver: Receiver
     archives: dict[UUID, SpooledArchive] = field(default_factory=dict)
@@ -183,11 +183,11 @@ class _Opening:
                 raise
             raise ArchiveRefusedError(archive, fault) from error
         if self.receiver.sender in (None, OLD_SYSTEM):
-            # Others are held against the first one, as if they had come later.
+            # The others are compared with the first one, as if they had come later.
             self.receiver = replace(self.receiver, sender=reader.manifest.sender)
 
     def open_applied(self, archive: SpooledArchive, line: AppliedArchive) -> None:
-        """One that cannot be used is not there; what would be applied before it is held back."""
+        """Open an applied archive; if it is unusable, archives that precede it are held back."""
         try:
             with open_archive(archive.path) as reader:
                 self._check_as_applied(reader, line)
@@ -201,7 +201,7 @@ class _Opening:
             self.unusable.append(Rejection(archive.path.name, fault))
 
     def _check_as_applied(self, reader: ArchiveReader, line: AppliedArchive) -> None:
-        """The ledger vouches for what it knows by its bytes; signatures may have expired."""
+        """Check an archive against the ledger's hash, if any; signatures may have expired."""
         if line.manifest_sha256 is not None:
             reader.check_manifest(line.manifest_sha256)
             check_schema(reader.manifest, self.receiver)
@@ -227,15 +227,15 @@ class _Opening:
 
 
 def unknown_to(known: Collection[str], archives: Sequence[SpooledArchive]) -> list[SpooledArchive]:
-    """Archives that bear an applied name and that the ledger does not hold.
+    """Return archives with an applied name that are not in the ledger.
 
-    The ledger is the truth: a database that was restored from a backup gets them again.
+    The ledger decides: a database that was restored from a backup gets them again.
     """
     return [archive for archive in archives if archive.name.applied not in known]
 
 
 def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
-    """The ledger's applied archives, as the plan sees them."""
+    """Return the ledger's applied archives as spans for the plan."""
     return [
         Span(
             line.archive_id,
@@ -250,17 +250,17 @@ def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
 
 
 def chain_in(ledger: Sequence[AppliedArchive]) -> Chain | None:
-    """Up to when the receiver shows the sender's data without a gap."""
+    """Return the chain of applied archives without a gap."""
     return chain_of(spans(ledger))
 
 
 def promised_chain(
     ledger: Sequence[AppliedArchive], waiting: Sequence[SpooledArchive] = ()
 ) -> Chain | None:
-    """The chain by what each archive promises; the gaps are those that no archive is to close.
+    """Return the chain by what each archive promises, with the gaps that no archive will close.
 
-    A partial of the old system promises the changes of its window and nothing more. A complete
-    that waits in the spool closes every gap before it.
+    A partial of the old system promises the changes of its window and nothing more. A complete that
+    waits in the spool closes every gap before it.
     """
     held = [
         replace(span, covers_from=line.window_start) if _is_old_partial(line) else span

@@ -1,4 +1,4 @@
-"""The second half of a load: one transaction that merges archive after archive, or nothing.
+"""The second half of a load: one transaction that merges all archives, or nothing.
 
 It compares the result with the archives' digests and writes the ledger. Until it commits, readers
 see the state before.
@@ -56,16 +56,16 @@ from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 @dataclass(frozen=True)
 class LoadedArchive:
-    """What the load of one archive did.
+    """Result of the load of one archive.
 
     Attributes:
-        again: it had been applied before and was applied once more, behind an older one.
-        tables: rows added, changed and deleted by table.
-        chunks_staged: chunks that differed from what the receiver held, of ``chunks``.
-        size_bytes: of the archive's file.
-        media_bytes: of the media files that were installed or replaced.
-        media_left_out: media files that this receiver does not install, by their names.
-        fired: triggers at the receiver that fired for replicated rows, as ``table.trigger``.
+        again: Whether it was applied before and is applied again, after an older one.
+        tables: Rows added, changed and deleted, by table.
+        chunks_staged: Number of chunks that differed from the receiver's content, of ``chunks``.
+        size_bytes: Size of the archive file in bytes.
+        media_bytes: Size of the media files that were installed or replaced, in bytes.
+        media_left_out: Names of media files that this receiver does not install.
+        fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
     """
 
     manifest: Manifest
@@ -83,13 +83,13 @@ class LoadedArchive:
 
 @dataclass(frozen=True)
 class LoadOutcome:
-    """What the merges of one load did together.
+    """Result of all merges of one load.
 
     Attributes:
-        deletions: rows that are gone in the end, of the tables that travel.
-        tables: of the receiver, as its database describes them.
-        seconds: by phase: stage, media, merge, verify, commit.
-        obstacle: why empty tables were filled slowly and what would change that; None: they were
+        deletions: Rows of replicated tables that are deleted in the end.
+        tables: Tables of the receiver, as its database describes them.
+        seconds: Seconds by phase: stage, media, merge, verify, commit.
+        obstacle: Why empty tables were filled slowly and what would change that; None: they were
             not.
     """
 
@@ -101,17 +101,17 @@ class LoadOutcome:
 
 
 class LoadSession:
-    """A connection, the archives at hand, and what is done with them.
+    """A connection and the archives that it loads.
 
     Attributes:
-        filling: how `run` fills empty tables straight from an archive; None: it does not.
+        filling: How `run` fills empty tables directly from an archive; None: it does not.
 
     Args:
-        media: where media files are staged; None: they are left alone.
-        rebuilds: keys, indexes and foreign keys of empty tables may be made after their rows, for
-            which readers of these tables wait.
-        direct: rows of a complete may be copied straight into empty tables. Whatever is refused on
-            this path is for the ordinary one to judge.
+        media: Stage of media files; None: media files are not changed.
+        rebuilds: Whether keys, indexes and foreign keys of empty tables may be created after their
+            rows; readers of these tables wait for that.
+        direct: Whether rows of a complete may be copied directly into empty tables. If anything is
+            refused then, the load is retried with staged rows.
     """
 
     def __init__(
@@ -146,18 +146,17 @@ class LoadSession:
         allowed: Mapping[str, str],
         remembers_media: bool = False,
     ) -> LoadOutcome:
-        """Carry out the plan.
+        """Execute the plan.
 
         Args:
-            guard_percent: share of a table that may be deleted without an operator's word.
-            allowed: archives that an operator has let through, by name, with the sha256 of the
-                manifest that was approved.
-            remembers_media: note which files the archives list, so that they may be removed once
-                the sender has them no longer.
+            guard_percent: Share of a table that may be deleted without an operator's approval.
+            allowed: Sha256 of the approved manifest of each approved archive, by name.
+            remembers_media: Whether to record which files the archives list, so that they can be
+                removed when the sender no longer has them.
 
         Raises:
-            ArchiveRefusedError: one archive cannot be applied; the others may be, without it.
-            DigestMismatchError: the result is not the sender's state; nothing was changed.
+            ArchiveRefusedError: One archive cannot be applied; the others may be, without it.
+            DigestMismatchError: The result differs from the sender's state; nothing was changed.
         """
         with default_search_path(self._connection):
             return self._run(clock, guard_percent, allowed, remembers_media=remembers_media)
@@ -195,7 +194,8 @@ class LoadSession:
                 with self._blaming(candidate.archive_id):
                     self._record(manifest, clock(), superseded=True)
             if self._media is not None:
-                # Before the rows that name them, and nothing but the commit can fail any more.
+                # The files get their names before the rows that name them are committed. Only the
+                # commit can still fail.
                 self._watch.lap("commit")
                 rename_into_place(self._media, self._blaming)
                 self._watch.lap("media")
@@ -203,11 +203,11 @@ class LoadSession:
         return outcome
 
     def preview(self) -> LoadOutcome:
-        """Carry out the plan and take it back: what `run` would do, to the row.
+        """Execute the plan and roll it back: what `run` would do, to the row.
 
         Raises:
-            ArchiveRefusedError: one archive cannot be applied.
-            DigestMismatchError: the result would not be the sender's state.
+            ArchiveRefusedError: One archive cannot be applied.
+            DigestMismatchError: The result would differ from the sender's state.
         """
         with default_search_path(self._connection):
             staged = self._stage()
@@ -215,7 +215,10 @@ class LoadSession:
                 return self._merge_all(staged, suppress_side_effects(self._connection))
 
     def _tables_to_fill(self) -> list[tuple[TargetTable, TableManifest]]:
-        """The empty tables of a load that is a single complete; later archives need staged rows."""
+        """Return the empty tables if the load is a single complete; else none.
+
+        Later archives need staged rows.
+        """
         at_hand = self._at_hand
         manifests = [at_hand.manifests[candidate.archive_id] for candidate in at_hand.plan.apply]
         if not self._direct or [m.kind for m in manifests] != [ArchiveKind.COMPLETE]:
@@ -262,7 +265,7 @@ class LoadSession:
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
         if staged:
-            # What is deferred would else fail with the commit, when nobody knows whose it is.
+            # Otherwise deferred constraints would fail at the commit, where the archive is unknown.
             with self._blaming(suspect or staged[-1].manifest.archive_id):
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         deletions = self._deletions(gone)
@@ -276,7 +279,7 @@ class LoadSession:
         )
 
     def _constraints_hold(self) -> bool:
-        """Whether nothing that is deferred would fail by now; later archives may still mend it."""
+        """Return whether deferred constraints hold now; later archives may still satisfy them."""
         try:
             with self._connection.transaction(force_rollback=True):
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
@@ -372,7 +375,7 @@ class LoadSession:
 
     @contextmanager
     def _blaming(self, archive_id: UUID) -> Iterator[None]:
-        """Say which archive it was, so that the others can be loaded without it."""
+        """Attribute an error to an archive, so that the others can be loaded without it."""
         try:
             yield
         except Exception as error:
@@ -405,7 +408,7 @@ class LoadSession:
 
 
 def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifier]]:
-    """The staging tables of some archives, by the table that they are for."""
+    """Return the staging tables of some archives, by their target table."""
     relations: dict[str, list[sql.Identifier]] = {}
     for archive in archives:
         for staged in archive.tables:

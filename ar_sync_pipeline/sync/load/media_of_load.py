@@ -1,8 +1,7 @@
-"""Where a load's media files meet its rows: both are there, or neither is.
+"""Media files and rows of a load: both are installed, or neither is.
 
-Files get their names just before the rows are committed. Whether they were is for the ledger to
-say, which is written in the same transaction: it decides whether the files stay or what was there
-before them comes back.
+Files get their names just before the rows are committed. The ledger is written in the same
+transaction as the rows. It decides whether the files stay or the earlier files are restored.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ _SHOWN = 5
 def recover_media(
     connection: Connection, settings: ReceiverSettings, catalog: str, *, cleans: bool
 ) -> None:
-    """Finish or take back what a killed load left in the media folder; under the load lock.
+    """Finish or undo what a killed load left in the media folder; under the load lock.
 
     Args:
-        cleans: search the whole folder for what no journal names, too.
+        cleans: Whether to search the whole folder also for files that no journal names.
 
     Raises:
-        MediaFolderError: something of it cannot be renamed or removed.
+        MediaFolderError: A file cannot be renamed or removed.
     """
     folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
     finish_or_undo(folder, owner, lambda archives: _is_committed(connection, archives))
@@ -48,13 +47,13 @@ def recover_media(
 def staged_media(
     connection: Connection, settings: ReceiverSettings, catalog: str, archives: Sequence[UUID]
 ) -> Iterator[MediaStage]:
-    """A place for the media files of one load, which is settled at the end of the block.
+    """Stage the media files of one load; at the end of the block install or undo them.
 
-    Where the connection broke during the commit, nobody knows: the next load settles it.
+    If the connection broke during the commit, the outcome is unknown: the next load decides it.
 
     Args:
-        catalog: name of the catalog, each of which has a ledger of its own.
-        archives: all that the load applies.
+        catalog: Name of the catalog; each catalog has its own ledger.
+        archives: All archives that the load applies.
     """
     stage = MediaStage(
         settings.receiver_media_fldr,
@@ -75,11 +74,11 @@ def staged_media(
 
 
 def left_out_warning(paths: Iterable[str], allowed: Sequence[str]) -> str | None:
-    """Which files are not installed, why, and what to do, a sentence; None if all are.
+    """Return a message about files that are not installed: which, why, the remedy; None if all are.
 
     Args:
-        paths: of media files that archives list.
-        allowed: ``AR_SYNC_RECEIVER_MEDIA_ALLOW``.
+        paths: Paths of media files that archives list.
+        allowed: Value of ``AR_SYNC_RECEIVER_MEDIA_ALLOW``.
     """
     reasons = {
         path: reason for path in paths if (reason := exclusion_reason(path, allowed)) is not None
@@ -96,12 +95,15 @@ def left_out_warning(paths: Iterable[str], allowed: Sequence[str]) -> str | None
 
 
 def _is_committed(connection: Connection, archives: frozenset[UUID]) -> bool:
-    """Whether the ledger holds all archives of a load, of which it did not hold one before."""
+    """Return whether the ledger has all archives of a load.
+
+    Before the load it lacked at least one of them.
+    """
     return archives <= {line.archive_id for line in read_ledger(connection) if not line.superseded}
 
 
 def _owner(connection: Connection, catalog: str) -> str:
-    """Marks the files of one ledger's loads, since several may share a media folder."""
+    """Return the mark of one ledger's files, since several ledgers may share a media folder."""
     row = connection.execute(
         "SELECT system_identifier || '/' || current_database() FROM pg_control_system()"
     ).fetchone()

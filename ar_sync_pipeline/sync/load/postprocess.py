@@ -1,4 +1,4 @@
-"""The transform step's inputs and its state: what a command is told, which rows still wait."""
+"""Inputs and state of the transform step: arguments of a command, and untransformed rows."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from ar_sync_pipeline.transform.untransformed import WaitingRows, count_waiting_
 
 @dataclass(frozen=True)
 class PostprocessState:
-    """What the transform has left: looked up in the database, whatever kind of transform runs.
+    """Rows that the transform has left, counted in the database for any kind of transform.
 
     Attributes:
-        waiting: untransformed rows by table.
-        rejected: rows of which something could not be computed.
+        waiting: Untransformed rows by table.
+        rejected: Rows for which a value could not be computed.
     """
 
     waiting: tuple[WaitingRows, ...]
@@ -38,16 +38,16 @@ class PostprocessState:
 
     @property
     def too_old(self) -> int:
-        """Rows that have waited longer than ``AR_SYNC_TRANSFORM_MAX_AGE``."""
+        """Number of rows that have waited longer than ``AR_SYNC_TRANSFORM_MAX_AGE``."""
         return sum(table.too_old for table in self.waiting)
 
 
 def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformSpecification:
-    """What ``AR_SYNC_TRANSFORM`` asks for, if this catalog can have it.
+    """Return the transform of ``AR_SYNC_TRANSFORM``, if the catalog supports it.
 
     Raises:
-        TransformSpecificationError: the setting is wrong.
-        NoBuiltinTransformError: the built-in rules are for tables that the catalog does not have.
+        TransformSpecificationError: The setting is wrong.
+        NoBuiltinTransformError: The built-in rules are for tables that the catalog does not have.
     """
     transform = parse_transform(settings.transform)
     if isinstance(transform, BuiltinTransform):
@@ -64,7 +64,7 @@ def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformS
 
 
 def command_words(settings: ReceiverSettings, transform: CommandTransform) -> list[str] | None:
-    """The operator's command, told of the newest applied archive; None before the first load."""
+    """Return the operator's command for the newest applied archive; None before the first load."""
     newest = _newest_applied(settings.receiver_database_url.get_secret_value())
     if newest is None:
         return None
@@ -82,7 +82,7 @@ def run_builtin(
     settings: ReceiverSettings, clock: Clock, *, timeout_seconds: float
 ) -> TransformReport:
     """Run the built-in rules over every untransformed row."""
-    # They need pandas, which takes long to start and which most processes never use.
+    # They need pandas, which is slow to import and which most processes never use.
     from ar_sync_pipeline.transform.transapp.run import run_transapp  # noqa: PLC0415
 
     return run_transapp(
@@ -95,7 +95,7 @@ def run_builtin(
 def postprocess_state(
     settings: ReceiverSettings, catalog: Catalog, clock: Clock
 ) -> PostprocessState:
-    """Look at what the transform has left; each look sharpens the next one's notion of age."""
+    """Count the rows that the transform has left; frequent calls make the ages more exact."""
     limit = timedelta(minutes=settings.transform_max_age)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="postprocess state") as connection:

@@ -1,4 +1,4 @@
-"""What a load of one archive would do, found out by doing it and taking it back."""
+"""Preview of a load of one archive: the load is executed and rolled back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
 
 
 class Verdict(StrEnum):
-    """What would become of an archive."""
+    """Outcome for an archive."""
 
     APPLIED = "applied"
     ALREADY_APPLIED = "already applied"
@@ -36,19 +36,19 @@ class Verdict(StrEnum):
 
     @property
     def is_fine(self) -> bool:
-        """Whether nobody has to do anything."""
+        """Whether no action is needed."""
         return self in {Verdict.APPLIED, Verdict.ALREADY_APPLIED, Verdict.SUPERSEDED}
 
 
 @dataclass(frozen=True)
 class Preview:
-    """What a load would do if this archive were the only one that waits.
+    """What a load would do if this archive were the only waiting one.
 
     Attributes:
-        reason: why it would not be applied; empty otherwise.
-        loaded: what each archive of the load does, this one first; those behind it are applied
-            once more.
-        warnings: what an operator should know although it would be applied.
+        reason: Why it would not be applied; empty otherwise.
+        loaded: What each archive of the load does, this one first; those after it are applied
+            again.
+        warnings: What an operator should know although it would be applied.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Preview:
 def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock: Clock) -> Preview:
     """Read an archive to its last byte, stage and merge it, and roll everything back.
 
-    Readers see nothing of it; pictures and sequences are left alone. Loads wait meanwhile.
+    Readers see nothing of it; media files and sequences are not changed. Loads wait meanwhile.
 
     Args:
-        path: of the archive, anywhere; its file name must be that of an archive.
+        path: File of the archive, anywhere; its file name must be that of an archive.
 
     Raises:
-        NoArchiveError: there is no file of an archive's name.
-        LoadInProgressError: a load is working.
+        NoArchiveError: There is no file with an archive's name.
+        LoadInProgressError: A load is running.
     """
     archive = _archive_at(path)
     name = archive.name.applied

@@ -1,7 +1,7 @@
-"""Archives that lie parked or in quarantine and still matter, whichever run put them there.
+"""Parked and quarantined archives that still matter, whichever run rejected them.
 
-A run looks at some archives only, so what it refused itself says little about what is still wrong:
-a parked complete is no less parked after a run that loaded partials.
+A run checks only some archives, so its own rejections do not show what is still wrong: a parked
+complete is still parked after a run that loaded partials.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class RejectedArchive:
     """An archive that was not applied, and why.
 
     Attributes:
-        name: of the archive, without the prefix of waiting ones.
+        name: Name of the archive, without the prefix of waiting ones.
     """
 
     name: str
@@ -48,26 +48,26 @@ class RejectedArchive:
     remedy: str
 
     def __str__(self) -> str:
-        """One sentence for people: the problem, then the remedy."""
+        """Return one sentence for people: the problem, then the remedy."""
         return f"{self.reason}: {self.remedy}."
 
 
 def parked_by_gate(spool: Path) -> tuple[RejectedArchive, ...]:
-    """Archives that wait for the receiver's schema, rights, version or clock, oldest first."""
+    """Return archives that wait for the receiver's schema, rights, version or clock, by age."""
     return tuple(_reject(a, r) for a, r in _parked(spool) if _is_the_gates(r))
 
 
 def parked_by_load(spool: Path) -> tuple[RejectedArchive, ...]:
-    """Archives that fit and wait for something else, such as an operator's word."""
+    """Return archives that match and wait for something else, such as an operator's approval."""
     return tuple(_reject(a, r) for a, r in _parked(spool) if not _is_the_gates(r))
 
 
 def lost_in_quarantine(
     spool: Path, ledger: Sequence[AppliedArchive]
 ) -> tuple[RejectedArchive, ...]:
-    """Quarantined archives of which nothing has yet brought what they held.
+    """Return quarantined archives whose content no other archive has brought yet.
 
-    Once the unbroken chain has passed an archive's snapshot, another one has.
+    Once the unbroken chain reaches an archive's snapshot, another archive has brought it.
     """
     chain = promised_chain(ledger)
     return tuple(
@@ -89,7 +89,7 @@ def _reject(archive: SpooledArchive, reason: Reason | None) -> RejectedArchive:
     name = archive.name.applied
     if reason is None:
         return RejectedArchive(name, f"{name} lies in {archive.path.parent}", "look why")
-    # Whoever may write to the spool may have written it.
+    # Anybody who may write to the spool may have written it.
     return RejectedArchive(
         name, visible(reason.reason, LONGEST_PROBLEM), visible(reason.remedy, LONGEST_REMEDY)
     )

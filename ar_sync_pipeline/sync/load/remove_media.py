@@ -1,8 +1,8 @@
-"""What a complete takes out of the receiver's media folder (``AR_SYNC_MEDIA_DELETE``).
+"""Removal of media files at the receiver after a complete (``AR_SYNC_MEDIA_DELETE``).
 
-Only files that an applied archive once listed, that still hold the bytes which it described, and
-that neither the newest complete nor an archive behind it lists. It follows the commit: a removal
-that is cut short is finished by the next complete.
+Only files that an applied archive once listed are removed, and only if they still have the
+described bytes and neither the newest complete nor a later archive lists them. The removal runs
+after the commit; the next complete finishes an interrupted removal.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _FILES_AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class MediaRemoval:
-    """What became of the files that the sender no longer has.
+    """Result for files that the sender no longer has.
 
     Attributes:
-        removed: how many are gone.
-        warning: why others are still there, a sentence; None if nothing is to be said.
+        removed: Number of removed files.
+        warning: Message why others still exist; None if there is nothing to report.
     """
 
     removed: int = 0
@@ -46,7 +46,7 @@ def remove_absent_media(
     """Remove what the newest complete among the archives just applied no longer lists.
 
     Args:
-        applied: in their order.
+        applied: Archives in the order of their application.
     """
     completes = [m.snapshot_at for m in applied if m.kind is ArchiveKind.COMPLETE]
     if not settings.media_delete or not completes:

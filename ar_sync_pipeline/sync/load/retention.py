@@ -1,4 +1,4 @@
-"""Keeping the spool small: what may be deleted is, and nothing that was not applied (old D32)."""
+"""Retention in the spool: nothing that was not applied is deleted (old D32)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from ar_sync_pipeline.spool.states import (
 )
 from ar_sync_pipeline.sync.load.intakes import other_archives
 
-# A cut upload is resumed within hours; what nobody has touched for days never will be.
+# An interrupted upload is resumed within hours; after days without a change it never will be.
 _ABANDONED_UPLOAD = timedelta(days=2)
-# As long as a sender remembers what it has sent, and receipts stay.
+# As long as a sender remembers sent archives, and receipts exist.
 _LINES_LIFETIME = timedelta(days=8)
 
 
@@ -44,9 +44,9 @@ class Retention:
     """What was deleted, or would be.
 
     Attributes:
-        decisions: one for each archive in the spool, with its reason.
-        abandoned: files of uploads that nobody has gone on with.
-        freed_bytes: of the archives; 0 in a dry run.
+        decisions: Decision for each archive in the spool, with its reason.
+        abandoned: Files of uploads that were not continued.
+        freed_bytes: Size of the deleted archives in bytes; 0 in a dry run.
     """
 
     decisions: tuple[Decision, ...]
@@ -55,14 +55,14 @@ class Retention:
 
 
 def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) -> Retention:
-    """Decide for every archive in the spool, and delete what may go.
+    """Decide for every archive in the spool, and delete what may be deleted.
 
     Args:
-        dry_run: decide only; abandoned uploads are not looked at.
+        dry_run: Whether to decide only; abandoned uploads are then not checked.
 
     Raises:
-        LoadInProgressError: a load is working with these files.
-        SpoolAccessError: the operating system refuses.
+        LoadInProgressError: A load is using these files.
+        SpoolAccessError: The operating system refuses.
     """
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="retention") as connection:
@@ -74,9 +74,9 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
 
 
 def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock) -> Retention:
-    """The same inside a load, which holds the lock already.
+    """Apply retention inside a load, which already holds the lock.
 
-    With the files that are gone go the ledger's lines that nothing needs any more.
+    Rows of the ledger that are no longer needed are replaced by counts.
     """
     decisions = _decide(settings, connection, clock)
     freed_bytes = apply_retention(decisions)
@@ -90,7 +90,7 @@ def clean_spool(settings: ReceiverSettings, connection: Connection, clock: Clock
 
 
 def _applied_name(archive: SpooledArchive) -> str:
-    """In the ledger; an archive of the old system has that of what it was converted into."""
+    """Return the name in the ledger; for an archive of the old system, that of its conversion."""
     return ArchiveName(archive.name.kind, archive.name.snapshot_at).applied
 
 
@@ -117,6 +117,6 @@ def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) ->
 def _old_applied_at(
     old: Sequence[SpooledArchive], applied_at: Mapping[ArchiveName, datetime]
 ) -> dict[ArchiveName, datetime]:
-    """When what an archive of the old system was converted into was applied."""
+    """Return when the conversion of each archive of the old system was applied."""
     found = {a.name: applied_at.get(ArchiveName(a.name.kind, a.name.snapshot_at)) for a in old}
     return {name: at for name, at in found.items() if at is not None}

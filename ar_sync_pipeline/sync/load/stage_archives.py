@@ -1,7 +1,7 @@
-"""The first half of a load: archives streamed once, rows and media files staged.
+"""The first half of a load: archives are streamed once, rows and media files are staged.
 
-Only the chunks and files that differ from what the receiver holds are staged. Nothing that readers
-see is changed here.
+Only chunks and files that differ from the receiver's are staged. Nothing that readers see is
+changed here.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 @dataclass
 class StagedArchive:
-    """An archive whose rows lie in staging tables.
+    """An archive whose rows are in staging tables.
 
     Attributes:
-        comparable: whether this receiver's digests agree with the sender's.
-        tables: parents before children.
-        media: what becomes of its media files.
-        media_bytes: of the media files that are installed or replaced.
-        media_left_out: media files that this receiver does not install.
+        comparable: Whether this receiver computes the same digests as the sender.
+        tables: Staged tables, parents before children.
+        media: Outcomes of its media files.
+        media_bytes: Size of the media files that are installed or replaced, in bytes.
+        media_left_out: Media files that this receiver does not install.
     """
 
     manifest: Manifest
@@ -60,10 +60,10 @@ class ArchiveStager:
     """Stages the archives of one plan.
 
     Args:
-        tables: every table of the receiver's schema.
-        media: where media files are staged; None: they are not read.
-        watch: counts the seconds of rows and of pictures.
-        filling: the tables that take their rows straight from the archive; None: all are staged.
+        tables: Every table of the receiver's schema.
+        media: Stage of media files; None: they are not read.
+        watch: Stopwatch for the seconds of rows and of media files.
+        filling: Tables that take their rows directly from the archive; None: all are staged.
     """
 
     def __init__(
@@ -90,11 +90,11 @@ class ArchiveStager:
         """Stream one archive.
 
         Args:
-            number: of the archive in the plan, for the names of its staging tables.
+            number: Number of the archive in the plan, for the names of its staging tables.
 
         Raises:
-            CorruptArchiveError: the archive was damaged after it had been admitted.
-            SchemaError: a member does not hold rows of its table.
+            CorruptArchiveError: The archive was damaged after its admission.
+            SchemaError: A member does not contain rows of its table.
         """
         with open_archive(self._at_hand.path(archive_id)) as reader:
             reader.check_manifest(self._at_hand.manifest_sha256[archive_id])
@@ -135,7 +135,7 @@ class ArchiveStager:
         )
 
     def _read_members(self, reader: ArchiveReader, archive: StagedArchive) -> None:
-        """Put each member where it belongs."""
+        """Stage each member as rows, keys or a media file."""
         rows = {
             chunk.member: (table, chunk) for table in archive.tables for chunk in table.differing
         }
@@ -174,10 +174,10 @@ def _stage_media(
 
 
 def _last_holders(at_hand: ArchivesAtHand) -> dict[str, UUID]:
-    """The archive whose version of a media file counts: the last one in the plan's order.
+    """Return the archive whose version of each media file counts: the last one in the plan's order.
 
-    A file does not count where a later archive has a folder of its name, or a file that has the
-    name of one of its folders.
+    A file does not count if a later archive has a folder of its name, or a file with the name of
+    one of its folders.
     """
     holders: dict[str, UUID] = {}
     folders = set[str]()

@@ -1,7 +1,7 @@
 """Tables that the catalog replicates and that the sender no longer sends.
 
-Production may drop or rename a table before the receiver does. No archive says so of the rows that
-are still here, and they stay as they were.
+Production may drop or rename a table before the receiver does. Archives then contain nothing about
+the receiver's rows of it, and these stay unchanged.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
 
-# Of a table whose rows this role cannot see nothing can be told.
+# Tables whose rows are hidden from this role are left out.
 _READABLE = """
 SELECT n.nspname, c.relname
   FROM pg_class c
@@ -31,9 +31,9 @@ SELECT n.nspname, c.relname
 
 
 def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
-    """Names of the replicated tables with rows that the newest applied complete lacks.
+    """Return names of replicated tables with rows that the newest applied complete lacks.
 
-    An empty one is no difference: the receiver may have been migrated first.
+    An empty table is not reported: the receiver may have been migrated first.
     """
     sent = read_tables_of_newest_complete(connection)
     if sent is None:
@@ -50,7 +50,7 @@ def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
 
 
 def unsent_in_words(tables: Sequence[str]) -> str:
-    """What an operator should know of such tables, as a clause; empty without any."""
+    """Return what an operator should know of such tables, as a clause; empty without any."""
     if not tables:
         return ""
     names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
