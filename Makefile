@@ -9,7 +9,7 @@ SPELLED := ar_sync_pipeline/*.py ar_sync_pipeline/archive ar_sync_pipeline/media
   ar_sync_pipeline/demo ar_sync_pipeline/sender ar_sync_pipeline/sync/*.py \
   ar_sync_pipeline_tests/archive ar_sync_pipeline_tests/media ar_sync_pipeline_tests/spool \
   ar_sync_pipeline_tests/alerts ar_sync_pipeline_tests/legacy ar_sync_pipeline_tests/sftp ar_sync_pipeline_tests/transform \
-  ar_sync_pipeline_tests/demo
+  ar_sync_pipeline_tests/demo ar_sync_pipeline_tests/fix_*.py
 
 .PHONY: demo demo-ui test soak bench screenshots lint format clean
 

@@ -100,7 +100,10 @@ class LiveInstance:
             self._running.pop(name).stop()
 
     def kill(self, *names: str) -> None:
-        """``kill -9``, including run workers; without names: everything, like a power failure."""
+        """Kill processes with SIGKILL, including run workers.
+
+        Without names it kills everything, like a power failure.
+        """
         for name in names or tuple(self._running):
             self._running.pop(name).kill()
 

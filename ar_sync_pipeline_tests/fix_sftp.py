@@ -265,7 +265,7 @@ class OpensshTestServer:
         return self.remote_path(self.spool_path)
 
     def account(self) -> list[str]:
-        """Lines of sshd_config with the rights of the account."""
+        """Return the lines of sshd_config with the rights of the account."""
         return ["Subsystem sftp internal-sftp", "ForceCommand internal-sftp"]
 
     def authorize(self, public_key: Path) -> None:

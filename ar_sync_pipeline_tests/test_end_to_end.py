@@ -130,7 +130,7 @@ class Watch:
         return self._live.until(found, f"a new run of {job} with {status}", seconds)
 
     def kill_worker(self, job: str, url: str) -> None:
-        """``kill -9`` the job's next worker, in the middle of its work on a database."""
+        """Kill the job's next worker with SIGKILL, in the middle of its work on a database."""
         with held_up(url):
             window = _windows().get_last_partition_key() or ""
             self.launch(

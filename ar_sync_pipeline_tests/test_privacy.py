@@ -100,7 +100,7 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def database(url: str) -> Iterator[tuple[str, bytes]]:
-    """Return every row of a database."""
+    """Yield every row of a database."""
     tables = rows(
         url,
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n"

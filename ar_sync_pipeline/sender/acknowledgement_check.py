@@ -53,10 +53,11 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
 
 
 def _mailed_after_a_pause(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
-    """Return when a failure is mailed: after a power failure the receiver has time to answer again.
+    """Return metadata that delays the mail after a pause, for example a power failure.
 
-    It applies if even the newest late archive is older than the limit by some windows: while
-    archives are sent without a pause, the newest late one has hardly passed the limit.
+    The receiver gets the same time again to answer. A pause is assumed if even the newest late
+    archive is older than the limit by some windows: while archives are sent without a pause, it has
+    hardly passed the limit.
     """
     within = timedelta(minutes=site.settings.acknowledge_within)
     pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)

@@ -23,7 +23,9 @@ _REMEDY = "correct it; the next tick tries again by itself, and what it missed i
 def tick_findings(
     instance: dg.DagsterInstance, scope: AlertScope, repository_id: str | None = None
 ) -> Iterator[Problem | Success]:
-    """Yield the newest finished tick of each one; a failure before it is not reported.
+    """Yield a finding from the newest finished tick of each schedule and sensor.
+
+    A failed tick before it is not reported.
 
     Args:
         instance: Dagster instance.

@@ -81,7 +81,7 @@ class EndpointCheck:
 
 
 def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
-    """Publish a test file like an archive, and remove it.
+    """Publish a test file like an archive, remove it, and read the receiver's files.
 
     It ends within two minutes even if a server hangs. A problem is a failed step, not an error.
     """

@@ -19,7 +19,7 @@ _NO_CONNECT = "permission denied for database"
 
 
 def limit_waits(connection: Connection) -> None:
-    """Cancel statements that wait too long for a lock, or run too long."""
+    """Set timeouts that cancel a statement that waits for a lock or runs for too long."""
     for name, limit in (
         ("statement_timeout", _LONGEST_STATEMENT),
         ("lock_timeout", _LONGEST_LOCK_WAIT),
