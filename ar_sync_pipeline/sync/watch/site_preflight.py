@@ -92,8 +92,6 @@ def _sender_areas(
     url = settings.sender_database_url.get_secret_value()
 
     def link() -> Iterator[Finding]:
-        # Imported here: the receiver needs no SSH client, which takes 5 % of the start of a run.
-
         checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))
         yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)
