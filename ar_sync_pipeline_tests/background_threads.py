@@ -1,4 +1,4 @@
-"""Threads that do something while a test works in its own."""
+"""Background threads of a test."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def until_done(*targets: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Threads that do something until the block ends; their failures are the test's."""
+    """Run functions in threads until the block ends; their failures fail the test."""
     done, failures = threading.Event(), list[BaseException]()
 
     def guarded(target: Callable[[threading.Event], None]) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures by concern, shared by all rooms."""
+"""Fixtures by concern, shared by the tests of all packages."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ pytest_plugins = [
 
 
 def pytest_configure() -> None:
-    """Folders that tests make are as on a server, whatever the shell's umask is."""
+    """Set the umask, so that folders are made as on a server."""
     os.umask(0o022)
-    # How long an example takes says how busy the machine is.
+    # The duration of an example depends on the load of the machine.
     settings.register_profile("suite", deadline=None)
     settings.load_profile("suite")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let the test that takes minutes begin first; it mostly waits, others work meanwhile."""
+    """Start the test that takes minutes first; it mostly waits while others run."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)

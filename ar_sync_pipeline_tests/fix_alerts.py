@@ -1,4 +1,4 @@
-"""Real servers that alerts go to: SMTP in its moods, and HTTP."""
+"""Real servers that receive alerts: SMTP with faults, and HTTP."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ USER, PASSWORD = "ar_sync", "correct-horse-battery"
 
 @dataclass
 class Mailbox:
-    """An SMTP server's answer to a mail, and the mails that it took.
+    """Answer of an SMTP server to a mail, and the mails that it accepted.
 
     Attributes:
-        answer: to DATA; another code than 250 refuses the mail.
-        login: user and password that are let in.
+        login: Accepted user and password.
+        answer: Answer to DATA; a code other than 250 refuses the mail.
     """
 
     port: int = 0
@@ -72,11 +72,15 @@ def smtp_server(
     implicit: bool = False,
     without: tuple[str, ...] = (),
 ) -> Iterator[Mailbox]:
-    """A server on loopback; on the mailbox's port if it has one. With TLS it wants a login too.
+    """Run a server on loopback, on the port of the mailbox if it has one.
+
+    With TLS it also requires a login.
 
     Args:
-        implicit: TLS from the first byte instead of STARTTLS.
-        without: mechanisms of login that it does not offer, PLAIN or LOGIN.
+        mailbox: Its answer and its mails.
+        tls: TLS context; None: no TLS.
+        implicit: Whether TLS starts with the first byte instead of STARTTLS.
+        without: Login mechanisms that it does not offer, PLAIN or LOGIN.
     """
     secured: dict[str, Any] = (
         {
@@ -101,14 +105,14 @@ def smtp_server(
 
 @contextmanager
 def silent_server() -> Iterator[int]:
-    """A port that takes connections and never says a word."""
+    """Open a port that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @dataclass
 class WebServer:
-    """What an HTTP server was asked, and what it answers."""
+    """Requests to an HTTP server, and its answers."""
 
     url: str = ""
     status: int = 204
@@ -121,7 +125,7 @@ class WebServer:
 
 @contextmanager
 def web_server() -> Iterator[WebServer]:
-    """An HTTP server on loopback."""
+    """Run an HTTP server on loopback."""
     seen = WebServer()
 
     class Handler(BaseHTTPRequestHandler):
@@ -134,7 +138,7 @@ def web_server() -> Iterator[WebServer]:
         do_GET = do_POST = answer  # noqa: N815  http.server's names
 
         def log_message(self, *_: object) -> None:
-            """Not into the tests' output."""
+            """Write nothing into the output of the tests."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -153,7 +157,7 @@ def free_port() -> int:
 
 @dataclass(frozen=True)
 class Certificate:
-    """Of a server called ``localhost``, signed by itself."""
+    """A self-signed certificate for ``localhost``."""
 
     file: Path
     context: ssl.SSLContext
@@ -192,13 +196,13 @@ def certificate(tmp_path: Path) -> Certificate:
 
 @pytest.fixture
 def mailbox() -> Iterator[Mailbox]:
-    """An SMTP server that takes everything."""
+    """Run an SMTP server that accepts everything."""
     with smtp_server(Mailbox()) as box:
         yield box
 
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    """An HTTP server that answers 204."""
+    """Run an HTTP server that answers 204."""
     with web_server() as server:
         yield server

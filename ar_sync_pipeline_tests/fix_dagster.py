@@ -1,4 +1,4 @@
-"""Both code locations with real servers behind them: databases, SFTP, media folders, instance."""
+"""Both code locations with real servers: databases, SFTP, media folders, Dagster instance."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ media_columns = ["picture"]
 
 @dataclass
 class Deployment:
-    """A small application's sender and receiver, and the Dagster instance that runs both."""
+    """Sender and receiver of a small application, and the Dagster instance that runs both."""
 
     folder: Path
     sender_url: str
@@ -98,12 +98,12 @@ class Deployment:
         return receiver_definitions(load_receiver_settings(self.receiver_environment()))
 
     def partial_assets(self) -> list[dg.AssetKey]:
-        """All assets of the grid of windows, which can only be materialized together."""
+        """Return all assets of the grid of windows, which can only be materialized together."""
         graph = self.sender_definitions().resolve_asset_graph()
         return [key for key in graph.materializable_asset_keys if key.path[0] == "partial"]
 
     def run(self, job: str) -> RunOutcome:
-        """Run a job of either side in this process, by its plain name, recorded in the instance."""
+        """Run a job of either side, by its plain name, in this process; the instance records it."""
         definitions = (
             self.sender_definitions() if job.endswith("_dump") else self.receiver_definitions()
         )
@@ -121,14 +121,14 @@ class Deployment:
             "AR_SYNC_PAIR": self.pair,
             "AR_SYNC_CATALOG": str(self.folder / "catalog.toml"),
             "AR_SYNC_ADMINS": "operator@example.org",
-            "AR_SYNC_EMAIL_PORT": "1",  # nobody listens: what a test wants sent, it says
+            "AR_SYNC_EMAIL_PORT": "1",  # no server: a test that sends mail sets its own
             "AR_SYNC_STATE_FLDR": str(self.folder / "state"),
         }
 
 
 @pytest.fixture
 def deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[Deployment]:
-    """Two small servers, the sender with some rows and a picture."""
+    """Two small servers; the sender has some rows and a picture."""
     with small_deployment(database_factory, tmp_path) as made:
         yield made
 
@@ -149,7 +149,7 @@ def three_pairs(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[l
 
 @contextmanager
 def small_deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Iterator[Deployment]:
-    """Two small servers in a folder."""
+    """Make two small servers in a folder."""
     sender, receiver = database_factory(), database_factory()
     execute(
         sender,
@@ -164,7 +164,7 @@ def small_deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Itera
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "sender_media" / "bus.jpeg").write_bytes(b"picture")
     (tmp_path / "catalog.toml").write_text(SMALL_CATALOG)
-    # As if installed two days ago: tests ask for windows of the last hours.
+    # As if installed two days ago: tests use windows of the last hours.
     (tmp_path / "state" / "sender").mkdir(parents=True)
     installed = datetime.now(UTC) - timedelta(days=2)
     (tmp_path / "state" / "sender" / "first_window").write_text(installed.isoformat())
@@ -181,7 +181,7 @@ def small_deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Itera
 def dagster_command(
     *words: str, environment: Mapping[str, str], home: Path
 ) -> subprocess.CompletedProcess[str]:
-    """Run a Dagster command line as an operator would, with nothing but variables set."""
+    """Run a Dagster command line as a user does, with only environment variables set."""
     program = Path(sys.executable).with_name(words[0])
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AR_SYNC_", "DAGSTER_"))}
     return subprocess.run(
@@ -195,7 +195,10 @@ def dagster_command(
 
 
 def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
-    """As the UI's resolver `executionForLatestMaterialization` decides it."""
+    """Return whether the UI shows an evaluation.
+
+    It is decided by the UI's resolver `executionForLatestMaterialization`.
+    """
     record = instance.get_latest_asset_check_evaluation_record(key)
     assert record is not None
     return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))

@@ -1,7 +1,7 @@
 """A whole deployment as real processes: two code servers, web server, daemon, one control plane.
 
-Each process can be started, stopped and killed by its name; run workers belong to their code
-server, and go with it when that is killed.
+Each process can be started, stopped and killed by its name. Run workers belong to their code
+server, and end when it is killed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SENDER, RECEIVER, WEBSERVER, DAEMON = "sender", "receiver", "webserver", "daemon
 _POLL_SECONDS = 0.5
 Found = TypeVar("Found")
 
-# The project's own dagster.yaml, but with the pauses of a test.
+# The project's own dagster.yaml, with shorter intervals.
 QUICK: Mapping[str, Any] = {
     "run_monitoring": {"poll_interval_seconds": 1, "free_slots_after_run_end_seconds": 1},
 }
@@ -58,7 +58,7 @@ _LOCATIONS = """
 
 
 class LiveInstance:
-    """The processes of a deployment, and its Dagster instance as seen from the test."""
+    """Processes of a deployment, and its Dagster instance as the test sees it."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
@@ -69,17 +69,17 @@ class LiveInstance:
 
     @property
     def instance(self) -> dg.DagsterInstance:
-        """Opened when first asked for; `changes` have no effect on it any more."""
+        """The instance, opened at the first use; later `changes` have no effect on it."""
         if self._instance is None:
             self._write_configuration()
             self._instance = dg.DagsterInstance.from_config(str(self.deployment.home))
         return self._instance
 
     def start(self, *names: str) -> None:
-        """Start processes with the deployment's settings as they are now; returns when ready.
+        """Start processes with the current settings of the deployment; return when they are ready.
 
-        Without names: all of them. A daemon looks for code servers that were not there at its
-        start once a minute only, so they come first.
+        Without names: all of them. Code servers are started before the daemon, because a daemon
+        searches for code servers that were missing at its start only once a minute.
         """
         if not names:
             self.start(SENDER, RECEIVER)
@@ -95,17 +95,20 @@ class LiveInstance:
             self.until(self._knows_all_assets, "the web server has loaded all code locations")
 
     def stop(self, *names: str) -> None:
-        """End processes politely, as a service manager does."""
+        """Stop processes with a signal, as a service manager does."""
         for name in names:
             self._running.pop(name).stop()
 
     def kill(self, *names: str) -> None:
-        """``kill -9``, run workers included; without names: everything, a power cut."""
+        """Kill processes with SIGKILL, including run workers.
+
+        Without names it kills everything, like a power failure.
+        """
         for name in names or tuple(self._running):
             self._running.pop(name).kill()
 
     def until(self, condition: Callable[[], Found | None], what: str, seconds: float = 60) -> Found:
-        """Wait for a condition; returns the first true value of it."""
+        """Wait for a condition; return its first true value."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             found = condition()
@@ -115,7 +118,7 @@ class LiveInstance:
         raise AssertionError(f"not within {seconds:.0f} s: {what}\n{self.story()}")
 
     def graphql(self, query: str, **variables: object) -> dict[str, Any]:
-        """Ask the web server, as the UI does; returns ``data``."""
+        """Send a query to the web server, as the UI does; return ``data``."""
         body = json.dumps({"query": query, "variables": variables}).encode()
         connection = http.client.HTTPConnection(HOST, self.ports[WEBSERVER], timeout=60)
         with closing(connection):
@@ -126,9 +129,9 @@ class LiveInstance:
         return data
 
     def _knows_all_assets(self) -> bool:
-        """The web server answers a little before it has read its code locations.
+        """Return whether the web server has loaded its code locations: it answers before that.
 
-        A backfill that is asked for before that is refused with ``KeyError: AssetKey(...)``.
+        A backfill that is requested before that fails with ``KeyError: AssetKey(...)``.
         """
         entries = self.graphql(_LOCATIONS)["workspaceOrError"].get("locationEntries", [])
         loaded = [(entry["locationOrLoadError"] or {}).get("__typename") for entry in entries]
@@ -136,7 +139,7 @@ class LiveInstance:
         return loaded.count("RepositoryLocation") == servers
 
     def request_run(self, side: str, job: str, tags: Mapping[str, str], **selector: object) -> str:
-        """Ask for a run, as the UI does; returns its id."""
+        """Request a run, as the UI does; return its id."""
         params = {
             "selector": {
                 "repositoryLocationName": side,
@@ -152,11 +155,11 @@ class LiveInstance:
         return run_id
 
     def runs(self, job: str | None = None, **tags: str) -> list[dg.DagsterRun]:
-        """Runs, oldest first."""
+        """Return the runs, oldest first."""
         return list(self.instance.get_runs(dg.RunsFilter(job_name=job, tags=tags)))[::-1]
 
     def times(self) -> str:
-        """When every run was made, and its seconds from then to its start and to its end."""
+        """Return when every run was created, and the seconds until its start and its end."""
         lines = []
         for record in reversed(self.instance.get_run_records()):
             made = record.create_timestamp.timestamp()
@@ -170,7 +173,7 @@ class LiveInstance:
         return "\n".join(lines)
 
     def worker_pid(self, run_id: str) -> int | None:
-        """The process in which a run's steps are executed; None before they are."""
+        """Return the process in which a run's steps are executed; None before they are."""
         events = self.instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
         for event in events:
             data = event.dagster_event.event_specific_data if event.dagster_event else None
@@ -180,14 +183,14 @@ class LiveInstance:
         return None
 
     def story(self) -> str:
-        """All runs and the end of every log, for a test that fails."""
+        """Return all runs and the end of every log, for a test that fails."""
         lines = [self.times()]
         for log in sorted(self.deployment.folder.glob("*.log")):
             lines += [f"--- {log.name}", log.read_text(errors="replace")[-1500:]]
         return "\n".join(lines)
 
     def close(self) -> None:
-        """End everything."""
+        """Stop everything."""
         with ExitStack() as ending:
             for process in self._running.values():
                 ending.callback(process.kill)
@@ -219,7 +222,7 @@ class LiveInstance:
     def _write_configuration(self) -> None:
         loaded = load_yaml_from_path(str(ROOT / "dagster.yaml"))
         assert isinstance(loaded, dict)
-        # The test itself opens the instance too, and has no DAGSTER_HOME.
+        # The test itself also opens the instance, without DAGSTER_HOME.
         folder = self.deployment.home / "history" / "runs"
         loaded["event_log_storage"]["config"] = {"base_dir": str(folder)}
         for section, values in self.changes.items():
@@ -230,7 +233,10 @@ class LiveInstance:
 
 @pytest.fixture
 def live(deployment: Deployment) -> Iterator[LiveInstance]:
-    """Windows of a minute. Nothing runs yet: change settings first, then start what is needed."""
+    """A deployment with windows of a minute, and no processes yet.
+
+    A test first changes settings, then starts the processes that it needs.
+    """
     for changes in (deployment.sender_changes, deployment.receiver_changes):
         changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"}
     made = LiveInstance(deployment)

@@ -30,7 +30,7 @@ _ENOUGH_BYTES = 4 << 30
 
 
 class DatabaseFactory(Protocol):
-    """Makes databases that are dropped when the test ends."""
+    """Creates databases that are dropped when the test ends."""
 
     def __call__(self, template: str | None = None) -> str:
         """Create a database, as a copy of ``template`` if given, and return its URL."""
@@ -38,7 +38,7 @@ class DatabaseFactory(Protocol):
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[EmbeddedPostgres]:
-    """The session's server. Databases in it are the tests' own: ask ``database_factory``."""
+    """The server of the session. Databases belong to tests: use ``database_factory``."""
     parent = _fast_folder()
     _remove_servers_of_killed_sessions(parent)
     settings = {"max_prepared_transactions": "5"}
@@ -85,7 +85,7 @@ def receiver_template(postgres_server: EmbeddedPostgres) -> str:
 
 @pytest.fixture(scope="session")
 def sample_folder() -> Path:
-    """The folder of sample data, which is no part of the repository: skips where it is absent."""
+    """The folder of sample data, which is not in the repository; skip the test if it is missing."""
     chosen = os.environ.get(SAMPLE_VARIABLE)
     folder = Path(chosen) if chosen else _REPOSITORY.parent / "shared" / "sample"
     if not folder.is_dir():
@@ -130,7 +130,10 @@ def sample_sender_b(database_factory: DatabaseFactory, sample_b_template: str) -
 
 
 def _fast_folder() -> Path:
-    """In memory where there is enough of it: making a database there costs a third."""
+    """Return a folder in memory if it has enough space.
+
+    Creating a database there takes a third of the time.
+    """
     if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= _ENOUGH_BYTES:
         return _MEMORY
     return Path(tempfile.gettempdir())
@@ -140,7 +143,7 @@ def _template(server: EmbeddedPostgres, name: str, fill: Callable[[str], None]) 
     url = server.create_database(name)
     fill(url)
     with psycopg.connect(url, autocommit=True) as connection:
-        # Copies start with statistics, like a database that has been in use.
+        # Copies have statistics, like a database in use.
         connection.execute("VACUUM (ANALYZE, FREEZE)")
     return name
 

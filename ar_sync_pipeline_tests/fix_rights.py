@@ -1,4 +1,4 @@
-"""Rights as an ordinary account has them, also where the tests run as root."""
+"""File permissions as for an ordinary account, even if the tests run as root."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# strptime() imports it when it is called first, and Python may be in a folder of root's alone.
+# The first call of strptime() imports it, and Python may be in a folder that only root can read.
 importlib.import_module("_strptime")
 _VERSION_3 = 0x20080522
 _DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
@@ -30,7 +30,7 @@ class _Data(ctypes.Structure):
 
 @contextmanager
 def permissions_count() -> Iterator[None]:
-    """In this thread a file of mode 000 cannot be read, whoever it is (capabilities(7))."""
+    """Apply permissions to this thread even as root, for example mode 000 (capabilities(7))."""
     if os.geteuid() != 0:
         yield
         return
@@ -48,7 +48,7 @@ def permissions_count() -> Iterator[None]:
 
 @contextmanager
 def acting_as(user: str, *, also_in: int) -> Iterator[None]:
-    """Be another account, and in one more group; only root can."""
+    """Act as another account, and as a member of one more group; only root can."""
     account, groups = pwd.getpwnam(user), os.getgroups()
     os.setgroups([also_in])
     os.setegid(account.pw_gid)

@@ -1,4 +1,4 @@
-"""The roles of deploy/sql, made by psql as an administrator makes them."""
+"""The roles of deploy/sql, created with psql as an administrator does."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""SFTP servers for tests: asyncssh in this process (with faults on demand), OpenSSH's sshd, and a
-TCP proxy that cuts or swallows.
+"""SFTP servers for tests: asyncssh with fault injection, OpenSSH's sshd, and a TCP proxy.
 
-Fixtures: `sftp_server` (asyncssh), `bare_server` (the same, slow and without extensions),
-`openssh_server`, `chrooted_server`, `shell_server`, `cutting_proxy`. Each server has ``.root``
-(a folder on this disk), ``.endpoint()``, ``.remote_path(path)`` and ``.spool_path`` / ``.spool``
-(an existing, empty spool, here and as the account sees it).
+The proxy interrupts or swallows data. Fixtures: `sftp_server` (asyncssh in this process),
+`bare_server` (the same, slow and without extensions), `openssh_server`, `chrooted_server`,
+`shell_server`, `cutting_proxy`. Each server has ``.root`` (a folder on this disk),
+``.endpoint()``, ``.remote_path(path)`` and ``.spool_path`` / ``.spool`` (an existing, empty spool,
+here and as the account sees it).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _AS_ROOT = os.geteuid() == 0
 
 
 class SftpTestServer(Protocol):
-    """What a test needs of either server."""
+    """What a test needs from any of the servers."""
 
     @property
     def root(self) -> Path: ...
@@ -70,21 +70,22 @@ class SftpTestServer(Protocol):
 
 @dataclass
 class Faults:
-    """What the asyncssh server does wrong from now on.
+    """Faults of the asyncssh server from now on.
 
     Attributes:
-        unsupported: extensions that it does not offer: posix_rename, fsync, statvfs.
-        refusal: what it answers to these.
-        failing_fsyncs: how many flushes fail from now on, as on a disk with errors.
-        read_only: nobody may write.
-        free_bytes: what its disk still takes; None for the real one.
-        blocks_free: of a disk of 100 blocks of a gigabyte, as statvfs tells; None for the real one.
-        lose_next_rename_reply: rename, then drop the connection instead of answering.
-        cross_device: every folder is on a file system of its own.
-        freeze: answer no write any more.
-        lose_last_bytes: say that a write succeeded, and write one byte less.
-        seconds_per_write: how long each write takes.
-        seconds_per_fsync: how long each flush takes.
+        unsupported: Extensions that it does not offer: posix_rename, fsync, statvfs.
+        refusal: Its answer to these.
+        failing_fsyncs: Number of flushes that fail from now on, as on a disk with errors.
+        read_only: Whether nobody can write.
+        free_bytes: Bytes that its disk still accepts; None for the real number.
+        blocks_free: Free blocks of a disk of 100 blocks of a gigabyte, by statvfs; None for the
+            real number.
+        lose_next_rename_reply: Whether it renames, then drops the connection instead of answering.
+        cross_device: Whether every folder is on its own file system.
+        freeze: Whether it answers no write any more.
+        lose_last_bytes: Whether it reports success of a write and writes one byte less.
+        seconds_per_write: Duration of each write.
+        seconds_per_fsync: Duration of each flush.
     """
 
     unsupported: set[str] = field(default_factory=set)
@@ -125,7 +126,7 @@ class FaultySftp(asyncssh.SFTPServer):
     async def write(self, file_obj: object, offset: int, data: bytes) -> int:
         if self._faults.freeze.is_set():
             assert isinstance(file_obj, io.IOBase)
-            # asyncssh forgets the open file when the session's task is cancelled.
+            # asyncssh does not close the open file when the task of the session is cancelled.
             with file_obj:
                 await asyncio.Event().wait()
         if self._faults.seconds_per_write:
@@ -204,18 +205,19 @@ class AsyncsshTestServer(LoopbackSftpServer):
         return self.remote_path(self.spool_path)
 
     def make_unwritable(self) -> None:
-        # Permissions do not stop a server that runs as root.
+        # A server that runs as root ignores permissions.
         self.faults.read_only = True
 
 
 class OpensshTestServer:
-    """OpenSSH's sshd with a configuration of its own, on a free port, for one account.
+    """OpenSSH's sshd with its own configuration, on a free port, for one account.
 
-    As root the account is ``nobody``, so that permissions count; else it is whoever runs the test.
+    If the tests run as root, the account is ``nobody``, so that permissions apply; otherwise it is
+    the account that runs the tests.
 
     Args:
-        address: where it listens.
-        inside: words before the command, such as those that run it in another network namespace.
+        address: Address on which it listens.
+        inside: Words before the command, such as those that run it in another network namespace.
     """
 
     def __init__(self, folder: Path, *, address: str = HOST, inside: tuple[str, ...] = ()) -> None:
@@ -263,11 +265,11 @@ class OpensshTestServer:
         return self.remote_path(self.spool_path)
 
     def account(self) -> list[str]:
-        """The lines of sshd_config that say what the account may do."""
+        """Return the lines of sshd_config with the rights of the account."""
         return ["Subsystem sftp internal-sftp", "ForceCommand internal-sftp"]
 
     def authorize(self, public_key: Path) -> None:
-        """Let one more key in."""
+        """Accept one more key."""
         with (self._folder / "authorized_keys").open("a") as file:
             file.write(public_key.read_text())
 
@@ -311,11 +313,11 @@ class OpensshTestServer:
 
 
 class ChrootedTestServer(OpensshTestServer):
-    """sshd with the account that docs/receiver_account.md describes, word for word."""
+    """sshd with exactly the account that docs/receiver_account.md describes."""
 
     def __enter__(self) -> Self:
         super().__enter__()
-        # The folder in which the account starts must be there.
+        # The folder in which the account starts must exist.
         (self.root / "spool").mkdir()
         return self
 
@@ -337,7 +339,7 @@ class ChrootedTestServer(OpensshTestServer):
 
 
 class ShellTestServer(OpensshTestServer):
-    """sshd for the account that runs the test, which may run commands."""
+    """sshd for the account that runs the tests, which may run commands."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -348,12 +350,12 @@ class ShellTestServer(OpensshTestServer):
 
 
 class ConfiguredTestServer(OpensshTestServer):
-    """sshd with lines of a test's own.
+    """sshd with configuration lines of a test.
 
     Args:
-        lines: of sshd_config; ``{root}`` is the server's folder.
-        user: who logs in.
-        key_options: before the key in authorized_keys.
+        lines: Lines of sshd_config; ``{root}`` is the server's folder.
+        user: User that logs in.
+        key_options: Options before the key in authorized_keys.
     """
 
     def __init__(
@@ -379,17 +381,17 @@ class ConfiguredTestServer(OpensshTestServer):
 
 
 class CuttingProxy:
-    """A TCP proxy that breaks the line from the client to the server after so many bytes.
+    """A TCP proxy that interrupts the link from the client to the server after some bytes.
 
     Args:
-        port: of the server.
-        interrupted_after: for the first connections, in their order: bytes of the client that
-            pass before both sides are closed; later connections are not touched.
-        swallow_after: bytes of the client, per connection, that pass before nothing passes any
-            more in either direction, with all sockets open.
+        port: Port of the server.
+        interrupted_after: For the first connections, in their order: bytes from the client that are
+            forwarded before both sides are closed; later connections are not interrupted.
+        swallow_after: Bytes from the client, per connection, after which nothing is forwarded in
+            either direction, with all sockets open.
 
     Attributes:
-        swallow: set, nothing passes from now on.
+        swallow: If set, nothing is forwarded from now on.
     """
 
     def __init__(
@@ -421,7 +423,7 @@ class CuttingProxy:
         self._listener.close()
 
     def endpoint(self, server: SftpTestServer, known_hosts: Path) -> SftpEndpoint:
-        """The server's account by way of this proxy; pins the server's key for its port."""
+        """Return the server's account through this proxy; pin the server's key for its port."""
         key = server.known_hosts.read_text().split(maxsplit=1)[1]
         known_hosts.write_text(f"[{HOST}]:{self.port} {key}")
         return replace(server.endpoint(), port=self.port, known_hosts=known_hosts)
@@ -475,7 +477,7 @@ def sftp_server(tmp_path: Path) -> Iterator[AsyncsshTestServer]:
 def _daemon(kind: Callable[[Path], _Server], folder: Path | None = None) -> Iterator[_Server]:
     if not SSHD.exists():
         skip_unless_in_ci("there is no OpenSSH server on this machine (/usr/sbin/sshd)")
-    # Not under pytest's own folder, which only its owner may enter: the account is another one.
+    # Not under pytest's own folder, which only its owner can enter: the account is another one.
     home = Path(tempfile.mkdtemp(prefix="ar-sync-sshd-", dir=folder))
     home.chmod(0o755)
     try:
@@ -489,10 +491,10 @@ def _daemon(kind: Callable[[Path], _Server], folder: Path | None = None) -> Iter
 def configured_server(
     *lines: str, user: str = "", key_options: str = "", below: str | None = None
 ) -> Iterator[ConfiguredTestServer]:
-    """A server of a test's own; see `ConfiguredTestServer`.
+    """Run a server with a test's own configuration; see `ConfiguredTestServer`.
 
     Args:
-        below: folder in which its own is made; the machine's temporary one by default.
+        below: Folder in which its folder is made; by default the temporary folder of the machine.
     """
     kind = functools.partial(ConfiguredTestServer, lines=lines, user=user, key_options=key_options)
     with _daemon(kind, Path(below) if below else None) as server:
@@ -501,14 +503,14 @@ def configured_server(
 
 @pytest.fixture(scope="session")
 def openssh_daemon() -> Iterator[OpensshTestServer]:
-    """One sshd for the whole session; each test gets a spool of its own."""
+    """One sshd for the whole session; each test gets its own spool."""
     with _daemon(OpensshTestServer) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def chrooted_daemon() -> Iterator[ChrootedTestServer]:
-    """The least-privilege account; below a folder that only root may change."""
+    """sshd with the least-privilege account, below a folder that only root can change."""
     if not _AS_ROOT:
         skip_unless_in_ci("only root may let sshd change an account's root folder")
     with _daemon(ChrootedTestServer, Path("/var/lib")) as server:
@@ -541,7 +543,7 @@ def shell_server(shell_daemon: ShellTestServer) -> ShellTestServer:
 
 @pytest.fixture
 def bare_server(sftp_server: AsyncsshTestServer) -> AsyncsshTestServer:
-    """A slow server that knows nothing but the protocol of 2001: no extension at all."""
+    """A slow server with only the protocol of 2001: no extension at all."""
     sftp_server.faults.unsupported |= {"posix_rename", "fsync", "statvfs"}
     sftp_server.faults.seconds_per_write = 0.002
     return sftp_server
@@ -549,21 +551,21 @@ def bare_server(sftp_server: AsyncsshTestServer) -> AsyncsshTestServer:
 
 @pytest.fixture(params=["sftp_server", "openssh_server", "chrooted_server", "bare_server"])
 def any_sftp_server(request: pytest.FixtureRequest) -> SftpTestServer:
-    """All servers in turn: the contract suite runs against each."""
+    """Each server in turn: the contract suite runs with all of them."""
     server: SftpTestServer = request.getfixturevalue(request.param)
     return server
 
 
 @pytest.fixture(params=["sftp_server", "openssh_server", "chrooted_server"])
 def any_server_with_extensions(request: pytest.FixtureRequest) -> SftpTestServer:
-    """Those that can tell their free space."""
+    """Each server that reports its free space."""
     server: SftpTestServer = request.getfixturevalue(request.param)
     return server
 
 
 @pytest.fixture
 def cutting_proxy() -> Iterator[Callable[..., CuttingProxy]]:
-    """Starts proxies; all are stopped at the end."""
+    """A function that starts proxies; all are stopped at the end."""
     with contextlib.ExitStack() as stack:
 
         def start(

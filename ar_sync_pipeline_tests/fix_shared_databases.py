@@ -1,6 +1,6 @@
-"""AndroidRequests databases that tests share: swept before each test, made anew when rebuilt.
+"""AndroidRequests databases that tests share: emptied before each test, recreated if changed.
 
-Making a database takes the disk a third of a second, emptying one a hundredth.
+Creating a database takes a third of a second, emptying one a hundredth.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NO_SKIPS_VARIABLE = "AR_SYNC_TEST_NO_SKIPS"
 """Set in CI: what a developer's machine may lack must be there."""
 
 _HAS_POSTGIS = "SELECT FROM pg_available_extensions WHERE name = 'postgis'"
-# As migrations 0907 to 0910 leave it.
+# The schema after migrations 0907 to 0910.
 _TO_POSTGIS = """
 CREATE EXTENSION postgis;
 ALTER TABLE "AndroidRequests_busstop"
@@ -54,11 +54,11 @@ SELECT md5(string_agg(line, ' ' ORDER BY line)) FROM (
 
 
 class SharedDatabases:
-    """At most one database of a kind, clean whenever it is asked for.
+    """At most one database of a kind, empty at each use.
 
     Args:
-        server: of the test session.
-        templates: by kind: ``sender``, ``receiver`` and ``postgis_receiver``.
+        server: Server of the test session.
+        templates: Templates by kind: ``sender``, ``receiver`` and ``postgis_receiver``.
     """
 
     def __init__(self, server: EmbeddedPostgres, templates: dict[str, str]) -> None:
@@ -67,7 +67,7 @@ class SharedDatabases:
         self._shapes: dict[str, str] = {}
 
     def clean(self, kind: str) -> str:
-        """URL of an empty database."""
+        """Return the URL of an empty database."""
         name = f"shared_{kind}"
         url = self._server.url(name)
         if kind in self._shapes and self._sweep(url) == self._shapes[kind]:
@@ -84,7 +84,7 @@ class SharedDatabases:
         with psycopg.connect(url) as connection:
             try:
                 connection.execute(_SWEEP)
-            except psycopg.Error as error:  # a rebuilt table that cannot be emptied
+            except psycopg.Error as error:  # a table that a test has changed cannot be emptied
                 return str(error)
             ((shape,),) = connection.execute(_SHAPE).fetchall()
             return str(shape)
@@ -105,7 +105,7 @@ def shared_databases(
 
 
 def convert_to_postgis(url: str) -> None:
-    """Give a receiver without PostGIS the columns that it has with it."""
+    """Convert a receiver without PostGIS to the columns that it has with PostGIS."""
     with psycopg.connect(url) as connection:
         if not connection.execute(_HAS_POSTGIS).fetchall():
             missing = "this PostgreSQL has no PostGIS: install postgresql-15-postgis-3"

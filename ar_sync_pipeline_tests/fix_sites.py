@@ -1,4 +1,4 @@
-"""A sender and a receiver without Dagster and without SFTP between them: the engine alone."""
+"""A sender and a receiver without Dagster and SFTP: only the engine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 
 @dataclass
 class TwoSites:
-    """What a test does to two servers."""
+    """Operations of a test on two servers."""
 
     sender: str
     receiver: str
@@ -70,21 +70,21 @@ class TwoSites:
                 "AR_SYNC_REMOTE_BKP_FLDR": str(self.spool),
                 "AR_SYNC_TRANSFORM": "none",
                 "AR_SYNC_STATE_FLDR": str(self.folder / "state"),
-                # Tests delete freely; those of the guard set it.
+                # Most tests delete many rows; those of the guard set it.
                 "AR_SYNC_DELETE_GUARD": "100",
                 **self.environ,
             }
         )
 
     def complete(self, since: Watermark | None = None) -> Path:
-        """Dump a complete straight into the spool; returns the waiting file."""
+        """Dump a complete directly into the spool; return the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         key = self.pseudonym_key
         dump_complete(self.sender, self.catalog, build, self.clock, since=since, pseudonym_key=key)
         return self.seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:
-        """Dump a partial straight into the spool; returns the waiting file."""
+        """Dump a partial directly into the spool; return the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
         request = PartialRequest(window, timedelta(minutes=minutes), since)
         key = self.pseudonym_key
@@ -92,7 +92,7 @@ class TwoSites:
         return self.seal(build)
 
     def load(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> LoadReport:
-        """Admit what waits and load it."""
+        """Admit and load the waiting archives."""
         return load_archives(self.settings, self.catalog, self.admit(kinds).names, self.clock)
 
     def admit(self, kinds: Sequence[ArchiveKind] = tuple(ArchiveKind)) -> Admission:
@@ -119,17 +119,17 @@ CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER 
 
 
 def equal(sites: TwoSites, query: str = CHILDREN) -> bool:
-    """Whether both servers give the same answer."""
+    """Return whether the tables of both servers are equal."""
     return rows(sites.sender, query) == rows(sites.receiver, query)
 
 
 def watermark_of(path: Path) -> Watermark:
-    """The snapshot of an archive."""
+    """Return the watermark of an archive."""
     return verify_archive(path).watermark
 
 
 def remake(path: Path, folder: Path, **changes: object) -> None:
-    """Write an archive anew with a manifest that says something else."""
+    """Rebuild an archive with changes in its manifest."""
     folder.mkdir()
     members: dict[str, Path] = {}
     with open_archive(path) as reader:
@@ -142,27 +142,30 @@ def remake(path: Path, folder: Path, **changes: object) -> None:
 
 
 def recent_window(minutes_back: float = 5) -> Window:
-    """A window that ends in a moment, so that it holds what has just been written."""
+    """Return a window that ends in five seconds, so that it contains the newest changes."""
     end = datetime.now(UTC) + timedelta(seconds=5)
     return Window(start=end - timedelta(minutes=minutes_back), end=end)
 
 
 def execute(url: str, *statements: str) -> None:
-    """Run statements, each in a transaction of its own."""
+    """Run statements, each in its own transaction."""
     with psycopg.connect(url, autocommit=True) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
-    """All rows of a small query."""
+    """Return all rows of a small query."""
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(query.encode()).fetchall()
 
 
 @pytest.fixture
 def small_catalog() -> Catalog:
-    """Two tables of an invented application, parents and children, all features used."""
+    """Return a catalog of two tables of a fake application, parents and children.
+
+    It uses all features.
+    """
     return Catalog.model_validate(
         {
             "name": "small",

@@ -1,4 +1,4 @@
-"""What a test does on a machine that lacks what it needs: skip with a reason, but never in CI."""
+"""What a test does on a machine that lacks a requirement: skip with a reason, but never in CI."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ar_sync_pipeline_tests.fix_shared_databases import NO_SKIPS_VARIABLE
 
 
 def skip_unless_in_ci(reason: str) -> NoReturn:
-    """Skip, or fail where nothing may be skipped."""
+    """Skip the test; fail it in CI."""
     if os.environ.get(NO_SKIPS_VARIABLE):
         pytest.fail(f"{reason}, and {NO_SKIPS_VARIABLE} is set")
     pytest.skip(reason)

@@ -1,4 +1,4 @@
-"""Catalogs of any shape through the real jobs: patterns only, tables of any name."""
+"""Catalogs of any form in the real jobs: only patterns, tables of any name."""
 
 from __future__ import annotations
 

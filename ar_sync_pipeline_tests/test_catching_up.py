@@ -1,4 +1,4 @@
-"""A daemon that was down comes back while an operator has asked for a backfill: nothing twice."""
+"""A daemon that was down returns after a backfill was requested: nothing is done twice."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ mutation ($params: LaunchBackfillParams!) {
 
 
 def windows_before(now: datetime, first: int, last: int) -> list[str]:
-    """Windows of a minute, from the one that began so many minutes ago to another one."""
+    """Return windows of a minute, from the one that began some minutes ago to another one."""
     starts = [now - timedelta(minutes=minutes) for minutes in range(first, last - 1, -1)]
     return [start.strftime(KEY_FORMAT) for start in starts]
 
 
 def ask_for_backfill(live: LiveInstance, partitions: list[str]) -> str:
-    """As the UI does: all assets of the grid, and the windows that were selected."""
+    """Request a backfill as the UI does: all assets of the grid, and the selected windows."""
     keys = live.deployment.partial_assets()
     params = {
         "assetSelection": [{"path": key.path} for key in keys],
@@ -54,7 +54,7 @@ def ask_for_backfill(live: LiveInstance, partitions: list[str]) -> str:
 
 
 def archives_by_window(live: LiveInstance) -> Counter[str | None]:
-    """How many archives each window has."""
+    """Return the number of archives of each window."""
     records = live.instance.fetch_materializations(KEY, limit=1000).records
     return Counter(record.partition_key for record in records)
 
@@ -66,7 +66,7 @@ def test_hours_of_missed_windows_are_made_good_in_one_run_each(live: LiveInstanc
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     execute(deployment.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
-    # One moment for all, since minutes pass while the processes start.
+    # One time for all, because minutes pass while the processes start.
     oldest, *missed = windows_before(datetime.now(UTC), 301, 1)
     live.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=oldest))
     live.start(SENDER, RECEIVER, WEBSERVER)

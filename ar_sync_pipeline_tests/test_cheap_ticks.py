@@ -1,4 +1,4 @@
-"""What a daemon over many pairs is short of: ticks, and queries of Dagster's storage in each."""
+"""Costs of a daemon over many pairs: ticks, and queries of Dagster's storage in each tick."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MOST_TICKS_A_MINUTE = 14
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Everything that is asked of Dagster's storage; ours are not asked by SQLAlchemy."""
+    """Return all queries of Dagster's storage; the product's own queries do not use SQLAlchemy."""
     found: list[str] = []
 
     def note(*call: object) -> None:
@@ -41,7 +41,7 @@ def statements() -> Iterator[list[str]]:
 
 
 def context(instance: dg.DagsterInstance, location: str) -> dg.SensorEvaluationContext:
-    """A tick of a sensor as the daemon asks a code server for it."""
+    """Return the context of a sensor's tick, as the daemon requests it from a code server."""
     return dg.SensorEvaluationContext(
         instance_ref=instance.get_ref(),
         instance=instance,
@@ -77,7 +77,7 @@ def test_alerts_of_a_pair_do_not_look_at_the_ticks_of_the_others(deployment: Dep
 
 
 def add_sensor(instance: dg.DagsterInstance, location: str, name: str) -> None:
-    """A sensor of another code location that has run."""
+    """Add a sensor of another code location that has run."""
     origin = RemoteInstigatorOrigin(
         RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location), "__repository__"), name
     )

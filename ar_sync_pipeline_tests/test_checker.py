@@ -1,4 +1,4 @@
-"""``ar-sync check`` and job ``ssh_sftp_checker``: which step fails, and what to do about it."""
+"""``ar-sync check`` and job ``ssh_sftp_checker``: the failed step and its remedy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def run_job(deployment: Deployment) -> RunOutcome:
 
 
 def latest_test(deployment: Deployment, *, passed: bool) -> dict[str, dg.MetadataValue]:
-    """What the job recorded of the endpoint."""
+    """Return what the job recorded for the endpoint."""
     with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
         fetch = instance.fetch_materializations if passed else instance.fetch_observations
         (record,) = fetch(endpoint_key(), limit=1).records

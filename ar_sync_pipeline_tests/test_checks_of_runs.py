@@ -1,4 +1,4 @@
-"""Checks and figures that real dumps and loads leave in a real instance."""
+"""Check results and figures of real dumps and loads in a real instance."""
 
 from __future__ import annotations
 

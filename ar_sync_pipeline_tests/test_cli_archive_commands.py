@@ -1,4 +1,4 @@
-"""``ar-sync inspect`` and ``ar-sync verify``: what operators and scripts see."""
+"""Output of ``ar-sync inspect`` and ``ar-sync verify`` for people and scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command is listed without being imported, and its help says what it does."""
+"""Every command is listed without being imported, and has a help text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator copies is whole: at 80 columns, in a pipe, on a dumb terminal."""
+"""Texts to be copied are not truncated: at 80 columns, in a pipe, on a dumb terminal."""
 
 from __future__ import annotations
 

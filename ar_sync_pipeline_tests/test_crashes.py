@@ -1,4 +1,4 @@
-"""Workers, servers and whole machines that die in the middle: everything heals by itself."""
+"""Workers, servers and whole machines that are killed during work recover without a person."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST_SECONDS = 6
 
 @contextmanager
 def held_up(url: str) -> Iterator[None]:
-    """A table that nobody can read or write: what works on it waits in the middle of its work."""
+    """Lock a table, so that a run that uses it waits in the middle of its work."""
     with psycopg.connect(url) as connection:
         connection.execute("LOCK TABLE app_child IN ACCESS EXCLUSIVE MODE")
         yield
@@ -33,7 +33,7 @@ def held_up(url: str) -> Iterator[None]:
 
 @dataclass
 class Line:
-    """Both sides of a live deployment, and what a test does to them."""
+    """Both sides of a live deployment, and operations of a test on them."""
 
     live: LiveInstance
 
@@ -52,9 +52,9 @@ class Line:
         return self.live.request_run(SENDER, "partial_dump", windows_of_yesterday())
 
     def at_work(self, job: str, url: str) -> tuple[str, int]:
-        """The run of a job that waits for the table that is held up, and its process.
+        """Return the run of a job that waits for the locked table, and its process.
 
-        Whoever asked for it: sensors find archives at a time of their own.
+        Any requester counts: sensors find archives at any time.
         """
         locked = LOCKED.format(url.rpartition("/")[2].partition("?")[0])
 
@@ -73,7 +73,7 @@ class Line:
         return self.live.until(lambda: self._ended(run_id, statuses), what)
 
     def is_made_again(self, run_id: str) -> dg.DagsterRun:
-        """The run in place of one that lost its worker, when it has succeeded."""
+        """Return the successful retry of a run that lost its worker."""
         return self.live.until(lambda: self._second(run_id), f"run {run_id} is made again")
 
     def will_retry(self, run_id: str) -> str | None:
@@ -114,7 +114,7 @@ def is_running(pid: int) -> bool:
 
 @pytest.fixture
 def line(live: LiveInstance) -> Line:
-    """In step, and quiet: windows are hours, so schedules hardly ask for anything by themselves."""
+    """Two equal, quiet sides: windows are hours, so schedules hardly request runs."""
     deployment = live.deployment
     for changes in (deployment.sender_changes, deployment.receiver_changes):
         changes |= {"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"}
@@ -129,7 +129,7 @@ def line(live: LiveInstance) -> Line:
 @pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -> None:
-    """One deployment for all, since its start takes longer than what is tried on it."""
+    """One deployment for all cases, because its start takes longer than the cases."""
     killed_dump_is_made_again(line)
     killed_load_is_made_again(line)
     stuck_run_is_ended(line)
@@ -162,7 +162,7 @@ def killed_load_is_made_again(line: Line) -> None:
 
 
 def stuck_run_is_ended(line: Line) -> None:
-    """As the UI starts it: without the longest time that a job names, so the instance's holds."""
+    """Test a run that the UI starts without a job: the instance's maximum runtime applies."""
     line.change()
     with held_up(line.sender):
         selection = [{"path": key.path} for key in line.live.deployment.partial_assets()]
@@ -170,7 +170,7 @@ def stuck_run_is_ended(line: Line) -> None:
             SENDER, "__ASSET_JOB", windows_of_yesterday(), assetSelection=selection
         )
         run_id, pid = line.at_work("__ASSET_JOB", line.sender)
-        # The monitor says that it failed, its process that it was canceled: whoever is last.
+        # The monitor reports a failure, its process a cancellation; the last one wins.
         line.ends(run_id, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
         line.live.until(lambda: not is_running(pid), "its process is gone")
     line.is_made_again(run_id)
@@ -182,7 +182,7 @@ def failed_step_is_no_reason_for_a_second_run(line: Line) -> None:
     known_hosts.write_text("")
     run_id = line.ask_for_dump()
     line.ends(run_id, dg.DagsterRunStatus.FAILURE)
-    # The tag is written behind the event that ends a run.
+    # The tag is written after the event that ends a run.
     assert line.live.until(lambda: line.will_retry(run_id), "it is decided") == "false"
     known_hosts.write_text(pinned)
 

@@ -1,4 +1,4 @@
-"""The two instance files: SQLite as it comes, PostgreSQL beside it."""
+"""The two instance files: SQLite by default, PostgreSQL as the alternative."""
 
 from __future__ import annotations
 

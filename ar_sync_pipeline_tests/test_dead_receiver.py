@@ -1,4 +1,4 @@
-"""Dumps whose receiver cannot be reached: they end soon, and nothing is lost."""
+"""Dumps with an unreachable receiver: they end soon, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_partial_ends_at_once_and_the_next_one_takes_its_changes_along(
 
 @pytest.mark.long
 def test_complete_tries_its_last_step_a_few_more_times(deployment: Deployment) -> None:
-    """The next one is a day away, and the tables are not read again for it."""
+    """The next complete is a day away, and the retry does not read the tables again."""
     deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = _CLOSED_PORT
     outcome = deployment.run("complete_dump")
     assert not outcome.succeeded
@@ -55,12 +55,12 @@ def test_complete_tries_its_last_step_a_few_more_times(deployment: Deployment) -
 
 
 def test_run_with_a_dead_network_ends_within_two_minutes() -> None:
-    """The look at the receiver finds nobody, then the retry budget of the publication ends.
+    """Reading the receiver's state times out, then the retry budget of the publication ends.
 
-    Nobody answers the first packet, which is what a dead network looks like to a new run.
+    The first packet gets no answer, as in a new run on a network that is down.
     """
     look, plan = receiver_view.LIMITS, RetryPlan()
     assert look.resolve_seconds + look.connect_seconds + plan.fruitless_seconds < 120
     assert look.whole_seconds is not None
-    # Worse: a network that dies at the worst moment of the look, too.
+    # Worst case: the network fails during the reading of the receiver's state, too.
     assert look.opening_seconds + look.whole_seconds + plan.fruitless_seconds <= 150

@@ -1,4 +1,4 @@
-"""Dagster's own tool for projects finds the definitions of the side that the environment is of."""
+"""Dagster's own tool for projects finds the definitions of the side that the environment sets."""
 
 from __future__ import annotations
 

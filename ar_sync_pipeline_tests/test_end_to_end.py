@@ -1,7 +1,7 @@
-"""Everything for real and everything in trouble: at the end equal, and one mail a cause.
+"""All parts are real and have faults: at the end both sides are equal, with one mail per cause.
 
 Two code servers, a daemon, a web server, two databases, an SFTP server and a mail server, all as
-processes or servers of their own; windows of a minute; production never rests.
+processes or real servers; windows of a minute; production never stops writing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _SHARED = {
 
 
 class Production:
-    """The sender's application: new rows, changed rows, late commits, pictures; never rests."""
+    """The sender's application, which never stops: new and changed rows, late commits, pictures."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -60,7 +60,7 @@ class Production:
             self.end()
 
     def end(self) -> None:
-        """Go home; what was written stays."""
+        """Stop writing; the written rows are kept."""
         self._done.set()
         self._thread.join()
 
@@ -84,7 +84,7 @@ class Production:
             " SELECT max(id), %s, %s FROM app_parent",
             [number / 7, picture],
         )
-        # Changes that leave the time stamp alone travel too.
+        # Changes that do not change the time stamp are replicated, too.
         connection.execute(
             "UPDATE app_child SET amount = -amount WHERE id = 1 + (%s %% 300)", [number * 13]
         )
@@ -101,26 +101,26 @@ class Watch:
         self._receiver = live.deployment.receiver_url
 
     def launch(self, job: str, **tags: str) -> None:
-        """As an operator does in the UI."""
+        """Start a run as a user does in the UI."""
         given = [{"key": f"dagster/{key}", "value": value} for key, value in tags.items()]
         answer = self._live.graphql(_LAUNCH, job=job, tags=given)
         name = answer["launchPipelineExecution"]["__typename"]
         assert name == "LaunchRunSuccess", answer
 
     def applied(self, kind: ArchiveKind) -> int:
-        """Archives of a kind in the receiver's ledger."""
+        """Return the number of archives of a kind in the receiver's ledger."""
         if rows(self._receiver, "SELECT to_regclass('ar_sync.applied_archive')") == [(None,)]:
             return 0
         query = f"SELECT name FROM ar_sync.applied_archive WHERE kind = '{kind}'"
         return len(rows(self._receiver, query))
 
     def wait_for_another(self, kind: ArchiveKind, seconds: float = 150) -> None:
-        """Until one more archive of a kind is applied."""
+        """Wait until one more archive of a kind is applied."""
         before = self.applied(kind)
         self._live.until(lambda: self.applied(kind) > before, f"another {kind} applied", seconds)
 
     def wait_for_new_run(self, job: str, status: dg.DagsterRunStatus, seconds: float = 150) -> str:
-        """Until a run of the job that had not ended before has a status; returns its id."""
+        """Wait until a run of the job that had not ended before has a status; return its id."""
         earlier = {run.run_id for run in self._live.runs(job) if run.is_finished}
 
         def found() -> str | None:
@@ -130,7 +130,7 @@ class Watch:
         return self._live.until(found, f"a new run of {job} with {status}", seconds)
 
     def kill_worker(self, job: str, url: str) -> None:
-        """``kill -9`` of the job's next worker, in the middle of its work on a database."""
+        """Kill the job's next worker with SIGKILL, in the middle of its work on a database."""
         with held_up(url):
             window = _windows().get_last_partition_key() or ""
             self.launch(
@@ -147,7 +147,7 @@ class Watch:
         )
 
     def _waiting_run(self, job: str, url: str) -> tuple[str, int] | None:
-        """A run of the job that waits for the table that is held up, and its process."""
+        """Return a run of the job that waits for the locked table, and its process."""
         query = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
         if not rows(url, query):
             return None
@@ -156,7 +156,7 @@ class Watch:
         return (started[0].run_id, pid) if pid is not None else None
 
     def missing_windows(self) -> list[str]:
-        """Windows without an archive between the first and the last that have one."""
+        """Return windows without an archive between the first and the last that have one."""
         keys = _windows().get_partition_keys()[-60:]
         found = self._live.instance.get_status_by_partition(
             archive_key(ArchiveKind.PARTIAL), keys, _windows()
@@ -179,37 +179,37 @@ def _windows() -> dg.TimeWindowPartitionsDefinition:
 
 @contextmanager
 def restarted(sftp: LoopbackSftpServer) -> Iterator[None]:
-    """The same server again: same port, same keys."""
+    """Start the same server again: same port, same keys."""
     with LoopbackSftpServer(sftp.root, sftp.private_key.parent, port=sftp.port):
         yield
 
 
 @contextmanager
 def held_up(url: str) -> Iterator[None]:
-    """A table that nobody can read or write: what works on it waits in the middle of its work."""
+    """Lock a table, so that a run that uses it waits in the middle of its work."""
     with psycopg.connect(url) as connection:
         connection.execute("LOCK TABLE app_child IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 def shared_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
-    """All rows in the columns that both sides have."""
+    """Return all rows in the columns that both sides have."""
     return {table: rows(url, query) for table, query in _SHARED.items()}
 
 
 def pictures(folder: Path) -> dict[str, bytes]:
-    """All files of a media folder."""
+    """Return all files of a media folder."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 def sleep_until_a_window_has_passed() -> None:
-    """Until the clock shows another minute."""
+    """Sleep until the clock shows another minute."""
     time.sleep(61 - datetime.now(UTC).second)
 
 
 @pytest.fixture
 def told(live: LiveInstance, mailbox: Mailbox) -> Mailbox:
-    """Where the alerts of both sides arrive."""
+    """The mailbox to which both sides send their alerts."""
     deployment = live.deployment
     for changes in (deployment.sender_changes, deployment.receiver_changes):
         changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(mailbox.port)}

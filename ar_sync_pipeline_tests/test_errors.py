@@ -1,4 +1,4 @@
-"""Each error has one stable code, which is what programs match and what the manual lists."""
+"""Each error has one stable code, which programs match and the manual lists."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class ControlPlane:
 
     @contextmanager
     def at_work(self) -> Iterator[dg.DagsterInstance]:
-        """Everything, until the end of the block."""
+        """Run all processes until the end of the block."""
         self._configure()
         ports: dict[str, int] = {}
         with ExitStack() as stack:
@@ -93,21 +93,21 @@ def until(condition: Callable[[], bool], what: str, seconds: float) -> None:
 
 
 def windows_of(instance: dg.DagsterInstance, pair: Deployment) -> set[datetime]:
-    """The starts of the windows that have an archive."""
+    """Return the starts of the windows that have an archive."""
     key = archive_key(ArchiveKind.PARTIAL, pair.names)
     keys = instance.get_materialized_partitions(key)
     return {datetime.fromisoformat(one) for one in keys}
 
 
 def missed(windows: set[datetime], since: datetime, to: datetime) -> set[datetime]:
-    """Windows that begin and end in a time, and have no archive."""
+    """Return windows within a time range that have no archive."""
     start = since.replace(second=0, microsecond=0) + MINUTE
     due = {start + number * MINUTE for number in range(100)}
     return {one for one in due if one + MINUTE <= to} - windows
 
 
 def told(pair: Deployment) -> dict[str, list[str]]:
-    """By side, the titles of open incidents, and of whatever is to be sent to people."""
+    """Return, by side, the titles of open incidents and the unsent messages."""
     found = {}
     for side, settings in (
         (SENDER, load_sender_settings(pair.sender_environment())),
@@ -120,7 +120,7 @@ def told(pair: Deployment) -> dict[str, list[str]]:
 
 
 def allow_connections(url: str, *, allowed: bool) -> None:
-    """Whether a database is there for its clients; those that it has are cut off."""
+    """Allow or refuse connections to a database; existing ones are terminated."""
     name = str(conninfo_to_dict(url)["dbname"])
     with psycopg.connect(make_conninfo(url, dbname="postgres"), autocommit=True) as connection:
         connection.execute(

@@ -1,4 +1,4 @@
-"""The main job, end to end through both code locations on real parts."""
+"""The main job, end to end through both code locations with real parts."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_jobs_run_from_the_command_line_with_only_variables_set(
 
 
 class TestBadInput:
-    """One sentence with the remedy, a failed run, nothing changed, the archive still there."""
+    """A failed run has one message with the remedy, changes nothing, and keeps the archive."""
 
     def test_unreachable_sender_database(
         self, deployment: Deployment, monkeypatch: pytest.MonkeyPatch

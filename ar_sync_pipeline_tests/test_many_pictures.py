@@ -1,4 +1,4 @@
-"""D16: with 60,000 pictures the old system's command line was too long, and no dump possible."""
+"""D16: 60,000 pictures made the old system's command line too long, so that every dump failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
 _PICTURES = 60_000
-# Dagster and the product without a picture take 190 MiB of it, a picture 1.7 KB.
+# Dagster and the product use 190 MiB of it without a picture, and 1.7 KB for each picture.
 _MOST_MEMORY_BYTES = 330 * 2**20
 _MEASURE = """
 import os, subprocess, sys
@@ -30,7 +30,7 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 @pytest.fixture
 def pictures() -> Iterator[Path]:
-    """A folder of 60,000 tiny pictures of last week; in memory where there is such a folder."""
+    """A folder of 60,000 tiny pictures of last week; in memory if there is such a folder."""
     shared, last_week = Path("/dev/shm"), time.time() - 7 * 86400  # noqa: S108  a folder in it
     with tempfile.TemporaryDirectory(dir=shared if shared.is_dir() else None) as name:
         for number in range(_PICTURES):
@@ -42,11 +42,11 @@ def pictures() -> Iterator[Path]:
 
 
 def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int:
-    """Run a job as an operator would; returns the most memory that it used, in bytes."""
+    """Run a job as a user does; return its peak memory in bytes."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("AR_SYNC_", "DAGSTER_"))}
     program = Path(sys.executable).with_name("dagster")
     command = [str(program), "job", "execute", "-m", f"ar_sync_pipeline.{side}", "-j", job]
-    # A child's figure starts with that of the process which made it, so a small one is between.
+    # A child's peak starts with that of its parent, so a small process is in between.
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, *command],
         env={**clean, **environment, "DAGSTER_HOME": str(home)},
@@ -64,7 +64,7 @@ def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int
 def test_d16_sixty_thousand_pictures_travel_in_bounded_memory(
     deployment: Deployment, pictures: Path
 ) -> None:
-    """All of them in a complete; in a partial the new one that a changed row names."""
+    """A complete contains all of them; a partial only the new one that a changed row names."""
     deployment.sender_changes["AR_SYNC_SENDER_MEDIA_FLDR"] = str(pictures)
     used = run_job("sender", "complete_dump", deployment.sender_environment(), deployment.home)
     assert used < _MOST_MEMORY_BYTES

@@ -1,4 +1,4 @@
-"""`ar-sync metrics`: figures that Prometheus can read, and that say what `status` says."""
+"""`ar-sync metrics`: figures that Prometheus can read, equal to those of `status`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(environment: dict[str, str], *words: str) -> Result:
 
 
 def samples(text: str) -> Samples:
-    """Every sample without the labels of its side, read by the parser of Prometheus' own client."""
+    """Return every sample without the labels of its side, parsed by Prometheus' own client."""
     found: Samples = {}
     for family in as_open_metrics(text):  # type: ignore[no-untyped-call]
         assert family.type == "gauge"
@@ -46,7 +46,7 @@ def one(found: Samples, name: str, **labels: str) -> float:
 
 @pytest.fixture
 def synced(deployment: Deployment) -> Deployment:
-    """A pair whose receiver holds a complete and a partial; another archive waits."""
+    """A pair whose receiver has a complete and a partial; another archive waits."""
     for job in ("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata"):
         deployment.succeed(job)
     execute(deployment.sender_url, "UPDATE app_child SET amount = 7, changed = now() WHERE id = 3")

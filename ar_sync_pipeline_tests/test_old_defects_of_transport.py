@@ -1,4 +1,4 @@
-"""Defects of the old system on the way between the servers, tried on the jobs themselves."""
+"""Defects of the old system's transport between the servers, tested with the jobs themselves."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def waiting(deployment: Deployment) -> list[Path]:
 def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
     deployment: Deployment,
 ) -> None:
-    """The old one took 6 of 37 MB, failed, and the rest was written into the renamed file."""
+    """The old system took 6 of 37 MB, failed, and wrote the rest into the renamed file."""
     picture = bytes(range(256)) * 30_000
     (deployment.folder / "sender_media" / "bus.jpeg").write_bytes(picture)
     deployment.sender_changes["AR_SYNC_BANDWIDTH_LIMIT"] = "8"
@@ -44,7 +44,7 @@ def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
         )
         while not list(deployment.spool.glob(".incoming/*.part")) and not upload.done():
             time.sleep(0.01)
-        # An operator starts a load by hand while the upload goes on.
+        # A load is started by hand during the upload.
         deployment.run("complete_loaddata")
         during = (upload.done(), rows(deployment.receiver_url, "SELECT 1 FROM app_parent"))
         result = upload.result()
@@ -58,7 +58,7 @@ def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
 
 @pytest.mark.long
 def test_d14_dump_that_cannot_connect_sends_nothing_and_fails(deployment: Deployment) -> None:
-    """The old one sent an archive with an empty dump in it, and reported success."""
+    """The old system sent an archive with an empty dump, and reported success."""
     there = deployment.sender_url
     deployment.sender_url = there.rpartition("/")[0] + "/absent"
     outcome = deployment.run("complete_dump")
@@ -82,7 +82,7 @@ def test_d15_partial_without_a_picture_travels(deployment: Deployment) -> None:
 def test_d17_d18_d19_d36_d40_names_and_paths_are_data_on_the_whole_way(
     deployment: Deployment,
 ) -> None:
-    """Names that were options, words or paths; folders with blanks, quotes and dollars."""
+    """Names that look like options, words or paths; folders with blanks, quotes and dollars."""
     secret = deployment.folder / "ssh" / "secret-outside.jpeg"
     secret.parent.mkdir()
     secret.write_bytes(b"secret of the machine")
@@ -132,7 +132,7 @@ def test_d38_changed_picture_is_replaced_by_the_next_complete(deployment: Deploy
 
 
 def test_d32_receiver_that_was_off_for_days_finds_everything(deployment: Deployment) -> None:
-    """The old sender's housekeeping had deleted the archives before they were looked at."""
+    """The old sender's cleanup deleted the archives before the receiver read them."""
     deployment.succeed("complete_dump")
     archives = waiting(deployment)
     for archive in archives:

@@ -1,4 +1,4 @@
-"""What operators see of both code locations before anything has run."""
+"""What the UI shows of both code locations before anything has run."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CHECKS = {
 
 @pytest.fixture
 def locations(tmp_path: Path) -> dict[str, dg.Definitions]:
-    """Both sides as they load, with nothing behind them."""
+    """Return both sides as they load, without any server."""
     for name in ("media", "scratch", "receiver_media", "spool"):
         (tmp_path / name).mkdir()
     for name in ("key", "known_hosts"):
@@ -242,7 +242,7 @@ def test_all_that_every_run_makes_may_become_only_so_old(
     assert stale_after[postprocessed_key()] == timedelta(minutes=60)
     tables = {key for key in receiver if key.path[:2] == ["receiver", "tables"]}
     assert len(tables) == 24
-    # A quiet table is written by the nightly complete, which is late after a day and some hours.
+    # A table without changes is written by the nightly complete: late after a day and some hours.
     assert all(timedelta(days=1) < stale_after[key] < timedelta(days=1.5) for key in tables)
 
 

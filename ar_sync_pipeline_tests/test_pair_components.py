@@ -1,4 +1,4 @@
-"""Pairs as Dagster components: the YAML of each is one pair and side, all in one code location."""
+"""Pairs as Dagster components: each YAML is one pair and side, all in one code location."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SECRET = {"sender": "sender_database_url", "receiver": "receiver_database_url"}
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An operator's own project, empty."""
+    """Make an empty Dagster project."""
     folder = tmp_path / "project"
     (folder / "cities" / "defs").mkdir(parents=True)
     for package in ("cities", "cities/defs"):
@@ -45,7 +45,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def attributes(environment: Mapping[str, str], side: str, pair: str) -> dict[str, Any]:
-    """The settings of an environment as YAML, the database by the name of a variable."""
+    """Return the settings of an environment as YAML, the database by the name of a variable."""
     settings = {name.removeprefix("AR_SYNC_").lower(): value for name, value in environment.items()}
     del settings[_SECRET[side]]
     return {"settings": settings, "secrets": {_SECRET[side]: f"{pair.upper()}_DATABASE"}}
@@ -63,7 +63,7 @@ def load(project: Path) -> dg.Definitions:
 
 
 def cause_of(error: BaseException) -> BaseException:
-    """What Dagster shows below the place of the YAML that failed."""
+    """Return the root cause, which Dagster shows below the place in the YAML that failed."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error

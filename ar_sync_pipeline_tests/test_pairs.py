@@ -1,4 +1,4 @@
-"""Several pairs of servers on one Dagster instance: nothing of one is taken for another's."""
+"""Several pairs of servers on one Dagster instance: nothing of one is used for another."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def keys_of(definitions: dg.Definitions) -> set[str]:
 
 
 def names_of(definitions: dg.Definitions) -> set[str]:
-    """Every other name by which an instance, or a job over all assets, finds something."""
+    """Return all other names by which an instance, or a job over all assets, finds something."""
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     found = {str(graph.get(key).group_name) for key in graph.get_all_asset_keys()}
@@ -58,7 +58,7 @@ def test_every_name_of_a_pair_is_the_plain_one_behind_a_prefix(
     keys, names = keys_of(make()), names_of(make())
     deployment.pair = "lima"
     assert keys_of(make()) == {f"lima/{key}" for key in keys}
-    # Of what is made of a key, Dagster makes the name itself.
+    # Dagster derives some names from keys itself.
     assert {name.replace("__", "_") for name in names_of(make())} == {
         f"lima_{n.replace('__', '_')}" for n in names
     }
@@ -114,7 +114,7 @@ def test_outage_of_one_pair_is_an_incident_of_its_own_side_only(
         tick(pair, "sender_alerts")
     assert [one.incident.latest.title for one in incidents(santiago)] == ["the sender's database"]
     assert incidents(lima) == []
-    # Another pair's success closes nothing.
+    # Another pair's success closes no incident.
     lima.succeed("partial_dump")
     tick(santiago, "sender_alerts")
     assert len(incidents(santiago)) == 1
@@ -180,7 +180,7 @@ def test_two_code_locations_with_the_same_keys_fail_a_check_that_names_both(
 def look(
     instance: dg.DagsterInstance, location: str, sensor: dg.SensorDefinition
 ) -> dg.AssetCheckEvaluation:
-    """A tick of a code location's preflight, in a new process."""
+    """Tick the preflight sensor of a code location, in a new process."""
     context = dg.SensorEvaluationContext(
         instance_ref=instance.get_ref(),
         instance=instance,

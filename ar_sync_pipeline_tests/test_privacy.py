@@ -1,8 +1,8 @@
-"""Nothing that a column rule keeps back leaves the sender: searched for in everything there is.
+"""Nothing that a column rule excludes leaves the sender: all stored data is searched for it.
 
-Planted in the sender's database: e-mail addresses, phone numbers, tokens, positions, names of
-photos and photos. Then both sides run as they always do, also a dump that is refused. Only the
-sender's media and its catalog may hold them.
+The sender's database contains e-mail addresses, phone numbers, tokens, positions, names of photos
+and photos. Then both sides run as usual, with one dump that is refused. Only the sender's media
+and its catalog may contain these values.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def private(deployment: Deployment, role_script: RoleScript) -> Deployment:
 
 
 def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Everything in a folder by name, archives also as what they hold."""
+    """Yield every file in a folder by name; archives also as their contents."""
     for path in folder.rglob("*"):
         if not path.is_file() or path.is_relative_to(folder / "sender_media"):
             continue
@@ -100,7 +100,7 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def database(url: str) -> Iterator[tuple[str, bytes]]:
-    """Every row of a database."""
+    """Yield every row of a database."""
     tables = rows(
         url,
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n"
@@ -149,7 +149,7 @@ def test_nothing_that_is_kept_back_is_anywhere_outside_the_sender(private: Deplo
     found = everything(private) | {"ar-sync check": inspected.output.encode()}
     for needle in NEEDLES:
         assert places_of(needle, found) == []
-    # The search finds what was sent, in the archives, at the receiver and in what Dagster keeps.
+    # The search does find sent values: in archives, at the receiver and in Dagster's storage.
     assert len(places_of(b"for everybody 7", found)) >= 3
     assert places_of(b"complete_dump", found)
     assert rows(private.receiver_url, "SELECT count(*) FROM app_user") == [(30,)]

@@ -1,7 +1,7 @@
-"""What the UI shows of the standing checks, whatever order runs and sensors wrote in.
+"""What the UI shows of the standing checks, in whatever order runs and sensors wrote.
 
-The web server is asked as the UI's page of an asset asks it: it hides evaluations by rules of its
-own.
+The tests send the web server the query of the UI's asset page, because it hides evaluations by its
+own rules.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ query ($assetKey: AssetKeyInput!) {
 
 
 class Screen:
-    """What an operator sees of one check, and the daemon that ticks its sensor."""
+    """One check as the UI shows it, and the daemon that ticks its sensor."""
 
     def __init__(self, live: LiveInstance, name: str) -> None:
         self.live = live
@@ -74,7 +74,7 @@ class Screen:
                 self.live.instance.report_runless_asset_event(event)
 
     def shown(self) -> tuple[str, str]:
-        """Status and message; nothing where the UI says "Not evaluated"."""
+        """Return status and message; nothing if the UI shows "Not evaluated"."""
         execution = self.check()["executionForLatestMaterialization"]
         if execution is None or execution["evaluation"] is None:
             return (execution or {}).get("status", "NOT EVALUATED"), ""
@@ -87,7 +87,7 @@ class Screen:
         return dict(found)
 
     def planned(self) -> dg.DagsterRun:
-        """A run that has planned the check and is at work."""
+        """Make a run that has planned the check and is running."""
         definitions = (
             self.live.deployment.receiver_definitions()
             if self.name == "up_to_date"
@@ -172,7 +172,7 @@ ORDERS = [
 
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_every_order_of_events_shows_the_newest_finding_after_one_tick(live: LiveInstance) -> None:
-    """One deployment for all, since its start takes longer than what is tried on it."""
+    """One deployment for all cases, because its start takes longer than the cases."""
     assert live.instance
     for job in ("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata"):
         live.deployment.succeed(job)

@@ -1,4 +1,4 @@
-"""Signing keys: which are refused, and how one follows the other without a pause."""
+"""Signing keys: which ones are refused, and how they are rotated without a pause."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXPIRED = DURING | {"AR_SYNC_OLD_SIGNING_KEY_UNTIL": YESTERDAY}
 
 
 class _Other(BaseModel):
-    """The other side has no variable here."""
+    """An other side without variables."""
 
 
 def settings(**changes: str) -> SigningSettings:
@@ -120,8 +120,10 @@ def test_half_a_rotation_is_a_validation_error(changes: dict[str, str], variable
 
 
 class TestRotation:
-    """The receiver changes first, then the sender; at each step archives, receipts and position
-    are believed in both directions."""
+    """The receiver changes its keys first, then the sender.
+
+    At each step, archives, receipts and checkpoint are accepted in both directions.
+    """
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ class TestRotation:
     def test_what_was_signed_before_a_step_is_believed_after_it(
         self, deployment: Deployment
     ) -> None:
-        """An archive on its way, and receipts that nobody writes again."""
+        """An archive in the spool, and receipts that are not written again."""
         deployment.receiver_changes |= BEFORE
         deployment.sender_changes |= BEFORE
         deployment.succeed("complete_dump")

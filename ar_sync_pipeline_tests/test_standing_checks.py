@@ -1,4 +1,4 @@
-"""What grows old while nothing runs: seen by sensors and by the daemon, shown as it is now."""
+"""Checks that can fail while nothing runs: evaluated by sensors, shown with the current state."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Receiver:
         return ReceiverSite(settings, load_catalog(settings.catalog), lambda: now)
 
     def tick(self, minutes: float) -> dg.AssetCheckEvaluation | str:
-        """What a tick writes, recorded as the daemon does it; or why it writes nothing."""
+        """Return what a tick writes, and record it as the daemon does; or why it writes nothing."""
         site = self.site(datetime.now(UTC) + timedelta(minutes=minutes))
         context = dg.build_sensor_context(self.instance, cursor=self.cursor)
         answer = up_to_date_sensor(site)(context)
@@ -75,7 +75,7 @@ def recorded(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> dg.AssetChe
 
 
 def written(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[tuple[bool, str]]:
-    """Every evaluation that no run wrote, newest first."""
+    """Return every evaluation without a run, newest first."""
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=1000)
     found = [record.evaluation for record in history if record.run_id == ""]
     return [(each.passed, str(each.description)) for each in found if each is not None]
@@ -115,7 +115,7 @@ def test_a_receiver_that_falls_behind_is_shown_as_it_is_now(
 def test_evaluations_of_one_finding_replace_each_other(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
-    """The event log must not grow by the minute; what was found in turn stays."""
+    """The event log must not grow with every minute; successive different findings are kept."""
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     receiver = Receiver(deployment, instance)
@@ -135,7 +135,7 @@ def test_evaluations_of_one_finding_replace_each_other(
 def test_finding_that_a_later_materialization_hides_is_written_again(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
-    """A tick in the middle of a load: what it writes is older than what the load then makes."""
+    """A tick during a load: its evaluation is older than the materialization of the load."""
     receiver = Receiver(deployment, instance)
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

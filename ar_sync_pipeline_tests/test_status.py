@@ -1,4 +1,4 @@
-"""How far behind, and why: the same answer on either side."""
+"""The lag and its reason: the same answer on both sides."""
 
 from __future__ import annotations
 

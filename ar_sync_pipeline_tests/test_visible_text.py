@@ -1,4 +1,4 @@
-"""Text that somebody else made is shown as it is, and can do nothing where it is shown."""
+"""Text of unknown origin is shown literally, and has no effect where it is shown."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_error_that_lists_lines_keeps_them_and_makes_each_visible() -> None:
 
 
 def rendered(text: str) -> list[Token]:
-    """The inline tokens of a table's cell, as CommonMark with GitHub's tables has them."""
+    """Return the inline tokens of a table's cell, by CommonMark with GitHub's tables."""
     table = f"| name |\n|---|\n| {as_markdown(text)} |"
     tokens = MarkdownIt("commonmark").enable("table").parse(table)
     cells = [token for token in tokens if token.type == "inline"]

@@ -1,1 +1,1 @@
-"""What both code locations share."""
+"""Names, checks, runs and alerts that both code locations share."""

@@ -1,4 +1,4 @@
-"""Where the engine's errors become what Dagster and its operators understand."""
+"""Conversion of the engine's errors to failures and retries of Dagster steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,14 +16,14 @@ RETRY_DELAY_SECONDS = 30
 def operator_errors(
     *, retry_delay_seconds: float | None = None, not_again: tuple[type[TransientError], ...] = ()
 ) -> Iterator[None]:
-    """Turn an engine's error into a failed or retried step that says one sentence.
+    """Convert an error of the engine to a failed or retried step with a short message.
 
-    A transient error is tried again, a few times; any other ends the step at once. No traceback:
-    it would hide the sentence, and the cause is not in this code.
+    A step with a transient error is retried a few times; any other error fails the step at once.
+    The failure has no traceback: it would hide the message, and the cause is not in this code.
 
     Args:
-        retry_delay_seconds: between two attempts of the step, half a minute by default.
-        not_again: transient errors that the engine has tried again long enough already.
+        retry_delay_seconds: Seconds between two attempts of the step; half a minute by default.
+        not_again: Transient errors that the engine has already retried long enough.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A check's result as an event, for where Dagster does not make it of the result itself."""
+"""Check results as events, for places where Dagster does not convert the result itself."""
 
 from collections.abc import Mapping
 
@@ -18,18 +18,18 @@ _EXPLAINED_BY = "explained_by"
 
 
 def check_label(key: dg.AssetCheckKey) -> str:
-    """A check as people call it, with its asset."""
+    """Return the display name of a check, with its asset."""
     return f"{key.asset_key.to_user_string()}: {key.name}"
 
 
 def explained_by(asset: dg.AssetKey, *names: str) -> dict[str, str]:
-    """Metadata of a step's failure that only repeats what checks of an asset have found."""
+    """Return metadata for a step failure that only repeats the findings of an asset's checks."""
     labels = (check_label(dg.AssetCheckKey(asset, name)) for name in names)
     return {_EXPLAINED_BY: ", ".join(labels)}
 
 
 def explaining_checks(metadata: Mapping[str, str]) -> tuple[str, ...]:
-    """Labels of the checks that say why a step failed; none where the step says it itself."""
+    """Return the labels of the checks that explain a step failure; none if the step explains it."""
     return tuple(filter(None, metadata.get(_EXPLAINED_BY, "").split(", ")))
 
 
@@ -39,14 +39,14 @@ def evaluation_of(
     blocking: bool = False,
     target: AssetCheckEvaluationTargetMaterializationData | None = None,
 ) -> dg.AssetCheckEvaluation:
-    """What a step logs, or a sensor reports, of a check that nobody was asked to run.
+    """Return the event of a check result that no run was asked for, for a step or a sensor.
 
     Args:
-        blocking: as the check's specification says.
-        target: the materialization that the result is about; by default the newest one.
+        blocking: Value in the specification of the check.
+        target: Materialization that the result is about; by default the newest one.
 
     Raises:
-        ValueError: the result does not name its asset and its check.
+        ValueError: The result does not name its asset and its check.
     """
     if result.asset_key is None or result.check_name is None:
         raise ValueError("a result that is no step's own names its asset and its check")

@@ -1,7 +1,7 @@
-"""What Dagster shows of an asset check, and deleting evaluations that a newer one replaces.
+"""The evaluation of a check that Dagster shows, and deletion of replaced evaluations.
 
-A sensor that writes an evaluation every minute would let the event log grow by half a million a
-year. Dagster deletes evaluations with their runs only, and those of a sensor belong to none.
+A sensor that writes an evaluation every minute would add half a million rows a year to the event
+log. Dagster deletes evaluations only with their runs, and those of a sensor have no run.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,11 +29,11 @@ _BATCH = 200
 def shown_evaluation(
     instance: dg.DagsterInstance, key: dg.AssetCheckKey
 ) -> dg.AssetCheckEvaluation | None:
-    """The evaluation that people see now, whoever wrote it; None if they see none.
+    """Return the evaluation that the UI shows now, whoever wrote it; None if it shows none.
 
-    They see the last record only. It shows nothing where a run has planned the check and has not,
-    or never, come to it; and where it is older than the newest materialization of the asset. Both
-    happen to what a sensor writes while a run is at work.
+    The UI shows only the last record. It shows nothing if a run has planned the check and has not
+    evaluated it, or if the record is older than the newest materialization of the asset. Both
+    happen to evaluations that a sensor writes during a run.
     """
     record = instance.get_latest_asset_check_evaluation_record(key)
     found = record.evaluation if record else None
@@ -46,9 +46,9 @@ def shown_evaluation(
 def newest_target(
     instance: dg.DagsterInstance, key: dg.AssetKey
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
-    """The materialization that an evaluation made now is about.
+    """Return the materialization that an evaluation made now is about.
 
-    Without it Dagster compares times, and SQLite records only the second of an evaluation.
+    Without it Dagster compares times, and SQLite stores times of evaluations in whole seconds.
     """
     newest = _newest_materialization(instance, key)
     if newest is None:
@@ -65,7 +65,7 @@ def delete_replaced(
     key: dg.AssetCheckKey,
     is_replaced: Callable[[dg.AssetCheckEvaluation], bool],
 ) -> None:
-    """Delete evaluations that no run wrote and that a newer one replaces; the newest one stays."""
+    """Delete evaluations without a run that a newer one replaces; the newest one is kept."""
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
     _delete_without_run(
         instance,
@@ -81,8 +81,9 @@ def delete_replaced(
 def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id: str) -> None:
     """Delete evaluations that others recorded after a run had planned the check.
 
-    The run's own evaluation takes the row of its plan: it is newer than theirs, and would be hidden
-    by them until the next one. Those of other runs stay in the logs of these runs.
+    The evaluation of the run is written to the row of its plan. It is newer than theirs, but they
+    would hide it until the next evaluation. Evaluations of other runs are kept in the logs of these
+    runs.
     """
     history = instance.event_log_storage.get_asset_check_execution_history(key, limit=_LOOK_BACK)
     if all(record.run_id != run_id for record in history):
@@ -111,10 +112,12 @@ def _delete_without_run(
 def delete_old_evaluations(
     instance: dg.DagsterInstance, before: datetime, names: PairNames | None
 ) -> None:
-    """Delete evaluations that no run wrote; the newest one of each check stays.
+    """Delete old evaluations without a run; the newest one of each check is kept.
 
     Args:
-        names: of the pair whose checks these are; None: of all checks.
+        instance: Dagster instance.
+        before: Evaluations older than this are deleted.
+        names: Names of the pair whose checks these are; None: of all checks.
     """
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
@@ -136,7 +139,7 @@ def delete_old_evaluations(
 
 
 def _is_of_pair(names: PairNames) -> ColumnElement[bool]:
-    """Keys are stored as lists in JSON."""
+    """Return a condition on the keys of a pair; keys are stored as JSON lists."""
     column = AssetCheckExecutionsTable.c.asset_key
     beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
     return or_(*(column.startswith(beginning, autoescape=True) for beginning in beginnings))
@@ -151,7 +154,7 @@ def _newest_materialization(
 def _is_of(
     record: AssetCheckExecutionRecord, found: dg.AssetCheckEvaluation, newest: dg.EventLogRecord
 ) -> bool:
-    """Whether Dagster shows an evaluation beside this materialization, by its own rules."""
+    """Return whether Dagster shows an evaluation for this materialization, by its own rules."""
     if record.run_id == newest.event_log_entry.run_id:
         return True
     target = found.target_materialization_data
@@ -161,7 +164,7 @@ def _is_of(
 
 
 def _delete_where(storage: SqlEventLogStorage, *conditions: ColumnElement[bool]) -> None:
-    """Delete evaluations with their events, batch by batch."""
+    """Delete evaluations with their events, in batches."""
     checks, log = AssetCheckExecutionsTable, SqlEventLogStorageTable
     columns = (checks.c.id, checks.c.evaluation_event_storage_id, checks.c.evaluation_event)
     while True:
@@ -173,6 +176,6 @@ def _delete_where(storage: SqlEventLogStorage, *conditions: ColumnElement[bool])
             connection.execute(log.delete().where(log.c.id.in_(event_ids)))
             connection.execute(checks.delete().where(checks.c.id.in_(ids)))
         if isinstance(storage, SqliteEventLogStorage):
-            # SQLite keeps a second copy, in the file of events without a run.
+            # SQLite storage has a second copy, in the file of events without a run.
             with storage.run_connection(RUNLESS_RUN_ID) as connection:
                 connection.execute(log.delete().where(log.c.event.in_(texts)))

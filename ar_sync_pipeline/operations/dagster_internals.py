@@ -1,7 +1,8 @@
 """Every private part of Dagster that the product uses, each with its reason.
 
-A new version of Dagster may move or change them without notice, so the range in `pyproject.toml`
-is one minor version wide, and a contract test compares each with what the product relies on.
+A new version of Dagster may move or change them without notice. The version range in
+`pyproject.toml` is therefore one minor version wide, and a contract test compares each part with
+what the product expects.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-# The executor and the launcher that watch over a run derive from Dagster's own.
+# The executor and the launcher that monitor a run are subclasses of Dagster's own.
 from dagster._config.config_schema import UserConfigSchema  # isort: skip
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
@@ -32,7 +33,7 @@ from dagster._core.storage.tags import (
     WILL_RETRY_TAG,
 )
 
-# Findings of checks that are rewritten in place, so that a minute makes no new row.
+# Evaluations of checks are replaced, so that not every minute adds a row.
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (  # isort: skip
     AssetCheckEvaluationTargetMaterializationData,
 )
@@ -46,13 +47,13 @@ from dagster._core.storage.event_log.schema import (
     SqlEventLogStorageTable,
 )
 
-# The name of a job that the UI makes for a selection, and of a code location's one repository.
+# Name of the job that the UI makes for a selection, and of a code location's only repository.
 from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
     IMPLICIT_ASSET_JOB_NAME,
 )
 from dagster._core.definitions.selector import RepositorySelector
 
-# Ticks and failed steps, of which mails tell.
+# Ticks and failed steps that mails report.
 from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 

@@ -1,7 +1,7 @@
-"""Two code locations of one Dagster instance that define the same keys, found by their sensors.
+"""Detection, by sensors, of two code locations of one Dagster instance that define the same keys.
 
-Dagster loads both without a word and takes the runs, windows and checks of one for the other's.
-Neither can see the other's definitions, so each location writes into the instance that it is there.
+Dagster loads both without an error and confuses their runs, windows and checks. Neither can see
+the definitions of the other, so each location records in the instance that it is active.
 """
 
 from collections.abc import Mapping
@@ -20,12 +20,15 @@ _Seen = TypeAdapter(dict[str, datetime])
 def other_locations(
     instance: dg.DagsterInstance, side: str, location: str, since: datetime, now: datetime
 ) -> list[str]:
-    """Record that a code location is at work, and return the others that define the same.
+    """Record that a code location is active, and return others with the same definitions.
 
     Args:
-        side: the value of the tag ``ar_sync/side``, which both would have.
-        since: when this process of the location began to look; a location that was renamed or
-            removed before does not count.
+        instance: Dagster instance.
+        side: Value of the tag ``ar_sync/side``, which both would have.
+        location: Name of this code location.
+        since: When this process of the location started; records from before then, for example of a
+            location that was renamed or removed, do not count.
+        now: The current time.
     """
     storage, key = instance.daemon_cursor_storage, f"ar_sync/locations/{side}"
     seen = _read(storage.get_cursor_values({key}).get(key))
@@ -35,7 +38,7 @@ def other_locations(
 
 
 def same_keys(side: str, location: str, others: list[str]) -> Finding:
-    """What is wrong with two such locations, and what to do."""
+    """Return the finding about code locations with the same definitions, and its remedy."""
     return Finding(
         Level.ERROR,
         f"the code locations {' and '.join(listed([location, *others]))} define the same assets and"

@@ -1,7 +1,7 @@
-"""The settings of one pair and side as the YAML of a Dagster component.
+"""Settings of one pair and side as the YAML of a Dagster component.
 
-Where several pairs share a code location, an environment has room for the settings of one of them
-only. The YAML holds the others' values, and of each secret the name of a variable.
+If several pairs share a code location, its environment can contain the settings of only one. The
+YAML contains the values of the others, and for each secret the name of a variable.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ from ar_sync_pipeline.settings.loading import PREFIX
 from ar_sync_pipeline.settings.model import SettingsError, ValidationProblem, variables
 
 _FROM_OUTSIDE = "SSH_AUTH_SOCK"
-# Of a pair's own database and key file, which no pair can share.
+# Secrets of a pair's database and its signing key, which pairs cannot share.
 _SECRETS_SHOWN = ("sender_database_url", "receiver_database_url", "signing_key")
 
 
@@ -35,10 +35,10 @@ class PairAttributes(dg.Model):
 def environment_of(
     attributes: PairAttributes, model: type[BaseModel], side: str, environ: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment that the side would have if it had a process of its own.
+    """Return the environment that the side would have in a process of its own.
 
     Raises:
-        SettingsError: a secret is written down, or its variable is not set.
+        SettingsError: A secret is in the YAML, or its variable is not set.
     """
     mistakes = tuple(_mistakes(attributes, model, environ))
     if mistakes:
@@ -49,10 +49,10 @@ def environment_of(
 
 
 class PairScaffolder(dg.Scaffolder[Any]):
-    """Writes a component's YAML with everything that a side cannot do without.
+    """Scaffolder of a component's YAML with all required settings of a side.
 
     Attributes:
-        model: the side's settings.
+        model: Settings model of the side.
     """
 
     model: type[BaseModel]
@@ -105,7 +105,7 @@ def _setting(variable: str) -> str:
 
 
 def _as_text(value: object) -> str:
-    """A value of YAML as an environment has it."""
+    """Return a YAML value as the text of an environment variable."""
     match value:
         case None:
             return ""

@@ -1,7 +1,7 @@
-"""What the definitions of a pair are called, where several pairs share one Dagster instance.
+"""Names of a pair's definitions, for several pairs on one Dagster instance.
 
-Dagster finds runs, ticks, windows, checks and pool slots by these names alone, so two pairs without
-names of their own would take each other's runs for theirs.
+Dagster finds runs, ticks, windows, checks and pool slots only by these names. Without names of
+their own, two pairs would use each other's runs.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _PLAIN_ROOTS = frozenset({"complete", "partial", "receiver", "receiver_endpoint"
 
 @dataclass(frozen=True)
 class PairNames:
-    """Names of a pair's definitions: with its name as a prefix, plain where it has no name.
+    """Names of a pair's definitions: with the pair's name as a prefix, or plain without a name.
 
     Attributes:
         pair: ``AR_SYNC_PAIR``.
@@ -23,20 +23,20 @@ class PairNames:
     pair: str = ""
 
     def key(self, *path: str) -> dg.AssetKey:
-        """An asset's key: below the pair's folder in the asset catalog."""
+        """Return an asset key, with the name of the pair as its first part."""
         return dg.AssetKey([*filter(None, [self.pair]), *path])
 
     def name(self, plain: str) -> str:
-        """The name of a job, schedule, sensor, pool, group or step."""
+        """Return the name of a job, schedule, sensor, pool, group or step."""
         return f"{self.pair}_{plain}" if self.pair else plain
 
     @property
     def roots(self) -> frozenset[str]:
-        """The first parts of the keys of all its assets."""
+        """First parts of the keys of all its assets."""
         return frozenset({self.pair}) if self.pair else _PLAIN_ROOTS
 
     def tags(self, side: str) -> dict[str, str]:
-        """Tags of everything on one side of the pair, by which operators filter."""
+        """Return the tags of all definitions of one side of the pair, for filters in the UI."""
         return {SIDE_TAG: self.name(side)} | ({PAIR_TAG: self.pair} if self.pair else {})
 
 

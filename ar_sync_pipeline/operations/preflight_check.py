@@ -1,8 +1,8 @@
 """The preflight of a side as an asset check, evaluated after each start of its code location.
 
-A sensor runs it: its first tick in a new process examines everything, as ``ar-sync check`` does.
-Later ticks examine again what failed, and once an hour what passed; in between they only write the
-finding again where a later materialization hides it. No run is started.
+A sensor evaluates it without a run. Its first tick in a new process examines everything, as
+``ar-sync check`` does. Later ticks repeat a failed preflight every five minutes and a passed one
+every hour. In between, they only write the finding again if a later materialization hides it.
 """
 
 import time
@@ -28,7 +28,7 @@ from ar_sync_pipeline.visible_text import visible
 
 CHECK = "preflight"
 _INTERVAL_SECONDS = 60
-# The daemon waits 60 s for a sensor.
+# Less than the 60 s that the daemon waits for a sensor.
 _TICK_SECONDS = 45.0
 _AGAIN_AFTER_SECONDS = {True: 3600.0, False: 300.0}
 _MOST_FINDINGS = 50
@@ -39,7 +39,7 @@ Examine = Callable[[float], Preflight]
 
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """On the asset where an operator of the side looks first."""
+    """Return the specification of the check, on the asset that users of the side open first."""
     return dg.AssetCheckSpec(
         CHECK,
         asset=key,
@@ -51,7 +51,7 @@ def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
 
 
 def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinition:
-    """The check itself, which an operator may also execute from the UI."""
+    """Return the check, which can also be executed from the UI."""
 
     @dg.multi_asset_check(
         name=f"{key.to_python_identifier()}_preflight", specs=[preflight_spec(key)]
@@ -66,11 +66,14 @@ def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinit
 def preflight_sensor(
     key: dg.AssetKey, examine: Examine, *, name: str, clock: Clock, side: str
 ) -> dg.SensorDefinition:
-    """Evaluates the check in each new process of the code location, whether anything runs or not.
+    """Return a sensor that evaluates the check in each new process, whether anything runs or not.
 
     Args:
-        name: of the sensor.
-        side: the value of the tag ``ar_sync/side``.
+        key: Asset of the check.
+        examine: Runs the preflight.
+        name: Name of the sensor.
+        clock: Returns the current time.
+        side: Value of the tag ``ar_sync/side``.
     """
     spec, began = preflight_spec(key), clock()
     last: list[tuple[float, dg.AssetCheckResult, list[Finding]]] = []
@@ -89,7 +92,7 @@ def preflight_sensor(
         evaluation = shown_evaluation(context.instance, spec.key)
         shown = None if evaluation is None else evaluation.passed
         is_new = context.cursor != _PROCESS or not last or conflicts != last[-1][2]
-        # Another verdict than the last one here is that of a run that an operator has started.
+        # A verdict that differs from the last one here comes from a run that was started by hand.
         if is_new or _is_old(*last[-1][:2]) or (shown is not None and shown != last[-1][1].passed):
             before = last[-1][1].description if last else None
             found = examine(_TICK_SECONDS)
@@ -108,7 +111,10 @@ def preflight_sensor(
 def _conflicts(
     context: dg.SensorEvaluationContext, side: str, began: datetime, now: datetime
 ) -> list[Finding]:
-    """Whether another code location defines the same; a test's context has no location."""
+    """Return a finding if another code location defines the same keys.
+
+    The context of a test has no location.
+    """
     origin = context.code_location_origin
     if origin is None:
         return []
@@ -119,7 +125,7 @@ def _conflicts(
 def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) -> None:
     """Record the finding again in a run that materializes its asset, which would hide it.
 
-    The sensor records it again too, but only at its next tick.
+    The sensor also records it again, but only at its next tick.
     """
     shown = shown_evaluation(context.instance, preflight_spec(key).key)
     if shown is not None:

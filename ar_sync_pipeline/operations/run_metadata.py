@@ -1,4 +1,4 @@
-"""Metadata in one shape on both sides: columns, tables of counts, seconds by phase."""
+"""Metadata in the same form on both sides: columns, tables of counts, seconds by phase."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ _OWN = "Only the receiver has it."
 
 @dataclass(frozen=True)
 class Link:
-    """A page of the Dagster UI; both parts are of this product's making."""
+    """A page of the Dagster UI; both parts come from this product and need no escaping."""
 
     text: str
     path: str
 
     def __str__(self) -> str:
-        """In Markdown."""
+        """Return the link in Markdown."""
         return f"[{self.text}]({self.path})"
 
 
@@ -32,11 +32,11 @@ class DescribedColumn(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the table."""
+        """Name in the table."""
 
     @property
     def type(self) -> str:
-        """PostgreSQL's own name of it."""
+        """Type as PostgreSQL names it."""
 
     @property
     def nullable(self) -> bool:
@@ -49,10 +49,12 @@ def column_schema(
     *,
     own: Callable[[str], bool] = lambda _: False,
 ) -> dict[str, Any]:
-    """The columns of a table, under the key that Dagster draws them from.
+    """Return the columns of a table, under the metadata key that Dagster displays as a schema.
 
     Args:
-        own: whether only the receiver has a column of this name.
+        columns: Columns of the table.
+        primary_key: Names of its columns.
+        own: Whether only the receiver has a column of this name.
     """
     shown = [
         dg.TableColumn(
@@ -71,7 +73,7 @@ def column_schema(
 def markdown_table(
     heads: Sequence[str], rows: Sequence[Sequence[Cell]]
 ) -> dg.MarkdownMetadataValue | str:
-    """Rows of text and numbers, numbers to the right; the word "none" instead of no rows."""
+    """Return a table of text and numbers, numbers aligned right; "none" if there are no rows."""
     if not rows:
         return "none"
     sides = ["--:" if isinstance(cell, int | float) else "---" for cell in rows[0]]
@@ -80,21 +82,21 @@ def markdown_table(
 
 
 def markdown_list(lines: Sequence[str]) -> dg.MarkdownMetadataValue | str:
-    """Lines of Markdown, each an item; the word "none" instead of no line."""
+    """Return a list of Markdown lines; "none" if there are no lines."""
     return dg.MetadataValue.md("\n".join(f"- {line}" for line in lines)) if lines else "none"
 
 
 def seconds_by_phase(seconds: Mapping[str, float]) -> dict[str, float]:
-    """The whole and each phase as numbers, so that each has its chart."""
+    """Return the total and each phase as numbers, so that each has a plot."""
     phases = {f"seconds_{phase}": round(value, 3) for phase, value in seconds.items()}
     return {"seconds": round(sum(seconds.values()), 3), **phases}
 
 
 def _cell(value: Cell) -> str:
-    """A number with its thousands apart; text of somebody else's making as it reads."""
+    """Return a number with thousands separators, or text of unknown origin escaped for Markdown."""
     return as_markdown(value) if isinstance(value, str) else f"{value:,}"
 
 
 def settings_metadata(settings: SenderSettings | ReceiverSettings) -> dict[str, Any]:
-    """What is allowed but unwise in the settings; nothing where all is well."""
+    """Return the warnings about the settings; nothing if there are none."""
     return {"settings": " ".join(settings.warnings)} if settings.warnings else {}

@@ -1,4 +1,4 @@
-"""Assets that are made together, of which a run may have been asked for some only."""
+"""Steps that make several assets, when a run selects only some of them."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -14,24 +14,24 @@ Result = dg.MaterializeResult[None] | dg.AssetCheckResult
 Results = Iterator[Result]
 Step = Callable[[dg.AssetExecutionContext], Results]
 
-# What describes an asset in every partition; other figures are those of one archive.
+# Metadata of an asset in every partition; other figures belong to one archive.
 _DESCRIPTIONS = frozenset({"dagster/table_name", "dagster/column_schema"})
 
 
 def whatever_is_selected(step: Step) -> Step:
-    """Do the whole work of a step whichever of its assets a run was asked for, and report all.
+    """Run a step completely, whichever of its assets a run selects, and report all results.
 
-    What the run was not asked for is reported as an event: it was made all the same.
+    Results that the run did not select are reported as events, because they were made all the same.
 
-    For ``can_subset=True``, without which Dagster 1.13 refuses to backfill partitioned assets that
-    are made together and depend on each other (it holds subsets against each other by ``!=``, which
-    also compares a count that only one of them has computed).
+    The step needs ``can_subset=True``. Without it Dagster 1.13 refuses to backfill partitioned
+    assets that are made together and depend on each other: it compares subsets with ``!=``, which
+    also compares a count that only one of them has computed.
     """
 
     @wraps(step)
     def whole(context: dg.AssetExecutionContext) -> Results:
         ranged = context.has_partition_key_range
-        # Without a window Dagster would look up to which windows the inputs of an output belong.
+        # In a run without a window, Dagster would look up the windows of an output's inputs.
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
         for result in _parts(step(context)):
             if isinstance(result, dg.AssetCheckResult):
@@ -47,7 +47,7 @@ def whatever_is_selected(step: Step) -> Step:
 
 
 def _parts(results: Results) -> Results:
-    """Each asset and each check apart, since a run may be asked for one without the other."""
+    """Yield each asset and each check separately: a run may select one without the other."""
     for result in results:
         if isinstance(result, dg.AssetCheckResult):
             yield result
@@ -71,7 +71,7 @@ def _check_key(result: dg.AssetCheckResult) -> dg.AssetCheckKey:
 def _with_figures_once(
     context: dg.AssetExecutionContext, result: dg.MaterializeResult[None]
 ) -> dg.MaterializeResult[None]:
-    """A result whose figures are those of the newest window: an archive has its size once."""
+    """Report the figures only for the newest window, so that an archive's size is counted once."""
     metadata = dict(result.metadata or {})
     newest = context.partition_keys[-1]
     context.add_asset_metadata(metadata, asset_key=result.asset_key, partition_key=newest)
@@ -84,7 +84,7 @@ def _of_other_windows(metadata: Mapping[str, Any], newest: str) -> dict[str, Any
 
 
 def _tell(context: dg.AssetExecutionContext, result: Result) -> None:
-    """Report what is no output of this run, for each of its windows."""
+    """Report what is not an output of this run as events, one for each of its windows."""
     if isinstance(result, dg.AssetCheckResult):
         context.log_event(evaluation_of(result))
         return

@@ -1,4 +1,4 @@
-"""The check that a disk is not about to fill up: an incident before it is a failure."""
+"""Check of free disk space: it raises an incident before a disk is full."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,11 @@ _NAME = "free_space"
 
 
 def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
-    """The check, on the asset that fills the disks.
+    """Return the specification of the check, on the asset that fills the disks.
 
     Args:
-        places: the disks in words.
+        key: Asset of the check.
+        places: Description of the disks.
     """
     return dg.AssetCheckSpec(
         _NAME,
@@ -30,10 +31,10 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
 def space_check_result(
     key: dg.AssetKey, folders: Mapping[str, Path], floor_percent: int
 ) -> dg.AssetCheckResult:
-    """Measure the disks of some folders, by what they are called in the metadata.
+    """Measure the disks of some folders, given by their names in the metadata.
 
     Raises:
-        SpoolAccessError: a folder is not there.
+        SpoolAccessError: A folder does not exist.
     """
     spaces = {name: measure_free_space(folder) for name, folder in folders.items()}
     low = [name for name, space in spaces.items() if space.is_below(floor_percent)]

@@ -1,7 +1,7 @@
-"""Checks of what grows old while nothing runs: a sensor evaluates them and writes what it found.
+"""Checks that can fail while nothing runs: a sensor evaluates them and writes the result.
 
-A tick starts no run. Its evaluation replaces the one before it while the finding is the same, so
-the UI says what is so now and the event log does not grow by the minute.
+A tick starts no run. While the finding is the same, its evaluation replaces the previous one. The
+UI therefore shows the current state, and the event log does not grow with every minute.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,22 +25,22 @@ from ar_sync_pipeline.operations.pair_names import PairNames
 
 _INTERVAL_SECONDS = 60
 _UNCHANGED_SINCE = "unchanged_since"
-# A short outage of a database is not worth a verdict, a long one makes the last verdict worthless.
+# A short outage of a database changes no result; after a long one the last result is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
-# The daemon was off: nobody knows what was so meanwhile, and nothing was at work.
+# After a longer pause the daemon was off: the state in between is unknown, and nothing ran.
 _INTERRUPTION = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
 class Look:
-    """What one evaluation has found.
+    """The result of one evaluation.
 
     Attributes:
-        result: with asset key, name and message.
-        news: another text than at the last evaluation makes it another finding.
-        mail_from: a failure is not mailed before this instant; the UI shows it at once.
-        settles: nor is it mailed within this time of the first of uninterrupted evaluations,
-            since what was off with the sensor may need it to catch up.
+        result: Result with asset key, name and message.
+        news: Text that identifies the finding; another text than before makes it a new finding.
+        mail_from: A failure is not mailed before this time; the UI shows it at once.
+        settles: Time after the first of uninterrupted evaluations in which a failure is not mailed
+            either, because work that was off together with the sensor may need it to catch up.
     """
 
     result: dg.AssetCheckResult
@@ -49,11 +49,11 @@ class Look:
     settles: timedelta = timedelta(0)
 
     def with_times(self, watching_since: datetime, since: datetime | None) -> dg.AssetCheckResult:
-        """The result, with when it was first found and when it is to be mailed.
+        """Return the result, with when it was first found and when it is to be mailed.
 
         Args:
-            watching_since: the first of uninterrupted evaluations.
-            since: None where nobody knows.
+            watching_since: Time of the first of uninterrupted evaluations.
+            since: Time when it was first found; None if unknown.
         """
         times = {} if since is None else {_UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
         if not self.result.passed and (self.settles or self.mail_from):
@@ -75,10 +75,10 @@ class _Memory(BaseModel):
     """The cursor of a sensor.
 
     Attributes:
-        watching_since: the first of uninterrupted ticks.
-        ticked_at: the last tick.
-        seen_at: the last tick that could evaluate anything.
-        findings: the last one of each check, and when it was first found.
+        watching_since: Time of the first of uninterrupted ticks.
+        ticked_at: Time of the last tick.
+        seen_at: Time of the last tick with a successful evaluation.
+        findings: Last finding of each check, and when it was first found.
     """
 
     watching_since: datetime
@@ -88,7 +88,7 @@ class _Memory(BaseModel):
 
     @classmethod
     def at(cls, now: datetime, cursor: str | None) -> "_Memory":
-        """What is remembered at a tick."""
+        """Return the state at a tick, from the cursor."""
         try:
             memory = cls.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or that of another version
@@ -99,7 +99,7 @@ class _Memory(BaseModel):
         return memory
 
     def since(self, name: str, found: Look) -> datetime:
-        """When this finding was first made."""
+        """Return when this finding was first made."""
         news = f"{found.result.passed} {found.news}"
         if name not in self.findings or self.findings[name].news != news:
             self.findings[name] = _Finding(news=news, since=self.ticked_at)
@@ -109,7 +109,7 @@ class _Memory(BaseModel):
 def standing_check(
     spec: dg.AssetCheckSpec, look: LookAt, clock: Clock, names: PairNames
 ) -> dg.AssetChecksDefinition:
-    """The check itself, which an operator may also execute from the UI."""
+    """Return the check, which can also be executed from the UI."""
 
     @dg.multi_asset_check(name=names.name(f"{spec.name}_check"), specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
@@ -130,10 +130,15 @@ def standing_check_sensor(
     description: str,
     interval_seconds: int = _INTERVAL_SECONDS,
 ) -> dg.SensorDefinition:
-    """Evaluates checks whether anything runs or not.
+    """Return a sensor that evaluates checks whether anything runs or not.
 
     Args:
-        look: one finding for each specification, in their order.
+        specs: Specifications of the checks.
+        look: Returns one finding for each specification, in their order.
+        clock: Returns the current time.
+        name: Name of the sensor.
+        description: Beginning of its description.
+        interval_seconds: Seconds between two ticks.
     """
     names = " and ".join(f"`{spec.name}`" for spec in specs)
 
@@ -165,7 +170,7 @@ def _found(
     look: Callable[[dg.DagsterInstance], Sequence[Look]],
     memory: _Memory,
 ) -> tuple[Sequence[Look], str]:
-    """The findings, none where nothing can be told yet; and what the tick says."""
+    """Return the findings, none if nothing is known yet, and the message of the tick."""
     try:
         found = look(instance)
     except TransientError as error:
@@ -182,7 +187,10 @@ def _found(
 def _evaluations(
     instance: dg.DagsterInstance, spec: dg.AssetCheckSpec, found: Look, memory: _Memory
 ) -> Iterator[dg.AssetCheckEvaluation]:
-    """The evaluation to write; none where the UI shows a success in the same words already."""
+    """Yield the evaluation to write; none if the UI already shows the same success.
+
+    Two successes are the same if their messages are equal.
+    """
     since = memory.since(spec.name, found)
     delete_replaced(instance, spec.key, lambda old: unchanged_since(old) == since)
     shown, result = shown_evaluation(instance, spec.key), found.result
@@ -196,7 +204,7 @@ def _evaluations(
 
 
 def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
-    """When a sensor first found what an evaluation says; None if a run wrote it."""
+    """Return when a sensor first made the finding of an evaluation; None if a run wrote it."""
     value = evaluation.metadata.get(_UNCHANGED_SINCE)
     if not isinstance(value, dg.TimestampMetadataValue):
         return None

@@ -1,4 +1,4 @@
-"""The archives that a load run may use: verified to the last byte, and fitting the receiver."""
+"""The archives that a load may use: verified to the last byte, and compatible with the receiver."""
 
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -34,7 +34,7 @@ class Intake(dg.Config):
 
 
 def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
-    """The first step of both load jobs."""
+    """Return the first step of both load jobs."""
     key = admitted_key(site.names)
 
     @dg.asset(
@@ -64,10 +64,10 @@ def admission_results(
     site: ReceiverSite,
     kinds: Collection[ArchiveKind] = tuple(ArchiveKind),
 ) -> Iterator[Result]:
-    """Admit what waits; the ledger's database keeps which archives that are, for the load.
+    """Admit waiting archives; the ledger's database records them for the load.
 
     Raises:
-        Failure: nothing but unusable archives was found.
+        Failure: Only unusable archives were found.
     """
     key = admitted_key(site.names)
     with operator_errors():
@@ -108,7 +108,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
-    """What is wrong now, whichever run found it; an error only where this run has nothing good."""
+    """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
     sound = "Every archive was whole, or another one has brought what it held."
     fitting = "No archive waits for a change of the receiver."
     for name, passing, found, refusals in (
@@ -116,7 +116,7 @@ def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckRes
         (_FITTING, fitting, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
-        # One bad archive never keeps the good ones from being loaded.
+        # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
         yield dg.AssetCheckResult(
             asset_key=key,
@@ -129,7 +129,7 @@ def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckRes
 
 
 def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
-    """A run that finds nothing but unusable archives fails, with the first reason."""
+    """Fail a run that found only unusable archives, with the first reasons."""
     refusals = [*admission.quarantined, *admission.parked]
     raise dg.Failure(
         description=" ".join(listed([str(refusal.error) for refusal in refusals])),

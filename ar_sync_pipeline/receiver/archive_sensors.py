@@ -1,4 +1,4 @@
-"""Sensors that see new archives in the spool and ask for a load."""
+"""Sensors that find new archives in the spool and request a load."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,15 +20,15 @@ from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
-# An archive waits for a small part of its window before it is seen.
+# An archive waits at most a small part of its window before a tick finds it.
 _LOOKS_PER_WINDOW = 30
 
 
 def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
-    """One run for all archives that wait; after a failure again, with growing pauses.
+    """Return a sensor that requests one run for all waiting archives, with pauses after failures.
 
-    The spool is the queue and the ledger the truth, so the sensor keeps no state of its own: a
-    lost cursor or a repeated tick loses nothing and loads nothing twice.
+    The pauses grow. The spool is the queue and the ledger is the source of truth. The sensor has no
+    state of its own: a lost cursor or a repeated tick loses nothing and loads nothing twice.
     """
 
     @dg.sensor(
@@ -68,7 +68,10 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
 
 
 def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
-    """Ticks are what a daemon over many pairs has too few of, so longer windows have fewer."""
+    """Return the seconds between ticks, more for longer windows.
+
+    A daemon for many pairs can run only a limited number of ticks.
+    """
     if kind is ArchiveKind.COMPLETE:
         return _SLOWEST_SECONDS
     part = 60 * site.settings.partial_interval // _LOOKS_PER_WINDOW
@@ -76,21 +79,24 @@ def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
 
 
 def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -> bool:
-    """Whether a complete waits, and no load of it has failed, which must not hold up partials."""
+    """Return whether a complete waits and no load of completes has failed since the last success.
+
+    A complete that cannot be loaded must not delay partials.
+    """
     waiting = list_waiting(site.settings.remote_bkp_fldr)
     waits = any(archive.name.kind is ArchiveKind.COMPLETE for archive in waiting)
     return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None)
 
 
 def _load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
-    """A load of either kind: a second one would only wait in the queue of their pool."""
+    """Return a load of either kind: a second one would only wait in the queue of their pool."""
     key = applied_archives_key(site.names)
     works = (work_under_way(instance, job, key, site.clock()) for job in load_jobs(site.names))
     return next((work for work in works if work is not None), None)
 
 
 def _group(names: Sequence[str]) -> str:
-    """A name for exactly these archives: that of one, or the newest and a mark of all others."""
+    """Return a name for exactly these archives: that of one, or the newest and a hash of all."""
     if len(names) == 1:
         return names[0]
     mark = hashlib.sha256("\n".join(names).encode()).hexdigest()[:8]
@@ -98,14 +104,14 @@ def _group(names: Sequence[str]) -> str:
 
 
 def _span(archives: Sequence[SpooledArchive]) -> str:
-    """From when to when the archives were made, for lists of runs."""
+    """Return the time range in which the archives were made, for lists of runs."""
     times = [archive.name.snapshot_at for archive in archives]
     first, last = min(times), max(times)
     return window_in_words(first, last, 1) if first < last else f"{first:%Y-%m-%d %H:%M}"
 
 
 def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[datetime]:
-    """When runs for exactly these archives were made."""
+    """Return when runs for exactly these archives were made."""
     filters = dg.RunsFilter(job_name=job_name, tags={ARCHIVES_TAG: group})
     records = instance.get_run_records(filters, limit=100)
     return [record.create_timestamp.astimezone(UTC) for record in records]

@@ -1,7 +1,7 @@
-"""The sender's archives as the receiver's own Dagster shows them: where its lineage begins.
+"""The sender's archives in the receiver's own Dagster instance: its lineage begins here.
 
-With one control plane the sender's code location defines the same keys, and its nodes are shown
-instead; the lineage then runs on to the sender's tables.
+With one control plane the sender's code location defines the same keys, and its assets are shown
+instead. The lineage then continues to the sender's tables.
 """
 
 import dagster as dg
@@ -14,7 +14,7 @@ _GROUP = "from_the_sender"
 
 
 def arriving_archives(site: ReceiverSite) -> list[dg.AssetSpec]:
-    """One external asset for each kind; nothing here makes them."""
+    """Return one external asset for each kind; the receiver does not make them."""
     return [
         dg.AssetSpec(
             archive_key(kind, site.names),

@@ -1,4 +1,4 @@
-"""The receiver's code location: reads the settings, names assets, jobs and sensors."""
+"""The receiver's code location: it reads the settings and defines assets, jobs and sensors."""
 
 import os
 from datetime import UTC, datetime
@@ -38,12 +38,12 @@ from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
-    """Everything that a receiver with these settings does.
+    """Return all definitions of a receiver with these settings.
 
     Raises:
-        CatalogError: the catalog file is wrong.
-        TransformSpecificationError: AR_SYNC_TRANSFORM is wrong, or asks for built-in rules that
-            this catalog's tables are not made for.
+        CatalogError: The catalog file is invalid.
+        TransformSpecificationError: AR_SYNC_TRANSFORM is invalid, or selects built-in rules that do
+            not fit this catalog's tables.
     """
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     names = site.names
@@ -88,7 +88,7 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
 
 
 def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
-    """Every load writes the ledger, a complete all tables."""
+    """Return the freshness policies: every load writes the ledger, a complete all tables."""
     settings, catalog = site.settings, site.catalog
     complete = every_complete(settings.complete_cron, settings.timezone)
     tables = [receiver_table_key(catalog, table, site.names) for table in catalog.named_tables()]
@@ -98,7 +98,7 @@ def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:
 
 
 def _postprocess(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:
-    """It follows every load."""
+    """Return the asset of the transform, which follows every load."""
     policy = within(site.settings.max_lag + site.settings.transform_max_age)
     return with_freshness(
         postprocess_asset(site, postprocessor), {postprocessed_key(site.names): policy}
@@ -117,7 +117,7 @@ def _now() -> datetime:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads: the settings come from the environment, wrong ones are all named."""
+    """Load the settings from the environment and return the definitions; report all errors."""
     settings = load_receiver_settings(os.environ)
     report_warnings(settings)
     return receiver_definitions(settings)

@@ -1,4 +1,4 @@
-"""The sign of life behind a load that has really applied an archive."""
+"""The heartbeat after a load that has applied an archive."""
 
 import dagster as dg
 
@@ -8,7 +8,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings
 
 
 def give_sign_of_life(context: dg.AssetExecutionContext, settings: ReceiverSettings) -> None:
-    """Call AR_SYNC_HEARTBEAT_URL if it is set; the load is done, so nothing here can fail it."""
+    """Call AR_SYNC_HEARTBEAT_URL if it is set; only log an error, because the load is done."""
     if settings.heartbeat_url is None:
         return
     try:

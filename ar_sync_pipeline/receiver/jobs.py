@@ -1,4 +1,4 @@
-"""The receiver's jobs, under the names that they had in the old system."""
+"""The receiver's jobs, named as in the old system."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,12 +18,12 @@ _LONGEST_SECONDS = 6 * 3600
 
 
 def load_jobs(names: PairNames) -> tuple[str, str]:
-    """The names of both jobs, that of completes first."""
+    """Return the names of both jobs, that of completes first."""
     return names.name(_COMPLETE), names.name(_PARTIAL)
 
 
 def intake_of(kinds: Sequence[str], names: PairNames) -> dict[str, Any]:
-    """The configuration of a load of these kinds."""
+    """Return the run configuration of a load of these kinds."""
     admitted = admitted_key(names).to_python_identifier()
     return {"ops": {admitted: {"config": {"kinds": [*map(str, kinds)]}}}}
 
@@ -42,7 +42,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
 
 
 def complete_loaddata(names: PairNames = ALONE) -> AssetJob:
-    """Load completes, and the partials after them."""
+    """Return the job that loads completes, and the partials after them."""
     return _load_job(
         names,
         _COMPLETE,
@@ -52,7 +52,7 @@ def complete_loaddata(names: PairNames = ALONE) -> AssetJob:
 
 
 def partial_loaddata(names: PairNames = ALONE) -> AssetJob:
-    """Load every waiting partial."""
+    """Return the job that loads every waiting partial."""
     return _load_job(
         names,
         _PARTIAL,

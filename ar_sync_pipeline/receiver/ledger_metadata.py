@@ -1,6 +1,6 @@
-"""The ledger as lists: what a load has applied, what is not applied, and who allowed what.
+"""The ledger as lists: applied archives, archives that are not applied, and approvals.
 
-The column of the UI that shows them is narrow and cuts off a wide table; a list is wrapped.
+The column of the UI that shows them is narrow and truncates a wide table; a list is wrapped.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ _SHOWN = 50
 def ledger_lists(
     context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
 ) -> dict[str, Any]:
-    """What a load has applied, and what is still not applied."""
+    """Return the archives that a load has applied, and those that are still not applied."""
     view = _view(context, site)
     if view is None:
         return {}
@@ -38,7 +38,7 @@ def ledger_lists(
 
 
 def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> None:
-    """Show the list at the ledger also where a run fails, and the ledger is not written."""
+    """Report the list as an observation of the ledger, for a run that fails before it."""
     view = _view(context, site)
     if view is not None:
         context.log_event(
@@ -47,7 +47,10 @@ def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> 
 
 
 def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
-    """Behind a load or its failure, neither of which a list may hide."""
+    """Return the ledger after a load or its failure; None if it cannot be read.
+
+    An error is only logged: a list must not hide the result of the load.
+    """
     try:
         return view_ledger(site.settings)
     except ArSyncError as error:
@@ -56,7 +59,7 @@ def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView |
 
 
 def _unapplied(view: LedgerView) -> dict[str, Any]:
-    """Everything that waits, is parked or quarantined, in one list with what to do."""
+    """Return everything that waits, is parked or is quarantined, in one list with what to do."""
     return {
         "archives_not_applied": len(view.unapplied),
         "not_applied": markdown_list([_described(one) for one in view.unapplied[:_SHOWN]]),
@@ -74,7 +77,7 @@ def _described(archive: UnappliedArchive) -> str:
 def _applied(
     report: LoadReport, approvals: Mapping[str, Approval], site: ReceiverSite
 ) -> dict[str, Any]:
-    """The archives that a load has applied, each with a link to its window."""
+    """Return the archives that a load has applied, each with a link to its window."""
     lines = [
         f"{_link(archive.manifest.window, site)}:"
         f" {as_code(archive.manifest.name.applied)}, {archive.manifest.row_count:,} rows,"
@@ -87,7 +90,7 @@ def _applied(
 def observe_applied(
     context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
 ) -> None:
-    """Say at the sender's archives, at each window, which run applied them."""
+    """Report as observations of the sender's archives, by window, which run applied them."""
     for archive in report.loaded:
         if not archive.again:
             for observation in _observations(archive, context.run.run_id, site):

@@ -1,7 +1,7 @@
-"""The receiver's tables and media folder: what a load brings up to date, all or nothing.
+"""The receiver's tables and media folder, which a load updates all or nothing.
 
-Whichever of them a run is asked for, the whole load is done: rows of one table alone would not be
-the state of any moment. A run that is not asked for the admission begins with it all the same.
+Whichever of them a run selects, the whole load is done: only some tables would not be the state of
+any one time. A run that does not select the admission starts with it all the same.
 """
 
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ from ar_sync_pipeline.visible_text import listed
 
 
 def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
-    """The second step of both load jobs: one transaction for the rows, media files before it."""
+    """Return the second step of both load jobs: media files first, then rows in one transaction."""
     ledger, tables = applied_archives_key(site.names), table_specs(site)
 
     @dg.multi_asset(
@@ -83,7 +83,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
 
 
 def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bool:
-    """Whether the admission is a step of this run, or of the run that this one continues."""
+    """Return whether the admission is a step of this run, or of the run that this one continues."""
     return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
@@ -105,7 +105,7 @@ def _fail_on_refusals(ledger: dg.AssetKey, report: LoadReport) -> None:
 def _results(
     context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """What was loaded; where nothing was, the figures of the last load stay the newest ones."""
+    """Yield what was loaded; otherwise the figures of the last load remain the newest ones."""
     if report.loaded:
         yield dg.MaterializeResult(
             asset_key=receiver_media_key(site.names), metadata=media_metadata(report)

@@ -1,4 +1,4 @@
-"""Checks of a load: all applied, equal by digest, no gap, nothing that partials did not bring."""
+"""Checks of a load: all archives applied, digests equal, no gap, no drift, all tables sent."""
 
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
-# What a lost archive held comes with the next one, so only a gap that stays is an incident.
+# The next archive contains the rows of a lost one, so only a gap that lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
 LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
@@ -29,7 +29,7 @@ LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
 
 
 def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
-    """The checks of the ledger, each with what to do."""
+    """Return the checks of the ledger, each with its remedy."""
     key = applied_archives_key(names)
     return [
         dg.AssetCheckSpec(
@@ -79,7 +79,7 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
 def load_check_results(
     report: LoadReport, window_minutes: int, names: PairNames = ALONE
 ) -> Iterator[dg.AssetCheckResult]:
-    """What a load found."""
+    """Yield the check results of a load."""
     key = applied_archives_key(names)
     drift = {
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
@@ -140,7 +140,10 @@ def _without_gap(report: LoadReport) -> str:
 def _mailed_if_it_lasts(
     gaps: dg.AssetCheckResult, report: LoadReport, window_minutes: int
 ) -> dg.AssetCheckResult:
-    """A restored sender is an incident at once: only a complete makes up for it."""
+    """Delay the mail about gaps, unless the sender was restored.
+
+    Only a complete closes the gap after a restored sender, so it is mailed at once.
+    """
     restored = report.chain and any(gap.new_history for gap in report.chain.gaps)
     if report.gaps_since is None or restored:
         return gaps
@@ -152,7 +155,7 @@ def _mailed_if_it_lasts(
 def _result(
     key: dg.AssetKey, name: str, sentence: str, passing: str, **figures: int
 ) -> dg.AssetCheckResult:
-    """A sentence says what is wrong; without one the check passes."""
+    """Return a check result that passes if the sentence about a problem is empty."""
     grave = name in (LOADED, DIGESTS)
     return dg.AssetCheckResult(
         asset_key=key,

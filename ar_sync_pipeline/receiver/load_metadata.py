@@ -1,4 +1,4 @@
-"""What operators see of a load: rows by table, chunks, media, seconds, and how far behind it is."""
+"""Metadata of a load: rows by table, chunks, media files, seconds, and lag."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport
 
 
 def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
-    """The plans of all archives of a load, by table."""
+    """Return the plans of all archives of a load, by table."""
     plans: dict[str, list[TablePlan]] = {}
     for archive in report.loaded:
         for plan in archive.tables:
@@ -25,9 +25,9 @@ def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
 
 
 def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, Any]:
-    """What a load did to one table, and the table's columns.
+    """Return what a load did to one table, and the table's columns.
 
-    The number of all rows is given only where the load has counted them, behind a complete.
+    The number of all rows is given only if the last archive is a complete, which counts them.
     """
     facts = report.tables.get(plans[-1].table)
     whole = report.loaded[-1].manifest.kind is ArchiveKind.COMPLETE
@@ -40,7 +40,7 @@ def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, 
 
 
 def unlisted_metadata(report: LoadReport, catalog: Catalog) -> dict[str, Any]:
-    """What a load did to the tables that the catalog does not name, with the rows of each."""
+    """Return what a load did to the tables of a catalog of only patterns, with the rows of each."""
     plans = rows_by_table(report)
     return {
         "tables": len(plans),
@@ -51,7 +51,7 @@ def unlisted_metadata(report: LoadReport, catalog: Catalog) -> dict[str, Any]:
 
 
 def media_metadata(report: LoadReport) -> dict[str, Any]:
-    """What a load did to the media folder."""
+    """Return what a load did to the media folder."""
     return {
         "files_installed": sum(archive.media_installed for archive in report.loaded),
         "files_unchanged": sum(archive.media_unchanged for archive in report.loaded),
@@ -65,7 +65,10 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
 
 
 def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[str, Any]:
-    """The load as a whole; what may be long comes last, and nothing loaded has no figures."""
+    """Return metadata of the whole load; long values come last.
+
+    Without a loaded archive there are no figures of rows and chunks.
+    """
     if not report.loaded:
         return {**_position(report, now), "archives_applied": 0}
     plans = rows_by_table(report)
@@ -86,7 +89,7 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
 
 
 def _fired(report: LoadReport) -> dict[str, str]:
-    """Triggers at the receiver that fired for replicated rows; nothing where none did."""
+    """Return the receiver's triggers that fired for replicated rows; nothing if none did."""
     fired = sorted({name for archive in report.loaded for name in archive.fired})
     return {"triggers_fired": ", ".join(fired)} if fired else {}
 

@@ -1,4 +1,4 @@
-"""The assets of a load as operators see them before anything has run."""
+"""Specifications of the assets of a load."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _WHOLE = " Materializing it does a whole load."
 
 
 def media_spec(site: ReceiverSite) -> dg.AssetSpec:
-    """The media folder."""
+    """Return the specification of the media folder."""
     return dg.AssetSpec(
         receiver_media_key(site.names),
         deps=[admitted_key(site.names)],
@@ -35,7 +35,10 @@ def media_spec(site: ReceiverSite) -> dg.AssetSpec:
 
 
 def ledger_spec(site: ReceiverSite, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
-    """The ledger; written after every load, also one that brings nothing for some tables."""
+    """Return the specification of the ledger, which is written after every load.
+
+    This includes a load that brings nothing for some tables.
+    """
     return dg.AssetSpec(
         applied_archives_key(site.names),
         deps=[receiver_media_key(site.names), *tables],
@@ -51,7 +54,7 @@ def ledger_spec(site: ReceiverSite, tables: Sequence[dg.AssetKey]) -> dg.AssetSp
 
 
 def table_specs(site: ReceiverSite) -> list[dg.AssetSpec]:
-    """The tables that the catalog names, or one asset for all where it has patterns only."""
+    """Return the tables that the catalog names, or one asset for all if it has only patterns."""
     named = [
         _table_spec(
             site,
@@ -66,7 +69,7 @@ def table_specs(site: ReceiverSite) -> list[dg.AssetSpec]:
 
 
 def _unlisted_spec(site: ReceiverSite) -> dg.AssetSpec:
-    """One asset for all tables, without which a catalog of patterns would show none."""
+    """Return one asset for all tables; otherwise a catalog of only patterns would have none."""
     patterns = ", ".join(f"`{pattern}`" for pattern in site.catalog.tables)
     return _table_spec(
         site,

@@ -1,7 +1,7 @@
 """The transform step: what the visualization computes from loaded rows.
 
-It has a state of its own (rows marked untransformed), so it can fail and be run again without
-touching the load.
+It has its own state (rows marked untransformed), so it can fail and be run again without touching
+the load.
 """
 
 from collections.abc import Iterator
@@ -20,11 +20,11 @@ from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
 
 
 def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:
-    """The last step of both load jobs."""
+    """Return the last step of both load jobs."""
 
     @dg.asset(
         key=postprocessed_key(site.names),
-        # Not the tables themselves: a load that brings nothing for one of them would skip this.
+        # Not the tables themselves: a load without rows of one of them would skip this step.
         deps=[applied_archives_key(site.names)],
         group_name=site.names.name(GROUP),
         description="What the visualization derives from loaded rows"
@@ -42,7 +42,7 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
             with operator_errors():
                 metadata = postprocessor.run(context)
         except dg.Failure:
-            # The sentence to show is the transform's, whatever the look at its rows says.
+            # The error to show is the transform's, even if the checks of its rows fail, too.
             with suppress(ArSyncError):
                 yield from _check_results(context, site)
             raise

@@ -1,4 +1,4 @@
-"""The built-in rules as a postprocessor, and what operators see of a run."""
+"""The built-in rules as a postprocessor, and the metadata of a run."""
 
 import time
 from collections.abc import Mapping
@@ -16,10 +16,11 @@ from ar_sync_pipeline.visible_text import as_markdown
 
 @dataclass(frozen=True)
 class BuiltinPostprocessor:
-    """Runs the rules that the product ships.
+    """Runs the rules that are part of the product.
 
     Attributes:
-        timeout_seconds: after which it stops; finished batches are kept.
+        site: The receiver.
+        timeout_seconds: Seconds after which it stops; finished batches are kept.
     """
 
     site: ReceiverSite
@@ -37,9 +38,9 @@ class BuiltinPostprocessor:
 
 
 def builtin_metadata(report: TransformReport) -> dict[str, Any]:
-    """Rows per result, rejected rows by reason, seconds per step.
+    """Return rows per result, rejected rows by reason, and seconds per step.
 
-    Every result is there in every run, also with 0, so that its chart has no holes.
+    Every run has every result, even with 0 rows, so that its plot has no gaps.
     """
     by_severity = {
         severity: sum(

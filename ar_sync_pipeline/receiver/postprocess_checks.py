@@ -1,4 +1,4 @@
-"""The two checks of the transform: no row waits too long, and none was rejected."""
+"""The two checks of the transform: no row waits too long, and no row was rejected."""
 
 from collections.abc import Sequence
 from datetime import UTC
@@ -20,7 +20,7 @@ REJECTED = "no_rows_rejected"
 
 
 def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
-    """Both, as operators read them."""
+    """Return the specifications of both checks."""
     minutes = site.settings.transform_max_age
     return [
         dg.AssetCheckSpec(
@@ -43,7 +43,7 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
 
 
 def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
-    """What the database shows of both right now."""
+    """Return the results of both checks from the database now."""
     state = postprocess_state(site.settings, site.catalog, site.clock)
     key = postprocessed_key(site.names)
     return [_waiting_result(key, state, site.settings), _rejected_result(key, state)]
@@ -71,7 +71,7 @@ def _rejected_result(key: dg.AssetKey, state: PostprocessState) -> dg.AssetCheck
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=REJECTED,
-        # Production names unknown buses every day: what nobody can mend is no warning.
+        # Production names unknown buses every day: what nobody can fix is no warning.
         passed=not rows[Severity.ERROR],
         severity=dg.AssetCheckSeverity.WARN,
         description=_rejected_sentence(state),
@@ -115,7 +115,7 @@ def _rows(rejected: Sequence[RejectedRows], severity: Severity) -> int:
 
 
 def rejected_table(rejected: Sequence[RejectedRows]) -> dg.MarkdownMetadataValue | str:
-    """The rejected rows by reason, the most grave first, with the first ids of each."""
+    """Return the rejected rows by reason, the most severe first, with the first ids of each."""
     heads = ("table", "step", "severity", "reason", "rows", "last seen (UTC)", "first ids")
     return markdown_table(
         heads,

@@ -1,4 +1,4 @@
-"""An operator's own transform command, run as an external process through Dagster Pipes."""
+"""A transform command from the settings, run as an external process through Dagster Pipes."""
 
 import os
 import signal
@@ -20,15 +20,17 @@ _GRACE_SECONDS = 10
 
 
 class CommandFailedError(TerminalError):
-    """The transform command ended badly, took too long, or could not be started."""
+    """The transform command failed, took too long, or could not be started."""
 
 
 @dataclass(frozen=True)
 class CommandPostprocessor:
-    """Runs an operator's program; before the first load there is nothing to tell it.
+    """Runs the program from the settings; before the first load it has no arguments and is not run.
 
     Attributes:
-        timeout_seconds: after which it is ended, with all that it started.
+        site: The receiver.
+        transform: The command.
+        timeout_seconds: Seconds after which it is terminated, with all processes that it started.
     """
 
     site: ReceiverSite
@@ -36,7 +38,7 @@ class CommandPostprocessor:
     timeout_seconds: float
 
     def run(self, context: dg.AssetExecutionContext) -> Mapping[str, Any]:
-        """Run the command, told of the newest archive that was applied."""
+        """Run the command with the values of the newest applied archive."""
         words = command_words(self.site.settings, self.transform)
         if words is None:
             return {"seconds": 0.0, "command": "not run, since no archive has been applied yet"}
@@ -46,13 +48,13 @@ class CommandPostprocessor:
 def run_command(
     context: dg.AssetExecutionContext, words: Sequence[str], *, timeout_seconds: float
 ) -> Mapping[str, Any]:
-    """Run a command to its end; its output stands in the run's logs.
+    """Run a command to its end; its output is in the logs of the run.
 
     The command may report metadata by Dagster Pipes (``dagster_pipes.open_dagster_pipes()``).
 
     Raises:
-        CommandFailedError: it could not start, exited with another status than 0, or was ended
-            because it ran longer than the timeout.
+        CommandFailedError: It could not be started, had an exit status other than 0, or was
+            terminated because it ran longer than the timeout.
     """
     started = time.monotonic()
     with dg.open_pipes_session(
@@ -105,12 +107,12 @@ def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the command and all that it started, politely first."""
+    """Terminate the command and all processes that it started: SIGTERM, then SIGKILL."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=_GRACE_SECONDS)
-    # The group outlives its leader where a child did not listen.
+    # The process group outlives its leader if a child ignored the signal.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,6 +1,6 @@
-"""A sensor that evaluates the transform's checks also when no load comes and no run ends well.
+"""A sensor that evaluates the transform's checks even if no load comes and every run fails.
 
-In a run the checks are evaluated after the transform; what a dead transform leaves grows old while
+A run evaluates the checks after the transform. If the transform fails, its rows grow old while
 nothing runs.
 """
 
@@ -13,12 +13,12 @@ from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_sp
 from ar_sync_pipeline.receiver.site import ReceiverSite
 
 INTERVAL_SECONDS = 300
-# Rows that waited while the receiver was off are transformed at once when it is back.
+# Rows that waited while the receiver was off are transformed as soon as it is back.
 _SETTLES = timedelta(minutes=10)
 
 
 def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
-    """Evaluates both every few minutes."""
+    """Return a sensor that evaluates both checks every five minutes."""
     return standing_check_sensor(
         check_specs(site),
         lambda _: [

@@ -1,12 +1,12 @@
-"""The one interface of the transforms: the built-in rules and an operator's command alike.
+"""The interface of all transforms: the built-in rules and a command from the settings.
 
-What every postprocessor promises, and the contract suite checks:
+Every postprocessor guarantees the following, and the contract suite tests it:
 
-- It may be run at any time and any number of times, also before the first load. What one run
-  leaves the next one takes; a run with nothing to do changes nothing.
-- It reads and writes rows only: neither a failure nor a kill undoes a load or keeps one waiting.
-- It ends after its time-out, with all that it started.
-- What goes wrong is an `ArSyncError`: one sentence with a remedy and without a secret.
+- It can be run at any time and any number of times, even before the first load. A run continues
+  the unfinished work of the previous one; a run with nothing to do changes nothing.
+- It only reads and writes rows: neither a failure nor a kill undoes or delays a load.
+- It ends after its timeout, with all processes that it started.
+- Every failure is an `ArSyncError`: a message with a remedy and without a secret.
 """
 
 from collections.abc import Mapping
@@ -25,18 +25,18 @@ class Postprocessor(Protocol):
     """Works on every row that is not marked transformed."""
 
     def run(self, context: dg.AssetExecutionContext) -> Mapping[str, Any]:
-        """Work to the end; returns metadata for operators, ``seconds`` among them.
+        """Run to the end; return metadata, with ``seconds``.
 
         Raises:
-            ArSyncError: it could not; what it has finished stays.
+            ArSyncError: It failed; finished work is kept.
         """
 
 
 def choose_postprocessor(site: ReceiverSite) -> Postprocessor | None:
-    """What ``AR_SYNC_TRANSFORM`` asks for; None if that is ``none``.
+    """Return the postprocessor that ``AR_SYNC_TRANSFORM`` selects; None if it is ``none``.
 
     Raises:
-        TransformSpecificationError: the setting is wrong, or this catalog cannot have it.
+        TransformSpecificationError: The setting is invalid, or does not fit this catalog.
     """
     transform = choose_transform(site.settings, site.catalog)
     timeout_seconds = 60.0 * site.settings.transform_timeout

@@ -1,4 +1,4 @@
-"""What every asset of the receiver works with: its settings, its catalog and a clock."""
+"""What every asset of the receiver uses: settings, catalog and a clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,15 +21,15 @@ class ReceiverSite:
 
     @property
     def names(self) -> PairNames:
-        """What the definitions of this receiver are called."""
+        """Names of the definitions of this receiver."""
         return PairNames(self.settings.pair)
 
     @property
     def pool(self) -> str:
-        """The pool of all loads: one at a time."""
+        """Pool of all loads: one at a time."""
         return self.names.name("receiver_load")
 
     @property
     def url(self) -> str:
-        """Of the receiver's database; holds the password."""
+        """URL of the receiver's database; it contains the password."""
         return self.settings.receiver_database_url.get_secret_value()

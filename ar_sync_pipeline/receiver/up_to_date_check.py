@@ -1,4 +1,4 @@
-"""The check that the receiver shows the sender's present, also when nothing arrives or runs."""
+"""The check that the receiver's data is recent, even if nothing arrives or runs."""
 
 import math
 import re
@@ -17,15 +17,15 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 
-# A receiver that was off loads at its sensors' first ticks what has arrived meanwhile.
+# A receiver that was off loads at its sensors' first ticks what has arrived since then.
 _SETTLES = timedelta(minutes=10)
-# Longer than a load takes by itself, far less than a run may take.
+# Longer than a usual load, far less than the maximum runtime of a run.
 _LOAD_MAY_TAKE = timedelta(hours=2)
 _JUST_NOW = timedelta(minutes=5)
 
 
 def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
-    """On the ledger, which knows up to when the data is whole."""
+    """Return the specification, on the ledger, which knows up to when the data is complete."""
     return dg.AssetCheckSpec(
         "up_to_date",
         asset=applied_archives_key(site.names),
@@ -38,13 +38,13 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
 
 
 def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
-    """The check as an operator executes it, and as every load ends with it."""
+    """Return the check, which can be executed from the UI and ends every load."""
     look = partial(check_lag, site)
     return standing_check(up_to_date_spec(site), look, site.clock, site.names)
 
 
 def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
-    """Looks every minute."""
+    """Return a sensor that evaluates the check every minute."""
     return standing_check_sensor(
         [up_to_date_spec(site)],
         lambda instance: [check_lag(site, instance)],
@@ -55,11 +55,11 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
 
 
 def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
-    """How far behind the receiver is right now, and why.
+    """Return the lag of the receiver now, and its reason.
 
     Raises:
-        DatabaseUnreachableError: the receiver's database is not there.
-        SpoolMissingError: the spool is not there.
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+        SpoolMissingError: The spool does not exist.
     """
     status = receiver_status(site.settings, site.clock())
     lag = status.lag
@@ -69,12 +69,12 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
         asset_key=applied_archives_key(site.names),
         check_name="up_to_date",
         passed=passed,
-        # A receiver that was set up a minute ago is not a broken one.
+        # A receiver that was set up a minute ago is not broken.
         severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
         description=_sentence(lag),
         metadata=_metadata(lag),
     )
-    # One more archive that waits is no news.
+    # One more waiting archive is not a new finding.
     because = re.sub(r"\d+", "", lag.because)
     news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
     if lag.data_until is None:
@@ -91,7 +91,7 @@ def _until_the_first_complete(site: ReceiverSite) -> timedelta:
 
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
-    """Whether a load brings newer data, or the last one has just left some to the next."""
+    """Return whether a load brings newer data, or just ended and left some to the next."""
     now, key = site.clock(), applied_archives_key(site.names)
     if any(work_under_way(instance, job, key, now) for job in load_jobs(site.names)):
         return True
@@ -118,7 +118,7 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
 
 
 def _doublings(lag: Lag, limit_minutes: int) -> int:
-    """Told again when twice as late: 30 minutes, an hour, two, four, eight."""
+    """Return how often the limit was doubled: new findings at 30 minutes, 1, 2, 4, 8 hours."""
     if lag.minutes_behind is None:
         return 0
     return int(math.log2(max(1.0, lag.minutes_behind / limit_minutes)))

@@ -1,4 +1,4 @@
-"""The check that the receiver answers: sent, and nothing heard of it, is a failure too."""
+"""The check that the receiver answers: an archive that was sent without any answer is a failure."""
 
 from datetime import timedelta
 
@@ -17,7 +17,7 @@ _PAUSE_WINDOWS = 3
 
 
 def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
-    """On the partial archive, since it is looked at every few minutes."""
+    """Return the specification, on the partial archive: its checks run every few minutes."""
     return dg.AssetCheckSpec(
         _NAME,
         asset=archive_key(ArchiveKind.PARTIAL, names),
@@ -30,7 +30,7 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
 
 
 def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.AssetCheckResult:
-    """What was heard before this run."""
+    """Return what was received from the receiver before this run."""
     late, problems = start.unacknowledged, start.problems
     found = (
         [f"Nothing was heard of {len(late)} archives, the oldest of them {late[0].name}."]
@@ -53,9 +53,11 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
 
 
 def _mailed_after_a_pause(start: StartingPoint, site: SenderSite) -> dict[str, dg.MetadataValue]:
-    """A power cut has stopped both sides: the receiver gets the same time to answer again.
+    """Return metadata that delays the mail after a pause, for example a power failure.
 
-    While archives are sent without a pause, the newest late one is hardly older than it may be.
+    The receiver gets the same time again to answer. A pause is assumed if even the newest late
+    archive is older than the limit by some windows: while archives are sent without a pause, it has
+    hardly passed the limit.
     """
     within = timedelta(minutes=site.settings.acknowledge_within)
     pause = _PAUSE_WINDOWS * timedelta(minutes=site.settings.partial_interval)

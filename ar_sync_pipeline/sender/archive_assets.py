@@ -1,4 +1,4 @@
-"""What both kinds of dump say of their media bundle and their archive."""
+"""Specifications and results of the media bundle and the archive, for both kinds of dump."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ _ARCHIVE = {
 
 
 def media_spec(site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey]) -> dg.AssetSpec:
-    """The media bundle of a kind."""
+    """Return the specification of the media bundle of a kind."""
     return dg.AssetSpec(
         media_bundle_key(kind, site.names),
         deps=tables,
@@ -43,7 +43,7 @@ def media_spec(site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey
 def archive_spec(
     site: SenderSite, kind: ArchiveKind, tables: Sequence[dg.AssetKey]
 ) -> dg.AssetSpec:
-    """The archive of a kind."""
+    """Return the specification of the archive of a kind."""
     to = site.settings
     folder = to.remote_bkp_fldr / str(kind)
     return dg.AssetSpec(
@@ -58,7 +58,7 @@ def archive_spec(
 
 
 def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
-    """Whether every media file that a row names exists."""
+    """Return the check that every media file that a row names exists."""
     return dg.AssetCheckSpec(
         "references_resolved",
         asset=media_bundle_key(kind, site.names),
@@ -71,7 +71,7 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
 def materialize_media(
     site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
-    """Bundle the media, and report names without a file."""
+    """Bundle the media files, and report names without a file."""
     settings = site.settings
     bundle = bundle_media(
         build, site.catalog, site.url, settings.sender_media_fldr, settings.media_patterns
@@ -97,7 +97,7 @@ def materialize_media(
 def materialize_archive(
     context: dg.AssetExecutionContext, site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
-    """Send the archive; every attempt that fails is told in the run's log."""
+    """Publish the archive, and log every failed attempt."""
 
     def report(error: ArSyncError) -> None:
         context.log.warning("The upload broke off. %s", error)
@@ -107,6 +107,6 @@ def materialize_archive(
     return dg.MaterializeResult(
         asset_key=archive_key(kind, site.names),
         metadata=archive_metadata(published, site.catalog),
-        # Whether the receiver has loaded it is told by checks, not by the colour of its assets.
+        # Checks report whether the receiver has loaded it, not the status of its assets.
         data_version=UNVERSIONED,
     )

@@ -1,4 +1,4 @@
-"""Which build folders a run may still resume: the instance knows, the engine removes the others."""
+"""Removal of build folders that no run can resume: the Dagster instance knows the runs."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,24 +10,26 @@ from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 
-# For an operator who retries a failed run "from failure".
+# For a retry of a failed run "from failure" by hand.
 _RESUMED_WITHIN = timedelta(hours=1)
 
 
 def clean_build_folders(
     site: SenderSite, context: dg.AssetExecutionContext, kind: ArchiveKind
 ) -> int:
-    """Remove the build folders that no run resumes; returns how many.
+    """Remove the build folders that no run can resume; return how many.
 
-    A run that has ended, with all its retries, may be resumed by an operator for an hour; not once
-    a later complete has begun, nor while the disk is short of space.
+    For an hour after a run and all its retries have ended, it may be resumed by hand. This hour
+    does not count when a later complete begins, or while the disk is short of space.
 
     Args:
-        kind: of the dump that is about to begin.
+        site: The sender.
+        context: Context of the run.
+        kind: Kind of the dump that is about to begin.
 
     Raises:
-        ScratchNotPrivateError: others can change what is in the scratch folder.
-        SpoolAccessError: the scratch folder is not there.
+        ScratchNotPrivateError: Others can change the content of the scratch folder.
+        SpoolAccessError: The scratch folder does not exist.
     """
     settings, now = site.settings, site.clock()
     scratch = settings.tmp_bkp_fldr
@@ -40,12 +42,12 @@ def clean_build_folders(
 
 
 def _is_over(instance: dg.DagsterInstance, root_id: str, ended_before: datetime) -> bool:
-    """Whether a run and its retries have all ended before an instant, and none is to come."""
+    """Return whether a run and its retries all ended before a time, and no retry will follow."""
     records = [
         *instance.get_run_records(dg.RunsFilter(run_ids=[root_id])),
         *instance.get_run_records(dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root_id})),
     ]
-    # Another instance's, or a run whose records were purged: age alone decides.
+    # No records: a run of another instance, or purged. Then only the age of the folder decides.
     return bool(records) and all(
         record.dagster_run.is_finished
         and not record.dagster_run.is_complete_and_waiting_to_retry

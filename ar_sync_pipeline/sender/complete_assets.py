@@ -1,4 +1,4 @@
-"""Assets of a complete: every table under one snapshot, all media, the archive in the spool."""
+"""Assets of a complete: all tables from one snapshot, all media files, the archive in the spool."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -38,15 +38,15 @@ from ar_sync_pipeline.visible_text import visible
 _LONGEST_SHOWN = 2000
 KIND = ArchiveKind.COMPLETE
 GROUP = "complete_dump"
-# The next complete is a day away, and this one is built: worth the wait for a receiver's restart.
+# The archive is built and the next complete is a day away: wait for a receiver that restarts.
 UPLOAD_RETRY_DELAY_SECONDS = 300
 
 
 def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
-    """The assets of job ``complete_dump``: three steps, each of which can be tried again alone.
+    """Return the assets of job ``complete_dump``: three steps, each of which can be retried alone.
 
-    A run that was asked for some of them only makes the others on the way: rows without their
-    archive would never arrive.
+    A run of only some of them also makes the others: rows without their archive would never be
+    loaded.
     """
     names = site.names
     tables = _table_specs(site)
@@ -92,7 +92,7 @@ def _work_of(
     number: int,
     context: dg.AssetExecutionContext,
 ) -> Iterator[Step]:
-    """The work of one step, and of those beside it that are no steps of the run."""
+    """Yield the work of one step, and of adjacent steps that are not in the run."""
     asked = context.job_def.asset_layer.executable_asset_keys
     in_run = [place for place, (keys, _) in enumerate(chain) if not keys.isdisjoint(asked)]
     first = max((place + 1 for place in in_run if place < number), default=0)
@@ -136,7 +136,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
 def _tables(
     context: dg.AssetExecutionContext, site: SenderSite, found: Mapping[str, TableManifest]
 ) -> Results:
-    """What was dumped, by the assets of the catalog's tables."""
+    """Yield the dumped tables, as results of the assets of the catalog's tables."""
     catalog = site.catalog
     named = catalog.named_tables()
     for table in named:
@@ -176,7 +176,7 @@ def _table_spec(site: SenderSite, table: str) -> dg.AssetSpec:
 
 
 def _unlisted_spec(site: SenderSite) -> dg.AssetSpec:
-    """One asset for all tables, without which a catalog of patterns would show none."""
+    """Return one asset for all tables; otherwise a catalog of only patterns would have none."""
     patterns = ", ".join(f"`{pattern}`" for pattern in site.catalog.tables)
     return dg.AssetSpec(
         unlisted_snapshot_key(site.names),

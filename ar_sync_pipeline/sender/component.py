@@ -15,7 +15,7 @@ from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
 
 
 class SenderScaffolder(PairScaffolder):
-    """Writes the YAML of a sender."""
+    """Scaffolder of the YAML of a sender."""
 
     model = SenderSettings
 
@@ -25,10 +25,10 @@ class SenderComponent(dg.Component, PairAttributes, dg.Resolvable):
     """The sender of one pair of servers: its assets, jobs, checks and sensors."""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """Build the same definitions as a code location of its own has.
+        """Build the same definitions as those of a separate code location.
 
         Raises:
-            SettingsError: a setting is missing, wrong or unknown.
+            SettingsError: A setting is missing, invalid or unknown.
         """
         del context
         environ = environment_of(self, SenderSettings, "sender", os.environ)

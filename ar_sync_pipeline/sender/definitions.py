@@ -1,4 +1,4 @@
-"""The sender's code location: reads the settings, names assets, jobs and schedules."""
+"""The sender's code location: it reads the settings and defines assets, jobs and schedules."""
 
 import os
 from collections.abc import Iterator
@@ -34,10 +34,10 @@ from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 def sender_definitions(settings: SenderSettings) -> dg.Definitions:
-    """Everything that a sender with these settings does.
+    """Return all definitions of a sender with these settings.
 
     Raises:
-        CatalogError: the catalog file is wrong.
+        CatalogError: The catalog file is invalid.
     """
     site = SenderSite(settings, load_catalog(settings.catalog), _now)
     windows = window_partitions(
@@ -88,7 +88,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
         settings,
         site.clock,
         checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT},
-        # While the receiver cannot be reached it is not heard either, and windows cannot be sent.
+        # If the receiver is unreachable, its answers cannot be read and windows cannot be sent.
         muted=dict.fromkeys(
             (
                 acknowledgement_check_spec(names).key,
@@ -103,7 +103,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
 def _fresh(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> Iterator[dg.AssetsDefinition]:
-    """All assets of the dumps, with how old each may become."""
+    """Yield all assets of the dumps, with their freshness policies."""
     settings = site.settings
     for assets in complete_assets(site):
         policy = every_complete(settings.complete_cron, settings.timezone)
@@ -125,7 +125,7 @@ def _now() -> datetime:
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads: the settings come from the environment, wrong ones are all named."""
+    """Load the settings from the environment and return the definitions; report all errors."""
     settings = load_sender_settings(os.environ)
     report_warnings(settings)
     return sender_definitions(settings)

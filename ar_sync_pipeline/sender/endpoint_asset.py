@@ -1,4 +1,4 @@
-"""The receiver's SFTP account as an external asset, tried every hour."""
+"""The receiver's SFTP account as an external asset, checked every hour."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ CHECK = "archives_can_be_published"
 
 
 def endpoint_spec(names: PairNames) -> dg.AssetSpec:
-    """The account, which nobody here makes."""
+    """Return the specification of the account, which the sender does not make."""
     return dg.AssetSpec(
         endpoint_key(names),
         group_name=names.name("receiver_endpoint"),
@@ -36,7 +36,7 @@ def endpoint_spec(names: PairNames) -> dg.AssetSpec:
 
 
 def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
-    """What job ``ssh_sftp_checker`` runs; a step that fails also fails the run."""
+    """Return the check of job ``ssh_sftp_checker``; a failed step also fails the run."""
     key = endpoint_key(site.names)
 
     @dg.multi_asset_check(
@@ -55,7 +55,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         found = check_endpoint(site.settings, site.clock)
         for step in found.warnings:
             context.log.warning("%s: %s: %s.", step.name, visible(step.detail), step.remedy)
-        # Without a materialization the UI counts an asset as missing.
+        # Without a materialization the UI shows an asset as missing.
         event = dg.AssetObservation if found.failed else dg.AssetMaterialization
         metadata = _metadata(found) | settings_metadata(site.settings)
         log = dg.AssetExecutionContext(context.op_execution_context)
@@ -77,7 +77,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
 
 @contextmanager
 def record_publication(context: dg.AssetExecutionContext, site: SenderSite) -> Iterator[None]:
-    """Record in the check that an upload has failed, and that one has worked after a failure."""
+    """Record in the check that an upload has failed, or that one has succeeded after a failure."""
     with record_failed_link(context, site):
         yield
     key = endpoint_key(site.names)

@@ -1,4 +1,4 @@
-"""Where the grid of windows begins: with the installation, not with days before it."""
+"""Start of the grid of windows: the installation, not days before it."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,11 +12,11 @@ _HOUR = 60
 
 
 def grid_start(settings: SenderSettings, now: datetime) -> datetime | None:
-    """The start of the first window; None: the installation is older than its memory of it.
+    """Return the start of the first window; None if it is unknown or the installation is older.
 
-    It is the newest closed window at the first start of the code location, which writes it down:
-    every process of an installation must know the same windows. Where nothing can be written the
-    grid is as long as ``AR_SYNC_PARTITIONS_START`` says, and shows too much.
+    It is the newest closed window at the first start of the code location, and is stored in a file:
+    all processes of an installation must use the same windows. If the file cannot be written or
+    read, the grid has the length of ``AR_SYNC_PARTITIONS_START`` and shows too many windows.
     """
     path = incidents_file(settings).parent / _FILE
     try:

@@ -1,4 +1,4 @@
-"""The sender's jobs, under the names that they had in the old system."""
+"""The sender's jobs, named as in the old system."""
 
 import dagster as dg
 
@@ -17,7 +17,7 @@ _LONGEST_CHECK_SECONDS = 600
 
 
 def complete_dump(names: PairNames = ALONE) -> AssetJob:
-    """Everything, once a day."""
+    """Return the job that dumps everything once a day."""
     return dg.define_asset_job(
         names.name("complete_dump"),
         selection=dg.AssetSelection.groups(names.name(COMPLETE_GROUP)),
@@ -28,7 +28,7 @@ def complete_dump(names: PairNames = ALONE) -> AssetJob:
 
 
 def partial_dump(names: PairNames = ALONE) -> AssetJob:
-    """What changed, every few minutes."""
+    """Return the job that dumps changes every few minutes."""
     return dg.define_asset_job(
         names.name(PARTIAL_DUMP),
         selection=dg.AssetSelection.groups(names.name(PARTIAL_GROUP)),
@@ -39,7 +39,7 @@ def partial_dump(names: PairNames = ALONE) -> AssetJob:
 
 
 def ssh_sftp_checker(names: PairNames = ALONE) -> AssetJob:
-    """Whether archives can reach the receiver."""
+    """Return the job that checks whether archives can reach the receiver."""
     return dg.define_asset_job(
         names.name("ssh_sftp_checker"),
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(names), CHECK)),

@@ -1,13 +1,13 @@
-"""Which windows have no archive: those that the schedule takes along, and older ones."""
+"""Windows without an archive: recent ones, which the schedule includes, and older ones."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
 
-# Longer than a night, since a line that is cut in the evening may be mended in the morning. What is
-# older has come by the watermark all the same; its windows are left to a person, because Dagster
-# keeps an event for each asset and window of a range.
+# Longer than a night, because a link that fails in the evening may be repaired in the morning.
+# Older changes are in later archives because of the watermark. Their windows are filled by
+# hand, because Dagster stores an event for each asset and window of a range.
 HORIZON = timedelta(hours=12)
 _MATERIALIZED = dg.AssetPartitionStatus.MATERIALIZED
 _PAGE = 100
@@ -18,9 +18,9 @@ class MissingWindows:
     """Closed windows without an archive, by their keys, oldest first.
 
     Attributes:
-        recent: within the horizon.
-        archive: the asset whose partitions they are.
-        older: before it, as far back as the grid and the instance's memory of runs reach.
+        recent: Windows within the horizon.
+        older: Windows before it, as far back as the grid and the runs in the instance reach.
+        archive: Asset whose partitions they are.
     """
 
     recent: tuple[str, ...]
@@ -29,7 +29,7 @@ class MissingWindows:
 
     @property
     def older_in_words(self) -> str | None:
-        """Which older windows are missing, and what to do; None if none is."""
+        """Which older windows are missing, and what to do; None if there are none."""
         if not self.older:
             return None
         span = f"{self.older[0]} to {self.older[-1]}"
@@ -46,7 +46,7 @@ def missing_windows(
     windows: dg.TimeWindowPartitionsDefinition,
     now: datetime,
 ) -> list[str]:
-    """Closed windows within the horizon that have no archive."""
+    """Return the closed windows within the horizon that have no archive."""
     return list(find_missing_windows(instance, key, windows, now).recent)
 
 
@@ -56,10 +56,10 @@ def find_missing_windows(
     windows: dg.TimeWindowPartitionsDefinition,
     now: datetime,
 ) -> MissingWindows:
-    """All closed windows without an archive, since the first dump that is remembered.
+    """Return all closed windows without an archive, since the first dump in the instance.
 
-    Before it, since the grid's beginning, which is the installation; only the newest one where the
-    grid is older than the horizon, as that of an installation that has lost its memory.
+    Without a dump they count from the start of the grid, which is the installation. If the grid is
+    older than the horizon, as after a loss of the instance's data, only the newest window counts.
     """
     with dg.partition_loading_context(effective_dt=now):
         oldest, newest = windows.get_first_partition_window(), windows.get_last_partition_window()
@@ -88,9 +88,9 @@ def _split(
 def _first_dump(
     instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
 ) -> datetime | None:
-    """The start of the first window that was ever dumped: no window before it is missing.
+    """Return the start of the first window that was ever dumped: no earlier window is missing.
 
-    A run by hand that was given no window has marked none, and says nothing.
+    A run by hand without a window has no partition, and is ignored.
     """
     cursor = None
     while True:

@@ -1,4 +1,4 @@
-"""Assets of a partial, partitioned by window: changed rows, their media, the archive."""
+"""Assets of a partial, partitioned by window: changed rows, their media files, the archive."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -47,9 +47,9 @@ GROUP = "partial_dump"
 def partial_assets(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> list[dg.AssetsDefinition]:
-    """The assets of job ``partial_dump``; a range of windows is one run and one archive.
+    """Return the assets of job ``partial_dump``; a range of windows is one run and one archive.
 
-    All of them are one step: it runs every few minutes, and what it makes is small.
+    They are one step, because it runs every few minutes and its results are small.
     """
     catalog, names = site.catalog, site.names
     keys = {table: snapshot_key(catalog, KIND, table, names) for table in catalog.tracked()}
@@ -76,7 +76,7 @@ def partial_assets(
     def partial_archive(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        # With a dead line the next window's run takes everything along, by the watermark.
+        # If the link is down, the run of the next window sends all changes, by the watermark.
         with operator_errors(not_again=CONNECTION_ERRORS):
             build = site.build(context)
             clean_build_folders(site, context, KIND)
@@ -183,7 +183,7 @@ def _dump(
 def _window(
     context: dg.AssetExecutionContext, windows: dg.TimeWindowPartitionsDefinition
 ) -> Window:
-    """The run's window or range of windows; the newest closed one for a run without any."""
+    """Return the run's window or range of windows; the newest closed one for a run without any."""
     if context.has_partition_key or context.has_partition_key_range:
         start, end = context.partition_time_window
         return Window(start=start, end=end)

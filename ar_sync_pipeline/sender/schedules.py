@@ -1,4 +1,4 @@
-"""When jobs run: the complete daily, partials for every missing window, the check hourly."""
+"""Schedules of the jobs: completes daily, partials for every missing window, the check hourly."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -21,7 +21,10 @@ from ar_sync_pipeline.sender.site import SenderSite
 
 
 def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
-    """Every night in local time; daylight saving does not skip or repeat it."""
+    """Return the schedule of completes, in local time.
+
+    Daylight saving does not skip or repeat a tick.
+    """
     return dg.ScheduleDefinition(
         name=site.names.name("complete_dump_schedule"),
         job=job,
@@ -33,7 +36,7 @@ def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
 
 
 def checker_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
-    """Every hour, at a minute at which no window ends."""
+    """Return an hourly schedule, at a minute at which no window ends."""
     return dg.ScheduleDefinition(
         name=site.names.name("ssh_sftp_checker_schedule"),
         job=job,
@@ -50,10 +53,10 @@ def partial_schedule(
     clock: Callable[[], datetime],
     names: PairNames = ALONE,
 ) -> dg.ScheduleDefinition:
-    """At the end of every window: one run over all windows that are missing in the last hours.
+    """Return a schedule at the end of every window: one run for all recent missing windows.
 
-    While something is at work on them nothing is requested, so runs never pile up; the next tick
-    takes the missed windows along. After failures the pauses grow.
+    During other work on these windows nothing is requested, so that runs never pile up; the next
+    tick includes the missed windows. After failures the pauses grow.
     """
     key = archive_key(ArchiveKind.PARTIAL, names)
 
@@ -71,7 +74,7 @@ def partial_schedule(
     def partial_dump_schedule(
         context: dg.ScheduleEvaluationContext,
     ) -> dg.RunRequest | dg.SkipReason:
-        # A daemon that was down makes up for ticks: the first of them takes all windows along.
+        # A daemon that was down repeats missed ticks: the first of them includes all windows.
         now = max(context.scheduled_execution_time, clock())
         at_work = work_under_way(context.instance, job.name, key, clock())
         if at_work is not None:
@@ -96,7 +99,7 @@ def _pause(
     key: dg.AssetKey,
     now: datetime,
 ) -> str | None:
-    """Why nothing is requested now, after failures; None if it is time to try."""
+    """Return why nothing is requested now, after failures; None if a run may be requested."""
     success = last_success(instance, key, {SIDE_TAG: names.name("sender")})
     failures = failures_in_a_row(instance, job_name, success)
     again = next_try(failures)

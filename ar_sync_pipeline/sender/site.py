@@ -1,4 +1,4 @@
-"""What every asset of the sender works with: its settings, its catalog and a clock."""
+"""What every asset of the sender uses: settings, catalog and a clock."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,22 +25,23 @@ class SenderSite:
 
     @property
     def url(self) -> str:
-        """Of the sender's database; holds the password."""
+        """URL of the sender's database; it contains the password."""
         return self.settings.sender_database_url.get_secret_value()
 
     @property
     def names(self) -> PairNames:
-        """What the definitions of this sender are called."""
+        """Names of the definitions of this sender."""
         return PairNames(self.settings.pair)
 
     def pool(self, kind: ArchiveKind) -> str:
-        """The pool of a kind's dumps: one of each at a time, so a long complete delays no partial.
+        """Return the pool of a kind's dumps: one dump of a kind at a time.
 
-        Each pair has its own, so a receiver that does not answer delays no other.
+        A long complete therefore delays no partial. Each pair has its own pools, so a receiver that
+        does not answer delays no other pair.
         """
         return self.names.name(f"sender_{kind}_dump")
 
     def build(self, context: dg.AssetExecutionContext) -> BuildFolder:
-        """The run's scratch folder; a run that goes on where another failed finds that one's."""
+        """Return the run's scratch folder; a retry continues in the folder of the failed run."""
         run = context.run
         return open_build(self.settings.tmp_bkp_fldr, run.root_run_id or run.run_id)

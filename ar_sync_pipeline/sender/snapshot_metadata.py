@@ -1,4 +1,4 @@
-"""What operators see of a dump: rows, bytes, columns, media, transfer."""
+"""Metadata of a dump: rows, bytes, columns, media files, transfer."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +18,7 @@ _SHOWN = 20
 
 
 def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
-    """A table's rows and size in the archive."""
+    """Return the rows and the size of a table in the archive."""
     return {
         "dagster/row_count": table.row_count,
         "dagster/table_name": qualified_name(catalog, table.name),
@@ -32,10 +32,12 @@ def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
 def no_rows_metadata(
     columns: Sequence[Column] | None, table: str, catalog: Catalog
 ) -> dict[str, Any]:
-    """A table of which nothing came along; figures all the same, so that charts have no holes.
+    """Return metadata of a table without rows in the archive: zeros, so that plots have no gaps.
 
     Args:
-        columns: None: the sender has no such table.
+        columns: Columns of the table; None: the sender has no such table.
+        table: Label of the table.
+        catalog: The catalog.
     """
     return {
         "dagster/row_count": 0,
@@ -47,7 +49,7 @@ def no_rows_metadata(
 
 
 def unlisted_metadata(tables: Sequence[TableManifest], catalog: Catalog) -> dict[str, Any]:
-    """The tables of a complete that the catalog does not name, with the rows of each."""
+    """Return metadata of the tables that the catalog does not name, with the rows of each."""
     return {
         "dagster/row_count": sum(table.row_count for table in tables),
         "tables": len(tables),
@@ -60,7 +62,7 @@ def unlisted_metadata(tables: Sequence[TableManifest], catalog: Catalog) -> dict
 def referenced_metadata(
     tables: Sequence[TableManifest], dump: TableDump, catalog: Catalog
 ) -> dict[str, Any]:
-    """Several tables at once, with the rows of each as a table."""
+    """Return metadata of several tables, with the rows of each as a table."""
     since = dump.since
     return {
         "dagster/partition_row_count": sum(table.row_count for table in tables),
@@ -75,7 +77,7 @@ def referenced_metadata(
 
 
 def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
-    """Files, bytes, names that could not be found, and files that are not sent as they are now."""
+    """Return numbers of files and bytes, of missing and refused names, and of omitted files."""
     return {
         "files": len(bundle.entries),
         "size_bytes": bundle.size_bytes,
@@ -89,7 +91,7 @@ def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
 
 
 def lost_names(bundle: MediaBundle) -> dict[str, Any]:
-    """The first names that could not be found or were refused; nothing where all were found."""
+    """Return the first names that were not found or were refused; nothing if there are none."""
     lost = [*((name, "no such file") for name in bundle.missing), *bundle.refused]
     if not lost:
         return {}
@@ -97,7 +99,7 @@ def lost_names(bundle: MediaBundle) -> dict[str, Any]:
 
 
 def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, Any]:
-    """The archive in the spool and its transfer; what may be long comes last."""
+    """Return metadata of the archive and its transfer; long values come last."""
     manifest, transfer = archive.manifest, archive.publication
     partial = manifest.kind is ArchiveKind.PARTIAL
     seconds = max(transfer.seconds, 0.001)
@@ -149,7 +151,7 @@ def _stored(table: TableManifest) -> int:
 
 
 def _ratio(tables: Sequence[TableManifest]) -> float:
-    """How many times smaller the rows became; 1.0 where there are none."""
+    """Return the compression ratio of the rows; 1.0 if there are no rows."""
     stored = sum(map(_stored, tables))
     raw = sum(chunk.raw_bytes for table in tables for chunk in table.chunks)
     return round(raw / stored, 2) if stored else 1.0

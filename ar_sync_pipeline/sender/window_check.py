@@ -1,4 +1,4 @@
-"""The check that no window is missing in the grid, also when the schedule itself rests."""
+"""The check that no window of the grid is missing, even if the schedule is stopped."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,13 +20,13 @@ from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
 
-# Two windows may be in a run that has just begun, and a third one is what the next tick starts.
+# Two windows may be in a run that has just started; the next tick starts a third one.
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 
 
 def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
-    """On the partial archive, whose partitions the windows are."""
+    """Return the specification, on the partial archive, whose partitions are the windows."""
     return dg.AssetCheckSpec(
         "no_gap_in_windows",
         asset=archive_key(ArchiveKind.PARTIAL, names),
@@ -42,7 +42,7 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
 def no_gap_check(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetChecksDefinition:
-    """The check as an operator executes it."""
+    """Return the check, which can also be executed from the UI."""
     return standing_check(
         no_gap_spec(site.names), partial(check_for_gaps, site, windows), site.clock, site.names
     )
@@ -51,7 +51,7 @@ def no_gap_check(
 def no_gap_sensor(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.SensorDefinition:
-    """Evaluates it every minute."""
+    """Return a sensor that evaluates the check every minute."""
     return standing_check_sensor(
         [no_gap_spec(site.names)],
         lambda instance: [check_for_gaps(site, windows, instance)],
@@ -64,7 +64,7 @@ def no_gap_sensor(
 def check_for_gaps(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition, instance: dg.DagsterInstance
 ) -> Look:
-    """Which windows are missing in the grid right now, unless a run is about to fill them."""
+    """Return which windows are missing in the grid now; pass if a run is about to fill them."""
     found = _Gaps.find(site, windows, instance)
     result = dg.AssetCheckResult(
         asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
@@ -75,7 +75,7 @@ def check_for_gaps(
         metadata={"missing_windows": len(found.missing)},
     )
     interval = timedelta(minutes=site.settings.partial_interval)
-    # Failed runs are incidents of their own, and windows that they have missed follow from them.
+    # Failed runs have their own incidents, and the windows that they missed are a consequence.
     told_of = site.clock() + HORIZON if found.failures else None
     news = "" if result.passed else found.in_words
     return Look(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
@@ -83,13 +83,13 @@ def check_for_gaps(
 
 @dataclass(frozen=True)
 class _Gaps:
-    """Windows that are due and have no archive.
+    """Due windows without an archive.
 
     Attributes:
-        missing: their keys, oldest first.
-        filled_by: what is about to make their archives, in words; None: nothing.
-        failures: how many runs in a row have failed.
-        job: whose runs they are.
+        missing: Their keys, oldest first.
+        filled_by: Text about the work that will make their archives; None: nothing will.
+        failures: Number of consecutive failed runs.
+        job: Name of the job of these runs.
     """
 
     missing: list[str]

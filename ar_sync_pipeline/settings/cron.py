@@ -1,7 +1,7 @@
-"""Whether a cron expression of five fields is sound: syntax, ranges, and a day that exists.
+"""Validation of cron expressions of five fields: syntax, ranges, and a day that exists.
 
-Dagster understands more dialects (six fields, ``@daily``, ``L``, ``#``); an operator's file
-stays with what ``crontab(5)`` documents, so that it means the same to every reader.
+Dagster understands more dialects (six fields, ``@daily``, ``L``, ``#``). A settings file may use
+only what ``crontab(5)`` documents, so that it means the same to every reader.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _Field:
     words: tuple[str, ...] = ()
 
     def number(self, text: str) -> int | None:
-        """The value of a number or of a word such as ``mon``; None outside the range."""
+        """Return the value of a number or of a word such as ``mon``; None outside the range."""
         if text in self.words:
             return self.words.index(text) + self.low
         if not re.fullmatch(r"[0-9]{1,2}", text, re.ASCII):
@@ -43,7 +43,7 @@ _FIELDS = (
 
 
 def cron_problem(expression: str) -> str | None:
-    """What is wrong with a cron expression, or None when it is sound."""
+    """Return what is wrong with a cron expression; None if it is valid."""
     texts = expression.lower().split()
     if len(texts) != len(_FIELDS):
         return f"has {len(texts)} fields instead of five"
@@ -53,7 +53,7 @@ def cron_problem(expression: str) -> str | None:
         if found is None:
             return f"its {field.name} is not in {field.low}-{field.high} or not in cron's syntax"
         values[field.name] = found
-    # crontab(5): with both restricted, day and weekday are alternatives, so a weekday saves it.
+    # crontab(5): if day and weekday are both restricted, either may match.
     if texts[4] == "*" and not any(
         min(values["day"]) <= _LONGEST_DAY[month] for month in values["month"]
     ):
@@ -62,7 +62,7 @@ def cron_problem(expression: str) -> str | None:
 
 
 def _values(field: _Field, text: str) -> set[int] | None:
-    """All values that one field names; None when it is not in cron's syntax."""
+    """Return all values that one field names; None if it is not in cron's syntax."""
     values: set[int] = set()
     for item in text.split(","):
         found = _item_values(field, item)

@@ -1,4 +1,4 @@
-"""A file of settings as text: the shipped example with values filled in."""
+"""Text of a settings file: the example file of the package with values filled in."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ _HEADER_LINES = 2
 
 
 class UnwritableValueError(TerminalError):
-    """A value that no file of settings can hold."""
+    """A value that no settings file can contain."""
 
 
 def env_text(side: str, values: Mapping[str, str]) -> str:
-    """The ``.env`` of a side: the values, and every other variable as a comment with its default.
+    """Return the ``.env`` of a side: the values, and all other variables as comments with defaults.
 
     Args:
-        values: by variable of this side; an empty one counts as unset.
+        side: ``sender`` or ``receiver``.
+        values: Values by variable of this side; an empty value counts as unset.
 
     Raises:
-        UnwritableValueError: a value would be read as another one.
+        UnwritableValueError: A value would be read as another one.
     """
     example = package_text(f"{side}.env.example").split("\n", _HEADER_LINES)[_HEADER_LINES]
     header = (
@@ -40,10 +41,10 @@ def env_text(side: str, values: Mapping[str, str]) -> str:
 
 
 def env_line(name: str, value: str) -> str:
-    """One variable, written so that it is read as it is.
+    """Return one variable as a line from which exactly this value is read.
 
     Raises:
-        UnwritableValueError: no spelling is read as this value, as of one that holds ``${``.
+        UnwritableValueError: No spelling is read as this value, for example if it contains ``${``.
     """
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     line = f"{name}={value}" if _PLAIN.fullmatch(value) else f"{name}='{escaped}'"

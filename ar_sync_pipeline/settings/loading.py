@@ -1,4 +1,4 @@
-"""From an environment to a settings model: every error at once, no secret in any of them."""
+"""Load a settings model from an environment: report all errors at once, without any secret."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ SettingsModel = TypeVar("SettingsModel", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Variable:
-    """What an operator reads about one variable, kept beside its field.
+    """Documentation of one variable, in the annotation of its field.
 
     Attributes:
-        meaning: one sentence.
-        example: a value that a file of settings could hold; empty for a secret.
+        meaning: One sentence.
+        example: Value that a settings file could contain; empty for a secret.
     """
 
     meaning: str
@@ -45,7 +45,7 @@ class Variable:
 
 @dataclass(frozen=True)
 class DescribedVariable:
-    """A variable as the documentation must show it; ``default`` is None where one is required."""
+    """A variable as the documentation must show it; ``default`` is None if it is required."""
 
     name: str
     meaning: str
@@ -56,7 +56,7 @@ class DescribedVariable:
 
 @dataclass(frozen=True)
 class ValidationProblem:
-    """One error: ``shown`` is the variable with its value, masked if it is a secret."""
+    """One error; ``shown`` is the variable with its value, masked if it is a secret."""
 
     variable: str
     shown: str
@@ -64,16 +64,16 @@ class ValidationProblem:
     remedy: str
 
     def __str__(self) -> str:
-        """One line for the operator."""
+        """Return the error in one line."""
         return f"{self.shown}: {self.problem}: {self.remedy}"
 
 
 class SettingsError(TerminalError):
-    """Settings that cannot be used: every error, in the order of the documentation.
+    """Settings that cannot be used, with every error in the order of the documentation.
 
     Args:
         side: ``sender`` or ``receiver``.
-        problems: errors of the values, at least one.
+        problems: Validation errors, at least one.
     """
 
     of_lines = True
@@ -94,7 +94,7 @@ class SettingsError(TerminalError):
 
 @cache
 def variables(model: type[BaseModel]) -> MappingProxyType[str, DescribedVariable]:
-    """Every variable of a side by its name, in the order of the model's fields."""
+    """Return every variable of a side by its name, in the order of the model's fields."""
     described = {}
     for field, info in model.model_fields.items():
         about = next(part for part in info.metadata if isinstance(part, Variable))
@@ -113,12 +113,12 @@ def load(
     environ: Mapping[str, str],
     found_before: Iterable[ValidationProblem] = (),
 ) -> SettingsModel:
-    """Build a settings model; variables of the ``other`` side may stand in the same environment.
+    """Build a settings model; the environment may also contain variables of the ``other`` side.
 
     An empty variable counts as unset.
 
     Raises:
-        SettingsError: a variable is missing, wrong or unknown; or ``found_before`` holds any.
+        SettingsError: A variable is missing, invalid or unknown, or ``found_before`` is not empty.
     """
     known = variables(model)
     given = given_variables(environ)
@@ -139,7 +139,7 @@ def load(
 
 
 def given_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The product's variables that are set, known or not; an empty one counts as unset."""
+    """Return the set variables of the product, known or not; an empty one counts as unset."""
     return {
         name: value
         for name, value in environ.items()
@@ -148,12 +148,12 @@ def given_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def meant(name: str, known: Iterable[str], *, likeness: float = 0.6) -> list[str]:
-    """The known names that an unknown one may mean, the likeliest first; several if unclear.
+    """Return the known names that an unknown one may mean, the likeliest first; several if unclear.
 
-    Names that have all words of the unknown one come before names that only look like it.
+    Names that contain all words of the unknown name come before names that are only similar.
 
     Args:
-        likeness: how much of the two names must be equal, at most 1.
+        likeness: Minimum similarity of the two names, at most 1.
     """
     known = list(known)
     words = set(name.split("_"))
@@ -193,7 +193,7 @@ def _unknown(
     side: str,
     others: Mapping[str, DescribedVariable],
 ) -> list[ValidationProblem]:
-    """Variables of neither side; their values may be anything, so they are never shown."""
+    """Return errors for variables of neither side, without their values, which may be secrets."""
     problems = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
         guess = next(iter(meant(name, known) or meant(name, others)), None)
@@ -219,7 +219,7 @@ def _mentions_secret(annotation: object) -> bool:
 
 
 def _as_text(default: object) -> str:
-    """A default as an operator would write it into a file of settings."""
+    """Return a default as it is written in a settings file."""
     match default:
         case None | SecretStr():
             return ""

@@ -1,11 +1,11 @@
 """The settings of the two sides, read from environment variables (design, section 3).
 
-``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is checked at load, and every error
-is reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call
+``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is validated at load, and all errors
+are reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call
 ``get_secret_value()`` where they are used.
 
-What a variable means stands beside its field; ``docs/settings.md`` and the two example files are
-written for people, and a test holds them against this module.
+The annotation of a field contains the meaning of its variable. ``docs/settings.md`` and the two
+example files are written by hand, and a test compares them with this module.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _Port = Annotated[int, whole_number(1, 65535)]
 
 
 class _Settings(SigningSettings):
-    """What both sides have."""
+    """Settings of both sides."""
 
     side: Annotated[
         Annotated[Side, one_of(*Side)] | None,
@@ -261,7 +261,7 @@ class _Settings(SigningSettings):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is allowed but unwise, one sentence each, for the boundary to report."""
+        """Settings that are valid but unwise, one sentence each."""
         found = []
         if not self.admins:
             found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
@@ -274,7 +274,7 @@ class _Settings(SigningSettings):
 
 
 class SenderSettings(PseudonymSettings, _Settings):
-    """The settings of the production side. Build it with `load_sender_settings`."""
+    """Settings of the production side. Build them with `load_sender_settings`."""
 
     sender_database_url: Annotated[
         _Database,
@@ -353,7 +353,7 @@ class SenderSettings(PseudonymSettings, _Settings):
 
 
 class ReceiverSettings(_Settings):
-    """The settings of the visualization side. Build it with `load_receiver_settings`."""
+    """Settings of the visualization side. Build them with `load_receiver_settings`."""
 
     receiver_database_url: Annotated[
         _Database,
@@ -468,7 +468,7 @@ class ReceiverSettings(_Settings):
 
 
 def _apart(path: Path, other: Path | None, variable: str) -> Path:
-    """Neither folder in the other: what fills or empties one must not touch the other."""
+    """Refuse overlapping folders: what is written or deleted in one must not change the other."""
     if other is not None:
         one, two = path.resolve(), other.resolve()
         if one.is_relative_to(two) or two.is_relative_to(one):
@@ -482,7 +482,7 @@ def load_sender_settings(environ: Mapping[str, str]) -> SenderSettings:
     """Read the sender's settings from an environment.
 
     Raises:
-        SettingsError: anything is missing, wrong or unknown; it lists every error.
+        SettingsError: A variable is missing, invalid or unknown; it lists every error.
     """
     return load(
         SenderSettings,
@@ -497,13 +497,13 @@ def load_receiver_settings(environ: Mapping[str, str]) -> ReceiverSettings:
     """Read the receiver's settings from an environment.
 
     Raises:
-        SettingsError: anything is missing, wrong or unknown; it lists every error.
+        SettingsError: A variable is missing, invalid or unknown; it lists every error.
     """
     return load(ReceiverSettings, side="receiver", other=SenderSettings, environ=environ)
 
 
 def _login_problems(environ: Mapping[str, str]) -> list[ValidationProblem]:
-    """Neither a key nor an agent: no login can succeed, which is better said at load."""
+    """Return an error if there is neither a private key nor an SSH agent: no login can succeed."""
     if environ.get("AR_SYNC_PRIVATE_KEY", "").strip() or environ.get("SSH_AUTH_SOCK"):
         return []
     name = "AR_SYNC_PRIVATE_KEY"

@@ -12,7 +12,7 @@ from ar_sync_pipeline.settings.signing import strong_secret
 
 
 class PseudonymSettings(BaseModel):
-    """What the sender needs where its catalog has pseudonyms."""
+    """Settings that the sender needs if its catalog has pseudonyms."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -27,10 +27,10 @@ class PseudonymSettings(BaseModel):
 
     @property
     def pseudonym_secret(self) -> str | None:
-        """The secret itself."""
+        """The secret in plain text; None if it is not set."""
         return self.pseudonym_key.get_secret_value() if self.pseudonym_key else None
 
 
 def load_pseudonym_secret(environ: Mapping[str, str]) -> str | None:
-    """The secret alone, for a command that needs no other setting."""
+    """Read only the secret, for a command that needs no other setting."""
     return environ.get("AR_SYNC_PSEUDONYM_KEY", "").strip() or None

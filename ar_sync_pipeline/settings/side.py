@@ -1,4 +1,4 @@
-"""Which side an environment is of, for the commands that work on either."""
+"""Which side an environment belongs to, for commands that work on both sides."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _ALIKE: Final = 0.85
 
 
 class SideError(TerminalError):
-    """The settings do not say which side they are of."""
+    """The settings do not say which side they belong to."""
 
 
 def infer_side(environ: Mapping[str, str]) -> Side:
-    """Return the side that all variables together are of.
+    """Return the side that the variables of an environment belong to.
 
-    ``AR_SYNC_SIDE`` decides. Without it a variable that only one side has counts for that side, a
-    misspelt one for the side whose variable it most resembles. Where both sides have some, the one
-    whose required variables are all named is meant.
+    ``AR_SYNC_SIDE`` decides. Without it, a variable that only one side has counts for that side. A
+    misspelt variable counts for the side whose variable it resembles most. If both sides have
+    variables, the side whose required variables are all present is returned.
 
     Raises:
-        SideError: nothing is set, both sides are meant, or ``AR_SYNC_SIDE`` is no side.
+        SideError: Nothing is set, both sides are possible, or ``AR_SYNC_SIDE`` is not a side.
     """
     chosen = environ.get(_VARIABLE, "").strip()
     if chosen:
@@ -53,10 +53,10 @@ def infer_side(environ: Mapping[str, str]) -> Side:
 
 
 def refuse_sender(environ: Mapping[str, str], command: str) -> None:
-    """Say of a command of the receiver that it is called with the sender's variables alone.
+    """Refuse to run a receiver command with only the variables of the sender.
 
     Raises:
-        SideError: they are.
+        SideError: The environment has variables of the sender and none of the receiver.
     """
     found = _evidence(environ)
     if found[Side.SENDER] and not found[Side.RECEIVER]:
@@ -77,7 +77,7 @@ def _parse(chosen: str) -> Side:
 
 
 def _evidence(environ: Mapping[str, str]) -> dict[Side, dict[str, str]]:
-    """By side, its own variables that are meant, each with the name under which it is set."""
+    """Return by side the variables that only it has, each with the name under which it is set."""
     sender, receiver = variables(SenderSettings), variables(ReceiverSettings)
     own = {Side.SENDER: sender.keys() - receiver, Side.RECEIVER: receiver.keys() - sender}
     known = sender | receiver
@@ -85,14 +85,14 @@ def _evidence(environ: Mapping[str, str]) -> dict[Side, dict[str, str]]:
     for name in sorted(given_variables(environ)):
         candidates = [name] if name in known else meant(name, known, likeness=_ALIKE)
         sides = {side for side in Side if any(one in own[side] for one in candidates)}
-        # What may be a variable of both sides, or of either, says nothing.
+        # A variable that both sides have, or that may belong to either, decides nothing.
         if len(sides) == 1 and all(one in own[side] for side in sides for one in candidates):
             found[sides.pop()].setdefault(candidates[0], name)
     return found
 
 
 def _required(side: Side) -> set[str]:
-    """The variables that only this side has and that it cannot do without."""
+    """Return the required variables that only this side has."""
     of_both = (variables(SenderSettings), variables(ReceiverSettings))
     own, other = of_both if side is Side.SENDER else reversed(of_both)
     return {name for name, it in own.items() if it.default is None and name not in other}

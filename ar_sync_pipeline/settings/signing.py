@@ -1,4 +1,4 @@
-"""The settings of signatures: the key, and the one before it during a rotation."""
+"""The settings of signatures: the current key, and the previous key during a rotation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NOT_SIGNED: Final = (
 
 
 def strong_secret(value: object) -> object:
-    """A secret that is long enough, and random enough, not to be guessed."""
+    """Validate that a secret is long and random enough not to be guessed."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     if len(text) < _LEAST_CHARACTERS:
         raise invalid_value(f"is shorter than {_LEAST_CHARACTERS} characters", _MAKE_ONE)
@@ -50,7 +50,7 @@ def strong_secret(value: object) -> object:
 
 
 def end_of_key(value: object) -> datetime:
-    """An instant with its time zone; a date alone is its beginning in UTC."""
+    """Parse a time with its zone; a date alone means its start in UTC."""
     text = str(value).strip()
     try:
         if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text, re.ASCII):
@@ -68,7 +68,7 @@ def end_of_key(value: object) -> datetime:
 
 
 class SigningSettings(BaseModel):
-    """What both sides say of signatures."""
+    """Settings of signatures on both sides."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
@@ -130,10 +130,10 @@ class SigningSettings(BaseModel):
 
 
 def load_signing_keys(environ: Mapping[str, str]) -> SigningKeys:
-    """The keys alone, for a command that needs no other setting and may check a key in use.
+    """Read only the keys, for a command that needs no other setting and may check a key in use.
 
     Raises:
-        SettingsError: the date of the old key cannot be read.
+        SettingsError: The end date of the old key cannot be read.
     """
     name = "AR_SYNC_OLD_SIGNING_KEY_UNTIL"
     until = environ.get(name, "").strip()
@@ -153,10 +153,10 @@ def _encoded(secret: SecretStr | None) -> bytes | None:
 
 
 def _bits(text: str) -> float:
-    """A rough lower bound of what a guesser has to find out.
+    """Return a rough lower bound of the entropy of a secret in bits.
 
-    Only the first occurrence of each pair of neighbours counts, and none that repeats a character
-    or goes on to the next one in the alphabet.
+    Only the first occurrence of each pair of neighbouring characters counts. A pair of equal
+    characters, or of characters that are adjacent in the alphabet, does not count.
     """
     pairs = {pair for pair in pairwise(text) if abs(ord(pair[0]) - ord(pair[1])) > 1}
     alphabet = sum(size for pattern, size in _ALPHABETS if re.search(pattern, text))

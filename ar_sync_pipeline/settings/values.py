@@ -1,7 +1,7 @@
-"""How the text of one environment variable becomes a value, or an error with its remedy.
+"""Validators that turn the text of an environment variable into a value or an error with a remedy.
 
-Each function here makes a pydantic validator for an annotation in `settings.model`.
-An error says what is wrong and what to do; it never repeats the value, which may be a secret.
+Each one is used by an annotation in `settings.model`. An error says what is wrong and what to do;
+it never repeats the value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _ADDRESS = re.compile(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+")
 _LONGEST_PAIR = 40
-# The first parts of plain asset keys and the folders of the sides' state.
+# First parts of asset keys without a pair, and folders of the state of each side.
 _PLAIN_NAMES = frozenset({"sender", "receiver", "complete", "partial", "receiver_endpoint"})
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?")
 
 
 class Side(StrEnum):
-    """The two servers."""
+    """One of the two servers."""
 
     SENDER = "sender"
     RECEIVER = "receiver"
 
 
 class SchemaDrift(StrEnum):
-    """What to do with an archive whose columns the receiver does not have alike."""
+    """What to do with an archive whose columns differ from the receiver's."""
 
     PARK = "park"
     IGNORE = "ignore"
@@ -58,22 +58,22 @@ class OldArchives(StrEnum):
 
 
 def invalid_value(problem: str, remedy: str) -> PydanticCustomError:
-    """The error of a validator: what is wrong, what to do."""
+    """Return the error of a validator: what is wrong and what to do."""
     return PydanticCustomError(
         INVALID_VALUE, "{problem}: {remedy}", {"problem": problem, "remedy": remedy}
     )
 
 
 def nearest(word: str, known: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The known word that an operator most likely meant, or None."""
+    """Return the known word that was most likely meant; None if there is none."""
     return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=likeness)), None)
 
 
 def database_label(conninfo: str | SecretStr) -> str:
-    """``host:port/database`` of a libpq URL or keyword string, for people: never a password.
+    """Return ``host:port/database`` of a libpq URL or keyword string, never with a password.
 
-    What the string leaves to libpq's defaults is shown as those defaults; a service name stands
-    for itself. A string that libpq cannot read gives ``(unreadable)``.
+    Missing parts are shown as libpq's defaults. A service is shown by its name. A string that libpq
+    cannot read gives ``(unreadable)``.
     """
     text = conninfo.get_secret_value() if isinstance(conninfo, SecretStr) else conninfo
     try:
@@ -92,7 +92,7 @@ def _text(value: object) -> str:
 
 
 def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
-    """A whole number from ``low`` to ``high``, both included."""
+    """Return a validator of integers from ``low`` to ``high``, both included."""
     span = f"{low} to {high}{' ' + unit if unit else ''}"
 
     def check(value: object) -> int:
@@ -107,7 +107,7 @@ def whole_number(low: int, high: int, unit: str = "") -> BeforeValidator:
 
 
 def divisor_of_hour(value: object) -> int:
-    """Minutes of a window: windows are aligned to the clock, so a whole number fits an hour."""
+    """Parse the minutes of a window; they must divide an hour: windows are aligned to the clock."""
     text = _text(value)
     if not re.fullmatch(r"[0-9]{1,2}", text) or not int(text) or 60 % int(text):
         raise invalid_value(
@@ -118,7 +118,7 @@ def divisor_of_hour(value: object) -> int:
 
 
 def yes_or_no(value: object) -> bool:
-    """True or false, in the spellings that people use."""
+    """Parse true or false, in the common spellings."""
     text = _text(value).lower()
     if text not in _TRUE | _FALSE:
         raise invalid_value("is neither true nor false", "write true or false")
@@ -126,7 +126,7 @@ def yes_or_no(value: object) -> bool:
 
 
 def one_of(*choices: str) -> BeforeValidator:
-    """One of a few words."""
+    """Return a validator of a fixed set of words."""
 
     def check(value: object) -> str:
         text = _text(value)
@@ -140,7 +140,7 @@ def one_of(*choices: str) -> BeforeValidator:
 
 
 def word_list(value: object) -> tuple[str, ...]:
-    """Comma separated words; blanks round them do not count, letter case does."""
+    """Parse comma separated words; surrounding blanks are ignored, letter case is kept."""
     words = value if isinstance(value, tuple | list) else str(value).split(",")
     kept = tuple(word for word in (_text(word) for word in words) if word)
     if not kept:
@@ -149,12 +149,12 @@ def word_list(value: object) -> tuple[str, ...]:
 
 
 def words_or_none(value: object) -> tuple[str, ...]:
-    """Comma separated words, or nothing at all."""
+    """Parse comma separated words, or none."""
     return word_list(value) if value else ()
 
 
 def addresses(value: object) -> tuple[str, ...]:
-    """Comma separated mail addresses, plain (``ops@example.org``)."""
+    """Parse comma separated mail addresses without names (``ops@example.org``)."""
     found = words_or_none(value)
     for position, address in enumerate(found, start=1):
         if not _ADDRESS.fullmatch(address):
@@ -166,7 +166,7 @@ def addresses(value: object) -> tuple[str, ...]:
 
 
 def address(value: object) -> str:
-    """One plain mail address."""
+    """Parse one mail address without a name."""
     if not _ADDRESS.fullmatch(_text(value)):
         raise invalid_value(
             "is not a mail address", "write a plain address such as ops@example.org"
@@ -175,7 +175,7 @@ def address(value: object) -> str:
 
 
 def host_name(value: object) -> str:
-    """A host name or IP address, without user, port or scheme."""
+    """Parse a host name or IP address, without user, port or scheme."""
     if not _HOST.fullmatch(_text(value)):
         raise invalid_value(
             "is not a host name or address",
@@ -185,7 +185,7 @@ def host_name(value: object) -> str:
 
 
 def plain_word(value: object) -> str:
-    """A short name that is safe in file names, messages and manifests; may be empty."""
+    """Parse a short name that is safe in file names, messages and manifests; it may be empty."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{0,63}", _text(value)):
         raise invalid_value(
             "is not a plain name", "use up to 63 ASCII letters, digits, dots, dashes, underscores"
@@ -194,7 +194,7 @@ def plain_word(value: object) -> str:
 
 
 def pair_name(value: object) -> str:
-    """A prefix of names in Dagster, whose alphabet is the narrowest; may be empty."""
+    """Parse a prefix of names in Dagster, which allows the fewest characters; it may be empty."""
     text = _text(value)
     if text and not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*(_[A-Za-z0-9]+)*", text):
         raise invalid_value(
@@ -211,7 +211,10 @@ def pair_name(value: object) -> str:
 
 
 def libpq_string(value: object) -> object:
-    """A connection string that libpq can read; libpq's own message may quote the password."""
+    """Validate a connection string with libpq.
+
+    The error does not contain libpq's own message, which may quote the password.
+    """
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     try:
         conninfo_to_dict(text)
@@ -225,7 +228,7 @@ def libpq_string(value: object) -> object:
 
 
 def time_zone(value: object) -> str:
-    """A name from the IANA time zone database."""
+    """Parse a name of the IANA time zone database."""
     text = _text(value)
     try:
         ZoneInfo(text)
@@ -239,7 +242,7 @@ def time_zone(value: object) -> str:
 
 
 def cron_line(value: object) -> str:
-    """A cron expression of five fields that comes round."""
+    """Parse a cron expression of five fields that can match."""
     text = " ".join(_text(value).split())
     if problem := cron_problem(text):
         raise invalid_value(problem, "write minute hour day month weekday, for example 30 3 * * *")
@@ -247,7 +250,10 @@ def cron_line(value: object) -> str:
 
 
 def transform_choice(value: object) -> str:
-    """``builtin:transapp``, ``none`` or ``command:`` followed by words for a shell-less start."""
+    """Parse ``builtin:transapp``, ``none`` or ``command:`` with the words of a command.
+
+    The command is started without a shell.
+    """
     text = _text(value)
     if text in {"builtin:transapp", "none"}:
         return text
@@ -284,7 +290,7 @@ def _absolute(value: object) -> Path:
 def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
         return kind(path)
-    except OSError:  # for example a folder above it that this user must not enter
+    except OSError:  # for example no permission to enter a parent folder
         return False
 
 
@@ -293,7 +299,11 @@ def _allowed(path: Path, mode: int) -> bool:
 
 
 def folder(*, writable: bool) -> BeforeValidator:
-    """An existing folder, whole path, that this user may read, and write where we write."""
+    """Return a validator of an existing folder, by absolute path, that this user can read.
+
+    Args:
+        writable: Whether this user must also be able to write to it.
+    """
 
     def check(value: object) -> Path:
         path = _absolute(value)
@@ -310,7 +320,7 @@ def folder(*, writable: bool) -> BeforeValidator:
 
 
 def own_folder(value: object) -> Path:
-    """A folder, whole path, that the product makes when it needs it."""
+    """Parse the absolute path of a folder that is made when it is needed."""
     path = _absolute(value)
     if _is(Path.exists, path) and not _is(Path.is_dir, path):
         raise invalid_value("is not a folder", "name a folder; it is made when it is needed")
@@ -318,12 +328,12 @@ def own_folder(value: object) -> Path:
 
 
 def web_address(value: object) -> object:
-    """An address of http or https; it may hold a token, so no message repeats it."""
+    """Validate an http or https URL; no message repeats it, because it may contain a token."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else _text(value)
     try:
         parts = urlsplit(text)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an address in brackets that is none
+    except ValueError:  # an invalid port, or an invalid address in brackets
         sound = False
     if not sound or not text.isascii() or not text.isprintable() or " " in text:
         raise invalid_value(
@@ -333,7 +343,7 @@ def web_address(value: object) -> object:
 
 
 def readable_file(value: object) -> Path:
-    """An existing regular file, whole path, that this user may read."""
+    """Parse the absolute path of an existing regular file that this user can read."""
     path = _absolute(value)
     if not _is(Path.is_file, path):
         found = "is not a file" if _is(Path.exists, path) else "does not exist"
@@ -344,7 +354,7 @@ def readable_file(value: object) -> Path:
 
 
 def sftp_path(value: object) -> PurePosixPath:
-    """A path on the other machine, as SFTP shows it; without ``..``."""
+    """Parse a path on the receiver as SFTP shows it; without ``..``."""
     path = PurePosixPath(_text(value))
     if ".." in path.parts:
         raise invalid_value("goes up with ..", "write the path without ..")

@@ -1,1 +1,1 @@
-"""The use cases: dump, load, status. The only place where the other rooms meet."""
+"""The use cases: dump, load, status. Only this package combines the other packages."""

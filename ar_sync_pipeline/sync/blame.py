@@ -1,8 +1,8 @@
-"""Whose fault a failure is: that of the archive which was being worked on, or not.
+"""Whether a failure is the fault of the archive that was being processed.
 
-The rule is the other way round than usual. Whatever is raised while an archive is worked on is
-its fault, so that no kind of bad archive, however odd, can stop the others. Left out is only what
-would stop every archive: the connection, the database server, the spool, the disk.
+Every error that is raised while an archive is processed is its fault by default, so that no kind
+of bad archive can stop the others. The only exceptions are errors that would stop every archive:
+the connection, the database server, the spool, the disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, er
 
 
 class UnexpectedFailureError(ParkedError):
-    """Working on an archive failed in a way that nobody has foreseen."""
+    """Processing an archive failed with an unexpected error."""
 
     def __init__(self, error: Exception) -> None:
         what = type(error).__name__ + (f", {printable(str(error))}" if str(error) else "")
@@ -34,11 +34,11 @@ class UnexpectedFailureError(ParkedError):
 
 
 def fault_of_archive(error: Exception, connection: Connection | None) -> ArSyncError | None:
-    """What is to be said of an archive; None if the failure is not its fault.
+    """Return the error to report for an archive; None if the failure is not its fault.
 
     Args:
-        error: raised while the archive was worked on.
-        connection: the database's, where one is open.
+        error: Error that was raised while the archive was processed.
+        connection: Connection to the database; None if none is open.
     """
     if isinstance(error, (TransientError, ArchiveRefusedError, *_OF_THE_SPOOL)):
         return None

@@ -1,4 +1,4 @@
-"""What can keep an archive from being loaded although its bytes are sound."""
+"""Errors that prevent a dump, or the load of an archive whose bytes are verified."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ar_sync_pipeline.spool.states import SpooledArchive
 
 
 class ForeignArchiveError(TerminalError):
-    """The archive was made by another sender than the one this receiver follows."""
+    """The archive comes from another sender than the one that this receiver follows."""
 
 
 class OtherPairError(TerminalError):
-    """The archive is for another pair of servers than the one this receiver is of."""
+    """The archive is for another pair of servers than this receiver's."""
 
 
 class ArchiveParkedError(ParkedError):
@@ -23,23 +23,23 @@ class FutureArchiveError(ParkedError):
 
 
 class StillArrivingError(ParkedError):
-    """An old archive is cut, and was written to so lately that its rest may come."""
+    """An archive of the old system is truncated, but so new that the rest may still come."""
 
 
 class DeleteGuardError(ParkedError):
-    """A load would delete suspiciously many rows; a person has to allow it."""
+    """A load would delete suspiciously many rows; it needs an approval."""
 
 
 class ScratchFullError(ParkedError):
-    """The sender's scratch disk has no room for the archive."""
+    """The sender's scratch disk has no space for the archive."""
 
 
 class ScratchNotPrivateError(ParkedError):
-    """Another account may change what is in the sender's scratch folder."""
+    """Another account can change the content of the sender's scratch folder."""
 
 
 class ScratchOfAnotherError(TerminalError):
-    """The sender's scratch folder holds the journal of another receiver."""
+    """The sender's scratch folder contains the journal of another receiver."""
 
 
 class MediaJournalError(ParkedError):
@@ -47,19 +47,19 @@ class MediaJournalError(ParkedError):
 
 
 class NoArchiveError(TerminalError):
-    """What an operator named is not an archive."""
+    """The name given to a command is not an archive."""
 
 
 class NotGuardedError(TerminalError):
-    """What an operator wants to allow is parked for another reason than the delete guard."""
+    """The archive to be allowed is parked for another reason than the delete guard."""
 
 
 class HeldBackError(ParkedError):
-    """An archive came so late that applying it would take readers back in time."""
+    """An archive came so late that applying it would show readers an older state."""
 
 
 class ArchiveRefusedError(Exception):
-    """One archive of a load cannot be applied; raised inside `sync` only, where it is put aside."""
+    """One archive of a load cannot be applied; raised only inside `sync`, which rejects it."""
 
     def __init__(self, archive: SpooledArchive, error: ArSyncError) -> None:
         super().__init__(str(error))

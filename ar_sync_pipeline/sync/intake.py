@@ -1,4 +1,4 @@
-"""Archives of another system that a receiver takes over: what such a system implements."""
+"""Interface of the intake: it converts archives of another system for a receiver."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ar_sync_pipeline.sync.rejection import Rejection
 
 @dataclass
 class TakenOver:
-    """What became of the archives that an intake examined."""
+    """Result of an intake for the archives that it examined."""
 
     parked: list[Rejection] = field(default_factory=list)
     quarantined: list[Rejection] = field(default_factory=list)
@@ -47,7 +47,7 @@ class IntakeContext:
 
 
 class Intake(Protocol):
-    """Converts archives of another system, which lie in the spool, into archives of format 1."""
+    """Converts archives of another system in the spool into archives of format 1."""
 
     def spooled(self, settings: ReceiverSettings) -> list[SpooledArchive]:
         """Return every archive of the system in the spool, oldest first, in whatever state."""
@@ -56,25 +56,25 @@ class Intake(Protocol):
         """Return the archives for which a load should run, oldest first."""
 
     def take_over(self, context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOver:
-        """Convert every archive that waits or is parked; park or quarantine the others.
+        """Convert every waiting or parked archive; park or quarantine the others.
 
         Raises:
-            SpoolAccessError: the spool's disk is full, or the operating system refuses.
-            DatabaseUnreachableError: the receiver's database is not there; nothing was moved.
+            SpoolAccessError: The spool's disk is full, or the operating system refuses.
+            DatabaseUnreachableError: The receiver's database cannot be reached; nothing was moved.
         """
 
 
 def check_old_system(name: str, sender: SenderIdentity | None, *, accepted: bool) -> None:
-    """Refuse an archive of the old system where it has no place any more, or not yet.
+    """Refuse an archive of the old system if it is not accepted, or not any more.
 
     Args:
-        name: of the archive's file, before or after it was converted.
-        sender: whose archives the receiver loads; None before the first.
-        accepted: whether the operator accepts such archives.
+        name: Name of the archive's file, before or after its conversion.
+        sender: Sender whose archives the receiver loads; None before the first.
+        accepted: Whether the settings accept such archives.
 
     Raises:
-        ForeignArchiveError: an archive of the new sender was applied, which took over.
-        ArchiveParkedError: the operator does not accept them.
+        ForeignArchiveError: An archive of the new sender was applied, which took over.
+        ArchiveParkedError: The settings do not accept them.
     """
     if sender is not None and sender.system_identifier != OLD_SYSTEM.system_identifier:
         raise ForeignArchiveError(

@@ -1,4 +1,4 @@
-"""An archive that was not applied, and the sentence that says why."""
+"""An archive that was not applied, and the reason."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from ar_sync_pipeline.errors import ArSyncError
 
 @dataclass(frozen=True)
 class Rejection:
-    """What was put aside: parked or quarantined.
+    """An archive that was parked or quarantined.
 
     Attributes:
-        name: of the archive's file, as it was found.
+        name: Name of the archive's file, as it was found.
+        error: The reason.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How long the phases of a dump or a load take, so that a slow one shows in a chart."""
+"""Duration of the phases of a dump or a load, so that a slow phase is visible in a plot."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import time
 
 
 class Stopwatch:
-    """Seconds by phase: a lap counts what has passed since the lap before it.
+    """Seconds by phase: a lap counts the time since the previous lap.
 
     Attributes:
-        seconds: of each phase so far; a phase that comes again adds up.
+        seconds: Seconds of each phase so far; repetitions of a phase are added.
     """
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Stopwatch:
         self._last = time.monotonic()
 
     def lap(self, phase: str) -> None:
-        """The phase of this name ends now."""
+        """End the phase of this name."""
         now = time.monotonic()
         self.seconds[phase] = self.seconds.get(phase, 0.0) + now - self._last
         self._last = now

@@ -1,4 +1,4 @@
-"""A process whose run never ends and does not listen: started by a test with a Dagster home."""
+"""A process whose run never ends and ignores signals; a test starts it with a DAGSTER_HOME."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def deaf() -> None:
     while True:
         try:
             time.sleep(60)
-        except BaseException:  # noqa: BLE001, S112  that is what it is about
+        except BaseException:  # noqa: BLE001, S112  the point of this process
             continue
 
 

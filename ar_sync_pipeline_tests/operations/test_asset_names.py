@@ -1,4 +1,4 @@
-"""Every table of a catalog has asset keys of its own, whatever its name."""
+"""Every table of a catalog has its own asset keys, whatever its name."""
 
 from __future__ import annotations
 

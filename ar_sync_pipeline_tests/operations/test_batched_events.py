@@ -1,4 +1,4 @@
-"""Events of many windows are stored together, and are the same as Dagster's own storage keeps."""
+"""Events of many windows are stored in batches, and equal those of Dagster's own storage."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ def open_instance(home: Path, *, batched: bool) -> dg.DagsterInstance:
 
 
 def remembered(instance: dg.DagsterInstance) -> dict[str, object]:
-    """What the UI shows of a run over a range, and of its assets."""
+    """Return what the UI shows of a run over a range, and of its assets."""
     result = dg.materialize([partial], instance=instance, tags=RANGE)
     events = instance.all_logs(result.run_id)
     kinds = sorted(e.dagster_event_type.value for e in events if e.dagster_event_type)

@@ -1,7 +1,7 @@
-"""Each private part of Dagster is where the product expects it, and does what it relies on.
+"""Each private part of Dagster exists, and does what the product expects.
 
-A failure here names the part that a newer Dagster moved or changed: adapt `dagster_internals.py`
-and what uses it, or keep the range of versions in `pyproject.toml` as it is.
+A failure names the part that a newer Dagster has moved or changed: adapt `dagster_internals.py`
+and its users, or keep the range of versions in `pyproject.toml`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Tables in Dagster show names as they are; no name breaks a table or makes a link."""
+"""Tables in Dagster show names literally; no name breaks a table or makes a link."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ar_sync_pipeline.operations.run_metadata import markdown_table
 
 
 def cells(rows: list[tuple[str, str | float]]) -> list[list[str]]:
-    """What a renderer makes of each row."""
+    """Return the cells of each row, as a renderer shows them."""
     table = markdown_table(("name", "rows"), rows)
     assert isinstance(table, dg.MarkdownMetadataValue)
     tokens = MarkdownIt("commonmark").enable("table").parse(table.md_str or "")

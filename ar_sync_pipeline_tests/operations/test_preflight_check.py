@@ -1,4 +1,4 @@
-"""The preflight as an asset check: once in each process of a code location, and kept in sight."""
+"""The preflight as an asset check: evaluated once in each process, and kept visible."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Process:
         self.cursor: str | None = None
 
     def tick(self) -> dg.AssetCheckEvaluation | str:
-        """What a tick writes, recorded as the daemon does it; or why it writes nothing."""
+        """Return what a tick writes, and record it as the daemon does; or why it writes nothing."""
         answer = self.sensor(dg.build_sensor_context(self.instance, cursor=self.cursor))
         if isinstance(answer, dg.SkipReason):
             return str(answer.skip_message)

@@ -1,4 +1,4 @@
-"""Old runs go with all that Dagster keeps of them; young ones and those of another host stay."""
+"""Old runs are deleted with all their data; young runs and those of another host are kept."""
 
 import json
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ def instance(
 
 
 def run(instance: dg.DagsterInstance, window: str = "one", **tags: str) -> str:
-    """A finished run of one window."""
+    """Make a finished run of one window."""
     result = dg.materialize(
         [archive], instance=instance, partition_key=window, tags=tags, raise_on_error=False
     )
@@ -55,7 +55,7 @@ def purge(
 
 
 def files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
-    """All files that bear a run's id."""
+    """Return all files that have a run's id in their names."""
     return list(Path(instance.root_directory).rglob(f"*{run_id}*"))
 
 

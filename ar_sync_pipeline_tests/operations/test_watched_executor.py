@@ -1,4 +1,4 @@
-"""A process ends with its run, whether it listens or not."""
+"""A process ends with its run, even if it ignores signals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_process_that_does_not_listen_is_ended_by_force_once_its_run_is_over(
 
 
 def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    """The run, once its step is at work."""
+    """Return the run when its step is running."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for run in instance.get_runs():

@@ -1,4 +1,4 @@
-"""A run whose code server is out of reach: left alone for some minutes, then given up."""
+"""A run whose code server is unreachable: not touched for some minutes, then given up."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def launcher(instance: dg.DagsterInstance) -> WatchedRunLauncher:
 
 
 def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
-    """A run of a code server where nobody listens."""
+    """Make a run of a code server that does not exist."""
     place = json.dumps({"host": HOST, "port": free_port()})
     run: dg.DagsterRun = create_run_for_test(
         instance,
@@ -54,5 +54,5 @@ def test_silent_code_server_keeps_its_run_for_some_minutes_only(
         found = launcher.check_run_worker_health(run)
     assert found.status is WorkerStatus.NOT_FOUND
     assert "its code server has not answered for" in str(found.msg)
-    # Each run has its own minutes.
+    # The minutes are counted for each run.
     assert launcher.check_run_worker_health(other).status is WorkerStatus.RUNNING

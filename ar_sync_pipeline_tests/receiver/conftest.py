@@ -12,6 +12,6 @@ from ar_sync_pipeline_tests.receiver.sites import PostprocessedSites
 
 @pytest.fixture
 def sites(shared_databases: SharedDatabases, tmp_path: Path) -> PostprocessedSites:
-    """Both servers of AndroidRequests, empty."""
+    """Return both servers of AndroidRequests, empty."""
     sender, receiver = shared_databases.clean("sender"), shared_databases.clean("receiver")
     return PostprocessedSites(TwoSites(sender, receiver, load_catalog(), tmp_path))

@@ -1,4 +1,4 @@
-"""The AndroidRequests servers with a transform behind the loads, without SFTP between them."""
+"""The AndroidRequests servers with a transform after the loads, without SFTP between them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _SENDER_ROWS = (
 
 @dataclass
 class PostprocessedSites:
-    """Two servers, and what follows a load."""
+    """Two servers, and the transform that follows a load."""
 
     two: TwoSites
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -72,7 +72,7 @@ class PostprocessedSites:
         return materialize(site, CommandPostprocessor(site, transform, timeout_seconds))
 
     def run_job(self, job: str, **environ: str) -> Materialized:
-        """A whole load job as Dagster runs it, transform included."""
+        """Run a whole load job as Dagster does, including the transform."""
         self.two.environ.update({"AR_SYNC_TRANSFORM": "builtin:transapp", **environ})
         definitions = receiver_definitions(self.two.settings)
         with dg.DagsterInstance.ephemeral() as instance:
@@ -83,7 +83,7 @@ class PostprocessedSites:
             )
 
     def materialize_alone(self) -> Materialized:
-        """The one asset without its upstream, as a person starts it in the UI."""
+        """Materialize the asset without its upstream, as a user does in the UI."""
         definitions = receiver_definitions(self.two.settings)
         with dg.DagsterInstance.ephemeral() as instance:
             job = definitions.resolve_implicit_global_asset_job_def()
@@ -107,7 +107,7 @@ class PostprocessedSites:
         return int(str(count))
 
     def shared_rows(self) -> list[tuple[object, ...]]:
-        """What the sender sent, and the ledger: what no transform may touch."""
+        """Return the sender's rows and the ledger, which no transform may change."""
         return rows(
             self.two.receiver,
             """SELECT report::text, archives.archive_id FROM (
@@ -118,7 +118,7 @@ class PostprocessedSites:
 
 @dataclass(frozen=True)
 class Materialized:
-    """How a run ended."""
+    """Result of a run."""
 
     result: dg.ExecuteInProcessResult
 
@@ -143,7 +143,7 @@ class Materialized:
 
 
 def materialize(site: ReceiverSite, postprocessor: Postprocessor) -> Materialized:
-    """Run the asset with this postprocessor behind it."""
+    """Materialize the asset with this postprocessor."""
     with dg.DagsterInstance.ephemeral() as instance:
         return Materialized(
             dg.materialize(

@@ -1,4 +1,4 @@
-"""At the ledger: what was applied by which run, what is not and why, and who allowed what."""
+"""The ledger shows which run applied what, what is not applied and why, and the approvals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LEDGER, PARTIAL = applied_archives_key(), archive_key(ArchiveKind.PARTIAL)
 
 
 class Seen:
-    """What the instance of a deployment has recorded of an asset."""
+    """What the instance of a deployment has recorded for an asset."""
 
     def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
         self.deployment = deployment
@@ -39,7 +39,7 @@ class Seen:
         return values(event.asset_materialization)
 
     def observations(self, key: dg.AssetKey) -> list[dg.AssetObservation]:
-        """Newest first."""
+        """Return the observations, newest first."""
         records = self.instance.fetch_observations(key, limit=100).records
         return [r.asset_observation for r in records if r.asset_observation]
 
@@ -56,7 +56,7 @@ def seen(deployment: Deployment) -> Iterator[Seen]:
 
 @pytest.fixture
 def guarded(deployment: Deployment) -> str:
-    """A complete that the delete guard keeps; returns its name."""
+    """Return the name of a complete that the delete guard parks."""
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     execute(deployment.sender_url, "DELETE FROM app_child")

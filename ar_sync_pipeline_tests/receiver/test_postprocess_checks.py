@@ -1,4 +1,4 @@
-"""The two checks behind the transform: rows that wait too long, rows that were rejected."""
+"""The two checks after the transform: rows that wait too long, rows that were rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPORTS = """INSERT INTO "AndroidRequests_report"
 
 
 class Looks:
-    """Looks at a receiver's checks at chosen minutes."""
+    """Evaluates a receiver's checks at chosen minutes."""
 
     def __init__(self, sites: PostprocessedSites) -> None:
         self.sites = sites
@@ -34,7 +34,7 @@ class Looks:
         execute(self.sites.two.receiver, query)
 
     def waiting(self, minute: int) -> tuple[bool, object, object]:
-        """Whether the check passes, the rows that wait, and those that wait too long."""
+        """Return whether the check passes, the waiting rows, and those that wait too long."""
         self.minute = minute
         result = check_results(self.sites.site())[0]
         counts = {name: value.value for name, value in result.metadata.items()}
@@ -163,7 +163,7 @@ def test_an_entry_goes_with_its_row(looks: Looks) -> None:
 
 
 class TestSensor:
-    """It sees what grows old while nothing runs, and writes only what has changed."""
+    """It finds rows that wait too long while nothing runs, and writes only changes."""
 
     def tick(self, looks: Looks, minute: int, cursor: str | None) -> dg.SensorResult | None:
         looks.minute = minute

@@ -1,4 +1,4 @@
-"""The transform as the last step of the load jobs, alone, and where there is none."""
+"""The transform as the last step of the load jobs, alone, and in a receiver without a transform."""
 
 from __future__ import annotations
 

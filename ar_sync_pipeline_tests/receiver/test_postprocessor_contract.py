@@ -1,4 +1,4 @@
-"""What every postprocessor promises, held against the built-in rules and against a command."""
+"""Contract of every postprocessor, tested with the built-in rules and with a command."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FOR EACH ROW EXECUTE FUNCTION slow();
 
 
 class Kind(ABC):
-    """One way to fill the contract: how it runs well, how it breaks, how it hangs."""
+    """One implementation of the contract: how it succeeds, how it fails, how it hangs."""
 
     remedy: str
 
@@ -83,7 +83,7 @@ class Command(Kind):
     def is_still_at_work(self) -> bool:
         child = int((self.sites.two.folder / "child").read_text())
         status = Path(f"/proc/{child}/stat")
-        # A zombie waits for its new parent and works no more.
+        # A zombie no longer runs; it waits for its new parent to reap it.
         return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 

@@ -1,4 +1,4 @@
-"""Whatever an operator selects at the receiver and materializes does a whole load, or says none."""
+"""Every selection of assets that is materialized at the receiver runs a whole load, or none."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AMOUNTS = "SELECT id, amount FROM app_child ORDER BY id"
 
 
 class Operator:
-    """Selects assets in the UI of a receiver and presses *Materialize*."""
+    """A user who selects assets in the UI of a receiver and presses *Materialize*."""
 
     def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
         self.deployment = deployment

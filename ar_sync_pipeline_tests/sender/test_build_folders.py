@@ -1,4 +1,4 @@
-"""A failed dump holds its space no longer than somebody may resume it."""
+"""The build folder of a failed dump is kept only as long as its run may be resumed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PARTIAL, COMPLETE = ArchiveKind.PARTIAL, ArchiveKind.COMPLETE
 
 
 class Sender:
-    """A scratch folder and the instance that knows the runs that worked in it."""
+    """A scratch folder, and the instance with the runs that used it."""
 
     def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
         self.settings = load_sender_settings(deployment.sender_environment())
@@ -39,7 +39,7 @@ class Sender:
         return run
 
     def left(self, kind: ArchiveKind, later: timedelta = timedelta()) -> set[str]:
-        """Run ids of the folders that are left when a dump begins."""
+        """Return the run ids of the folders that are left when a dump begins."""
         site = SenderSite(self.settings, load_catalog(), lambda: datetime.now(UTC) + later)
         clean_build_folders(site, dg.build_asset_context(instance=self.instance), kind)
         return {p.name.removeprefix("ar_sync_build_") for p in self.scratch.glob("*_build_*")}

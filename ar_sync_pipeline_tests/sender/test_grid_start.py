@@ -1,4 +1,4 @@
-"""The grid of windows begins with the installation, and stays where it began."""
+"""The grid of windows starts with the installation, and its start does not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INSTALLED = datetime(2026, 11, 28, 14, 30, tzinfo=UTC)
 
 @pytest.fixture
 def settings(deployment: Deployment) -> SenderSettings:
-    """Of a sender whose code location has never been loaded."""
+    """Settings of a sender whose code location was never loaded."""
     first_window(deployment).unlink()
     return load_sender_settings(deployment.sender_environment())
 

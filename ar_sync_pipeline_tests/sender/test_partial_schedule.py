@@ -1,4 +1,4 @@
-"""When the schedule of partials asks for a run, when it waits, and what it says then."""
+"""When the schedule of partials requests a run, when it skips, and its skip reasons."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SENDER = {"ar_sync/side": "sender"}
 
 @dataclass
 class Ticks:
-    """The schedule, an instance, and a clock that a test sets; windows are five minutes."""
+    """The schedule, an instance, and a clock that a test sets; windows of five minutes."""
 
     instance: dg.DagsterInstance
     now: datetime
@@ -45,7 +45,7 @@ class Ticks:
         return answer
 
     def asks_for(self, *, late: timedelta = timedelta()) -> tuple[str, str]:
-        """The first and the last window that are requested."""
+        """Return the first and the last window that are requested."""
         request = self.tick(late=late)
         assert isinstance(request, dg.RunRequest), request
         return (
@@ -59,7 +59,7 @@ class Ticks:
         return answer.skip_message or ""
 
     def window(self, ago: timedelta) -> str:
-        """The window that was over some time ago."""
+        """Return the last window that had ended some time ago."""
         end = self.now - ago
         end -= timedelta(minutes=end.minute % 5, seconds=end.second, microseconds=end.microsecond)
         return (end - 5 * MINUTE).strftime(KEY_FORMAT)

@@ -1,4 +1,4 @@
-"""Whatever an operator selects at the sender and materializes ends with an archive in the spool."""
+"""Every selection that is materialized at the sender ends with an archive in the spool."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SELECTIONS = {
 
 
 class Operator:
-    """Selects assets in the UI of a sender and presses *Materialize*."""
+    """A user who selects assets in the UI of a sender and presses *Materialize*."""
 
     def __init__(self, deployment: Deployment, instance: dg.DagsterInstance) -> None:
         self.deployment = deployment
@@ -47,7 +47,7 @@ class Operator:
         ).success
 
     def made(self, key: dg.AssetKey) -> list[dg.AssetMaterialization]:
-        """Materializations of an asset, newest first."""
+        """Return the materializations of an asset, newest first."""
         records = self.instance.fetch_materializations(key, limit=100).records
         return [r.asset_materialization for r in records if r.asset_materialization]
 
@@ -110,7 +110,7 @@ def test_an_archive_of_several_windows_has_its_size_at_the_newest_of_them_only(
 
 
 def windows(many: int) -> list[str]:
-    """The keys of some closed windows of five minutes."""
+    """Return the keys of some closed windows of five minutes."""
     now = datetime.now(UTC)
     end = now.replace(minute=now.minute - now.minute % 5, second=0, microsecond=0)
     return keys_of(end - many * timedelta(minutes=5), end, 5)

@@ -1,4 +1,4 @@
-"""Settings: what an operator may write, and what is said when it is wrong."""
+"""Settings: valid values, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Environ = dict[str, str]
 
 @pytest.fixture
 def sender_environ(tmp_path: Path) -> Environ:
-    """The least that a sender needs."""
+    """Return the required variables of a sender."""
     for folder in ("media", "tmp"):
         (tmp_path / folder).mkdir()
     for file in ("id_ed25519", "known_hosts"):
@@ -59,7 +59,7 @@ def sender_environ(tmp_path: Path) -> Environ:
 
 @pytest.fixture
 def receiver_environ(tmp_path: Path) -> Environ:
-    """The least that a receiver needs."""
+    """Return the required variables of a receiver."""
     for folder in ("viz_media", "spool"):
         (tmp_path / folder).mkdir()
     return {
@@ -220,7 +220,7 @@ def test_value_of_an_unknown_variable_is_never_shown(receiver_environ: Environ) 
 
 @pytest.mark.parametrize("time", ["9", "2", None])
 def test_time_under_two_intervals_is_refused(sender_environ: Environ, time: str | None) -> None:
-    interval = "5" if time else "10"  # the default of TIME is held against the interval, too
+    interval = "5" if time else "10"  # the default of TIME is compared with the interval, too
     sender_environ["AR_SYNC_PARTIAL_INTERVAL"] = interval
     if time:
         sender_environ["AR_SYNC_TIME"] = time
@@ -484,7 +484,7 @@ def test_no_text_breaks_the_cron_check(text: str) -> None:
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60),
 )
 def test_any_text_is_a_value_or_a_mistake_never_a_crash(variable: str, text: str) -> None:
-    with pytest.raises(SettingsError) as caught:  # never complete: two more are required
+    with pytest.raises(SettingsError) as caught:  # incomplete: two more variables are required
         load_receiver_settings({variable: text})
     assert {found.variable for found in caught.value.problems} <= set(variables(ReceiverSettings))
     assert str(caught.value)

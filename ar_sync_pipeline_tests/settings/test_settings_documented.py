@@ -1,4 +1,4 @@
-"""Every variable is in its example file and in the manual, with its default, and no other is."""
+"""Every variable, and no other, is in its example file and in the manual, with its default."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_example_file_can_be_loaded_as_dagster_reads_it(
     env_file.write_text(re.sub(rf"^{off}(?=AR_SYNC_)", "", text, flags=re.MULTILINE), "utf-8")
     environ = {name: value or "" for name, value in dotenv_values(env_file).items()}
     for name, value in environ.items():
-        if value.startswith("/"):  # the folders and files of an operator's machine
+        if value.startswith("/"):  # folders and files of the machine on which it runs
             place = tmp_path / value.removeprefix("/")
             folder = place if "FLDR" in name else place.parent
             folder.mkdir(parents=True, exist_ok=True)

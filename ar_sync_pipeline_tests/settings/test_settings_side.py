@@ -1,4 +1,4 @@
-"""Whose settings an environment holds: said, or inferred from all variables together."""
+"""The side of an environment: set explicitly, or inferred from all variables together."""
 
 from __future__ import annotations
 

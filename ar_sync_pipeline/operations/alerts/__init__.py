@@ -1,1 +1,1 @@
-"""From what Dagster knows of runs, ticks and checks to incidents."""
+"""Incidents from runs, ticks and checks in Dagster."""

@@ -1,4 +1,4 @@
-"""What belongs to one code location: with one instance over both sides, each tells of its own."""
+"""Definitions of one code location: with one instance for both sides, each reports its own."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,23 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
 
-# Runs that the UI or a backfill starts over assets, not over a job.
+# Runs that the UI or a backfill starts for assets, without a job.
 _IMPLICIT_JOB = "__ASSET_JOB"
 
 
 @dataclass(frozen=True)
 class AlertScope:
-    """A side's jobs, assets, checks, schedules and sensors.
+    """Jobs, assets, checks, schedules and sensors of a side.
 
     Attributes:
-        side: its value of the tag ``ar_sync/side``, which begins with the name of its pair.
-        checks: what each check is for, as operators read it.
-        instigators: names of schedules and sensors.
-        areas: by the name of an error's class.
-        checks_of_areas: checks that look at an area; their failing is the area's.
-        muted: checks that fail as a consequence of something else, by that cause's key.
+        side: Its value of the tag ``ar_sync/side``, which begins with the name of its pair.
+        jobs: Names of its jobs.
+        assets: Keys of its assets.
+        checks: Description of each check.
+        instigators: Names of schedules and sensors.
+        areas: Areas by the code of an error.
+        checks_of_areas: Checks that evaluate an area; their failures belong to the area.
+        muted: Checks that fail as a consequence of another problem, with the key of that cause.
     """
 
     side: str
@@ -34,7 +36,7 @@ class AlertScope:
     muted: Mapping[dg.AssetCheckKey, str] = field(default_factory=dict)
 
     def covers(self, run: dg.DagsterRun) -> bool:
-        """Whether a run is of this side."""
+        """Return whether a run belongs to this side."""
         if is_by_hand(run):
             checks = {key.asset_key for key in run.asset_check_selection or ()}
             return bool(self.assets & ((run.asset_selection or frozenset()) | checks))
@@ -42,7 +44,7 @@ class AlertScope:
 
 
 def is_by_hand(run: dg.DagsterRun) -> bool:
-    """Whether a run is over assets that somebody picked, and of no job."""
+    """Return whether a run is for selected assets and has no job."""
     return run.job_name.startswith(_IMPLICIT_JOB)
 
 
@@ -54,7 +56,7 @@ def scope_of(
     checks_of_areas: Mapping[dg.AssetCheckKey, Area],
     muted: Mapping[dg.AssetCheckKey, str],
 ) -> AlertScope:
-    """Everything that a code location defines."""
+    """Return everything that a code location defines."""
     assets: set[dg.AssetKey] = set()
     checks: dict[dg.AssetCheckKey, str] = {}
     for found in (*(definitions.assets or ()), *(definitions.asset_checks or ())):

@@ -1,4 +1,4 @@
-"""The sensor behind the hooks: it sees what they cannot, and sends what is still due."""
+"""The alert sensor: it finds what failure hooks cannot, and sends messages that are still due."""
 
 from datetime import timedelta
 
@@ -16,20 +16,20 @@ from ar_sync_pipeline.operations.dagster_internals import RepositorySelector
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
 INTERVAL_SECONDS = 30
-# A tick may take 60 seconds; each part keeps to its share.
+# A tick may take 60 seconds; each part has a share of them.
 _SECONDS_TO_SEND = 20
 _FIRST_LOOK = timedelta(hours=1)
 
 
 class _Seen(BaseModel):
-    """The sensor's cursor. Losing it repeats nothing: the store knows what it has been told."""
+    """The sensor's cursor. If it is lost, nothing is repeated: the store has all findings."""
 
     runs: RunsSeen = Field(default_factory=RunsSeen)
     checks: dict[str, float] = Field(default_factory=dict)
 
 
 def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
-    """Looks at what has ended or was evaluated since the last tick, and sends what is due."""
+    """Return a sensor that records what ended or was evaluated, and sends messages that are due."""
 
     @dg.sensor(
         name=f"{scope.side}_alerts",

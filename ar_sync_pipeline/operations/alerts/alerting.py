@@ -1,4 +1,4 @@
-"""Puts the failure hook on every step and the alert sensor beside the others."""
+"""Adds the failure hook to every step and the alert sensor to the definitions."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -26,14 +26,17 @@ def with_alerts(
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
     muted: Mapping[dg.AssetCheckKey, str] | None = None,
 ) -> dg.Definitions:
-    """The same definitions, watched.
+    """Return the same definitions, with the failure hook and the alert sensor.
 
-    The hook is on the steps and not on the jobs, since a run that the UI or a backfill starts is
-    of no job.
+    The hook is on the steps and not on the jobs, because a run that the UI or a backfill starts has
+    no job.
 
     Args:
-        checks_of_areas: checks that look at what several jobs depend on.
-        muted: checks that also fail when something else does, by that cause's key.
+        definitions: Definitions of a code location.
+        settings: Settings of its side.
+        clock: Returns the current time.
+        checks_of_areas: Checks that evaluate what several jobs depend on.
+        muted: Checks that also fail because of another problem, with the key of that cause.
     """
     alerts = open_alerts(settings, clock)
     areas = SENDER_AREAS if isinstance(settings, SenderSettings) else RECEIVER_AREAS
@@ -55,15 +58,15 @@ def with_alerts(
 
 
 def report_warnings(settings: SenderSettings | ReceiverSettings) -> None:
-    """Say what is allowed but unwise in the log of whatever loads this code location."""
+    """Log the warnings about the settings in the process that loads this code location."""
     of_pair = f"{settings.pair}: " if settings.pair else ""
     for warning in settings.warnings:
         dg.get_dagster_logger("ar_sync").warning("%s%s", of_pair, warning)
 
 
 def _hooked(found: object, hooks: set[dg.HookDefinition]) -> Any:  # noqa: ANN401  what Definitions takes, of many types
-    """What runs gets the hook; a description of something outside has no steps.
+    """Add the hooks to a definition with steps; the specification of an external asset has none.
 
-    Nor has a job over assets any but theirs.
+    A job over assets has no other steps than theirs.
     """
     return found.with_hooks(hooks) if isinstance(found, _WITH_STEPS) else found

@@ -1,4 +1,4 @@
-"""What the newest evaluations of a side's asset checks say."""
+"""Findings of the newest evaluations of a side's asset checks."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
 from ar_sync_pipeline.operations.standing_check import unchanged_since
 from ar_sync_pipeline.package_files import RUNBOOK
 
-# A check is evaluated every few minutes at most, and looked at every half minute.
+# A check is evaluated at most every few minutes, and the sensor reads it every half minute.
 _LOOK_BACK = 20
 _REMEDY = "If not: "
 
@@ -24,11 +24,13 @@ _REMEDY = "If not: "
 def check_findings(
     instance: dg.DagsterInstance, scope: AlertScope, seen: Mapping[str, float]
 ) -> tuple[list[Problem | Success], dict[str, float]]:
-    """Every evaluation since the last look, and when each check was evaluated last.
+    """Return every evaluation since the last tick, and when each check was evaluated last.
 
     Args:
-        seen: the result of the last look; of a check that it lacks only the newest evaluation
-            counts.
+        instance: Dagster instance.
+        scope: Definitions of the side.
+        seen: Result of the last tick; only the newest evaluation counts for a check without an
+            entry.
     """
     findings: list[Problem | Success] = []
     newest = dict(seen)
@@ -58,7 +60,7 @@ def check_problem(
     run_id: str | None,
     occurrence: str,
 ) -> Problem:
-    """A failed evaluation as a problem: the check's own, or that of the area it looks at."""
+    """Return a failed evaluation as a problem of the check, or of the area that it evaluates."""
     key = evaluation.asset_check_key
     name = check_label(key)
     description, _, page = scope.checks.get(key, "").partition(RUNBOOK)
@@ -81,7 +83,7 @@ def check_problem(
 
 
 def _area(scope: AlertScope, evaluation: dg.AssetCheckEvaluation) -> Area | None:
-    """What is broken if a check fails, or if it could not be evaluated."""
+    """Return what is broken if a check fails or could not be evaluated; None if it is no area."""
     error = evaluation.metadata.get(ERROR)
     if error is not None:
         return scope.areas.get(str(error.value))
@@ -89,7 +91,7 @@ def _area(scope: AlertScope, evaluation: dg.AssetCheckEvaluation) -> Area | None
 
 
 def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
-    """What the check says, or else what it is for, with the numbers that it found."""
+    """Return the message of the check, or else its meaning with the numbers that it found."""
     if evaluation.description:
         return evaluation.description.strip().rstrip(".")
     numbers = ", ".join(
@@ -101,7 +103,7 @@ def _sentence(evaluation: dg.AssetCheckEvaluation, meaning: str) -> str:
 
 
 def check_source(key: dg.AssetCheckKey) -> str:
-    """The check, as the source of a problem."""
+    """Return the check as the source of a problem."""
     return f"check:{key.to_user_string()}"
 
 
@@ -134,6 +136,6 @@ def _is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
 
 
 def _occurrence(record: AssetCheckExecutionRecord, evaluation: dg.AssetCheckEvaluation) -> str:
-    """What a sensor writes every minute is one occurrence while it is the same finding."""
+    """Return the occurrence: evaluations by a sensor are one while the finding is the same."""
     since = unchanged_since(evaluation)
     return f"finding of {since.isoformat()}" if since else f"evaluation {record.id}"

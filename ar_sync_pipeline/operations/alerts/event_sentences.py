@@ -1,4 +1,4 @@
-"""One sentence and one remedy from what Dagster keeps of an error."""
+"""A problem and a remedy from the error data of a Dagster event."""
 
 import re
 from dataclasses import dataclass
@@ -14,11 +14,13 @@ _BUG = "read the run's log; this is no error that the product knows, so please r
 
 @dataclass(frozen=True)
 class Sentence:
-    """What an event says of an error.
+    """What an event says about an error.
 
     Attributes:
-        error: its code; of an error that is not the product's, the name of its class.
-        explained_by: labels of the checks whose findings are the reason.
+        problem: What happened.
+        remedy: What to do; empty if unknown.
+        error: Its code; for an error that is not the product's, the name of its class.
+        explained_by: Labels of the checks whose findings are the reason.
     """
 
     problem: str
@@ -28,7 +30,7 @@ class Sentence:
 
 
 def of_step_failure(data: StepFailureData | None) -> Sentence:
-    """What a failed step says; the engine's errors say both parts themselves."""
+    """Return the message of a failed step; errors of the engine contain problem and remedy."""
     told = data.user_failure_data if data else None
     if told is not None and told.description:
         metadata = {name: str(value.value) for name, value in told.metadata.items()}
@@ -46,7 +48,7 @@ def of_step_failure(data: StepFailureData | None) -> Sentence:
 
 
 def of_error(error: SerializableErrorInfo) -> Sentence:
-    """What the first error of a chain says: those behind it only say where it passed."""
+    """Return the message of the first error of a chain; the later ones only say where it passed."""
     while error.cause is not None:
         error = error.cause
     text = _CLASS_PREFIX.sub("", error.message.strip()).rstrip(".")

@@ -1,4 +1,4 @@
-"""The hook that tells of a failed step at once, while its run is still there."""
+"""The hook that reports a failed step at once, before its run ends."""
 
 import dagster as dg
 
@@ -9,12 +9,12 @@ from ar_sync_pipeline.operations.runs.run_retry import will_be_retried
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
 NAME = "tell_of_failure"
-# A run must not be held by a mail server that does not answer; the sensor sends what is left.
+# A mail server that does not answer must not block a run; the sensor sends what is left.
 _SECONDS = 15
 
 
 def failure_hook(scope: AlertScope, alerts: Alerts) -> dg.HookDefinition:
-    """Keeps the failure as an incident, and tries to send what that makes due."""
+    """Return a hook that records a failure as an incident and tries to send due messages."""
 
     @dg.failure_hook(name=NAME)
     def tell_of_failure(context: dg.HookContext) -> None:

@@ -1,4 +1,4 @@
-"""Runs of a side that have ended since the last look, each once, in a bounded number."""
+"""Runs of a side that ended since the last tick, each one once, in a bounded number."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -24,10 +24,10 @@ class RunsSeen(BaseModel):
     """How far the event log has been read.
 
     Attributes:
-        low: up to this event nothing can be new.
-        done: later events that were looked at. They are read once more, since a transaction with
-            a lower number may be committed later.
-        waiting: runs that are to be tried again, and were not yet.
+        low: Id of an event up to which no new event can appear.
+        done: Ids of later events that were processed. They are read again, because a transaction
+            with a lower id may be committed later.
+        waiting: Runs that are to be retried and have not been yet.
     """
 
     low: int | None = None
@@ -38,10 +38,13 @@ class RunsSeen(BaseModel):
 def finished_runs(
     instance: dg.DagsterInstance, scope: AlertScope, seen: RunsSeen, since: datetime
 ) -> tuple[list[tuple[dg.DagsterRun, dg.EventLogEntry]], RunsSeen]:
-    """Runs with the events that ended them, oldest first, and how far that reaches.
+    """Return runs with the events that ended them, oldest first, and how far the log was read.
 
     Args:
-        since: where a first look begins.
+        instance: Dagster instance.
+        scope: Definitions of the side.
+        seen: How far the log was read before.
+        since: Where the first tick begins.
     """
     records = _ends(instance, seen, since)
     runs = _runs(instance, [record.run_id for record in records] + seen.waiting)
@@ -87,7 +90,7 @@ def _ends(instance: dg.DagsterInstance, seen: RunsSeen, since: datetime) -> list
         found += page
         if len(page) == _EVENTS + len(seen.done):
             complete_up_to.append(page[-1].storage_id)
-    # A kind that fills its page hides what comes behind it, and order matters.
+    # A full page of one kind hides its later events, and the order of all kinds matters.
     limit = min(complete_up_to, default=None)
     new = [
         one

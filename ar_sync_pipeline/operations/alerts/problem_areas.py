@@ -1,4 +1,4 @@
-"""What several jobs, sensors and checks depend on together: one outage of it is one cause."""
+"""What several jobs, sensors and checks depend on: one outage of it is one cause."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ class Area:
     """Something outside this code that can break.
 
     Attributes:
-        cause: key of its incident.
-        title: in words.
-        errors: the engine's errors that say it is broken.
-        page: of the runbook.
+        cause: Key of its incident.
+        title: Name in messages.
+        errors: Errors of the engine that say it is broken.
+        page: Page of the runbook.
     """
 
     cause: str
@@ -60,5 +60,5 @@ RECEIVER_AREAS = (SPOOL, replace(_DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:
-    """Areas by the codes of their errors, which is what an event keeps of an error."""
+    """Return areas by the codes of their errors, because an event contains only the code."""
     return {error.code: area for area in areas for error in area.errors}

@@ -1,4 +1,4 @@
-"""What one run says: which steps failed and why, which worked, and what was cut short."""
+"""Findings of one run: failed steps with reasons, successful steps, and interrupted steps."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -33,17 +33,20 @@ _CUT_SHORT = (
 def failed_steps(
     instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun
 ) -> list[Problem]:
-    """Why the steps of a run failed that have failed by now."""
+    """Return why steps of a run have failed so far."""
     return list(_step_problems(scope, run, instance.all_logs(run.run_id, of_type=_TYPES)))
 
 
 def run_findings(
     instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun, end: dg.EventLogEntry
 ) -> list[Problem | Success]:
-    """Everything that a finished run says.
+    """Return all findings of a finished run.
 
     Args:
-        end: the event that ended it. A run that a person canceled failed nowhere.
+        instance: Dagster instance.
+        scope: Definitions of the side.
+        run: The run.
+        end: Event that ended it. A run that was canceled by hand is not a failure.
     """
     events = instance.all_logs(run.run_id, of_type=_TYPES)
     at = _moment(end.timestamp)
@@ -96,7 +99,10 @@ def _explaining_checks(
     events: Sequence[dg.EventLogEntry],
     sentence: Sentence,
 ) -> Iterator[Problem]:
-    """Failed checks that a step's failure only repeats: one cause, so one incident, the check's."""
+    """Yield failed checks that a step failure only repeats: one cause, so one incident.
+
+    The incident is that of the check.
+    """
     for event in events:
         if event.dagster_event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
@@ -115,7 +121,10 @@ def _explaining_checks(
 
 
 def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:
-    """A run that the monitor canceled because it took too long is no person's doing."""
+    """Return whether a run was interrupted.
+
+    A run that the monitor canceled because it took too long was not canceled by hand.
+    """
     if run.status is dg.DagsterRunStatus.FAILURE:
         return True
     canceling = dg.DagsterEventType.RUN_CANCELING
@@ -128,7 +137,7 @@ def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bo
 def _cut_short(
     run: dg.DagsterRun, events: Sequence[dg.EventLogEntry], message: str, at: datetime
 ) -> Problem:
-    """A worker that was killed, or a run that never started: no step says anything."""
+    """Return the problem of a killed worker, or of a run that never started: no step reports it."""
     running: dict[str, bool] = {}
     for event in events:
         if event.step_key and event.dagster_event_type in _TYPES:
@@ -154,12 +163,12 @@ def _cut_short(
 
 
 def run_name(run: dg.DagsterRun) -> str:
-    """A run's job as people call it."""
+    """Return the display name of a run's job."""
     return "a run started by hand" if is_by_hand(run) else f"job {run.job_name}"
 
 
 def run_source(run: dg.DagsterRun) -> str:
-    """A run as the source of a problem that none of its steps tells of."""
+    """Return a run as the source of a problem that none of its steps reports."""
     return f"job:{run.job_name}"
 
 
@@ -168,7 +177,7 @@ def _step_source(step_key: str | None) -> str:
 
 
 def _step_name(step_key: str | None) -> str:
-    """A step as its asset is called."""
+    """Return the name of a step's asset."""
     return (step_key or "").replace("__", "/")
 
 

@@ -1,4 +1,4 @@
-"""What the newest ticks of a side's schedules and sensors say."""
+"""Findings of the newest ticks of a side's schedules and sensors."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -23,10 +23,14 @@ _REMEDY = "correct it; the next tick tries again by itself, and what it missed i
 def tick_findings(
     instance: dg.DagsterInstance, scope: AlertScope, repository_id: str | None = None
 ) -> Iterator[Problem | Success]:
-    """The newest finished tick of each; one that failed and worked at once again is no news.
+    """Yield a finding from the newest finished tick of each schedule and sensor.
+
+    A failed tick before it is not reported.
 
     Args:
-        repository_id: of the code location, without which those of all pairs are looked through.
+        instance: Dagster instance.
+        scope: Definitions of the side.
+        repository_id: Repository of the code location; without it the ticks of all pairs are read.
     """
     for state in instance.all_instigator_state(repository_selector_id=repository_id):
         if state.instigator_name not in scope.instigators:
@@ -45,7 +49,7 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
     sentence = of_error(tick.error) if tick.error else None
-    # Of an error of a tick Dagster keeps the class only.
+    # Dagster stores only the class of a tick's error.
     area = scope.areas.get(code_of_class(sentence.error)) if sentence else None
     return Problem(
         cause=area.cause if area else source,

@@ -1,4 +1,4 @@
-"""Runs of a side that wait too long to start, of which no event tells."""
+"""Runs of a side that wait too long to start; no event reports them."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -11,9 +11,9 @@ from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_
 from ar_sync_pipeline.package_files import runbook_page
 
 TOO_LONG = timedelta(hours=1)
-# Behind a run of its pool a run may wait as long as that one may take, which the monitor ends.
+# A run may wait for another run of its pool until the monitor ends that one.
 TOO_LONG_BEHIND_ANOTHER = timedelta(hours=7)
-# Those of all pairs of the instance are looked through.
+# The runs of all pairs of the instance are read.
 _MOST = 1000
 _NOT_STARTED = [
     dg.DagsterRunStatus.QUEUED,
@@ -26,9 +26,9 @@ _AT_WORK = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 def waiting_runs(
     instance: dg.DagsterInstance, scope: AlertScope, now: datetime
 ) -> Iterator[Problem]:
-    """Those in the queue, and those that were launched and never came up.
+    """Yield runs that wait in the queue, or that were launched and never started.
 
-    What the run monitor gives up ends with an event and is found by that.
+    A run that the run monitor gives up ends with an event and is found by that.
     """
     waiting = _covered(instance, scope, _NOT_STARTED, now - TOO_LONG)
     if not waiting:

@@ -1,1 +1,1 @@
-"""Runs themselves: launching, ending, counting, purging."""
+"""Launching, terminating, counting and purging of runs."""

@@ -1,4 +1,4 @@
-"""Pauses between attempts of the same work: 1, 2, 4, ... minutes, half an hour at most."""
+"""Pauses between attempts of the same work: 1, 2, 4, ... minutes, at most half an hour."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,7 @@ _LONGEST = timedelta(minutes=30)
 
 
 def pause_after(failures: int) -> timedelta:
-    """How long to wait after the last of some failures in a row; nothing after none."""
+    """Return how long to wait after the last of some consecutive failures; zero after none."""
     if failures <= 0:
         return timedelta()
     doublings = min(failures - 1, 10)
@@ -15,5 +15,5 @@ def pause_after(failures: int) -> timedelta:
 
 
 def next_try(failures: list[datetime]) -> datetime | None:
-    """When to try again after failures at these times; None if there were none."""
+    """Return when to retry after failures at these times; None if there were none."""
     return max(failures) + pause_after(len(failures)) if failures else None

@@ -1,8 +1,8 @@
-"""The event log of `dagster.yaml`: SQLite as Dagster's own, with one transaction for many events.
+"""Event log storage of `dagster.yaml`: Dagster's SQLite storage, with one transaction for a batch.
 
-Dagster writes two events for each asset and window of a range, with several commits for each: that,
-not the dump, is what a backfill of many windows takes. It hands events over in batches where the
-storage is told to, but its SQLite storage then still commits one by one.
+Dagster writes two events for each asset and window of a range, with several commits for each.
+These commits, not the dump, take most of the time of a backfill of many windows. Dagster can pass
+events in batches to the storage, but its SQLite storage still commits them one by one.
 """
 
 import os
@@ -24,33 +24,33 @@ _BATCH = "500"
 
 
 class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
-    """Keeps events below ``DAGSTER_HOME``, where Dagster's own SQLite storage keeps them.
+    """Stores events below ``DAGSTER_HOME``, in the folder of Dagster's own SQLite storage.
 
-    Where that is not set, below ``.dagster`` in the current folder.
+    If it is not set, the folder is below ``.dagster`` in the current folder.
     """
 
     def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
-        # Dagster reads the size of a batch from its environment only; none is the default.
+        # Dagster reads the batch size only from its environment; the default is no batches.
         os.environ.setdefault(_BATCH_VARIABLE, _BATCH)
         super().__init__(base_dir, inst_data)
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """The folder, if it is another one than the usual."""
+        """Return the configuration: the folder, if it is not the default."""
         return {"base_dir": dg.Field(dg.StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:  # noqa: ANN401  as its base
-        """Made by Dagster."""
+        """Make the storage; Dagster calls this."""
         folder = config_value.get("base_dir")
         if folder is None:
-            # `dg` and `dagster dev` do without a home; all their processes share the folder.
+            # `dg` and `dagster dev` need no DAGSTER_HOME; all their processes share the folder.
             home = os.environ.get("DAGSTER_HOME") or Path.cwd() / ".dagster"
             folder = str(Path(home) / "history" / "runs")
         return cls(folder, inst_data)
 
     def store_event_batch(self, events: Sequence[dg.EventLogEntry]) -> None:
-        """Store events of one run, those of assets in one transaction for each of the two files."""
+        """Store events of one run; those of assets in one transaction for each of the two files."""
         of_assets = [event for event in events if _is_of_asset(event)]
         if of_assets:
             self._store_asset_events(of_assets)

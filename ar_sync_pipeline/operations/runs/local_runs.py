@@ -1,4 +1,4 @@
-"""Running jobs in this process, recorded in a Dagster instance: for the demo and for tests."""
+"""Runs of jobs in this process, recorded in a Dagster instance, for the demo and the tests."""
 
 from collections.abc import Iterator
 from contextlib import redirect_stderr
@@ -15,10 +15,12 @@ Definitions = dg.Definitions
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
-        failures: what the failed steps said, one sentence each.
+        run_id: Id in the instance.
+        succeeded: Whether it ended with success.
+        failures: Messages of the failed steps.
     """
 
     run_id: str
@@ -38,17 +40,19 @@ class LocalRuns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the instance."""
         self._instance.dispose()
 
     def run(self, definitions: dg.Definitions, name: str, *, windowed: bool = False) -> RunOutcome:
-        """Run a job to its end; Dagster's own log goes to ``runs.log`` in the folder.
+        """Run a job to its end; Dagster's own log is appended to ``runs.log`` in the folder.
 
         Args:
-            windowed: whether the job is partitioned by window; the newest closed one is taken.
+            definitions: Definitions of a code location.
+            name: Name of the job.
+            windowed: Whether the job is partitioned by window; it runs for the newest closed one.
 
         Raises:
-            KeyboardInterrupt: a signal ended the run, which Dagster catches.
+            KeyboardInterrupt: A signal ended the run; Dagster catches the signal.
         """
         job = definitions.resolve_job_def(name)
         windows = job.partitions_def

@@ -1,8 +1,8 @@
-"""Deleting old runs from a Dagster instance, with all that it keeps of them.
+"""Deletion of old runs from a Dagster instance, with all their data.
 
-``DagsterInstance.delete_run`` leaves behind the captured output of the steps, the evaluations of
-asset checks, and with SQLite the file that held the run's events. Dagster's own ``retention``
-covers ticks only.
+``DagsterInstance.delete_run`` does not delete the captured output of the steps, the evaluations of
+asset checks, and with SQLite the file of the run's events. Dagster's own ``retention`` covers only
+ticks.
 """
 
 import re
@@ -29,11 +29,11 @@ _BAD_ENDS = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 @dataclass(frozen=True)
 class Lifetimes:
-    """How long finished runs stay.
+    """How long finished runs are kept.
 
     Attributes:
-        good: of runs that succeeded.
-        bad: of runs that failed or were ended; longer, since somebody may still ask why.
+        good: Lifetime of runs that succeeded.
+        bad: Lifetime of runs that failed or were canceled; longer, to find out why.
     """
 
     good: timedelta
@@ -42,10 +42,12 @@ class Lifetimes:
 
 @dataclass(frozen=True)
 class Purged:
-    """What a purge did.
+    """Result of a purge.
 
     Attributes:
-        unfinished: whether it ended for lack of time; the next one goes on.
+        runs: Number of deleted runs.
+        files: Number of deleted event files.
+        unfinished: Whether it stopped at its time limit; the next purge continues.
     """
 
     runs: int
@@ -62,11 +64,14 @@ def purge_runs(
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
-    What sensors have found by checks goes as late as a failed run.
+    Evaluations by sensors are kept as long as failed runs.
 
     Args:
-        is_own: whether a run is this host's to delete: the output of its steps lies here.
-        names: of the pair whose checks these are; None: of all checks.
+        instance: Dagster instance.
+        lifetimes: How long finished runs are kept.
+        clock: Returns the current time.
+        is_own: Whether this host deletes a run: the output of its steps is stored here.
+        names: Names of the pair whose checks these are; None: of all checks.
     """
     started = clock()
     delete_old_evaluations(instance, started - lifetimes.bad, names)
@@ -95,7 +100,7 @@ def _old_runs(
         filters = dg.RunsFilter(statuses=statuses, updated_before=now - lifetime)
         runs = instance.get_runs(filters, limit=_BATCH, ascending=True)
         while runs:
-            # Read ahead: the place of a deleted run in their order is not known any more.
+            # Read the next page before deleting: a deleted run cannot be a cursor.
             behind = instance.get_runs(
                 filters, limit=_BATCH, cursor=runs[-1].run_id, ascending=True
             )
@@ -112,7 +117,7 @@ def _delete_check_evaluations(instance: dg.DagsterInstance, run_ids: list[str]) 
 
 
 def _delete_files_without_run(instance: dg.DagsterInstance) -> int:
-    """Remove the event files of runs that are deleted; those of an interrupted purge as well."""
+    """Remove the event files of deleted runs, including those of an interrupted purge."""
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage):
         return 0

@@ -1,4 +1,4 @@
-"""The job and the schedule that delete old runs; each code location has its own."""
+"""Job and schedule that delete old runs; each code location has its own."""
 
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
@@ -21,11 +21,15 @@ def purge_job(
     clock: Callable[[], datetime],
     names: PairNames = ALONE,
 ) -> dg.JobDefinition:
-    """Delete runs of this code location, whose output lies on this host.
+    """Return a job that deletes runs of this code location, whose output is stored on this host.
 
     Args:
-        days: that successful runs stay; others stay twice as long.
-        job_names: for runs that were started without a code location, from the command line.
+        side: ``sender`` or ``receiver``.
+        days: Days to keep successful runs; others are kept twice as long.
+        job_names: Jobs whose runs are deleted, too, if they were started without a code location,
+            from the command line.
+        clock: Returns the current time.
+        names: Names of the pair.
     """
     tags = names.tags(side)
     lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
@@ -41,7 +45,7 @@ def purge_job(
             made_by, of_side = run.tags.get(_REPOSITORY_TAG), run.tags.get(SIDE_TAG)
             if made_by is None:
                 return run.job_name in own_jobs
-            # One code location may hold several pairs. A run by hand is of none, and runs from
+            # One code location may have several pairs. A run by hand has no side tag, and runs from
             # before the pair got its name are tagged with the plain side.
             return made_by == repository and of_side in (None, side, tags[SIDE_TAG])
 
@@ -65,10 +69,13 @@ def purge_job(
 
 
 def purge_schedule(names: PairNames) -> dg.ScheduleDefinition:
-    """Every day, at a minute at which no window ends and no complete is due by default."""
+    """Return a daily schedule, at a minute when no window ends and no complete is due.
+
+    This holds for the default settings.
+    """
     return dg.ScheduleDefinition(
         name=names.name("purge_runs_schedule"),
-        # By its name: the job that is run bears the failure hook, and is another object.
+        # By name, because the job that runs has the failure hook and is another object.
         job_name=names.name(NAME),
         cron_schedule="47 9 * * *",
         execution_timezone="UTC",

@@ -1,4 +1,4 @@
-"""Whether Dagster will try a failed run again by itself: then there is nothing to tell yet."""
+"""Whether Dagster will retry a failed run: if so, there is nothing to report yet."""
 
 import dagster as dg
 
@@ -12,10 +12,10 @@ from ar_sync_pipeline.operations.dagster_internals import (
 
 
 def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Of a run that has failed, or one of whose steps has.
+    """Return whether Dagster will retry a run that failed, or one of whose steps failed.
 
-    The tag is written behind the event that ends a run, so where it is not there yet the question
-    is put as Dagster itself puts it.
+    Dagster writes the tag after the event that ends a run. If the tag is missing, this calls the
+    function with which Dagster decides.
     """
     if (tag := run.tags.get(WILL_RETRY_TAG)) is not None:
         return tag == "true"
@@ -27,5 +27,5 @@ def will_be_retried(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 
 def retry_is_under_way(run: dg.DagsterRun) -> bool:
-    """Whether the run that tries again exists; what becomes of it is its own news."""
+    """Return whether the retry exists as a run; its result is reported separately."""
     return AUTO_RETRY_RUN_ID_TAG in run.tags

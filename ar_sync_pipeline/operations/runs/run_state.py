@@ -1,4 +1,4 @@
-"""Which work on some assets is under way, and which has failed."""
+"""Unfinished and failed work on some assets."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,7 +17,7 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-# The daemon makes a lost run again some seconds after it was noticed.
+# The daemon retries a lost run some seconds after it detects the loss.
 _MADE_AGAIN_WITHIN = timedelta(minutes=2)
 _MANY = 100
 
@@ -25,12 +25,12 @@ _MANY = 100
 def work_under_way(
     instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey, now: datetime
 ) -> str | None:
-    """What is at work on an asset, or about to be, whoever asked for it; in words, None if nothing.
+    """Return a text about running or requested work on an asset, whoever started it; None if none.
 
-    A job's own runs, those that the UI or a backfill starts without a job, a backfill that has no
-    run yet, and a run that is to be made again because it lost its worker.
+    It covers runs of the job, runs that the UI or a backfill starts without a job, backfills that
+    have no run yet, and a run that will be retried because it lost its worker.
     """
-    # By name, since the unfinished runs of other pairs may be many.
+    # By name, because other pairs may have many unfinished runs.
     for name in (job_name, IMPLICIT_ASSET_JOB_NAME):
         unfinished = dg.RunsFilter(job_name=name, statuses=UNFINISHED)
         for run in instance.get_runs(unfinished, limit=_MANY):
@@ -56,7 +56,7 @@ def work_under_way(
 def failures_in_a_row(
     instance: dg.DagsterInstance, job_name: str, since: datetime | None
 ) -> list[datetime]:
-    """When runs of a job failed, back to its last success, or to another one at `since`."""
+    """Return when runs of a job failed, back to its last success or to `since`."""
     finished = dg.RunsFilter(
         job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     )
@@ -72,7 +72,7 @@ def failures_in_a_row(
 def last_success(
     instance: dg.DagsterInstance, key: dg.AssetKey, tags: dict[str, str]
 ) -> datetime | None:
-    """When an asset was materialized last, or a run with some tags succeeded, if that is later."""
+    """Return when an asset was last materialized, or a run with these tags succeeded, if later."""
     times = [record.timestamp for record in instance.fetch_materializations(key, limit=1).records]
     succeeded = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
     times += [r.end_time for r in instance.get_run_records(succeeded, limit=1) if r.end_time]

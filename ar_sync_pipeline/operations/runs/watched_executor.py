@@ -1,8 +1,9 @@
-"""The executor of all runs: in one process, which ends when its run has ended for everybody else.
+"""Executor of all runs: it runs in one process and ends that process when the run was ended.
 
-A run is ended from outside when it takes too long, when a person ends it, or when its code server
-no longer knows it; its process is asked to stop. One that does not listen would go on beside the
-run that is made in its place, so it looks at the run's state itself, and ends itself by force.
+A run is ended from outside when it takes too long, when a user terminates it, or when its code
+server no longer has it; its process gets a signal to stop. A process that ignores the signal would
+continue in parallel to the retry of its run. It therefore checks the state of the run itself, and
+kills itself.
 """
 
 import os
@@ -22,7 +23,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
 )
 
 _LOOK_EVERY_SECONDS = 5.0
-# Longer than the transform command is given to end.
+# Longer than the time that the transform command has to end.
 _GRACE_SECONDS = 30.0
 _ENDED = frozenset(
     {
@@ -34,7 +35,7 @@ _ENDED = frozenset(
 
 
 class WatchedExecutor(InProcessExecutor):
-    """Dagster's in-process executor with a thread that watches the run's state."""
+    """Dagster's in-process executor with a thread that monitors the state of the run."""
 
     def __init__(
         self,
@@ -62,7 +63,7 @@ class WatchedExecutor(InProcessExecutor):
 
 @cache
 def shared_executor() -> WatchedExecutor:
-    """The executor of every pair of a process: a code location can have one only."""
+    """Return the executor of all pairs of a process: a code location can have only one."""
     return WatchedExecutor()
 
 
@@ -87,8 +88,8 @@ def _watching(
 
 
 def _looked(is_ended: Callable[[], bool]) -> bool:
-    """Whether the run is known to have ended; an instance that cannot be asked ends nothing."""
+    """Return whether the run is known to have ended; False if the instance cannot be read."""
     try:
         return is_ended()
-    except Exception:  # noqa: BLE001  whatever the storage raises, the work goes on
+    except Exception:  # noqa: BLE001  whatever the storage raises, the work continues
         return False

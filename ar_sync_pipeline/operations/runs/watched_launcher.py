@@ -1,9 +1,9 @@
-"""The run launcher of `dagster.yaml`: as Dagster's own, and it notices that a worker is gone.
+"""Run launcher of `dagster.yaml`: Dagster's own, which also detects that a worker is gone.
 
-A code server reports at once that one of its workers was killed. When the server went down with
-its workers (a reboot, a power cut) nobody is left to report it, and Dagster's own launcher cannot
-look: such a run would count as started until its longest time is over, and hold back all others of
-its pool. Run monitoring asks this launcher instead.
+A code server reports at once that one of its workers was killed. If the server goes down with its
+workers (a reboot, a power failure), nothing reports it, and Dagster's own launcher cannot check.
+Such a run would count as started until its maximum runtime, and block all others of its pool. Run
+monitoring asks this launcher instead.
 """
 
 import time
@@ -24,12 +24,12 @@ from ar_sync_pipeline.operations.dagster_internals import (
 _ANSWER_WITHIN_SECONDS = 10
 _ENDS_WITHIN_SECONDS = 20
 _POLL_SECONDS = 0.5
-# A reboot and a short outage of the network are over by then.
+# Longer than a reboot or a short network outage.
 SILENT_SECONDS = 600
 
 
 class WatchedRunLauncher(dg.DefaultRunLauncher):
-    """Launches runs on the code servers, and asks these whether a run is still there."""
+    """Launches runs on code servers, and asks the servers whether a run still exists."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data=inst_data)
@@ -37,15 +37,15 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> Self:  # noqa: ANN401  as its base
-        """Made by Dagster; there is nothing to configure."""
+        """Make the launcher; Dagster calls this. There is nothing to configure."""
         del config_value
         return cls(inst_data=inst_data)
 
     def terminate(self, run_id: str) -> bool:
-        """End a run, and wait a little until its worker has said its last word.
+        """Terminate a run, and wait up to 20 seconds until its worker has reported the end.
 
-        Run monitoring notes the failure of a run that took too long when this returns. A worker
-        that reported itself canceled after that would take it back, and with it the retry.
+        Run monitoring records the failure of a run that took too long when this returns. A worker
+        that reports itself canceled after that would undo the failure, and with it the retry.
         """
         is_ending: bool = super().terminate(run_id)  # type: ignore[no-untyped-call]
         deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
@@ -58,16 +58,16 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """What Dagster's own launcher cannot do."""
+        """Return True; Dagster's own launcher cannot check the health of a worker."""
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Whether the code server that started a run still has it.
+        """Return whether the code server that started a run still has it.
 
-        A server that does not answer over the network may be cut off while its run goes on. After
-        some minutes its run counts as gone, so that its pool has room and the run is tried again;
-        a run that is still there ends itself as soon as it sees that (`WatchedExecutor`). A server
-        that was reached by a local socket never comes back at the same place.
+        A server that does not answer over the network may be disconnected while its run continues.
+        After ten minutes its run counts as gone, so that its pool has a free slot and the run is
+        retried. A run that still exists ends itself as soon as it sees that (`WatchedExecutor`). A
+        server on a local socket never returns at the same socket.
         """
         client: DagsterGrpcClient | None = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:

@@ -1,1 +1,1 @@
-"""Setting up a pair: a catalog for any database, the rights that it needs, the first files."""
+"""Setup of a pair: a catalog for any database, its grants, the first files."""

@@ -1,6 +1,6 @@
-"""Which column of a table moves when a row changes: by names, types and statistics.
+"""Choice of the column that changes when a row changes: by names, types and statistics.
 
-A wrong choice loses nothing where the watermark is read, and the next complete repairs the rest.
+A wrong choice loses nothing if the watermark is used, and the next complete repairs the rest.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class ChangedAt:
     """The choice for one table.
 
     Attributes:
-        column: the column that can be used as it is; None: there is none.
-        local: a column that needs the zone in which it is written; None: there is none.
-        made: a column that is set when a row is made, where there is no other; None: none.
-        others: further columns with times, each with what is known of it.
-        about: what is known of the chosen column.
+        column: Column that can be used as it is; None if there is none.
+        local: Column that needs the time zone in which it is written; None if there is none.
+        made: Column that is set when a row is inserted, if there is no other; None if there is
+            none.
+        others: Other columns with times, each with a description.
+        about: Description of the chosen column.
     """
 
     column: str | None
@@ -45,9 +46,9 @@ class ChangedAt:
 
 
 def choose_changed_at(table: TableFacts, statistics: TableStatistics) -> ChangedAt:
-    """Choose by name; among several the one without NULL, with an index, with newer values.
+    """Choose by name; among several prefer one without NULL, with an index, with newer values.
 
-    Nothing is chosen for a table without a key: its rows are sent whole each time.
+    For a table without a key nothing is chosen: all its rows are sent each time.
     """
     if not table.key:
         return ChangedAt(None, None, None, (), "")

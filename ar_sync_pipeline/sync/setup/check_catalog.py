@@ -1,4 +1,4 @@
-"""What is wrong with a catalog, by both databases at once: before a dump or a gate finds it."""
+"""Comparison of a catalog with both databases, before a dump or the gate fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, 
 def check_catalog(
     catalog: Catalog, sender_url: str | None, receiver_url: str | None
 ) -> tuple[Finding, ...]:
-    """Compare a catalog with the databases that are given, and these with each other.
+    """Compare a catalog with the given databases, and these with each other.
 
     A database that cannot be used is a finding, not an error.
     """
@@ -40,7 +40,7 @@ def check_catalog(
 
 def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
     findings: list[Finding] = []
-    # What the database refuses, `check_sender` has said.
+    # `check_sender` reports an unusable database.
     with database_findings(url, []), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
@@ -48,7 +48,7 @@ def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
 
 
 def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterator[Finding]:
-    """Why the gate would park the sender's archives."""
+    """Yield the reasons why the gate would park the sender's archives."""
     mismatches: list[str] = []
     with (
         database_findings(sender_url, []),
@@ -63,7 +63,7 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
         for label, facts in sent.items():
             table = exported_table(catalog, facts)
             if label not in held:
-                # Named by `check_receiver` where the catalog names it.
+                # `check_receiver` reports it if the catalog names the table.
                 if not catalog.names(label):
                     mismatches.append(f"the receiver has no table {label}")
             elif table.columns:

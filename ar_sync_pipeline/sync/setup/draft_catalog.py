@@ -1,6 +1,6 @@
 """A proposed catalog for any database, from the system catalogs and their statistics.
 
-No row is read, but the first rows of tables with text columns where a media folder is given.
+Rows are read only if a media folder is given: the first rows of tables with text columns.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ def draft_catalog(
     """Propose a catalog; both databases are only read.
 
     Args:
-        media_folder: the sender's; None: no media columns are looked for.
-        name: of the catalog; None: that of the sender's database.
+        sender_url: URL of the sender's database.
+        receiver_url: URL of the receiver's database; None: not compared.
+        media_folder: Media folder of the sender; None: media columns are not searched.
+        name: Name of the catalog; None: name of the sender's database.
 
     Raises:
-        SchemaError: the sender's database has no table.
-        ArSyncError: a database cannot be used.
+        SchemaError: The sender's database has no table.
+        ArSyncError: A database cannot be used.
     """
     with connect(sender_url, application="catalog draft") as connection:
         limit_waits(connection)

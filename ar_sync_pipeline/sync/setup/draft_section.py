@@ -1,4 +1,4 @@
-"""The section of one table in a proposed catalog: rules, notes, and choices for a person."""
+"""The section of one table in a proposed catalog: rules, notes, and choices to be made by hand."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
 def draft_section(
     sender: SenderFindings, table: TableFacts, held: Mapping[str, TableFacts] | None
 ) -> DraftSection | None:
-    """The section of a replicated table; None: the defaults are right.
+    """Return the section of a replicated table; None if the defaults are right.
 
     Args:
-        held: the receiver's tables by label; None: unknown.
+        sender: Findings about the sender's database.
+        table: The table.
+        held: Tables of the receiver by label; None if unknown.
     """
     statistics = sender.statistics[table.name]
     changed_at = choose_changed_at(table, statistics)

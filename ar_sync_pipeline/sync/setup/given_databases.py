@@ -1,4 +1,4 @@
-"""The databases and folders of an environment whose settings are not complete yet."""
+"""Databases and folders from an environment whose settings may be incomplete."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ SENDER_URL, RECEIVER_URL = "AR_SYNC_SENDER_DATABASE_URL", "AR_SYNC_RECEIVER_DATA
 
 
 class MissingDatabaseError(TerminalError):
-    """No variable says which database is meant, or one says nothing that libpq can use."""
+    """A database or folder is not set, or its value cannot be used."""
 
 
 @dataclass(frozen=True)
 class GivenDatabases:
-    """What an environment says of the two databases; None: nothing.
+    """Databases and folders in an environment; None if not set.
 
     Attributes:
-        media_folder: the sender's.
-        catalog: the catalog's file.
+        sender_url: URL of the sender's database.
+        receiver_url: URL of the receiver's database.
+        media_folder: Media folder of the sender.
+        catalog: File of the catalog.
     """
 
     sender_url: str | None
@@ -33,26 +35,26 @@ class GivenDatabases:
     catalog: Path | None
 
     def sender(self) -> str:
-        """The sender's database.
+        """Return the URL of the sender's database.
 
         Raises:
-            MissingDatabaseError: none is given.
+            MissingDatabaseError: It is not set.
         """
         return _required(self.sender_url, SENDER_URL, "sender")
 
     def receiver(self) -> str:
-        """The receiver's database.
+        """Return the URL of the receiver's database.
 
         Raises:
-            MissingDatabaseError: none is given.
+            MissingDatabaseError: It is not set.
         """
         return _required(self.receiver_url, RECEIVER_URL, "receiver")
 
     def one_or_both(self) -> tuple[str | None, str | None]:
-        """The sender's and the receiver's database.
+        """Return the URLs of the sender's and the receiver's database.
 
         Raises:
-            MissingDatabaseError: neither is given.
+            MissingDatabaseError: Neither is set.
         """
         if self.sender_url is None and self.receiver_url is None:
             raise MissingDatabaseError(
@@ -63,10 +65,10 @@ class GivenDatabases:
 
 
 def given_databases(environ: Mapping[str, str]) -> GivenDatabases:
-    """Read what is there; the other settings need not be.
+    """Read the databases and folders; other settings may be missing.
 
     Raises:
-        MissingDatabaseError: a URL cannot be used, or the media folder is not there.
+        MissingDatabaseError: A URL cannot be used, or the media folder does not exist.
     """
     media = environ.get("AR_SYNC_SENDER_MEDIA_FLDR", "").strip()
     if media and not Path(media).is_dir():

@@ -1,7 +1,7 @@
-"""The statements that give a side's role the rights that its catalog needs, and no others.
+"""SQL that grants a side's role the rights that its catalog needs, and no others.
 
-They are those of ``deploy/sql`` with the catalog's variables set: the rights are written down once,
-for administrators who run psql by hand and for this command.
+It is the SQL of ``deploy/sql`` with the catalog's variables set. The rights are defined only
+there, for administrators who run psql by hand and for this command.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from ar_sync_pipeline.package_files import package_text
 
 _FOLDER = "deploy/sql"
 _INCLUDED = re.compile(r"^\\ir (\S+)$", re.MULTILINE)
-# Between two names: a mark that no keyboard writes.
+# Unit separator between names, which names do not contain in practice.
 _SEPARATOR = "\x1f"
 _OCTAL_DIGITS = 3
 
 
 def grants(side: str, catalog: Catalog, url: str | None) -> str:
-    """A script for psql, to be run as a superuser in the side's database.
+    """Return a script for psql, to be run as a superuser in the side's database.
 
     Args:
         side: ``sender`` or ``receiver``.
-        url: of the side's database, whose role gets the rights; None: the script's own name.
+        catalog: The catalog.
+        url: URL of the side's database, whose role gets the rights; None: the script's default.
 
     Raises:
-        CatalogError: a name holds the mark that separates names.
+        CatalogError: A name contains the separator of names.
     """
-    # At the receiver the rows of receiver-only tables that refer to deleted ones are changed too,
-    # and a transform fills them.
+    # A load also changes rows of receiver-only tables that refer to deleted rows,
+    # and a transform fills these tables.
     own = catalog.receiver_tables if side == "receiver" else ()
     given = {
         "schema": catalog.schema_name,
@@ -49,7 +50,7 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
         f"--   ar-sync grants {side} | psql -d DATABASE",
         "\\encoding UTF8",
         *(f"\\set {name} {_quoted(text)}" for name, text in given.items()),
-        # Said by -v of psql, these are the operator's.
+        # Values from -v of psql have priority.
         *([f"\\if :{{?role}} \\else \\set role {_quoted(str(role))} \\endif"] if role else []),
         "\\if :{?new_tables} \\else \\set new_tables off \\endif",
     ]
@@ -57,7 +58,7 @@ def grants(side: str, catalog: Catalog, url: str | None) -> str:
 
 
 def _script(side: str) -> str:
-    """The shipped script with the text of the files that it includes."""
+    """Return the script of the package with the text of the files that it includes."""
     return _INCLUDED.sub(
         lambda found: package_text(f"{_FOLDER}/{found[1]}"),
         package_text(f"{_FOLDER}/{side}_role.sql"),
@@ -74,7 +75,10 @@ def _list(catalog: str, patterns: tuple[str, ...]) -> str:
 
 
 def _quoted(text: str) -> str:
-    r"""An argument of a command of psql: quotes are doubled, unseen characters octal."""
+    r"""Return an argument of a psql meta-command: quotes doubled, other characters in octal.
+
+    Printable characters are not changed.
+    """
     return f"'{''.join(map(_escaped, text))}'"
 
 

@@ -1,4 +1,4 @@
-"""The first files of a side: settings and catalog, checked before anything is written."""
+"""The first files of a side: settings and catalog, validated before anything is written."""
 
 from __future__ import annotations
 
@@ -34,12 +34,13 @@ _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
 
 @dataclass(frozen=True)
 class FirstFiles:
-    """What is written for a side.
+    """Files to be written for a side.
 
     Attributes:
-        contents: by path.
-        database: the name of the side's database.
-        drafted: whether the catalog is a proposal that a person has to read.
+        side: ``sender`` or ``receiver``.
+        contents: Text by path.
+        database: Name of the side's database.
+        drafted: Whether the catalog is a proposal that must be read.
     """
 
     side: SideName
@@ -48,7 +49,7 @@ class FirstFiles:
     drafted: bool
 
     def next_commands(self) -> tuple[str, str, str]:
-        """What follows, in this order."""
+        """Return the commands to run next, in this order."""
         job = "complete_dump" if self.side == "sender" else "complete_loaddata"
         return (
             f"ar-sync grants {self.side} | sudo -u postgres psql -d {shlex.quote(self.database)}",
@@ -58,21 +59,21 @@ class FirstFiles:
 
 
 def asked_variables(side: SideName) -> dict[str, DescribedVariable]:
-    """The variables that a person is asked for: the required ones, and how the sender logs in."""
+    """Return the variables that `ar-sync init` asks for: required ones, and the sender's key."""
     known = known_variables(side)
     login = {_KEY} if side == "sender" else set()
     return {n: v for n, v in known.items() if v.default is None or n in login}
 
 
 def known_variables(side: SideName) -> Mapping[str, DescribedVariable]:
-    """All variables of a side."""
+    """Return all variables of a side."""
     return variables(SenderSettings if side == "sender" else ReceiverSettings)
 
 
 def validation_problems(side: SideName, values: Mapping[str, str]) -> tuple[ValidationProblem, ...]:
-    """Everything that is wrong with values, what is missing included.
+    """Return all validation errors of values, including missing ones.
 
-    An SSH agent does not count: the services have another one than this shell, or none.
+    An SSH agent does not count: services have another agent than this shell, or none.
     """
     try:
         _load(side, values)
@@ -87,13 +88,15 @@ def first_files(
     """Prepare the files of a side; nothing is written.
 
     Args:
+        side: ``sender`` or ``receiver``.
+        values: Values by variable.
         catalog: ``draft``, ``android_requests``, or the path of a file.
-        folder: into which the files are written.
+        folder: Folder of the files.
 
     Raises:
-        SettingsError: a value is wrong or missing.
-        FileExistsAlreadyError: a file of this name is there.
-        ArSyncError: the catalog or the database cannot be used.
+        SettingsError: A value is invalid or missing.
+        FileExistsAlreadyError: A file of this name exists.
+        ArSyncError: The catalog or the database cannot be used.
     """
     env, drafted = folder / ".env", folder / "catalog.toml"
     refuse_existing([env, *([drafted] if catalog == DRAFT else [])])

@@ -1,4 +1,4 @@
-"""Which text columns name files of the media folder: some of their values are looked up there."""
+"""Choice of text columns that name media files: some values are looked up in the folder."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ class MediaColumn:
     """A column whose values are files of the media folder.
 
     Attributes:
-        tried: the number of values that were looked up.
-        found: how many of them are files.
-        no_media: values that are repeated and are no files.
-        endings: of the files, such as ``*.jpg``.
+        name: Name of the column.
+        tried: Number of values that were looked up.
+        found: Number of these that are files.
+        no_media: Repeated values that are not files.
+        endings: Patterns of the files, such as ``*.jpg``.
     """
 
     name: str
@@ -46,10 +47,9 @@ class MediaColumn:
 def find_media_columns(
     connection: Connection, table: TableFacts, statistics: TableStatistics, folder: Path
 ) -> list[MediaColumn]:
-    """The columns of which at least a tenth of the values are files.
+    """Return the columns of which at least a tenth of the values are files.
 
-    The values are those of the statistics, and of the first 1,000 rows where this role may read
-    them.
+    The values are those of the statistics, and of the first 1,000 rows if this role can read them.
     """
     names = [c.name for c in table.columns if _TEXT.match(c.type)]
     sample = _sample(connection, table, names)
@@ -70,7 +70,7 @@ def _sample(connection: Connection, table: TableFacts, names: list[str]) -> dict
     try:
         rows = connection.execute(query).fetchall()
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
-        return {}  # a table that is locked for long is judged by its statistics
+        return {}  # for a table with a long lock only the statistics count
     return {
         name: [value for value in values if value is not None]
         for name, values in zip(names, zip(*rows, strict=True), strict=False)
@@ -84,7 +84,7 @@ def _judged(name: str, values: list[str], folder: Path) -> MediaColumn | None:
     if not files or len(files) < _ENOUGH * len(tried):
         return None
     no_media = [""] if "" in counted else []
-    # With a suffix it may be a file that is lost, which a check has to name.
+    # A value with a suffix may be a lost file, which a check has to report.
     no_media += [
         v
         for v in tried
@@ -107,5 +107,5 @@ def _is_file(folder: Path, name: str) -> bool:
 
 
 def endings(columns: Iterator[MediaColumn]) -> tuple[str, ...]:
-    """The patterns of all files that were found, for ``AR_SYNC_MEDIA_PATTERNS``."""
+    """Return the patterns of all files that were found, for ``AR_SYNC_MEDIA_PATTERNS``."""
     return tuple(dict.fromkeys(ending for column in columns for ending in column.endings))

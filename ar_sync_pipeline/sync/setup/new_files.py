@@ -1,4 +1,4 @@
-"""Files that are new or not written at all."""
+"""Writing of new files, all or none."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _SECRETS = 0o600
 
 
 class FileExistsAlreadyError(TerminalError):
-    """A file that would be written is there."""
+    """A file that would be written already exists."""
 
 
 def write_new_files(contents: Mapping[Path, str]) -> None:
-    """Write all files, readable for their owner only.
+    """Write all files, readable only for their owner.
 
     Raises:
-        FileExistsAlreadyError: one of them is there; none is written then.
-        OSError: the folder is not there, or cannot be written to.
+        FileExistsAlreadyError: One of them exists; then none is written.
+        OSError: The folder does not exist or is not writable.
     """
     refuse_existing(contents)
     for path, text in contents.items():
-        # O_EXCL: neither a file nor a link that appears meanwhile is written to.
+        # O_EXCL: a file or link that was made since the check is not written to.
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _SECRETS)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
 
 
 def refuse_existing(paths: Iterable[Path]) -> None:
-    """Refuse to overwrite.
+    """Refuse to overwrite files.
 
     Raises:
-        FileExistsAlreadyError: one of the files is there, or a link of this name.
+        FileExistsAlreadyError: One of the files, or a link of its name, exists.
     """
     for path in paths:
         if path.exists() or path.is_symlink():

@@ -1,6 +1,6 @@
-"""Columns that look as if they hold personal data or secrets, by their names and types.
+"""Columns that seem to contain personal data or secrets, by their names and types.
 
-A name is no proof: the draft of a catalog proposes, a person decides.
+A name is no proof: the draft of a catalog only proposes rules.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
-# Words of English and Spanish names; the last three kinds are common in either.
+# Words of English and Spanish names; the last three kinds are common in both languages.
 _WORDS = {
     "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp salt pin"
     " credential credentials private signature webhook clave contrasena contraseña",
@@ -42,7 +42,7 @@ _PAIRS = {
     ("remote", "addr"): "position",
     ("ip", "address"): "position",
 }
-# Where a column called `name`, `city` or `company` is about a person.
+# Words of table names in which a column such as `name`, `city` or `company` is about a person.
 _PEOPLE = (
     "user users customer customers client clients person people employee employees member members"
     " patient patients contact contacts passenger driver student subscriber account profile"
@@ -57,7 +57,7 @@ _NUMBERS = re.compile(r"numeric|real|double|integer|bigint")
 
 
 class Kind(StrEnum):
-    """What a column seems to hold."""
+    """Kind of data that a column seems to contain."""
 
     SECRET = "secret"  # noqa: S105  the kind's name
     CONTACT = "contact"
@@ -67,7 +67,10 @@ class Kind(StrEnum):
 
 
 def personal_columns(table: TableFacts) -> dict[str, Kind]:
-    """The columns of a table that look personal; those of foreign keys are only numbers."""
+    """Return the columns of a table that look personal, without those of foreign keys.
+
+    Columns of foreign keys contain only numbers.
+    """
     referring = {name for key in table.foreign_keys for name in key.columns}
     of_people = bool(set(_PEOPLE.split()) & set(_split(table.relname or table.name)))
     found = {
@@ -101,7 +104,7 @@ def _named(words: tuple[str, ...]) -> Kind | None:
 
 
 def _split(name: str) -> tuple[str, ...]:
-    """The words of a name: ``phoneId``, ``phone_id`` and ``PHONE_ID`` are the same two."""
+    """Return the words of a name: ``phoneId``, ``phone_id`` and ``PHONE_ID`` have the same two."""
     return tuple(word.lower() for word in _WORD.findall(name))
 
 

@@ -1,6 +1,6 @@
-"""The column rules that a draft proposes for columns that look personal.
+"""Column rules that a draft proposes for columns that look personal.
 
-What the receiver can do without is excluded; what it must have a value for is masked.
+Columns that the receiver does not need are excluded; columns that need a value are masked.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _EMPTY: Any = {"constant": ""}
 
 @dataclass(frozen=True)
 class PersonalRules:
-    """A proposal for one table.
+    """The proposal for one table.
 
     Attributes:
-        exclude: columns that need not be sent.
-        mask: by column, what is sent instead.
-        kept: columns that no rule can be proposed for.
-        kinds: of all of them.
+        exclude: Columns that need not be sent.
+        mask: By column, the mask of the sent value.
+        kept: Columns for which no rule can be proposed.
+        kinds: Kinds of all of them.
     """
 
     exclude: list[str] = field(default_factory=list)
@@ -55,9 +55,10 @@ def propose_rules(
     """Propose a rule for each personal column.
 
     Args:
-        there: the receiver's table; None: unknown, and taken to be like the sender's.
-        tables: all that are replicated, whose references need the same values at both sides.
-        withheld: columns that are not sent anyway.
+        table: The sender's table.
+        there: The receiver's table; None: unknown, and assumed to be like the sender's.
+        tables: All replicated tables, whose references need equal values on both sides.
+        withheld: Columns that are not sent anyway.
     """
     referred = {
         column
@@ -85,7 +86,7 @@ def propose_rules(
 
 
 def _mask(table: TableFacts, column: ColumnFacts, kind: Kind) -> object:
-    """A mask that the table's constraints allow; None: there is none."""
+    """Return a mask that the table's constraints allow; None if there is none."""
     family = family_of(column.type)
     wanted = [_BY_FAMILY.get(family, _EMPTY), _EMPTY]
     if kind is Kind.SECRET:

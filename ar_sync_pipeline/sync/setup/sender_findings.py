@@ -1,4 +1,4 @@
-"""What is known of the sender's database before a catalog is proposed for it."""
+"""Facts about the sender's database, read before a catalog is proposed for it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ SELECT n.nspname, c.relname,
 
 @dataclass(frozen=True)
 class SenderFindings:
-    """What is known of the sender's database.
+    """Facts about the sender's database.
 
     Attributes:
-        database: its name.
-        schema: whose tables have labels without a dot.
-        statistics: of the replicated tables.
-        media: by label, the columns that name media files.
-        apps: of a Django database.
-        others: views and foreign tables, each with its kind.
+        database: Name of the database.
+        schema: Schema whose tables have labels without a dot.
+        choice: Which tables are replicated.
+        statistics: Statistics of the replicated tables.
+        media: By label, the columns that name media files.
+        apps: Apps of a Django database.
+        others: Views and foreign tables, each with its kind.
     """
 
     database: str
@@ -59,10 +60,11 @@ def examine_sender(connection: Connection, media_folder: Path | None) -> SenderF
     """Read the sender's system catalogs and statistics.
 
     Args:
-        media_folder: None: no media columns are looked for.
+        connection: Connection to the sender's database.
+        media_folder: Media folder; None: media columns are not searched.
 
     Raises:
-        SchemaError: there is no table.
+        SchemaError: The database has no table.
     """
     schema = main_schema(connection)
     tables = read_tables(connection, schema, lambda _: True)

@@ -1,4 +1,4 @@
-"""Which tables of a database a proposed catalog replicates, and why others are left out."""
+"""Choice of the tables that a proposed catalog replicates, with reasons for excluded ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ar_sync_pipeline.export.source_tables import shape_problems
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-# What the tools of either side write for themselves.
+# Tables in which migration tools of each side record their state.
 _BOOKKEEPING = re.compile(
     r"django_migrations|alembic_version|schema_migrations|ar_internal_metadata|_prisma_migrations"
     r"|flyway_schema_history|databasechangelog(lock)?|__efmigrationshistory"
@@ -45,10 +45,10 @@ class TableChoice:
     """What is done with every table.
 
     Attributes:
-        replicated: by label.
-        excluded: the reason by label.
-        nameless: tables that no catalog of this schema can name.
-        receiver_columns: by label, columns that cannot be sent.
+        replicated: Replicated tables by label.
+        excluded: Reason of exclusion by label.
+        nameless: Tables that a catalog of this schema cannot name.
+        receiver_columns: By label, columns that cannot be sent.
     """
 
     replicated: dict[str, TableFacts]
@@ -58,7 +58,7 @@ class TableChoice:
 
 
 def main_schema(connection: Connection) -> str:
-    """The schema with the most tables; ``public`` where several have as many, or none has any."""
+    """Return the schema with the most tables; ``public`` on a tie, or if there is no table."""
     row = connection.execute(_NUMBER_OF_TABLES).fetchone()
     return row[0] if row else "public"
 
@@ -66,7 +66,7 @@ def main_schema(connection: Connection) -> str:
 def choose_tables(
     connection: Connection, schema: str, tables: Mapping[str, TableFacts]
 ) -> TableChoice:
-    """Choose all tables but those that cannot be sent or that each side keeps for itself."""
+    """Choose all tables except those that cannot be sent or that each side maintains itself."""
     unsendable = {
         label: tuple(c.name for c in table.columns if not c.binary and c.name not in table.key)
         for label, table in tables.items()
@@ -98,14 +98,14 @@ def choose_tables(
 
 
 def is_bookkeeping(relname: str) -> bool:
-    """Whether a tool of migrations keeps the table."""
+    """Return whether a migration tool maintains the table."""
     return _BOOKKEEPING.fullmatch(relname) is not None
 
 
 def django_apps(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
-    """The apps of a Django database by the prefixes of its tables, the largest first.
+    """Return the apps of a Django database by the prefixes of its tables, the largest first.
 
-    None where no table ``django_migrations`` says that it is one.
+    There are none if there is no table ``django_migrations``.
     """
     if not any(table.relname == "django_migrations" for table in tables.values()):
         return ()
@@ -118,7 +118,7 @@ def django_apps(tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
 
 
 def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
-    """Why a table cannot be sent; empty if it can."""
+    """Return why a table cannot be sent; empty if it can."""
     rules = {table.name: {"receiver_columns": unsendable}} if unsendable else {}
     catalog = Catalog.model_validate(
         {"name": "draft", "schema": schema, "tables": [table.name], "table": rules}
@@ -133,7 +133,7 @@ def _reason(schema: str, table: TableFacts, unsendable: tuple[str, ...]) -> str:
 
 
 def _keep_for_oneself(replicated: dict[str, TableFacts], excluded: dict[str, str]) -> None:
-    """Leave out bookkeeping and sessions, unless a replicated row refers to theirs."""
+    """Exclude bookkeeping and session tables, unless a replicated table refers to them."""
     for label, table in list(replicated.items()):
         reason = ""
         if is_bookkeeping(table.relname):

@@ -1,1 +1,1 @@
-"""What operators ask and are told: the way to the receiver, the lag, incidents."""
+"""State of a pair for people: connectivity, lag, comparison, preflight, alerts."""

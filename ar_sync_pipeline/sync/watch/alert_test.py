@@ -13,11 +13,13 @@ from ar_sync_pipeline.sync.watch.alerting import open_alerts
 
 @dataclass(frozen=True)
 class TriedChannel:
-    """What became of a test message.
+    """Result of a test message.
 
     Attributes:
-        target: where it went, for people; of an address that may be secret only that it is set.
-        problem: why it did not get through.
+        channel: Name of the channel.
+        target: Recipient, for display; for an address that may be secret, only that it is set.
+        sent: Whether it was delivered.
+        problem: Why it was not delivered.
     """
 
     channel: str
@@ -27,14 +29,14 @@ class TriedChannel:
 
     @property
     def in_words(self) -> str:
-        """One line for people."""
+        """The result in one line."""
         if self.sent:
             return f"sent to {self.target}"
         return self.problem or self.target
 
 
 def send_tests(settings: SenderSettings | ReceiverSettings, clock: Clock) -> list[TriedChannel]:
-    """Try every channel; one that fails does not keep the others back."""
+    """Try every channel; a failure does not stop the others."""
     alerts = open_alerts(settings, clock)
     text = f"A test of the alerts of the {alerts.side}. If you read this, they get through."
     tried = []

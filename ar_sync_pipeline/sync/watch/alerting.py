@@ -1,4 +1,4 @@
-"""The alerts of one side as its settings want them: where incidents are kept, who is told."""
+"""The alerts of one side by its settings: the store of incidents and the channels."""
 
 from __future__ import annotations
 
@@ -31,11 +31,15 @@ _SHORTEST_SECRET = 4
 
 @dataclass(frozen=True)
 class Alerts:
-    """One side's incidents, and the ways to tell people of them.
+    """Incidents of one side, and the channels that report them.
 
     Attributes:
-        mail, webhook: None where the settings ask for none.
-        secrets: what no message may show.
+        side: ``sender`` or ``receiver``.
+        store: Store of incidents.
+        outbox: Unsent messages.
+        clock: Returns the current time.
+        mail, webhook: Channels; None if they are not configured.
+        secrets: Values that no message may show.
     """
 
     side: str
@@ -48,14 +52,14 @@ class Alerts:
 
     @property
     def channels(self) -> Sequence[Channel]:
-        """Those that the settings ask for."""
+        """Configured channels."""
         return [channel for channel in (self.mail, self.webhook) if channel is not None]
 
     def note(self, finding: Problem | Success) -> None:
-        """Keep something that was seen to fail or to work; messages become due by it.
+        """Record a failure or a success; it may make messages due.
 
         Raises:
-            AlertStoreError: the file of incidents cannot be used.
+            AlertStoreError: The file of incidents cannot be used.
         """
         if isinstance(finding, Success):
             self.store.succeeded(finding, self.clock())
@@ -63,7 +67,7 @@ class Alerts:
             self.store.failed(self._fit_to_be_shown(finding), self.clock())
 
     def send(self, *, seconds: float) -> Delivery:
-        """Send what is due; it never raises, and ends within that time."""
+        """Send the messages that are due, for at most some seconds; it never raises."""
         return deliver(self.outbox, self.channels, self.clock, seconds=seconds)
 
     def _fit_to_be_shown(self, problem: Problem) -> Problem:
@@ -76,14 +80,14 @@ class Alerts:
         )
 
     def _clean(self, text: str) -> str:
-        """One line of bounded length without a secret, whatever an exception put into its text."""
+        """Return one line of bounded length without secrets, from the text of any exception."""
         for secret in self.secrets:
             text = text.replace(secret, _MASK)
         return one_line(_PASSWORD_IN_URL.sub(rf"\1{_MASK}@", text), _LONGEST_SENTENCE)
 
 
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:
-    """The alerts of the side that these settings are of; nothing is opened or made yet."""
+    """Return the alerts of the side of these settings; no file is opened or made yet."""
     side = "sender" if isinstance(settings, SenderSettings) else "receiver"
     place = Place(
         side, socket.gethostname(), settings.timezone, settings.dagster_url or "", settings.pair
@@ -99,7 +103,7 @@ def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Al
 
 
 def incidents_file(settings: SenderSettings | ReceiverSettings) -> Path:
-    """Each side of each pair has its own, also where all run with the same folder."""
+    """Return the file of incidents: each side of each pair has its own, even in the same folder."""
     side = "sender" if isinstance(settings, SenderSettings) else "receiver"
     return settings.state_fldr.expanduser() / settings.pair / side / _FILE
 
@@ -116,7 +120,7 @@ def _mail(settings: SenderSettings | ReceiverSettings, place: Place) -> MailChan
 
 
 def _secrets(settings: SenderSettings | ReceiverSettings) -> tuple[str, ...]:
-    """Every secret value, and the password in a connection string; longest first."""
+    """Return every secret value and the password of a connection string, longest first."""
     found = set()
     for name in type(settings).model_fields:
         value = getattr(settings, name)

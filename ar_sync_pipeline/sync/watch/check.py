@@ -1,4 +1,4 @@
-"""The connectivity check of the sender: the whole way to the receiver, and back to its receipts."""
+"""Connectivity check of the sender: all steps to the receiver's spool, and reading receipts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ CLOCK_DIFFERENCE = "clock_difference_seconds"
 
 @dataclass(frozen=True)
 class EndpointCheck:
-    """What the check found.
+    """Result of the check.
 
     Attributes:
-        steps: all of them in order; those behind the one that failed were not tried.
-        position: the receiver's, as it was read over the link.
-        agreed: the receiver's settings that the sender must have alike, likewise.
+        steps: All steps in order; steps after a failed one were not tried.
+        position: Checkpoint of the receiver, read over the link.
+        agreed: Receiver settings that must be equal at the sender, read over the link.
     """
 
     steps: tuple[ProbeStep, ...]
@@ -43,17 +43,17 @@ class EndpointCheck:
 
     @property
     def warnings(self) -> tuple[ProbeStep, ...]:
-        """Steps that passed, and say what should be better."""
+        """Steps that passed with a recommendation."""
         return tuple(s for s in self.steps if s.outcome is ProbeOutcome.WARNED)
 
     @property
     def seconds(self) -> float:
-        """All steps together."""
+        """Duration of all steps."""
         return sum(step.seconds for step in self.steps)
 
     @property
     def figures(self) -> dict[str, float]:
-        """Everything that was measured, by names that end with their unit."""
+        """All measurements, by names that end with their unit."""
         tried = [s for s in self.steps if s.outcome is not ProbeOutcome.NOT_TRIED]
         found = {_duration(step.name): step.seconds for step in tried}
         for step in tried:
@@ -61,7 +61,7 @@ class EndpointCheck:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable shape of ``ar-sync check --json``."""
+        """Return the stable format of ``ar-sync check --json``."""
         return {
             "ok": self.failed is None,
             "warnings": len(self.warnings),
@@ -81,10 +81,9 @@ class EndpointCheck:
 
 
 def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> EndpointCheck:
-    """Walk the whole way of an archive with a test file; nothing is left behind.
+    """Publish a test file like an archive, remove it, and read the receiver's files.
 
-    It ends within two minutes whatever hangs, and what is wrong on the way is a step that failed,
-    not an error.
+    It ends within two minutes even if a server hangs. A problem is a failed step, not an error.
     """
     keys = settings.signing_keys.accepted(clock())
     position: Checkpoint | None = None
@@ -111,12 +110,12 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
 
 
 def milliseconds(step: ProbeStep) -> str:
-    """How long a step took, for a table; empty for one that was not tried."""
+    """Return the duration of a step, for a table; empty if it was not tried."""
     return "" if step.outcome is ProbeOutcome.NOT_TRIED else f"{1000 * step.seconds:.1f}"
 
 
 def _duration(step: str) -> str:
-    """The key of a step's time; what the clocks differ by is another thing."""
+    """Return the key of a step's duration, which must differ from the difference of the clocks."""
     key = f"{_key(step)}_seconds"
     return "clock_check_seconds" if key == CLOCK_DIFFERENCE else key
 

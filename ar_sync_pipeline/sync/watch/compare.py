@@ -1,7 +1,7 @@
-"""What two databases, or an archive and a database, hold of the catalog's tables.
+"""Comparison of two databases, or of an archive and a database, by the tables of the catalog.
 
-Nothing is changed. An archive's rows are copied into temporary tables of a session at the database
-that it is compared with.
+Nothing is changed. The rows of an archive are copied into temporary tables of a session at the
+database that it is compared with.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ def compare_databases(
     common_columns: bool = False,
     pseudonym_key: str | None = None,
 ) -> list[TableDifference]:
-    """Compare two databases, each under one snapshot; of the first, what would be sent.
+    """Compare two databases, each in one snapshot; the first with the values that would be sent.
 
     Args:
-        common_columns: columns that the second lacks are no difference.
-        pseudonym_key: the secret of the catalog's pseudonyms.
+        first_url: URL of the first database.
+        second_url: URL of the second database.
+        catalog: The catalog.
+        common_columns: Whether columns that the second lacks are no difference.
+        pseudonym_key: Secret of the catalog's pseudonyms.
 
     Raises:
-        ArSyncError: a database cannot be used.
+        ArSyncError: A database cannot be used.
     """
     require_pseudonym_key(catalog, pseudonym_key)
     with _snapshot(first_url) as first, _snapshot(second_url) as second:
@@ -98,11 +101,11 @@ def compare_archive(
     signing_keys: Collection[bytes] = (),
     common_columns: bool = False,
 ) -> list[TableDifference]:
-    """Compare an archive with a database; of a partial only the rows that it holds.
+    """Compare an archive with a database; for a partial, only the rows that it contains.
 
     Raises:
-        CorruptArchiveError: the archive is damaged, or its signature is wrong.
-        ArSyncError: the archive or the database cannot be used.
+        CorruptArchiveError: The archive is damaged, or its signature is wrong.
+        ArSyncError: The archive or the database cannot be used.
     """
     with (
         connect(url, application="compare") as staging,
@@ -154,7 +157,7 @@ def _snapshot(url: str) -> Iterator[Connection]:
 def _columns(
     sent: Sequence[Column], held: TableFacts
 ) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    """The columns that can be compared, and those that the second lacks or has otherwise."""
+    """Return the comparable columns, and those that the second lacks or defines differently."""
     unlike = tuple(
         column.name
         for column in sent
@@ -171,10 +174,15 @@ def _rows(
     key: Sequence[str],
     masked: Mapping[str, sql.Composable] | None = None,
 ) -> Iterator[Row]:
-    """A table's rows as the sender has them: what the transform rewrites is kept beside it.
+    """Return the rows of a table with the sender's values.
+
+    Values that the transform has changed in place are read from their copy.
 
     Args:
-        masked: by column, what the sender sends instead.
+        connection: Connection to the database.
+        table: The table.
+        key: Columns of its key.
+        masked: By column, the expression that the sender sends instead.
     """
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
@@ -207,7 +215,7 @@ def _staged(
     catalog: Catalog,
     theirs: Mapping[str, TableFacts],
 ) -> dict[str, StagedTable]:
-    """The archive's rows in temporary tables, by label."""
+    """Return the archive's rows in temporary tables, by label."""
     complete = reader.manifest.kind is ArchiveKind.COMPLETE
     targets = target_tables(catalog, theirs, reader.manifest.tables)
     staged: dict[str, StagedTable] = {}
@@ -226,7 +234,7 @@ def _staged(
 
 
 def _comparable(manifest: Manifest, targets: Mapping[str, TargetTable]) -> Iterator[TableManifest]:
-    """The tables whose key columns the database has."""
+    """Yield the tables whose key columns exist in the database."""
     for table in manifest.tables:
         target = targets.get(table.name)
         if target is not None and target.columns and {*table.primary_key} <= {*target.shared}:

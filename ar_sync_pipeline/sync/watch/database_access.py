@@ -1,4 +1,4 @@
-"""Access to a database for a check: it waits for nobody, and what fails is a finding."""
+"""Access to a database for a check: waits are limited, and failures are findings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_CONNECT = "permission denied for database"
 
 
 def limit_waits(connection: Connection) -> None:
-    """End a statement that waits for a lock, or for anything else, for too long."""
+    """Set timeouts that cancel a statement that waits for a lock or runs for too long."""
     for name, limit in (
         ("statement_timeout", _LONGEST_STATEMENT),
         ("lock_timeout", _LONGEST_LOCK_WAIT),
@@ -29,13 +29,13 @@ def limit_waits(connection: Connection) -> None:
 
 @contextmanager
 def database_findings(url: str, findings: list[Finding]) -> Iterator[None]:
-    """Turn whatever ends the block into a finding about the database."""
+    """Convert any error in the block to a finding about the database."""
     try:
         yield
     except DatabaseUnreachableError as error:
         findings.append(as_error(error))
     except TransientError as error:
-        # A run would try again by itself; a check does not.
+        # A run would be retried; a check is not.
         remedy = "run the check again; if it repeats, read the server's log"
         findings.append(Finding(Level.ERROR, error.problem, remedy))
     except ArSyncError as error:
@@ -53,7 +53,7 @@ def database_findings(url: str, findings: list[Finding]) -> Iterator[None]:
 
 
 def _refusal(url: str, error: ArSyncError) -> Finding:
-    """With the statement that lets the role in, where that is what is missing."""
+    """Return the finding, with the GRANT statement if the role may not connect."""
     if _NO_CONNECT not in error.problem:
         return as_error(error)
     parts = conninfo_to_dict(url)

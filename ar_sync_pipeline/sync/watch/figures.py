@@ -1,4 +1,4 @@
-"""The state of one side as figures for a monitoring system; those of `status` are the same."""
+"""The state of one side as figures for a monitoring system, equal to those of `status`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class Figure:
     """A measured quantity.
 
     Attributes:
-        name: with its unit at its end.
-        samples: values, each with the labels that tell it apart; none where nothing is known.
+        name: Name, with its unit at the end.
+        meaning: Description.
+        samples: Values, each with the labels that identify it; none if unknown.
     """
 
     name: str
@@ -40,10 +41,13 @@ class Figure:
 
 @dataclass(frozen=True)
 class Figures:
-    """All that could be measured.
+    """All figures that could be measured.
 
     Attributes:
-        error: why the archives' state is not among them; None: it is.
+        side: ``sender`` or ``receiver``.
+        pair: Name of the pair.
+        measured: The figures.
+        error: Why the state of the archives is missing; None if it is included.
     """
 
     side: str
@@ -54,12 +58,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class _Newest:
-    """The newest archive of a kind that was published, or applied.
+    """The newest archive of a kind that was published or applied.
 
     Attributes:
-        at: when it was.
-        snapshot_at: as of when its rows are.
-        size_bytes: None where its file is deleted.
+        at: Time of its publication or application.
+        snapshot_at: Time of its snapshot.
+        size_bytes: Size of its file in bytes; None if it is deleted.
     """
 
     at: datetime
@@ -75,10 +79,10 @@ class _State:
 
 
 def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figures:
-    """Measure what can be; a database, spool or link that cannot be asked is a figure too.
+    """Measure all figures; a database, spool or link that cannot be used is a figure, too.
 
     Raises:
-        AlertStoreError: the file of incidents cannot be used.
+        AlertStoreError: The file of incidents cannot be used.
     """
     side = "receiver" if isinstance(settings, ReceiverSettings) else "sender"
     try:
@@ -141,7 +145,7 @@ def _of_status(status: Status | None) -> Iterator[Figure]:
 
 
 def _of_archives(newest: Mapping[str, _Newest]) -> Iterator[Figure]:
-    """At the sender those that were published, at the receiver those that were applied."""
+    """Yield figures of published archives at the sender, of applied archives at the receiver."""
     yield Figure(
         "ar_sync_last_success_timestamp_seconds",
         "When the newest archive was published (sender) or applied (receiver).",
@@ -175,7 +179,7 @@ def _of_space(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
     for name, folder in folders.items():
         try:
             spaces[name] = measure_free_space(folder)
-        except ArSyncError:  # said by `ar_sync_readable` and by the preflight
+        except ArSyncError:  # reported by `ar_sync_readable` and the preflight
             continue
     yield Figure(
         "ar_sync_free_bytes",
@@ -196,7 +200,7 @@ def _of_incidents(path: Path) -> Iterator[Figure]:
 
 
 def _sent(settings: SenderSettings) -> dict[str, _Newest]:
-    """By kind; the journal is ordered by snapshot."""
+    """Return the newest archive by kind; the journal is ordered by snapshot."""
     return {
         str(one.kind): _Newest(one.sent_at, one.watermark.snapshot_at, one.size_bytes)
         for one in read_sent(settings.tmp_bkp_fldr)

@@ -1,4 +1,4 @@
-"""The folders of a side: whether they are there, writable, this account's own, and have room."""
+"""Checks of the folders of a side: existence, permissions, owner, and free space."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MODES = "see the modes in docs/receiver_account.md"
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_ENTRIES, _MOST_NAMED = 10_000, 5
 _OWN_FOLDERS = (PARKED, QUARANTINE, RECEIPTS)
-# With the modes of docs/receiver_account.md.
+# Modes of docs/receiver_account.md.
 _FOR_THE_SENDER = {
     INCOMING: "2770",
     RECEIPTS: "2750",
@@ -34,7 +34,7 @@ _FOR_THE_SENDER = {
 
 
 def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
-    """The media folder: readable at the sender, writable at the receiver."""
+    """Check that the media folder is readable at the sender, or writable at the receiver."""
     if isinstance(settings, SenderSettings):
         for folder in _closed_folders(settings.sender_media_fldr, os.R_OK | os.X_OK):
             yield Finding(
@@ -55,7 +55,7 @@ def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
 
 
 def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
-    """The folder in which archives are built, which holds production's rows."""
+    """Check the folder in which archives are built, which contains production's rows."""
     folder = settings.tmp_bkp_fldr
     yield from _writable(folder, "AR_SYNC_TMP_BKP_FLDR")
     yield from _owner(folder)
@@ -69,7 +69,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
 
 
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
-    """The folder of incidents and unsent alerts, which is made when it is needed."""
+    """Check the folder of incidents and unsent alerts, which is made when it is needed."""
     folder = incidents_file(settings).parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -83,13 +83,13 @@ def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
 
 
 def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
-    """The files that hold secrets: ``.env``, as it is read here, and the sender's private key."""
+    """Check the files with secrets: ``.env`` in this folder, and the sender's private key."""
     files = [Path.cwd() / ".env"]
     if isinstance(settings, SenderSettings) and settings.private_key is not None:
         files.append(settings.private_key)
     for file in files:
         mode = 0
-        with suppress(OSError):  # a key that is not there is said of the link
+        with suppress(OSError):  # the check of the link reports a missing key
             mode = file.stat().st_mode
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             yield Finding(
@@ -100,7 +100,7 @@ def secret_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Fin
 
 
 def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
-    """The spool: its layout, who may write where, and that it is one file system."""
+    """Check the spool: its layout, its permissions, and that it is one file system."""
     spool = settings.remote_bkp_fldr
     yield from _writable(spool, "AR_SYNC_REMOTE_BKP_FLDR")
     yield from _owner(spool)
@@ -152,7 +152,7 @@ def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
 
 
 def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:
-    """Where only the receiver may make it, the sender waits for it, and loads for the sender."""
+    """Return an error if only the receiver can make a folder that the sender needs, else a note."""
     of_two_accounts = spool.st_mode & stat.S_ISGID or spool.st_gid != os.getegid()
     if folder.name in _FOR_THE_SENDER and of_two_accounts and not spool.st_mode & _OTHERS_MAY_WRITE:
         return Finding(
@@ -170,7 +170,7 @@ def _missing_folder(folder: Path, spool: os.stat_result) -> Finding:
 
 
 def _owner_of_spool_folder(folder: Path, facts: os.stat_result) -> Iterator[Finding]:
-    """In a sticky folder only its owner renames and removes the files of other accounts."""
+    """Check the owner: in a sticky folder only it can rename and remove files of other accounts."""
     if facts.st_uid == os.geteuid():
         return
     sticky = bool(facts.st_mode & stat.S_ISVTX)
@@ -184,7 +184,7 @@ def _owner_of_spool_folder(folder: Path, facts: os.stat_result) -> Iterator[Find
 
 
 def _closed_folders(folder: Path, mode: int) -> list[Path]:
-    """The first subfolders, one level down, that this account may not use in this way."""
+    """Return the first subfolders, one level down, that this account cannot use with this mode."""
     with os.scandir(folder) as entries:
         closed = [
             Path(entry)
@@ -195,7 +195,7 @@ def _closed_folders(folder: Path, mode: int) -> list[Path]:
 
 
 def _writable(folder: Path, variable: str) -> Iterator[Finding]:
-    """By writing: a file system that is full, read-only or out of inodes is found, too."""
+    """Check by writing, which also finds a file system that is full, read-only or out of inodes."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x" * 4096)

@@ -1,4 +1,4 @@
-"""How far behind the receiver is, and why: one number and one sentence."""
+"""The lag of the receiver, and its reason: one number and one sentence."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _DAY = 24 * _HOUR
 
 @dataclass(frozen=True)
 class Lag:
-    """What an operator wants to know at a glance.
+    """The lag of the receiver, for people.
 
     Attributes:
-        data_until: the receiver holds the sender's data of this instant; None without a complete.
-        minutes_behind: from then to now; None without a complete.
-        because: the reason in words.
-        ahead: the data is dated in the future, so that nothing can be said of its age.
+        data_until: Time up to which the receiver has the sender's data; None without a complete.
+        minutes_behind: Minutes since then; None without a complete.
+        because: Reason as text.
+        ahead: Whether the data is dated in the future, so that its age is unknown.
     """
 
     data_until: datetime | None
@@ -46,7 +46,7 @@ class Lag:
 
     @property
     def age_in_words(self) -> str:
-        """How far behind, such as ``47 min``, ``5 h`` or ``3 days``."""
+        """The lag as text, such as ``47 min``, ``5 h`` or ``3 days``."""
         minutes = max(0.0, self.minutes_behind or 0.0)
         if minutes < 2 * _HOUR:
             return f"{minutes:.0f} min"
@@ -55,7 +55,7 @@ class Lag:
         return f"{minutes / _DAY:.0f} days"
 
     def __str__(self) -> str:
-        """The whole as a sentence."""
+        """Return the lag and its reason as a sentence."""
         if self.data_until is None:
             return f"The receiver holds no data yet, because {self.because}."
         if self.ahead:
@@ -71,15 +71,15 @@ class Lag:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What stands between the receiver and the sender's present.
+    """What is missing or not applied at the receiver.
 
     Attributes:
-        gaps: stretches that are known to be missing.
-        new_history: behind one of them, the sender's database had been restored or replaced.
-        waiting: archives in the spool that no load has looked at.
-        parked: of each parked archive, which and why.
-        quarantined: archives in quarantine whose content nothing has brought since.
-        unsent: replicated tables with rows here that the sender no longer sends.
+        gaps: Number of known gaps.
+        new_history: Whether the sender's database was restored or replaced after a gap.
+        waiting: Archives in the spool that no load has examined.
+        parked: For each parked archive, its reason.
+        quarantined: Archives in quarantine whose content no later archive has brought.
+        unsent: Replicated tables with rows at the receiver that the sender no longer sends.
     """
 
     gaps: int = 0
@@ -93,16 +93,19 @@ class Backlog:
 def explain_lag(
     data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
 ) -> Lag:
-    """Find the one reason that an operator should look at first.
+    """Return the lag with the reason that matters most.
 
     Args:
-        interval: of the windows; a receiver that is less than two behind is up to date.
+        data_until: Time up to which the receiver has the sender's data.
+        now: The current time.
+        interval: Length of a window; a receiver with a lag of less than two windows is up to date.
+        backlog: What is missing or not applied.
     """
     age = None if data_until is None else now - data_until
     ahead = age is not None and age < -CLOCK_TOLERANCE
     minutes = None if age is None else age.total_seconds() / 60
     if minutes is not None and not ahead:
-        # Within the tolerance the clocks agree, and nothing is younger than now.
+        # Within the tolerance the clocks agree: a negative lag is zero.
         minutes = max(0.0, minutes)
     because = _CLOCK_WAS_WRONG if ahead else _reason(age, interval, backlog)
     return Lag(data_until, minutes, because, ahead=ahead)
@@ -124,7 +127,7 @@ def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str
 def _in_the_way(backlog: Backlog) -> str | None:
     if backlog.parked:
         first, *others = backlog.parked
-        # At the sender it comes from the receiver.
+        # At the sender this text comes from the receiver.
         return visible(first, _LONGEST_REASON) + (f" (and {len(others)} more)" if others else "")
     if backlog.quarantined:
         lie = "archive lies" if backlog.quarantined == 1 else "archives lie"

@@ -1,4 +1,4 @@
-"""Whether a machine of the old system is ready for this one: what only a change-over meets."""
+"""Findings about the migration of a machine from the old system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLD_JOB = re.compile(
     r"AndroidRequestsBackups|android_request_bkps|visualization_backup_(dump|loaddata)"
 )
 _CRON_FILES = ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*", "var/spool/cron/*")
-# Where systemd's ProtectHome and PrivateTmp show a service something else (systemd.exec(5)).
+# Folders that systemd's ProtectHome and PrivateTmp hide from a service (systemd.exec(5)).
 _HIDDEN = ("home", "root", "run/user", "tmp", "var/tmp")
 # The old file, its rows as they are converted, and the converted archive.
 _TIMES = 3
@@ -28,10 +28,11 @@ _TIMES = 3
 def moving_in_findings(
     settings: SenderSettings | ReceiverSettings, root: Path = Path("/")
 ) -> Iterator[Finding]:
-    """What the change-over needs beside everything else.
+    """Return the findings that only the migration from the old system needs.
 
     Args:
-        root: of the machine's file system.
+        settings: Settings of the side.
+        root: Root of the machine's file system.
     """
     yield from _cron_lines(root)
     folders = {"media folder": _media(settings)}
@@ -100,7 +101,7 @@ def _old_archives(settings: ReceiverSettings) -> Iterator[Finding]:
             archive for archive in other_archives(settings) if archive.state is SpoolState.WAITING
         ]
     except (OSError, SpoolAccessError):
-        return  # said of the spool itself
+        return  # the check of the spool reports it
     if not waiting:
         yield Finding(
             Level.NOTE,

@@ -1,4 +1,4 @@
-"""What the other side has written, compared with this side's settings, database and clock."""
+"""Comparison of the other side's files with this side's settings, database and clock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RECENT_PARTIALS = 10
 
 
 def clock_findings(connection: Connection, clock: Clock) -> Iterator[Finding]:
-    """The difference between this machine's clock and the database server's."""
+    """Compare the clocks of this machine and the database server."""
     before = clock()
     row = connection.execute("SELECT clock_timestamp()").fetchone()
     middle = before + (clock() - before) / 2
@@ -51,10 +51,13 @@ def receiver_as_written(
     agreed: AgreedSettings | None,
     own_cluster: str | None,
 ) -> Iterator[Finding]:
-    """At the sender: the receiver's files against this side's settings and database.
+    """Compare, at the sender, the receiver's files with this side's settings and database.
 
     Args:
-        own_cluster: the system identifier of the sender's database, where it could be asked.
+        settings: The sender's settings.
+        position: Checkpoint of the receiver; None if it could not be read.
+        agreed: Settings of the receiver; None if they could not be read.
+        own_cluster: System identifier of the sender's database; None if it could not be read.
     """
     if agreed is not None:
         yield from _agreement(settings, agreed)
@@ -87,7 +90,7 @@ def receiver_as_written(
 def sender_as_written(
     settings: ReceiverSettings, connection: Connection, has_ledger: bool, now: datetime
 ) -> Iterator[Finding]:
-    """At the receiver: the sender's archives against this side's settings and clock."""
+    """Compare, at the receiver, the sender's archives with this side's settings and clock."""
     ledger = read_ledger(connection) if has_ledger else []
     applied = read_sender(connection) if has_ledger else None
     yield from _own_database(settings.remote_bkp_fldr, connection, applied, ledger)
@@ -140,7 +143,7 @@ def _name_on_one_side(name: str, here: str, there: str) -> Finding:
 
 
 def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> Iterator[Finding]:
-    """Catching up makes windows longer, so the shortest of the recent ones counts."""
+    """Compare the shortest recent window with the setting: after an outage windows are longer."""
     lengths = [
         line.window_end - line.window_start
         for line in ledger
@@ -163,7 +166,7 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
 
 
 def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
-    """The sender of the newest archive that waits, else the one whose archives were applied."""
+    """Check the sender of the newest waiting archive, or else of the applied archives."""
     manifest = _newest_manifest(list_waiting(settings.remote_bkp_fldr))
     is_old = manifest is not None and manifest.sender == OLD_SYSTEM
     if manifest is not None and not is_old and manifest.pair != settings.pair:
@@ -199,7 +202,7 @@ def _own_database(
     applied: SenderIdentity | None,
     ledger: Sequence[AppliedArchive],
 ) -> Iterator[Finding]:
-    """The receiver's URL leads to the database that the archives come from."""
+    """Check that the receiver's URL is not that of the database which the archives come from."""
     here = read_own_database(connection)
     newest = newest_in_spool(spool)
     known = [(newest.sender, newest.watermark.timeline)] if newest else []
@@ -210,12 +213,12 @@ def _own_database(
 
 
 def newest_in_spool(spool: Path) -> Manifest | None:
-    """The manifest of the sender's newest archive, whatever became of it; None without one."""
+    """Return the manifest of the sender's newest archive, in whatever state; None without one."""
     return _newest_manifest([*list_parked(spool), *list_waiting(spool), *list_applied(spool)])
 
 
 def _newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:
-    """The manifest of the newest archive that can be read; loads judge the others."""
+    """Return the manifest of the newest readable archive; loads report unreadable ones."""
     for archive in sorted(archives, key=lambda one: one.name.snapshot_at, reverse=True):
         try:
             with open_archive(archive.path) as reader:
@@ -226,7 +229,7 @@ def _newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:
 
 
 def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:
-    """The newest archive that waits is signed, where this side demands it."""
+    """Check that the newest waiting archive is signed, if this side requires it."""
     for archive in list_waiting(settings.remote_bkp_fldr)[-1:]:
         try:
             with open_archive(archive.path) as reader:
@@ -234,11 +237,11 @@ def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:
         except UnsignedArchiveError as error:
             yield as_error(error)
         except ArSyncError:
-            return  # the next load judges it
+            return  # the next load reports it
 
 
 def _senders_clock(settings: ReceiverSettings) -> Iterator[Finding]:
-    """An archive that arrived before its snapshot was taken, by the two clocks."""
+    """Check whether an archive arrived before the time of its snapshot, by the two clocks."""
     spool = settings.remote_bkp_fldr
     archives = sorted(
         [*list_waiting(spool), *list_applied(spool)], key=lambda one: one.name.snapshot_at

@@ -1,4 +1,4 @@
-"""The preflight: whether a side's database is as its catalog says, found before a run finds it."""
+"""The preflight of a side's database: whether it fits its catalog, before a run fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     A database that cannot be used is a finding, not an error.
 
     Args:
-        url: of the sender's database, with the role that dumps.
+        url: URL of the sender's database, with the role that dumps.
+        catalog: The catalog.
     """
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
@@ -36,13 +37,13 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         script = role_script("sender", catalog)
         lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
         findings += lacking
-        # Without its rights a role cannot examine what else keeps rows from it.
+        # A role without SELECT cannot find out what else hides rows from it.
         problems = shape_problems if lacking else partial(source_problems, connection)
         findings += map(as_error, problems(catalog, tables))
         findings += check_sender_tables(connection, catalog, tables)
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)
-        # Without rights missing, those that are errors are among the problems above.
+        # If no right is missing, the problems above include the omissions that are errors.
         findings += (one for one in omissions if lacking or one.level is not Level.ERROR)
     return sorted_by_level(findings)
 
@@ -55,8 +56,9 @@ def check_receiver(
     A database that cannot be used is a finding, not an error.
 
     Args:
-        url: of the receiver's database, with the role that loads.
-        newest: of the sender's newest archive in the spool.
+        url: URL of the receiver's database, with the role that loads.
+        catalog: The catalog.
+        newest: Manifest of the sender's newest archive in the spool.
     """
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
@@ -68,5 +70,5 @@ def check_receiver(
 
 
 def sorted_by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """What matters most comes first; otherwise in the order of the tables."""
+    """Return the most severe findings first, otherwise in the order of the tables."""
     return tuple(sorted(findings, key=lambda found: _ORDER.index(found.level)))

@@ -1,4 +1,4 @@
-"""What the preflight of a side found, for people and programs."""
+"""Result of the preflight of a side, for people and programs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preflight:
-    """What the preflight of a side found.
+    """Result of the preflight of a side.
 
     Attributes:
         side: ``sender`` or ``receiver``.
-        findings: errors first.
-        unwise: what is allowed but unwise in the settings.
-        link: the steps to a published archive; None at the receiver, and where they did not end.
-        seconds: that everything took.
+        findings: Findings, errors first.
+        unwise: Warnings about the settings.
+        link: Steps to a published archive; None at the receiver, or if they did not end.
+        seconds: Duration of everything.
     """
 
     side: str
@@ -35,17 +35,17 @@ class Preflight:
         return not errors_of(self.findings) and (self.link is None or self.link.failed is None)
 
     def count(self, level: Level) -> int:
-        """The number of findings of a level."""
+        """Return the number of findings of a level."""
         return sum(found.level is level for found in self.findings)
 
     @property
     def warnings(self) -> int:
-        """The number of warnings, those of the link included."""
+        """Number of warnings, including those of the link."""
         return self.count(Level.WARNING) + (len(self.link.warnings) if self.link else 0)
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """The result in one sentence."""
         if self.link is not None and self.link.failed is not None:
             return f"{self.link.failed.name} failed."
         errors = self.count(Level.ERROR)
@@ -55,7 +55,7 @@ class Preflight:
         return f"Archives can be {'published' if self.side == 'sender' else 'loaded'}{noted}."
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable shape of ``ar-sync check --json``."""
+        """Return the stable format of ``ar-sync check --json``."""
         return {
             "ok": self.ok,
             "side": self.side,

@@ -1,7 +1,7 @@
-"""Whether two sets of rows are equal, told without keeping either: both are read in key order.
+"""Comparison of two sets of rows that are read in key order, without storing either.
 
-Each server reduces a row to its key and the md5 of its text, so nothing but these crosses the
-network. This shares nothing with the digests by which loads decide.
+Each server reduces a row to its key and the md5 of its text, so only these are sent over the
+network. This code is independent of the digests by which loads decide.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END: Row = (b"", "")
 
 
 class Kind(StrEnum):
-    """What a row of the comparison is."""
+    """Result of the comparison of a row."""
 
     EQUAL = "equal"
     MISSING = "missing"
@@ -35,14 +35,15 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class TableDifference:
-    """What two sides hold of one table.
+    """Result of the comparison of one table.
 
     Attributes:
-        counts: the number of rows by kind.
-        keys: by kind up to ten keys, as text.
-        columns: columns that the second lacks or has with another type.
-        problem: why the rows could not be compared; empty if they were.
-        partial: the first does not hold all rows, so that more are no difference.
+        table: Label of the table.
+        counts: Number of rows by kind.
+        keys: Up to ten keys by kind, as text.
+        columns: Columns that the second lacks or has with another type.
+        problem: Why the rows could not be compared; empty if they were.
+        partial: Whether the first has only some rows, so that more rows are no difference.
     """
 
     table: str
@@ -58,11 +59,11 @@ class TableDifference:
         return not (self.columns or self.problem or any(self.count(kind) for kind in _WRONG))
 
     def count(self, kind: Kind) -> int:
-        """The number of rows of a kind."""
+        """Return the number of rows of a kind."""
         return 0 if kind is Kind.MORE and self.partial else self.counts.get(kind, 0)
 
     def as_dict(self) -> dict[str, Any]:
-        """The stable shape of ``ar-sync compare --json``."""
+        """Return the stable format of ``ar-sync compare --json``."""
         return {
             "table": self.table,
             "equal": self.equal,
@@ -82,12 +83,13 @@ def row_query(
     key: Sequence[str],
     values: Mapping[str, sql.Composable] | None = None,
 ) -> sql.Composed:
-    """Key and md5 of each row of ``t``, in the order of the keys' bytes in UTF-8.
+    """Return a query for key and md5 of each row of ``t``, in the order of the keys' UTF-8 bytes.
 
     Args:
-        source: what to read, with the alias ``t``.
-        key: empty: the whole row tells rows apart.
-        values: expressions to read instead of a column.
+        source: FROM item with the alias ``t``.
+        columns: Columns to compare.
+        key: Columns of the key; empty: the whole row is the key.
+        values: By column, an expression to read instead.
     """
 
     def row(names: Sequence[str]) -> sql.Composed:
@@ -100,7 +102,7 @@ def row_query(
 
 
 def read_rows(connection: Connection, query: sql.Composed) -> Iterator[Row]:
-    """The rows of a query of `row_query`, streamed."""
+    """Yield the rows of a query of `row_query`, streamed."""
     with connection.cursor() as cursor, cursor.copy(query) as copy:
         for key, digest in copy.rows():
             yield bytes.fromhex(key[2:]), digest
@@ -114,7 +116,7 @@ def difference(
     columns: tuple[str, ...] = (),
     partial: bool = False,
 ) -> TableDifference:
-    """Walk two sorted lists of rows side by side."""
+    """Compare two sorted streams of rows."""
     counts = Counter[Kind]()
     keys: dict[Kind, list[str]] = {kind: [] for kind in _WRONG}
     for kind, key in _walk(first, second):

@@ -1,4 +1,4 @@
-"""How far behind the receiver is, as the sender sees it over SFTP."""
+"""The lag of the receiver, as the sender sees it over SFTP."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
 
 def sender_status(settings: SenderSettings, now: datetime) -> Status:
-    """Look at the sender's journal, and over SFTP at the receiver's position and spool.
+    """Read the sender's journal, and over SFTP the receiver's checkpoint and spool.
 
     Raises:
-        TerminalError: the host key, the login or the spool is wrong.
+        TerminalError: The host key, the login or the spool is wrong.
     """
     view, sent = observe_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
     position = view.position

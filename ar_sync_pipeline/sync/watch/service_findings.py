@@ -1,4 +1,4 @@
-"""What a side needs beside databases and folders: a transform program, a mail server."""
+"""Checks of other services that a side needs: a transform program, a mail server."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONGEST_SHEBANG = 256
 
 
 def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator[Finding]:
-    """Whether what follows a load can be started; it is not started.
+    """Check whether the transform can be started, without starting it.
 
     Raises:
-        TransformSpecificationError: the setting or one of its placeholders is wrong.
+        TransformSpecificationError: The setting or one of its placeholders is invalid.
     """
     transform = choose_transform(settings, catalog)
     if not isinstance(transform, CommandTransform):
@@ -45,7 +45,7 @@ def transform_findings(settings: ReceiverSettings, catalog: Catalog) -> Iterator
 
 
 def mail_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
-    """Whether the mail server takes connections and the login; nothing is sent."""
+    """Check whether the mail server accepts connections and the login; no mail is sent."""
     mail = open_alerts(settings, lambda: datetime.now(UTC)).mail
     if mail is None:
         return
@@ -82,7 +82,7 @@ def _program_problem(program: Path) -> tuple[str, str] | None:
 
 
 def _interpreter(program: Path) -> Path | None:
-    """That of a script's first line (execve(2)); None if it has none or cannot be read."""
+    """Return the interpreter of a script (execve(2)); None if it has none or cannot be read."""
     try:
         with program.open("rb") as file:
             first = file.read(_LONGEST_SHEBANG).partition(b"\n")[0]

@@ -1,7 +1,7 @@
-"""The preflight of a side: everything that it needs, examined at once, each finding with a remedy.
+"""The preflight of a side: all its requirements, checked in parallel, each finding with a remedy.
 
-Each area is examined in a thread of its own: what hangs in one, such as a server that takes
-connections and says nothing, keeps no other from being examined, and the whole ends in time.
+Each area is checked in its own thread. If one hangs, for example because a server accepts
+connections and does not answer, the others are still checked, and the whole ends in time.
 """
 
 from __future__ import annotations
@@ -59,11 +59,14 @@ def preflight(
     within_seconds: float = PATIENCE_SECONDS,
     moving_in: bool = False,
 ) -> Preflight:
-    """Examine everything that a side needs; nothing is changed and nothing is left behind.
+    """Check everything that a side needs; nothing is changed, and temporary files are removed.
 
     Args:
-        moving_in: examine also what replacing the old system needs.
-        within_seconds: what is not examined by then is an error.
+        settings: Settings of the side.
+        catalog: The catalog.
+        clock: Returns the current time.
+        within_seconds: Time limit; areas that are not checked by then are errors.
+        moving_in: Whether to check also what the migration from the old system needs.
     """
     started = time.monotonic()
     checked: list[EndpointCheck] = []
@@ -89,8 +92,6 @@ def _sender_areas(
     url = settings.sender_database_url.get_secret_value()
 
     def link() -> Iterator[Finding]:
-        # The receiver needs no SSH client, which takes a twentieth of a run's start.
-
         checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))
         yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)
@@ -127,7 +128,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         try:
             newest = newest_in_spool(settings.remote_bkp_fldr)
         except ArSyncError:
-            newest = None  # said of the spool
+            newest = None  # the check of the spool reports it
         return check_receiver(url, catalog, newest)
 
     return {
@@ -144,7 +145,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
 
 
 def _examine(areas: Mapping[str, Area], within_seconds: float) -> list[Finding]:
-    """The findings of all areas, in their order; a thread that hangs is left behind."""
+    """Return the findings of all areas, in their order; a thread that hangs is abandoned."""
     done: dict[str, list[Finding]] = {}
     broken: list[BaseException] = []
 
@@ -158,7 +159,7 @@ def _examine(areas: Mapping[str, Area], within_seconds: float) -> list[Finding]:
             problem = f"{name} cannot be examined: {error.strerror or error}{where}"
             remedy = "check that the path is there and that this account may use it"
             done[name] = [Finding(Level.ERROR, problem, remedy, area=name)]
-        except BaseException as error:  # noqa: BLE001  raised again where it is seen
+        except BaseException as error:  # noqa: BLE001  raised again in the main thread
             broken.append(error)
 
     threads = {
@@ -187,9 +188,9 @@ def _unfinished(name: str, within_seconds: float) -> Finding:
 
 
 def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN401  as it answers
-    """The answer to a question to the database; None where it cannot be asked.
+    """Return the result of a query to the database; None if it cannot be used.
 
-    Why it cannot be asked is found by the check of the database itself.
+    The check of the database itself reports the reason.
     """
     answers: list[Any] = []
     with database_findings(url, []), connect(url, application="check") as connection:

@@ -1,4 +1,4 @@
-"""The state of the whole in one table, on either side (design, section 10)."""
+"""The state of the pair in one table, on either side (design, section 10)."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ _BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
 
 @dataclass(frozen=True)
 class StateCount:
-    """How many archives are in one state.
+    """Number of archives in one state.
 
     Attributes:
-        newest: the name of the newest one; empty if there is none.
-        note: what an operator should know of them.
+        state: The state.
+        count: Number of archives.
+        newest: Name of the newest one; empty if there is none.
+        note: Explanation.
     """
 
     state: str
@@ -42,16 +44,18 @@ class StateCount:
 
 @dataclass(frozen=True)
 class Status:
-    """One side's view.
+    """The state, as one side sees it.
 
     Attributes:
         side: ``sender`` or ``receiver``.
-        link_is_up: whether the receiver could be asked; always true on the receiver itself.
-        gaps: stretches that are known to be missing.
-        is_late: the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or there is none.
-        unsent: replicated tables with rows at the receiver that the sender no longer sends.
-        known_at: when the receiver said what the sender shows; None on the receiver itself, and if
-            it never said anything.
+        lag: Lag of the receiver.
+        archives: Number of archives by state.
+        link_is_up: Whether the receiver could be reached; always true on the receiver itself.
+        gaps: Number of known gaps.
+        is_late: Whether the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or missing.
+        unsent: Replicated tables with rows at the receiver that the sender no longer sends.
+        known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
+            it never wrote anything.
     """
 
     side: str
@@ -65,21 +69,21 @@ class Status:
 
     @property
     def ok(self) -> bool:
-        """Whether all is well."""
+        """Whether there is no problem."""
         wrong = self.gaps or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
-        """How many archives are in a state."""
+        """Return the number of archives in a state."""
         return sum(each.count for each in self.archives if each.state == state)
 
 
 def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
-    """Look at the ledger and into the spool.
+    """Read the state from the ledger and the spool.
 
     Raises:
-        DatabaseUnreachableError: the receiver's database is not there.
-        SpoolMissingError: the spool is not there.
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+        SpoolMissingError: The spool does not exist.
     """
     spool = settings.remote_bkp_fldr
     with connect(

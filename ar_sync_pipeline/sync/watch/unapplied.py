@@ -1,4 +1,4 @@
-"""The archives in the spool that are not applied: waiting, parked and quarantined ones."""
+"""Archives in the spool that are not applied: waiting, parked and quarantined ones."""
 
 from __future__ import annotations
 
@@ -35,10 +35,13 @@ class UnappliedArchive:
     """An archive that the receiver has not applied.
 
     Attributes:
-        state: ``waiting``, ``parked``, ``quarantined``; or ``quarantined, replaced`` where a later
-            archive has brought what it held.
-        since: when it was put aside; when a waiting one was made.
-        command: shows more about the archive, or lets it through.
+        name: Name of the archive.
+        state: ``waiting``, ``parked``, ``quarantined``; or ``quarantined, replaced`` if a later
+            archive has brought its content.
+        reason: Why it is not applied.
+        remedy: What to do.
+        since: When it was parked or quarantined; for a waiting one, when it was made.
+        command: Command that shows more about the archive, or allows it.
     """
 
     name: str
@@ -51,11 +54,11 @@ class UnappliedArchive:
 
 @dataclass(frozen=True)
 class LedgerView:
-    """What operators see beside the ledger.
+    """Lists that are shown with the ledger.
 
     Attributes:
-        unapplied: oldest snapshot first.
-        approvals: by archive name, who let it through the delete guard, and when.
+        unapplied: Archives that are not applied, oldest snapshot first.
+        approvals: By archive name, who allowed it against the delete guard, and when.
     """
 
     unapplied: tuple[UnappliedArchive, ...]
@@ -63,11 +66,11 @@ class LedgerView:
 
 
 def view_ledger(settings: ReceiverSettings) -> LedgerView:
-    """Read what is in the spool and not applied, and what was allowed.
+    """Read the archives in the spool that are not applied, and the approvals.
 
     Raises:
-        DatabaseUnreachableError: the receiver's database is not there.
-        SpoolMissingError: the spool is not there.
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+        SpoolMissingError: The spool does not exist.
     """
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="status") as connection:
@@ -79,7 +82,7 @@ def view_ledger(settings: ReceiverSettings) -> LedgerView:
 def unapplied_archives(
     settings: ReceiverSettings, ledger: Sequence[AppliedArchive], allowed: Collection[str]
 ) -> tuple[UnappliedArchive, ...]:
-    """Every archive that waits, is parked or quarantined."""
+    """Return every archive that waits, is parked or is quarantined."""
     spool, chain = settings.remote_bkp_fldr, chain_in(ledger)
     found = [
         *list_waiting(spool),
@@ -116,7 +119,7 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
     return UnappliedArchive(
         name,
         f"{state}, replaced" if replaced and state is SpoolState.QUARANTINED else state,
-        # Whoever may write to the spool may have written it.
+        # Every account that can write to the spool may have written it.
         visible(written.reason, LONGEST_PROBLEM) if written else "no reason is written beside it",
         visible(written.remedy, LONGEST_REMEDY) if written else f"read {archive.path.parent}",
         written.since if written else archive.name.snapshot_at,

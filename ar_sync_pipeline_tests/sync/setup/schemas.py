@@ -1,4 +1,4 @@
-"""Schemas of other people's applications, as their own tools make them."""
+"""Schemas of other applications, as their own tools create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ar-sync catalog``, as it is called from an empty folder."""
+"""``ar-sync catalog``, called in an empty folder."""
 
 from __future__ import annotations
 

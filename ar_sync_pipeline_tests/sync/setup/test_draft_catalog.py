@@ -1,4 +1,4 @@
-"""A catalog that is proposed for a database loads, passes the preflight, and says what it means."""
+"""A proposed catalog can be loaded, passes the preflight, and explains its rules."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def errors(url: str, catalog: Catalog) -> list[str]:
 
 
 def uncommented(text: str, section: str) -> str:
-    """The file in which the choices of one section are made."""
+    """Return the file with the choices of one section uncommented."""
     head, mark, rest = text.partition(f"{section}\n")
     body, end, tail = rest.partition("\n\n")
     return head + mark + re.sub(r"^# (?=\w+ = )", "", body, flags=re.MULTILINE) + end + tail
@@ -204,7 +204,7 @@ def test_media_columns_are_found_by_the_files_that_their_values_name(
 
 
 def test_media_columns_need_no_more_than_statistics(empty_database: str, tmp_path: Path) -> None:
-    """The first rows name no file; a sample of all rows does."""
+    """The first rows name no file; the sample of the statistics does."""
     for number in range(4000, 6000):
         (tmp_path / f"{number}.jpg").touch()
     execute(
@@ -247,7 +247,7 @@ def test_draft_of_android_requests_finds_what_its_own_catalog_says(
     own = load_catalog()
     draft = draft_catalog(sample_sender_a, receiver_db)
     catalog, text = loaded(draft, tmp_path), as_toml(draft)
-    # Two that are set when a row is made: a choice, not a rule.
+    # Two columns that are set when a row is inserted: a choice, not a rule.
     made = set(own.tracked()) - set(catalog.tracked())
     assert made == {"AndroidRequests_token", "AndroidRequests_scorehistory"}
     assert text.count('\n# changed_at = "timeCreation"') >= 2

@@ -1,4 +1,4 @@
-"""``ar-sync grants``: a role that has only these rights dumps and loads, and does nothing else."""
+"""``ar-sync grants``: a role with only these rights can dump and load, and nothing else."""
 
 from __future__ import annotations
 
