@@ -73,8 +73,16 @@ def test_inspect_json_has_a_stable_shape(archive: Path) -> None:
     shown = json.loads(run("inspect", archive, "--json").stdout)
 
     assert sorted(shown) == [
-        *("archive_id", "format", "kind", "media", "migrations", "name", "ok", "product_version"),
-        *("row_count", "schema_fingerprint", "sender", "signed", "since", "size_bytes"),
+        *("archive_id", "column_rules", "format", "kind", "media", "migrations", "name", "ok"),
+        *(
+            "product_version",
+            "row_count",
+            "schema_fingerprint",
+            "sender",
+            "signed",
+            "since",
+            "size_bytes",
+        ),
         *("snapshot_at", "tables", "watermark", "window"),
     ]
     (table,) = shown["tables"]

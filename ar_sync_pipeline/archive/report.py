@@ -45,6 +45,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("archive", f"{manifest.name.applied} ({manifest.archive_id})"),
         ("kind", str(manifest.kind)),
         ("sender", f"{manifest.sender.name} {manifest.sender.database}".strip()),
+        *([("pair", manifest.pair)] if manifest.pair else []),
         ("cluster", manifest.sender.system_identifier),
         ("made by", f"ar_sync_pipeline {manifest.product_version}, format {manifest.format}"),
         ("snapshot", f"{manifest.snapshot_at:%Y-%m-%d %H:%M:%S.%f %Z}"),

@@ -51,7 +51,6 @@ from dagster._core.storage.event_log.schema import (
 from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
     IMPLICIT_ASSET_JOB_NAME,
 )
-from dagster._core.definitions.selector import RepositorySelector
 
 # Ticks and failed steps that mails report.
 from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
@@ -90,7 +89,6 @@ __all__ = [
     "InstigatorState",
     "InstigatorTick",
     "PlanOrchestrationContext",
-    "RepositorySelector",
     "RetryMode",
     "RunFailureReason",
     "SqlEventLogStorage",

@@ -25,7 +25,7 @@ class MissingWindows:
 
     recent: tuple[str, ...]
     older: tuple[str, ...]
-    archive: str = ""
+    archive: str
 
     @property
     def older_in_words(self) -> str | None:
@@ -64,7 +64,7 @@ def find_missing_windows(
     with dg.partition_loading_context(effective_dt=now):
         oldest, newest = windows.get_first_partition_window(), windows.get_last_partition_window()
         if oldest is None or newest is None:
-            return MissingWindows((), ())
+            return MissingWindows((), (), key.to_user_string())
         is_new = newest.end - oldest.start <= HORIZON
         first = oldest.start if is_new else newest.start
         start = _first_dump(instance, key, windows) or first

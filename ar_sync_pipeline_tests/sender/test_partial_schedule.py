@@ -198,7 +198,8 @@ def test_run_that_was_given_no_window_hides_no_missing_one(ticks: Ticks) -> None
 
 
 def test_windows_before_the_horizon_are_named_with_what_to_do() -> None:
-    words = MissingWindows((), ("2026-11-01T00:00Z", "2026-11-01T00:05Z")).older_in_words or ""
+    older = ("2026-11-01T00:00Z", "2026-11-01T00:05Z")
+    words = MissingWindows((), older, "partial/archive").older_in_words or ""
     assert words.startswith("2 windows from 2026-11-01T00:00Z to 2026-11-01T00:05Z have no archive")
     assert "materialize partial/archive" in words
 

@@ -12,7 +12,6 @@ from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_
 from ar_sync_pipeline.operations.alerts.run_findings import run_findings
 from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
 from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
-from ar_sync_pipeline.operations.dagster_internals import RepositorySelector
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
 INTERVAL_SECONDS = 30
@@ -83,7 +82,7 @@ def _repository_id(context: dg.SensorEvaluationContext) -> str | None:
     origin, name = context.code_location_origin, context.repository_name
     if origin is None or name is None:
         return None
-    selector = RepositorySelector(location_name=origin.location_name, repository_name=name)
+    selector = dg.RepositorySelector(location_name=origin.location_name, repository_name=name)
     return str(selector.selector_id)
 
 
