@@ -11,7 +11,7 @@ example files are written by hand, and a test compares them with this module.
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import (
     BeforeValidator,
@@ -20,6 +20,19 @@ from pydantic import (
     field_validator,
 )
 
+from ar_sync_pipeline.settings.common import (
+    DAYS_OF_A_YEAR,
+    CommonSettings,
+    Database,
+    File,
+    Flag,
+    Folder,
+    Host,
+    Port,
+    SecretAddress,
+    Words,
+    WritableFolder,
+)
 from ar_sync_pipeline.settings.loading import (
     DescribedVariable,
     SettingsError,
@@ -29,33 +42,16 @@ from ar_sync_pipeline.settings.loading import (
     variables,
 )
 from ar_sync_pipeline.settings.pseudonym import PseudonymSettings
-from ar_sync_pipeline.settings.signing import NOT_SIGNED, SigningSettings
 from ar_sync_pipeline.settings.values import (
     OldArchives,
     SchemaDrift,
-    Side,
-    address,
-    addresses,
-    cron_line,
     database_label,
-    divisor_of_hour,
-    folder,
-    host_name,
     invalid_value,
-    libpq_string,
     one_of,
-    own_folder,
-    pair_name,
-    plain_word,
-    readable_file,
     sftp_path,
-    time_zone,
     transform_choice,
-    web_address,
     whole_number,
-    word_list,
     words_or_none,
-    yes_or_no,
 )
 
 if TYPE_CHECKING:
@@ -76,218 +72,22 @@ __all__ = [
     "variables",
 ]
 
-_DAYS_OF_A_YEAR: Final = 365
-_SUBMISSIONS_PORT: Final = 465
 
-_Database = Annotated[SecretStr, BeforeValidator(libpq_string)]
-_Flag = Annotated[bool, BeforeValidator(yes_or_no)]
-_Folder = Annotated[Path, folder(writable=False)]
-_WritableFolder = Annotated[Path, folder(writable=True)]
-_File = Annotated[Path, BeforeValidator(readable_file)]
-_SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
-_Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
-_Host = Annotated[str, BeforeValidator(host_name)]
-_Port = Annotated[int, whole_number(1, 65535)]
-
-
-class _Settings(SigningSettings):
-    """Settings of both sides."""
-
-    side: Annotated[
-        Annotated[Side, one_of(*Side)] | None,
-        Variable(
-            "Whose settings these are, for the command line: sender or receiver; needed only where "
-            "one file serves both sides.",
-            "sender",
-        ),
-    ] = None
-    pair: Annotated[
-        str,
-        BeforeValidator(pair_name),
-        Variable(
-            "Name of this pair of servers where several share one Dagster instance, the same on "
-            "both sides: the prefix of asset keys, jobs, schedules, sensors and pools; an archive "
-            "of another pair is refused.",
-            "santiago",
-        ),
-    ] = ""
-    sender_name: Annotated[
-        str,
-        BeforeValidator(plain_word),
-        Variable(
-            "Stable name of the sender in every archive's identity; where the receiver sets it, "
-            "only archives of that name are accepted, and the database cluster behind the name "
-            "may change.",
-            "production",
-        ),
-    ] = ""
-    catalog: Annotated[
-        _File | None,
-        Variable(
-            "Catalog of the tables that travel, in TOML; without it the AndroidRequests one that "
-            "ships with the product.",
-            "/etc/ar_sync/catalog.toml",
-        ),
-    ] = None
-    partial_interval: Annotated[
-        int,
-        BeforeValidator(divisor_of_hour),
-        Variable("Minutes of a window; windows are aligned to the clock.", "5"),
-    ] = 5
-    time: Annotated[
-        int,
-        whole_number(2, _DAYS_OF_A_YEAR * 24 * 60, "minutes"),
-        Variable(
-            "Minutes that a partial looks back from its window's end; at least twice "
-            "AR_SYNC_PARTIAL_INTERVAL.",
-            "15",
-        ),
-    ] = 15
-    partitions_start: Annotated[
-        int,
-        whole_number(1, _DAYS_OF_A_YEAR, "days"),
-        Variable(
-            "Days back from today that the grid of windows in Dagster reaches, but not before the "
-            "installation; at most AR_SYNC_RUN_LIFETIME.",
-            "7",
-        ),
-    ] = 7
-    run_lifetime: Annotated[
-        int,
-        whole_number(1, _DAYS_OF_A_YEAR, "days"),
-        Variable(
-            "Days that Dagster keeps runs that succeeded, with their logs and plots; others stay "
-            "twice as long.",
-            "7",
-        ),
-    ] = 7
-    complete_cron: Annotated[
-        str,
-        BeforeValidator(cron_line),
-        Variable(
-            "When the sender sends a complete, in AR_SYNC_TIMEZONE; the receiver's tables are "
-            "shown as stale when none was loaded for longer.",
-            "30 3 * * *",
-        ),
-    ] = "30 3 * * *"
-    timezone: Annotated[
-        str,
-        BeforeValidator(time_zone),
-        Variable("Time zone of the schedule and of the city's clock.", "America/Santiago"),
-    ] = "America/Santiago"
-    max_blocking_seconds: Annotated[
-        int,
-        whole_number(1, 3600, "seconds"),
-        Variable(
-            "Seconds that a statement of another session may wait for a lock of a dump or a load"
-            " before that is ended and tried again.",
-            "30",
-        ),
-    ] = 30
-    free_space_floor: Annotated[
-        int,
-        whole_number(0, 90, "percent"),
-        Variable("Percent of free disk space under which an incident is raised.", "10"),
-    ] = 10
-    admins: Annotated[
-        tuple[str, ...],
-        BeforeValidator(addresses),
-        Variable("Mail addresses that are told of incidents, comma separated.", "ops@example.org"),
-    ] = ()
-    email_host: Annotated[
-        _Host, Variable("Mail server that takes the alerts.", "smtp.example.org")
-    ] = "localhost"
-    email_port: Annotated[_Port, Variable("Its port.", "587")] = 25
-    email_host_user: Annotated[str, Variable("User at the mail server.", "ar_sync")] = ""
-    email_host_password: Annotated[SecretStr, Variable("Password at the mail server.", "")] = (
-        SecretStr("")
-    )
-    email_use_tls: Annotated[
-        _Flag,
-        Variable(
-            "Whether to use STARTTLS with the mail server; on port 465 the connection is encrypted "
-            "from its beginning, whatever this says.",
-            "true",
-        ),
-    ] = False
-    server_email: Annotated[
-        str,
-        BeforeValidator(address),
-        Variable("Address that alerts are sent from.", "ar_sync@example.org"),
-    ] = "root@localhost"
-    webhook_url: Annotated[
-        _SecretAddress | None,
-        Variable("Address to which every alert is also posted as JSON.", ""),
-    ] = None
-    dagster_url: Annotated[
-        Annotated[str, BeforeValidator(web_address)] | None,
-        Variable(
-            "Address of the Dagster UI, for links in alerts; without it they name the run.",
-            "https://dagster.example.org",
-        ),
-    ] = None
-    state_fldr: Annotated[
-        Path,
-        BeforeValidator(own_folder),
-        Variable(
-            "Folder in which each side keeps its open incidents and unsent alerts; it is made when "
-            "it is needed.",
-            "/var/lib/ar_sync",
-        ),
-    ] = Path("~/.local/state/ar_sync_pipeline")
-
-    @field_validator("time")
-    @classmethod
-    def _windows_overlap(cls, time: int, info: ValidationInfo) -> int:
-        interval = info.data.get("partial_interval")
-        if interval is not None and time < 2 * interval:
-            raise invalid_value(
-                f"is less than twice AR_SYNC_PARTIAL_INTERVAL ({interval} minutes)",
-                f"set at least {2 * interval}, so that a change is sent by two windows",
-            )
-        return time
-
-    @field_validator("run_lifetime")
-    @classmethod
-    def _grid_shows_what_is_kept(cls, run_lifetime: int, info: ValidationInfo) -> int:
-        grid = info.data.get("partitions_start")
-        if grid is not None and run_lifetime < grid:
-            raise invalid_value(
-                f"is less than AR_SYNC_PARTITIONS_START ({grid} days)",
-                f"set at least {grid}, or a smaller grid, which would show windows as missing when"
-                " their runs are deleted",
-            )
-        return run_lifetime
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Settings that are valid but unwise, one sentence each."""
-        found = []
-        if not self.admins:
-            found.append("AR_SYNC_ADMINS is not set: nobody is told of incidents by mail.")
-        if self.signing_key is None:
-            found.append(NOT_SIGNED)
-        encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT
-        if self.email_host_user and not encrypted and self.email_host != "localhost":
-            found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")
-        return tuple(found)
-
-
-class SenderSettings(PseudonymSettings, _Settings):
+class SenderSettings(PseudonymSettings, CommonSettings):
     """Settings of the production side. Build them with `load_sender_settings`."""
 
     sender_database_url: Annotated[
-        _Database,
+        Database,
         Variable(
             "Production database, as a libpq URL or keyword string; PGPASSFILE works.",
             "postgresql://ar_sync_sender@db.internal:5432/transapp",
         ),
     ]
     sender_media_fldr: Annotated[
-        _Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
+        Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
     ]
     media_patterns: Annotated[
-        _Words,
+        Words,
         Variable(
             "Patterns of the files that are replicated besides those that rows name, comma"
             " separated.",
@@ -295,7 +95,7 @@ class SenderSettings(PseudonymSettings, _Settings):
         ),
     ] = ("*.jpeg",)
     tmp_bkp_fldr: Annotated[
-        _WritableFolder,
+        WritableFolder,
         Variable(
             "Scratch folder in which archives are built; only this account may write to it.",
             "/var/lib/ar_sync/scratch",
@@ -309,11 +109,11 @@ class SenderSettings(PseudonymSettings, _Settings):
             "30",
         ),
     ] = 30
-    remote_host: Annotated[_Host, Variable("The receiver's SFTP server.", "viz.example.org")]
-    remote_port: Annotated[_Port, Variable("Its port.", "22")] = 22
+    remote_host: Annotated[Host, Variable("The receiver's SFTP server.", "viz.example.org")]
+    remote_port: Annotated[Port, Variable("Its port.", "22")] = 22
     remote_user: Annotated[str, Variable("Account at the SFTP server.", "ar_sync_sender")]
     private_key: Annotated[
-        _File | None,
+        File | None,
         Variable(
             "Private key of that account; without it the SSH agent is asked.",
             "/etc/ar_sync/id_ed25519",
@@ -323,7 +123,7 @@ class SenderSettings(PseudonymSettings, _Settings):
         SecretStr | None, Variable("Passphrase of the private key.", "")
     ] = None
     known_hosts: Annotated[
-        _File,
+        File,
         Variable("File in which the SFTP server's host key is pinned.", "/etc/ar_sync/known_hosts"),
     ]
     remote_bkp_fldr: Annotated[
@@ -352,18 +152,18 @@ class SenderSettings(PseudonymSettings, _Settings):
         return _apart(path, info.data.get("sender_media_fldr"), "AR_SYNC_SENDER_MEDIA_FLDR")
 
 
-class ReceiverSettings(_Settings):
+class ReceiverSettings(CommonSettings):
     """Settings of the visualization side. Build them with `load_receiver_settings`."""
 
     receiver_database_url: Annotated[
-        _Database,
+        Database,
         Variable(
             "Visualization database, as a libpq URL or keyword string; PGPASSFILE works.",
             "postgresql://ar_sync_receiver@localhost:5432/transapp_viz",
         ),
     ]
     receiver_media_fldr: Annotated[
-        _WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
+        WritableFolder, Variable("Folder into which pictures are installed.", "/srv/viz/media")
     ]
     receiver_media_allow: Annotated[
         tuple[str, ...],
@@ -376,11 +176,11 @@ class ReceiverSettings(_Settings):
         ),
     ] = ()
     remote_bkp_fldr: Annotated[
-        _WritableFolder, Variable("The spool, as a local folder.", "/srv/ar_sync/spool")
+        WritableFolder, Variable("The spool, as a local folder.", "/srv/ar_sync/spool")
     ]
     bkps_lifetime: Annotated[
         int,
-        whole_number(1, 10 * _DAYS_OF_A_YEAR, "days"),
+        whole_number(1, 10 * DAYS_OF_A_YEAR, "days"),
         Variable("Days to keep applied complete archives; applied partials stay a day.", "4"),
     ] = 4
     schema_drift: Annotated[
@@ -411,7 +211,7 @@ class ReceiverSettings(_Settings):
         ),
     ] = 5
     media_delete: Annotated[
-        _Flag, Variable("Whether a complete removes media that the sender no longer has.", "false")
+        Flag, Variable("Whether a complete removes media that the sender no longer has.", "false")
     ] = False
     transform: Annotated[
         str,
@@ -433,7 +233,7 @@ class ReceiverSettings(_Settings):
         Variable("Minutes that a loaded row may stay untransformed before a check fails.", "30"),
     ] = 30
     heartbeat_url: Annotated[
-        _SecretAddress | None,
+        SecretAddress | None,
         Variable(
             "Address that is called after every load that applied an archive, for a monitor that "
             "notices silence.",
