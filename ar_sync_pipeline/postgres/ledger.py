@@ -36,7 +36,8 @@ class AppliedArchive:
 
     Attributes:
         window_start, window_end: of a partial; None in a complete.
-        superseded: the archive was older than the newest complete and nothing of it was loaded.
+        superseded: the archive was older than the newest complete and nothing of it was loaded, or
+            one that was made later and is dated earlier replaced it.
         covers_from: from when a partial carries every change: its watermark; None where the
             window alone counted, and in a complete.
         system_identifier, timeline, xmax, lsn: where its snapshot is in the sender's history.
@@ -233,6 +234,14 @@ def record(
             "manifest_sha256": manifest_sha256,
             "history": history,
         },
+    )
+
+
+def supersede(connection: Connection, archive_ids: Collection[UUID]) -> None:
+    """Note that newer archives carry all that these applied ones held."""
+    connection.execute(
+        "UPDATE ar_sync.applied_archive SET superseded = true WHERE archive_id = ANY (%s)",
+        [list(archive_ids)],
     )
 
 
