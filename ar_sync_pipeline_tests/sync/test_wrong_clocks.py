@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, watermark_of
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 DAY = timedelta(days=1)
@@ -301,6 +301,19 @@ class TestClocksSetBackAfterALoad:
         later = clocks.partial(timedelta(0), base)
         assert clocks.load() == [later.name]
         assert not early.exists()
+        assert equal(clocks.sites)
+
+    def test_ledger_from_a_backup_forgets_what_was_replaced_and_learns_it_again(
+        self, clocks: WrongClocks
+    ) -> None:
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        clocks.sites.at_sender(CHANGE)
+        clocks.partial(timedelta(0), base)
+        clocks.load()
+        clocks.sites.at_receiver("DELETE FROM ar_sync.applied_archive WHERE superseded")
+        assert clocks.load(self.AHEAD) == []
+        superseded = "SELECT name FROM ar_sync.applied_archive WHERE superseded"
+        assert rows(clocks.sites.receiver, superseded) == [(applied_file(early).name,)]
         assert equal(clocks.sites)
 
     def test_complete_replaces_the_end_of_the_chain(self, clocks: WrongClocks) -> None:

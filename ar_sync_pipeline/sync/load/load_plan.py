@@ -147,7 +147,7 @@ def _plan(
 
 
 def _plan_without(
-    replaced: Collection[UUID],
+    replaced: frozenset[UUID],
     histories: Histories,
     candidates: Sequence[Candidate],
     held: Sequence[Span],
@@ -155,10 +155,11 @@ def _plan_without(
     known = {span.archive_id for span in held}
     held = [span for span in held if span.archive_id not in replaced]
     overtaken = _overtaken(histories, chain_of(held), known)
-    left_out = {*overtaken, *replaced}
-    plan = plan_load([c for c in candidates if c.archive_id not in left_out], held)
-    # A replaced one may wait once more; the others have their names already.
-    superseded = (c for c in candidates if c.archive_id in left_out and c.waiting)
+    plan = plan_load([c for c in candidates if c.archive_id not in overtaken | replaced], held)
+    # A replaced archive may have arrived again; else its file is named as applied already.
+    waiting = {c.archive_id for c in candidates if c.waiting}
+    left_out = overtaken | (replaced & waiting)
+    superseded = (c for c in candidates if c.archive_id in left_out)
     return replace(plan, superseded=(*plan.superseded, *superseded))
 
 
