@@ -189,6 +189,7 @@ class _Loader:
         admitted = read_admitted(self.connection)
         direct = True
         while True:
+            session: LoadSession | None = None
             try:
                 at_hand = archives_at_hand(self._spool, names, receiver, admitted)
                 ids = [candidate.archive_id for candidate in at_hand.plan.apply]
@@ -208,7 +209,7 @@ class _Loader:
                         remembers_media=self.settings.media_delete,
                     )
             except ArchiveRefusedError as refusal:
-                if session.filling and session.filling.dropped:
+                if session and session.filling and session.filling.dropped:
                     direct = False  # the ordinary path judges, and says why
                 else:
                     self._reject(refusal.archive, refusal.error)
