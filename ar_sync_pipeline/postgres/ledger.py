@@ -37,8 +37,8 @@ class AppliedArchive:
 
     Attributes:
         window_start, window_end: Window of a partial; None in a complete.
-        superseded: Whether the archive was older than the newest complete and nothing of it was
-            loaded.
+        superseded: Whether nothing of the archive was loaded, since it was older than the newest
+            complete, or whether one that was made later and is dated earlier replaced it.
         covers_from: Time from which a partial contains every change: its watermark; None if only
             the window was used, and in a complete.
         system_identifier, timeline, xmax, lsn: Point of its snapshot in the sender's history.
@@ -235,6 +235,14 @@ def record(
             "manifest_sha256": manifest_sha256,
             "history": history,
         },
+    )
+
+
+def supersede(connection: Connection, archive_ids: Collection[UUID]) -> None:
+    """Note that newer archives carry all that these applied ones held."""
+    connection.execute(
+        "UPDATE ar_sync.applied_archive SET superseded = true WHERE archive_id = ANY (%s)",
+        [list(archive_ids)],
     )
 
 

@@ -17,12 +17,13 @@ from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
 from ar_sync_pipeline.sync.watch.status import receiver_status
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, watermark_of
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
 CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id < 10"
+OTHER_CHANGE = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 20"
 DELETION = "DELETE FROM app_child WHERE id = 50"
 
 
@@ -67,6 +68,11 @@ class WrongClocks:
 
     def parked(self) -> list[str]:
         return [archive.name.waiting for archive in list_parked(self.sites.spool)]
+
+    def gaps(self) -> int:
+        position = read_checkpoint(self.sites.spool)
+        assert position is not None
+        return position.holes
 
     def position(self) -> Watermark:
         position = read_checkpoint(self.sites.spool)
@@ -226,6 +232,142 @@ def test_archive_that_claims_the_end_of_all_ids_overtakes_nothing(
     complete = clocks.complete(timedelta(0), since)
     assert clocks.load() == [complete.name]
     assert equal(clocks.sites)
+
+
+class TestClocksSetBackAfterALoad:
+    """Both clocks were ahead, so what was applied is dated after what is made later.
+
+    The sender doesn't know the newest date: the receiver names the end of its chain only.
+    """
+
+    AHEAD = timedelta(minutes=10)
+
+    def partial_after_a_gap(self, clocks: WrongClocks, since: Watermark, ahead: timedelta) -> Path:
+        clocks.sites.at_sender(OTHER_CHANGE)
+        lost = clocks.partial(ahead, since)
+        start = watermark_of(lost)
+        lost.unlink()
+        clocks.sites.at_sender(CHANGE)
+        return clocks.partial(ahead, start)
+
+    def base_and_partial_after_a_gap(self, clocks: WrongClocks) -> tuple[Watermark, Path]:
+        clocks.complete(timedelta(0))
+        clocks.load()
+        base = clocks.position()
+        early = self.partial_after_a_gap(clocks, base, self.AHEAD)
+        assert clocks.load(self.AHEAD) == [early.name]
+        assert clocks.gaps() == 1
+        return base, early
+
+    def test_complete_replaces_partials_that_were_applied_without_a_base(
+        self, clocks: WrongClocks
+    ) -> None:
+        clocks.sites.at_sender(CHANGE)
+        early = clocks.partial(self.AHEAD, None)
+        assert clocks.load(self.AHEAD) == [early.name]
+        clocks.sites.at_sender(CHANGE)
+        complete = clocks.complete(timedelta(0))
+        assert clocks.load() == [complete.name]
+        assert equal(clocks.sites)
+        assert clocks.gaps() == 0
+
+    @pytest.mark.parametrize("kind", ["partial", "complete"])
+    def test_archive_without_a_gap_replaces_a_partial_after_a_gap(
+        self, clocks: WrongClocks, kind: str
+    ) -> None:
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        content = applied_file(early).read_bytes()
+        clocks.sites.at_sender(CHANGE)
+        dump = clocks.partial if kind == "partial" else clocks.complete
+        later = dump(timedelta(0), base)
+        mark = watermark_of(later)
+        assert mark.snapshot_at < watermark_of(applied_file(early)).snapshot_at
+        assert clocks.load() == [later.name]
+        assert equal(clocks.sites)
+        assert clocks.gaps() == 0
+        assert clocks.position() == mark
+        # It brings nothing either when it arrives again.
+        early.write_bytes(content)
+        assert clocks.load(self.AHEAD) == []
+        assert not early.exists()
+        assert equal(clocks.sites)
+
+    def test_replaced_partial_may_arrive_again_together_with_what_replaces_it(
+        self, clocks: WrongClocks
+    ) -> None:
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        early.write_bytes(applied_file(early).read_bytes())
+        clocks.sites.at_sender(CHANGE)
+        later = clocks.partial(timedelta(0), base)
+        assert clocks.load() == [later.name]
+        assert not early.exists()
+        assert equal(clocks.sites)
+
+    def test_ledger_from_a_backup_forgets_what_was_replaced_and_learns_it_again(
+        self, clocks: WrongClocks
+    ) -> None:
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        clocks.sites.at_sender(CHANGE)
+        clocks.partial(timedelta(0), base)
+        clocks.load()
+        clocks.sites.at_receiver("DELETE FROM ar_sync.applied_archive WHERE superseded")
+        assert clocks.load(self.AHEAD) == []
+        superseded = "SELECT name FROM ar_sync.applied_archive WHERE superseded"
+        assert rows(clocks.sites.receiver, superseded) == [(applied_file(early).name,)]
+        assert equal(clocks.sites)
+
+    def test_complete_replaces_the_end_of_the_chain(self, clocks: WrongClocks) -> None:
+        """The sender's journal and the receiver's checkpoint file were lost."""
+        clocks.complete(timedelta(0))
+        clocks.load()
+        clocks.sites.at_sender(CHANGE)
+        early = clocks.partial(self.AHEAD, clocks.position())
+        assert clocks.load(self.AHEAD) == [early.name]
+        clocks.sites.at_sender(CHANGE, DELETION)
+        complete = clocks.complete(timedelta(0))
+        assert clocks.load() == [complete.name]
+        assert equal(clocks.sites)
+        assert clocks.position().snapshot_at < clocks.clock()
+
+    def test_complete_replaces_a_complete(self, clocks: WrongClocks) -> None:
+        clocks.complete(DAY)
+        clocks.load(DAY)
+        clocks.sites.at_sender(CHANGE, DELETION)
+        complete = clocks.complete(timedelta(0))
+        assert clocks.load() == [complete.name]
+        clocks.sites.at_sender(CHANGE)
+        partial = clocks.partial(timedelta(0), clocks.position())
+        assert clocks.load() == [partial.name]
+        assert equal(clocks.sites)
+
+    def test_partial_after_another_gap_replaces_nothing(self, clocks: WrongClocks) -> None:
+        """Nobody knows whether it carries what the earlier one held."""
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        later = self.partial_after_a_gap(clocks, base, timedelta(0))
+        assert clocks.load() == [later.name, early.name]
+        assert clocks.gaps() == 2
+        assert clocks.position() == base
+        closing = clocks.partial(timedelta(0), base)
+        assert clocks.load() == [closing.name]
+        assert clocks.gaps() == 0
+        assert equal(clocks.sites)
+
+    def test_complete_that_is_held_back_replaces_nothing(self, clocks: WrongClocks) -> None:
+        base, early = self.base_and_partial_after_a_gap(clocks)
+        complete = clocks.complete(timedelta(0))
+        late = complete.rename(complete.with_suffix(".late"))
+        newer = self.partial_after_a_gap(clocks, base, timedelta(0))
+        assert clocks.load() == [newer.name, early.name]
+        applied_file(newer).unlink()
+        late.rename(complete)
+        assert clocks.load() == []
+        assert clocks.parked() == [complete.name]
+        assert clocks.gaps() == 2
+        assert clocks.position() == base
+
+
+def applied_file(path: Path) -> Path:
+    return path.with_name(path.name.removeprefix("NEW_"))
 
 
 def datetime_now() -> datetime:

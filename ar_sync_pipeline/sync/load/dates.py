@@ -109,10 +109,10 @@ class Histories:
         return SnapshotMark(mark.snapshot_at, history, xmax, mark.lsn)
 
     @cached_property
-    def applied(self) -> list[SnapshotMark]:
-        """Snapshot marks of the archives that the receiver has applied."""
-        return [
-            SnapshotMark(
+    def applied(self) -> dict[UUID, SnapshotMark]:
+        """Snapshot marks, by archive id, of the archives that the receiver has applied."""
+        return {
+            line.archive_id: SnapshotMark(
                 line.snapshot_at,
                 (line.system_identifier, line.timeline, line.history),
                 line.xmax,
@@ -120,7 +120,7 @@ class Histories:
             )
             for line in self.ledger
             if not line.superseded
-        ]
+        }
 
 
 def is_overtaken(mark: SnapshotMark, others: Iterable[SnapshotMark]) -> bool:
@@ -139,7 +139,7 @@ def check_date(manifest: Manifest, histories: Histories, now: datetime) -> None:
     Raises:
         FutureArchiveError: The clock of the sender or that of the receiver is wrong.
     """
-    marks = histories.applied
+    marks = histories.applied.values()
     newest = max((mark.snapshot_at for mark in marks), default=now)
     limit = max(now + CLOCK_TOLERANCE, newest + _TICKS)
     dated = max(manifest.snapshot_at, manifest.window.end if manifest.window else now)

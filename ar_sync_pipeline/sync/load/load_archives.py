@@ -190,6 +190,7 @@ class _Loader:
         admitted = read_admitted(self.connection)
         direct = True
         while True:
+            session: LoadSession | None = None
             try:
                 at_hand = archives_at_hand(self._spool, names, receiver, admitted)
                 ids = [candidate.archive_id for candidate in at_hand.plan.apply]
@@ -209,7 +210,7 @@ class _Loader:
                         remembers_media=self.settings.media_delete,
                     )
             except ArchiveRefusedError as refusal:
-                if session.filling and session.filling.dropped:
+                if session and session.filling and session.filling.dropped:
                     direct = False  # retry with staged rows, which finds the reason
                 else:
                     self._reject(refusal.archive, refusal.error)

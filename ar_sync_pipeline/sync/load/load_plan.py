@@ -25,6 +25,7 @@ from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
 from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
+from ar_sync_pipeline.sync.load.replaced_archives import replaced_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
 
@@ -38,6 +39,7 @@ class ArchivesAtHand:
         plan: What to do with each archive.
         known: Ids of the archives that the ledger records as applied.
         histories: Histories, which decide which archives are comparable.
+        replaced: Applied archives that new ones of the plan replace (`replaced_archives`).
         unusable: Applied archives that cannot be applied again.
     """
 
@@ -47,6 +49,7 @@ class ArchivesAtHand:
     plan: LoadPlan
     known: frozenset[UUID]
     histories: Histories
+    replaced: frozenset[UUID]
     unusable: tuple[Rejection, ...]
 
     def path(self, archive_id: UUID) -> Path:
@@ -110,21 +113,54 @@ def plan_for(
     for archive in _retained(spool, admitted, receiver.ledger):
         opening.open_applied(archive, lines[archive.name.applied])
     held = spans(receiver.ledger)
-    known = frozenset(span.archive_id for span in held)
     histories = Histories(receiver.ledger, opening.manifests)
-    candidates = opening.candidates
-    overtaken = _overtaken(histories, chain_of(held), known)
-    plan = plan_load([c for c in candidates if c.archive_id not in overtaken], held)
-    left_out = tuple(c for c in candidates if c.archive_id in overtaken)
+    plan, replaced = _plan(histories, opening.candidates, held)
     return ArchivesAtHand(
         opening.archives,
         opening.manifests,
         opening.sha256,
-        replace(plan, superseded=(*plan.superseded, *left_out)),
-        known,
+        plan,
+        frozenset(span.archive_id for span in held),
         histories,
+        replaced,
         tuple(opening.unusable),
     )
+
+
+def _plan(
+    histories: Histories, candidates: Sequence[Candidate], held: Sequence[Span]
+) -> tuple[LoadPlan, frozenset[UUID]]:
+    """The plan, and the applied archives that its new ones replace.
+
+    Only an archive that is applied replaces others, so each round leaves fewer of them replaced.
+    """
+    known = {span.archive_id for span in held}
+    new = [c for c in candidates if c.archive_id not in known]
+    replaced = replaced_archives(histories, held, new)
+    while True:
+        plan = _plan_without(replaced, histories, candidates, held)
+        new = [c for c in plan.apply if c.archive_id not in known]
+        still = replaced & replaced_archives(histories, held, new)
+        if still == replaced:
+            return plan, replaced
+        replaced = still
+
+
+def _plan_without(
+    replaced: frozenset[UUID],
+    histories: Histories,
+    candidates: Sequence[Candidate],
+    held: Sequence[Span],
+) -> LoadPlan:
+    known = {span.archive_id for span in held}
+    held = [span for span in held if span.archive_id not in replaced]
+    overtaken = _overtaken(histories, chain_of(held), known)
+    plan = plan_load([c for c in candidates if c.archive_id not in overtaken | replaced], held)
+    # A replaced archive may have arrived again; else its file is named as applied already.
+    waiting = {c.archive_id for c in candidates if c.waiting}
+    left_out = overtaken | (replaced & waiting)
+    superseded = (c for c in candidates if c.archive_id in left_out)
+    return replace(plan, superseded=(*plan.superseded, *superseded))
 
 
 def _retained(
@@ -150,8 +186,9 @@ def _overtaken(
     An archive that is older than the receiver's data brings nothing, and overtakes nothing.
     """
     at_hand = {found: histories.mark(manifest) for found, manifest in histories.at_hand.items()}
-    marks = histories.applied + [
-        mark for mark in at_hand.values() if chain is None or mark.snapshot_at > chain.until
+    marks = [
+        *histories.applied.values(),
+        *(mark for mark in at_hand.values() if chain is None or mark.snapshot_at > chain.until),
     ]
     return frozenset(
         archive_id

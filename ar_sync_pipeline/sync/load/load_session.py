@@ -41,7 +41,7 @@ from ar_sync_pipeline.merge.target_table import (
 from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.digest import probe_digest
-from ar_sync_pipeline.postgres.ledger import record
+from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
@@ -193,6 +193,7 @@ class LoadSession:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 with self._blaming(candidate.archive_id):
                     self._record(manifest, clock(), superseded=True)
+            supersede(self._connection, self._at_hand.replaced)
             if self._media is not None:
                 # The files get their names before the rows that name them are committed. Only the
                 # commit can still fail.
