@@ -72,7 +72,7 @@ class WrongClocks:
     def gaps(self) -> int:
         position = read_checkpoint(self.sites.spool)
         assert position is not None
-        return position.holes
+        return position.gaps
 
     def position(self) -> Watermark:
         position = read_checkpoint(self.sites.spool)
