@@ -37,7 +37,7 @@ def test_runbook_begins_with_a_list_of_all_of_its_pages() -> None:
 
 @pytest.mark.parametrize("page", RUNBOOK[1:], ids=name)
 def test_every_page_ends_with_how_to_see_that_it_is_mended(page: Path) -> None:
-    assert "\n## Mended when\n" in page.read_text()
+    assert "\n## Fixed when\n" in page.read_text()
 
 
 @pytest.mark.parametrize("page", [*RUNBOOK, ROOT / "docs/upgrade.md"], ids=name)
