@@ -151,7 +151,7 @@ def test_converted_archive_waits_too_when_the_setting_is_taken_back(receiver: Ol
     assert len(receiver.admit().admitted) == 1
     receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "refuse"
     (parked,) = receiver.admit().parked
-    assert f"{NEW} is one of the old system" in str(parked.error)
+    assert f"{NEW} comes from the old system" in str(parked.error)
     receiver.environ["AR_SYNC_OLD_ARCHIVES"] = "accept"
     assert len(receiver.load().loaded) == 1
 
