@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
@@ -459,3 +460,10 @@ def test_secrets_that_everybody_may_read_are_said(
         f"chmod o= {deployment.folder / '.env'}",
         f"chmod o= {settings.private_key}",
     ]
+
+
+def test_table_that_somebody_locks_meanwhile_is_a_warning(deployment: Deployment) -> None:
+    with psycopg.connect(deployment.sender_url) as connection:
+        connection.execute("LOCK TABLE app_child")
+        found = at_sender(deployment)
+    assert [one.level for one in found if "lock timeout" in one.problem] == ["warning"]

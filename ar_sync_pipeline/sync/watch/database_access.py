@@ -35,9 +35,11 @@ def database_findings(url: str, findings: list[Finding]) -> Iterator[None]:
     except DatabaseUnreachableError as error:
         findings.append(as_error(error))
     except TransientError as error:
-        # A run would be retried; a check is not.
+        # A run would be retried; a check is not. A lock that is held says nothing about settings.
+        locked = isinstance(error.__cause__, psycopg.errors.LockNotAvailable)
         remedy = "run the check again; if it repeats, read the server's log"
-        findings.append(Finding(Level.ERROR, error.problem, remedy))
+        level = Level.WARNING if locked else Level.ERROR
+        findings.append(Finding(level, error.problem, remedy))
     except ArSyncError as error:
         findings.append(_refusal(url, error))
     except psycopg.Error as error:
