@@ -40,9 +40,9 @@ def environment_of(
     Raises:
         SettingsError: A secret is in the YAML, or its variable is not set.
     """
-    mistakes = tuple(_mistakes(attributes, model, environ))
-    if mistakes:
-        raise SettingsError(side, mistakes)
+    problems = tuple(_problems(attributes, model, environ))
+    if problems:
+        raise SettingsError(side, problems)
     made = {_variable(name): _as_text(value) for name, value in attributes.settings.items()}
     made |= {_variable(name): environ[held_by] for name, held_by in attributes.secrets.items()}
     return made | {name: environ[name] for name in (_FROM_OUTSIDE,) if name in environ}
@@ -73,7 +73,7 @@ class PairScaffolder(dg.Scaffolder[Any]):
         )
 
 
-def _mistakes(
+def _problems(
     attributes: PairAttributes, model: type[BaseModel], environ: Mapping[str, str]
 ) -> Iterator[ValidationProblem]:
     known = variables(model)

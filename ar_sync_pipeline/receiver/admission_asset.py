@@ -11,11 +11,12 @@ from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, ar
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
-from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.visible_text import listed
 

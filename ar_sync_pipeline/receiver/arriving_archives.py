@@ -8,7 +8,8 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.receiver.site import ReceiverSite
 
 _GROUP = "from_the_sender"
 

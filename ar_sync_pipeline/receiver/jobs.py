@@ -5,9 +5,9 @@ from typing import Any
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.operations.preflight_check import preflight_spec
 from ar_sync_pipeline.receiver.admission_asset import GROUP
@@ -35,7 +35,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
         selection=dg.AssetSelection.groups(names.name(GROUP), names.name(TABLES_GROUP))
         - dg.AssetSelection.checks(preflight_spec(applied_archives_key(names)).key),
         description=description,
-        owners=JOB_OWNERS,
+        owners=OWNERS,
         config=intake_of(kinds, names),
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.tags("receiver")},
     )

@@ -12,8 +12,9 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     unlisted_receiver_key,
 )
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.receiver.admission_asset import GROUP
-from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+from ar_sync_pipeline.receiver.site import ReceiverSite
 
 TABLES_GROUP = "receiver_tables"
 _WHOLE = " Materializing it does a whole load."

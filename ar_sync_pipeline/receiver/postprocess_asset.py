@@ -13,10 +13,11 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postprocessed_key
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor
-from ar_sync_pipeline.receiver.site import OWNERS, ReceiverSite
+from ar_sync_pipeline.receiver.site import ReceiverSite
 
 
 def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.AssetsDefinition:

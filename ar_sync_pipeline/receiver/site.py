@@ -8,8 +8,6 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import ReceiverSettings
 
-OWNERS = ["team:operators"]
-
 
 @dataclass(frozen=True)
 class ReceiverSite:

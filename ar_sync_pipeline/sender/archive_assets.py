@@ -7,9 +7,10 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
-from ar_sync_pipeline.sender.site import OWNERS, SenderSite
+from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import archive_metadata, lost_names, media_metadata
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.selected_outputs import Results, Step, whatever_is_selected
 from ar_sync_pipeline.sender.archive_assets import (
     archive_spec,
@@ -24,7 +25,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
-from ar_sync_pipeline.sender.site import OWNERS, SenderSite
+from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
     table_metadata,

@@ -10,11 +10,12 @@ from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.sender.site import OWNERS, SenderSite
+from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.sender.complete_assets import GROUP as COMPLETE_GROUP
 from ar_sync_pipeline.sender.endpoint_asset import CHECK
@@ -23,7 +23,7 @@ def complete_dump(names: PairNames = ALONE) -> AssetJob:
         selection=dg.AssetSelection.groups(names.name(COMPLETE_GROUP)),
         description="Dump every table and all media under one snapshot and send the archive.",
         tags={"dagster/max_runtime": str(_LONGEST_COMPLETE_SECONDS), **names.tags("sender")},
-        owners=JOB_OWNERS,
+        owners=OWNERS,
     )
 
 
@@ -34,7 +34,7 @@ def partial_dump(names: PairNames = ALONE) -> AssetJob:
         selection=dg.AssetSelection.groups(names.name(PARTIAL_GROUP)),
         description="Dump what changed in a window, or in a range of missed ones, and send it.",
         tags={"dagster/max_runtime": str(_LONGEST_PARTIAL_SECONDS), **names.tags("sender")},
-        owners=JOB_OWNERS,
+        owners=OWNERS,
     )
 
 
@@ -45,5 +45,5 @@ def ssh_sftp_checker(names: PairNames = ALONE) -> AssetJob:
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(names), CHECK)),
         description="Walk an archive's whole way to the receiver with a test file, step by step.",
         tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), **names.tags("sender")},
-        owners=JOB_OWNERS,
+        owners=OWNERS,
     )

@@ -12,8 +12,6 @@ from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 
-OWNERS = ["team:operators"]
-
 
 @dataclass(frozen=True)
 class SenderSite:

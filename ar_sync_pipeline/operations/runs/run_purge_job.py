@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.asset_job import JOB_OWNERS
+from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
@@ -59,7 +59,7 @@ def purge_job(
         description=f"Delete finished runs from Dagster: {days} days after they succeeded,"
         f" {2 * days} days after they failed or were ended. Archives and data are not touched.",
         tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **tags},
-        owners=JOB_OWNERS,
+        owners=OWNERS,
     )
     def purge() -> None:
         delete_old_runs()

@@ -1,7 +1,7 @@
-"""Owners of jobs."""
+"""Who owns assets and jobs."""
 
 import warnings
 
-JOB_OWNERS = ["team:operators"]
+OWNERS = ["team:operators"]
 # Global, because Dagster resolves jobs late. Users can do nothing about a beta feature.
 warnings.filterwarnings("ignore", message=r"Parameter `owners` of (function|class|initializer)")
