@@ -15,8 +15,10 @@ the base class makes every message visible and truncates it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 from ar_sync_pipeline.visible_text import visible, visible_lines
 
@@ -56,6 +58,7 @@ class ArSyncError(Exception):
 
     def __init_subclass__(cls) -> None:
         """Derive the code from the class name where the class sets none."""
+        super().__init_subclass__()
         if "code" not in vars(cls):
             cls.code = code_of_class(cls.__name__)
 
@@ -86,3 +89,40 @@ class TerminalError(ArSyncError):
     """Can never succeed as it is: keep the evidence, notify an operator."""
 
     policy = RetryPolicy.GIVE_UP
+
+
+@dataclass(frozen=True)
+class ValidationProblem:
+    """One error in a file or an environment: its place, the problem and the remedy."""
+
+    place: str
+    problem: str
+    remedy: str
+
+    def __str__(self) -> str:
+        """Return one line for the operator."""
+        return f"{self.place}: {self.problem}: {self.remedy}"
+
+
+FoundProblem = TypeVar("FoundProblem", bound=ValidationProblem)
+
+
+class ValidationProblemsError(TerminalError, Generic[FoundProblem]):
+    """Input that cannot be used, with all of its errors, one a line.
+
+    Args:
+        what: Name of the input.
+        problems: Its errors, at least one, in the order of the input.
+    """
+
+    of_lines = True
+
+    def __init__(self, what: str, problems: Sequence[FoundProblem], *, remedy: str) -> None:
+        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
+        lines = "".join(f"\n  {found}" for found in problems)
+        super().__init__(f"{count} in {what}{lines}", remedy=remedy)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        """Return the errors, one a line, then the remedy."""
+        return f"{self.problem}\n{self.remedy.capitalize()}."

@@ -17,6 +17,7 @@ import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.schema import create_receiver_schema, create_sender_schema
+from ar_sync_pipeline_tests.open_sessions import close_sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,16 +53,17 @@ def postgres_server() -> Iterator[EmbeddedPostgres]:
 
 @pytest.fixture
 def database_factory(postgres_server: EmbeddedPostgres) -> Iterator[DatabaseFactory]:
-    made: list[str] = []
+    made: dict[str, str] = {}
 
     def create(template: str | None = None) -> str:
         name = f"test_{next(_NUMBERS)}"
         url = postgres_server.create_database(name, template)
-        made.append(name)
+        made[name] = url
         return url
 
     yield create
-    for name in made:
+    for name, url in made.items():
+        close_sessions(url)
         postgres_server.drop_database(name)
 
 

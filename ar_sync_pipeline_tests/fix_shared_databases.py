@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from ar_sync_pipeline_tests.open_sessions import close_sessions
+
 if TYPE_CHECKING:
     from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 
@@ -72,6 +74,7 @@ class SharedDatabases:
         url = self._server.url(name)
         if kind in self._shapes and self._sweep(url) == self._shapes[kind]:
             return url
+        close_sessions(url)
         self._server.drop_database(name)
         self._server.create_database(name, self._templates[kind])
         if kind == "postgis_receiver":

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
@@ -29,6 +28,7 @@ from ar_sync_pipeline.sync.dump.dump_tables import (
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.open_sessions import session
 
 
 @dataclass
@@ -149,14 +149,14 @@ def recent_window(minutes_back: float = 5) -> Window:
 
 def execute(url: str, *statements: str) -> None:
     """Run statements, each in its own transaction."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with session(url) as connection:
         for statement in statements:
             connection.execute(statement.encode())
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:
     """Return all rows of a small query."""
-    with psycopg.connect(url, autocommit=True) as connection:
+    with session(url) as connection:
         return connection.execute(query.encode()).fetchall()
 
 

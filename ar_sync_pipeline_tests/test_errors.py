@@ -12,9 +12,16 @@ from pathlib import Path
 import pytest
 
 import ar_sync_pipeline
-from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError, TransientError
+from ar_sync_pipeline.errors import (
+    ArSyncError,
+    ParkedError,
+    TerminalError,
+    TransientError,
+    ValidationProblemsError,
+)
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
+BASES = {TransientError, ParkedError, TerminalError, ValidationProblemsError}
 ROW = re.compile(r"^\| `([a-z-]+)` \| (retry|wait|give up) \|", re.MULTILINE)
 
 
@@ -31,8 +38,7 @@ def of_the_product() -> set[type[ArSyncError]]:
     return {
         error
         for error in subclasses(ArSyncError)
-        if error.__module__.startswith("ar_sync_pipeline.")
-        and error not in (TransientError, ParkedError, TerminalError)
+        if error.__module__.startswith("ar_sync_pipeline.") and error not in BASES
     }
 
 

@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from ar_sync_pipeline.catalog.errors import ValidationProblem
 from ar_sync_pipeline.catalog.labels import canonical, is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.errors import ValidationProblem
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LONGEST_NAME_BYTES = 63  # NAMEDATALEN - 1 of PostgreSQL as it is built everywhere

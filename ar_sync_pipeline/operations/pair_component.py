@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from ar_sync_pipeline.settings.loading import PREFIX
-from ar_sync_pipeline.settings.model import SettingsError, ValidationProblem, variables
+from ar_sync_pipeline.settings.model import SettingProblem, SettingsError, variables
 
 _FROM_OUTSIDE = "SSH_AUTH_SOCK"
 # Secrets of a pair's database and its signing key, which pairs cannot share.
@@ -75,24 +75,24 @@ class PairScaffolder(dg.Scaffolder[Any]):
 
 def _problems(
     attributes: PairAttributes, model: type[BaseModel], environ: Mapping[str, str]
-) -> Iterator[ValidationProblem]:
+) -> Iterator[SettingProblem]:
     known = variables(model)
     for name in attributes.settings:
         variable = known.get(_variable(name))
         if variable is not None and variable.secret:
-            yield ValidationProblem(
-                variable.name,
+            yield SettingProblem(
                 f"settings.{name}",
-                "is a secret, and stands in a file",
+                "is a secret, and is written in a file",
                 f"write `{name}: NAME_OF_A_VARIABLE` below `secrets` and set that variable",
+                variable.name,
             )
     for name, held_by in attributes.secrets.items():
         if not environ.get(held_by, "").strip():
-            yield ValidationProblem(
-                _variable(name),
+            yield SettingProblem(
                 f"secrets.{name}",
                 f"the environment has no variable {held_by}",
                 "set it for the code server, or name another one",
+                _variable(name),
             )
 
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.errors import ValidationProblem, ValidationProblemsError
 from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.settings.values import INVALID_VALUE, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -55,20 +55,13 @@ class DescribedVariable:
 
 
 @dataclass(frozen=True)
-class ValidationProblem:
-    """One error; ``shown`` is the variable with its value, masked if it is a secret."""
+class SettingProblem(ValidationProblem):
+    """One error of a variable; ``place`` is the variable with its value, masked if a secret."""
 
     variable: str
-    shown: str
-    problem: str
-    remedy: str
-
-    def __str__(self) -> str:
-        """Return the error in one line."""
-        return f"{self.shown}: {self.problem}: {self.remedy}"
 
 
-class SettingsError(TerminalError):
+class SettingsError(ValidationProblemsError[SettingProblem]):
     """Settings that cannot be used, with every error in the order of the documentation.
 
     Args:
@@ -76,20 +69,12 @@ class SettingsError(TerminalError):
         problems: Validation errors, at least one.
     """
 
-    of_lines = True
-
-    def __init__(self, side: str, problems: tuple[ValidationProblem, ...]) -> None:
-        count = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        lines = "".join(f"\n  {found}" for found in problems)
+    def __init__(self, side: str, problems: Sequence[SettingProblem]) -> None:
         super().__init__(
-            f"{count} in the settings of the {side}{lines}",
+            f"the settings of the {side}",
+            problems,
             remedy="correct the environment or the .env file beside workspace.yaml, then reload",
         )
-        self.problems = problems
-
-    def __str__(self) -> str:
-        """Return the errors, one a line, then the remedy."""
-        return f"{self.problem}\n{self.remedy.capitalize()}."
 
 
 @cache
@@ -111,7 +96,7 @@ def load(
     side: str,
     other: type[BaseModel],
     environ: Mapping[str, str],
-    found_before: Iterable[ValidationProblem] = (),
+    found_before: Iterable[SettingProblem] = (),
 ) -> SettingsModel:
     """Build a settings model; the environment may also contain variables of the ``other`` side.
 
@@ -134,7 +119,7 @@ def load(
     problems.sort(key=lambda found: places[found.variable])
     problems += _unknown(given, known, side, variables(other))
     if problems or settings is None:
-        raise SettingsError(side, tuple(problems))
+        raise SettingsError(side, problems)
     return settings
 
 
@@ -170,21 +155,20 @@ def _field(name: str) -> str:
 
 def _problem(
     detail: ErrorDetails, known: Mapping[str, DescribedVariable], given: Mapping[str, str]
-) -> ValidationProblem:
+) -> SettingProblem:
     name = PREFIX + str(detail["loc"][0]).upper()
     variable = known[name]
     if detail["type"] == "missing":
         example = f", for example {variable.example}" if variable.example else ""
-        return ValidationProblem(
-            name, name, "is not set", f"set it: {variable.meaning.rstrip('.')}{example}"
-        )
+        remedy = f"set it: {variable.meaning.rstrip('.')}{example}"
+        return SettingProblem(name, "is not set", remedy, name)
     facts: dict[str, Any] = detail.get("ctx", {})
     problem, remedy = (
         (facts["problem"], facts["remedy"])
         if detail["type"] == INVALID_VALUE
         else ("has a value that cannot be read", f"{variable.meaning.rstrip('.')}")
     )
-    return ValidationProblem(name, _shown(variable, given.get(name)), problem, remedy)
+    return SettingProblem(_shown(variable, given.get(name)), problem, remedy, name)
 
 
 def _unknown(
@@ -192,14 +176,14 @@ def _unknown(
     known: Mapping[str, DescribedVariable],
     side: str,
     others: Mapping[str, DescribedVariable],
-) -> list[ValidationProblem]:
+) -> list[SettingProblem]:
     """Return errors for variables of neither side, without their values, which may be secrets."""
     problems = []
     for name in sorted(given.keys() - known.keys() - others.keys()):
         guess = next(iter(meant(name, known) or meant(name, others)), None)
         settings_page = installed_path("docs/settings.md")
         remedy = f"did you mean {guess}?" if guess else f"remove it, or see {settings_page}"
-        problems.append(ValidationProblem(name, name, f"is no setting of the {side}", remedy))
+        problems.append(SettingProblem(name, f"is no setting of the {side}", remedy, name))
     return problems
 
 

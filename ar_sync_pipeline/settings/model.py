@@ -35,8 +35,8 @@ from ar_sync_pipeline.settings.common import (
 )
 from ar_sync_pipeline.settings.loading import (
     DescribedVariable,
+    SettingProblem,
     SettingsError,
-    ValidationProblem,
     Variable,
     load,
     variables,
@@ -63,8 +63,8 @@ __all__ = [
     "ReceiverSettings",
     "SchemaDrift",
     "SenderSettings",
+    "SettingProblem",
     "SettingsError",
-    "ValidationProblem",
     "Variable",
     "database_label",
     "load_receiver_settings",
@@ -302,10 +302,10 @@ def load_receiver_settings(environ: Mapping[str, str]) -> ReceiverSettings:
     return load(ReceiverSettings, side="receiver", other=SenderSettings, environ=environ)
 
 
-def _login_problems(environ: Mapping[str, str]) -> list[ValidationProblem]:
+def _login_problems(environ: Mapping[str, str]) -> list[SettingProblem]:
     """Return an error if there is neither a private key nor an SSH agent: no login can succeed."""
     if environ.get("AR_SYNC_PRIVATE_KEY", "").strip() or environ.get("SSH_AUTH_SOCK"):
         return []
     name = "AR_SYNC_PRIVATE_KEY"
     remedy = "name the private key's file, or start an SSH agent (SSH_AUTH_SOCK)"
-    return [ValidationProblem(name, name, "is not set and no SSH agent runs", remedy)]
+    return [SettingProblem(name, "is not set and no SSH agent runs", remedy, name)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr
+from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.settings.loading import Variable
-from ar_sync_pipeline.settings.signing import strong_secret
+from ar_sync_pipeline.settings.signing import OptionalSecret
 
 
 class PseudonymSettings(BaseModel):
@@ -17,7 +17,7 @@ class PseudonymSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     pseudonym_key: Annotated[
-        Annotated[SecretStr, BeforeValidator(strong_secret)] | None,
+        OptionalSecret,
         Variable(
             "Secret with which the catalog's pseudonyms are made; it never leaves the sender, and "
             "another one makes other pseudonyms.",

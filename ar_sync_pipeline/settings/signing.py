@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from ar_sync_pipeline.settings.loading import SettingsError, ValidationProblem, Variable
+from ar_sync_pipeline.settings.loading import SettingProblem, SettingsError, Variable
 from ar_sync_pipeline.settings.values import invalid_value
 from ar_sync_pipeline.signing_keys import SigningKeys
 
@@ -49,6 +49,9 @@ def strong_secret(value: object) -> object:
     return value
 
 
+OptionalSecret = Annotated[SecretStr, BeforeValidator(strong_secret)] | None
+
+
 def end_of_key(value: object) -> datetime:
     """Parse a time with its zone; a date alone means its start in UTC."""
     text = str(value).strip()
@@ -73,7 +76,7 @@ class SigningSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
     signing_key: Annotated[
-        Annotated[SecretStr, BeforeValidator(strong_secret)] | None,
+        OptionalSecret,
         Variable(
             "Secret that both sides share; archives and receipts carry an HMAC made with it, and "
             "a receiver that has one quarantines what is not signed with it.",
@@ -81,7 +84,7 @@ class SigningSettings(BaseModel):
         ),
     ] = None
     old_signing_key: Annotated[
-        Annotated[SecretStr, BeforeValidator(strong_secret)] | None,
+        OptionalSecret,
         Variable(
             "The key before AR_SYNC_SIGNING_KEY, whose signatures are accepted until "
             "AR_SYNC_OLD_SIGNING_KEY_UNTIL.",
@@ -141,7 +144,7 @@ def load_signing_keys(environ: Mapping[str, str]) -> SigningKeys:
         end = end_of_key(until) if until else None
     except PydanticCustomError as error:
         facts = error.context or {}
-        found = ValidationProblem(name, name, str(facts["problem"]), str(facts["remedy"]))
+        found = SettingProblem(name, str(facts["problem"]), str(facts["remedy"]), name)
         raise SettingsError("signatures", (found,)) from None
     keys = (environ.get(f"AR_SYNC_{which}SIGNING_KEY", "").encode() for which in ("", "OLD_"))
     current, old = (key or None for key in keys)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline_tests.open_sessions import session
+
 _COLUMNS = """
 SELECT n.nspname, c.relname, c.relkind, a.attname
   FROM pg_class c
@@ -105,7 +107,7 @@ def differences(sender: Contents, receiver: Contents, *, keeps: bool = False) ->
 
 @contextmanager
 def _session(url: str) -> Iterator[_Connection]:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with session(url) as connection:
         connection.execute("; ".join(_SETTINGS).encode())
         yield connection
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from zlib import crc32
 
-import psycopg
 import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.merge import filling
 from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.open_sessions import close_sessions, session
 from ar_sync_pipeline_tests.situations.running import Running, Servers
 from ar_sync_pipeline_tests.situations.situation import Mode, Situation
 
@@ -56,7 +56,8 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
         grant = f"ALTER ROLE {replica} SUPERUSER"
     execute(postgres_server.url(), grant)
     yield Servers(*urls)
-    for side in ("sender", "receiver"):
+    for side, url in zip(("sender", "receiver"), urls, strict=True):
+        close_sessions(url)
         postgres_server.drop_database(f"situation_{side}")
 
 
@@ -106,7 +107,7 @@ def loads_as(servers: Servers, mode: Mode) -> str:
 
 
 def _sweep(url: str) -> None:
-    with psycopg.connect(url, autocommit=True) as connection:
+    with session(url) as connection:
         connection.execute("SET client_min_messages = warning")
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"

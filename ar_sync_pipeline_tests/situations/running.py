@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from pprint import pformat
 
-import psycopg
-
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
@@ -21,6 +19,7 @@ from ar_sync_pipeline_tests.fix_sites import (
     recent_window,
     watermark_of,
 )
+from ar_sync_pipeline_tests.open_sessions import session
 from ar_sync_pipeline_tests.situations.comparison import (
     Contents,
     compare,
@@ -153,7 +152,7 @@ class Running:
         ]
 
     def _answer(self, queries: Sequence[Query]) -> None:
-        with psycopg.connect(self.servers.receiver, autocommit=True) as connection:
+        with session(self.servers.receiver) as connection:
             for query in queries:
                 answer = connection.execute(query.sql.encode()).fetchall()
                 assert answer == list(query.answer), f"{query.sql} gives {answer}"

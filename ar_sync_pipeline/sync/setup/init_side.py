@@ -17,8 +17,8 @@ from ar_sync_pipeline.settings.model import (
     DescribedVariable,
     ReceiverSettings,
     SenderSettings,
+    SettingProblem,
     SettingsError,
-    ValidationProblem,
     load_receiver_settings,
     load_sender_settings,
     variables,
@@ -70,7 +70,7 @@ def known_variables(side: SideName) -> Mapping[str, DescribedVariable]:
     return variables(SenderSettings if side == "sender" else ReceiverSettings)
 
 
-def validation_problems(side: SideName, values: Mapping[str, str]) -> tuple[ValidationProblem, ...]:
+def validation_problems(side: SideName, values: Mapping[str, str]) -> tuple[SettingProblem, ...]:
     """Return all validation errors of values, including missing ones.
 
     An SSH agent does not count: services have another agent than this shell, or none.
