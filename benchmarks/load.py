@@ -7,7 +7,7 @@
 
 A real PostgreSQL (fsync on, 1 GB of shared buffers) holds a sender and a receiver that has
 yesterday's state. Then about 1 % of the rows change, and each way brings a copy of that receiver
-up to date while readers look at it. WAL is held against the changed rows as they are stored, with
+up to date while readers look at it. WAL is compared with the changed rows as they are stored, with
 their index entries. Trust the ratios, not the seconds.
 """
 
@@ -84,11 +84,11 @@ class _Bench:
         return measure(url, self.server.process_id, command, watched=watched)
 
     def ours(
-        self, deed: str, receiver: str, way: str = _CHUNKS, *, watched: bool = False
+        self, operation: str, receiver: str, way: str = _CHUNKS, *, watched: bool = False
     ) -> tuple[Figures, dict[str, float]]:
         child = Path(__file__).with_name("load_child.py")
         staged = "all" if way == _EVERYTHING else "differing"
-        command = [sys.executable, child, deed, self.sender, receiver, self.folder, staged]
+        command = [sys.executable, child, operation, self.sender, receiver, self.folder, staged]
         figures, printed = self.measure(receiver, command, watched=watched)
         report = json.loads(printed)
         cpu_seconds = figures.cpu_seconds - report["startup_cpu_seconds"]

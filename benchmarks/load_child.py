@@ -3,7 +3,7 @@
     load_child.py dump|load SENDER RECEIVER FOLDER differing|all
 
 With ``all`` the receiver behaves as one whose digest function is another than the sender's.
-Prints what starting Python cost, which is no part of the deed; a load also how many chunks it
+Prints what starting Python cost, which is no part of the operation; a load also how many chunks it
 staged, and how many rows and MB it changed, as tuples alone and as they are stored.
 """
 
@@ -23,12 +23,12 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 
-def main(deed: str, sender: str, receiver: str, folder: str, staged: str) -> None:
+def main(operation: str, sender: str, receiver: str, folder: str, staged: str) -> None:
     """Do it."""
     report: dict[str, float] = {"startup_cpu_seconds": time.process_time()}
     started = time.monotonic()
     sites = TwoSites(sender, receiver, load_catalog(None), Path(folder))
-    if deed == "dump":
+    if operation == "dump":
         sites.complete()
         report["seconds"] = time.monotonic() - started
     else:

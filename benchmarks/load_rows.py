@@ -100,7 +100,7 @@ INSERT INTO "AndroidRequests_stadisticdatafromregistrationbusstop" SELECT i, {_P
   FROM generate_series(1, %(stop_statistics)s) i;
 """  # noqa: S608  constants only
 
-# What the receiver makes of the rows: its own columns, its own tables, plates in its spelling.
+# What the receiver writes: receiver-only columns and tables, and license plates in its spelling.
 _TRANSFORM = """
 UPDATE "AndroidRequests_eventforbusv2" SET transformed = true, direction = 'I', "busStop1" = 'P1';
 UPDATE "AndroidRequests_eventforbusstop" SET transformed = true;
@@ -118,11 +118,11 @@ SELECT setseed(0.43);
 DELETE FROM "AndroidRequests_poseintrajectoryoftoken" WHERE id <= %(poses)s / 500;
 DELETE FROM "AndroidRequests_devicepositionintime" WHERE id <= %(positions)s / 500;
 DELETE FROM "AndroidRequests_nearbybuseslog" WHERE id <= %(nearby)s / 500;
-CREATE TEMP TABLE mistake ON COMMIT DROP AS SELECT id FROM "AndroidRequests_eventforbusv2"
+CREATE TEMP TABLE error ON COMMIT DROP AS SELECT id FROM "AndroidRequests_eventforbusv2"
   WHERE id > %(bus_events)s * 0.98 AND id %% 20 = 7;
 DELETE FROM "AndroidRequests_stadisticdatafromregistrationbus" WHERE "reportOfEvent_id"
-  IN (SELECT id FROM mistake);
-DELETE FROM "AndroidRequests_eventforbusv2" WHERE id IN (SELECT id FROM mistake);
+  IN (SELECT id FROM error);
+DELETE FROM "AndroidRequests_eventforbusv2" WHERE id IN (SELECT id FROM error);
 UPDATE "AndroidRequests_eventforbusv2" SET "timeStamp" = now(), "eventConfirm" = "eventConfirm" + 1
   WHERE id > %(bus_events)s * 0.98 AND id %% 5 = 0;
 UPDATE "AndroidRequests_eventforbusstop" SET "timeStamp" = now(), "eventDecline" = 7
@@ -186,7 +186,7 @@ def make_receiver(url: str) -> None:
 
 
 def transform(url: str) -> None:
-    """Give the receiver's own columns and tables their values, as its transform would."""
+    """Give the receiver's receiver-only columns and tables their values, as its transform would."""
     with psycopg.connect(url) as connection:
         connection.execute(_TRANSFORM.encode())
     vacuum(url)

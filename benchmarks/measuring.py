@@ -1,4 +1,4 @@
-"""Measuring one deed against a running server: seconds, CPU, WAL, memory, and its readers."""
+"""Measuring one operation against a running server: seconds, CPU, WAL, memory, and its readers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LOOKS = (
 
 @dataclass(frozen=True)
 class Figures:
-    """What a deed cost.
+    """What a operation cost.
 
     Attributes:
         seconds: from start to end.
@@ -73,7 +73,7 @@ def measure(
 ) -> tuple[Figures, str]:
     """Run a command and return what it cost and what it printed.
 
-    A checkpoint comes first, so that every deed pays for the full images of the pages that it
+    A checkpoint comes first, so that every operation pays for the full images of the pages that it
     touches (PostgreSQL manual, 30.5 "WAL Configuration").
 
     Args:

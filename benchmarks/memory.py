@@ -44,28 +44,30 @@ def main(rows: int) -> None:
                     connection.execute(_TABLE)
             with psycopg.connect(urls[0]) as connection:
                 connection.execute(_ROWS, [rows])
-            for deed in ("dump", "load", "load of nothing new"):
-                _measure(deed, [sys.executable, __file__, "--child", deed, *urls, str(folder)])
-                if deed == "load":
+            for operation in ("dump", "load", "load of nothing new"):
+                _measure(
+                    operation, [sys.executable, __file__, "--child", operation, *urls, str(folder)]
+                )
+                if operation == "load":
                     _wait_again(folder)
 
 
-def child(deed: str, sender: str, receiver: str, folder: Path) -> None:
+def child(operation: str, sender: str, receiver: str, folder: Path) -> None:
     """What one measured process does."""
     sites = TwoSites(sender, receiver, load_catalog(folder / "catalog.toml"), folder)
-    if deed == "dump":
+    if operation == "dump":
         sites.complete()
     else:
         sites.load()
 
 
-def _measure(deed: str, command: list[str]) -> None:
+def _measure(operation: str, command: list[str]) -> None:
     started = time.monotonic()
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - started
     verdict = "" if status == 0 else f" (failed, status {status})"
-    print(f"{deed}: peak {usage.ru_maxrss / 1024:.0f} MB, {seconds:.1f} s{verdict}")
+    print(f"{operation}: peak {usage.ru_maxrss / 1024:.0f} MB, {seconds:.1f} s{verdict}")
 
 
 def _wait_again(folder: Path) -> None:

@@ -85,8 +85,8 @@ class DelayingRelay:
                         return
                     target.sendall(data)
 
-        for deed in (receive, deliver):
-            threading.Thread(target=deed, daemon=True).start()
+        for operation in (receive, deliver):
+            threading.Thread(target=operation, daemon=True).start()
 
 
 def main(megabytes: int, rounds: int, delay_ms: float, connections: int) -> None:

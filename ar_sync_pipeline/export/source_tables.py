@@ -11,7 +11,7 @@ from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_
 from ar_sync_pipeline.export.masking import masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
-from ar_sync_pipeline.postgres.exported_table import ExportedTable, ship
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
 from ar_sync_pipeline.postgres.findings import errors_of
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.rights import columns_read, denied_columns, role_script
@@ -81,7 +81,7 @@ def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
     """Return a sender's table without the columns that are not replicated, and with its masks."""
     rules = catalog.rules(facts.name)
-    return ship(facts, rules.not_replicated, masked_values(rules, facts))
+    return export_facts(facts, rules.not_replicated, masked_values(rules, facts))
 
 
 def _unreadable(

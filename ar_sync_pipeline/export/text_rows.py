@@ -72,8 +72,8 @@ def copy_text_in(
     )
     try:
         with connection.cursor() as cursor, cursor.copy(statement) as copy:
-            for piece in lines:
-                copy.write(piece)
+            for block in lines:
+                copy.write(block)
         connection.execute(
             sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
                 table.rows, column_list(table.primary_key)

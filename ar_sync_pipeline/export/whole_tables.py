@@ -82,10 +82,10 @@ class WholeTables:
         for connection in self.connections:
             idle.put(connection)
 
-        def on_idle_session(piece: Work) -> Result:
+        def on_idle_session(work: Work) -> Result:
             connection = idle.get()
             try:
-                return do(connection, piece)
+                return do(connection, work)
             finally:
                 idle.put(connection)
 

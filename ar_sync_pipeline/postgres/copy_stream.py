@@ -16,7 +16,7 @@ from psycopg import pq, sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 
-_PIECE_BYTES = 512 * 1024
+_BLOCK_BYTES = 512 * 1024
 _STALL_SECONDS = 600
 
 
@@ -61,27 +61,27 @@ def copy_in(
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(target, columns)
     with connection.cursor() as cursor:
         with cursor.copy(statement) as copy:
-            for piece in data:
-                copy.write(piece)
+            for block in data:
+                copy.write(block)
         return cursor.rowcount
 
 
 def _receive(pgconn: pq.abc.PGconn, sink: ByteSink) -> None:
-    piece = bytearray()
+    block = bytearray()
     while True:
         size, data = pgconn.get_copy_data(1)
         if size > 0:
-            piece += data
-            if len(piece) >= _PIECE_BYTES:
-                sink.write(bytes(piece))
-                piece.clear()
+            block += data
+            if len(block) >= _BLOCK_BYTES:
+                sink.write(bytes(block))
+                block.clear()
         elif size == 0:
             _wait(pgconn, writing=False)
             pgconn.consume_input()
         else:
             break
-    if piece:
-        sink.write(bytes(piece))
+    if block:
+        sink.write(bytes(block))
 
 
 def _flush(pgconn: pq.abc.PGconn) -> None:

@@ -50,7 +50,7 @@ class ExportedTable:
         return {name: mask(sql.Identifier(alias, name)) for name, mask in self.masks.items()}
 
 
-def ship(
+def export_facts(
     facts: TableFacts,
     withheld: Collection[str],
     masks: Mapping[str, Expression] | None = None,

@@ -32,9 +32,9 @@ def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
 
 def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list[str]:
     """Return the rights that the load's role lacks on the archive's tables, such as a new one."""
-    shipped = (tables[table.name] for table in manifest.tables if table.name in tables)
+    sent = (tables[table.name] for table in manifest.tables if table.name in tables)
     return listed(
-        [f"{', '.join(held.denied)} on {_shown(held.name)}" for held in shipped if held.denied]
+        [f"{', '.join(held.denied)} on {_shown(held.name)}" for held in sent if held.denied]
     )
 
 
@@ -60,19 +60,19 @@ def schema_mismatches(
     return listed(mismatches)
 
 
-def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+def table_mismatches(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     """Return messages on the mismatches of one table."""
-    mismatches = key_mismatches(shipped, held)
+    mismatches = key_mismatches(sent, held)
     rules = catalog.rules(held.name)
-    for column in shipped.columns:
+    for column in sent.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
         if column.name in rules.receiver_columns:
             mismatches.append(
-                f"{shown} is the receiver's own by the catalog, and the sender ships it"
+                f"{shown} is the receiver's own by the catalog, and the sender exports it"
             )
         elif column.name in rules.exclude:
             mismatches.append(
-                f"{shown} is excluded by the receiver's catalog, and the sender ships it"
+                f"{shown} is excluded by the receiver's catalog, and the sender exports it"
             )
         elif there is None:
             mismatches.append(f"the receiver lacks column {shown}")
@@ -85,7 +85,7 @@ def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts)
             mismatches.append(f"{shown} may be NULL at the sender, not at the receiver")
         elif there.generated:
             mismatches.append(f"{shown} is computed at the receiver")
-    exported_names = {column.name for column in shipped.columns}
+    exported_names = {column.name for column in sent.columns}
     mismatches += [
         f"the receiver's column {_shown(f'{held.name}.{column.name}')} needs a value that the"
         " sender lacks"
@@ -98,49 +98,49 @@ def table_mismatches(shipped: TableManifest, catalog: Catalog, held: TableFacts)
     return mismatches
 
 
-def key_mismatches(shipped: TableManifest, held: TableFacts) -> list[str]:
+def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
     """Return a message if the receiver's table lacks the key of the sender's rows."""
-    key = set(shipped.primary_key)
+    key = set(sent.primary_key)
     usable = [
         unique
         for unique in held.unique_keys
         if unique.plain and unique.predicate is None and not unique.exclusion and unique.valid
     ]
     if key and not any(set(unique.plain) == key for unique in usable):
-        columns = _shown(", ".join(shipped.primary_key))
+        columns = _shown(", ".join(sent.primary_key))
         return [f"{_shown(held.name)} has no unique key ({columns}) at the receiver"]
     return []
 
 
-def type_mismatches(shipped: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:
+def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:
     """Return messages on types that differ between the sides so that values may not fit."""
     here = {definition.name: definition for definition in held}
     return [
         mismatch
-        for definition in shipped
+        for definition in sent
         if (known := here.get(definition.name)) is not None
         for mismatch in _differences(definition, known)
     ]
 
 
-def _differences(shipped: TypeDefinition, held: TypeDefinition) -> list[str]:
+def _differences(sent: TypeDefinition, held: TypeDefinition) -> list[str]:
     name = _shown(held.name)
-    if shipped.kind != held.kind:
-        return [f"{name} is a type of kind {shipped.kind} at the sender, {held.kind} here"]
-    if shipped.kind == "enum":
+    if sent.kind != held.kind:
+        return [f"{name} is a type of kind {sent.kind} at the sender, {held.kind} here"]
+    if sent.kind == "enum":
         return [
             f"the receiver's enum {name} lacks the label {_shown(label)}"
-            for label in shipped.parts
+            for label in sent.parts
             if label not in held.parts
         ]
-    if shipped.kind == "domain":
+    if sent.kind == "domain":
         changed = [f"{name} is a domain over {_shown(held.base)} here"]
-        return (changed if shipped.base != held.base else []) + [
+        return (changed if sent.base != held.base else []) + [
             f"the receiver's domain {name} has {_shown(check)}, the sender's has not"
             for check in held.parts
-            if check not in shipped.parts
+            if check not in sent.parts
         ]
-    return [f"the attributes of type {name} differ"] if shipped.parts != held.parts else []
+    return [f"the attributes of type {name} differ"] if sent.parts != held.parts else []
 
 
 def _shown(name: str) -> str:

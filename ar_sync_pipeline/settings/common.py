@@ -84,8 +84,8 @@ class CommonSettings(SigningSettings):
     catalog: Annotated[
         File | None,
         Variable(
-            "Catalog of the tables that travel, in TOML; without it the AndroidRequests one that "
-            "ships with the product.",
+            "Catalog of the replicated tables, in TOML; without it the AndroidRequests one that "
+            "is part of the product.",
             "/etc/ar_sync/catalog.toml",
         ),
     ] = None
@@ -229,5 +229,5 @@ class CommonSettings(SigningSettings):
             found.append(NOT_SIGNED)
         encrypted = self.email_use_tls or self.email_port == _SUBMISSIONS_PORT
         if self.email_host_user and not encrypted and self.email_host != "localhost":
-            found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password travels in clear text.")
+            found.append("AR_SYNC_EMAIL_USE_TLS is false: the mail password is sent in clear text.")
         return tuple(found)

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sftp.errors import SourceChangedError, SourceUnreadableErr
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_PIECE_BYTES = 2**19
+_BLOCK_BYTES = 2**19
 LEAD_BYTES = 32 * 2**20
 
 Segment = tuple[int, bytes]
@@ -61,7 +61,7 @@ class Segments:
         progress: Callable[[int], None],
     ) -> None:
         self._file = file
-        self._segment_bytes = max(_PIECE_BYTES // block_bytes, 1) * block_bytes
+        self._segment_bytes = max(_BLOCK_BYTES // block_bytes, 1) * block_bytes
         self._position, self._end = start, end
         self._name = name
         self._progress = progress

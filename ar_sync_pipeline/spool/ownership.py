@@ -16,7 +16,7 @@ from ar_sync_pipeline.files import HeldFolder, open_file
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import PARKED, folder_of, open_folder, spool_of
 
-_PIECE_BYTES = 1024 * 1024
+_BLOCK_BYTES = 1024 * 1024
 _READABLE = 0o644
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -60,7 +60,7 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
         with private.new_file() as (copy, temporary):
             remaining = facts.st_size
             # Not to the end of the file: its owner may still append to it.
-            while remaining and (block := os.read(source, min(_PIECE_BYTES, remaining))):
+            while remaining and (block := os.read(source, min(_BLOCK_BYTES, remaining))):
                 remaining -= len(block)
                 while block:
                     block = block[os.write(copy, block) :]

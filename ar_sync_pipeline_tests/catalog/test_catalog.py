@@ -13,7 +13,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 
 
-def test_android_requests_catalog_names_the_24_travelling_tables() -> None:
+def test_android_requests_catalog_names_the_24_replicated_tables() -> None:
     catalog = load_catalog()
     assert len(catalog.named_tables()) == 24
     assert not any(catalog.replicates(table) for table in catalog.receiver_tables)
@@ -40,7 +40,7 @@ def test_catalog_of_another_application_takes_ten_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "mistake"),
+    ("text", "error"),
     [
         ("name = ", "no TOML"),
         ("name = 'x'\ntables = []", "tables"),
@@ -49,10 +49,10 @@ def test_catalog_of_another_application_takes_ten_lines(tmp_path: Path) -> None:
         ("name = 'x'\ntables = ['a_*']\n[table.a_x]\nchildren = ['b_y']", "b_y"),
     ],
 )
-def test_wrong_catalog_gets_one_sentence(tmp_path: Path, text: str, mistake: str) -> None:
+def test_wrong_catalog_gets_one_sentence(tmp_path: Path, text: str, error: str) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(text)
-    with pytest.raises(CatalogError, match=mistake) as caught:
+    with pytest.raises(CatalogError, match=error) as caught:
         load_catalog(path)
     assert str(path) in str(caught.value)
 
@@ -121,7 +121,7 @@ def test_schema_with_a_dot_in_its_name_can_be_the_catalogs_own() -> None:
     assert catalog.locate("a.b.x.y") == ("a.b", "x.y")
 
 
-def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Path) -> None:
+def test_every_error_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "wrong.toml"
     path.write_text(
         """
@@ -143,7 +143,7 @@ def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Pat
     )
     with pytest.raises(InvalidCatalogError) as caught:
         load_catalog(path)
-    said = [str(mistake) for mistake in caught.value.problems]
+    said = [str(error) for error in caught.value.problems]
     expected = [
         '[table."public.t_a"]: means the same table as [table.t_a]: ',
         "name: is missing: add it",
@@ -162,7 +162,7 @@ def test_every_mistake_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Pat
         "[table.\"x.\"]: 'x.' lacks a name beside the dot: ",
     ]
     for line in expected:
-        assert any(mistake.startswith(line) for mistake in said), (line, said)
+        assert any(error.startswith(line) for error in said), (line, said)
     assert str(path) in str(caught.value)
 
 
@@ -217,14 +217,14 @@ def test_example_of_the_manual_is_a_catalog(tmp_path: Path) -> None:
         ('media_columns = ["a"]\nmask = { a = "null" }', "names media files"),
     ],
 )
-def test_column_rules_that_no_dump_could_follow_are_mistakes(
+def test_column_rules_that_no_dump_could_follow_are_errors(
     tmp_path: Path, rules: str, said: str
 ) -> None:
     path = tmp_path / "rules.toml"
     path.write_text(f'name = "x"\ntables = ["t"]\n[table.t]\n{rules}')
     with pytest.raises(InvalidCatalogError) as caught:
         load_catalog(path)
-    assert any(said in str(mistake) for mistake in caught.value.problems), caught.value
+    assert any(said in str(error) for error in caught.value.problems), caught.value
 
 
 def test_column_rules_survive_a_round_trip() -> None:

@@ -360,7 +360,7 @@ def test_ledger_that_another_role_has_made_is_taken_over(
 def test_city_and_its_traffic_travel_and_are_transformed_through_the_roles(
     sender_db: str, receiver_db: str, role_script: RoleScript, tmp_path: Path
 ) -> None:
-    """AndroidRequests' own tables, with the built-in transform's writes."""
+    """The tables of AndroidRequests, with the built-in transform's writes."""
     with psycopg.connect(sender_db) as production, psycopg.connect(receiver_db) as own:
         fill_city(production, now=datetime.now(UTC))
         fill_receiver(own)

@@ -36,7 +36,7 @@ def test_runbook_begins_with_a_list_of_all_of_its_pages() -> None:
 
 
 @pytest.mark.parametrize("page", RUNBOOK[1:], ids=name)
-def test_every_page_ends_with_how_to_see_that_it_is_mended(page: Path) -> None:
+def test_every_page_ends_with_how_to_see_that_it_is_fixed(page: Path) -> None:
     assert "\n## Fixed when\n" in page.read_text()
 
 

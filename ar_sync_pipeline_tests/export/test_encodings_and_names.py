@@ -70,7 +70,7 @@ def test_character_that_the_receiver_cannot_hold_is_a_sentence_with_the_table(
     assert "t_a" in str(refusal)
 
 
-def test_valid_text_of_a_database_without_encoding_travels(
+def test_valid_text_of_a_database_without_encoding_is_replicated(
     encoded: Encoded, tmp_path: Path
 ) -> None:
     both = sites(encoded("SQL_ASCII"), encoded("UTF8"), tmp_path)

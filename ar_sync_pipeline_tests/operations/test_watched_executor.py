@@ -11,14 +11,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline_tests.operations import deaf_run
+from ar_sync_pipeline_tests.operations import unresponsive_run
 
 
 @pytest.mark.long
 def test_process_that_does_not_listen_is_ended_by_force_once_its_run_is_over(
     tmp_path: Path,
 ) -> None:
-    process = subprocess.Popen([sys.executable, deaf_run.__file__, str(tmp_path)])
+    process = subprocess.Popen([sys.executable, unresponsive_run.__file__, str(tmp_path)])
     try:
         with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
             run = started(instance)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.exported_table import ExportedTable, ship
+from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -41,8 +41,8 @@ class Scratch:
     def tables(self) -> dict[str, TableFacts]:
         return read_tables(self.connection, self.schema, lambda _: True)
 
-    def shipped(self, name: str) -> ExportedTable:
-        return ship(self.tables()[name], ())
+    def exported(self, name: str) -> ExportedTable:
+        return export_facts(self.tables()[name], ())
 
     def relation(self, name: str) -> sql.Identifier:
         return sql.Identifier(self.schema, name)

@@ -121,7 +121,7 @@ def test_right_that_the_role_lacks_is_a_refusal(workbench: str) -> None:
     assert one_sentence(caught.value)
 
 
-def test_mistake_in_a_statement_is_left_as_it_is(workbench: str) -> None:
+def test_error_in_a_statement_is_left_as_it_is(workbench: str) -> None:
     with (
         pytest.raises(psycopg.errors.SyntaxError),
         connect(workbench, application="test") as connection,

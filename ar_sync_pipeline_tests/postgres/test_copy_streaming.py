@@ -60,14 +60,14 @@ def test_empty_result_is_a_stream_of_no_rows(scratch: Scratch) -> None:
     assert copy_in(scratch.connection, scratch.relation("t"), COLUMNS, [stream.getvalue()]) == 0
 
 
-def test_sink_gets_large_pieces_and_never_the_whole(scratch: Scratch) -> None:
-    pieces = Segments()
-    assert copy_out(scratch.connection, numbers(60_000), pieces) == 60_000
-    assert pieces.total > 6_000_000
-    assert pieces.largest < 1_000_000
+def test_sink_gets_large_blocks_and_never_the_whole(scratch: Scratch) -> None:
+    blocks = Segments()
+    assert copy_out(scratch.connection, numbers(60_000), blocks) == 60_000
+    assert blocks.total > 6_000_000
+    assert blocks.largest < 1_000_000
 
 
-def test_value_of_forty_megabytes_travels(scratch: Scratch) -> None:
+def test_value_of_forty_megabytes_is_copied(scratch: Scratch) -> None:
     scratch.run(
         "CREATE TABLE one (id integer, data bytea)",
         "CREATE TABLE other (LIKE one)",
@@ -77,8 +77,8 @@ def test_value_of_forty_megabytes_travels(scratch: Scratch) -> None:
     query = sql.SQL("SELECT * FROM {}").format(scratch.relation("one"))
     copy_out(scratch.connection, query, stream)
     view = stream.getbuffer()
-    pieces = (bytes(view[at : at + 250_000]) for at in range(0, len(view), 250_000))
-    copy_in(scratch.connection, scratch.relation("other"), COLUMNS, pieces)
+    blocks = (bytes(view[at : at + 250_000]) for at in range(0, len(view), 250_000))
+    copy_in(scratch.connection, scratch.relation("other"), COLUMNS, blocks)
     sums = "SELECT length(data), sha256(data) FROM {}"
     assert scratch.rows(sums.format("one")) == scratch.rows(sums.format("other"))
 
@@ -92,11 +92,11 @@ def test_statement_that_is_refused_leaves_the_connection_usable(scratch: Scratch
 def test_error_in_the_middle_of_reading_raises_and_leaves_the_connection_usable(
     scratch: Scratch,
 ) -> None:
-    pieces = Segments()
+    blocks = Segments()
     query = sql.SQL("SELECT n, 1 / (50000 - n) FROM generate_series(1, 60000) AS n")
     with pytest.raises(psycopg.errors.DivisionByZero):
-        copy_out(scratch.connection, query, pieces)
-    assert pieces.total > 0
+        copy_out(scratch.connection, query, blocks)
+    assert blocks.total > 0
     assert scratch.connection.execute("SELECT 1").fetchone() == (1,)
 
 

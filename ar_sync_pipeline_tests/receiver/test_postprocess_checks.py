@@ -73,7 +73,7 @@ def test_false_and_null_wait_and_true_does_not(looks: Looks) -> None:
     assert looks.waiting(0) == (True, 2, 0)
 
 
-def test_a_row_that_is_transformed_or_loaded_again_starts_anew(looks: Looks) -> None:
+def test_a_row_that_is_transformed_or_loaded_again_starts_again(looks: Looks) -> None:
     looks.reports(1, 2)
     looks.waiting(0)
     execute(
@@ -189,10 +189,10 @@ class TestSensor:
         assert failed
         assert [event.passed for event in _evaluations(failed)] == [False]
         assert looks.sites.builtin().succeeded
-        mended = self.tick(looks, 41, failed.cursor)
-        assert mended
-        assert [event.passed for event in _evaluations(mended)] == [True]
-        assert not mended.run_requests
+        repaired = self.tick(looks, 41, failed.cursor)
+        assert repaired
+        assert [event.passed for event in _evaluations(repaired)] == [True]
+        assert not repaired.run_requests
 
 
 def _evaluations(result: dg.SensorResult) -> list[dg.AssetCheckEvaluation]:

@@ -204,7 +204,7 @@ def test_windows_before_the_horizon_are_named_with_what_to_do() -> None:
     assert "materialize partial/archive" in words
 
 
-def test_run_over_recent_windows_bears_the_older_ones_as_a_tag(ticks: Ticks) -> None:
+def test_run_over_recent_windows_has_the_older_ones_as_a_tag(ticks: Ticks) -> None:
     ticks.dumped(14 * HOUR)
     request = ticks.tick()
     assert isinstance(request, dg.RunRequest)

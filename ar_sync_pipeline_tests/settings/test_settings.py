@@ -69,13 +69,13 @@ def receiver_environ(tmp_path: Path) -> Environ:
     }
 
 
-def sender_mistakes(environ: Environ) -> dict[str, str]:
+def sender_errors(environ: Environ) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
         load_sender_settings(environ)
     return {found.variable: str(found) for found in caught.value.problems}
 
 
-def receiver_mistakes(environ: Environ) -> dict[str, str]:
+def receiver_errors(environ: Environ) -> dict[str, str]:
     with pytest.raises(SettingsError) as caught:
         load_receiver_settings(environ)
     return {found.variable: str(found) for found in caught.value.problems}
@@ -149,9 +149,7 @@ def test_empty_variable_counts_as_unset(sender_environ: Environ) -> None:
     )
     assert (settings.time, settings.catalog, settings.admins) == (15, None, ())
 
-    assert (
-        "is not set" in sender_mistakes(sender_environ | {"AR_SYNC_REMOTE_HOST": " "}).popitem()[1]
-    )
+    assert "is not set" in sender_errors(sender_environ | {"AR_SYNC_REMOTE_HOST": " "}).popitem()[1]
 
 
 def test_settings_cannot_be_changed(sender_environ: Environ) -> None:
@@ -160,9 +158,9 @@ def test_settings_cannot_be_changed(sender_environ: Environ) -> None:
         settings.time = 30  # type: ignore[misc]
 
 
-def test_every_mistake_is_told_at_once_in_the_order_of_the_docs(sender_environ: Environ) -> None:
+def test_every_error_is_told_at_once_in_the_order_of_the_docs(sender_environ: Environ) -> None:
     del sender_environ["AR_SYNC_REMOTE_USER"]
-    found = sender_mistakes(
+    found = sender_errors(
         sender_environ
         | {
             "AR_SYNC_TIME": "soon",
@@ -199,7 +197,7 @@ def test_the_message_is_readable_as_it_is(receiver_environ: Environ) -> None:
     )
 
 
-def test_variable_of_the_other_side_and_of_the_tooling_is_no_mistake(
+def test_variable_of_the_other_side_and_of_the_tooling_is_no_error(
     sender_environ: Environ, receiver_environ: Environ
 ) -> None:
     load_sender_settings(
@@ -211,7 +209,7 @@ def test_variable_of_the_other_side_and_of_the_tooling_is_no_mistake(
 
 
 def test_value_of_an_unknown_variable_is_never_shown(receiver_environ: Environ) -> None:
-    found = receiver_mistakes(receiver_environ | {"AR_SYNC_DATABASE_URL": PASSWORD})
+    found = receiver_errors(receiver_environ | {"AR_SYNC_DATABASE_URL": PASSWORD})
     assert PASSWORD not in found["AR_SYNC_DATABASE_URL"]
     assert "AR_SYNC_SENDER_DATABASE_URL" in found["AR_SYNC_DATABASE_URL"] or (
         "AR_SYNC_RECEIVER_DATABASE_URL" in found["AR_SYNC_DATABASE_URL"]
@@ -224,7 +222,7 @@ def test_time_under_two_intervals_is_refused(sender_environ: Environ, time: str 
     sender_environ["AR_SYNC_PARTIAL_INTERVAL"] = interval
     if time:
         sender_environ["AR_SYNC_TIME"] = time
-    (found,) = sender_mistakes(sender_environ).values()
+    (found,) = sender_errors(sender_environ).values()
     assert "twice AR_SYNC_PARTIAL_INTERVAL" in found
     assert time or "AR_SYNC_TIME=15 (the default)" in found
 
@@ -233,7 +231,7 @@ def test_time_under_two_intervals_is_refused(sender_environ: Environ, time: str 
 def test_interval_that_does_not_divide_an_hour_is_refused(
     sender_environ: Environ, interval: str
 ) -> None:
-    found = sender_mistakes(
+    found = sender_errors(
         sender_environ | {"AR_SYNC_PARTIAL_INTERVAL": interval, "AR_SYNC_TIME": "300"}
     )
     assert list(found) == ["AR_SYNC_PARTIAL_INTERVAL"]
@@ -259,7 +257,7 @@ def test_transform_is_builtin_command_or_none(
     if sound:
         assert load_receiver_settings(environ).transform == value
     else:
-        assert list(receiver_mistakes(environ)) == ["AR_SYNC_TRANSFORM"]
+        assert list(receiver_errors(environ)) == ["AR_SYNC_TRANSFORM"]
 
 
 @pytest.mark.parametrize(
@@ -284,13 +282,13 @@ def test_transform_is_builtin_command_or_none(
         ("AR_SYNC_COMPLETE_CRON", "30 3 * *"),
     ],
 )
-def test_wrong_value_is_one_mistake(sender_environ: Environ, variable: str, value: str) -> None:
-    assert list(sender_mistakes(sender_environ | {variable: value})) == [variable]
+def test_wrong_value_is_one_error(sender_environ: Environ, variable: str, value: str) -> None:
+    assert list(sender_errors(sender_environ | {variable: value})) == [variable]
 
 
-def test_neither_key_nor_agent_is_a_mistake(sender_environ: Environ) -> None:
+def test_neither_key_nor_agent_is_an_error(sender_environ: Environ) -> None:
     del sender_environ["AR_SYNC_PRIVATE_KEY"]
-    assert "no SSH agent" in sender_mistakes(sender_environ)["AR_SYNC_PRIVATE_KEY"]
+    assert "no SSH agent" in sender_errors(sender_environ)["AR_SYNC_PRIVATE_KEY"]
 
     agent = sender_environ | {"SSH_AUTH_SOCK": "/run/agent"}
     assert load_sender_settings(agent).private_key is None
@@ -301,12 +299,12 @@ def test_scratch_and_spool_keep_apart_from_media(
 ) -> None:
     inside = tmp_path / "media" / "tmp"
     inside.mkdir()
-    found = sender_mistakes(sender_environ | {"AR_SYNC_TMP_BKP_FLDR": str(inside)})
+    found = sender_errors(sender_environ | {"AR_SYNC_TMP_BKP_FLDR": str(inside)})
     assert "overlaps with AR_SYNC_SENDER_MEDIA_FLDR" in found["AR_SYNC_TMP_BKP_FLDR"]
 
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "viz_media")
-    receiver = receiver_mistakes(receiver_environ | {"AR_SYNC_REMOTE_BKP_FLDR": str(link)})
+    receiver = receiver_errors(receiver_environ | {"AR_SYNC_REMOTE_BKP_FLDR": str(link)})
     assert "overlaps" in receiver["AR_SYNC_REMOTE_BKP_FLDR"]
 
 
@@ -325,7 +323,7 @@ def as_nobody() -> Iterator[None]:
 @pytest.mark.parametrize(
     ("mode", "problem"), [(0o555, "cannot be written"), (0o000, "cannot be read")]
 )
-def test_folder_without_permission_is_a_mistake(
+def test_folder_without_permission_is_an_error(
     receiver_environ: Environ, tmp_path: Path, mode: int, problem: str
 ) -> None:
     for parent in (tmp_path, *tmp_path.parents):
@@ -334,17 +332,17 @@ def test_folder_without_permission_is_a_mistake(
     (tmp_path / "viz_media").chmod(mode)
     (tmp_path / "spool").chmod(0o777)
     with as_nobody():
-        found = receiver_mistakes(receiver_environ)
+        found = receiver_errors(receiver_environ)
     (tmp_path / "viz_media").chmod(0o755)
     assert problem in found["AR_SYNC_RECEIVER_MEDIA_FLDR"]
 
 
-def test_folder_behind_a_closed_folder_is_a_mistake_not_a_crash(
+def test_folder_behind_a_closed_folder_is_an_error_not_a_crash(
     receiver_environ: Environ, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o000)
     with as_nobody():
-        found = receiver_mistakes(receiver_environ)
+        found = receiver_errors(receiver_environ)
     tmp_path.chmod(0o700)
     assert set(found) == {"AR_SYNC_RECEIVER_MEDIA_FLDR", "AR_SYNC_REMOTE_BKP_FLDR"}
 
@@ -379,8 +377,8 @@ def test_no_secret_is_shown(sender_environ: Environ, show: Callable[[SenderSetti
         ("AR_SYNC_PRIVATE_KEY", f"-----BEGIN OPENSSH PRIVATE KEY-----\n{PASSWORD}"),
     ],
 )
-def test_no_mistake_shows_a_secret(sender_environ: Environ, variable: str, value: str) -> None:
-    found = sender_mistakes(sender_environ | {variable: value})
+def test_no_error_shows_a_secret(sender_environ: Environ, variable: str, value: str) -> None:
+    found = sender_errors(sender_environ | {variable: value})
     assert list(found) == [variable]
     assert PASSWORD not in found[variable]
     with pytest.raises(SettingsError) as caught:
@@ -483,7 +481,7 @@ def test_no_text_breaks_the_cron_check(text: str) -> None:
     st.sampled_from(sorted(variables(ReceiverSettings))),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=60),
 )
-def test_any_text_is_a_value_or_a_mistake_never_a_crash(variable: str, text: str) -> None:
+def test_any_text_is_a_value_or_an_error_never_a_crash(variable: str, text: str) -> None:
     with pytest.raises(SettingsError) as caught:  # incomplete: two more variables are required
         load_receiver_settings({variable: text})
     assert {found.variable for found in caught.value.problems} <= set(variables(ReceiverSettings))

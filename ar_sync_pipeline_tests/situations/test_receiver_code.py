@@ -218,7 +218,7 @@ QUIET = (
         rows=ROWS,
         steps=(complete(SWAP), complete("UPDATE t_a SET n = 7; DELETE FROM t_a WHERE id = 2")),
         modes=PRIVILEGED,
-        # The audit travels: it is filled by rows, not by triggers.
+        # The audit is replicated: it is filled by rows, not by triggers.
         tables=("t_*", "audit"),
     ),
     Situation(

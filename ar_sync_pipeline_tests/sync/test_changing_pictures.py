@@ -68,7 +68,7 @@ def publish(
     return spool / "complete" / published.manifest.name.waiting, failures
 
 
-def test_picture_that_changes_between_hash_and_upload_travels_as_it_is_now(
+def test_picture_that_changes_between_hash_and_upload_is_sent_as_it_is_now(
     filled: TwoSites, sender: SenderSettings
 ) -> None:
     for name in ("a.jpeg", "b.jpeg"):

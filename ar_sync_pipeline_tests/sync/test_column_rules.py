@@ -208,7 +208,7 @@ def test_check_constraints_that_read_masked_columns_are_judged(
         assert levels == ({level} if level else set())
 
 
-def test_rules_that_ship_switched_off_fit_the_application(
+def test_rules_of_the_package_that_are_off_fit_the_application(
     shared_databases: SharedDatabases, tmp_path: Path
 ) -> None:
     text = resources.files("ar_sync_pipeline.catalog").joinpath(DEFAULT_CATALOG).read_text("utf-8")

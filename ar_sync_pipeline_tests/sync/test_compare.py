@@ -158,7 +158,7 @@ def test_nothing_is_left_behind_and_a_damaged_archive_is_said(loaded: TwoSites) 
     assert compare(loaded).exit_code == 0
 
 
-def test_missing_database_or_file_is_a_mistake_in_the_call(tmp_path: Path) -> None:
+def test_missing_database_or_file_is_an_error_in_the_call(tmp_path: Path) -> None:
     shown = CliRunner().invoke(main, ["compare"])
     assert shown.exit_code == 2
     assert "AR_SYNC_RECEIVER_DATABASE_URL is not set" in shown.stderr

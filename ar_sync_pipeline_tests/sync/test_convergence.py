@@ -329,15 +329,15 @@ def test_archive_that_the_receivers_own_constraint_refuses_is_parked_and_others_
 
 def test_sequences_that_their_column_does_not_own_follow_too(small_sites: TwoSites) -> None:
     statements = (
-        "CREATE SEQUENCE app_loose_seq",
-        "CREATE TABLE app_loose (id integer PRIMARY KEY DEFAULT nextval('app_loose_seq'))",
+        "CREATE SEQUENCE app_single_seq",
+        "CREATE TABLE app_single (id integer PRIMARY KEY DEFAULT nextval('app_single_seq'))",
     )
     small_sites.at_sender(*statements)
     small_sites.at_receiver(*statements)
-    small_sites.at_sender("INSERT INTO app_loose SELECT FROM generate_series(1, 77)")
+    small_sites.at_sender("INSERT INTO app_single SELECT FROM generate_series(1, 77)")
     small_sites.complete()
     small_sites.load()
-    assert rows(small_sites.receiver, "SELECT nextval('app_loose_seq')") == [(78,)]
+    assert rows(small_sites.receiver, "SELECT nextval('app_single_seq')") == [(78,)]
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ class TestPlanCommand:
         assert (shown.exit_code, "superseded" in shown.stdout) == (0, True)
 
     @pytest.mark.parametrize("command", ["plan", "allow"])
-    def test_what_is_no_archive_is_a_mistake_in_one_sentence(
+    def test_what_is_no_archive_is_an_error_in_one_sentence(
         self, guarded: TwoSites, command: str
     ) -> None:
         shown = run(guarded, command, guarded.folder / "catalog.toml")

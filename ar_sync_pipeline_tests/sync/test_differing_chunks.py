@@ -56,7 +56,7 @@ def test_rows_in_chunks_that_the_sender_does_not_have_are_deleted(chunks: TwoSit
     assert rows(chunks.sender, ROWS) == rows(chunks.receiver, ROWS)
 
 
-def test_settled_chunks_of_a_table_with_changes_are_not_written(chunks: TwoSites) -> None:
+def test_unchanged_chunks_of_a_table_with_changes_are_not_written(chunks: TwoSites) -> None:
     versions = "SELECT id, xmin::text FROM app_child WHERE id >> 16 <> 5 ORDER BY id"
     before = rows(chunks.receiver, versions)
     chunks.at_sender("UPDATE app_child SET amount = 0 WHERE id >> 16 = 5")

@@ -253,7 +253,7 @@ def test_readers_of_a_first_load_see_nothing_or_everything(sites: TwoSites) -> N
     assert {state[:2] for state in seen} <= {(0, 0), (50, 2000)}
 
 
-def test_rows_of_an_emptied_table_are_drift_and_those_of_a_settled_one_are_not(
+def test_rows_of_an_emptied_table_are_drift_and_those_of_an_unchanged_one_are_not(
     sites: TwoSites,
 ) -> None:
     (waiting,) = (sites.spool / "complete").glob("NEW_*")

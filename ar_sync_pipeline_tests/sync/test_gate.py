@@ -16,7 +16,7 @@ MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
 
 
 @pytest.mark.parametrize(
-    ("receiver_lacks", "said", "mended"),
+    ("receiver_lacks", "said", "repaired"),
     [
         (
             "ALTER TABLE app_child DROP amount",
@@ -51,7 +51,7 @@ MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
     ],
 )
 def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
-    filled: TwoSites, receiver_lacks: str, said: str, mended: str
+    filled: TwoSites, receiver_lacks: str, said: str, repaired: str
 ) -> None:
     filled.catalog = filled.catalog.model_copy(update={"django_app": "small"})
     filled.at_sender(
@@ -69,7 +69,7 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
     kept = read_reason(parked.path)
     assert kept is not None
     assert (kept.since, kept.at > kept.since) == (reason.since, True)
-    filled.at_receiver(mended)
+    filled.at_receiver(repaired)
     assert len(filled.load().loaded) == 1
     assert list_parked(filled.spool) == []
     assert equal(filled)

@@ -72,7 +72,7 @@ def test_pictures_do_not_travel_again_while_the_archive_waits(sender: MediaSende
     assert received(sender.sites)["1.jpeg"] == "changed"
 
 
-def test_changed_picture_travels_though_its_time_is_old(sender: MediaSender) -> None:
+def test_changed_picture_is_sent_though_its_time_is_old(sender: MediaSender) -> None:
     put(sender, "5.jpeg", "PICTURE 5")
     touch_rows(sender.sites)
     assert names(sender.partial()) == ["5.jpeg"]
@@ -140,7 +140,7 @@ def test_receiver_that_was_set_back_gets_the_files_of_later_archives_again(
     assert names(sender.partial()) == ["1.jpeg"]
 
 
-def test_version_that_comes_back_travels_again(sender: MediaSender) -> None:
+def test_version_that_comes_back_is_sent_again(sender: MediaSender) -> None:
     for text in ("other", "picture 1"):
         put(sender, "1.jpeg", text)
         touch_rows(sender.sites)
@@ -149,7 +149,7 @@ def test_version_that_comes_back_travels_again(sender: MediaSender) -> None:
     assert received(sender.sites)["1.jpeg"] == "picture 1"
 
 
-def test_version_that_comes_back_travels_where_an_archive_after_a_gap_had_another(
+def test_version_that_comes_back_is_sent_where_an_archive_after_a_gap_had_another(
     sender: MediaSender,
 ) -> None:
     """The receiver may have the other version although its unbroken chain ends before it."""

@@ -138,7 +138,7 @@ def test_failed_commit_takes_the_pictures_back(
     assert_loaded(sites)
 
 
-def test_connection_that_breaks_during_the_commit_is_settled_by_the_next_load(
+def test_connection_that_breaks_during_the_commit_is_repaired_by_the_next_load(
     sites: TwoSites, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def then_cut(*arguments: object) -> None:

@@ -169,8 +169,8 @@ def test_d9_rows_that_an_event_needs_are_found_by_the_databases_own_foreign_keys
     )
     # Without a watermark only the child is chosen; all other rows are those that it refers to.
     path = small_sites.partial(recent_window())
-    shipped = {table.name: table.row_count for table in verify_archive(path).tables}
-    assert shipped == {"app_child": 1, "app_a": 9, "app_b": 9, "app_c": 9, "app_parent": 9}
+    sent = {table.name: table.row_count for table in verify_archive(path).tables}
+    assert sent == {"app_child": 1, "app_a": 9, "app_b": 9, "app_c": 9, "app_parent": 9}
     small_sites.load()
     assert equal(small_sites, "SELECT * FROM app_c ORDER BY id")
 

@@ -87,14 +87,14 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
 class TestScratch:
     def test_folders_of_killed_runs_go_and_nothing_else(self, tmp_path: Path) -> None:
         killed, working = open_build(tmp_path, "killed"), open_build(tmp_path, "working")
-        strangers = [tmp_path / "ar_sync_build_of_a_person", tmp_path / "photos"]
-        for folder in strangers:
+        others = [tmp_path / "ar_sync_build_of_a_person", tmp_path / "photos"]
+        for folder in others:
             folder.mkdir()
-        for folder in (killed.path, *strangers):
+        for folder in (killed.path, *others):
             os.utime(folder, (0, 0))
         assert clean_scratch(tmp_path, datetime.now(UTC)) == 1
         assert not killed.path.exists()
-        assert all(folder.exists() for folder in (working.path, *strangers))
+        assert all(folder.exists() for folder in (working.path, *others))
 
     def test_full_disk_is_one_sentence_and_gives_back_what_was_written(
         self, filled: TwoSites, small_disk: Path

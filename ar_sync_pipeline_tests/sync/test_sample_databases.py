@@ -40,7 +40,7 @@ def sites(
         for url in (sample_sender_a, sample_sender_b)
     ]
     with psycopg.connect(receiver_db) as connection:
-        # The dumps of the sample do not contain Django's own table.
+        # The dumps of the sample do not contain the table of Django's migrations.
         connection.execute("DELETE FROM django_migrations")
     return made[0], made[1]
 
@@ -78,11 +78,11 @@ def test_d9_partial_brings_new_buses_with_their_events(sites: tuple[TwoSites, Tw
     before.load()
     end = datetime(2017, 9, 25, 13, 0, tzinfo=UTC)
     path = after.partial(Window(start=end.replace(hour=12, minute=55), end=end), minutes=60)
-    shipped = {
+    sent = {
         table.name.removeprefix("AndroidRequests_"): table.row_count
         for table in verify_archive(path).tables
     }
-    assert {name: shipped[name] >= count for name, count in OLD_PARTIAL.items()} == dict.fromkeys(
+    assert {name: sent[name] >= count for name, count in OLD_PARTIAL.items()} == dict.fromkeys(
         OLD_PARTIAL, True
     )
     after.load()

@@ -229,8 +229,8 @@ class TestArchivesThatPassForOthers:
         first = filled.complete()
         filled.at_sender(CHANGE)
         second = filled.complete()
-        stranger = verify_archive(second).sender.model_copy(update={"system_identifier": "1"})
-        remake(second, tmp_path / "other", sender=stranger)
+        other_sender = verify_archive(second).sender.model_copy(update={"system_identifier": "1"})
+        remake(second, tmp_path / "other", sender=other_sender)
         report = filled.load()
         assert [loaded.manifest.name.waiting for loaded in report.loaded] == [first.name]
         assert "comes from another sender" in quarantined(filled)

@@ -68,7 +68,7 @@ def test_password_in_a_url_that_libpq_refuses_is_not_shown() -> None:
     assert "unter2" not in shown.output
 
 
-def test_check_names_every_mistake_of_the_file_itself(tmp_path: Path) -> None:
+def test_check_names_every_error_of_the_file_itself(tmp_path: Path) -> None:
     (tmp_path / "wrong.toml").write_text('name = "x"\ntables = ["a"]\nexlude = []\n[table.b]\n')
     shown = call("catalog", "check", "wrong.toml", AR_SYNC_SENDER_DATABASE_URL="postgresql://u@h/d")
     assert shown.exit_code == 1

@@ -132,7 +132,7 @@ def test_nothing_is_overwritten(
     assert not (tmp_path / "made_through_the_link").exists()
 
 
-def test_with_a_mistake_nothing_is_written_and_all_mistakes_are_said(
+def test_with_an_error_nothing_is_written_and_all_errors_are_said(
     sender_values: dict[str, str], tmp_path: Path
 ) -> None:
     wrong = sender_values | {"AR_SYNC_TIME": "5", "AR_SYNC_REMOTE_HOST": "", "AR_SYNC_TYME": "1"}

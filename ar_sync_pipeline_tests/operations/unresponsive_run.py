@@ -11,7 +11,7 @@ from ar_sync_pipeline.operations.runs.watched_executor import WatchedExecutor
 
 
 @dg.op
-def deaf() -> None:
+def unresponsive() -> None:
     while True:
         try:
             time.sleep(60)
@@ -25,7 +25,7 @@ def deaf() -> None:
     )
 )
 def stuck_job() -> None:
-    deaf()
+    unresponsive()
 
 
 if __name__ == "__main__":
