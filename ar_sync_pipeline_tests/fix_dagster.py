@@ -55,6 +55,8 @@ class Deployment:
     receiver_changes: dict[str, str] = field(default_factory=dict)
     pair: str = ""
     control_plane: Path | None = None
+    open_until_the_end: ExitStack = field(default_factory=ExitStack)
+    _runs: dict[Path, LocalRuns] = field(default_factory=dict)
 
     @property
     def spool(self) -> Path:
@@ -107,8 +109,11 @@ class Deployment:
         definitions = (
             self.sender_definitions() if job.endswith("_dump") else self.receiver_definitions()
         )
-        with LocalRuns(self.home) as runs:
-            return runs.run(definitions, self.names.name(job), windowed=job == "partial_dump")
+        if self.home not in self._runs:
+            # Opening an instance takes longer than many a run in it.
+            self._runs[self.home] = self.open_until_the_end.enter_context(LocalRuns(self.home))
+        runs = self._runs[self.home]
+        return runs.run(definitions, self.names.name(job), windowed=job == "partial_dump")
 
     def succeed(self, job: str) -> RunOutcome:
         """Run a job that must not fail."""
@@ -175,7 +180,9 @@ def small_deployment(database_factory: DatabaseFactory, tmp_path: Path) -> Itera
         tmp_path / "keys",
         sftp_factory=lambda channel: FaultySftp(channel, root, faults),
     ) as sftp:
-        yield Deployment(tmp_path, sender, receiver, sftp, faults)
+        made = Deployment(tmp_path, sender, receiver, sftp, faults)
+        with made.open_until_the_end:
+            yield made
 
 
 def dagster_command(
