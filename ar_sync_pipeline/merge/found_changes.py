@@ -1,0 +1,153 @@
+"""First step of a merge: what differs, and which rows are to be deleted. Nothing is written yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from ar_sync_pipeline.merge.archive_rows import ArchiveRows
+from ar_sync_pipeline.merge.differences import (
+    TableDifference,
+    absent_rows,
+    find_differences,
+    is_staged,
+)
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.unique_values import follows, holders
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.table_facts import UniqueKey
+
+
+@dataclass(frozen=True)
+class FoundChanges:
+    """What an archive changes; `find_changes` makes it.
+
+    Attributes:
+        references: Every table of the receiver, and those that the archive replicates.
+        differences: Rows to add and to change, by table.
+        to_delete: Rows to delete, with those that depend on them.
+    """
+
+    connection: Connection
+    archive: ArchiveRows
+    effects: SideEffects
+    references: References
+    differences: Mapping[str, TableDifference]
+    to_delete: RowsToDelete
+
+    @property
+    def prefix(self) -> str:
+        """Prefix of the names of temporary tables of this merge."""
+        return _prefix(self.archive)
+
+    def fired(self) -> tuple[str, ...]:
+        """Return the triggers and rules that fire when the differing rows are written."""
+        changed = (d.target for d in self.differences.values() if not d.empty)
+        return tuple(self.effects.firing_triggers(changed))
+
+    def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
+        """Raise an error that names the violated constraint if only the receiver has it.
+
+        Raises:
+            LoadRefusedError: Only the receiver has the constraint.
+        """
+        name = error.diag.constraint_name
+        for facts in self.references.tables.values():
+            for key in facts.foreign_keys:
+                if key.name == name and self.references.receiver_only_columns(key):
+                    raise LoadRefusedError(
+                        f"rows of {key.table} refer by {key.name}, which only the receiver has, to"
+                        f" rows of {key.referenced_table} that the sender changed or deleted",
+                        remedy=f"let {key.name} cascade, or change or delete these rows at the"
+                        " receiver; the archive is tried again by itself",
+                    ) from error
+        for table, difference in self.differences.items():
+            definitions = difference.staged.manifest.unique_keys
+            for unique in difference.target.facts.unique_keys:
+                if name == unique.name and definitions is not None:
+                    _refuse_unless_shared(table, unique, definitions)
+
+
+def find_changes(
+    connection: Connection, references: References, archive: ArchiveRows, effects: SideEffects
+) -> FoundChanges:
+    """Compare a staged archive with the receiver's rows.
+
+    Args:
+        references: Every table of the receiver, and the replicated ones.
+
+    Raises:
+        LoadRefusedError: The rows depend on what a missing archive may contain, or on a unique key
+            that only the receiver has.
+    """
+    if archive.complete:
+        # A complete contains all replicated tables. Others that match a pattern are receiver-only.
+        references = References(references.tables, {})
+    references = references.with_targets([table.target for table in archive.tables])
+    differences = {
+        staged.target.name: find_differences(connection, staged, f"{_prefix(archive)}_{number}")
+        for number, staged in enumerate(archive.tables)
+    }
+    to_delete = RowsToDelete(
+        connection,
+        references,
+        {staged.target.name: staged for staged in archive.tables},
+        archive.sender_references,
+        archive.complete,
+        f"{_prefix(archive)}_delete",
+    )
+    for table, difference in differences.items():
+        if difference.fills:
+            continue  # no row can be absent or conflict
+        staged = difference.staged
+        if staged.speaks_for_all_rows and not staged.wholly_unchanged:
+            to_delete.add(table, absent_rows(staged))
+        elif not difference.empty:
+            for unique in difference.target.unique_keys():
+                _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
+    to_delete.add_dependents()
+    return FoundChanges(connection, archive, effects, references, differences, to_delete)
+
+
+def _prefix(archive: ArchiveRows) -> str:
+    return f"ar_sync_merge_{archive.number}"
+
+
+def _add_displaced_rows(
+    to_delete: RowsToDelete, difference: TableDifference, unique: UniqueKey, *, after_gap: bool
+) -> None:
+    """Add rows that are not in the archive and have a unique value of one of its rows.
+
+    If the archive contains every change since the receiver's state, the sender has deleted such a
+    row: a changed row would be in the archive.
+    """
+    query = sql.SQL("SELECT h.* FROM ({}) AS h WHERE NOT {}").format(
+        holders(difference, unique), is_staged(difference.staged, "h")
+    )
+    table = difference.target.name
+    proven = difference.staged.manifest.covers_since and not after_gap
+    displaced = to_delete.add(table, query)
+    definitions = difference.staged.manifest.unique_keys
+    if displaced and definitions is not None:
+        _refuse_unless_shared(table, unique, definitions)
+    if displaced and not proven:
+        raise LoadRefusedError(
+            f"a row of {table} gets a value of {unique.name} that another row has here, and"
+            " what became of that row is not in this archive",
+            remedy="nothing; the next complete archive brings both",
+        )
+
+
+def _refuse_unless_shared(table: str, unique: UniqueKey, definitions: Sequence[str]) -> None:
+    if not follows(unique, definitions):
+        raise LoadRefusedError(
+            f"two rows of {table} have the same value of {unique.name}, {unique.definition},"
+            " which is a unique key at the receiver and not at the sender",
+            remedy=f"drop {unique.name} at the receiver; the archive is then loaded by itself",
+        )

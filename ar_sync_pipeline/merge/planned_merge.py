@@ -1,0 +1,88 @@
+"""Second step of a merge: the plan, and what must be remembered before rows are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import count_drift
+from ar_sync_pipeline.merge.found_changes import FoundChanges
+from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.preserved_rows import PreservedRows
+from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+
+
+@dataclass(frozen=True)
+class PlannedMerge:
+    """A merge that may be written; `plan_merge` makes it.
+
+    Attributes:
+        checks: References that the written rows must satisfy.
+        plans: Plan of each table.
+        rows_before: Number of rows before the merge, by table that loses rows.
+    """
+
+    found: FoundChanges
+    checks: ReferenceChecks
+    plans: tuple[TablePlan, ...]
+    rows_before: Mapping[str, int]
+
+
+def plan_merge(
+    found: FoundChanges,
+    later: Mapping[str, Sequence[sql.Identifier]],
+    preserved: PreservedRows | None,
+) -> PlannedMerge:
+    """Count what a merge will do, and copy what it and later archives need of the rows before.
+
+    Args:
+        later: Staging tables of the archives that are applied after this one, by table.
+        preserved: Copies of deleted rows, if later archives follow in the same load.
+    """
+    checks = ReferenceChecks(
+        found.connection, found.references, found.differences, found.to_delete, found.prefix
+    )
+    checks.remember()
+    if not found.effects.suppressed:
+        checks.remember_followers()
+    plans = _plans(found, checks, later)
+    before = {table: _count(found, table) for table in found.to_delete.tables()}
+    if preserved is not None:
+        preserved.remember(found.to_delete, final=found.archive.complete)
+    return PlannedMerge(found, checks, plans, before)
+
+
+def _plans(
+    found: FoundChanges, checks: ReferenceChecks, later: Mapping[str, Sequence[sql.Identifier]]
+) -> tuple[TablePlan, ...]:
+    followers = checks.followers()
+    for table, count in found.to_delete.count_cleared().items():
+        followers[table] = followers.get(table, 0) + count
+    deleted = found.to_delete.counts
+    plans = [
+        TablePlan(
+            table,
+            shipped=True,
+            added=difference.added,
+            changed=difference.changed,
+            deleted=deleted.get(table, 0),
+            row_count=difference.staged.manifest.row_count,
+            drift=count_drift(found.connection, difference, later.get(table, ())),
+        )
+        for table, difference in found.differences.items()
+    ]
+    others = {
+        t for t in (*deleted, *followers) if deleted.get(t) or followers.get(t)
+    } - found.differences.keys()
+    plans += [
+        TablePlan(t, False, 0, followers.get(t, 0), deleted.get(t, 0), 0) for t in sorted(others)
+    ]
+    return tuple(plans)
+
+
+def _count(found: FoundChanges, table: str) -> int:
+    query = sql.SQL("SELECT count(*) FROM {}").format(found.references.tables[table].rows)
+    row = found.connection.execute(query).fetchone()
+    return row[0] if row else 0

@@ -1,0 +1,166 @@
+"""Third step of a merge: free unique values, write everything in one statement, then verify.
+
+One statement writes all tables, because the server checks foreign keys at the end of a statement
+(PostgreSQL manual, 7.8.4 "Data-Modifying Statements in WITH"). So rows may refer to each other in
+any order, even if constraints are not deferrable, and children can move to a new parent before the
+old one is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import REPLACE, TableDifference
+from ar_sync_pipeline.merge.filling import fill_from_staging
+from ar_sync_pipeline.merge.found_changes import FoundChanges
+from ar_sync_pipeline.merge.freeing import UniqueValueFreer
+from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.planned_merge import PlannedMerge
+from ar_sync_pipeline.merge.row_writing import (
+    remember_source_values,
+    take_out_replaced_rows,
+    write_statements,
+)
+from ar_sync_pipeline.merge.unique_values import repeated_values
+from ar_sync_pipeline.merge.verification import verify_table
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.errors import LoadRefusedError
+
+
+@dataclass(frozen=True)
+class MergeResult:
+    """Result of a merge.
+
+    Attributes:
+        plans: Plan of each table.
+        rows_before: Number of rows before the merge, by table that lost rows.
+        fired: Triggers and rules of the receiver that fired for replicated rows, as
+            ``table.trigger``.
+    """
+
+    plans: tuple[TablePlan, ...]
+    rows_before: Mapping[str, int]
+    fired: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class WrittenMerge:
+    """A merge whose rows are written and not yet verified; `write_rows` makes it."""
+
+    planned: PlannedMerge
+
+    def verify(self) -> MergeResult:
+        """Compare the result with the archive and with the constraints that the server skipped.
+
+        Raises:
+            LoadRefusedError: A constraint does not hold.
+            DigestMismatchError: The result differs from the sender's rows.
+        """
+        found = self.planned.found
+        if found.effects.suppressed:
+            self.planned.checks.verify()
+            for difference in found.differences.values():
+                _verify_deferrable(found.connection, difference)
+        comparable = found.archive.comparable
+        for difference in found.differences.values():
+            verify_table(found.connection, difference.staged, comparable=comparable)
+        return MergeResult(self.planned.plans, self.planned.rows_before, found.fired())
+
+
+def write_rows(planned: PlannedMerge) -> WrittenMerge:
+    """Carry out a planned merge.
+
+    Raises:
+        LoadRefusedError: A unique value cannot be freed.
+    """
+    found, checks = planned.found, planned.checks
+    connection, to_delete, effects = found.connection, found.to_delete, found.effects
+    connection.execute("SET CONSTRAINTS ALL DEFERRED")
+    differences = list(found.differences.values())
+    filling = found.archive.filling or fill_from_staging(
+        connection, differences if found.archive.rebuilds else []
+    )
+    with filling.restored_after():
+        to_delete.clear_references(effects)
+        _write_tables(found, _free_unique_values(found))
+        for difference in differences:
+            remember_source_values(connection, difference)
+        to_delete.delete_source_values()
+        if effects.suppressed:
+            checks.follow(effects)
+        else:
+            checks.restore_followers()
+        connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+    checks.checked_by_server = filling.foreign_keys
+    return WrittenMerge(planned)
+
+
+def _free_unique_values(found: FoundChanges) -> set[str]:
+    """Free unique values that rows exchange; returns the tables of which rows were taken out."""
+    freer = UniqueValueFreer(found.connection, found.to_delete, found.effects)
+    replaced = set()
+    for number, difference in enumerate(found.differences.values()):
+        freer.free(difference, f"{found.prefix}_free_{number}")
+        if _has_replacements(found.connection, difference):
+            freer.refuse_replacing(difference)
+            take_out_replaced_rows(found.connection, difference)
+            replaced.add(difference.target.name)
+    return replaced
+
+
+def _has_replacements(connection: Connection, difference: TableDifference) -> bool:
+    if difference.fills or not difference.changed:
+        return False
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE action = {})").format(
+        difference.relation, sql.Literal(REPLACE)
+    )
+    row = connection.execute(query).fetchone()
+    return bool(row and row[0])
+
+
+def _write_tables(found: FoundChanges, replaced: set[str]) -> None:
+    """Write all tables in one statement; those whose triggers fire in another one."""
+    references, effects = found.references, found.effects
+    firing = {name for name, target in references.targets.items() if effects.fires(target)}
+    silent = (references.tables.keys() - firing) if effects.suppressed else set()
+    _execute(found.connection, _statements(found, silent, replaced))
+    loud = _statements(found, references.tables.keys() - silent, replaced)
+    if loud:
+        with effects.allowed():
+            _execute(found.connection, loud)
+
+
+def _statements(found: FoundChanges, tables: set[str], replaced: set[str]) -> list[sql.Composed]:
+    return found.to_delete.statements(tables) + [
+        statement
+        for name, difference in found.differences.items()
+        if name in tables
+        for statement in write_statements(difference, replaces=name in replaced)
+    ]
+
+
+def _execute(connection: Connection, statements: Sequence[sql.Composed]) -> None:
+    if not statements:
+        return
+    parts = sql.SQL(", ").join(
+        sql.SQL("{} AS ({})").format(sql.Identifier(f"part {number}"), statement)
+        for number, statement in enumerate(statements)
+    )
+    connection.execute(sql.SQL("WITH {} SELECT").format(parts))
+
+
+def _verify_deferrable(connection: Connection, difference: TableDifference) -> None:
+    """Check deferrable unique keys, which the server does not check in replica mode."""
+    for unique in difference.target.facts.unique_keys:
+        if not unique.deferrable or difference.empty:
+            continue
+        row = connection.execute(repeated_values(difference, unique)).fetchone()
+        if row and row[0]:
+            raise LoadRefusedError(
+                f"rows of {difference.target.name} would have a value of {unique.name} twice",
+                remedy=f"compare {unique.name} with the sender's schema and alter it at the"
+                " receiver; the archive is then loaded by itself",
+            )
