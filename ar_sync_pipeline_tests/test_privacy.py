@@ -206,6 +206,7 @@ def test_errors_of_the_receiver_s_database_and_their_mails_hold_no_value(
     subjects = " ".join(mailbox.subjects)
     assert "receiver" in subjects
     assert "sender" in subjects
+    assert "once" in texts(mailbox)
     status = CliRunner().invoke(main, ["status"], env=private.receiver_environment()).output
     found = dict(contents(private.folder)) | {
         "printed": printed.encode(),
