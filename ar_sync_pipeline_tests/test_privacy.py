@@ -18,7 +18,8 @@ import pytest
 from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_alerts import Mailbox
+from ar_sync_pipeline_tests.fix_dagster import Deployment, dagster_command
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
@@ -176,3 +177,57 @@ def test_catalog_with_pseudonyms_and_no_secret_is_named_by_run_and_check(
     assert "AR_SYNC_PSEUDONYM_KEY is not set" in failures
     shown = CliRunner().invoke(main, ["check", "--json"], env=private.sender_environment())
     assert "AR_SYNC_PSEUDONYM_KEY is not set" in json.dumps(json.loads(shown.stdout))
+
+
+@pytest.mark.parametrize("loaded", [False, True], ids=["first load", "later load"])
+def test_errors_of_the_receiver_s_database_and_their_mails_hold_no_value(
+    private: Deployment, mailbox: Mailbox, *, loaded: bool
+) -> None:
+    """PostgreSQL puts whole rows and keys into the details of such errors."""
+    admin = superuser(private.sender_url)
+    mail = {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(mailbox.port)}
+    private.sender_changes |= mail
+    private.receiver_changes |= mail
+    refuse = (
+        "ALTER TABLE app_user ALTER token SET DEFAULT 'PLANTED-TOKEN-of-the-receiver'",
+        "ALTER TABLE app_user ALTER photo SET DEFAULT 'planted-photo-own.jpeg'",
+        "ALTER TABLE app_user ADD CONSTRAINT once UNIQUE (token, photo) DEFERRABLE",
+    )
+    if loaded:
+        private.succeed("complete_dump")
+        private.succeed("complete_loaddata")
+    execute(private.receiver_url, *refuse)
+    execute(admin, PLANT.format("31, 40"), LOGIN)
+    private.succeed("complete_dump")
+    printed = in_a_process(private, "complete_loaddata")
+    assert "once" in printed
+    execute(admin, "ALTER TABLE app_user ALTER phone SET NOT NULL")
+    assert not private.run("complete_dump").succeeded
+    subjects = " ".join(mailbox.subjects)
+    assert "receiver" in subjects
+    assert "sender" in subjects
+    assert "once" in texts(mailbox)
+    status = CliRunner().invoke(main, ["status"], env=private.receiver_environment()).output
+    found = dict(contents(private.folder)) | {
+        "printed": printed.encode(),
+        "mails": b" ".join(mailbox.raw) + texts(mailbox).encode(),
+        "ar-sync status": status.encode(),
+    }
+    for needle in NEEDLES:
+        assert places_of(needle, found) == []
+    # The captured output of the runs' processes is searched as well.
+    assert any("compute_logs" in place for place in places_of(b"complete_loaddata", found))
+
+
+def texts(mailbox: Mailbox) -> str:
+    """Return the decoded texts of all mails."""
+    parts = (part for mail in mailbox.mails for part in mail.walk() if not part.is_multipart())
+    return " ".join(str(part.get_content()) for part in parts)
+
+
+def in_a_process(private: Deployment, job: str) -> str:
+    """Run a receiver's job in a process whose output Dagster captures; return what it prints."""
+    words = ("job", "execute", "-m", "ar_sync_pipeline.receiver", "-j", job)
+    environment = private.receiver_environment()
+    done = dagster_command("dagster", *words, environment=environment, home=private.home)
+    return done.stdout + done.stderr

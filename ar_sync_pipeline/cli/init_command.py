@@ -44,6 +44,8 @@ def init(
 ) -> None:
     """Write the .env of SIDE, and at the sender a catalog proposed for its database.
 
+    A catalog with pseudonyms gets a secret for them, unless one is given.
+
     Values come from --set, from environment variables, and from questions for missing required
     values. The input of a secret, such as the URL of a database, is not shown; a secret in --set is
     visible to other accounts of this machine while the command runs. All values are checked first:
@@ -114,6 +116,11 @@ def _show(files: FirstFiles, as_json: bool) -> None:
         return
     for path in written:
         click.echo(plain(f"Written: {path}"))
+    if files.new_key:
+        click.echo(
+            "AR_SYNC_PSEUDONYM_KEY is a new secret: keep a copy, since another one gives other"
+            " pseudonyms."
+        )
     if files.drafted:
         click.echo("Read catalog.toml first, and decide what its comments leave to you.")
     click.echo("Next:")

@@ -13,13 +13,14 @@ from psycopg import sql
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.postgres.copy_stream import copy_out, copy_out_digested
 from ar_sync_pipeline.postgres.digest import (
     CHUNK_KEY_BITS,
     ChunkDigest,
     chunk_index,
     digest_of,
     is_chunked,
+    row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
@@ -27,32 +28,44 @@ from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
 
 @dataclass(frozen=True)
 class ChunkQuery:
-    """A chunk to read: its range of keys, its counted content, the query for its rows."""
+    """A chunk to read.
+
+    Attributes:
+        key_range: Its range of keys.
+        content: Its counted content; None: the last column of the query is each row's digest.
+        query: Query for its rows.
+    """
 
     key_range: KeyRange | None
-    content: ChunkDigest
+    content: ChunkDigest | None
     query: sql.Composed
 
 
-def chunk_whole_table(connection: Connection, table: ExportedTable) -> list[ChunkQuery]:
+def chunk_whole_table(
+    connection: Connection, table: ExportedTable, *, digested: bool = True
+) -> list[ChunkQuery]:
     """Split all rows of a table by ranges of its key; an empty table has no chunks.
 
     One sequential read, under the connection's snapshot, counts and digests every chunk.
 
+    Args:
+        digested: Whether to digest the chunks; otherwise `write_chunk` does, and computes masked
+            values once instead of twice.
+
     Raises:
         SchemaError: A value cannot be read.
     """
+    source = sql.SQL("{} AS t").format(table.rows)
     if not is_chunked(table.columns, table.primary_key):
-        return _single_chunk(connection, table, sql.SQL("{} AS t").format(table.rows))
-    key = sql.Identifier("t", table.primary_key[0])
-    statement = sql.SQL("SELECT {}, count(*), {} FROM {} AS t GROUP BY 1 ORDER BY 1").format(
-        chunk_index(key),
-        digest_of(connection, table.columns, table.masked("t"), alias="t"),
-        table.rows,
+        return _single_chunk(connection, table, source, digested=digested)
+    statement = sql.SQL("SELECT {}, {} FROM {} GROUP BY 1 ORDER BY 1").format(
+        chunk_index(sql.Identifier("t", table.primary_key[0])),
+        _content(connection, table, digested=digested),
+        source,
     )
     with readable(table.name):
         rows = connection.execute(statement).fetchall()
-    return [_range_chunk(table, index, ChunkDigest(n, str(digest))) for index, n, digest in rows]
+    return [_range_chunk(connection, table, index, _digest(*found)) for index, *found in rows]
 
 
 def chunk_selected_rows(
@@ -85,8 +98,12 @@ def write_chunk(
         SchemaError: A value cannot be read.
     """
     with readable(table.name), ChunkWriter(folder, table.name, number) as writer:
-        rows = copy_out(connection, chunk.query, writer)
-        return writer.finish(row_count=rows, digest=chunk.content.digest, key_range=chunk.key_range)
+        if chunk.content is not None:
+            rows, digest = copy_out(connection, chunk.query, writer), chunk.content.digest
+        else:
+            rows, total = copy_out_digested(connection, chunk.query, writer)
+            digest = str(total)
+        return writer.finish(row_count=rows, digest=digest, key_range=chunk.key_range)
 
 
 @contextmanager
@@ -118,32 +135,59 @@ def readable(table: str) -> Iterator[None]:
 
 
 def _single_chunk(
-    connection: Connection, table: ExportedTable, source: sql.Composed
+    connection: Connection, table: ExportedTable, source: sql.Composed, *, digested: bool = True
 ) -> list[ChunkQuery]:
-    statement = sql.SQL("SELECT count(*), {} FROM {}").format(
-        digest_of(connection, table.columns, table.masked("t"), alias="t"), source
+    statement = sql.SQL("SELECT {} FROM {}").format(
+        _content(connection, table, digested=digested), source
     )
     with readable(table.name):
         row = connection.execute(statement).fetchone()
     if row is None or row[0] == 0:
         return []
-    query = sql.SQL("SELECT {} FROM {}").format(table.column_list("t"), source)
-    if table.primary_key:
-        query += sql.SQL(" ORDER BY {}").format(column_list(table.primary_key, "t"))
-    return [ChunkQuery(None, ChunkDigest(row[0], str(row[1])), query)]
+    content = _digest(*row)
+    return [ChunkQuery(None, content, _row_query(connection, table, source, content))]
 
 
-def _range_chunk(table: ExportedTable, index: int, content: ChunkDigest) -> ChunkQuery:
+def _range_chunk(
+    connection: Connection, table: ExportedTable, index: int, content: ChunkDigest | None
+) -> ChunkQuery:
     low = index << CHUNK_KEY_BITS
     key_range = KeyRange(low=low, high=low + (1 << CHUNK_KEY_BITS))
-    key = sql.Identifier("t", table.primary_key[0])
-    query = sql.SQL(
-        "SELECT {columns} FROM {table} AS t WHERE {key} >= {low} AND {key} < {high} ORDER BY {key}"
-    ).format(
-        columns=table.column_list("t"),
+    source = sql.SQL("{table} AS t WHERE {key} >= {low} AND {key} < {high}").format(
         table=table.rows,
-        key=key,
+        key=sql.Identifier("t", table.primary_key[0]),
         low=sql.Literal(key_range.low),
         high=sql.Literal(key_range.high),
     )
-    return ChunkQuery(key_range, content, query)
+    return ChunkQuery(key_range, content, _row_query(connection, table, source, content))
+
+
+def _content(connection: Connection, table: ExportedTable, *, digested: bool) -> sql.Composable:
+    """Return the aggregates of a chunk: its number of rows, and their digest or NULL."""
+    if not digested:
+        return sql.SQL("count(*), NULL")
+    digest = digest_of(connection, table.columns, table.masked("t"), alias="t")
+    return sql.SQL("count(*), {}").format(digest)
+
+
+def _digest(row_count: int, digest: object) -> ChunkDigest | None:
+    return None if digest is None else ChunkDigest(row_count, str(digest))
+
+
+def _row_query(
+    connection: Connection, table: ExportedTable, source: sql.Composed, content: ChunkDigest | None
+) -> sql.Composed:
+    """Return the query for rows ``t``, followed by each row's digest if the content is unknown."""
+    values = table.column_list("t")
+    ordered = source
+    if table.primary_key:
+        ordered += sql.SQL(" ORDER BY {}").format(column_list(table.primary_key, "t"))
+    if content is not None:
+        return sql.SQL("SELECT {} FROM {}").format(values, ordered)
+    # OFFSET keeps the planner from copying the expressions to both places that read them.
+    return sql.SQL("SELECT t.*, {} FROM (SELECT {} FROM {} OFFSET 0) AS t ({})").format(
+        row_digest(connection, table.columns, alias="t"),
+        values,
+        ordered,
+        column_list(column.name for column in table.columns),
+    )

@@ -13,7 +13,8 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _ROWS = """
-SELECT t.name, sum(greatest(c.reltuples, 0))::bigint, count(*) FILTER (WHERE c.oid <> t.oid)
+SELECT t.name, (sum(c.reltuples) FILTER (WHERE c.reltuples >= 0))::bigint,
+       count(*) FILTER (WHERE c.oid <> t.oid)
   FROM (SELECT name, oid FROM unnest(%s::text[]) AS name,
                LATERAL (SELECT to_regclass(name)::oid AS oid) AS r) AS t
  CROSS JOIN LATERAL (SELECT relid FROM pg_partition_tree(t.oid)
@@ -66,12 +67,12 @@ class TableStatistics:
     """Statistics of one table.
 
     Attributes:
-        row_count: Approximate number of rows, as of the last ANALYZE.
+        row_count: Approximate number of rows, as of the last ANALYZE; None: never analyzed.
         partition_count: Number of partitions; 0 for an ordinary table.
         columns: Statistics of columns by name.
     """
 
-    row_count: int
+    row_count: int | None
     partition_count: int
     columns: Mapping[str, ColumnStatistics]
 

@@ -8,7 +8,8 @@ Associated with the COPY Command").
 from __future__ import annotations
 
 import select
-from collections.abc import Iterable
+import struct
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import psycopg
@@ -17,7 +18,13 @@ from psycopg import pq, sql
 from ar_sync_pipeline.postgres.connect import Connection
 
 _BLOCK_BYTES = 512 * 1024
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"  # shorter than any row
+_COUNT_BYTES, _HASH_BYTES, _LENGTH_BYTES = 2, 8, 4
 _STALL_SECONDS = 600
+
+
+_TakeMessage = Callable[[bytearray, memoryview], None]
 
 
 class ByteSink(Protocol):
@@ -34,6 +41,26 @@ def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> i
     server the connection is usable. After an error of the sink it is closed, since the rest of the
     stream would precede the next statement's result.
     """
+    return _copy_out(connection, query, _append, sink)
+
+
+def copy_out_digested(
+    connection: Connection, query: sql.Composable, sink: ByteSink
+) -> tuple[int, int]:
+    """Stream like `copy_out`, without the query's last column, a ``bigint`` that is not NULL.
+
+    A value that is expensive to compute is thus computed once, for the row and for its digest.
+
+    Returns:
+        The number of rows, and the sum of the last column.
+    """
+    hashes = _LastColumn()
+    return _copy_out(connection, query, hashes.take, sink), hashes.total
+
+
+def _copy_out(
+    connection: Connection, query: sql.Composable, take: _TakeMessage, sink: ByteSink
+) -> int:
     statement = sql.SQL("COPY ({}) TO STDOUT (FORMAT binary)").format(query)
     pgconn = connection.pgconn
     pgconn.send_query(statement.as_bytes(connection))
@@ -43,7 +70,7 @@ def copy_out(connection: Connection, query: sql.Composable, sink: ByteSink) -> i
         _drain(pgconn)
         raise psycopg.errors.error_from_result(result)
     try:
-        _receive(pgconn, sink)
+        _receive(pgconn, take, sink)
     except BaseException:
         connection.close()
         raise
@@ -66,12 +93,55 @@ def copy_in(
         return cursor.rowcount
 
 
-def _receive(pgconn: pq.abc.PGconn, sink: ByteSink) -> None:
+def _append(block: bytearray, message: memoryview) -> None:
+    block += message
+
+
+class _LastColumn:
+    """Removes the last column of each row, eight bytes, and adds up its values.
+
+    The server sends each row as one message; the first message also has the stream's header
+    (PostgreSQL manual, 55.2.6 "COPY Operations"; COPY, "Binary Format").
+    """
+
+    def __init__(self) -> None:
+        self._total = 0
+        self._count = b""
+        self._hashes = bytearray()
+
+    @property
+    def total(self) -> int:
+        """Sum of all values."""
+        self._add_up()
+        return self._total
+
+    def take(self, block: bytearray, message: memoryview) -> None:
+        if not self._count:
+            block += message[: len(_HEADER)]
+            message = message[len(_HEADER) :]
+            columns = int.from_bytes(message[:_COUNT_BYTES], "big")
+            self._count = (columns - 1).to_bytes(_COUNT_BYTES, "big")
+        if len(message) == len(_TRAILER):
+            block += message
+            return
+        block += self._count
+        block += message[_COUNT_BYTES : -_HASH_BYTES - _LENGTH_BYTES]
+        self._hashes += message[-_HASH_BYTES:]
+        if len(self._hashes) >= _BLOCK_BYTES:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        count = len(self._hashes) // _HASH_BYTES
+        self._total += sum(struct.unpack(f">{count}q", self._hashes))
+        self._hashes.clear()
+
+
+def _receive(pgconn: pq.abc.PGconn, take: _TakeMessage, sink: ByteSink) -> None:
     block = bytearray()
     while True:
         size, data = pgconn.get_copy_data(1)
         if size > 0:
-            block += data
+            take(block, data)
             if len(block) >= _BLOCK_BYTES:
                 sink.write(bytes(block))
                 block.clear()

@@ -64,11 +64,25 @@ def digest_of(
 ) -> sql.Composed:
     """Return the aggregate expression for the digest of the rows of ``alias``.
 
+    It is the sum of what `row_digest` returns.
+
     Args:
         columns: Shared columns; the digest does not depend on their order in the table.
         value_of: Expressions to read instead of the column, by column name.
         alias: Alias of the relation in the query.
     """
+    one = row_digest(connection, columns, value_of, alias=alias)
+    return sql.SQL("coalesce(sum({}), 0)::numeric(40)").format(one)
+
+
+def row_digest(
+    connection: Connection,
+    columns: Sequence[Column],
+    value_of: dict[str, sql.Composable] | None = None,
+    *,
+    alias: str,
+) -> sql.Composed:
+    """Return the expression for the digest of one row of ``alias``, a ``bigint``."""
     encoded = _server_encoding(connection) != "UTF8"
     fields = [
         _hashable(
@@ -78,8 +92,7 @@ def digest_of(
         )
         for column in sorted(columns, key=lambda column: column.name)
     ]
-    row = sql.SQL(", ").join(fields)
-    return sql.SQL("coalesce(sum({}), 0)::numeric(40)").format(_row_digest(row))
+    return _row_digest(sql.SQL(", ").join(fields))
 
 
 def probe_digest(connection: Connection) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import psycopg
 import pytest
@@ -285,3 +287,32 @@ def test_a_catalog_with_pseudonyms_needs_the_secret(table: Table, tmp_path: Path
     source = Source(table.url, tmp_path, table.catalog("pseudonym"))
     with pytest.raises(ArSyncError, match="v of t_a, and AR_SYNC_PSEUDONYM_KEY is not set"):
         source.complete()
+
+
+def random_numbers() -> list[float]:
+    """Return numbers of every size, and the middles between two results with their neighbours."""
+    random = Random(20261129)  # noqa: S311
+    numbers = [0.0, -0.0, -0.0001, 1e6, 999_999.9995, 1e308, 5e-324, 2.0**53, math.nan, math.inf]
+    numbers += [random.uniform(-1000, 1000) for _ in range(1000)]
+    numbers += [random.choice((-1, 1)) * 10 ** random.uniform(-320, 308) for _ in range(1000)]
+    for _ in range(1000):
+        middle = (2 * random.randrange(-(10**6), 10**6) + 1) / random.choice((2, 2000, 2 * 10**9))
+        numbers += [middle, math.nextafter(middle, math.inf), math.nextafter(middle, -math.inf)]
+    return numbers
+
+
+@pytest.mark.parametrize("digits", [0, 3, 9])
+def test_rounding_has_the_bits_of_decimal_rounding(table: Table, digits: int) -> None:
+    table.make("double precision")
+    with psycopg.connect(table.url) as session, session.cursor() as cursor:
+        cursor.executemany("INSERT INTO t_a VALUES (%s, %s)", list(enumerate(random_numbers())))
+    with connect(table.url, application="test") as connection:
+        rules = table.catalog({"round": digits})
+        facts = replicated_tables(connection, rules)["t_a"]
+        masked = masked_values(rules.rules("t_a"), facts)["v"](sql.Identifier("v"))
+        decimal = sql.SQL(
+            "CASE WHEN v IN ('NaN', 'Infinity', '-Infinity') THEN v"
+            " ELSE round(v::numeric, {})::float8 END"
+        ).format(digits)
+        query = sql.SQL("SELECT v::text FROM {} WHERE float8send({}) <> float8send({})")
+        assert connection.execute(query.format(facts.rows, masked, decimal)).fetchall() == []

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.copy_stream import copy_in, copy_out
+from ar_sync_pipeline.postgres.copy_stream import copy_in, copy_out, copy_out_digested
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
 from ar_sync_pipeline_tests.postgres.scratch import Scratch
 
@@ -146,3 +146,23 @@ def test_server_process_that_dies_in_a_copy_is_an_unreachable_database(scratch: 
     ):
         process_id = connection.info.backend_pid
         copy_out(connection, numbers(1_000_000), Killer())
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2, 100_000])
+def test_last_column_is_added_up_and_left_out(scratch: Scratch, rows: int) -> None:
+    values = "SELECT n, repeat('x', n % 50), NULL::int FROM generate_series(1, {0}) n"
+    extreme = "CASE WHEN n % 2 = 0 THEN -9223372036854775808 ELSE 9223372036854775807 - n END"
+    plain, stream = io.BytesIO(), io.BytesIO()
+    copy_out(scratch.connection, sql.SQL(values).format(rows), plain)
+    hashed = values.replace("NULL::int", f"NULL::int, ({extreme})::bigint")
+    found = copy_out_digested(scratch.connection, sql.SQL(hashed).format(rows), stream)
+    numbers = (-(2**63) if n % 2 == 0 else 2**63 - 1 - n for n in range(1, rows + 1))
+    assert found == (rows, sum(numbers))
+    assert stream.getvalue() == plain.getvalue()
+
+
+def test_rows_of_any_size_lose_their_last_column_alone(scratch: Scratch) -> None:
+    stream = Segments()
+    large = sql.SQL("SELECT repeat('x', 30000000), 1::bigint FROM generate_series(1, 2)")
+    assert copy_out_digested(scratch.connection, large, stream) == (2, 2)
+    assert stream.total == 11 + 8 + 2 * (2 + 4 + 30_000_000) + 2

@@ -202,7 +202,8 @@ def digest_of_value(connection: Connection, kind: str, value: str) -> str:
 
 
 def content(scratch: Scratch, name: str) -> list[ChunkDigest]:
-    return [c.content for c in chunk_whole_table(scratch.connection, scratch.exported(name))]
+    chunks = chunk_whole_table(scratch.connection, scratch.exported(name))
+    return [chunk.content for chunk in chunks if chunk.content is not None]
 
 
 def digest(connection: Connection, rows: Sequence[Row]) -> ChunkDigest:

@@ -109,7 +109,10 @@ def _notes(sender: SenderFindings, held: Mapping[str, TableFacts] | None) -> Ite
 
 
 def _about(table: TableFacts, statistics: TableStatistics) -> str:
-    size = f"{table.size_bytes / _MEGABYTE:,.1f} MB, about {statistics.row_count:,} rows"
+    size = f"{table.size_bytes / _MEGABYTE:,.1f} MB, "
+    size += (
+        "not analyzed" if statistics.row_count is None else f"about {statistics.row_count:,} rows"
+    )
     parts = [
         f"key {', '.join(table.key)}" if table.key else "no key: sent whole each time",
         size,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ SideName = Literal["sender", "receiver"]
 
 CATALOG, DRAFT, SHIPPED = "AR_SYNC_CATALOG", "draft", "android_requests"
 _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
+_PSEUDONYMS = "AR_SYNC_PSEUDONYM_KEY"
+_PSEUDONYM_KEY_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class FirstFiles:
         contents: Text by path.
         database: Name of the side's database.
         drafted: Whether the catalog is a proposal that must be read.
+        new_key: Whether the settings contain a new secret for pseudonyms.
     """
 
     side: SideName
     contents: Mapping[Path, str]
     database: str
     drafted: bool
+    new_key: bool = False
 
     def next_commands(self) -> tuple[str, str, str]:
         """Return the commands to run next, in this order."""
@@ -113,9 +118,15 @@ def first_files(
         values[CATALOG] = str(drafted.absolute())
     else:
         load_catalog(Path(values[CATALOG]) if CATALOG in values else None)
+    text = contents.get(drafted) or (Path(values[CATALOG]).read_text() if CATALOG in values else "")
+    new_key = side == "sender" and not values.get(_PSEUDONYMS) and '"pseudonym"' in text
+    if new_key:
+        # Also for rules that are still comments: settings are not written a second time.
+        values[_PSEUDONYMS] = secrets.token_hex(_PSEUDONYM_KEY_BYTES)
     url = conninfo_to_dict(values[f"AR_SYNC_{side.upper()}_DATABASE_URL"])
     database = str(url.get("dbname") or url.get("user") or "DATABASE")
-    return FirstFiles(side, {env: env_text(side, values)} | contents, database, bool(contents))
+    files = {env: env_text(side, values)} | contents
+    return FirstFiles(side, files, database, drafted=bool(contents), new_key=new_key)
 
 
 def _drafted(values: Mapping[str, str]) -> str:

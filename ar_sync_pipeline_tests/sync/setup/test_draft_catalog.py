@@ -106,6 +106,22 @@ def test_django_is_recognised_its_bookkeeping_left_out_and_its_moving_column_cho
     assert "AR_SYNC_PSEUDONYM_KEY" in why
 
 
+def test_rows_of_a_table_that_was_never_analyzed_are_not_said_to_be_none(
+    empty_database: str,
+) -> None:
+    execute(
+        empty_database,
+        "CREATE TABLE counted (id int PRIMARY KEY)",
+        "CREATE TABLE uncounted (id int PRIMARY KEY)",
+        "INSERT INTO counted SELECT generate_series(1, 50)",
+        "INSERT INTO uncounted SELECT generate_series(1, 50)",
+        "ANALYZE counted",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert re.search(r'"counted",  # key id; .* MB, about 50 rows', text)
+    assert re.search(r'"uncounted",  # key id; .* MB, not analyzed', text)
+
+
 def test_every_schema_is_listed_and_what_cannot_be_named_is_said(
     empty_database: str, tmp_path: Path
 ) -> None:

@@ -167,3 +167,33 @@ def test_every_value_is_read_as_it_was_written(value: str, tmp_path: Path) -> No
 def test_a_value_that_would_be_read_as_another_is_refused(value: str) -> None:
     with pytest.raises(UnwritableValueError):
         env_line("AR_SYNC_X", value)
+
+
+@pytest.mark.parametrize("chosen", [True, False], ids=["a rule", "a rule that is a comment"])
+def test_a_sender_with_pseudonyms_gets_a_secret_for_them(
+    sender_values: dict[str, str], tmp_path: Path, *, chosen: bool
+) -> None:
+    rule = 'mask = { email = "pseudonym" }'
+    (tmp_path / "catalog.toml").write_text(
+        f'name = "x"\ntables = ["customer"]\n[table.customer]\n{"" if chosen else "# "}{rule}\n'
+    )
+    words = ("init", "sender", "--no-input", "--catalog", "../catalog.toml")
+    shown = call(*words, *flags(sender_values))
+    assert shown.exit_code == 0, shown.output
+    key = settings_of(tmp_path / "new")["AR_SYNC_PSEUDONYM_KEY"]
+    assert len(bytes.fromhex(key)) == 32
+    assert key not in shown.output
+    assert "AR_SYNC_PSEUDONYM_KEY is a new secret: keep a copy" in shown.stdout
+    (tmp_path / "new" / ".env").unlink()
+    given = sender_values | {"AR_SYNC_PSEUDONYM_KEY": "d41d8cd98f00b204e9800998ecf8427e-of-a-test"}
+    assert call(*words, *flags(given)).exit_code == 0
+    assert settings_of(tmp_path / "new")["AR_SYNC_PSEUDONYM_KEY"].endswith("-of-a-test")
+
+
+def test_a_sender_without_pseudonyms_gets_no_secret(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["genre"]\n')
+    words = ("init", "sender", "--no-input", "--catalog", "../catalog.toml")
+    assert call(*words, *flags(sender_values)).exit_code == 0
+    assert "AR_SYNC_PSEUDONYM_KEY" not in settings_of(tmp_path / "new")
