@@ -127,17 +127,24 @@ def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) ->
 
     The sensor also records it again, but only at its next tick.
     """
-    shown = shown_evaluation(context.instance, preflight_spec(key).key)
+    shown = shown_preflight(context.instance, key)
     if shown is not None:
-        result = dg.AssetCheckResult(
-            asset_key=key,
-            check_name=CHECK,
-            passed=shown.passed,
-            severity=shown.severity,
-            description=shown.description,
-            metadata=shown.metadata,
-        )
-        context.log_event(evaluation_of(result))
+        context.log_event(evaluation_of(shown))
+
+
+def shown_preflight(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetCheckResult | None:
+    """Return the finding that the UI shows now; None if it shows none."""
+    shown = shown_evaluation(instance, preflight_spec(key).key)
+    if shown is None:
+        return None
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CHECK,
+        passed=shown.passed,
+        severity=shown.severity,
+        description=shown.description,
+        metadata=shown.metadata,
+    )
 
 
 def _is_old(examined_at_seconds: float, result: dg.AssetCheckResult) -> bool:

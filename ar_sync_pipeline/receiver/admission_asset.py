@@ -75,13 +75,13 @@ def admission_results(
         admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
     for warning in admission.warnings:
         context.log.warning(warning)
-    yield from _checks(key, admission)
+    yield from admission_checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
         _fail_on_refusals(key, admission)
     yield dg.MaterializeResult(
         asset_key=key,
-        metadata=_metadata(admission) | settings_metadata(site.settings),
+        metadata=admission_metadata(admission) | settings_metadata(site.settings),
         data_version=UNVERSIONED,
     )
 
@@ -108,7 +108,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     return [sound, fitting]
 
 
-def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
+def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
     sound = "Every archive was whole, or another one has brought what it held."
     fitting = "No archive waits for a change of the receiver."
@@ -140,7 +140,8 @@ def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
     )
 
 
-def _metadata(admission: Admission) -> dict[str, Any]:
+def admission_metadata(admission: Admission) -> dict[str, Any]:
+    """Return how many archives were admitted and rejected, and the names of the admitted ones."""
     return {
         "dagster/row_count": sum(manifest.row_count for manifest in admission.admitted),
         "archives": len(admission.admitted),

@@ -26,6 +26,7 @@ from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
+from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
@@ -72,7 +73,12 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         executor=shared_executor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
-            archive_sensor(site, ArchiveKind.PARTIAL, partial),
+            archive_sensor(
+                site,
+                ArchiveKind.PARTIAL,
+                partial,
+                lambda context: load_empty_windows(context, site, postprocessor),
+            ),
             up_to_date_sensor(site),
             preflight_sensor(
                 ledger,

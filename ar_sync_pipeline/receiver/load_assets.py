@@ -68,7 +68,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             report = load_archives(site.settings, site.catalog, None, site.clock)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
-            space = _space(site)
+            space = load_space(site)
         yield from load_check_results(report, site.settings.partial_interval, site.names)
         yield space
         if report.refused and not report.loaded:
@@ -87,7 +87,8 @@ def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bo
     return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
-def _space(site: ReceiverSite) -> dg.AssetCheckResult:
+def load_space(site: ReceiverSite) -> dg.AssetCheckResult:
+    """Measure the disks that a load fills."""
     settings = site.settings
     folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
     return space_check_result(applied_archives_key(site.names), folders, settings.free_space_floor)

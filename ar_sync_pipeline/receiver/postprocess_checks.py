@@ -44,7 +44,11 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
 
 def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
     """Return the results of both checks from the database now."""
-    state = postprocess_state(site.settings, site.catalog, site.clock)
+    return results_of(postprocess_state(site.settings, site.catalog, site.clock), site)
+
+
+def results_of(state: PostprocessState, site: ReceiverSite) -> list[dg.AssetCheckResult]:
+    """Return the results of both checks from a state of the database."""
     key = postprocessed_key(site.names)
     return [_waiting_result(key, state, site.settings), _rejected_result(key, state)]
 
