@@ -9,7 +9,7 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import explained_by
+from ar_sync_pipeline.operations.check_evaluation import explained_by, with_page
 from ar_sync_pipeline.operations.check_history import delete_overtaken
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
@@ -22,6 +22,7 @@ from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
 _SOUND, _FITTING = "archives_sound", "archives_fit_schema"
+_PAGES = {_SOUND: "archive_quarantined", _FITTING: "archive_parked"}
 
 
 class Intake(dg.Config):
@@ -94,7 +95,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         " in the spool's quarantine folder with the reason beside it; the next partial or"
         " complete carries what it held, and this passes again when one has. If it does not"
         " pass by itself, follow the remedy. Blocks only a load that has no good archive."
-        + see("archive_quarantined"),
+        + see(_PAGES[_SOUND]),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
@@ -102,7 +103,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
-        " itself. Blocks only a load that has no good archive." + see("archive_parked"),
+        " itself. Blocks only a load that has no good archive." + see(_PAGES[_FITTING]),
         blocking=True,
     )
     return [sound, fitting]
@@ -119,13 +120,18 @@ def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.Asse
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
-        yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=not wrong,
-            severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
-            description=" ".join(listed(wrong)) or passing,
-            metadata={"archives": len(wrong)},
+        yield with_page(
+            dg.AssetCheckResult(
+                asset_key=key,
+                check_name=name,
+                passed=not wrong,
+                severity=dg.AssetCheckSeverity.ERROR
+                if nothing_good
+                else dg.AssetCheckSeverity.WARN,
+                description=" ".join(listed(wrong)) or passing,
+                metadata={"archives": len(wrong)},
+            ),
+            _PAGES[name],
         )
 
 

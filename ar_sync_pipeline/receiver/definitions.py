@@ -23,6 +23,7 @@ from ar_sync_pipeline.operations.preflight_check import (
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
+from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
@@ -46,6 +47,11 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         TransformSpecificationError: AR_SYNC_TRANSFORM is invalid, or selects built-in rules that do
             not fit this catalog's tables.
     """
+    with linked_to(settings.docs_url):
+        return _definitions(settings)
+
+
+def _definitions(settings: ReceiverSettings) -> dg.Definitions:
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     names = site.names
     jobs = complete, partial = complete_loaddata(names), partial_loaddata(names)
