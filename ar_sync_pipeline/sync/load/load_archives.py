@@ -44,6 +44,7 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     recover_media,
     staged_media,
 )
+from ar_sync_pipeline.sync.load.net_rows import NetRows
 from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive, parked_by_load
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
@@ -66,6 +67,7 @@ class LoadReport:
         gaps_since: Snapshot of the first archive after a gap that no waiting archive closes.
         kept: All archives that match and are now parked, whichever run parked them.
         unsent: Tables with rows that the sender's newest complete lacks.
+        net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
         seconds: Seconds by phase: stage, media, merge, verify, commit.
         media: Result for media files that the sender no longer has.
@@ -79,6 +81,7 @@ class LoadReport:
     refused: tuple[Rejection, ...]
     chain: Chain | None
     kept: tuple[RejectedArchive, ...]
+    net: Mapping[str, NetRows]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     media: MediaRemoval
@@ -166,6 +169,7 @@ class _Loader:
             refused=tuple(self.refused),
             chain=chain,
             kept=parked_by_load(self._spool),
+            net=outcome.net,
             tables=outcome.tables,
             seconds=outcome.seconds,
             media=media,
