@@ -9,8 +9,8 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import explained_by, with_page
-from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by, with_page
+from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
@@ -18,10 +18,15 @@ from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
 _SOUND, _FITTING = "archives_sound", "archives_fit_schema"
+_PASSING = {
+    _SOUND: "Every archive was whole, or another one has brought what it held.",
+    _FITTING: "No archive waits for a change of the receiver.",
+}
 _PAGES = {_SOUND: "archive_quarantined", _FITTING: "archive_parked"}
 
 
@@ -87,6 +92,16 @@ def admission_results(
     )
 
 
+def record_made_good(
+    context: dg.AssetExecutionContext, lost: Collection[RejectedArchive], site: ReceiverSite
+) -> None:
+    """Record that the load has brought what damaged archives held, which the admission missed."""
+    check = dg.AssetCheckKey(admitted_key(site.names), _SOUND)
+    shown = shown_evaluation(context.instance, check)
+    if shown is not None and not shown.passed and not lost:
+        context.log_event(evaluation_of(_result(check, [], is_error=False)))
+
+
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     sound = dg.AssetCheckSpec(
         _SOUND,
@@ -111,28 +126,26 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
-    sound = "Every archive was whole, or another one has brought what it held."
-    fitting = "No archive waits for a change of the receiver."
-    for name, passing, found, refusals in (
-        (_SOUND, sound, admission.lost, admission.quarantined),
-        (_FITTING, fitting, admission.waiting_for_schema, admission.parked),
+    for name, found, refusals in (
+        (_SOUND, admission.lost, admission.quarantined),
+        (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
-        yield with_page(
-            dg.AssetCheckResult(
-                asset_key=key,
-                check_name=name,
-                passed=not wrong,
-                severity=dg.AssetCheckSeverity.ERROR
-                if nothing_good
-                else dg.AssetCheckSeverity.WARN,
-                description=" ".join(listed(wrong)) or passing,
-                metadata={"archives": len(wrong)},
-            ),
-            _PAGES[name],
-        )
+        yield _result(dg.AssetCheckKey(key, name), wrong, is_error=nothing_good)
+
+
+def _result(key: dg.AssetCheckKey, wrong: list[str], *, is_error: bool) -> dg.AssetCheckResult:
+    result = dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=" ".join(listed(wrong)) or _PASSING[key.name],
+        metadata={"archives": len(wrong)},
+    )
+    return with_page(result, _PAGES[key.name])
 
 
 def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:

@@ -5,6 +5,7 @@ second. The events are those of a run: the ledger is materialized, and each chec
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -104,8 +105,9 @@ def _events(
         yield dg.AssetMaterialization(postprocessed_key(site.names), metadata=metadata_of_no_rows())
     # There is no run to link to; the ledger has the list of what was applied.
     yield from observations(load.report, dg.MetadataValue.asset(ledger), site)
+    admission = replace(load.admission, lost=load.report.lost)
     for result in (
-        *admission_checks(admitted_key(site.names), load.admission),
+        *admission_checks(admitted_key(site.names), admission),
         *load_check_results(load.report, site.settings.partial_interval, site.names),
         load_space(site),
         check_lag(site, instance).with_times(site.clock(), None),

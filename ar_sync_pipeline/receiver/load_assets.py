@@ -20,7 +20,7 @@ from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
-from ar_sync_pipeline.receiver.admission_asset import admission_results
+from ar_sync_pipeline.receiver.admission_asset import admission_results, record_made_good
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.ledger_metadata import (
     ledger_lists,
@@ -66,6 +66,7 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             yield from admission_results(context, site)
         with operator_errors():
             report = load_archives(site.settings, site.catalog, None, site.clock)
+            record_made_good(context, report.lost, site)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = load_space(site)
