@@ -204,7 +204,7 @@ def test_events_without_a_run_are_deleted_but_for_the_newest_of_each_asset(
 
 def numbers(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[object]:
     """Return what the materializations of an asset say, newest first; None for those of runs."""
-    found = []
+    found: list[object] = []
     for record in instance.fetch_materializations(key, limit=10).records:
         assert record.asset_materialization is not None
         number = record.asset_materialization.metadata.get("number")
