@@ -239,7 +239,7 @@ def pictures(ui: DagsterUi) -> Iterator[Picture]:
     yield Picture("checks", f"{ledger}?view=checks&checkDetail=up_to_date", "data_until")
     yield Picture("plots", ledger, "lag_seconds", click="Plots", scroll="gaps", height=1200)
     yield Picture("table", "/assets/receiver/tables/report", "rows_added", height=1400)
-    yield Picture("automation", "/automation", "partial_dump_schedule")
+    yield Picture("automation", "/automation", "past the hour")
 
 
 def take(page: Browser, ui: DagsterUi, picture: Picture) -> None:

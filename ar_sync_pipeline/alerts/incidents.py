@@ -42,7 +42,7 @@ class Problem:
         remedy: What to do; may be empty if the message says it.
         run_id: Id of the failed run, if any.
         page: Path of the page with details, relative to the URL of the Dagster UI.
-        runbook: Path of the runbook page on this machine.
+        runbook: Address of the runbook page, or its path on this machine.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident,
             this failure is not reported.
     """

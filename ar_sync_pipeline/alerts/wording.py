@@ -16,7 +16,7 @@ from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.visible_text import one_line
 
 _LONGEST_SUBJECT, _LONGEST_ROW = 160, 2000
-_LINK = "See"
+_LINK, _READ = "See", "Read"
 _VERBS = {
     NoticeKind.OPENED: "Failing",
     NoticeKind.REMINDER: "Still failing",
@@ -128,7 +128,7 @@ def _rows(notice: Notice, place: Place) -> list[tuple[str, str]]:
     elif latest.remedy:
         rows.append(("To do", latest.remedy))
     if latest.runbook and notice.kind is not NoticeKind.RECOVERED:
-        rows.append(("Read", latest.runbook))
+        rows.append((_READ, latest.runbook))
     if link := place.link(incident):
         rows.append((_LINK, link))
     elif latest.run_id:
@@ -192,7 +192,7 @@ def _as_html(headline: str, rows: list[tuple[str, str]], closing: str, colour: s
 
 
 def _cell(label: str, value: str) -> str:
-    if label == _LINK:
+    if label == _LINK or (label == _READ and value.startswith(("http://", "https://"))):
         shown = escape(one_line(value, _LONGEST_ROW))
         return f'<a href="{shown}" style="color:#0b57d0">{shown}</a>'
     return _inert(value)

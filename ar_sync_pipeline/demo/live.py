@@ -86,8 +86,6 @@ def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServe
         with LocalRuns(servers.dagster_home) as runs:
             sender = sender_definitions(load_sender_settings(servers.sender_environment()))
             runs.run(sender, "complete_dump")
-            # Its schedule runs hourly, and until then the UI shows the endpoint as missing.
-            runs.run(sender, "ssh_sftp_checker")
         for process in _processes(servers, port):
             running.enter_context(_running(process))
         yield servers

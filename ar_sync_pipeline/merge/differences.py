@@ -99,7 +99,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
 
 def _differing_rows(staged: StagedTable) -> sql.Composed:
     target = staged.target
-    source, current = _current_values(staged)
+    source, current = current_values(staged)
     fixed = target.fixed
     moved = (
         sql.SQL("{} *<> {}").format(row_of(fixed, "n"), row_of(fixed, "t"))
@@ -197,7 +197,7 @@ def is_empty(connection: Connection, target: TargetTable) -> bool:
     return row is not None and bool(row[0])
 
 
-def _current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
+def current_values(staged: StagedTable) -> tuple[sql.Composed, sql.Composed]:
     """Return the receiver's rows as ``t``, and their shared columns as last sent."""
     target = staged.target
     source = sql.SQL("{} AS t").format(target.rows)

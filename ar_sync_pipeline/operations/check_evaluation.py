@@ -7,6 +7,7 @@ import dagster as dg
 from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from ar_sync_pipeline.package_files import runbook_text
 
 NO_MAIL_BEFORE = "no_mail_before"
 """Metadata of a failed evaluation that is shown at once and mailed only if it lasts."""
@@ -15,6 +16,14 @@ ERROR = "error"
 """Metadata of a failed step, or of an evaluation that could not be made: the error's code."""
 
 _EXPLAINED_BY = "explained_by"
+
+
+def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:
+    """Return a result that, if it fails, shows the runbook page: the UI opens it in place."""
+    if result.passed:
+        return result
+    page = {"runbook": dg.MetadataValue.md(runbook_text(name))}
+    return result._replace(metadata={**(result.metadata or {}), **page})
 
 
 def check_label(key: dg.AssetCheckKey) -> str:

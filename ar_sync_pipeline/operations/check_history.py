@@ -43,6 +43,21 @@ def shown_evaluation(
     return found if newest is None or _is_of(record, found, newest) else None
 
 
+def stays_shown(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> bool:
+    """Return whether a sensor has recorded this success, so that the UI continues to show it.
+
+    Dagster shows an evaluation without a run for every later materialization without a run.
+    """
+    if result.asset_key is None or result.check_name is None:
+        raise ValueError("a result that is no step's own names its asset and its check")
+    key = dg.AssetCheckKey(dg.AssetKey.from_coercible(result.asset_key), result.check_name)
+    record = instance.get_latest_asset_check_evaluation_record(key)
+    found = record.evaluation if record and record.run_id == RUNLESS_RUN_ID else None
+    if not isinstance(found, dg.AssetCheckEvaluation):
+        return False
+    return result.passed and found.passed and found.description == result.description
+
+
 def newest_target(
     instance: dg.DagsterInstance, key: dg.AssetKey
 ) -> AssetCheckEvaluationTargetMaterializationData | None:
@@ -132,15 +147,14 @@ def delete_old_evaluations(
     _delete_where(
         storage,
         checks.c.run_id == RUNLESS_RUN_ID,
-        true() if names is None else _is_of_pair(names),
+        true() if names is None else is_of_pair(checks.c.asset_key, names),
         checks.c.evaluation_event_timestamp < before.astimezone(UTC).replace(tzinfo=None),
         ~is_newest,
     )
 
 
-def _is_of_pair(names: PairNames) -> ColumnElement[bool]:
-    """Return a condition on the keys of a pair; keys are stored as JSON lists."""
-    column = AssetCheckExecutionsTable.c.asset_key
+def is_of_pair(column: ColumnElement[str], names: PairNames) -> ColumnElement[bool]:
+    """Return a condition on a column of asset keys; keys are stored as JSON lists."""
     beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
     return or_(*(column.startswith(beginning, autoescape=True) for beginning in beginnings))
 

@@ -44,6 +44,7 @@ from dagster._core.storage.asset_check_execution_record import (
 from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
 from dagster._core.storage.event_log.schema import (
     AssetCheckExecutionsTable,
+    AssetEventTagsTable,
     SqlEventLogStorageTable,
 )
 
@@ -75,6 +76,7 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionRecord",
     "AssetCheckExecutionsTable",
+    "AssetEventTagsTable",
     "AssetJob",
     "BulkActionStatus",
     "BulkActionsFilter",

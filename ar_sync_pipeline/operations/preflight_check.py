@@ -6,7 +6,7 @@ every hour. In between, they only write the finding again if a later materializa
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, with_page
 from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
@@ -26,6 +26,7 @@ from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
 
+_PAGE = "preflight_fails"
 CHECK = "preflight"
 _INTERVAL_SECONDS = 60
 # Less than the 60 s that the daemon waits for a sensor.
@@ -37,6 +38,10 @@ _PROCESS = uuid4().hex
 Examine = Callable[[float], Preflight]
 """Runs the preflight within so many seconds."""
 
+Event = dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation
+Further = Callable[[dg.DagsterInstance, Preflight], Sequence[Event]]
+"""Returns what a preflight also shows of other assets and checks."""
+
 
 def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
     """Return the specification of the check, on the asset that users of the side open first."""
@@ -46,7 +51,7 @@ def preflight_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
         description="Everything that this side needs is there: database, rights, catalog, folders,"
         " mail server, clocks, the other side's settings. Evaluated after each start of the code"
         " location. If not: each finding has its remedy; `ar-sync check` shows the same."
-        + see("preflight_fails"),
+        + see(_PAGE),
     )
 
 
@@ -64,7 +69,13 @@ def preflight_check(key: dg.AssetKey, examine: Examine) -> dg.AssetChecksDefinit
 
 
 def preflight_sensor(
-    key: dg.AssetKey, examine: Examine, *, name: str, clock: Clock, side: str
+    key: dg.AssetKey,
+    examine: Examine,
+    *,
+    name: str,
+    clock: Clock,
+    side: str,
+    further: Further = lambda *_: (),
 ) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check in each new process, whether anything runs or not.
 
@@ -74,6 +85,7 @@ def preflight_sensor(
         name: Name of the sensor.
         clock: Returns the current time.
         side: Value of the tag ``ar_sync/side``.
+        further: Returns events of other checks that follow from a new preflight.
     """
     spec, began = preflight_spec(key), clock()
     last: list[tuple[float, dg.AssetCheckResult, list[Finding]]] = []
@@ -91,19 +103,21 @@ def preflight_sensor(
         conflicts = _conflicts(context, side, began, clock())
         evaluation = shown_evaluation(context.instance, spec.key)
         shown = None if evaluation is None else evaluation.passed
+        events: list[Event] = []
         is_new = context.cursor != _PROCESS or not last or conflicts != last[-1][2]
         # A verdict that differs from the last one here comes from a run that was started by hand.
         if is_new or _is_old(*last[-1][:2]) or (shown is not None and shown != last[-1][1].passed):
             before = last[-1][1].description if last else None
             found = examine(_TICK_SECONDS)
+            events += further(context.instance, found)
             found = replace(found, findings=(*conflicts, *found.findings))
             last[:] = [(time.monotonic(), _result(key, found), conflicts)]
             is_new = is_new or last[-1][1].description != before
         result = last[-1][1]
-        if not is_new and shown == result.passed:
+        if not is_new and not events and shown == result.passed:
             return dg.SkipReason(result.description)
-        event = evaluation_of(result, target=newest_target(context.instance, key))
-        return dg.SensorResult(asset_events=[event], cursor=_PROCESS)
+        events.append(evaluation_of(result, target=newest_target(context.instance, key)))
+        return dg.SensorResult(asset_events=events, cursor=_PROCESS)
 
     return preflight_of_process
 
@@ -127,17 +141,24 @@ def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) ->
 
     The sensor also records it again, but only at its next tick.
     """
-    shown = shown_evaluation(context.instance, preflight_spec(key).key)
+    shown = shown_preflight(context.instance, key)
     if shown is not None:
-        result = dg.AssetCheckResult(
-            asset_key=key,
-            check_name=CHECK,
-            passed=shown.passed,
-            severity=shown.severity,
-            description=shown.description,
-            metadata=shown.metadata,
-        )
-        context.log_event(evaluation_of(result))
+        context.log_event(evaluation_of(shown))
+
+
+def shown_preflight(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetCheckResult | None:
+    """Return the finding that the UI shows now; None if it shows none."""
+    shown = shown_evaluation(instance, preflight_spec(key).key)
+    if shown is None:
+        return None
+    return dg.AssetCheckResult(
+        asset_key=key,
+        check_name=CHECK,
+        passed=shown.passed,
+        severity=shown.severity,
+        description=shown.description,
+        metadata=shown.metadata,
+    )
 
 
 def _is_old(examined_at_seconds: float, result: dg.AssetCheckResult) -> bool:
@@ -152,12 +173,15 @@ def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
         wrong.insert(0, visible(f"{step.name}: {step.detail}: {step.remedy}."))
     first = wrong[0] if wrong else ""
     more = f" ({len(wrong) - 1} more in the metadata)" if len(wrong) > 1 else ""
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=CHECK,
-        passed=found.ok,
-        description=f"{first}{more}" if wrong else found.verdict,
-        metadata=_metadata(found),
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CHECK,
+            passed=found.ok,
+            description=f"{first}{more}" if wrong else found.verdict,
+            metadata=_metadata(found),
+        ),
+        _PAGE,
     )
 
 

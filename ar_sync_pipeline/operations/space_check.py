@@ -6,9 +6,11 @@ from typing import Any
 
 import dagster as dg
 
+from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.spool.free_space import measure_free_space
 
+_PAGE = "disk_full"
 _NAME = "free_space"
 
 
@@ -24,7 +26,7 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         asset=key,
         description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
         " percent. If not: make room before they are full; then work waits, and nothing is lost."
-        + see("disk_full"),
+        + see(_PAGE),
     )
 
 
@@ -42,13 +44,16 @@ def space_check_result(
     for name, space in spaces.items():
         metadata[f"{name}_free_percent"] = round(space.free_percent, 1)
         metadata[f"{name}_free_gb"] = round(space.free_bytes / 1e9, 2)
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=_NAME,
-        passed=not low,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"Less than {floor_percent} % free: {', '.join(low)}."
-        if low
-        else f"Every disk has at least {floor_percent} % of its space free.",
-        metadata=metadata,
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=_NAME,
+            passed=not low,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"Less than {floor_percent} % free: {', '.join(low)}."
+            if low
+            else f"Every disk has at least {floor_percent} % of its space free.",
+            metadata=metadata,
+        ),
+        _PAGE,
     )

@@ -9,8 +9,8 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import explained_by
-from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by, with_page
+from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result
@@ -18,10 +18,16 @@ from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
 _SOUND, _FITTING = "archives_sound", "archives_fit_schema"
+_PASSING = {
+    _SOUND: "Every archive was whole, or another one has brought what it held.",
+    _FITTING: "No archive waits for a change of the receiver.",
+}
+_PAGES = {_SOUND: "archive_quarantined", _FITTING: "archive_parked"}
 
 
 class Intake(dg.Config):
@@ -75,15 +81,25 @@ def admission_results(
         admission = admit_archives(site.settings, site.catalog, site.clock, frozenset(kinds))
     for warning in admission.warnings:
         context.log.warning(warning)
-    yield from _checks(key, admission)
+    yield from admission_checks(key, admission)
     if not admission.admitted and (admission.quarantined or admission.parked):
         observe_unapplied(context, site)
         _fail_on_refusals(key, admission)
     yield dg.MaterializeResult(
         asset_key=key,
-        metadata=_metadata(admission) | settings_metadata(site.settings),
+        metadata=admission_metadata(admission) | settings_metadata(site.settings),
         data_version=UNVERSIONED,
     )
+
+
+def record_made_good(
+    context: dg.AssetExecutionContext, lost: Collection[RejectedArchive], site: ReceiverSite
+) -> None:
+    """Record that the load has brought what damaged archives held, which the admission missed."""
+    check = dg.AssetCheckKey(admitted_key(site.names), _SOUND)
+    shown = shown_evaluation(context.instance, check)
+    if shown is not None and not shown.passed and not lost:
+        context.log_event(evaluation_of(_result(check, [], is_error=False)))
 
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
@@ -94,7 +110,7 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         " in the spool's quarantine folder with the reason beside it; the next partial or"
         " complete carries what it held, and this passes again when one has. If it does not"
         " pass by itself, follow the remedy. Blocks only a load that has no good archive."
-        + see("archive_quarantined"),
+        + see(_PAGES[_SOUND]),
         blocking=True,
     )
     fitting = dg.AssetCheckSpec(
@@ -102,31 +118,34 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         asset=key,
         description="Every archive fits the receiver's tables. If not: it is parked with the"
         " reason beside it; migrate or upgrade the receiver as it says, and it is loaded by"
-        " itself. Blocks only a load that has no good archive." + see("archive_parked"),
+        " itself. Blocks only a load that has no good archive." + see(_PAGES[_FITTING]),
         blocking=True,
     )
     return [sound, fitting]
 
 
-def _checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
+def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.AssetCheckResult]:
     """Yield what is wrong now, whichever run found it; an error only if this run admits nothing."""
-    sound = "Every archive was whole, or another one has brought what it held."
-    fitting = "No archive waits for a change of the receiver."
-    for name, passing, found, refusals in (
-        (_SOUND, sound, admission.lost, admission.quarantined),
-        (_FITTING, fitting, admission.waiting_for_schema, admission.parked),
+    for name, found, refusals in (
+        (_SOUND, admission.lost, admission.quarantined),
+        (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
         wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
-        yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
-            passed=not wrong,
-            severity=dg.AssetCheckSeverity.ERROR if nothing_good else dg.AssetCheckSeverity.WARN,
-            description=" ".join(listed(wrong)) or passing,
-            metadata={"archives": len(wrong)},
-        )
+        yield _result(dg.AssetCheckKey(key, name), wrong, is_error=nothing_good)
+
+
+def _result(key: dg.AssetCheckKey, wrong: list[str], *, is_error: bool) -> dg.AssetCheckResult:
+    result = dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=not wrong,
+        severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
+        description=" ".join(listed(wrong)) or _PASSING[key.name],
+        metadata={"archives": len(wrong)},
+    )
+    return with_page(result, _PAGES[key.name])
 
 
 def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
@@ -140,7 +159,8 @@ def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
     )
 
 
-def _metadata(admission: Admission) -> dict[str, Any]:
+def admission_metadata(admission: Admission) -> dict[str, Any]:
+    """Return how many archives were admitted and rejected, and the names of the admitted ones."""
     return {
         "dagster/row_count": sum(manifest.row_count for manifest in admission.admitted),
         "archives": len(admission.admitted),

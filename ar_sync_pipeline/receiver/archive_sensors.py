@@ -1,7 +1,7 @@
 """Sensors that find new archives in the spool and request a load."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -24,7 +24,13 @@ _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
 _LOOKS_PER_WINDOW = 30
 
 
-def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.SensorDefinition:
+LoadInTick = Callable[[dg.SensorEvaluationContext], dg.SensorResult | None]
+"""Loads what waits without a run; None: a run is needed."""
+
+
+def archive_sensor(
+    site: ReceiverSite, kind: ArchiveKind, job: AssetJob, load_in_tick: LoadInTick | None = None
+) -> dg.SensorDefinition:
     """Return a sensor that requests one run for all waiting archives, with pauses after failures.
 
     The pauses grow. The spool is the queue and the ledger is the source of truth. The sensor has no
@@ -35,10 +41,13 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
         name=site.names.name(f"new_{kind}_archives"),
         job=job,
         minimum_interval_seconds=_interval_seconds(site, kind),
-        description=f"Looks for {kind} archives in the spool, and asks for one load of all.",
+        description=f"Looks for {kind} archives in the spool, and asks for one load of all."
+        + (" Loads archives without rows itself." if load_in_tick else ""),
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
-    def new_archives(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def new_archives(
+        context: dg.SensorEvaluationContext,
+    ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
         spool = site.settings.remote_bkp_fldr
         parked = [a for a in list_parked(spool) if not held_by_guard(a)]
         old = other_archives_to_load(site.settings, site.clock())
@@ -48,6 +57,9 @@ def archive_sensor(site: ReceiverSite, kind: ArchiveKind, job: AssetJob) -> dg.S
         at_work = _load_under_way(context.instance, site)
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
+        loaded = load_in_tick(context) if load_in_tick else None
+        if loaded is not None:
+            return loaded
         names = sorted(archive.name.applied for archive in found)
         group = _group(names)
         attempts = _attempts(context.instance, job.name, group)

@@ -23,9 +23,11 @@ from ar_sync_pipeline.operations.preflight_check import (
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
+from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
+from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
@@ -45,6 +47,11 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         TransformSpecificationError: AR_SYNC_TRANSFORM is invalid, or selects built-in rules that do
             not fit this catalog's tables.
     """
+    with linked_to(settings.docs_url):
+        return _definitions(settings)
+
+
+def _definitions(settings: ReceiverSettings) -> dg.Definitions:
     site = ReceiverSite(settings, load_catalog(settings.catalog), _now)
     names = site.names
     jobs = complete, partial = complete_loaddata(names), partial_loaddata(names)
@@ -72,7 +79,12 @@ def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:
         executor=shared_executor(),
         sensors=[
             archive_sensor(site, ArchiveKind.COMPLETE, complete),
-            archive_sensor(site, ArchiveKind.PARTIAL, partial),
+            archive_sensor(
+                site,
+                ArchiveKind.PARTIAL,
+                partial,
+                lambda context: load_empty_windows(context, site, postprocessor),
+            ),
             up_to_date_sensor(site),
             preflight_sensor(
                 ledger,

@@ -7,7 +7,9 @@ from ar_sync_pipeline.alerts.heartbeat import beat
 from ar_sync_pipeline.settings.model import ReceiverSettings
 
 
-def give_sign_of_life(context: dg.AssetExecutionContext, settings: ReceiverSettings) -> None:
+def give_sign_of_life(
+    context: dg.AssetExecutionContext | dg.SensorEvaluationContext, settings: ReceiverSettings
+) -> None:
     """Call AR_SYNC_HEARTBEAT_URL if it is set; only log an error, because the load is done."""
     if settings.heartbeat_url is None:
         return

@@ -24,9 +24,10 @@ from ar_sync_pipeline.visible_text import as_code, as_markdown
 _SHOWN = 50
 
 
-def ledger_lists(
-    context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
-) -> dict[str, Any]:
+Context = dg.AssetExecutionContext | dg.SensorEvaluationContext
+
+
+def ledger_lists(context: Context, report: LoadReport, site: ReceiverSite) -> dict[str, Any]:
     """Return the archives that a load has applied, and those that are still not applied."""
     view = _view(context, site)
     if view is None:
@@ -46,7 +47,7 @@ def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> 
         )
 
 
-def _view(context: dg.AssetExecutionContext, site: ReceiverSite) -> LedgerView | None:
+def _view(context: Context, site: ReceiverSite) -> LedgerView | None:
     """Return the ledger after a load or its failure; None if it cannot be read.
 
     An error is only logged: a list must not hide the result of the load.
@@ -91,19 +92,26 @@ def observe_applied(
     context: dg.AssetExecutionContext, report: LoadReport, site: ReceiverSite
 ) -> None:
     """Report as observations of the sender's archives, by window, which run applied them."""
+    for observation in observations(report, dg.MetadataValue.dagster_run(context.run.run_id), site):
+        context.log_event(observation)
+
+
+def observations(
+    report: LoadReport, applied_by: dg.MetadataValue, site: ReceiverSite
+) -> Iterator[dg.AssetObservation]:
+    """Yield observations of the archives that a load has applied for the first time, by window."""
     for archive in report.loaded:
         if not archive.again:
-            for observation in _observations(archive, context.run.run_id, site):
-                context.log_event(observation)
+            yield from _observations(archive, applied_by, site)
 
 
 def _observations(
-    archive: LoadedArchive, run_id: str, site: ReceiverSite
+    archive: LoadedArchive, applied_by: dg.MetadataValue, site: ReceiverSite
 ) -> Iterator[dg.AssetObservation]:
     manifest, window = archive.manifest, archive.manifest.window
     keys = _keys(window, site.settings.partial_interval)
     metadata: dict[str, Any] = {
-        "applied_by": dg.MetadataValue.dagster_run(run_id),
+        "applied_by": applied_by,
         "applied_at": dg.MetadataValue.timestamp(site.clock()),
         "archive": manifest.name.applied,
         **({"window": window_in_words(window.start, window.end, len(keys))} if window else {}),

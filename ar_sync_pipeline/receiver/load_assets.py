@@ -20,7 +20,7 @@ from ar_sync_pipeline.operations.check_evaluation import explained_by
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
-from ar_sync_pipeline.receiver.admission_asset import admission_results
+from ar_sync_pipeline.receiver.admission_asset import admission_results, record_made_good
 from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.ledger_metadata import (
     ledger_lists,
@@ -66,9 +66,10 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             yield from admission_results(context, site)
         with operator_errors():
             report = load_archives(site.settings, site.catalog, None, site.clock)
+            record_made_good(context, report.lost, site)
             if report.loaded:
                 give_sign_of_life(context, site.settings)
-            space = _space(site)
+            space = load_space(site)
         yield from load_check_results(report, site.settings.partial_interval, site.names)
         yield space
         if report.refused and not report.loaded:
@@ -87,7 +88,8 @@ def _is_admitted_by(context: dg.AssetExecutionContext, site: ReceiverSite) -> bo
     return admitted_key(site.names) in context.job_def.asset_layer.executable_asset_keys
 
 
-def _space(site: ReceiverSite) -> dg.AssetCheckResult:
+def load_space(site: ReceiverSite) -> dg.AssetCheckResult:
+    """Measure the disks that a load fills."""
     settings = site.settings
     folders = {"spool": settings.remote_bkp_fldr, "media": settings.receiver_media_fldr}
     return space_check_result(applied_archives_key(site.names), folders, settings.free_space_floor)

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
@@ -26,6 +26,13 @@ LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
     "no_drift",
     "tables_sent",
 )
+_PAGES = {
+    LOADED: "archive_parked",
+    DIGESTS: "digests_differ",
+    _NO_HOLES: "hole_in_windows",
+    _NO_DRIFT: "hole_in_windows",
+    _ALL_SENT: "table_not_sent",
+}
 
 
 def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
@@ -38,7 +45,7 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             description="Every admitted archive was applied. If not: it is in the spool's parked or"
             " quarantine folder with the reason beside it. An archive that the delete guard keeps"
             " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do. Until"
-            " then the others are loaded all the same." + see("archive_parked"),
+            " then the others are loaded all the same." + see(_PAGES[LOADED]),
         ),
         dg.AssetCheckSpec(
             DIGESTS,
@@ -46,7 +53,7 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             description="What was written is what the archives hold, compared chunk by chunk"
             " before the load's transaction is committed. If not: nothing was changed and nothing"
             " goes on; look for a trigger, a rule or somebody else that writes to the named table."
-            + see("digests_differ"),
+            + see(_PAGES[DIGESTS]),
             blocking=True,
         ),
         dg.AssetCheckSpec(
@@ -56,14 +63,14 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             " it. If not: an archive was lost on the way; the sender's next partial carries what it"
             " held, and the next complete repairs the rest. A gap that lasts for more than"
             f" {_CLOSES_WITHIN_WINDOWS} windows is mailed: start"
-            f" `{names.name('complete_dump')}` at the sender." + see("hole_in_windows"),
+            f" `{names.name('complete_dump')}` at the sender." + see(_PAGES[_NO_HOLES]),
         ),
         dg.AssetCheckSpec(
             _ALL_SENT,
             asset=key,
             description="Every replicated table that has rows here is in the sender's newest"
             " complete. If not: the sender has dropped or renamed it; migrate the receiver, or name"
-            " the table in `receiver_tables` of the catalog." + see("table_not_sent"),
+            " the table in `receiver_tables` of the catalog." + see(_PAGES[_ALL_SENT]),
         ),
         dg.AssetCheckSpec(
             _NO_DRIFT,
@@ -71,7 +78,7 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             description="A complete found nothing that partials should have brought. If not: look"
             " for large tables without a time stamp (catalog: `changed_at`, `watermark`), for a"
             " failover of the sender, or for somebody who writes to the receiver's shared columns."
-            + see("hole_in_windows"),
+            + see(_PAGES[_NO_DRIFT]),
         ),
     ]
 
@@ -157,11 +164,14 @@ def _result(
 ) -> dg.AssetCheckResult:
     """Return a check result that passes if the sentence about a problem is empty."""
     grave = name in (LOADED, DIGESTS)
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=name,
-        passed=not sentence,
-        severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
-        description=sentence or passing,
-        metadata=figures,
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=not sentence,
+            severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
+            description=sentence or passing,
+            metadata=figures,
+        ),
+        _PAGES[name],
     )

@@ -1,6 +1,6 @@
 """Metadata of a load: rows by table, chunks, media files, seconds, and lag."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from ar_sync_pipeline.operations.asset_keys import short_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
+from ar_sync_pipeline.sync.load.net_rows import NetRows
 
 
 def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
@@ -32,7 +33,7 @@ def table_metadata(report: LoadReport, plans: Sequence[TablePlan]) -> dict[str, 
     facts = report.tables.get(plans[-1].table)
     whole = report.loaded[-1].manifest.kind is ArchiveKind.COMPLETE
     return {
-        **_changes(plans),
+        **_changes(report, {plans[-1].table: plans}),
         "rows_exported": sum(plan.row_count for plan in plans),
         **({"dagster/row_count": plans[-1].row_count} if whole else {}),
         **(_schema(report, facts) if facts else {}),
@@ -44,9 +45,9 @@ def unlisted_metadata(report: LoadReport, catalog: Catalog) -> dict[str, Any]:
     plans = rows_by_table(report)
     return {
         "tables": len(plans),
-        **_changes([plan for table in plans.values() for plan in table]),
+        **_changes(report, plans),
         "rows_exported": sum(plan.row_count for table in plans.values() for plan in table),
-        "rows_by_table": _rows_as_table(plans, catalog),
+        "rows_by_table": _rows_as_table(report, plans, catalog),
     }
 
 
@@ -77,14 +78,14 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
         "archives_applied": len(report.loaded),
         "archives_put_aside": len(report.refused),
         "archives_superseded": len(report.superseded),
-        **_changes([plan for table in plans.values() for plan in table]),
+        **_changes(report, plans),
         "size_bytes": sum(archive.size_bytes for archive in report.loaded),
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
         **seconds_by_phase(report.seconds),
         **_fired(report),
         **({"filled_slowly": report.obstacle} if report.obstacle else {}),
-        "rows_by_table": _rows_as_table(plans, catalog),
+        "rows_by_table": _rows_as_table(report, plans, catalog),
     }
 
 
@@ -104,19 +105,21 @@ def _position(report: LoadReport, now: datetime) -> dict[str, Any]:
     }
 
 
-def _changes(plans: Sequence[TablePlan]) -> dict[str, int]:
+def _changes(report: LoadReport, plans: Mapping[str, Sequence[TablePlan]]) -> dict[str, int]:
+    """Return the net result for some tables: a row that two archives contain counts once."""
+    rows = sum((report.net[table] for table in plans), NetRows())
     return {
-        "rows_added": sum(plan.added for plan in plans),
-        "rows_changed": sum(plan.changed for plan in plans),
-        "rows_deleted": sum(plan.deleted for plan in plans),
-        "drift_repaired": sum(plan.drift or 0 for plan in plans),
+        "rows_added": rows.added,
+        "rows_changed": rows.changed,
+        "rows_deleted": rows.deleted,
+        "drift_repaired": sum(plan.drift or 0 for found in plans.values() for plan in found),
     }
 
 
 def _rows_as_table(
-    plans: dict[str, list[TablePlan]], catalog: Catalog
+    report: LoadReport, plans: Mapping[str, Sequence[TablePlan]], catalog: Catalog
 ) -> dg.MarkdownMetadataValue | str:
-    totals = [(table, _changes(found)) for table, found in sorted(plans.items())]
+    totals = [(table, _changes(report, {table: found})) for table, found in sorted(plans.items())]
     return markdown_table(
         ("table", "added", "changed", "deleted"),
         [

@@ -62,6 +62,11 @@ def builtin_metadata(report: TransformReport) -> dict[str, Any]:
     }
 
 
+def metadata_of_no_rows() -> dict[str, Any]:
+    """Return the metadata of a run that has nothing to transform."""
+    return {"seconds": 0.0, **builtin_metadata(TransformReport({}, {}, {}, {}, 0))}
+
+
 def _rejected_table(report: TransformReport) -> str:
     lines = ["| step | severity | reason | rows |", "|---|---|---|--:|"]
     lines += [

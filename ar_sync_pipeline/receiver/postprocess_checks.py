@@ -6,6 +6,7 @@ from datetime import UTC
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import postprocessed_key
+from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -14,6 +15,7 @@ from ar_sync_pipeline.sync.load.postprocess import PostprocessState, postprocess
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, Severity
 from ar_sync_pipeline.visible_text import visible
 
+_PAGE = "transform_fails"
 _LONGEST_IDS = 300
 WAITING = "rows_transformed_in_time"
 REJECTED = "no_rows_rejected"
@@ -28,8 +30,7 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
             asset=postprocessed_key(site.names),
             description=f"No loaded row has been untransformed for more than {minutes} minutes"
             " (AR_SYNC_TRANSFORM_MAX_AGE). If not: the transform failed, or its command leaves"
-            " rows behind; read its last run and materialize this asset again."
-            + see("transform_fails"),
+            " rows behind; read its last run and materialize this asset again." + see(_PAGE),
         ),
         dg.AssetCheckSpec(
             REJECTED,
@@ -37,14 +38,18 @@ def check_specs(site: ReceiverSite) -> Sequence[dg.AssetCheckSpec]:
             description="Every row got its results; a detail may be missing. If not:"
             " `ar_sync.rejected_row` in the receiver's database says which row lacks what and why;"
             " the others are not touched by it. An entry goes when its row is handled again without"
-            " it, or is deleted." + see("transform_fails"),
+            " it, or is deleted." + see(_PAGE),
         ),
     ]
 
 
 def check_results(site: ReceiverSite) -> list[dg.AssetCheckResult]:
     """Return the results of both checks from the database now."""
-    state = postprocess_state(site.settings, site.catalog, site.clock)
+    return results_of(postprocess_state(site.settings, site.catalog, site.clock), site)
+
+
+def results_of(state: PostprocessState, site: ReceiverSite) -> list[dg.AssetCheckResult]:
+    """Return the results of both checks from a state of the database."""
     key = postprocessed_key(site.names)
     return [_waiting_result(key, state, site.settings), _rejected_result(key, state)]
 
@@ -53,33 +58,39 @@ def _waiting_result(
     key: dg.AssetKey, state: PostprocessState, settings: ReceiverSettings
 ) -> dg.AssetCheckResult:
     waiting = {table.table: table for table in state.waiting if table.rows}
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=WAITING,
-        passed=not state.too_old,
-        description=_waiting_sentence(state, settings),
-        metadata={
-            "rows_waiting": sum(table.rows for table in waiting.values()),
-            "rows_waiting_too_long": state.too_old,
-            "by_table": dg.MetadataValue.json({name: t.rows for name, t in waiting.items()}),
-        },
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=WAITING,
+            passed=not state.too_old,
+            description=_waiting_sentence(state, settings),
+            metadata={
+                "rows_waiting": sum(table.rows for table in waiting.values()),
+                "rows_waiting_too_long": state.too_old,
+                "by_table": dg.MetadataValue.json({name: t.rows for name, t in waiting.items()}),
+            },
+        ),
+        _PAGE,
     )
 
 
 def _rejected_result(key: dg.AssetKey, state: PostprocessState) -> dg.AssetCheckResult:
     rows = {severity: _rows(state.rejected, severity) for severity in Severity}
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=REJECTED,
-        # Production names unknown buses every day: what nobody can fix is no warning.
-        passed=not rows[Severity.ERROR],
-        severity=dg.AssetCheckSeverity.WARN,
-        description=_rejected_sentence(state),
-        metadata={
-            "rejected_rows": rows[Severity.ERROR],
-            "rejected_details": rows[Severity.INFO],
-            "by_reason": rejected_table(state.rejected),
-        },
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=REJECTED,
+            # Production names unknown buses every day: what nobody can fix is no warning.
+            passed=not rows[Severity.ERROR],
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_rejected_sentence(state),
+            metadata={
+                "rejected_rows": rows[Severity.ERROR],
+                "rejected_details": rows[Severity.INFO],
+                "by_reason": rejected_table(state.rejected),
+            },
+        ),
+        _PAGE,
     )
 
 

@@ -8,16 +8,19 @@ from functools import partial
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.freshness import first_complete_within
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
+_PAGE = "receiver_is_behind"
 _SETTLES = timedelta(minutes=10)
 # Longer than a usual load, far less than the maximum runtime of a run.
 _LOAD_MAY_TAKE = timedelta(hours=2)
@@ -33,7 +36,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
         " Archives wait: look at the last load. One is parked: do what its reason says."
-        + see("receiver_is_behind"),
+        + see(_PAGE),
     )
 
 
@@ -47,11 +50,17 @@ def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check every minute."""
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        lambda instance: [check_lag(site, instance)],
+        partial(_look, site),
         site.clock,
         name=site.names.name("data_age"),
-        description="Looks how far behind the receiver is, also when nothing arrives.",
+        description="Looks how far behind the receiver is, also when nothing arrives. Tells the"
+        " sender if rejected archives were moved by hand.",
     )
+
+
+def _look(site: ReceiverSite, instance: dg.DagsterInstance) -> list[Look]:
+    acknowledge_moved_files(site.settings, site.clock)
+    return [check_lag(site, instance)]
 
 
 def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
@@ -65,14 +74,19 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     passed = lag.data_until is not None and not late and not lag.ahead
-    result = dg.AssetCheckResult(
-        asset_key=applied_archives_key(site.names),
-        check_name="up_to_date",
-        passed=passed,
-        # A receiver that was set up a minute ago is not broken.
-        severity=dg.AssetCheckSeverity.ERROR if late or lag.ahead else dg.AssetCheckSeverity.WARN,
-        description=_sentence(lag),
-        metadata=_metadata(lag),
+    result = with_page(
+        dg.AssetCheckResult(
+            asset_key=applied_archives_key(site.names),
+            check_name="up_to_date",
+            passed=passed,
+            # A receiver that was set up a minute ago is not broken.
+            severity=dg.AssetCheckSeverity.ERROR
+            if late or lag.ahead
+            else dg.AssetCheckSeverity.WARN,
+            description=_sentence(lag),
+            metadata=_metadata(lag),
+        ),
+        _PAGE,
     )
     # One more waiting archive is not a new finding.
     because = re.sub(r"\d+", "", lag.because)

@@ -6,12 +6,13 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint
 
+_PAGE = "not_acknowledged"
 _NAME = "acknowledged"
 _PAUSE_WINDOWS = 3
 
@@ -24,8 +25,7 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
         description="The receiver has said of every archive what became of it, within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
         " whether its loads fail; what the archives carried is sent again until it answers. It"
-        " fails too where a receipt or the receiver's position is not believed."
-        + see("not_acknowledged"),
+        " fails too where a receipt or the receiver's position is not believed." + see(_PAGE),
     )
 
 
@@ -38,17 +38,20 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
         else []
     )
     found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]
-    return dg.AssetCheckResult(
-        asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
-        check_name=_NAME,
-        passed=not found,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=" ".join(found) or "The receiver has answered in time.",
-        metadata={
-            "not_acknowledged": len(late),
-            "not_believed": len(problems),
-            **({} if problems else _mailed_after_a_pause(start, site)),
-        },
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
+            check_name=_NAME,
+            passed=not found,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=" ".join(found) or "The receiver has answered in time.",
+            metadata={
+                "not_acknowledged": len(late),
+                "not_believed": len(problems),
+                **({} if problems else _mailed_after_a_pause(start, site)),
+            },
+        ),
+        _PAGE,
     )
 
 

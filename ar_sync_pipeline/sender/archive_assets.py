@@ -7,6 +7,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
+from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
@@ -16,6 +17,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 
+_PAGE = "pictures_missing"
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names.",
@@ -65,7 +67,7 @@ def references_check(site: SenderSite, kind: ArchiveKind) -> dg.AssetCheckSpec:
         asset=media_bundle_key(kind, site.names),
         description="Every file that a row names exists at the sender. If not: the first names"
         " are in the metadata; restore the files, or correct the rows. The archive is sent without"
-        " them." + see("pictures_missing"),
+        " them." + see(_PAGE),
     )
 
 
@@ -78,20 +80,23 @@ def materialize_media(
         build, site.catalog, site.url, settings.sender_media_fldr, settings.media_patterns
     )
     lost = len(bundle.missing) + len(bundle.refused)
-    check = dg.AssetCheckResult(
-        passed=lost == 0,
-        asset_key=media_bundle_key(kind, site.names),
-        check_name=references_check(site, kind).name,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=f"{lost} names in rows have no file that can be sent."
-        if lost
-        else "Every file that a row names was found.",
-        metadata={"names_without_file": lost, **lost_names(bundle)},
+    result = with_page(
+        dg.AssetCheckResult(
+            passed=lost == 0,
+            asset_key=media_bundle_key(kind, site.names),
+            check_name=references_check(site, kind).name,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{lost} names in rows have no file that can be sent."
+            if lost
+            else "Every file that a row names was found.",
+            metadata={"names_without_file": lost, **lost_names(bundle)},
+        ),
+        _PAGE,
     )
     return dg.MaterializeResult(
         asset_key=media_bundle_key(kind, site.names),
         metadata=media_metadata(bundle),
-        check_results=[check],
+        check_results=[result],
     )
 
 

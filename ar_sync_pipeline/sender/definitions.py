@@ -20,9 +20,10 @@ from ar_sync_pipeline.operations.preflight_check import (
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.operations.windows import window_partitions
+from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.complete_assets import complete_assets
-from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec
+from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec, first_check
 from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
 from ar_sync_pipeline.sender.partial_assets import partial_assets
@@ -39,6 +40,11 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
     Raises:
         CatalogError: The catalog file is invalid.
     """
+    with linked_to(settings.docs_url):
+        return _definitions(settings)
+
+
+def _definitions(settings: SenderSettings) -> dg.Definitions:
     site = SenderSite(settings, load_catalog(settings.catalog), _now)
     windows = window_partitions(
         _now(),
@@ -80,6 +86,7 @@ def sender_definitions(settings: SenderSettings) -> dg.Definitions:
                 name=names.name("sender_preflight"),
                 clock=site.clock,
                 side=names.name("sender"),
+                further=lambda instance, found: first_check(site, instance, found.link),
             ),
         ],
     )

@@ -8,7 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by
+from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by, with_page
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
@@ -19,6 +19,7 @@ from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 
+_PAGE = "link_down"
 CHECK = "archives_can_be_published"
 
 
@@ -48,7 +49,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
                 asset=key,
                 description="Every step to a published archive works, tried every hour; an upload"
                 " that fails shows here at once. If not: the failed step and what to do about it"
-                " are in the result; `ar-sync check` tries each step." + see("link_down"),
+                " are in the result; `ar-sync check` tries each step." + see(_PAGE),
             )
         ],
     )
@@ -56,12 +57,9 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         found = check_endpoint(site.settings, site.clock)
         for step in found.warnings:
             context.log.warning("%s: %s: %s.", step.name, visible(step.detail), step.remedy)
-        # Without a materialization the UI shows an asset as missing.
-        event = dg.AssetObservation if found.failed else dg.AssetMaterialization
-        metadata = _metadata(found) | settings_metadata(site.settings)
         log = dg.AssetExecutionContext(context.op_execution_context)
         keep_preflight_shown(log, key)
-        log.log_event(event(key, metadata=metadata))
+        log.log_event(_event(site, found))
         delete_overtaken(context.instance, dg.AssetCheckKey(key, CHECK), context.run.run_id)
         yield _verdict(key, found)
         failed = found.failed
@@ -74,6 +72,27 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
             )
 
     return endpoint_check
+
+
+def first_check(
+    site: SenderSite, instance: dg.DagsterInstance, found: EndpointCheck | None
+) -> list[dg.AssetMaterialization | dg.AssetObservation | dg.AssetCheckEvaluation]:
+    """Return the events of a link that passed a preflight, if the account has none yet.
+
+    After an installation the account would otherwise look missing until the hourly check. A failed
+    link is the finding of the preflight.
+    """
+    key = endpoint_key(site.names)
+    if found is None or found.failed or instance.get_latest_materialization_event(key) is not None:
+        return []
+    return [_event(site, found), evaluation_of(_verdict(key, found))]
+
+
+def _event(site: SenderSite, found: EndpointCheck) -> dg.AssetMaterialization | dg.AssetObservation:
+    """Return the event of a check; without a materialization the UI shows an asset as missing."""
+    event = dg.AssetObservation if found.failed else dg.AssetMaterialization
+    metadata = _metadata(found) | settings_metadata(site.settings)
+    return event(endpoint_key(site.names), metadata=metadata)
 
 
 @contextmanager
@@ -99,7 +118,7 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
 
 
 def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
-    result = dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found)
+    result = with_page(dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found), _PAGE)
     context.log_event(evaluation_of(result))
 
 
@@ -108,14 +127,17 @@ def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
     if failed is not None:
         metadata |= {"step": failed.name, "remedy": failed.remedy or ""}
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=CHECK,
-        passed=failed is None,
-        description=f"{failed.name}: {visible(failed.detail)}"
-        if failed
-        else "A test file was published and removed.",
-        metadata=metadata,
+    return with_page(
+        dg.AssetCheckResult(
+            asset_key=key,
+            check_name=CHECK,
+            passed=failed is None,
+            description=f"{failed.name}: {visible(failed.detail)}"
+            if failed
+            else "A test file was published and removed.",
+            metadata=metadata,
+        ),
+        _PAGE,
     )
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
@@ -21,6 +22,7 @@ from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
 
 # Two windows may be in a run that has just started; the next tick starts a third one.
+_PAGE = "hole_in_windows"
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 
@@ -35,7 +37,7 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         f" `{names.name('partial_dump_schedule')}` is on, that the daemon runs, and what the last"
         f" run of `{names.name(PARTIAL_DUMP)}` says; the next run takes missed windows"
         " along. Their rows are not lost: every partial carries all changes since the newest"
-        " archive that the receiver has." + see("hole_in_windows"),
+        " archive that the receiver has." + see(_PAGE),
     )
 
 
@@ -66,13 +68,16 @@ def check_for_gaps(
 ) -> Look:
     """Return which windows are missing in the grid now; pass if a run is about to fill them."""
     found = _Gaps.find(site, windows, instance)
-    result = dg.AssetCheckResult(
-        asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
-        check_name=no_gap_spec(site.names).name,
-        passed=not found.missing or found.filled_by is not None,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=found.in_words,
-        metadata={"missing_windows": len(found.missing)},
+    result = with_page(
+        dg.AssetCheckResult(
+            asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
+            check_name=no_gap_spec(site.names).name,
+            passed=not found.missing or found.filled_by is not None,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=found.in_words,
+            metadata={"missing_windows": len(found.missing)},
+        ),
+        _PAGE,
     )
     interval = timedelta(minutes=site.settings.partial_interval)
     # Failed runs have their own incidents, and the windows that they missed are a consequence.

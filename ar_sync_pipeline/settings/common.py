@@ -186,6 +186,14 @@ class CommonSettings(SigningSettings):
             "https://dagster.example.org",
         ),
     ] = None
+    docs_url: Annotated[
+        Annotated[str, BeforeValidator(web_address)] | None,
+        Variable(
+            "Address under which the folder docs is published, for links to the runbook; without "
+            "it descriptions and alerts name the path of the page.",
+            "https://git.example.org/ar_sync_pipeline/docs",
+        ),
+    ] = None
     state_fldr: Annotated[
         Path,
         BeforeValidator(own_folder),

@@ -241,6 +241,25 @@ def test_only_the_page_in_dagster_is_a_link(mailbox: Mailbox) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("page", "is_link"),
+    [
+        ("https://git.example.org/docs/runbook/link_down.md", True),
+        ("/srv/docs/link_down.md", False),
+    ],
+)
+def test_a_published_page_of_the_runbook_is_a_link(
+    mailbox: Mailbox, page: str, is_link: bool
+) -> None:
+    found = notice()
+    incident = replace(found.incident, latest=replace(found.incident.latest, runbook=page))
+    channel(MailServer("127.0.0.1", mailbox.port)).send(replace(found, incident=incident))
+    html = mailbox.mails[-1].get_body(("html",))
+    assert html is not None
+    assert (page in re.findall(r'href="([^"]*)"', html.get_content())) is is_link
+    assert page in str(mailbox.mails[-1].get_body(("plain",)))
+
+
 def test_webhook_tells_it_visible_and_bounded() -> None:
     told = notice_as_dict(notice(sentence=HOSTILE), PLACE)
     for value in (told["text"], told["problem"], told["title"], *told["what"]):

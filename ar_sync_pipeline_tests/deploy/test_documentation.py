@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.package_files import RUNBOOK as RUNBOOK_AT
+from ar_sync_pipeline.package_files import page_of, runbook_text
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,26 @@ def test_every_check_names_its_page_of_the_runbook(deployment: Deployment) -> No
             path = Path(page)
             assert path.is_file(), key
             assert any(f"`{key.name}`" in line and path.name in line for line in lines), key
+
+
+def test_every_check_links_to_its_published_page_if_there_is_one(deployment: Deployment) -> None:
+    for changes in (deployment.sender_changes, deployment.receiver_changes):
+        changes["AR_SYNC_DOCS_URL"] = "https://git.example.org/docs/"
+    for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
+        graph = definitions.resolve_asset_graph()
+        for key in graph.asset_check_keys:
+            description = graph.get_check_spec(key).description or ""
+            page = page_of(description)
+            assert page.startswith("https://git.example.org/docs/runbook/"), key
+            assert (ROOT / "docs/runbook" / page.rpartition("/")[2]).is_file(), key
+            assert description.endswith(f"]({page})"), key
+
+
+@pytest.mark.parametrize("page", RUNBOOK, ids=name)
+def test_a_page_that_is_shown_elsewhere_has_no_link_that_leads_nowhere(page: Path) -> None:
+    text = runbook_text(page.stem)
+    assert len(text) > 200
+    assert [link for link in LINK.findall(text) if not link.startswith("https:")] == []
 
 
 def test_every_test_that_the_threat_model_names_is_there() -> None:

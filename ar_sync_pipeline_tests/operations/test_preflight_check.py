@@ -39,11 +39,38 @@ class Process:
             return str(answer.skip_message)
         assert isinstance(answer, dg.SensorResult)
         assert not answer.run_requests
-        (event,) = answer.asset_events
-        assert isinstance(event, dg.AssetCheckEvaluation)
-        self.instance.report_runless_asset_event(event)
+        for event in answer.asset_events:
+            self.instance.report_runless_asset_event(event)
         self.cursor = answer.cursor
-        return event
+        *_, last = answer.asset_events
+        assert isinstance(last, dg.AssetCheckEvaluation)
+        return last
+
+
+def test_the_account_is_shown_as_checked_a_minute_after_the_installation(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+    process = Process(deployment.sender_definitions(), "sender_preflight", instance)
+    process.tick()
+    assert len(instance.fetch_materializations(endpoint_key(), limit=5).records) == 1
+    assert is_shown(instance, key)
+    assert is_shown(instance, SENDER)
+    again = Process(deployment.sender_definitions(), "sender_preflight", instance)
+    again.tick()
+    assert len(instance.fetch_materializations(endpoint_key(), limit=5).records) == 1
+
+
+def test_an_account_that_cannot_be_reached_yet_is_the_finding_of_the_preflight_alone(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/spoool"
+    found = Process(deployment.sender_definitions(), "sender_preflight", instance).tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert not found.passed
+    key = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
+    assert instance.get_latest_asset_check_evaluation_record(key) is None
+    assert instance.get_latest_materialization_event(endpoint_key()) is None
 
 
 def test_each_start_evaluates_the_check_once(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
@@ -175,3 +176,37 @@ def test_what_was_found_by_the_checks_of_another_pair_stays(
         for root in roots
     }
     assert left == dict.fromkeys(roots, 2) | {own: 1}
+
+
+def test_events_without_a_run_are_deleted_but_for_the_newest_of_each_asset(
+    instance: dg.DagsterInstance,
+) -> None:
+    other = dg.AssetKey("other")
+    for number in range(3):
+        for key in (archive.key, other):
+            materialization = dg.AssetMaterialization(
+                key, metadata={"number": number}, tags={DATA_VERSION_TAG: "1"}
+            )
+            instance.report_runless_asset_event(materialization)
+            instance.report_runless_asset_event(
+                dg.AssetObservation(key, metadata={"number": number})
+            )
+    with_run = run(instance)
+    purge(instance, days_later=13)
+    assert numbers(instance, archive.key) == [None, 2, 1, 0]
+    purge(instance, days_later=15)
+    assert instance.get_run_by_id(with_run) is None
+    for key in (archive.key, other):
+        assert numbers(instance, key) == [2]
+        assert len(instance.fetch_observations(key, limit=10).records) == 1
+    assert purge(instance, days_later=16) == Purged(0, 0, unfinished=False)
+
+
+def numbers(instance: dg.DagsterInstance, key: dg.AssetKey) -> list[object]:
+    """Return what the materializations of an asset say, newest first; None for those of runs."""
+    found: list[object] = []
+    for record in instance.fetch_materializations(key, limit=10).records:
+        assert record.asset_materialization is not None
+        number = record.asset_materialization.metadata.get("number")
+        found.append(number and number.value)
+    return found

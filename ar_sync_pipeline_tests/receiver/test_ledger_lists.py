@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
+from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key, archive_key
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.allow import allow_archive
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute
 
 LEDGER, PARTIAL = applied_archives_key(), archive_key(ArchiveKind.PARTIAL)
@@ -129,6 +129,31 @@ def test_a_damaged_archive_stays_in_the_list_as_replaced_once_another_has_come(
     deployment.succeed("complete_loaddata")
     (replaced,) = view_ledger(seen.settings).unapplied
     assert replaced.state == "quarantined, replaced"
+
+
+def test_the_load_that_makes_a_damaged_archive_good_says_so_itself(
+    deployment: Deployment, seen: Seen
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    deployment.succeed("partial_dump")
+    (path,) = (deployment.spool / "partial").glob("NEW_*")
+    path.write_bytes(path.read_bytes()[:-2000])
+    assert not deployment.run("partial_loaddata").succeeded
+    sound = dg.AssetCheckKey(admitted_key(), "archives_sound")
+    record = seen.instance.get_latest_asset_check_evaluation_record(sound)
+    assert record is not None
+    assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    assert not record.evaluation.passed
+    assert "# An archive" in str(record.evaluation.metadata["runbook"].value)
+    deployment.succeed("partial_dump")
+    deployment.succeed("partial_loaddata")
+    record = seen.instance.get_latest_asset_check_evaluation_record(sound)
+    assert record is not None
+    assert isinstance(record.evaluation, dg.AssetCheckEvaluation)
+    assert record.evaluation.passed
+    assert "runbook" not in record.evaluation.metadata
+    assert is_shown(seen.instance, sound)
 
 
 @pytest.mark.long

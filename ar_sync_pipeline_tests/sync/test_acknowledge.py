@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import load_lock
 from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, read_checkpoint
-from ar_sync_pipeline.spool.layout import PARKED
+from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.reasons import Reason, reason_path
-from ar_sync_pipeline.sync.load.acknowledge import acknowledge
-from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline.sync.load.acknowledge import acknowledge, acknowledge_moved_files
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
@@ -31,3 +32,40 @@ def test_position_names_many_parked_archives_with_the_longest_reasons(filled: Tw
     assert position is not None
     assert len(position.parked) == MOST_PARKED
     assert position.parked[0].reason.startswith("\x01")
+
+
+def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
+    filled: TwoSites,
+) -> None:
+    filled.complete()
+    filled.load()
+    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    path = filled.partial(recent_window())
+    path.write_bytes(path.read_bytes()[:-2000])
+    filled.admit()
+    assert quarantined(filled) == 1
+    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    for file in (filled.spool / QUARANTINE).iterdir():
+        file.unlink()
+    assert acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert quarantined(filled) == 0
+    assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+
+
+def test_a_load_at_work_writes_the_position_itself(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    path = filled.partial(recent_window())
+    path.write_bytes(path.read_bytes()[:-2000])
+    filled.admit()
+    for file in (filled.spool / QUARANTINE).iterdir():
+        file.unlink()
+    with connect(filled.receiver, application="another load") as connection, load_lock(connection):
+        assert not acknowledge_moved_files(filled.settings, lambda: NOW)
+    assert quarantined(filled) == 1
+
+
+def quarantined(sites: TwoSites) -> int:
+    position = read_checkpoint(sites.spool)
+    assert position is not None
+    return position.quarantined

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import Area, areas_by_error
+from ar_sync_pipeline.package_files import runbook_page
 
 # Runs that the UI or a backfill starts for assets, without a job.
 _IMPLICIT_JOB = "__ASSET_JOB"
@@ -24,6 +25,7 @@ class AlertScope:
         areas: Areas by the code of an error.
         checks_of_areas: Checks that evaluate an area; their failures belong to the area.
         muted: Checks that fail as a consequence of another problem, with the key of that cause.
+        docs_url: Address under which the folder ``docs`` is published; None: it is not.
     """
 
     side: str
@@ -34,6 +36,11 @@ class AlertScope:
     areas: Mapping[str, Area]
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] = field(default_factory=dict)
     muted: Mapping[dg.AssetCheckKey, str] = field(default_factory=dict)
+    docs_url: str | None = None
+
+    def page(self, name: str) -> str:
+        """Return the address or path of a runbook page."""
+        return runbook_page(name, self.docs_url)
 
     def covers(self, run: dg.DagsterRun) -> bool:
         """Return whether a run belongs to this side."""
@@ -55,6 +62,7 @@ def scope_of(
     *,
     checks_of_areas: Mapping[dg.AssetCheckKey, Area],
     muted: Mapping[dg.AssetCheckKey, str],
+    docs_url: str | None,
 ) -> AlertScope:
     """Return everything that a code location defines."""
     assets: set[dg.AssetKey] = set()
@@ -75,6 +83,7 @@ def scope_of(
         areas_by_error(areas),
         checks_of_areas,
         muted,
+        docs_url,
     )
 
 

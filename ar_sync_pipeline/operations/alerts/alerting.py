@@ -46,6 +46,7 @@ def with_alerts(
         areas,
         checks_of_areas=checks_of_areas or {},
         muted=muted or {},
+        docs_url=settings.docs_url,
     )
     hooks = {failure_hook(scope, alerts)}
     return replace(

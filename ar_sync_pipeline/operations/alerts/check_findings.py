@@ -14,7 +14,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     AssetCheckExecutionRecord,
 )
 from ar_sync_pipeline.operations.standing_check import unchanged_since
-from ar_sync_pipeline.package_files import RUNBOOK
+from ar_sync_pipeline.package_files import RUNBOOK, page_of
 
 # A check is evaluated at most every few minutes, and the sensor reads it every half minute.
 _LOOK_BACK = 20
@@ -63,7 +63,8 @@ def check_problem(
     """Return a failed evaluation as a problem of the check, or of the area that it evaluates."""
     key = evaluation.asset_check_key
     name = check_label(key)
-    description, _, page = scope.checks.get(key, "").partition(RUNBOOK)
+    full = scope.checks.get(key, "")
+    description, _, _ = full.partition(RUNBOOK)
     meaning, _, remedy = description.partition(_REMEDY)
     area = _area(scope, evaluation)
     return Problem(
@@ -78,7 +79,7 @@ def check_problem(
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),
-        runbook=page,
+        runbook=page_of(full),
     )
 
 

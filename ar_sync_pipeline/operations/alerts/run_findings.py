@@ -10,7 +10,6 @@ from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_han
 from ar_sync_pipeline.operations.alerts.check_findings import check_problem
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
-from ar_sync_pipeline.package_files import runbook_page
 
 CUT_SHORT_PAGE = "run_stuck_or_killed"
 _TYPES = {
@@ -59,7 +58,7 @@ def run_findings(
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
     elif not problems and _was_cut_short(run, events):
-        findings.append(_cut_short(run, events, end.message, at))
+        findings.append(_cut_short(scope, run, events, end.message, at))
     return [*findings, *problems]
 
 
@@ -89,7 +88,7 @@ def _step_problems(
             remedy=sentence.remedy,
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
-            runbook=str(runbook_page(area.page)) if area else "",
+            runbook=scope.page(area.page) if area else "",
         )
 
 
@@ -135,7 +134,11 @@ def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bo
 
 
 def _cut_short(
-    run: dg.DagsterRun, events: Sequence[dg.EventLogEntry], message: str, at: datetime
+    scope: AlertScope,
+    run: dg.DagsterRun,
+    events: Sequence[dg.EventLogEntry],
+    message: str,
+    at: datetime,
 ) -> Problem:
     """Return the problem of a killed worker, or of a run that never started: no step reports it."""
     running: dict[str, bool] = {}
@@ -158,7 +161,7 @@ def _cut_short(
         remedy=_CUT_SHORT,
         run_id=run.run_id,
         page=f"runs/{run.run_id}",
-        runbook=str(runbook_page(CUT_SHORT_PAGE)),
+        runbook=scope.page(CUT_SHORT_PAGE),
     )
 
 

@@ -14,7 +14,6 @@ from ar_sync_pipeline.operations.dagster_internals import (
     InstigatorTick,
     TickStatus,
 )
-from ar_sync_pipeline.package_files import runbook_page
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 _REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
@@ -61,5 +60,5 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         sentence=sentence.problem if sentence else "the tick failed without a reason",
         remedy=_REMEDY,
         page="automation",
-        runbook=str(runbook_page(area.page)) if area else "",
+        runbook=scope.page(area.page) if area else "",
     )

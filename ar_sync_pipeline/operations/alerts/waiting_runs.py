@@ -8,7 +8,6 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
-from ar_sync_pipeline.package_files import runbook_page
 
 TOO_LONG = timedelta(hours=1)
 # A run may wait for another run of its pool until the monitor ends that one.
@@ -47,7 +46,7 @@ def waiting_runs(
             " the daemon launches nothing",
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
-            runbook=str(runbook_page(CUT_SHORT_PAGE)),
+            runbook=scope.page(CUT_SHORT_PAGE),
         )
 
 

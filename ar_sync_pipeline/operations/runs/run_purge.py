@@ -20,6 +20,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     SqliteEventLogStorage,
 )
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.runs.runless_events import delete_old_runless_events
 
 _BATCH = 100
 _LONGEST = timedelta(minutes=20)
@@ -64,7 +65,7 @@ def purge_runs(
 ) -> Purged:
     """Delete finished runs that are older than their lifetime, oldest first, for a bounded time.
 
-    Evaluations by sensors are kept as long as failed runs.
+    Evaluations by sensors are kept as long as failed runs, their other events as long as runs.
 
     Args:
         instance: Dagster instance.
@@ -75,6 +76,7 @@ def purge_runs(
     """
     started = clock()
     delete_old_evaluations(instance, started - lifetimes.bad, names)
+    delete_old_runless_events(instance, started - lifetimes.good, names)
     deleted = 0
     unfinished = False
     for batch in _old_runs(instance, lifetimes, started):

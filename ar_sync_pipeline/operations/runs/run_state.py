@@ -1,5 +1,6 @@
 """Unfinished and failed work on some assets."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -67,6 +68,20 @@ def failures_in_a_row(
             break
         found.append(ended)
     return found
+
+
+def has_last_run_failed(instance: dg.DagsterInstance, job_names: Collection[str]) -> bool:
+    """Return whether the newest finished run of these jobs, or of a job by hand, has failed."""
+    finished = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+    newest = [
+        record
+        for name in (*job_names, IMPLICIT_ASSET_JOB_NAME)
+        for record in instance.get_run_records(
+            dg.RunsFilter(job_name=name, statuses=finished), limit=1
+        )
+    ]
+    last = max(newest, key=lambda record: record.end_time or 0, default=None)
+    return last is not None and not last.dagster_run.is_success
 
 
 def last_success(

@@ -14,14 +14,21 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import LoadInProgressError
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    load_lock,
+    read_ledger,
+    read_watermark,
+)
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
 from ar_sync_pipeline.spool.checkpoint import (
     MOST_PARKED,
     Checkpoint,
     ParkedArchive,
+    read_checkpoint,
     write_checkpoint,
 )
 from ar_sync_pipeline.spool.errors import ReceiptError
@@ -82,6 +89,41 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     )
     write_agreed_settings(spool, agreed, signing_keys=keys)
     clean_receipts(spool, older_than=clock() - _RECEIPTS_LIFETIME)
+
+
+def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
+    """Write the checkpoint again if a person has moved rejected archives; return whether it was.
+
+    Without it the sender would know of them only after the next load. A load at work writes it
+    itself.
+
+    Raises:
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+        SpoolAccessError: The operating system refuses.
+    """
+    spool, written = settings.remote_bkp_fldr, _written(settings, clock)
+    if written is None:
+        return False
+    is_same = written.parked == tuple(_parked(spool))
+    if is_same and not written.quarantined and not list_quarantined(spool):
+        return False
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
+        lost = len(lost_in_quarantine(spool, read_ledger(connection)))
+        if is_same and lost == written.quarantined:
+            return False
+        with load_lock(connection):
+            acknowledge(settings, connection, clock)
+            return True
+    return False
+
+
+def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:
+    keys = settings.signing_keys.accepted(clock())
+    try:
+        return read_checkpoint(settings.remote_bkp_fldr, signing_keys=keys)
+    except ReceiptError:
+        return None
 
 
 def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:

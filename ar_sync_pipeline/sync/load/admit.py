@@ -82,6 +82,7 @@ def admit_archives(
     catalog: Catalog,
     clock: Clock,
     kinds: Collection[ArchiveKind] = tuple(ArchiveKind),
+    names: Collection[str] | None = None,
 ) -> Admission:
     """Check every waiting and parked archive; move those that cannot be loaded.
 
@@ -91,6 +92,7 @@ def admit_archives(
 
     Args:
         kinds: Kinds of archives to check.
+        names: Names of the archives to check, without the prefix of waiting ones; None: all.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached; nothing was moved.
@@ -102,7 +104,7 @@ def admit_archives(
         claim_ledger(connection, catalog.name)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
-        admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds), old)
+        admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)
         acknowledge(settings, connection, clock)
     watch.lap("examine")
     return replace(
@@ -195,12 +197,13 @@ def _sort_out(
     receiver: Receiver,
     clock: Clock,
     kinds: Collection[ArchiveKind],
+    names: Collection[str] | None,
 ) -> Admission:
     sorting = _Sorting(connection, spool, receiver, clock)
     candidates = _candidates(spool, receiver)
     forget_admitted(connection, [archive.name.applied for archive in candidates])
     for archive in candidates:
-        if archive.name.kind in kinds:
+        if archive.name.kind in kinds and (names is None or archive.name.applied in names):
             sorting.look_at(archive)
     return sorting.result()
 

@@ -44,7 +44,12 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     recover_media,
     staged_media,
 )
-from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive, parked_by_load
+from ar_sync_pipeline.sync.load.net_rows import NetRows
+from ar_sync_pipeline.sync.load.rejected_archives import (
+    RejectedArchive,
+    lost_in_quarantine,
+    parked_by_load,
+)
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
@@ -65,7 +70,9 @@ class LoadReport:
             not.
         gaps_since: Snapshot of the first archive after a gap that no waiting archive closes.
         kept: All archives that match and are now parked, whichever run parked them.
+        lost: All quarantined archives whose content no other archive has brought, after the load.
         unsent: Tables with rows that the sender's newest complete lacks.
+        net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
         seconds: Seconds by phase: stage, media, merge, verify, commit.
         media: Result for media files that the sender no longer has.
@@ -79,6 +86,8 @@ class LoadReport:
     refused: tuple[Rejection, ...]
     chain: Chain | None
     kept: tuple[RejectedArchive, ...]
+    lost: tuple[RejectedArchive, ...]
+    net: Mapping[str, NetRows]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     media: MediaRemoval
@@ -166,6 +175,8 @@ class _Loader:
             refused=tuple(self.refused),
             chain=chain,
             kept=parked_by_load(self._spool),
+            lost=lost_in_quarantine(self._spool, ledger),
+            net=outcome.net,
             tables=outcome.tables,
             seconds=outcome.seconds,
             media=media,

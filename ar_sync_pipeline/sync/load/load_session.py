@@ -50,6 +50,7 @@ from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.load.net_rows import NetRows, RowsBefore, planned_rows
 from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -87,6 +88,7 @@ class LoadOutcome:
 
     Attributes:
         deletions: Rows of replicated tables that are deleted in the end.
+        net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
         seconds: Seconds by phase: stage, media, merge, verify, commit.
         obstacle: Why empty tables were filled slowly and what would change that; None: they were
@@ -95,6 +97,7 @@ class LoadOutcome:
 
     loaded: tuple[LoadedArchive, ...]
     deletions: tuple[Deletion, ...]
+    net: Mapping[str, NetRows]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
     obstacle: str | None = None
@@ -249,7 +252,9 @@ class LoadSession:
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
-        preserved = self._preserved_rows(staged) if len(staged) > 1 else None
+        several = len(staged) > 1
+        preserved = self._preserved_rows(staged) if several else None
+        before = RowsBefore(self._connection, staged) if several else None
         loaded = []
         suspect: UUID | None = None
         for number, archive in enumerate(staged):
@@ -270,10 +275,13 @@ class LoadSession:
             with self._blaming(suspect or staged[-1].manifest.archive_id):
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
         deletions = self._deletions(gone)
+        plans = [plan for archive in loaded for plan in archive.tables]
+        net = planned_rows(plans) if before is None else before.net_rows(plans, gone)
         self._watch.lap("merge")
         return LoadOutcome(
             tuple(loaded),
             deletions,
+            net,
             self._tables,
             self._watch.seconds,
             self.filling.obstacle if self.filling else None,
