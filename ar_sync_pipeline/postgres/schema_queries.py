@@ -57,6 +57,7 @@ _TYPES_WITHIN = """
 """
 """The types that the type ``t`` is made of: elements, bases, subtypes, attributes."""
 
+# Until version 14 the column, not its expression, depends on the columns that it is computed from.
 COLUMNS = f"""
 WITH RECURSIVE part AS (
   SELECT DISTINCT a.atttypid AS column_type, a.atttypid AS type
@@ -87,7 +88,9 @@ SELECT a.attrelid::bigint AS table,
          (SELECT json_agg(b.attname ORDER BY b.attnum)
             FROM pg_depend g JOIN pg_attribute b
               ON b.attrelid = a.attrelid AND b.attnum = g.refobjsubid
-           WHERE g.classid = 'pg_attrdef'::regclass AND g.objid = d.oid
+           WHERE (g.classid = 'pg_attrdef'::regclass AND g.objid = d.oid
+                  OR g.classid = 'pg_class'::regclass AND g.objid = a.attrelid
+                     AND g.objsubid = a.attnum)
              AND g.refclassid = 'pg_class'::regclass AND g.refobjid = a.attrelid
              AND b.attnum > 0 AND b.attnum <> a.attnum) END AS computed_from
   FROM pg_attribute a

@@ -63,11 +63,16 @@ def situation_servers(postgres_server: EmbeddedPostgres) -> Iterator[Servers]:
 
 @pytest.fixture
 def start_situation(
-    situation_servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_server: EmbeddedPostgres,
+    situation_servers: Servers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> StartSituation:
     """Two empty databases, to go through a situation by hand."""
 
     def start(situation: Situation, mode: Mode) -> Running:
+        if postgres_server.binaries.major < situation.needs:
+            pytest.skip(f"its SQL needs PostgreSQL {situation.needs}")
         worth = _ANY_ROW if fills_directly(situation) else _NO_ROW
         monkeypatch.setattr(filling, "_WORTH_A_LOCK_ROWS", worth)
         role = loads_as(situation_servers, mode)

@@ -33,6 +33,8 @@ EVERY_MODE = tuple(Mode)
 EVERY_MODE_VARIABLE = "AR_SYNC_EVERY_MODE"
 """Set for a night (`make soak`): each situation as each role that it names."""
 ONCE = (Mode.SUPERUSER,)
+# From the release notes; older servers refuse the statement.
+_SINCE = {"NULLS NOT DISTINCT": 15, "SET NULL (": 15, "SET DEFAULT (": 15}
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,12 @@ class Situation:
     tables: Sequence[str] = ("t_*",)
     rules: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     receiver_tables: Sequence[str] = ()
+
+    @property
+    def needs(self) -> int:
+        """Oldest major version of PostgreSQL that has what the SQL uses."""
+        text = repr(self)
+        return max((since for words, since in _SINCE.items() if words in text), default=13)
 
 
 def partial(
