@@ -267,6 +267,7 @@ class _Merge:
                 deleted=deleted.get(table, 0),
                 row_count=difference.staged.manifest.row_count,
                 drift=count_drift(self.connection, difference, later.get(table, ())),
+                unverified=len(difference.staged.unverified),
             )
             for table, difference in self.differences.items()
         ]
