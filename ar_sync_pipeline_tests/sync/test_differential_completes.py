@@ -261,6 +261,12 @@ class TestEverythingIsCarried:
             kept.write_bytes(content)
         self.assert_whole(pair)
 
+    def test_if_a_digit_of_the_kept_manifest_is_wrong(self, pair: MediaSender) -> None:
+        (kept,) = pair.scratch.glob("ar_sync_manifest_*.json")
+        content = kept.read_bytes()
+        kept.write_bytes(content.replace(b'"raw_bytes":', b'"raw_bytes":9', 1))
+        self.assert_whole(pair)
+
     def test_if_both_receipts_and_checkpoint_are_lost(self, pair: MediaSender) -> None:
         for file in (pair.sites.spool / "receipts").iterdir():
             file.unlink()

@@ -6,6 +6,7 @@ lost or damaged only makes the next complete larger.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES, SentArchive, read_sent
 
 _PREFIX = "ar_sync_manifest_"
+_CHECKSUM_BYTES = 65
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def keep_manifest(scratch: Path, manifest: Manifest) -> None:
     if manifest.kind is not ArchiveKind.COMPLETE:
         return
     without_media = manifest.model_copy(update={"media": (), "media_omitted": (), "hmac": None})
-    write_atomically(_path(scratch, manifest.archive_id), without_media.to_json())
+    content = without_media.to_json()
+    write_atomically(_path(scratch, manifest.archive_id), _checksum(content) + content)
     completes = [a for a in read_sent(scratch) if a.kind is ArchiveKind.COMPLETE]
     applied = [a for a in completes if a.state is ReceiptState.APPLIED]
     kept = {a.watermark.archive_id for a in (*completes[-KEPT_COMPLETES:], *applied[-1:])}
@@ -87,10 +90,17 @@ def kept_manifest(scratch: Path, archive: SentArchive) -> Manifest | None:
     if archive.watermark.archive_id is None:
         return None
     with suppress(OSError, CorruptArchiveError):
-        content = _path(scratch, archive.watermark.archive_id).read_bytes()
-        manifest = parse_manifest(content, ReadLimits())
-        return manifest if manifest.watermark == archive.watermark else None
+        stored = _path(scratch, archive.watermark.archive_id).read_bytes()
+        checksum, content = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
+        if checksum == _checksum(content):
+            manifest = parse_manifest(content, ReadLimits())
+            return manifest if manifest.watermark == archive.watermark else None
     return None
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the first line of a kept manifest."""
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"
 
 
 def _is_exported_alike(then: TableManifest, catalog: Catalog, facts: TableFacts) -> bool:
