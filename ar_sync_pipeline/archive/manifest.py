@@ -8,10 +8,7 @@ limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits")
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -29,9 +26,14 @@ from pydantic import (
     model_validator,
 )
 
+from ar_sync_pipeline.archive.canonical_json import canonical_json, signature_of
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 
-FORMAT = 1
+WHOLE_FORMAT = 1
+"""Number of the format in which every member is carried."""
+DIFFERENTIAL_FORMAT = 2
+"""Number of the format in which a complete may list members that it does not carry."""
+NEWEST_FORMAT = DIFFERENTIAL_FORMAT
 MANIFEST_MEMBER = "manifest.json"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -180,6 +182,8 @@ class Chunk(_Strict):
         raw_bytes: Size of the decompressed COPY stream in bytes.
         sha256: SHA-256 of the stored member.
         digest: Order-independent digest of the content of the rows, as decimal text.
+        carried: Whether the archive contains the member. If not, sizes and sha256 are those of the
+            archive that carried these rows.
     """
 
     member: MemberName
@@ -189,6 +193,16 @@ class Chunk(_Strict):
     raw_bytes: ByteCount
     sha256: Sha256
     digest: Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,40}$")]
+    carried: bool = True
+
+    @model_serializer(mode="wrap")
+    def _without_carried(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An older receiver reads an archive that carries everything."""
+        return _unless_carried(handler(self))
+
+
+def _unless_carried(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if name != "carried" or not value}
 
 
 class SequenceValue(_Strict):
@@ -237,6 +251,11 @@ class TableManifest(_Strict):
         return fields
 
     @property
+    def carried_bytes(self) -> int:
+        """Stored size of the chunks that the archive contains, in bytes."""
+        return sum(chunk.size_bytes for chunk in self.chunks if chunk.carried)
+
+    @property
     def copy_members(self) -> tuple[Chunk, ...]:
         """Members with COPY streams: the rows, then the changed keys."""
         return self.chunks + ((self.changed_keys,) if self.changed_keys else ())
@@ -254,6 +273,8 @@ class TableManifest(_Strict):
             self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
         ):
             raise ValueError(f"table {self.name}: without a key it is one chunk")
+        if self.changed_keys is not None and not self.changed_keys.carried:
+            raise ValueError(f"table {self.name}: the changed keys are not carried")
         return self
 
 
@@ -281,12 +302,17 @@ class TypeDefinition(_Strict):
 
 
 class MediaEntry(_Strict):
-    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``."""
+    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``.
+
+    Attributes:
+        carried: Whether the archive contains the file.
+    """
 
     path: MemberName
     size_bytes: ByteCount
     sha256: Sha256
     modified_at: Instant
+    carried: bool = True
 
     @property
     def member(self) -> str:
@@ -306,11 +332,30 @@ class MigrationFile(_Strict):
         """The member's name in the archive."""
         return f"migrations/{self.name}.py"
 
+    @property
+    def carried(self) -> bool:
+        """Always true."""
+        return True
+
+
+class BaseArchive(_Strict):
+    """The complete that a differential complete was compared with, for people.
+
+    Whether a receiver has what is not carried is decided by digests.
+    """
+
+    archive_id: UUID
+    snapshot_at: Instant
+
 
 class Manifest(_Strict):
     """Description of an archive (design, section 4).
 
+    A complete describes the whole state. It may list chunks and media files that it does not carry,
+    because the receiver is known to have them: a differential complete.
+
     Attributes:
+        base: Complete that a differential complete was compared with; None in any other archive.
         window: Requested window of a partial; None in a complete.
         since: In a partial, the point from which it contains every change; None: it contains the
             changes of the window only. In a complete, the point that the receiver had reached.
@@ -328,8 +373,9 @@ class Manifest(_Strict):
         hmac: HMAC-SHA256 over the canonical manifest without this field, if signed.
     """
 
-    format: Annotated[int, Field(ge=1)] = FORMAT
+    format: Annotated[int, Field(ge=1)] = WHOLE_FORMAT
     archive_id: UUID
+    base: BaseArchive | None = None
     kind: ArchiveKind
     sender: SenderIdentity
     pair: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{0,63}$")] = ""
@@ -352,7 +398,7 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _members_unique(self) -> Self:
-        members = [name for name, _, _ in self.members()]
+        members = [member.member for member in self._listed()]
         if len(set(members)) != len(members):
             raise ValueError("a member is listed twice")
         if len({table.name for table in self.tables}) != len(self.tables):
@@ -365,6 +411,18 @@ class Manifest(_Strict):
                 raise ValueError(f"table {parts[0]}: without a key a partial carries it whole")
         elif any(table.whole for table in self.tables):
             raise ValueError("no table of a complete may be marked as whole")
+        return self
+
+    @model_validator(mode="after")
+    def _carried_as_the_format_says(self) -> Self:
+        if (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
+            raise ValueError("a differential complete names its base, and no other archive does")
+        if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
+            raise ValueError("only a complete can be differential")
+        if self.base is None and not self.carries_everything:
+            raise ValueError("only a differential complete may list what it does not carry")
+        if self.base is not None and self.base.snapshot_at >= self.snapshot_at:
+            raise ValueError("its base is after its own snapshot")
         return self
 
     @model_validator(mode="after")
@@ -387,16 +445,26 @@ class Manifest(_Strict):
         """Number of rows of all tables."""
         return sum(table.row_count for table in self.tables)
 
+    @property
+    def carries_everything(self) -> bool:
+        """Whether every listed member is in the archive."""
+        return all(member.carried for member in self._listed())
+
+    @property
+    def listed_count(self) -> int:
+        """Number of listed members, carried or not."""
+        chunks = sum(len(table.copy_members) for table in self.tables)
+        return chunks + len(self.migration_files) + len(self.media)
+
     def members(self) -> list[tuple[str, int, str]]:
         """Return the members after the manifest as (name, size in bytes, sha256), in order."""
-        chunks = [
-            (chunk.member, chunk.size_bytes, chunk.sha256)
-            for table in self.tables
-            for chunk in table.copy_members
-        ]
-        files = [(f.member, f.size_bytes, f.sha256) for f in self.migration_files]
-        media = [(entry.member, entry.size_bytes, entry.sha256) for entry in self.media]
-        return chunks + files + media
+        return [(m.member, m.size_bytes, m.sha256) for m in self._listed() if m.carried]
+
+    def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry]:
+        for table in self.tables:
+            yield from table.copy_members
+        yield from self.migration_files
+        yield from self.media
 
     def to_json(self) -> bytes:
         """Return the manifest as canonical JSON: sorted keys, no blanks, UTF-8.
@@ -405,13 +473,17 @@ class Manifest(_Strict):
         the memory. Rare fields are omitted where they are not set, so that an older receiver can
         read the manifest.
         """
-        rare = {n for n in ("media_omitted", "new_history", "pair") if not getattr(self, n)}
+        names = ("base", "media_omitted", "new_history", "pair")
+        rare = {name for name in names if not getattr(self, name)}
         unwanted = {"media"} | rare
         fields = {
             name: canonical_json(value)
             for name, value in self.model_dump(mode="json", exclude=unwanted).items()
         }
-        media = (canonical_json(entry.model_dump(mode="json")) for entry in self.media)
+        media = (
+            canonical_json(entry.model_dump(mode="json", exclude_defaults=True))
+            for entry in self.media
+        )
         fields["media"] = b"[%b]" % b",".join(media)
         return b"{%b}" % b",".join(b'"%b":%b' % (n.encode(), fields[n]) for n in sorted(fields))
 
@@ -422,21 +494,3 @@ class Manifest(_Strict):
     def signed(self, key: bytes) -> Self:
         """Return a signed copy."""
         return self.model_copy(update={"hmac": self.signature(key)})
-
-
-def signature_of(manifest_json: bytes, key: bytes) -> str:
-    """Return the HMAC-SHA256 of a manifest's JSON without its ``hmac`` field.
-
-    It is computed from the received JSON, not from the model, so that a newer version with more
-    optional fields accepts the signature of an older sender.
-    """
-    content = json.loads(manifest_json)
-    content.pop("hmac", None)
-    return hmac.new(key, canonical_json(content), hashlib.sha256).hexdigest()
-
-
-def canonical_json(content: object) -> bytes:
-    """Return JSON in canonical form: sorted keys, no blanks, UTF-8, finite numbers."""
-    return json.dumps(
-        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()

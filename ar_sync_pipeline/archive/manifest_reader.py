@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from ar_sync_pipeline.archive.canonical_json import canonical_json
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatError, printable
-from ar_sync_pipeline.archive.manifest import FORMAT, Manifest, canonical_json
+from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Manifest
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 # Parsers pay some 100 bytes for a value and 1 KB for a list or object, however short its text:
 # a few megabytes of "[],[]," would cost gigabytes. An honest manifest spells a file in 154
-# bytes, with one object and five commas and braces, and a few commas in the file's own name.
+# bytes, with one object and five commas and braces, and a few commas in the file's own name; one
+# that is not carried takes 16 bytes and a comma more.
 _FREE_CONTAINERS, _BYTES_PER_CONTAINER = 50_000, 100
 _FREE_VALUES, _BYTES_PER_VALUE = 200_000, 16
 # No object has more than 20; pydantic writes a report of some KB for each that it forbids.
@@ -32,7 +34,7 @@ class ReadLimits:
 
     Attributes:
         manifest_bytes: Size of ``manifest.json``.
-        member_count: Number of members after the manifest.
+        member_count: Number of members that the manifest lists, carried or not.
         archive_bytes: Size of the archive file.
         compression_ratio: COPY bytes of a chunk per stored byte.
         free_raw_bytes: COPY bytes of a chunk to which the ratio does not apply, because a small
@@ -102,8 +104,8 @@ def _check_format(loaded: dict[str, Any], archive: str) -> None:
     found = loaded.get("format")
     if type(found) is not int or not 1 <= found <= _HIGHEST_FORMAT:
         raise CorruptArchiveError("the manifest has no format number", archive=archive)
-    if found > FORMAT:
-        raise NewerFormatError(found, FORMAT, archive=archive)
+    if found > NEWEST_FORMAT:
+        raise NewerFormatError(found, NEWEST_FORMAT, archive=archive)
 
 
 def _first_error(error: ValidationError) -> str:
@@ -116,7 +118,7 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _beyond_limits(manifest: Manifest, limits: ReadLimits) -> Iterator[str]:
-    count = len(manifest.members())
+    count = manifest.listed_count
     if count > limits.member_count:
         yield f"it lists {count} members, more than {limits.member_count}"
     for table in manifest.tables:

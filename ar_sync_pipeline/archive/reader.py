@@ -15,6 +15,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.canonical_json import signature_of
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
 from ar_sync_pipeline.archive.errors import (
     USUAL_REMEDY,
@@ -22,7 +23,7 @@ from ar_sync_pipeline.archive.errors import (
     UnreadableArchiveError,
     UnsignedArchiveError,
 )
-from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest, signature_of
+from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
@@ -175,7 +176,8 @@ class ArchiveReader:
             CorruptArchiveError: A byte differs from the manifest.
             UnreadableArchiveError: The disk fails.
         """
-        chunks = {c.member: c for table in self.manifest.tables for c in table.copy_members}
+        tables = self.manifest.tables
+        chunks = {c.member: c for t in tables for c in t.copy_members if c.carried}
         for name, stream in self.members():
             if name in chunks:
                 for _ in decompress_chunk(stream, chunks[name]):

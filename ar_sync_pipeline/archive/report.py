@@ -15,7 +15,7 @@ _SHOWN = 5
 
 
 class TableRow(NamedTuple):
-    """Figures of one table in an archive."""
+    """Figures of one table in an archive; bytes are those of the chunks that it carries."""
 
     table: str
     row_count: int
@@ -31,8 +31,8 @@ def table_rows(manifest: Manifest) -> list[TableRow]:
             printable(table.name),
             table.row_count,
             len(table.chunks),
-            sum(chunk.size_bytes for chunk in table.chunks),
-            sum(chunk.raw_bytes for chunk in table.chunks),
+            table.carried_bytes,
+            sum(chunk.raw_bytes for chunk in table.chunks if chunk.carried),
         )
         for table in manifest.tables
     ]
@@ -52,6 +52,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("window", f"{window.start.isoformat()} to {window.end.isoformat()}" if window else "all"),
         ("changes since", since.snapshot_at.isoformat() if since else "-"),
         ("watermark", manifest.watermark.snapshot),
+        ("carries", _carries(manifest)),
         ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
         ("media omitted", _first(manifest.media_omitted)),
         ("column rules", _first(_column_rules(manifest))),
@@ -90,7 +91,40 @@ def summary(manifest: Manifest) -> dict[str, Any]:
             "size_bytes": _media_bytes(manifest),
             "omitted": list(manifest.media_omitted),
         },
+        **_carried_summary(manifest),
     }
+
+
+def _carried_summary(manifest: Manifest) -> dict[str, Any]:
+    """Return what a differential complete carries; nothing for other archives."""
+    if manifest.base is None:
+        return {}
+    chunks, files = _carried(manifest)
+    return {
+        "carried": {
+            "base": manifest.base.model_dump(mode="json"),
+            "chunk_count": sum(chunks),
+            "file_count": sum(files),
+        }
+    }
+
+
+def _carried(manifest: Manifest) -> tuple[list[bool], list[bool]]:
+    """Return of each chunk, and of each media file, whether it is carried."""
+    chunks = [chunk.carried for table in manifest.tables for chunk in table.chunks]
+    return chunks, [entry.carried for entry in manifest.media]
+
+
+def _carries(manifest: Manifest) -> str:
+    """Return in words what of the listed members the archive contains."""
+    base = manifest.base
+    if base is None:
+        return "everything"
+    chunks, files = _carried(manifest)
+    return (
+        f"{sum(chunks)} of {len(chunks)} chunks and {sum(files)} of {len(files)} files; the"
+        f" receiver should have the others since {base.snapshot_at.isoformat()}"
+    )
 
 
 def _column_rules(manifest: Manifest) -> list[str]:

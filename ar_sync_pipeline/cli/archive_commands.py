@@ -68,7 +68,11 @@ def verify(archive: Path, as_json: bool) -> None:
     else:
         signature = "the signature is right" if keys else "no signing key is set here"
         members = len(manifest.members())
-        click.echo(f"{visible(str(archive))}: all {members} members are as declared; {signature}.")
+        others = manifest.listed_count - members
+        more = f" {others} more are listed and not carried;" if others else ""
+        click.echo(
+            f"{visible(str(archive))}: all {members} members are as declared;{more} {signature}."
+        )
 
 
 def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:

@@ -116,3 +116,5 @@ def _show(preview: Preview) -> None:
             print_table(heads, rows, numbers={1, 2, 3, 4, 5})
         else:
             click.echo(plain(f"{title}: all rows are unchanged."))
+        if unverified := sum(row.unverified for row in archive.tables):
+            click.echo(plain(f"{unverified} chunks would be compared with the next complete."))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TypeVar
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
-from ar_sync_pipeline.archive.manifest import Chunk, Watermark
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
+from ar_sync_pipeline.archive.member_names import table_member_path
 from ar_sync_pipeline.export.table_export import (
     ChunkQuery,
     changed_keys_query,
@@ -21,6 +22,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
+from ar_sync_pipeline.postgres.digest import ChunkDigest
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
 
 Work = TypeVar("Work")
@@ -46,12 +48,15 @@ class WholeTables:
             then are exported too.
         untold: Tables whose rows are exported differently than before, so that no keys are
             exported.
+        held: By table, the chunks of an earlier archive that the receiver has, by their key range.
+            An equal chunk is not written.
     """
 
     connections: Sequence[Connection]
     folder: Path
     since: Watermark | None
     untold: frozenset[str] = frozenset()
+    held: Mapping[str, Mapping[KeyRange | None, Chunk]] = field(default_factory=dict)
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
         """Write every row of the tables; with large ``tables`` first, all sessions stay busy.
@@ -59,7 +64,10 @@ class WholeTables:
         Raises:
             SchemaError: A value cannot be read.
         """
-        cuts = self._share(split_table, tables)
+        cuts = self._share(
+            lambda connection, table: split_table(connection, table, table.name in self.held),
+            tables,
+        )
         work = [
             (table, number, chunk)
             for table, chunks in zip(tables, cuts, strict=True)
@@ -98,6 +106,10 @@ class WholeTables:
 
     def _write(self, connection: Connection, work: tuple[ExportedTable, int, ChunkQuery]) -> Chunk:
         table, number, chunk = work
+        held = self.held.get(table.name, {}).get(chunk.key_range)
+        if held is not None and ChunkDigest(held.row_count, held.digest) == chunk.content:
+            member = table_member_path(table.name, number)
+            return held.model_copy(update={"member": member, "carried": False})
         return write_chunk(connection, self.folder, table, number, chunk)
 
     def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
@@ -109,10 +121,15 @@ class WholeTables:
             return writer.finish(row_count=rows, digest="0", key_range=None)
 
 
-def split_table(connection: Connection, table: ExportedTable) -> list[ChunkQuery]:
+def split_table(
+    connection: Connection, table: ExportedTable, is_compared: bool
+) -> list[ChunkQuery]:
     """Split a table into chunks, in the way that is faster for it.
 
     Masked values are computed once, for the row and for its digest. Other rows are digested faster
     by one sequential read than while they are copied.
+
+    Args:
+        is_compared: Whether digests are needed first, since equal chunks are not copied.
     """
-    return chunk_whole_table(connection, table, digested=not table.masks)
+    return chunk_whole_table(connection, table, digested=is_compared or not table.masks)

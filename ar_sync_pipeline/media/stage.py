@@ -124,8 +124,15 @@ class MediaStage:
 
 
 @contextmanager
-def explained(folder: Path, path: str | None = None) -> Iterator[None]:
+def explained(
+    folder: Path, path: str | None = None, *, action: str = "written to"
+) -> Iterator[None]:
     """Turn an error of the operating system into one that names the folder and the file.
+
+    Args:
+        folder: The media folder.
+        path: Path of the file; None: all files.
+        action: What cannot be done with the file, before the name of the folder.
 
     Raises:
         MediaSpaceError: The disk is full.
@@ -135,7 +142,7 @@ def explained(folder: Path, path: str | None = None) -> Iterator[None]:
         yield
     except OSError as error:
         what = "media files" if path is None else f"media file {quoted(path)}"
-        problem = f"{what} cannot be written to {folder} ({error.strerror})"
+        problem = f"{what} cannot be {action} {folder} ({error.strerror})"
         if error.errno in _NO_SPACE:
             remedy = "free space on that disk, the load is tried again"
             raise MediaSpaceError(problem, remedy=remedy) from error
@@ -148,13 +155,13 @@ def explained(folder: Path, path: str | None = None) -> Iterator[None]:
 def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
     """Return what installing the file will do; UNCHANGED if there is nothing to do."""
     *folders, name = entry.path.split("/")
-    existing = _lstat(parent, folders[depth] if depth < len(folders) else name)
+    existing = status_of(parent, folders[depth] if depth < len(folders) else name)
     if existing is None:
         return Outcome.INSTALLED
     if depth < len(folders) or stat.S_ISDIR(existing.st_mode):
         return Outcome.DISPLACED
     equal = stat.S_ISREG(existing.st_mode) and existing.st_size == entry.size_bytes
-    if equal and _sha256_of(parent, name) == entry.sha256:
+    if equal and sha256_of(parent, name) == entry.sha256:
         return Outcome.UNCHANGED
     return Outcome.REPLACED
 
@@ -165,8 +172,7 @@ def _write_checked(stream: ReadableStream, entry: MediaEntry, parent: int, name:
     with os.fdopen(os.open(name, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
         try:
             _copy_checked(stream, entry, file.fileno())
-            modified_ns = (entry.modified_at - _EPOCH) // timedelta(microseconds=1) * 1000
-            os.utime(file.fileno(), ns=(modified_ns, modified_ns))
+            os.utime(file.fileno(), ns=(modified_ns(entry), modified_ns(entry)))
             os.fsync(file.fileno())
             return os.fstat(file.fileno()).st_ino
         except BaseException:
@@ -194,14 +200,21 @@ def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
         )
 
 
-def _lstat(parent: int, name: str) -> os.stat_result | None:
+def modified_ns(entry: MediaEntry) -> int:
+    """Return the modification time that an installed file has, in nanoseconds."""
+    return (entry.modified_at - _EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def status_of(parent: int, name: str) -> os.stat_result | None:
+    """Return the facts of an entry of a folder, not of a link's target; None if it is missing."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False)
     except FileNotFoundError:
         return None
 
 
-def _sha256_of(parent: int, name: str) -> str:
+def sha256_of(parent: int, name: str) -> str:
+    """Return the SHA-256 of a file of a folder in hex."""
     with os.fdopen(open_file(parent, name), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

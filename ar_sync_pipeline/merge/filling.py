@@ -90,7 +90,10 @@ def tables_to_fill(
     empty = [
         (targets[table.name], table)
         for table in shipped
-        if table.row_count and table.name in targets and is_empty(connection, targets[table.name])
+        if table.row_count
+        and all(chunk.carried for chunk in table.chunks)
+        and table.name in targets
+        and is_empty(connection, targets[table.name])
     ]
     worth_it = any(table.row_count >= _WORTH_A_LOCK_ROWS for _, table in empty)
     return empty if worth_it else []

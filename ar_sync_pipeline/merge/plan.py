@@ -16,6 +16,8 @@ class TablePlan:
         drift: Number of added and changed rows of a complete that were not written at the sender
             since the point that the receiver was known to have, so that earlier partials should
             have contained them; None in a partial, and if the complete does not record it.
+        unverified: Number of chunks that a late complete does not carry and that later archives
+            have changed: they are left as they are until the next complete.
     """
 
     table: str
@@ -25,6 +27,7 @@ class TablePlan:
     deleted: int
     row_count: int
     drift: int | None = None
+    unverified: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, for the ledger and for metadata."""

@@ -70,6 +70,7 @@ def _plans(
             deleted=deleted.get(table, 0),
             row_count=difference.staged.manifest.row_count,
             drift=count_drift(found.connection, difference, later.get(table, ())),
+            unverified=len(difference.staged.unverified),
         )
         for table, difference in found.differences.items()
     ]

@@ -136,7 +136,7 @@ def _unless_unchanged(target: TargetTable, name: str) -> sql.Composed:
 def remember_source_values(connection: Connection, difference: TableDifference) -> None:
     """Store the sender's values of the columns that the transform changes in place."""
     target = difference.target
-    if not target.rewritten or difference.empty:
+    if not target.rewritten or not difference.staged.differing:
         return
     columns = (*target.key, *target.rewritten)
     connection.execute(

@@ -7,7 +7,7 @@ disappear with the session, so a killed load leaves nothing.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -47,7 +47,10 @@ class StagedTable:
         manifest: Manifest of the table in the archive.
         relation: Temporary table of the rows.
         complete: Whether the archive contains all rows of the table.
-        settled: Members of unchanged chunks, which are not staged.
+        settled: Members of chunks that are left as they are, so not staged: unchanged ones, and
+            `unverified` ones.
+        unverified: Members of chunks that the archive does not carry and that later archives have
+            changed, so that the receiver's rows cannot be compared.
         direct: Whether the rows are copied directly into the target, which was empty; `relation` is
             then the target.
         changed_keys: Temporary table of keys that, according to a complete, were written since the
@@ -61,6 +64,12 @@ class StagedTable:
     settled: frozenset[str]
     changed_keys: sql.Identifier | None = None
     direct: bool = False
+    unverified: frozenset[str] = frozenset()
+
+    @property
+    def lacking(self) -> tuple[Chunk, ...]:
+        """Chunks that the archive does not carry and that the receiver does not have."""
+        return tuple(c for c in self.differing if not c.carried)
 
     @property
     def differing(self) -> tuple[Chunk, ...]:
@@ -84,6 +93,10 @@ class StagedTable:
             chunk.key_range is None and chunk.member in self.settled
             for chunk in self.manifest.chunks
         )
+
+    def leave_unverified(self, members: frozenset[str]) -> StagedTable:
+        """Return the table with more chunks that are left as they are."""
+        return replace(self, settled=self.settled | members, unverified=members)
 
     def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
         """Return the condition that the key of ``alias`` is in no unchanged chunk.
@@ -111,6 +124,26 @@ class StagedTable:
             for chunk in self.manifest.chunks
             if chunk.member in self.settled and chunk.key_range is not None
         )
+
+
+def chunks_with_rows(
+    connection: Connection, table: StagedTable, other: StagedTable
+) -> frozenset[str]:
+    """Return the members of lacking chunks of one archive that another archive may have changed.
+
+    A chunk is changed if the other archive has rows in its key range, or all rows of the table.
+    """
+    lacking = table.lacking
+    if not lacking:
+        return frozenset()
+    if other.speaks_for_all_rows or any(chunk.key_range is None for chunk in lacking):
+        found = other.speaks_for_all_rows or other.manifest.row_count
+        return frozenset(chunk.member for chunk in lacking) if found else frozenset()
+    query = sql.SQL("SELECT DISTINCT {} FROM {} AS n").format(
+        chunk_index(sql.Identifier("n", table.target.key[0])), other.relation
+    )
+    touched = {index for (index,) in connection.execute(query)}
+    return frozenset(chunk.member for chunk in lacking if _index(chunk) in touched)
 
 
 def unchanged_chunks(

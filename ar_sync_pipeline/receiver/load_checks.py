@@ -102,15 +102,18 @@ def load_check_results(
         archives_not_applied=len(aside),
     )
     staged = sum(archive.chunks_staged for archive in report.loaded)
-    unchanged = sum(archive.chunks for archive in report.loaded) - staged
+    unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
+    unchanged = sum(archive.chunks for archive in report.loaded) - staged - unverified
     differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
     yield _result(
         key,
         DIGESTS,
         " ".join(listed([*map(str, differing)])),
-        f"{staged} chunks were written and compared, {unchanged} were equal before.",
+        f"{staged} chunks were written and compared, {unchanged} were equal before."
+        + (f" {unverified} are compared with the next complete." if unverified else ""),
         chunks_compared=staged,
         chunks_equal_before=unchanged,
+        chunks_unverified=unverified,
     )
     gap_result = _result(
         key,

@@ -82,11 +82,18 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
         "size_bytes": sum(archive.size_bytes for archive in report.loaded),
         "chunks": sum(archive.chunks for archive in report.loaded),
         "chunks_staged": sum(archive.chunks_staged for archive in report.loaded),
+        **_unverified(plans),
         **seconds_by_phase(report.seconds),
         **_fired(report),
         **({"filled_slowly": report.obstacle} if report.obstacle else {}),
         "rows_by_table": _rows_as_table(report, plans, catalog),
     }
+
+
+def _unverified(plans: dict[str, list[TablePlan]]) -> dict[str, int]:
+    """Return the chunks that are compared with the next complete; nothing if there are none."""
+    chunks = sum(plan.unverified for table in plans.values() for plan in table)
+    return {"chunks_unverified_until_the_next_complete": chunks} if chunks else {}
 
 
 def _fired(report: LoadReport) -> dict[str, str]:

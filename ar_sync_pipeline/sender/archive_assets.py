@@ -20,7 +20,7 @@ from ar_sync_pipeline.sync.dump.publish import publish_archive
 _PAGE = "pictures_missing"
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
-    " names.",
+    " names; the archive carries those that the receiver is not known to have.",
     ArchiveKind.PARTIAL: "Media files that the window's rows name, and those that changed in it:"
     " of these what the receiver is not known to have.",
 }

@@ -33,7 +33,7 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
-from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 from ar_sync_pipeline.visible_text import visible
 
 _LONGEST_SHOWN = 2000
@@ -118,12 +118,14 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         clean_build_folders(site, context, KIND)
         with record_failed_link(context, site):
             start = starting_point(site.settings, site.clock())
+        context.log.info("%s", _carries(start))
         dump = dump_complete(
             site.url,
             site.catalog,
             site.build(context),
             site.clock,
             since=start.acknowledged,
+            base=start.base,
             after=start.after,
             claimed=start.claimed,
             max_blocking_seconds=site.settings.max_blocking_seconds,
@@ -132,6 +134,13 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
     for sentence in dump.references_out:
         context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
     yield from _tables(context, site, {table.name: table for table in dump.tables})
+
+
+def _carries(start: StartingPoint) -> str:
+    if start.base is None:
+        return "The archive carries everything."
+    name = start.base.manifest.name.applied
+    return f"The archive carries what differs from {name}, and what the receiver says it lacks."
 
 
 def _tables(

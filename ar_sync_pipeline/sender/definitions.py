@@ -26,6 +26,7 @@ from ar_sync_pipeline.sender.complete_assets import complete_assets
 from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec, first_check
 from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
+from ar_sync_pipeline.sender.lacking_sensor import lacking_sensor
 from ar_sync_pipeline.sender.partial_assets import partial_assets
 from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedule, partial_schedule
 from ar_sync_pipeline.sender.site import SenderSite
@@ -80,6 +81,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         ],
         sensors=[
             no_gap_sensor(site, windows),
+            lacking_sensor(site, complete),
             preflight_sensor(
                 endpoint,
                 examine,

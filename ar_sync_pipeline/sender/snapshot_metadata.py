@@ -26,6 +26,7 @@ def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
         "size_bytes": _stored(table),
         "compression_ratio": _ratio([table]),
         "chunks": len(table.chunks),
+        "chunks_carried": sum(chunk.carried for chunk in table.chunks),
     }
 
 
@@ -110,8 +111,12 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
         f"dagster/{'partition_row_count' if partial else 'row_count'}": manifest.row_count,
         "size_bytes": archive.size_bytes,
         "compression_ratio": _ratio(manifest.tables),
+        "carries": "everything"
+        if manifest.base is None
+        else f"what differs from the complete of {manifest.base.snapshot_at:%Y-%m-%d %H:%M} UTC",
+        "members_not_carried": manifest.listed_count - len(manifest.members()),
         "media_files": len(manifest.media),
-        "media_bytes": sum(entry.size_bytes for entry in manifest.media),
+        "media_bytes": sum(entry.size_bytes for entry in manifest.media if entry.carried),
         "media_omitted": len(manifest.media_omitted),
         **seconds_by_phase(archive.seconds),
         "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),
@@ -147,11 +152,11 @@ def _rows_as_table(
 
 
 def _stored(table: TableManifest) -> int:
-    return sum(chunk.size_bytes for chunk in table.chunks)
+    return table.carried_bytes
 
 
 def _ratio(tables: Sequence[TableManifest]) -> float:
     """Return the compression ratio of the rows; 1.0 if there are no rows."""
     stored = sum(map(_stored, tables))
-    raw = sum(chunk.raw_bytes for table in tables for chunk in table.chunks)
+    raw = sum(chunk.raw_bytes for table in tables for chunk in table.chunks if chunk.carried)
     return round(raw / stored, 2) if stored else 1.0

@@ -43,6 +43,7 @@ from ar_sync_pipeline.settings.loading import (
 )
 from ar_sync_pipeline.settings.pseudonym import PseudonymSettings
 from ar_sync_pipeline.settings.values import (
+    CompleteCarries,
     OldArchives,
     SchemaDrift,
     database_label,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "CompleteCarries",
     "DescribedVariable",
     "OldArchives",
     "ReceiverSettings",
@@ -101,6 +103,15 @@ class SenderSettings(PseudonymSettings, CommonSettings):
             "/var/lib/ar_sync/scratch",
         ),
     ]
+    complete_carries: Annotated[
+        CompleteCarries,
+        one_of(*CompleteCarries),
+        Variable(
+            "What a complete carries: the changes since the newest complete that the receiver has "
+            "applied, or everything.",
+            "changes",
+        ),
+    ] = CompleteCarries.CHANGES
     acknowledge_within: Annotated[
         int,
         whole_number(1, 7 * 24 * 60, "minutes"),

@@ -50,6 +50,13 @@ class SchemaDrift(StrEnum):
     IGNORE = "ignore"
 
 
+class CompleteCarries(StrEnum):
+    """What a complete carries: what the receiver is not known to have, or everything."""
+
+    CHANGES = "changes"
+    EVERYTHING = "everything"
+
+
 class OldArchives(StrEnum):
     """What to do with archives of the old system (AndroidRequestsBackups)."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from ar_sync_pipeline.spool.errors import access_to
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 
@@ -58,6 +59,7 @@ class Reason(BaseModel):
         since: Time when the archive was first parked or quarantined.
         at: Time when the reason was last confirmed.
         verified: Metadata of the file if all its bytes were verified; None if not.
+        lacking: What the receiver lacks of a differential complete; None: not the reason.
     """
 
     model_config = ConfigDict(frozen=True, validate_by_name=True, serialize_by_alias=True)
@@ -69,6 +71,7 @@ class Reason(BaseModel):
     at: AwareDatetime
     # The file format of an earlier version.
     verified: VerifiedFile | None = Field(default=None, alias="sound")
+    lacking: Lacking | None = None
 
     def is_verified(self, archive: Path) -> bool:
         """Return whether this file was already read to its end and verified."""
@@ -81,12 +84,18 @@ def reason_path(archive: Path) -> Path:
 
 
 def write_reason(
-    archive: Path, error: ArSyncError, at: datetime, *, verified: VerifiedFile | None = None
+    archive: Path,
+    error: ArSyncError,
+    at: datetime,
+    *,
+    verified: VerifiedFile | None = None,
+    lacking: Lacking | None = None,
 ) -> None:
     """Write the reason file of an archive that is, or will be, at ``archive``.
 
     Args:
         verified: Metadata of the file if all its bytes were verified; None keeps an earlier value.
+        lacking: What the receiver lacks of the archive.
     """
     earlier = read_reason(archive)
     reason = Reason(
@@ -96,6 +105,7 @@ def write_reason(
         since=earlier.since if earlier else at,
         at=at,
         verified=verified or (earlier.verified if earlier else None),
+        lacking=lacking,
     )
     with folder_of(archive) as folder, access_to(reason_path(archive)):
         content = reason.model_dump_json(indent=2).encode() + b"\n"

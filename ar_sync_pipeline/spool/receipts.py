@@ -7,14 +7,20 @@ sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
-from pydantic import StringConstraints, field_validator
+from pydantic import (
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+)
 
 from ar_sync_pipeline.archive.manifest import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.spool.errors import ReceiptError, access_to
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.layout import RECEIPTS, open_folder, regular_files
 from ar_sync_pipeline.spool.signed_json import (
     MAX_BYTES,
@@ -49,6 +55,7 @@ class Receipt(SignedJson):
         archive_id: Id of the archive; None if its manifest could not be read.
         reason: Reason why the archive is parked or quarantined; empty otherwise.
         at: Time when the archive reached the state.
+        lacking: What the receiver lacks of a parked differential complete; None otherwise.
     """
 
     archive: Annotated[str, StringConstraints(max_length=200)]
@@ -57,6 +64,12 @@ class Receipt(SignedJson):
     reason: _Text = ""
     remedy: _Text = ""
     at: Instant
+    lacking: Lacking | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_lacking(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A sender of an earlier version refuses the whole file for a field that it lacks."""
+        return {n: value for n, value in write(self).items() if n != "lacking" or value}
 
     @field_validator("archive")
     @classmethod

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ar_sync_pipeline.errors import ArSyncError
+    from ar_sync_pipeline.spool.lacking import Lacking
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
@@ -117,6 +118,7 @@ def park(
     *,
     at: datetime,
     verified: bool = False,
+    lacking: Lacking | None = None,
 ) -> SpooledArchive:
     """Park an archive until something changes; a parked one keeps the time since it is parked.
 
@@ -125,13 +127,15 @@ def park(
         at: Current time, aware UTC.
         verified: Whether the whole archive was read and verified; the next check then does not
             read it again.
+        lacking: What the receiver lacks of the archive.
 
     Raises:
         ArchiveGoneError: The file is in neither folder.
         SpoolAccessError: The operating system refuses.
     """
     target = spool / PARKED / archive.name.waiting
-    write_reason(target, error, at, verified=VerifiedFile.of(archive.path) if verified else None)
+    known = VerifiedFile.of(archive.path) if verified else None
+    write_reason(target, error, at, verified=known, lacking=lacking)
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 

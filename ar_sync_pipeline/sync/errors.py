@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import SpooledArchive
 
 
@@ -52,6 +53,21 @@ class NoArchiveError(TerminalError):
 
 class NotGuardedError(TerminalError):
     """The archive to be allowed is parked for another reason than the delete guard."""
+
+
+class ContentLackingError(ParkedError):
+    """The receiver lacks rows or media files that a differential complete does not carry.
+
+    Attributes:
+        lacking: What the sender has to carry with its next complete.
+    """
+
+    def __init__(self, archive: str, lacking: Lacking) -> None:
+        super().__init__(
+            f"{archive} does not carry what this receiver lacks ({lacking.in_words})",
+            remedy="nothing; the sender carries it with its next complete, by itself",
+        )
+        self.lacking = lacking
 
 
 class HeldBackError(ParkedError):

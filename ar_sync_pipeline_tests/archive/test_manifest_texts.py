@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from ar_sync_pipeline.archive.canonical_json import canonical_json
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.manifest import Manifest, canonical_json
+from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline_tests.archive.building import make_source
 

@@ -206,7 +206,9 @@ class Days:
             self.receiver.rate_everything(new)
 
     def _dump_complete(self, tick: datetime) -> None:
-        dumped = self.sender.complete(self.receiver.position())
+        view = self.receiver.seen_from_sender()
+        self.sender.hear(self.receiver.spool)
+        dumped = self.sender.complete(view.position, view=view)
         late = self.plan.late[0] <= tick < self.plan.late[1]
         arrives_at = tick + timedelta(hours=4 if late else 0)
         self.under_way.setdefault(arrives_at, []).append(dumped)

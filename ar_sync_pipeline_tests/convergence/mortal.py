@@ -15,6 +15,8 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn
 from uuid import uuid4
 
+import pytest
+
 from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
@@ -26,6 +28,7 @@ from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS, die_at_step
+from ar_sync_pipeline_tests.convergence.small_chunks import use_small_chunks
 
 Order = dict[str, Any]
 
@@ -44,7 +47,15 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
     build = open_build(settings.tmp_bkp_fldr, uuid4().hex)
     start = starting_point(settings, now)
     if order["what"] == "complete":
-        dump_complete(url, catalog, build, lambda: now, since=start.acknowledged, after=start.after)
+        dump_complete(
+            url,
+            catalog,
+            build,
+            lambda: now,
+            since=start.acknowledged,
+            base=start.base,
+            after=start.after,
+        )
     else:
         window = Window(start=now - timedelta(minutes=5), end=now)
         request = PartialRequest(window, timedelta(minutes=15), start.since, start.after)
@@ -56,6 +67,8 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
 def _run(order: Order) -> None:
     catalog = Catalog.model_validate_json(order["catalog"])
     now = datetime.fromisoformat(order["now"])
+    if order.get("small_chunks"):
+        use_small_chunks(pytest.MonkeyPatch())
     if point := order.get("point"):
         (LOAD_POINTS | DUMP_POINTS)[point]()
     if step := order.get("step"):

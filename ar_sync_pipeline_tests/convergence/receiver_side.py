@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
+from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, parse_capabilities
 from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.receipts import read_small
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, current
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
@@ -153,7 +155,10 @@ class ReceiverSide:
 
     def seen_from_sender(self) -> ReceiverView:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
-        return ReceiverView(self.position(), waiting)
+        position = self.position()
+        said = read_small(self.spool, CAPABILITIES_FILE)
+        can_read = current(parse_capabilities(said), position) if said else None
+        return ReceiverView(position, waiting, capabilities=can_read)
 
     def position(self) -> Checkpoint | None:
         return read_checkpoint(self.spool)

@@ -94,6 +94,7 @@ def rows_in_archive(path: Path) -> State:
         rows = [
             tuple(None if index is None else row[index] for index in order)
             for chunk in shipped["chunks"]
+            if chunk.get("carried", True)
             for row in parse(zstd.decompress(members[chunk["member"]]))
         ]
         state[table.name] = keyed(table, rows)

@@ -16,13 +16,22 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import Watermark, Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.spool.checkpoint import Checkpoint
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
+from ar_sync_pipeline.spool.receipts import read_receipt
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
+from ar_sync_pipeline.sync.dump.choose_base import choose_base
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
-from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent, remember_sent
+from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
+from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
+from ar_sync_pipeline.sync.dump.sent_archives import (
+    SentArchive,
+    read_sent,
+    remember_receipts,
+    remember_sent,
+)
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_joined, newest_snapshot
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.model import Shipment
@@ -234,7 +243,27 @@ class SenderSide:
         )
         return self._seal(build, published)
 
-    def complete(self, position: Checkpoint | None, *, published: bool = True) -> Dumped:
+    def hear(self, spool: Path) -> None:
+        """Read the receipts in the receiver's spool."""
+        archives = unsettled(read_sent(self.scratch), read_checkpoint(spool))
+        names = {a.name: ArchiveName.parse(a.name) for a in archives}
+        found = {text: name and read_receipt(spool, name) for text, name in names.items()}
+        remember_receipts(self.scratch, {name: said for name, said in found.items() if said})
+
+    def complete(
+        self,
+        position: Checkpoint | None,
+        *,
+        published: bool = True,
+        view: ReceiverView | None = None,
+    ) -> Dumped:
+        """A complete.
+
+        Args:
+            published: whether the sender believes that it reached the spool.
+            view: what the sender has seen of the receiver, for what it need not carry; None: it
+                carries everything.
+        """
         after = self._after(ReceiverView(position, None), self.clock())
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
@@ -244,6 +273,7 @@ class SenderSide:
             build,
             self.clock,
             since=acknowledged,
+            base=choose_base(self.scratch, view) if view is not None else None,
             after=after,
             pseudonym_key=self.pseudonym_key,
         )
@@ -280,13 +310,20 @@ class SenderSide:
         manifest = source.manifest
         file = self.outbox / manifest.name.applied
         source.write_to(file)
+        keep_manifest(self.scratch, manifest)
         build.remove()
         if published:
+            with open_journal(self.scratch) as journal:
+                journal.remember(manifest, source.stamps)
             remember_sent(self.scratch, manifest, source.size_bytes, self.clock())
-        rows = rows_in_archive(file)
+        rows, at_sender = rows_in_archive(file), self.state()
         complete = manifest.window is None
+        if manifest.base is not None:
+            # It describes all rows, and carries some of them.
+            assert all(at_sender[t].get(k) == row for t in rows for k, row in rows[t].items())
+            rows = at_sender
         shipment = Shipment(complete, manifest.snapshot_at, rows, self._dropped)
         since = manifest.since.snapshot_at if manifest.since else None
-        dumped = Dumped(manifest.name, since, file, shipment, self.state(), self.ahead)
+        dumped = Dumped(manifest.name, since, file, shipment, at_sender, self.ahead)
         self.dumped.append(dumped)
         return dumped

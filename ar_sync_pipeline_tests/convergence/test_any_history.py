@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
+from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
@@ -40,6 +41,7 @@ from ar_sync_pipeline_tests.convergence.sender_side import (
     VirtualClock,
     WrongClock,
 )
+from ar_sync_pipeline_tests.convergence.small_chunks import use_small_chunks
 from ar_sync_pipeline_tests.convergence.traffic import (
     BEGINNING,
     CHILDREN,
@@ -121,17 +123,21 @@ class History(RuleBasedStateMachine):
     @rule(delivered=sometimes, published=sometimes)
     def dump_a_complete(self, delivered: bool, published: bool) -> None:
         self.clock.pass_time(timedelta(minutes=1))
-        position = self.look(True).position
-        dumped = self.sender.complete(position, published=published or delivered)
+        dumped = self.complete(published=published or delivered)
         claims.archive_carries_every_change(dumped, None)
         if delivered:
             self.receiver.deliver(dumped)
+
+    def complete(self, *, published: bool = True) -> Dumped:
+        view = self.look(True)
+        return self.sender.complete(view.position, published=published, view=view)
 
     def look(self, link: bool) -> ReceiverView:
         """Into the spool; with the link down the last known position counts."""
         if not link:
             return ReceiverView(self.seen.position, None)
         view = self.receiver.seen_from_sender()
+        self.sender.hear(self.receiver.spool)
         self.seen = replace(view, position=view.position or self.seen.position)
         return self.seen
 
@@ -343,7 +349,9 @@ class History(RuleBasedStateMachine):
         """A reader looks all the while and sees the state before or the state after."""
         before = self.receiver.state()
         looks = []
-        self.runs.start("load", self.receiver.environ, self.receiver_clock(), step=step)
+        self.runs.start(
+            "load", self.receiver.environ, self.receiver_clock(), step=step, small_chunks=True
+        )
         while not self.runs.ended():
             looks.append(self.receiver.state())
         assert self.runs.status() in {0, -9}
@@ -362,7 +370,7 @@ class History(RuleBasedStateMachine):
         self.receiver.transform()
 
     def teardown(self) -> None:
-        """However it went, one complete repairs everything."""
+        """However it went, one complete repairs everything, with what it is found to lack."""
         try:
             if sys.exc_info()[0] is None:
                 self.end_well()
@@ -377,8 +385,13 @@ class History(RuleBasedStateMachine):
         self.set_everything_right()
         self.clock.pass_time(timedelta(minutes=1))
         self.receiver.load()
-        self.receiver.deliver(self.sender.complete(self.look(True).position))
+        self.receiver.deliver(self.complete())
         self.receiver.load()
+        for _ in range(2):
+            self.look(True)
+            if complete_to_repeat(self.sender.scratch) is not None:
+                self.receiver.deliver(self.complete())
+                self.receiver.load()
         # What it has overtaken, of a clock that was ahead, waits no longer.
         self.receiver.load()
         claims.every_promise_of_a_running_sync(self.receiver, self.sender)
@@ -394,8 +407,9 @@ def _usual_seed() -> int:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_receiver_converges_whatever_happens_on_the_way(
-    servers: Servers, killable_runs: MortalRuns, shard: int
+    servers: Servers, killable_runs: MortalRuns, shard: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    use_small_chunks(monkeypatch)
     chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", _usual_seed()))
     again = f"AR_SYNC_HISTORIES={HISTORIES} AR_SYNC_HISTORY_SEED={chosen}"
     print(f"repeat this test with {again}; AR_SYNC_SHRINK=1 shortens it")  # noqa: T201  if it fails

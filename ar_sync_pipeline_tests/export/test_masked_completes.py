@@ -62,7 +62,7 @@ def test_rows_and_digests_are_those_of_two_reads(
     masked: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     once = contents(masked, masked.complete())
-    monkeypatch.setattr(whole_tables, "split_table", chunk_whole_table)
+    monkeypatch.setattr(whole_tables, "split_table", lambda c, t, _: chunk_whole_table(c, t))
     assert once == contents(masked, masked.complete())
     assert len(once) == 7
     assert {name.split("/")[-1].split(".")[0] for name in once} == {
@@ -77,8 +77,8 @@ def test_masked_values_are_in_one_place_of_a_query_of_rows(
     plans: list[str] = []
     split = whole_tables.split_table
 
-    def explained(connection: object, table: object) -> object:
-        chunks = split(connection, table)  # type: ignore[arg-type]
+    def explained(connection: object, table: object, is_compared: bool) -> object:
+        chunks = split(connection, table, is_compared)  # type: ignore[arg-type]
         for chunk in chunks:
             query = b"EXPLAIN (VERBOSE, COSTS OFF) " + chunk.query.as_bytes(connection)  # type: ignore[arg-type]
             plans.append("\n".join(row[0] for row in connection.execute(query)))  # type: ignore[attr-defined]

@@ -60,6 +60,7 @@ class MediaSender:
             build,
             sites.clock,
             since=start.acknowledged,
+            base=start.base,
             after=start.after,
             claimed=start.claimed,
         )

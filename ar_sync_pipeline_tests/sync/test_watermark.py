@@ -64,6 +64,13 @@ def test_complete_that_waits_will_be_the_base() -> None:
     assert newest_joined(view(10, complete), [complete]) == mark(15)
 
 
+def test_partial_does_not_start_from_a_complete_that_may_turn_out_to_lack_something() -> None:
+    complete = sent(15, kind=COMPLETE).model_copy(update={"differential": True})
+    partial = sent(20, 10)
+    assert newest_joined(view(10, complete), [complete]) == mark(10)
+    assert newest_joined(view(10, complete, partial), [complete, partial]) == mark(20)
+
+
 def test_partial_without_a_base_joins_nothing() -> None:
     waiting = sent(15, None)
     assert newest_joined(view(None, waiting), [waiting]) is None

@@ -10,7 +10,13 @@ from uuid import UUID, uuid5
 
 import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermark
+from ar_sync_pipeline.archive.manifest import (
+    DIFFERENTIAL_FORMAT,
+    WHOLE_FORMAT,
+    Manifest,
+    SenderIdentity,
+    Watermark,
+)
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
@@ -40,8 +46,11 @@ def assemble(
     dump, media = build.read(TableDump), build.read(MediaBundle)
     mark = dump.watermark
     archive_id = archive_id_of(mark)
+    is_whole = _carries_everything(dump, media)
     manifest = Manifest(
+        format=WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT,
         archive_id=archive_id,
+        base=None if is_whole else dump.base,
         kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
         sender=SenderIdentity(
             system_identifier=mark.system_identifier,
@@ -70,13 +79,19 @@ def assemble(
         chunk.member: build.members / chunk.member.rpartition("/")[2]
         for table in manifest.tables
         for chunk in table.copy_members
+        if chunk.carried
     }
     # No other account may enter the run's own folder: its chunks are those that this run has
     # hashed.
     stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
     stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
-    pictures = {entry.member: entry.path for entry in manifest.media}
+    pictures = {entry.member: entry.path for entry in manifest.media if entry.carried}
     return ArchiveSource(manifest, _MemberFiles(chunks, pictures, media_folder), stamps=stamps)
+
+
+def _carries_everything(dump: TableDump, media: MediaBundle) -> bool:
+    chunks = (chunk for table in dump.tables for chunk in table.chunks)
+    return all(c.carried for c in chunks) and all(entry.carried for entry in media.entries)
 
 
 @dataclass(frozen=True)

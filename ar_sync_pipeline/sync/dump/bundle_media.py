@@ -49,7 +49,8 @@ class MediaBundle(BaseModel):
         omitted: Paths in the media folder that are not sent now, with the reason: links, folders
             and special files that match a pattern, and files that cannot be read or are changing;
             such files are sent with a later archive.
-        held: Number of files that are not sent because the receiver already has them.
+        held: Number of files that are not sent because the receiver already has them; a complete
+            lists them all the same.
         stamps: Stamps of files that need not be hashed again during the upload, by path.
         renewed: Paths of files that changed after the bundle was made, and were described again.
         seconds: Seconds for listing and hashing.
@@ -68,8 +69,8 @@ class MediaBundle(BaseModel):
 
     @property
     def size_bytes(self) -> int:
-        """Size of all files in bytes."""
-        return sum(entry.size_bytes for entry in self.entries)
+        """Size of the carried files in bytes."""
+        return sum(entry.size_bytes for entry in self.entries if entry.carried)
 
     @property
     def omitted_names(self) -> tuple[str, ...]:
@@ -85,7 +86,8 @@ def bundle_media(
 
     If the catalog excludes a media column, only files that another column names are included.
 
-    A complete contains every file that matches a pattern or that a row names. A partial contains
+    A complete lists every file that matches a pattern or that a row names, and carries those that
+    the receiver is not known to have. A partial contains
     the files that its rows name, those whose mtime is in the interval that it covers, and those
     that could not be sent earlier. Files that the receiver is known to have are left out of a
     partial.
@@ -104,7 +106,7 @@ def bundle_media(
         if not catalog.excludes_media:
             chosen.scan(None)
         chosen.add_referenced(_all_references(url, catalog))
-        bundle = _describe_all(chosen)
+        bundle = _marked(build, dump, _describe_all(chosen))
         _owe(build, chosen.omitted.values())
     else:
         bundle = _bundle_partial(build, catalog, url, dump, chosen)
@@ -143,12 +145,19 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         MediaFile(path, folder, before[path].size_bytes, before[path].modified_at)
         for path in sorted(suspects)
     )
+    described.entries = [_as_before(entry, before[entry.path]) for entry in described.entries]
     changed = {e.path for e in described.entries if e.path == culprit or e != before[e.path]}
     for path in changed & set(bundle.renewed):
         described.omit(OmittedMedia(path, _REPLACED, temporary=True))
     _owe(build, described.omitted)
     build.save(_renewed(bundle, suspects, described, changed))
     return True
+
+
+def _as_before(entry: MediaEntry, before: MediaEntry) -> MediaEntry:
+    """Return an entry that is still not carried if its content is the same."""
+    unchanged = (entry.size_bytes, entry.sha256) == (before.size_bytes, before.sha256)
+    return entry.model_copy(update={"carried": before.carried}) if unchanged else entry
 
 
 def _renewed(
@@ -203,6 +212,22 @@ def _bundle_partial(
             "held": len(have),
         }
     )
+
+
+def _marked(build: BuildFolder, dump: TableDump, bundle: MediaBundle) -> MediaBundle:
+    """Mark the files of a complete that need not be carried."""
+    if dump.base is None:
+        return bundle
+    with open_journal(build.path.parent) as journal:
+        held = journal.held(dump.held_at, dump.base.snapshot_at)
+        entries = tuple(
+            entry.model_copy(update={"carried": False})
+            if held.has_content(entry) and not dump.lacking.has_file(entry)
+            else entry
+            for entry in bundle.entries
+        )
+    left = sum(not entry.carried for entry in entries)
+    return bundle.model_copy(update={"entries": entries, "held": left})
 
 
 def _known_by_content(held: HeldMedia, bundle: MediaBundle) -> set[str]:

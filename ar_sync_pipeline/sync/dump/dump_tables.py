@@ -10,6 +10,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import (
+    BaseArchive,
     Chunk,
     Column,
     TableManifest,
@@ -42,7 +43,9 @@ from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
+from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.scratch import room_for
 from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -89,6 +92,10 @@ class TableDump(BaseModel):
         references: Foreign keys of the replicated tables.
         references_out: Foreign keys to tables that are not replicated, one sentence each.
         columns: Replicated columns of every replicated table, also of tables without exported rows.
+        base: Complete that a differential complete was compared with; None: everything is carried.
+        held_at: Point at which the receiver is known to have the media files of the archives up to
+            there.
+        lacking: What the receiver lacks of a complete after the base.
         seconds: Seconds by phase: snapshot, selection (of a partial), tables.
     """
 
@@ -109,6 +116,9 @@ class TableDump(BaseModel):
     columns: dict[str, tuple[Column, ...]] = {}
     types: tuple[TypeDefinition, ...] = ()
     references: tuple[str, ...] = ()
+    base: BaseArchive | None = None
+    held_at: Watermark | None = None
+    lacking: Lacking = Lacking()
     seconds: dict[str, float] = {}
 
 
@@ -119,18 +129,20 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     clock: Clock,
     *,
     since: Watermark | None = None,
+    base: Base | None = None,
     after: datetime | None = None,
     claimed: Watermark | None = None,
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
     pseudonym_key: str | None = None,
 ) -> TableDump:
-    """Write every row of every table of the catalog.
+    """Describe every row of every table of the catalog, and write what the receiver may lack.
 
     Two connections read the same snapshot in parallel, the largest tables first.
 
     Args:
         since: Point that the receiver is known to have; the keys of rows that were written since
             then are exported too, so that the receiver can detect what partials missed.
+        base: Complete to compare with: chunks that are equal in it are not written; None: all are.
         after: Time of the newest snapshot that was taken before this one.
         max_blocking_seconds: How long another session may wait for the dump before the dump is
             terminated.
@@ -156,10 +168,18 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
             start_at = _StartAt.of(session, since, claimed)
             rules = rule_digests(catalog, session.tables, pseudonym_key)
             untold = _sent_otherwise(session, build, start_at.since, rules)
-            manifests = _whole_manifests(session, catalog, build, start_at.since, untold)
+            known = base if base is not None and start_at.has_same_history(session, base) else None
+            writer = WholeTables(
+                session.connections,
+                build.members,
+                start_at.since,
+                untold,
+                known.held_chunks(catalog, session.tables) if known else {},
+            )
+            manifests = _whole_manifests(session, catalog, writer)
             stopwatch.lap("tables")
             dump = _describe(session, catalog, manifests, start_at)
-    dump = dump.model_copy(update={"seconds": stopwatch.seconds})
+    dump = dump.model_copy(update=_compared(known) | {"seconds": stopwatch.seconds})
     remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
     build.save(dump)
     return dump
@@ -246,6 +266,27 @@ class _StartAt:
         known = comparable(since, now) if since not in strange else None
         return cls(known, bool(strange))
 
+    def has_same_history(self, session: DumpSession, base: Base) -> bool:
+        """Return whether digests of an earlier complete, and of the receiver, are comparable."""
+        now, then = session.snapshot.watermark, base.manifest.watermark
+        probe = probe_digest(session.connection)
+        return (
+            not self.new_history
+            and then.snapshot_at < now.snapshot_at
+            and may_precede(then, now)
+            and session.snapshot.database == base.manifest.sender.database
+            and probe == base.manifest.digest_probe == base.digest_probe
+        )
+
+
+def _compared(base: Base | None) -> dict[str, object]:
+    if base is None:
+        return {}
+    earlier = BaseArchive(
+        archive_id=base.manifest.archive_id, snapshot_at=base.manifest.snapshot_at
+    )
+    return {"base": earlier, "held_at": base.reached, "lacking": base.lacking}
+
 
 def _sent_otherwise(
     session: DumpSession, build: BuildFolder, since: Watermark | None, rules: Mapping[str, str]
@@ -259,15 +300,10 @@ def _sent_otherwise(
 
 
 def _whole_manifests(
-    session: DumpSession,
-    catalog: Catalog,
-    build: BuildFolder,
-    since: Watermark | None,
-    untold: frozenset[str],
+    session: DumpSession, catalog: Catalog, writer: WholeTables
 ) -> list[TableManifest]:
     tables = session.tables
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
-    writer = WholeTables(session.connections, build.members, since, untold)
     written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
     return [
         _manifest(session, catalog, name, written[name].chunks).model_copy(

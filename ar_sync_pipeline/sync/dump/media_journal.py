@@ -20,14 +20,12 @@ from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.inventory import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import media_name_problem
+from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
 from ar_sync_pipeline.sync.errors import MediaJournalError
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
-# Each has a row for every file. The receiver has the one before the newest until it has applied the
-# newest.
-_COMPLETES = 2
 _VERSION = 1
 
 
@@ -106,9 +104,15 @@ class MediaJournal:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def held(self, since: Watermark | None) -> HeldMedia:
-        """Return what the receiver has at a point; nothing if that is unknown."""
-        chain = set[int]()
+    def held(self, since: Watermark | None, base_at: datetime | None = None) -> HeldMedia:
+        """Return what the receiver has at a point; nothing if that is unknown.
+
+        Args:
+            since: The point.
+            base_at: Snapshot of a complete that the receiver has applied, from which the chain of
+                archives need not start.
+        """
+        chain = set[int]() if base_at is None else {_number(base_at)}
         point = None if since is None else _number(since.snapshot_at)
         while point is not None and point not in chain:
             row = self._connection.execute(
@@ -173,7 +177,7 @@ class MediaJournal:
     def _keep_newest_completes(self) -> None:
         row = self._connection.execute(
             "SELECT archive FROM archive WHERE kind = ? ORDER BY archive DESC LIMIT 1 OFFSET ?",
-            [str(ArchiveKind.COMPLETE), _COMPLETES - 1],
+            [str(ArchiveKind.COMPLETE), KEPT_COMPLETES - 1],
         ).fetchone()
         if row is not None:
             self._forget_before(row[0])

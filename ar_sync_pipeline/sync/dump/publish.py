@@ -19,6 +19,7 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
@@ -95,6 +96,7 @@ def _publish_as_it_is(
     source = assemble(build, settings.sender_media_fldr, settings.sender_name, key, settings.pair)
     watch.lap("assemble")
     name = source.manifest.name
+    keep_manifest(settings.tmp_bkp_fldr, source.manifest)
     announce(settings.tmp_bkp_fldr, source.manifest, clock())
     publication = publish_with_retries(
         endpoint(settings),

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.archive.manifest import Watermark
-from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
+from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -29,9 +29,14 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
+from ar_sync_pipeline.spool.capabilities import (
+    CAPABILITIES_FILE,
+    Capabilities,
+    parse_capabilities,
+)
 from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
-from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, parse_receipt
+from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt
 from ar_sync_pipeline.spool.signed_json import MAX_BYTES
 from ar_sync_pipeline.sync.dump.believed_checkpoint import (
     checkpoint_problem,
@@ -44,10 +49,12 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
     SentArchive,
     read_points,
     read_sent,
-    remember_heard,
+    remember_receipts,
 )
 
 _CACHED_POSITION = "ar_sync_position.json"
+_CACHED_CAPABILITIES = "ar_sync_capabilities.json"
+_FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
 # Reading the receiver only makes a partial smaller; the publication waits for a broken link.
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
 # A receipt is read once, so there are as many as archives since the last dump.
@@ -68,6 +75,7 @@ class ReceiverView:
         held_before: Last point that was accepted, whatever the receiver reports now.
         claimed: Point that it claims to have and that is not accepted; the database may have known
             it before it was restored, together with this side's journal.
+        capabilities: What it can read; None: it is of an earlier version, or unknown.
     """
 
     position: Checkpoint | None
@@ -76,6 +84,7 @@ class ReceiverView:
     problems: tuple[str, ...] = ()
     held_before: Watermark | None = None
     claimed: Watermark | None = None
+    capabilities: Capabilities | None = None
 
 
 def observe_receiver(
@@ -100,24 +109,60 @@ def observe_receiver(
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
             waiting = _waiting(session, settings)
-            new = look.receipts(session, [archive for archive in sent if not archive.heard])
             content = look.checkpoint_file(session)
+            # After the checkpoint, before which the receiver writes it.
+            can_read = look.capabilities(session)
+            position = look.believed(content, known, clock()) if content is not None else None
+            new = look.receipts(session, unsettled(sent, position))
     except TransientError:
-        return ReceiverView(_believed_before(cache, known, clock()), None, heard)
+        before = _believed_before(cache, known, clock())
+        return ReceiverView(
+            before, None, heard, capabilities=current(_capabilities_before(scratch), before)
+        )
     if new:
-        remember_heard(scratch, new)
-    position = look.believed(content, known, clock()) if content is not None else None
+        remember_receipts(scratch, new)
     before = _believed_before(cache, known, clock())
     if position is not None and position.watermark is not None:
         write_atomically(cache, position.to_bytes())
+    if can_read is not None:
+        write_atomically(scratch / _CACHED_CAPABILITIES, can_read.to_bytes())
     return ReceiverView(
         position or before,
         waiting,
-        heard | new,
+        heard | new.keys(),
         tuple(look.problems),
         held_before=before.watermark if before else None,
         claimed=look.claimed,
+        capabilities=current(can_read, position or before),
     )
+
+
+def unsettled(sent: Sequence[SentArchive], position: Checkpoint | None) -> list[SentArchive]:
+    """Return archives whose receipts are read: unheard ones, and completes that may change.
+
+    An applied complete after the checkpoint is one of a receiver that was restored from a backup.
+    """
+    reached = position.watermark.snapshot_at if position and position.watermark else None
+    return [
+        archive
+        for archive in sent
+        if not archive.heard
+        or (
+            archive.kind is ArchiveKind.COMPLETE
+            and (
+                archive.state not in _FINAL
+                or reached is None
+                or archive.watermark.snapshot_at > reached
+            )
+        )
+    ]
+
+
+def current(said: Capabilities | None, position: Checkpoint | None) -> Capabilities | None:
+    """Return the capabilities unless an earlier version wrote the newest checkpoint."""
+    if said is None or position is None or said.at < position.at:
+        return None
+    return said
 
 
 class _Look:
@@ -158,30 +203,42 @@ class _Look:
         )
         return None
 
-    def receipts(self, session: SftpSession, unheard: Sequence[SentArchive]) -> frozenset[str]:
-        """Return names of the archives with an accepted receipt; the newest are read first."""
-        there = set(list_names(session, self._folder))
-        newest = [a for a in reversed(unheard) if a.name + RECEIPT_SUFFIX in there]
-        found = (a.name for a in newest[:MOST_RECEIPTS] if self._acknowledges(session, a))
-        return frozenset(found)
+    def capabilities(self, session: SftpSession) -> Capabilities | None:
+        """Return what the receiver can read; None if it does not say so in an accepted file."""
+        content = self._read(session, self._folder / CAPABILITIES_FILE)
+        if content is None:
+            return None
+        try:
+            return parse_capabilities(content, signing_keys=self._keys)
+        except ReceiptError as error:
+            self.problems.append(f"{error}")
+            return None
 
-    def _acknowledges(self, session: SftpSession, archive: SentArchive) -> bool:
+    def receipts(self, session: SftpSession, archives: Sequence[SentArchive]) -> dict[str, Receipt]:
+        """Return accepted receipts by archive name; completes and the newest are read first."""
+        there = set(list_names(session, self._folder))
+        newest = [a for a in reversed(archives) if a.name + RECEIPT_SUFFIX in there]
+        newest.sort(key=lambda archive: archive.kind is not ArchiveKind.COMPLETE)
+        found = ((a.name, self._receipt(session, a)) for a in newest[:MOST_RECEIPTS])
+        return {name: receipt for name, receipt in found if receipt is not None}
+
+    def _receipt(self, session: SftpSession, archive: SentArchive) -> Receipt | None:
         path = self._folder / (archive.name + RECEIPT_SUFFIX)
         content = self._read(session, path)
         if content is None:
-            return False
+            return None
         try:
             receipt = parse_receipt(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{archive.name}: {error}")
-            return False
+            return None
         problem = receipt_problem(receipt, archive)
         if problem is not None:
             self.problems.append(
                 f"the receipt of {archive.name} is not believed, because it {problem}: delete"
                 f" {RECEIPTS}/{path.name} at the receiver, whose next run writes it again"
             )
-        return problem is None
+        return receipt if problem is None else None
 
     def _read(self, session: SftpSession, path: PurePosixPath) -> bytes | None:
         try:
@@ -201,6 +258,14 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
         if name.startswith(WAITING_PREFIX)
     )
     return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
+
+
+def _capabilities_before(scratch: Path) -> Capabilities | None:
+    """Return the capabilities that were accepted last, whatever key signed them."""
+    try:
+        return parse_capabilities((scratch / _CACHED_CAPABILITIES).read_bytes())
+    except (FileNotFoundError, ReceiptError):
+        return None
 
 
 def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:

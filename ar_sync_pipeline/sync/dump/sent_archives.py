@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,8 +26,12 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
 
 SENT_FILE = "ar_sync_sent.json"
+KEPT_COMPLETES = 3
+"""Number of the newest completes whose content the sender remembers, to compare the next one."""
 _REMEMBERED = timedelta(days=8)
 _MOST_RULES = 1_000
 
@@ -39,6 +43,10 @@ class SentArchive(BaseModel):
         name: Name without the prefix of waiting archives.
         since: Point from which a partial contains every change; None: unknown.
         heard: Whether a verified receipt reported its state.
+        state: State in the newest verified receipt; None: unknown.
+        lacking: What the receiver lacks of a parked complete.
+        differential: Whether it is a complete that does not carry everything, so that the receiver
+            may be unable to apply it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,6 +58,14 @@ class SentArchive(BaseModel):
     watermark: Watermark
     sent_at: AwareDatetime
     heard: bool = False
+    state: ReceiptState | None = None
+    lacking: Lacking | None = None
+    differential: bool = False
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether it is a complete that is parked because it does not carry enough."""
+        return self.state is ReceiptState.PARKED and self.lacking is not None
 
 
 class RulesFrom(BaseModel):
@@ -95,6 +111,7 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
         since=manifest.since if partial else None,
         watermark=manifest.watermark,
         sent_at=sent_at,
+        differential=manifest.base is not None,
     )
     with locked(scratch):
         journal = _read(scratch)
@@ -129,15 +146,22 @@ def tables_with_other_rules(
     return frozenset(name for name in names if before.get(name) != digests.get(name))
 
 
-def remember_heard(scratch: Path, names: Collection[str]) -> None:
-    """Record that the receipts of archives were verified, so that they are read only once."""
+def remember_receipts(scratch: Path, receipts: Mapping[str, Receipt]) -> None:
+    """Record what the verified receipts of archives report; most of them are read only once."""
     with locked(scratch):
         journal = _read(scratch)
         archives = tuple(
-            archive.model_copy(update={"heard": True}) if archive.name in names else archive
+            archive.model_copy(update=_reported(receipts[archive.name]))
+            if archive.name in receipts
+            else archive
             for archive in journal.archives
         )
-        _write(scratch, journal.model_copy(update={"archives": archives}))
+        if archives != journal.archives:
+            _write(scratch, journal.model_copy(update={"archives": archives}))
+
+
+def _reported(receipt: Receipt) -> dict[str, object]:
+    return {"heard": True, "state": receipt.state, "lacking": receipt.lacking}
 
 
 def read_sent(scratch: Path) -> tuple[SentArchive, ...]:

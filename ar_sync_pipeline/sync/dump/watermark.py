@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
-from ar_sync_pipeline.settings.model import SenderSettings
+from ar_sync_pipeline.settings.model import CompleteCarries, SenderSettings
+from ar_sync_pipeline.sync.dump.choose_base import choose_base
+from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_points, read_sent
 
@@ -27,6 +29,7 @@ class StartingPoint:
         after: Time of the newest snapshot that was sent or that the receiver has.
         unacknowledged: Archives that the receiver should have acknowledged by now.
         problems: What the receiver reports and is not accepted, one sentence each.
+        base: Complete that the next one is compared with; None: it carries everything.
     """
 
     since: Watermark | None
@@ -35,6 +38,7 @@ class StartingPoint:
     unacknowledged: tuple[SentArchive, ...]
     problems: tuple[str, ...] = ()
     claimed: Watermark | None = None
+    base: Base | None = None
 
 
 def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
@@ -60,6 +64,9 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         ),
         problems=view.problems,
         claimed=view.claimed,
+        base=choose_base(settings.tmp_bkp_fldr, view)
+        if settings.complete_carries is CompleteCarries.CHANGES
+        else None,
     )
 
 
@@ -108,8 +115,9 @@ def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark 
     """Return the end of the receiver's chain after it has applied what waits in its spool.
 
     The chain starts at the receiver's checkpoint. An archive that was sent and neither waits nor
-    was acknowledged is lost or refused, so its changes are sent again from there. A receiver
-    without any report is assumed to apply what was sent.
+    was acknowledged is lost or refused, so its changes are sent again from there. The receiver may
+    lack what a waiting differential complete does not carry, so no partial starts from that one. A
+    receiver without any report is assumed to apply what was sent.
 
     Args:
         sent: Archives in the sender's journal, in any order.
@@ -120,7 +128,8 @@ def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark 
         arrives = archive.name in view.waiting if view.waiting is not None else position is None
         if not arrives or (end is not None and archive.watermark.snapshot_at <= end.snapshot_at):
             continue
-        if archive.kind is ArchiveKind.COMPLETE or _joins(archive, end):
+        whole = archive.kind is ArchiveKind.COMPLETE and not archive.differential
+        if whole or _joins(archive, end):
             end = archive.watermark
     return end
 

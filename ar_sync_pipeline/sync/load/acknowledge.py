@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from ar_sync_pipeline.archive.manifest import DIFFERENTIAL_FORMAT, WHOLE_FORMAT
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
@@ -22,8 +24,9 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     read_watermark,
 )
-from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
+from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
 from ar_sync_pipeline.spool.checkpoint import (
     MOST_PARKED,
     Checkpoint,
@@ -72,8 +75,10 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
             write_receipt(spool, receipt, signing_keys=keys)
     chain, waiting = chain_in(ledger), list_waiting(spool)
     promised = promised_chain(ledger, waiting)
+    at = clock()
+    write_capabilities(spool, _capabilities(settings, connection, at), signing_keys=keys)
     position = Checkpoint(
-        at=clock(),
+        at=at,
         watermark=read_watermark(connection, chain.end) if chain else None,
         gaps=len(promised.gaps) if promised else 0,
         waiting=len(waiting),
@@ -126,6 +131,18 @@ def _written(settings: ReceiverSettings, clock: Clock) -> Checkpoint | None:
         return None
 
 
+def _capabilities(settings: ReceiverSettings, connection: Connection, at: datetime) -> Capabilities:
+    # The digests of some columns differ from those of all columns.
+    common_columns_only = settings.schema_drift is SchemaDrift.IGNORE
+    return Capabilities(
+        at=at,
+        archive_formats=(WHOLE_FORMAT,)
+        if common_columns_only
+        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT),
+        digest_probe=probe_digest(connection),
+    )
+
+
 def _receipts(spool: Path, ledger: Mapping[str, AppliedArchive]) -> Iterator[Receipt]:
     """Yield receipts by folder; applied archives come last, since a damaged copy may exist too."""
     for archive in list_quarantined(spool):
@@ -162,6 +179,7 @@ def _refusal(archive: SpooledArchive, state: ReceiptState) -> Iterator[Receipt]:
             reason=reason.reason[:4096],
             remedy=reason.remedy[:4096],
             at=reason.since,
+            lacking=reason.lacking if state is ReceiptState.PARKED else None,
         )
 
 

@@ -30,7 +30,11 @@ from ar_sync_pipeline.spool.states import (
     park,
     quarantine,
 )
-from ar_sync_pipeline.sync.errors import ArchiveRefusedError, HeldBackError
+from ar_sync_pipeline.sync.errors import (
+    ArchiveRefusedError,
+    ContentLackingError,
+    HeldBackError,
+)
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline.sync.load.examine import describe_receiver
 from ar_sync_pipeline.sync.load.load_plan import (
@@ -52,6 +56,7 @@ from ar_sync_pipeline.sync.load.rejected_archives import (
 )
 from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_media
 from ar_sync_pipeline.sync.load.retention import clean_spool
+from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -209,7 +214,11 @@ class _Loader:
                     session = LoadSession(
                         self.connection,
                         self.catalog,
-                        media,
+                        MediaFolder(
+                            self.settings.receiver_media_fldr,
+                            self.settings.receiver_media_allow,
+                            media,
+                        ),
                         at_hand,
                         rebuilds=self.rebuilds,
                         direct=direct,
@@ -232,7 +241,8 @@ class _Loader:
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
         if isinstance(error, ParkedError):
             # It was admitted, so its last byte was read.
-            park(self._spool, archive, error, at=self.clock(), verified=True)
+            lacking = error.lacking if isinstance(error, ContentLackingError) else None
+            park(self._spool, archive, error, at=self.clock(), verified=True, lacking=lacking)
         else:
             quarantine(self._spool, archive, error, at=self.clock())
         self.refused.append(Rejection(archive.path.name, error))

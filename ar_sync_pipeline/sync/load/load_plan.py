@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
-from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
+from ar_sync_pipeline.spool.chain import Chain, Span, chain_of, joined
 from ar_sync_pipeline.spool.plan import Candidate, LoadPlan, plan_load
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -40,6 +40,7 @@ class ArchivesAtHand:
         known: Ids of the archives that the ledger records as applied.
         histories: Histories, which decide which archives are comparable.
         replaced: Applied archives that new ones of the plan replace (`replaced_archives`).
+        unbroken: Ids of the applied archives up to the first gap, before this load.
         unusable: Applied archives that cannot be applied again.
     """
 
@@ -50,6 +51,7 @@ class ArchivesAtHand:
     known: frozenset[UUID]
     histories: Histories
     replaced: frozenset[UUID]
+    unbroken: frozenset[UUID]
     unusable: tuple[Rejection, ...]
 
     def path(self, archive_id: UUID) -> Path:
@@ -123,6 +125,7 @@ def plan_for(
         frozenset(span.archive_id for span in held),
         histories,
         replaced,
+        joined(held),
         tuple(opening.unusable),
     )
 

@@ -23,7 +23,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.install import rename_into_place
-from ar_sync_pipeline.media.stage import MediaStage, Outcome
+from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.plan import TablePlan
@@ -41,17 +41,29 @@ from ar_sync_pipeline.merge.target_table import (
 from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
 from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
-from ar_sync_pipeline.sync.errors import ArchiveRefusedError, DeleteGuardError
+from ar_sync_pipeline.sync.errors import (
+    ArchiveRefusedError,
+    ContentLackingError,
+    DeleteGuardError,
+)
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.load.net_rows import NetRows, RowsBefore, planned_rows
-from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
+from ar_sync_pipeline.sync.load.stage_archives import (
+    ArchiveStager,
+    MediaFolder,
+    StagedArchive,
+    check_lacking,
+    unverified_chunks,
+)
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
@@ -110,7 +122,6 @@ class LoadSession:
         filling: How `run` fills empty tables directly from an archive; None: it does not.
 
     Args:
-        media: Stage of media files; None: media files are not changed.
         rebuilds: Whether keys, indexes and foreign keys of empty tables may be created after their
             rows; readers of these tables wait for that.
         direct: Whether rows of a complete may be copied directly into empty tables. If anything is
@@ -121,7 +132,7 @@ class LoadSession:
         self,
         connection: Connection,
         catalog: Catalog,
-        media: MediaStage | None,
+        media: MediaFolder,
         at_hand: ArchivesAtHand,
         *,
         rebuilds: bool = True,
@@ -139,6 +150,7 @@ class LoadSession:
         for target in self._references.targets.values():
             ensure_source_values(connection, target)
         self._rows_before: dict[str, int] = {}
+        self._unverified: dict[UUID, Lacking] = {}
         self._watch = Stopwatch()
 
     def run(
@@ -197,11 +209,11 @@ class LoadSession:
                 with self._blaming(candidate.archive_id):
                     self._record(manifest, clock(), superseded=True)
             supersede(self._connection, self._at_hand.replaced)
-            if self._media is not None:
+            if self._media.stage is not None:
                 # The files get their names before the rows that name them are committed. Only the
                 # commit can still fail.
                 self._watch.lap("commit")
-                rename_into_place(self._media, self._blaming)
+                rename_into_place(self._media.stage, self._blaming)
                 self._watch.lap("media")
         self._watch.lap("commit")
         return outcome
@@ -249,6 +261,14 @@ class LoadSession:
         for number, candidate in enumerate(at_hand.plan.apply):
             with self._blaming(candidate.archive_id):
                 staged.append(stager.stage(number, candidate.archive_id))
+        for number, archive in enumerate(staged):
+            with self._blaming(archive.manifest.archive_id):
+                later = [
+                    s for s in staged[number + 1 :] if s.manifest.archive_id in at_hand.unbroken
+                ]
+                check_lacking(self._connection, archive, later)
+                if unverified := unverified_chunks(archive):
+                    self._unverified[archive.manifest.archive_id] = Lacking.of(unverified, [])
         return staged
 
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
@@ -393,6 +413,13 @@ class LoadSession:
                 raise
             if not isinstance(fault, TerminalError):
                 archive_id = self._at_hand.new_before(archive_id)
+            if (
+                isinstance(fault, LoadRefusedError | DigestMismatchError)
+                and archive_id in self._unverified
+            ):
+                # Rows that are left as they are contradict older ones of the archive.
+                name = self._at_hand.archives[archive_id].name.applied
+                fault = ContentLackingError(name, self._unverified[archive_id])
             raise self._refused(archive_id, fault) from error
 
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:

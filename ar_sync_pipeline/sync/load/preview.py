@@ -21,6 +21,7 @@ from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
+from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
 
 
 class Verdict(StrEnum):
@@ -90,7 +91,8 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
                 decided = _decided(at_hand)
                 if decided is not None:
                     return Preview(name, decided)
-                outcome = LoadSession(connection, catalog, None, at_hand).preview()
+                here = MediaFolder(settings.receiver_media_fldr, settings.receiver_media_allow)
+                outcome = LoadSession(connection, catalog, here, at_hand).preview()
         except ArchiveRefusedError as refusal:
             return _refused(name, refusal.error)
         except (ParkedError, TerminalError) as error:

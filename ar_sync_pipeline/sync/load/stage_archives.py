@@ -6,21 +6,24 @@ changed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from uuid import UUID
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import Chunk, Manifest, MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.media.held import has_file, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
+    chunks_with_rows,
     create_staging,
     finish_staging,
     stage_changed_keys,
@@ -32,8 +35,24 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
+from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.sync.errors import ContentLackingError
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
+
+
+@dataclass(frozen=True)
+class MediaFolder:
+    """Media folder of the receiver.
+
+    Attributes:
+        allowed: Patterns of files that are installed although a web server may run them.
+        stage: Stage of media files; None: media files are only checked.
+    """
+
+    folder: Path
+    allowed: Sequence[str] = ()
+    stage: MediaStage | None = None
 
 
 @dataclass
@@ -46,6 +65,7 @@ class StagedArchive:
         media: Outcomes of its media files.
         media_bytes: Size of the media files that are installed or replaced, in bytes.
         media_left_out: Media files that this receiver does not install.
+        media_lacking: Media files that the archive does not carry and the receiver does not have.
     """
 
     manifest: Manifest
@@ -54,6 +74,7 @@ class StagedArchive:
     media: list[Outcome] = field(default_factory=list)
     media_bytes: int = 0
     media_left_out: list[str] = field(default_factory=list)
+    media_lacking: list[MediaEntry] = field(default_factory=list)
 
 
 class ArchiveStager:
@@ -61,7 +82,6 @@ class ArchiveStager:
 
     Args:
         tables: Every table of the receiver's schema.
-        media: Stage of media files; None: they are not read.
         watch: Stopwatch for the seconds of rows and of media files.
         filling: Tables that take their rows directly from the archive; None: all are staged.
     """
@@ -71,7 +91,7 @@ class ArchiveStager:
         connection: Connection,
         catalog: Catalog,
         tables: Mapping[str, TableFacts],
-        media: MediaStage | None,
+        media: MediaFolder,
         at_hand: ArchivesAtHand,
         watch: Stopwatch,
         filling: Filling | None = None,
@@ -105,6 +125,7 @@ class ArchiveStager:
                 create_staging(self._connection, staged)
                 archive.tables.append(staged)
             self._read_members(reader, archive)
+        self._find_lacking_media(archive)
         for staged in archive.tables:
             finish_staging(self._connection, staged)
         self._watch.lap("stage")
@@ -156,10 +177,66 @@ class ArchiveStager:
             elif member in keys:
                 table, chunk = keys[member]
                 stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
-            elif member in media and self._media is not None:
+            elif member in media and self._media.stage is not None:
                 self._watch.lap("stage")
-                _stage_media(self._media, stream, media[member], archive)
+                _stage_media(self._media.stage, stream, media[member], archive)
                 self._watch.lap("media")
+
+    def _find_lacking_media(self, archive: StagedArchive) -> None:
+        """Check the files that the archive does not carry, unless a later archive carries them."""
+        self._watch.lap("stage")
+        manifest = archive.manifest
+        for entry in manifest.media:
+            if entry.carried or self._last_holder.get(entry.path) != manifest.archive_id:
+                continue
+            if is_left_out(entry, self._media.allowed):
+                archive.media.append(Outcome.LEFT_OUT)
+                archive.media_left_out.append(entry.path)
+            elif has_file(self._media.folder, entry, manifest.snapshot_at):
+                archive.media.append(Outcome.UNCHANGED)
+            else:
+                archive.media_lacking.append(entry)
+        self._watch.lap("media")
+
+
+def check_lacking(
+    connection: Connection, archive: StagedArchive, later: Sequence[StagedArchive]
+) -> None:
+    """Check that the receiver has what an archive does not carry.
+
+    A chunk that later applied archives have changed cannot be compared: it is left as it is.
+
+    Args:
+        later: Archives that were applied before, without a gap, and are applied again after this
+            one. After a gap the receiver may lack changes that these do not carry.
+
+    Raises:
+        ContentLackingError: The receiver lacks something.
+    """
+    lacking = dict[str, Sequence[Chunk]]()
+    for number, table in enumerate(archive.tables):
+        changed = [
+            chunks_with_rows(connection, table, other)
+            for one in later
+            for other in one.tables
+            if other.target.name == table.target.name
+        ]
+        left = table.leave_unverified(frozenset().union(*changed))
+        archive.tables[number] = left
+        lacking[table.target.name] = left.lacking
+    if archive.media_lacking or any(lacking.values()):
+        raise ContentLackingError(
+            archive.manifest.name.applied, Lacking.of(lacking, archive.media_lacking)
+        )
+
+
+def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
+    """Return the chunks of an archive that are left as they are without comparison, by table."""
+    found = {
+        table.target.name: [c for c in table.manifest.chunks if c.member in table.unverified]
+        for table in archive.tables
+    }
+    return {table: chunks for table, chunks in found.items() if chunks}
 
 
 def _stage_media(

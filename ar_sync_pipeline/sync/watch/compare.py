@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from psycopg import sql
@@ -19,9 +20,15 @@ from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.source_tables import exported_table
-from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
+from ar_sync_pipeline.merge.staging import (
+    StagedTable,
+    create_staging,
+    stage_chunk,
+    unchanged_chunks,
+)
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.row_differences import (
@@ -103,6 +110,8 @@ def compare_archive(
 ) -> list[TableDifference]:
     """Compare an archive with a database; for a partial, only the rows that it contains.
 
+    Chunks that a differential complete does not carry are compared by their digests.
+
     Raises:
         CorruptArchiveError: The archive is damaged, or its signature is wrong.
         ArSyncError: The archive or the database cannot be used.
@@ -126,16 +135,39 @@ def compare_archive(
             source = sql.SQL("{} AS t").format(one.relation)
             query = row_query(source, columns, table.primary_key)
             _, unlike = _columns(table.columns, one.target.facts)
-            found.append(
-                difference(
-                    table.name,
-                    read_rows(staging, query),
-                    _rows(second, one.target, table.primary_key),
-                    columns=() if common_columns else unlike,
-                    partial=not one.speaks_for_all_rows,
-                )
+            compared = difference(
+                table.name,
+                read_rows(staging, query),
+                _rows(second, one.target, table.primary_key, within=_carried_ranges(one)),
+                columns=() if common_columns else unlike,
+                partial=not one.speaks_for_all_rows,
             )
+            problem = _not_carried_problem(second, one, manifest)
+            found.append(replace(compared, problem=problem) if problem else compared)
         return found + _only_there(manifest, theirs)
+
+
+def _carried_ranges(staged: StagedTable) -> sql.Composable:
+    """Return the condition that a row ``t`` is in no chunk that the archive does not carry."""
+    if staged.wholly_unchanged:
+        return sql.SQL("false")
+    return staged.outside_unchanged_chunks("t") if staged.settled else sql.SQL("true")
+
+
+def _not_carried_problem(
+    connection: Connection, staged: StagedTable, manifest: Manifest
+) -> str | None:
+    """Return what is wrong with the chunks that the archive does not carry; None if nothing is."""
+    if not staged.settled:
+        return None
+    chunks, target = len(staged.settled), staged.target
+    known = not target.rewritten or _exists(connection, target.source_values)
+    if manifest.digest_probe != probe_digest(connection) or not known:
+        return f"{chunks} chunks that the archive does not carry cannot be compared here"
+    different = staged.settled - unchanged_chunks(connection, target, staged.manifest)
+    if not different:
+        return None
+    return f"{len(different)} of {chunks} chunks that the archive does not carry have other rows"
 
 
 def _only_there(manifest: Manifest, theirs: Mapping[str, TableFacts]) -> list[TableDifference]:
@@ -173,6 +205,8 @@ def _rows(
     table: TargetTable,
     key: Sequence[str],
     masked: Mapping[str, sql.Composable] | None = None,
+    *,
+    within: sql.Composable | None = None,
 ) -> Iterator[Row]:
     """Return the rows of a table with the sender's values.
 
@@ -183,6 +217,7 @@ def _rows(
         table: The table.
         key: Columns of its key.
         masked: By column, the expression that the sender sends instead.
+        within: Condition on the rows ``t`` to read; None: all.
     """
     columns = [column.name for column in table.columns]
     source = sql.SQL("{} AS t").format(table.rows)
@@ -199,6 +234,8 @@ def _rows(
             )
             for name in table.rewritten
         }
+    if within is not None:
+        source = sql.SQL("{} WHERE {}").format(source, within)
     return read_rows(connection, row_query(source, columns, key, values))
 
 
@@ -222,10 +259,11 @@ def _staged(
     members: dict[str, tuple[StagedTable, Chunk]] = {}
     for number, table in enumerate(_comparable(reader.manifest, targets)):
         relation = sql.Identifier("pg_temp", f"ar_sync_compare_{number}")
-        one = StagedTable(targets[table.name], table, relation, complete, frozenset())
+        others = frozenset(chunk.member for chunk in table.chunks if not chunk.carried)
+        one = StagedTable(targets[table.name], table, relation, complete, others)
         create_staging(connection, one)
         staged[table.name] = one
-        members |= {chunk.member: (one, chunk) for chunk in table.chunks}
+        members |= {chunk.member: (one, chunk) for chunk in one.differing}
     for member, stream in reader.members():
         if member in members:
             one, chunk = members[member]

@@ -1,0 +1,61 @@
+"""Check that the receiver has a media file that an archive lists and does not carry.
+
+A file with the size and the modification time of its installation counts as unchanged, except for a
+rotating share, which is compared by content: each file once in `CONTENT_CHECK_DAYS` completes that
+are made daily.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.media.errors import MediaNameError
+from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
+from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
+from ar_sync_pipeline.media.web_content import exclusion_reason
+from ar_sync_pipeline.visible_text import quoted
+
+CONTENT_CHECK_DAYS = 30
+
+
+def has_file(folder: Path, entry: MediaEntry, snapshot_at: datetime) -> bool:
+    """Return whether the media folder has a file as an archive of this snapshot lists it.
+
+    Raises:
+        MediaNameError: The name is not that of a file inside the folder.
+        MediaFolderError: A link blocks the path, or permissions are missing.
+    """
+    problem = media_name_problem(entry.path)
+    if problem is not None:
+        raise MediaNameError(
+            f"media name {quoted(entry.path)} is refused, {problem}",
+            remedy="correct the name at the sender, in the media folder or the row",
+        )
+    *folders, name = entry.path.split("/")
+    with (
+        explained(folder, entry.path, action="read in"),
+        open_nearest(folder, entry.path) as (parent, depth),
+    ):
+        facts = status_of(parent, name) if depth == len(folders) else None
+        if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size_bytes:
+            return False
+        as_installed = facts.st_mtime_ns == modified_ns(entry)
+        if as_installed and not is_checked_by_content(entry.path, snapshot_at):
+            return True
+        return sha256_of(parent, name) == entry.sha256
+
+
+def is_left_out(entry: MediaEntry, allowed: Sequence[str]) -> bool:
+    """Return whether this receiver does not install a file, so that it cannot lack it."""
+    return exclusion_reason(entry.path, allowed) is not None
+
+
+def is_checked_by_content(path: str, snapshot_at: datetime) -> bool:
+    """Return whether a file belongs to the share that is compared by content on this day."""
+    number = int.from_bytes(hashlib.sha256(path.encode()).digest()[:4])
+    return (number + snapshot_at.toordinal()) % CONTENT_CHECK_DAYS == 0

@@ -1,0 +1,70 @@
+"""The complete that the next one is compared with, so that it carries only what the receiver lacks.
+
+The base is the newest complete that the receiver says is applied. What the receiver says is only a
+hint: it compares digests before it leaves out anything, and reports what it lacks. Without a base a
+complete carries everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ar_sync_pipeline.archive.manifest import DIFFERENTIAL_FORMAT, Watermark
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.receipts import ReceiptState
+from ar_sync_pipeline.sync.dump.kept_manifests import Base, kept_manifest
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
+
+# One complete with what is lacking, then one with everything; then it waits for a person.
+_MOST_ROUNDS = 2
+
+
+def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
+    """Return the base of the next complete; None: it carries everything."""
+    said = view.capabilities
+    reached = view.position.watermark if view.position else None
+    if said is None or DIFFERENTIAL_FORMAT not in said.archive_formats or reached is None:
+        return None
+    completes = _completes(scratch)
+    applied = [place for place, one in enumerate(completes) if _is_applied(one, reached)]
+    if not applied:
+        return None
+    lacking = _lacking(completes[applied[-1] + 1 :])
+    manifest = kept_manifest(scratch, completes[applied[-1]])
+    if manifest is None or len(lacking) >= _MOST_ROUNDS:
+        return None
+    return Base(manifest, reached, said.digest_probe, *lacking)
+
+
+def complete_to_repeat(scratch: Path) -> str | None:
+    """Return the newest complete if it waits for what another one has to carry.
+
+    None: nothing is lacking, or a complete with everything was requested for it before.
+    """
+    completes = _completes(scratch)
+    applied = [place for place, a in enumerate(completes) if a.state is ReceiptState.APPLIED]
+    later = completes[applied[-1] + 1 if applied else 0 :]
+    newest_lacks = bool(later) and later[-1].is_lacking
+    return later[-1].name if newest_lacks and len(_lacking(later)) <= _MOST_ROUNDS else None
+
+
+def _completes(scratch: Path) -> list[SentArchive]:
+    return [archive for archive in read_sent(scratch) if archive.kind is ArchiveKind.COMPLETE]
+
+
+def _lacking(completes: Sequence[SentArchive]) -> list[Lacking]:
+    return [a.lacking for a in completes if a.is_lacking and a.lacking is not None]
+
+
+def _is_applied(archive: SentArchive, reached: Watermark) -> bool:
+    """Return whether the receiver says so, in a receipt or by its checkpoint.
+
+    The receipt outlives a receiver that was restored from a backup; the checkpoint does not.
+    """
+    if reached.archive_id == archive.watermark.archive_id:
+        return True
+    applied = archive.state is ReceiptState.APPLIED
+    return applied and archive.watermark.snapshot_at <= reached.snapshot_at

@@ -1,0 +1,114 @@
+"""Manifests of the newest completes, kept in the sender's scratch folder to compare the next one.
+
+They are kept without their media files, which the journal of media files has. A manifest that is
+lost or damaged only makes the next complete larger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import UUID
+
+from ar_sync_pipeline.archive.errors import CorruptArchiveError
+from ar_sync_pipeline.archive.manifest import (
+    Chunk,
+    KeyRange,
+    Manifest,
+    TableManifest,
+    Watermark,
+)
+from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.source_tables import exported_table
+from ar_sync_pipeline.files import write_atomically
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.receipts import ReceiptState
+from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES, SentArchive, read_sent
+
+_PREFIX = "ar_sync_manifest_"
+_CHECKSUM_BYTES = 65
+
+
+@dataclass(frozen=True)
+class Base:
+    """The complete that the next one is compared with.
+
+    Attributes:
+        manifest: Manifest of the complete, without media files.
+        reached: Point that the receiver has reached.
+        digest_probe: Digest of the fixed test row at the receiver.
+        lacking: What the receiver lacks of a later complete.
+    """
+
+    manifest: Manifest
+    reached: Watermark
+    digest_probe: str
+    lacking: Lacking = field(default_factory=Lacking)
+
+    def held_chunks(
+        self, catalog: Catalog, tables: Mapping[str, TableFacts]
+    ) -> dict[str, dict[KeyRange | None, Chunk]]:
+        """Return the chunks that the receiver should have, by table and key range.
+
+        Tables whose columns, key or column rules have changed are left out.
+        """
+        return {
+            then.name: {
+                chunk.key_range: chunk
+                for chunk in then.chunks
+                if not self.lacking.has_chunk(then.name, chunk)
+            }
+            for then in self.manifest.tables
+            if then.name in tables and _is_exported_alike(then, catalog, tables[then.name])
+        }
+
+
+def keep_manifest(scratch: Path, manifest: Manifest) -> None:
+    """Keep the manifest of a complete before its upload; delete those that cannot be a base."""
+    if manifest.kind is not ArchiveKind.COMPLETE:
+        return
+    without_media = manifest.model_copy(update={"media": (), "media_omitted": (), "hmac": None})
+    content = without_media.to_json()
+    write_atomically(_path(scratch, manifest.archive_id), _checksum(content) + content)
+    completes = [a for a in read_sent(scratch) if a.kind is ArchiveKind.COMPLETE]
+    applied = [a for a in completes if a.state is ReceiptState.APPLIED]
+    kept = {a.watermark.archive_id for a in (*completes[-KEPT_COMPLETES:], *applied[-1:])}
+    needed = {_path(scratch, one) for one in (*kept, manifest.archive_id) if one is not None}
+    for path in scratch.glob(f"{_PREFIX}*.json"):
+        if path not in needed:
+            path.unlink(missing_ok=True)
+
+
+def kept_manifest(scratch: Path, archive: SentArchive) -> Manifest | None:
+    """Return the manifest of an archive; None if it is lost, damaged or another archive's."""
+    if archive.watermark.archive_id is None:
+        return None
+    with suppress(OSError, CorruptArchiveError):
+        stored = _path(scratch, archive.watermark.archive_id).read_bytes()
+        checksum, content = stored[:_CHECKSUM_BYTES], stored[_CHECKSUM_BYTES:]
+        if checksum == _checksum(content):
+            manifest = parse_manifest(content, ReadLimits())
+            return manifest if manifest.watermark == archive.watermark else None
+    return None
+
+
+def _checksum(content: bytes) -> bytes:
+    """Return the first line of a kept manifest."""
+    return hashlib.sha256(content).hexdigest().encode() + b"\n"
+
+
+def _is_exported_alike(then: TableManifest, catalog: Catalog, facts: TableFacts) -> bool:
+    now = exported_table(catalog, facts)
+    rules = catalog.rules(then.name).column_rules
+    before = (then.columns, then.primary_key, then.column_rules)
+    return before == (now.columns, now.primary_key, rules)
+
+
+def _path(scratch: Path, archive_id: UUID) -> Path:
+    return scratch / f"{_PREFIX}{archive_id}.json"
