@@ -4,12 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 # What is checked for retired words (.codespell/); a package is added when it is free of them.
-SPELLED := ar_sync_pipeline/*.py ar_sync_pipeline/archive ar_sync_pipeline/media ar_sync_pipeline/spool \
-  ar_sync_pipeline/alerts ar_sync_pipeline/cli ar_sync_pipeline/legacy ar_sync_pipeline/sftp ar_sync_pipeline/transform \
-  ar_sync_pipeline/demo ar_sync_pipeline/sender ar_sync_pipeline/sync/*.py \
-  ar_sync_pipeline_tests/archive ar_sync_pipeline_tests/media ar_sync_pipeline_tests/spool \
-  ar_sync_pipeline_tests/alerts ar_sync_pipeline_tests/legacy ar_sync_pipeline_tests/sftp ar_sync_pipeline_tests/transform \
-  ar_sync_pipeline_tests/demo ar_sync_pipeline_tests/fix_*.py
+SPELLED := ar_sync_pipeline benchmarks $(addprefix ar_sync_pipeline_tests/, \
+  alerts archive demo legacy media operations postgres receiver sender sftp spool transform fix_*.py)
 
 .PHONY: demo demo-ui test test-all soak bench screenshots lint format clean
 

@@ -20,7 +20,7 @@ class InvalidCatalogError(ValidationProblemsError[ValidationProblem], CatalogErr
         problems: Errors of the values, at least one.
     """
 
-    code = "catalog-mistakes"
+    code = "catalog-mistakes"  # codespell:ignore mistakes
 
     def __init__(self, label: str, problems: Sequence[ValidationProblem]) -> None:
         super().__init__(

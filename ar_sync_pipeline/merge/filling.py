@@ -84,12 +84,12 @@ def fill_from_staging(connection: Connection, differences: Sequence[TableDiffere
 
 
 def tables_to_fill(
-    connection: Connection, targets: Mapping[str, TargetTable], shipped: Sequence[TableManifest]
+    connection: Connection, targets: Mapping[str, TargetTable], exported: Sequence[TableManifest]
 ) -> list[tuple[TargetTable, TableManifest]]:
     """Return the empty tables of a complete if many rows are added to one of them, else none."""
     empty = [
         (targets[table.name], table)
-        for table in shipped
+        for table in exported
         if table.row_count
         and all(chunk.carried for chunk in table.chunks)
         and table.name in targets

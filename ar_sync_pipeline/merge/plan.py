@@ -10,9 +10,10 @@ from typing import Any
 class TablePlan:
     """What a merge does to one table, in rows.
 
+    The table may be one that the archive does not contain: its rows depend on those of others, and
+    are deleted with them or follow a changed value.
+
     Attributes:
-        shipped: Whether the archive contains the table; False for tables whose rows only depend on
-            those of others: they are deleted with them, or follow a changed value.
         drift: Number of added and changed rows of a complete that were not written at the sender
             since the point that the receiver was known to have, so that earlier partials should
             have contained them; None in a partial, and if the complete does not record it.
@@ -21,7 +22,6 @@ class TablePlan:
     """
 
     table: str
-    shipped: bool
     added: int
     changed: int
     deleted: int

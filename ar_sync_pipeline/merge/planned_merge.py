@@ -64,7 +64,6 @@ def _plans(
     plans = [
         TablePlan(
             table,
-            shipped=True,
             added=difference.added,
             changed=difference.changed,
             deleted=deleted.get(table, 0),
@@ -77,9 +76,7 @@ def _plans(
     others = {
         t for t in (*deleted, *followers) if deleted.get(t) or followers.get(t)
     } - found.differences.keys()
-    plans += [
-        TablePlan(t, False, 0, followers.get(t, 0), deleted.get(t, 0), 0) for t in sorted(others)
-    ]
+    plans += [TablePlan(t, 0, followers.get(t, 0), deleted.get(t, 0), 0) for t in sorted(others)]
     return tuple(plans)
 
 

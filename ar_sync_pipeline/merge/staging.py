@@ -47,7 +47,7 @@ class StagedTable:
         manifest: Manifest of the table in the archive.
         relation: Temporary table of the rows.
         complete: Whether the archive contains all rows of the table.
-        settled: Members of chunks that are left as they are, so not staged: unchanged ones, and
+        skipped: Members of chunks that are left as they are, so not staged: unchanged ones, and
             `unverified` ones.
         unverified: Members of chunks that the archive does not carry and that later archives have
             changed, so that the receiver's rows cannot be compared.
@@ -61,7 +61,7 @@ class StagedTable:
     manifest: TableManifest
     relation: sql.Identifier
     complete: bool
-    settled: frozenset[str]
+    skipped: frozenset[str]
     changed_keys: sql.Identifier | None = None
     direct: bool = False
     unverified: frozenset[str] = frozenset()
@@ -74,7 +74,7 @@ class StagedTable:
     @property
     def differing(self) -> tuple[Chunk, ...]:
         """Chunks to stage."""
-        return tuple(c for c in self.manifest.chunks if c.member not in self.settled)
+        return tuple(c for c in self.manifest.chunks if c.member not in self.skipped)
 
     @property
     def has_every_column(self) -> bool:
@@ -90,13 +90,13 @@ class StagedTable:
     def wholly_unchanged(self) -> bool:
         """Whether the table has one chunk without a key range and that chunk is unchanged."""
         return any(
-            chunk.key_range is None and chunk.member in self.settled
+            chunk.key_range is None and chunk.member in self.skipped
             for chunk in self.manifest.chunks
         )
 
     def leave_unverified(self, members: frozenset[str]) -> StagedTable:
         """Return the table with more chunks that are left as they are."""
-        return replace(self, settled=self.settled | members, unverified=members)
+        return replace(self, skipped=self.skipped | members, unverified=members)
 
     def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
         """Return the condition that the key of ``alias`` is in no unchanged chunk.
@@ -105,13 +105,13 @@ class StagedTable:
         instead.
         """
         key = sql.Identifier(alias, self.target.key[0])
-        settled = self._unchanged_indexes()
-        if not settled:
+        skipped = self._unchanged_indexes()
+        if not skipped:
             return sql.SQL("true")
-        ranges = _gaps(settled)
+        ranges = _gaps(skipped)
         if len(ranges) > _MOST_RANGES:
             return sql.SQL("{} <> ALL ({}::bigint[])").format(
-                chunk_index(key), sql.Literal(settled)
+                chunk_index(key), sql.Literal(skipped)
             )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
 
@@ -122,7 +122,7 @@ class StagedTable:
         return sorted(
             chunk.key_range.low >> CHUNK_KEY_BITS
             for chunk in self.manifest.chunks
-            if chunk.member in self.settled and chunk.key_range is not None
+            if chunk.member in self.skipped and chunk.key_range is not None
         )
 
 

@@ -125,11 +125,11 @@ class TargetTable:
 
 
 def target_tables(
-    catalog: Catalog, tables: Mapping[str, TableFacts], shipped: Sequence[TableManifest]
+    catalog: Catalog, tables: Mapping[str, TableFacts], exported: Sequence[TableManifest]
 ) -> dict[str, TargetTable]:
     """Return the targets of an archive's tables, restricted to what both sides have."""
     targets = {}
-    for table in shipped:
+    for table in exported:
         if table.name not in tables or not catalog.replicates(table.name):
             continue
         facts = with_key(tables[table.name], table.primary_key)

@@ -25,7 +25,7 @@ def space_check_spec(key: dg.AssetKey, places: str) -> dg.AssetCheckSpec:
         _NAME,
         asset=key,
         description=f"The disks of {places} have more free space than AR_SYNC_FREE_SPACE_FLOOR"
-        " percent. If not: make room before they are full; then work waits, and nothing is lost."
+        " percent. If not: free space before they are full; then work waits, and nothing is lost."
         + see(_PAGE),
     )
 

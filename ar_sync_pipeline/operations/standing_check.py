@@ -57,8 +57,8 @@ class Look:
         """
         times = {} if since is None else {_UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
         if not self.result.passed and (self.settles or self.mail_from):
-            settled = watching_since + self.settles
-            due = max(settled, self.mail_from) if self.mail_from else settled
+            certain_at = watching_since + self.settles
+            due = max(certain_at, self.mail_from) if self.mail_from else certain_at
             times[NO_MAIL_BEFORE] = dg.MetadataValue.timestamp(due)
         return self.result._replace(metadata={**(self.result.metadata or {}), **times})
 

@@ -108,7 +108,7 @@ def _takes(mask: Mask, column: ColumnFacts) -> str:
     """Return the types that a function masks; empty if the column's type is one of them."""
     family, argument = family_of(column.type), mask.argument
     texts, length = family in _TEXTS, type_length(column.type)
-    room = _LEAST_DIGITS if length is None else length
+    most = _LEAST_DIGITS if length is None else length
     characters = isinstance(argument, int)
     hashable = family is Family.UUID or column.type == "bigint"
     fits, takes = {
@@ -118,7 +118,7 @@ def _takes(mask: Mask, column: ColumnFacts) -> str:
             f"a text of at most {length} characters",
         ),
         MaskFunction.PSEUDONYM: (
-            hashable or (texts and room >= _LEAST_DIGITS),
+            hashable or (texts and most >= _LEAST_DIGITS),
             f"a text of at least {_LEAST_DIGITS} characters, a uuid or a bigint",
         ),
         MaskFunction.TRUNCATE: (

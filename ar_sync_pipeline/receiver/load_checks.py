@@ -51,9 +51,9 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             DIGESTS,
             asset=key,
             description="What was written is what the archives hold, compared chunk by chunk"
-            " before the load's transaction is committed. If not: nothing was changed and nothing"
-            " goes on; look for a trigger, a rule or somebody else that writes to the named table."
-            + see(_PAGES[DIGESTS]),
+            " before the load's transaction is committed. If not: nothing was changed, and no"
+            " load continues; look for a trigger, a rule or somebody else that writes to the"
+            " named table." + see(_PAGES[DIGESTS]),
             blocking=True,
         ),
         dg.AssetCheckSpec(

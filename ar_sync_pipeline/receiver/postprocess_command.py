@@ -99,7 +99,7 @@ def _wait(process: subprocess.Popen[bytes], timeout_seconds: float) -> int:
         raise CommandFailedError(
             f"the transform command ran longer than {timeout_seconds / 60:.0f} minutes and was"
             " ended",
-            remedy="mend it, or raise AR_SYNC_TRANSFORM_TIMEOUT",
+            remedy="correct the program, or raise AR_SYNC_TRANSFORM_TIMEOUT",
         ) from error
     except BaseException:
         _end(process)

@@ -52,7 +52,7 @@ def purge_job(
         purged = purge_runs(context.instance, lifetimes, clock, is_own, names)
         context.add_output_metadata({"runs_deleted": purged.runs, "files_deleted": purged.files})
         if purged.unfinished:
-            context.log.warning("There are more old runs; the next purge goes on with them.")
+            context.log.warning("There are more old runs; the next purge continues with them.")
 
     @dg.job(
         name=names.name(NAME),

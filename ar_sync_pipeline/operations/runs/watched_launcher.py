@@ -81,7 +81,7 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         self._silent_since.pop(run.run_id, None)
         if here:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return _gone("its code server was started anew")
+        return _gone("its code server was restarted")
 
     def _health_without_answer(self, run_id: str) -> CheckRunHealthResult:
         now = time.monotonic()

@@ -201,10 +201,10 @@ def _bundle_partial(
     with open_journal(scratch) as journal:
         have |= _known_by_content(journal.held(dump.since), bundle)
         journal.owe(chosen.omitted.values())
-        settled = {
+        fulfilled = {
             p for p, wanted in promised.items() if wanted <= have and p not in chosen.omitted
         }
-        journal.settle(settled | chosen.gone)
+        journal.settle(fulfilled | chosen.gone)
     return bundle.model_copy(
         update={
             "entries": tuple(entry for entry in bundle.entries if entry.path not in have),

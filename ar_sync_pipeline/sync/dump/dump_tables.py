@@ -46,7 +46,7 @@ from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
-from ar_sync_pipeline.sync.dump.scratch import room_for
+from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -159,7 +159,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     """
     stopwatch = Stopwatch()
     clean_members(build)
-    with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
+    with space_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
         start = DumpStart(
             url, catalog, clock, watch, after=after, workers=1, pseudonym_key=pseudonym_key
         )
@@ -214,7 +214,7 @@ def dump_partial(
     """
     stopwatch = Stopwatch()
     clean_members(build)
-    with room_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
+    with space_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
         start = DumpStart(
             url,
             catalog,

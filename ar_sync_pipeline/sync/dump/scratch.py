@@ -48,7 +48,7 @@ def clean_scratch(
 
 
 @contextmanager
-def room_for(build: BuildFolder) -> Iterator[None]:
+def space_for(build: BuildFolder) -> Iterator[None]:
     """Turn a full disk into one error, and delete what was written.
 
     Raises:
@@ -63,7 +63,7 @@ def room_for(build: BuildFolder) -> Iterator[None]:
         clean_members(build)
         raise ScratchFullError(
             f"the disk of the scratch folder {build.path.parent} is full ({cause.strerror})",
-            remedy="make room there, or let AR_SYNC_TMP_BKP_FLDR name a larger disk; the next run"
+            remedy="free space there, or let AR_SYNC_TMP_BKP_FLDR name a larger disk; the next run"
             " carries what this one could not",
         ) from error
 

@@ -73,7 +73,7 @@ def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | 
 
 def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime) -> MediaRemoval:
     folder, removed, refused = settings.receiver_media_fldr, 0, dict[str, str]()
-    settled = list[str]()
+    forgotten = list[str]()
     for file in media_listed_before(connection, newest):
         try:
             outcome = remove_media(
@@ -83,11 +83,11 @@ def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime
             refused[file.path] = error.strerror or str(error)
             continue
         removed += outcome is Removal.REMOVED
-        settled.append(file.path)
-        if len(settled) >= _FILES_AT_ONCE:
-            forget_media(connection, settled)
-            settled.clear()
-    forget_media(connection, settled)
+        forgotten.append(file.path)
+        if len(forgotten) >= _FILES_AT_ONCE:
+            forget_media(connection, forgotten)
+            forgotten.clear()
+    forget_media(connection, forgotten)
     if not refused:
         return MediaRemoval(removed)
     path, reason = next(iter(refused.items()))

@@ -138,7 +138,7 @@ class ArchiveStager:
     def _prepare(self, number: int, archive: StagedArchive, target: TargetTable) -> StagedTable:
         table = next(table for table in archive.manifest.tables if table.name == target.name)
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
-        settled = (
+        unchanged = (
             unchanged_chunks(self._connection, target, table)
             if complete and archive.comparable
             else frozenset()
@@ -150,7 +150,7 @@ class ArchiveStager:
             table,
             target.relation if direct else sql.Identifier("pg_temp", f"ar_sync_stage_{name}"),
             complete,
-            settled,
+            unchanged,
             sql.Identifier("pg_temp", f"ar_sync_changed_{name}") if table.changed_keys else None,
             direct=direct,
         )

@@ -67,14 +67,14 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
                 if not catalog.names(label):
                     mismatches.append(f"the receiver has no table {label}")
             elif table.columns:
-                shipped = TableManifest(
+                as_sent = TableManifest(
                     name=label,
                     columns=table.columns,
                     primary_key=table.primary_key,
                     row_count=0,
                     chunks=(),
                 )
-                mismatches += table_mismatches(shipped, catalog, held[label])
+                mismatches += table_mismatches(as_sent, catalog, held[label])
     for mismatch in mismatches:
         yield Finding(
             Level.ERROR,

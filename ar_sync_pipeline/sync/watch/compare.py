@@ -151,20 +151,20 @@ def _carried_ranges(staged: StagedTable) -> sql.Composable:
     """Return the condition that a row ``t`` is in no chunk that the archive does not carry."""
     if staged.wholly_unchanged:
         return sql.SQL("false")
-    return staged.outside_unchanged_chunks("t") if staged.settled else sql.SQL("true")
+    return staged.outside_unchanged_chunks("t") if staged.skipped else sql.SQL("true")
 
 
 def _not_carried_problem(
     connection: Connection, staged: StagedTable, manifest: Manifest
 ) -> str | None:
     """Return what is wrong with the chunks that the archive does not carry; None if nothing is."""
-    if not staged.settled:
+    if not staged.skipped:
         return None
-    chunks, target = len(staged.settled), staged.target
+    chunks, target = len(staged.skipped), staged.target
     known = not target.rewritten or _exists(connection, target.source_values)
     if manifest.digest_probe != probe_digest(connection) or not known:
         return f"{chunks} chunks that the archive does not carry cannot be compared here"
-    different = staged.settled - unchanged_chunks(connection, target, staged.manifest)
+    different = staged.skipped - unchanged_chunks(connection, target, staged.manifest)
     if not different:
         return None
     return f"{len(different)} of {chunks} chunks that the archive does not carry have other rows"

@@ -51,7 +51,7 @@ def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
             f"chown -R {_account(os.geteuid())} {_word(folder)}, or give the account's group that"
             " right",
         )
-    yield from _room(settings.receiver_media_fldr, settings.free_space_floor)
+    yield from _free_space(settings.receiver_media_fldr, settings.free_space_floor)
 
 
 def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
@@ -65,7 +65,7 @@ def scratch_findings(settings: SenderSettings) -> Iterator[Finding]:
             f"other accounts may write to the scratch folder {folder}",
             f"chmod go-w {_word(folder)}",
         )
-    yield from _room(folder, settings.free_space_floor)
+    yield from _free_space(folder, settings.free_space_floor)
 
 
 def state_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Finding]:
@@ -107,7 +107,7 @@ def spool_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     facts = _facts(spool)
     for name in FOLDERS:
         yield from _spool_folder(spool / name, facts)
-    yield from _room(spool, settings.free_space_floor)
+    yield from _free_space(spool, settings.free_space_floor)
 
 
 def _spool_folder(folder: Path, spool: os.stat_result) -> Iterator[Finding]:
@@ -205,7 +205,7 @@ def _writable(folder: Path, variable: str) -> Iterator[Finding]:
         yield Finding(
             Level.ERROR,
             f"nothing can be written to {folder} ({error.strerror or error})",
-            f"make room on its file system, give {_account(os.geteuid())} the right, or correct"
+            f"free space on its file system, give {_account(os.geteuid())} the right, or correct"
             f" {variable}",
         )
 
@@ -221,7 +221,7 @@ def _owner(folder: Path) -> Iterator[Finding]:
         )
 
 
-def _room(folder: Path, floor_percent: int) -> Iterator[Finding]:
+def _free_space(folder: Path, floor_percent: int) -> Iterator[Finding]:
     try:
         space = measure_free_space(folder)
     except SpoolAccessError as error:
@@ -233,7 +233,7 @@ def _room(folder: Path, floor_percent: int) -> Iterator[Finding]:
             f"the file system of {folder} has {space.free_percent:.1f} % free"
             f" ({space.free_bytes / 1e9:,.1f} GB), less than AR_SYNC_FREE_SPACE_FLOOR"
             f" ({floor_percent} %)",
-            "make room on it, or lower AR_SYNC_FREE_SPACE_FLOOR",
+            "free space on it, or lower AR_SYNC_FREE_SPACE_FLOOR",
         )
 
 

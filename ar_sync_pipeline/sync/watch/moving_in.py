@@ -88,7 +88,7 @@ def _hidden(folders: dict[str, Path], root: Path) -> Iterator[Finding]:
         if any(place.is_relative_to(root / hidden) for hidden in _HIDDEN):
             yield Finding(
                 Level.WARNING,
-                f"the {what} {path} is hidden from services that run by the shipped units"
+                f"the {what} {path} is hidden from services that run by the units of deploy/"
                 " (ProtectHome, PrivateTmp)",
                 "move it to /srv or /var/lib, or bind it in as docs/deployment.md shows",
             )
