@@ -83,6 +83,18 @@ def ensure_ledger(connection: Connection) -> None:
             connection.execute(_TABLES)
 
 
+def has_ledger(connection: Connection) -> bool:
+    """Return whether the database has a ledger, or an empty schema for it; upgrade an older one.
+
+    What only reads calls this instead of `ensure_ledger`: a wrong URL must not create anything.
+    """
+    row = connection.execute(_EXISTING).fetchone()
+    if row is None or not row[0]:
+        return False
+    ensure_ledger(connection)
+    return True
+
+
 def claim_ledger(connection: Connection, catalog_name: str) -> None:
     """Create the ledger if it is missing, for one catalog only.
 

@@ -70,6 +70,10 @@ class ContentLackingError(ParkedError):
         self.lacking = lacking
 
 
+class ReceiverIsSenderError(TerminalError):
+    """The receiver's URL names the database that the archives come from."""
+
+
 class HeldBackError(ParkedError):
     """An archive came so late that applying it would show readers an older state."""
 

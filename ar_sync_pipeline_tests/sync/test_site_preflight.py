@@ -327,15 +327,6 @@ def test_receiver_whose_url_is_the_senders_own_database_is_refused(
     assert "AR_SYNC_RECEIVER_DATABASE_URL" in own.remedy
 
 
-def test_archive_is_not_loaded_into_the_database_that_it_comes_from(small_sites: TwoSites) -> None:
-    small_sites.complete()
-    receiver, small_sites.receiver = small_sites.receiver, small_sites.sender
-    (parked,) = small_sites.admit().parked
-    assert "the sender's own database" in str(parked)
-    small_sites.receiver = receiver
-    assert len(small_sites.load().loaded) == 1
-
-
 DJANGO = "CREATE TABLE django_migrations (app text, name text)"
 
 

@@ -18,7 +18,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import admit, claim_ledger, forget_admitted
+from ar_sync_pipeline.postgres.ledger import admit, forget_admitted
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
@@ -39,6 +39,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
+from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     RejectedArchive,
     lost_in_quarantine,
@@ -101,7 +102,7 @@ def admit_archives(
     prepare_spool(spool)
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="admit") as connection:
-        claim_ledger(connection, catalog.name)
+        open_ledger(connection, spool, catalog)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)

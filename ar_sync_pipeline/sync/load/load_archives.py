@@ -14,7 +14,6 @@ from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError
 from ar_sync_pipeline.postgres.ledger import (
-    claim_ledger,
     load_lock,
     read_admitted,
     read_ledger,
@@ -49,6 +48,7 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     staged_media,
 )
 from ar_sync_pipeline.sync.load.net_rows import NetRows
+from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     RejectedArchive,
     lost_in_quarantine,
@@ -140,7 +140,7 @@ def _load(
         end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
         connect(url, application="load") as connection,
     ):
-        claim_ledger(connection, catalog.name)
+        open_ledger(connection, settings.remote_bkp_fldr, catalog)
         if settings.media_delete:
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):

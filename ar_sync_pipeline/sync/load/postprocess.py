@@ -8,7 +8,7 @@ from datetime import timedelta
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, ensure_ledger, read_ledger
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, has_ledger, read_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, count_rejected_rows
@@ -107,6 +107,7 @@ def postprocess_state(
 
 def _newest_applied(url: str) -> AppliedArchive | None:
     with connect(url, application="postprocess") as connection:
-        ensure_ledger(connection)
+        if not has_ledger(connection):
+            return None
         applied = [line for line in read_ledger(connection) if not line.superseded]
     return applied[-1] if applied else None

@@ -12,7 +12,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import claim_ledger, load_lock
+from ar_sync_pipeline.postgres.ledger import load_lock
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
@@ -21,6 +21,7 @@ from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
+from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
 
 
@@ -75,7 +76,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
     name = archive.name.applied
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="plan") as connection:
-        claim_ledger(connection, catalog.name)
+        open_ledger(connection, settings.remote_bkp_fldr, catalog)
         try:
             with load_lock(connection):
                 receiver = describe_receiver(connection, settings, catalog, clock())

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import (
-    ensure_ledger,
+    has_ledger,
     load_lock,
     read_ledger,
     summarize_ledger,
@@ -66,7 +66,8 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
     """
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="retention") as connection:
-        ensure_ledger(connection)
+        if not has_ledger(connection):
+            return Retention((), (), 0)
         if dry_run:
             return Retention(tuple(_decide(settings, connection, clock)), (), 0)
         with load_lock(connection):

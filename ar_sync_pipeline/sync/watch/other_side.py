@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import UnsignedArchiveError
-from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity
+from ar_sync_pipeline.archive.manifest import SenderIdentity
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE, Clock
@@ -20,7 +20,8 @@ from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
-from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
+from ar_sync_pipeline.spool.states import list_applied, list_waiting
+from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool, newest_manifest
 from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
@@ -167,7 +168,7 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
 
 def _identity(settings: ReceiverSettings, applied: SenderIdentity | None) -> Iterator[Finding]:
     """Check the sender of the newest waiting archive, or else of the applied archives."""
-    manifest = _newest_manifest(list_waiting(settings.remote_bkp_fldr))
+    manifest = newest_manifest(list_waiting(settings.remote_bkp_fldr))
     is_old = manifest is not None and manifest.sender == OLD_SYSTEM
     if manifest is not None and not is_old and manifest.pair != settings.pair:
         yield _other_pair(settings.pair, manifest.pair, "in the archive that waits")
@@ -210,22 +211,6 @@ def _own_database(
         known += [(applied, line.timeline) for line in ledger[-1:]]
     if here is not None and any(here.is_of(*one) for one in known):
         yield Finding(Level.ERROR, here.problem, REMEDY)
-
-
-def newest_in_spool(spool: Path) -> Manifest | None:
-    """Return the manifest of the sender's newest archive, in whatever state; None without one."""
-    return _newest_manifest([*list_parked(spool), *list_waiting(spool), *list_applied(spool)])
-
-
-def _newest_manifest(archives: Sequence[SpooledArchive]) -> Manifest | None:
-    """Return the manifest of the newest readable archive; loads report unreadable ones."""
-    for archive in sorted(archives, key=lambda one: one.name.snapshot_at, reverse=True):
-        try:
-            with open_archive(archive.path) as reader:
-                return reader.manifest
-        except ArSyncError:
-            continue
-    return None
 
 
 def _signature(settings: ReceiverSettings, now: datetime) -> Iterator[Finding]:

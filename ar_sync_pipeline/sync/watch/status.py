@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.catalog.loader import load_catalog
-from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    has_ledger,
+    read_ledger,
+    read_summarized,
+)
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -89,10 +94,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     with connect(
         settings.receiver_database_url.get_secret_value(), application="status"
     ) as connection:
-        ensure_ledger(connection)
-        ledger = read_ledger(connection)
-        unsent = unsent_tables(connection, load_catalog(settings.catalog))
-        earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
+        ledger, unsent, earlier = _recorded(connection, settings)
     old = other_archives(settings)
     waiting, parked, refused = (
         [*found, *(archive for archive in old if archive.state is state)]
@@ -147,6 +149,22 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         gaps=len(chain.gaps) if chain else 0,
         is_late=late,
         unsent=unsent,
+    )
+
+
+def _recorded(
+    connection: Connection, settings: ReceiverSettings
+) -> tuple[Sequence[AppliedArchive], tuple[str, ...], tuple[int, int]]:
+    """Return the ledger, the tables that are not sent, and the counts of summarized archives."""
+    if not has_ledger(connection):
+        return [], (), (0, 0)
+    return (
+        read_ledger(connection),
+        unsent_tables(connection, load_catalog(settings.catalog)),
+        (
+            read_summarized(connection, superseded=False),
+            read_summarized(connection, superseded=True),
+        ),
     )
 
 

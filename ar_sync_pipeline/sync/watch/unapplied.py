@@ -11,7 +11,7 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
     Approval,
-    ensure_ledger,
+    has_ledger,
     read_approvals,
     read_ledger,
 )
@@ -74,8 +74,9 @@ def view_ledger(settings: ReceiverSettings) -> LedgerView:
     """
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="status") as connection:
-        ensure_ledger(connection)
-        ledger, approvals = read_ledger(connection), read_approvals(connection)
+        known = has_ledger(connection)
+        ledger = read_ledger(connection) if known else []
+        approvals = read_approvals(connection) if known else {}
     return LedgerView(unapplied_archives(settings, ledger, approvals), approvals)
 
 

@@ -1,0 +1,68 @@
+"""A receiver's URL that names the sender's database: nothing is written there, nothing is moved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.sync.errors import ReceiverIsSenderError
+from ar_sync_pipeline.sync.load.load_archives import load_archives
+from ar_sync_pipeline.sync.load.preview import preview_load
+from ar_sync_pipeline.sync.load.retention import run_retention
+from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
+
+SCHEMA = "SELECT to_regnamespace('ar_sync')"
+
+
+@pytest.fixture(params=["waiting", "applied", "parked"])
+def misdirected(small_sites: TwoSites, request: pytest.FixtureRequest) -> TwoSites:
+    """A complete in one of its states, and a receiver whose URL is the sender's."""
+    small_sites.at_sender("INSERT INTO app_parent (code) VALUES ('a')")
+    small_sites.complete()
+    if request.param == "parked":
+        small_sites.at_receiver("ALTER TABLE app_child RENAME amount TO other")
+    if request.param != "waiting":
+        small_sites.load()
+        small_sites.at_receiver("DROP SCHEMA ar_sync CASCADE")
+    small_sites.environ["AR_SYNC_RECEIVER_DATABASE_URL"] = small_sites.sender
+    return small_sites
+
+
+def archives(sites: TwoSites) -> list[Path]:
+    return sorted(sites.spool.rglob("*.tar"))
+
+
+def test_loads_refuse_it_before_they_write_or_move_anything(misdirected: TwoSites) -> None:
+    before = archives(misdirected)
+    settings = misdirected.settings
+    with pytest.raises(ReceiverIsSenderError, match="the sender's own database") as caught:
+        misdirected.load()
+    assert "AR_SYNC_RECEIVER_DATABASE_URL" in caught.value.remedy
+    with pytest.raises(ReceiverIsSenderError):
+        load_archives(settings, misdirected.catalog, None, misdirected.clock)
+    with pytest.raises(ReceiverIsSenderError):
+        preview_load(settings, misdirected.catalog, before[0], misdirected.clock)
+    assert archives(misdirected) == before
+    assert rows(misdirected.sender, SCHEMA) == [(None,)]
+
+
+def test_what_only_reads_creates_nothing(misdirected: TwoSites) -> None:
+    before = archives(misdirected)
+    assert not receiver_status(misdirected.settings, misdirected.clock()).ok
+    assert view_ledger(misdirected.settings).approvals == {}
+    assert run_retention(misdirected.settings, misdirected.clock, dry_run=False).decisions == ()
+    assert archives(misdirected) == before
+    assert rows(misdirected.sender, SCHEMA) == [(None,)]
+
+
+def test_right_url_loads_what_was_there(misdirected: TwoSites) -> None:
+    with pytest.raises(ReceiverIsSenderError):
+        misdirected.load()
+    misdirected.environ.clear()
+    if rows(misdirected.receiver, "SELECT FROM pg_attribute WHERE attname = 'other'"):
+        misdirected.at_receiver("ALTER TABLE app_child RENAME other TO amount")
+    misdirected.load()
+    assert equal(misdirected, "SELECT id, code FROM app_parent")
