@@ -13,6 +13,7 @@ from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.preflight_check import CHECK
 from ar_sync_pipeline.settings.model import SettingsError, load_sender_settings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_quarantined
@@ -192,8 +193,8 @@ def look(
     )
     answer = sensor(context)
     assert isinstance(answer, dg.SensorResult)
-    (event,) = answer.asset_events
-    assert isinstance(event, dg.AssetCheckEvaluation)
+    evaluations = [e for e in answer.asset_events if isinstance(e, dg.AssetCheckEvaluation)]
+    (event,) = (one for one in evaluations if one.check_name == CHECK)
     return event
 
 

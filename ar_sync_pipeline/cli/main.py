@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from importlib import import_module
 
 import click
+
+from ar_sync_pipeline.disk_errors import disk_error
 
 _COMMANDS = {
     "alert-test": ("alert_test_command", "Send a test mail and a test call of the webhook."),
@@ -40,6 +43,16 @@ class LazyGroup(click.Group):
         module = import_module(f"ar_sync_pipeline.cli.{_COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command; a full or broken disk is one message, whatever wrote to it."""
+        try:
+            return super().invoke(ctx)
+        except (OSError, sqlite3.Error) as error:
+            found = disk_error(error)
+            if found is None:
+                raise
+            raise click.ClickException(str(found)) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands for ``--help``."""

@@ -1,10 +1,12 @@
 """Conversion of the engine's errors to failures and retries of Dagster steps."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.check_evaluation import ERROR
 
@@ -35,6 +37,11 @@ def operator_errors(
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=delay) from failure
     except ArSyncError as error:
         raise _failure(error) from None
+    except (OSError, sqlite3.Error) as error:
+        found = disk_error(error)
+        if found is None:
+            raise
+        raise _failure(found) from None
 
 
 def _failure(error: ArSyncError) -> dg.Failure:

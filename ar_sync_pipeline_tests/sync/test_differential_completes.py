@@ -25,6 +25,7 @@ from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline.sync.watch.row_differences import Kind
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, equal, execute, rows
+from ar_sync_pipeline_tests.open_sessions import close_sessions
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 FILES = {"a.jpeg": b"first", "2026/b.jpeg": b"second", "c.jpeg": b"third"}
@@ -465,6 +466,7 @@ def restored(pair: MediaSender) -> str:
     address = urlsplit(pair.sites.receiver)
     name = address.path.lstrip("/")
     maintenance = address._replace(path="/postgres").geturl()
+    close_sessions(pair.sites.receiver)
     execute(maintenance, f'CREATE DATABASE "{name}_backup" TEMPLATE "{name}"')
     return address._replace(path=f"/{name}_backup").geturl()
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ar_sync_pipeline.disk_errors import DiskFullError, disk_error
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.dump.build_folder import (
     BuildFolder,
@@ -19,7 +19,6 @@ from ar_sync_pipeline.sync.errors import ScratchFullError
 
 # Longer than any run may take, so that no run still uses it.
 _ABANDONED = timedelta(days=2)
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def _never_over(_: str) -> bool:
@@ -57,21 +56,12 @@ def space_for(build: BuildFolder) -> Iterator[None]:
     try:
         yield
     except (OSError, ArSyncError) as error:
-        cause = _disk_full(error)
-        if cause is None:
+        cause = disk_error(error)
+        if not isinstance(cause, DiskFullError):
             raise
         clean_members(build)
         raise ScratchFullError(
-            f"the disk of the scratch folder {build.path.parent} is full ({cause.strerror})",
+            f"the disk of the scratch folder {build.path.parent} is full ({cause.problem})",
             remedy="free space there, or let AR_SYNC_TMP_BKP_FLDR name a larger disk; the next run"
             " carries what this one could not",
         ) from error
-
-
-def _disk_full(error: BaseException | None) -> OSError | None:
-    """Return the cause, also if closing the database connection failed after it."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _NO_SPACE:
-            return error
-        error = error.__cause__ or error.__context__
-    return None

@@ -89,8 +89,9 @@ def claim_scratch(
             raise ScratchOfAnotherError(
                 f"the scratch folder {scratch} holds the journal of the receiver {owner}, and this"
                 f" sender sends to {found}",
-                remedy="give each receiver its own AR_SYNC_TMP_BKP_FLDR; if this receiver took the"
-                f" place of that one, delete {scratch / OWNER_FILE}",
+                remedy="if that is the right receiver, correct AR_SYNC_REMOTE_HOST, _PORT, _USER or"
+                " AR_SYNC_REMOTE_BKP_FLDR; give each receiver its own AR_SYNC_TMP_BKP_FLDR; if this"
+                f" receiver took the place of that one, delete {scratch / OWNER_FILE}",
             )
         write_atomically(scratch / OWNER_FILE, found.model_dump_json().encode())
 

@@ -22,6 +22,7 @@ from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, PARKED, QUARANTINE,
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 
 _MODES = "see the modes in docs/receiver_account.md"
+_LEAST_BYTES = 16_000_000
 _OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_ENTRIES, _MOST_NAMED = 10_000, 5
 _OWN_FOLDERS = (PARKED, QUARANTINE, RECEIPTS)
@@ -229,7 +230,8 @@ def _free_space(folder: Path, floor_percent: int) -> Iterator[Finding]:
         return
     if space.is_below(floor_percent):
         yield Finding(
-            Level.WARNING,
+            # With so little, not even a journal or a small partial can be written.
+            Level.ERROR if space.free_bytes < _LEAST_BYTES else Level.WARNING,
             f"the file system of {folder} has {space.free_percent:.1f} % free"
             f" ({space.free_bytes / 1e9:,.1f} GB), less than AR_SYNC_FREE_SPACE_FLOOR"
             f" ({floor_percent} %)",

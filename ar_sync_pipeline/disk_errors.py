@@ -1,0 +1,71 @@
+"""Failures of a disk, wherever they appear: full, over quota, mounted read-only, or broken."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+
+from ar_sync_pipeline.errors import ParkedError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
+_FULL_SQLITE = frozenset({sqlite3.SQLITE_FULL})
+_BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_LOW_BYTE = 0xFF
+
+
+class DiskFullError(ParkedError):
+    """A disk has no space left, or the account has used its quota."""
+
+
+class DiskFailedError(ParkedError):
+    """A file system cannot be written or read: read-only, broken, or gone."""
+
+
+def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError | None:
+    """Return the disk's failure behind an error; None if there is none.
+
+    Causes count too: closing a database connection may fail after it.
+    """
+    while error is not None:
+        found = _of_system(error) if isinstance(error, OSError) else _of_sqlite(error)
+        if found is not None:
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
+    place = f"the disk of {error.filename}" if error.filename else "a disk of this machine"
+    reason = error.strerror or "no reason is known"
+    if error.errno in _FULL:
+        return _full(f"{place} is full ({reason})")
+    return _failed(f"{place} fails ({reason})") if error.errno in _BROKEN else None
+
+
+def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
+    if not isinstance(error, sqlite3.Error):
+        return None
+    # The low byte is the primary code (SQLite manual, "Result and Error Codes").
+    code = getattr(error, "sqlite_errorcode", 0) & _LOW_BYTE
+    if code in _FULL_SQLITE:
+        return _full(f"the disk of a journal or store is full ({error})")
+    if code in _BROKEN_SQLITE:
+        return _failed(f"the disk of a journal or store fails ({error})")
+    return None
+
+
+def _full(problem: str) -> DiskFullError:
+    return DiskFullError(
+        problem,
+        remedy="free space there (`df -h` and `df -i` show which file system is full); the next"
+        " run does what this one could not",
+    )
+
+
+def _failed(problem: str) -> DiskFailedError:
+    return DiskFailedError(
+        problem,
+        remedy="read the kernel's log, mount the file system writable again; the next run does"
+        " what this one could not",
+    )

@@ -1,0 +1,81 @@
+"""A full or broken disk is one message, whichever part of the product wrote to it."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import click
+import dagster as dg
+import pytest
+from click.testing import CliRunner
+
+from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.disk_errors import DiskFailedError, DiskFullError, disk_error
+from ar_sync_pipeline.operations.boundary import operator_errors
+
+FULL_DEVICE = Path("/dev/full")
+
+
+def write_to_a_full_disk() -> None:
+    with FULL_DEVICE.open("wb", buffering=0) as file:
+        file.write(b"x")
+
+
+def test_full_disk_is_one_message_of_the_step_without_a_traceback() -> None:
+    with pytest.raises(dg.Failure) as caught, operator_errors():
+        write_to_a_full_disk()
+    assert caught.value.metadata["error"].value == "disk-full"
+    assert "is full" in str(caught.value.description)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, DiskFullError),
+        (errno.EDQUOT, DiskFullError),
+        (errno.EROFS, DiskFailedError),
+        (errno.EIO, DiskFailedError),
+        (errno.ESTALE, DiskFailedError),
+        (errno.EACCES, None),
+        (errno.ENOENT, None),
+    ],
+)
+def test_only_failures_of_the_disk_are(number: int, kind: type[Exception] | None) -> None:
+    found = disk_error(OSError(number, "text", "/var/lib/ar_sync/file"))
+    assert (type(found) if found else None) is kind
+    assert found is None or "/var/lib/ar_sync/file" in str(found)
+
+
+def test_error_after_the_failure_has_it_as_its_cause() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        try:
+            write_to_a_full_disk()
+        finally:
+            raise RuntimeError("closing failed too")
+    assert isinstance(disk_error(caught.value), DiskFullError)
+
+
+def test_full_journal_is_recognized(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "journal")) as journal:
+        journal.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            journal.executescript("CREATE TABLE a (b); CREATE TABLE c (d); CREATE TABLE e (f)")
+    assert isinstance(disk_error(caught.value), DiskFullError)
+    assert disk_error(sqlite3.OperationalError("no such table")) is None
+
+
+def test_command_says_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "get_command", lambda *_: _Writes("status"))
+    answer = CliRunner().invoke(main, ["status"])
+    assert answer.exit_code == 1
+    assert answer.output.startswith("Error: ")
+    assert "is full" in answer.output
+
+
+class _Writes(click.Command):
+    def invoke(self, ctx: click.Context) -> None:  # noqa: ARG002
+        write_to_a_full_disk()
