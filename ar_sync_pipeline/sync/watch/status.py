@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import ensure_ledger, read_ledger, read_summarized
+from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -54,6 +55,7 @@ class Status:
         gaps: Number of known gaps.
         is_late: Whether the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or missing.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
+        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
     """
@@ -65,12 +67,14 @@ class Status:
     gaps: int = 0
     is_late: bool = False
     unsent: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
     known_at: datetime | None = None
 
     @property
     def ok(self) -> bool:
         """Whether there is no problem."""
-        wrong = self.gaps or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
+        wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
+        wrong = wrong or self.unsent or self.unverified
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
@@ -92,6 +96,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         ensure_ledger(connection)
         ledger = read_ledger(connection)
         unsent = unsent_tables(connection, load_catalog(settings.catalog))
+        unverified = read_unverified(connection)
         earlier = [read_summarized(connection, superseded=state) for state in (False, True)]
     old = other_archives(settings)
     waiting, parked, refused = (
@@ -116,6 +121,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
             quarantined=len(lost),
             unsent=unsent,
+            unverified=unverified,
         ),
     )
     late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
@@ -147,6 +153,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         gaps=len(chain.gaps) if chain else 0,
         is_late=late,
         unsent=unsent,
+        unverified=unverified,
     )
 
 
