@@ -95,9 +95,7 @@ def _after(before: RecordedTable | None, found: TableDefinition, now: datetime) 
     if before is None:
         return RecordedTable(found, None)
     since = before.unverified_since
-    return RecordedTable(
-        found, since if found.keeps_rows_of(before.definition) else since or now
-    )
+    return RecordedTable(found, since if found.keeps_rows_of(before.definition) else since or now)
 
 
 def _with_dropped_columns(after: RecordedTable, before: TableDefinition) -> RecordedTable:
