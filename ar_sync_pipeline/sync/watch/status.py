@@ -74,8 +74,8 @@ class Status:
     def ok(self) -> bool:
         """Whether there is no problem."""
         wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
-        tables = self.unsent or self.unverified
-        return not wrong and not tables and not any(one.count for one in self.archives if one.state in _BAD)
+        wrong = bool(wrong or self.unsent or self.unverified)
+        return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
         """Return the number of archives in a state."""
