@@ -33,7 +33,7 @@ def parked_findings(settings: ReceiverSettings) -> Iterator[Finding]:
 
 
 def _cause(archive: SpooledArchive) -> tuple[str, str]:
-    """Return the reason without the archive's name, so that equal ones are equal, and the remedy."""
+    """Return reason and remedy; the reason without the archive's name, so that equal ones match."""
     written = read_reason(archive.path)
     if written is None:
         return "no reason is written beside it", f"read {archive.path.parent}"
