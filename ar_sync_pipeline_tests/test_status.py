@@ -6,12 +6,16 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 
+import dagster as dg
 import pytest
 import time_machine
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings.model import load_sender_settings
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.receiver.up_to_date_check import check_lag
+from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline_tests.fix_dagster import Deployment
@@ -34,6 +38,8 @@ FIVE = timedelta(minutes=5)
         (30, Backlog(gaps=1, new_history=True), "because the sender's database was restored"),
         (30, Backlog(waiting=3), "because 3 archives wait for the next load"),
         (3, Backlog(quarantined=1), "because 1 archive lies in quarantine"),
+        (3, Backlog(unverified=["a"]), "because a was altered, truncated or created again at"),
+        (3, Backlog(unverified=["a", "b\x1b"]), "because a, b"),
         (30, Backlog(gaps=1, waiting=3), "because an archive was lost on the way"),
         (30, Backlog(gaps=1, parked=["X waits for 0035"]), "because X waits for 0035."),
         (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),
@@ -86,6 +92,36 @@ def test_parked_archive_is_told_with_its_reason_on_both_sides(deployment: Deploy
         assert shown.exit_code == 1
         assert counts(shown)["parked"] == 1
         assert "app_child.amount" in json.loads(shown.stdout)["because"]
+
+
+@pytest.mark.long
+def test_rows_that_ddl_changed_at_the_receiver_are_not_well_on_either_side(
+    deployment: Deployment,
+) -> None:
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    execute(
+        deployment.receiver_url,
+        "ALTER TABLE app_child DROP COLUMN picture",
+        "ALTER TABLE app_child ADD COLUMN picture text DEFAULT ''",
+    )
+    deployment.succeed("partial_dump")
+    deployment.succeed("partial_loaddata")
+    for environment in (deployment.sender_environment(), deployment.receiver_environment()):
+        shown = status(environment, "--json")
+        said = json.loads(shown.stdout)
+        assert (shown.exit_code, said["tables_unverified"]) == (1, ["app_child"])
+        assert "launch `complete_dump` at the sender" in said["because"]
+    settings = load_receiver_settings(deployment.receiver_environment())
+    site = ReceiverSite(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = check_lag(site, instance).result
+        assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.WARN)
+        deployment.succeed("complete_dump")
+        deployment.succeed("complete_loaddata")
+        assert check_lag(site, instance).result.passed
+    for environment in (deployment.sender_environment(), deployment.receiver_environment()):
+        assert status(environment).exit_code == 0
 
 
 @pytest.mark.long

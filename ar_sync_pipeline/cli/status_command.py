@@ -29,7 +29,8 @@ def status(side: str | None, as_json: bool) -> None:
 
     Exit codes: 0 all is well; 1 the data is older than AR_SYNC_MAX_LAG or from the future, changes
     are known to be missing, archives are parked, quarantined without a replacement, or not
-    acknowledged, the sender no longer sends a table that has rows here, the receiver's report is
+    acknowledged, the sender no longer sends a table that has rows here, DDL at
+    the receiver has changed rows that no complete has verified since, the receiver's report is
     not believed, or the link is down; 2 invalid settings, or the database, the spool or the login
     cannot be used.
     """
@@ -67,6 +68,7 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "minutes_behind": None if lag.minutes_behind is None else round(lag.minutes_behind, 2),
         "because": lag.because,
         "tables_not_sent": list(found.unsent),
+        "tables_unverified": list(found.unverified),
         "archives": [asdict(count) for count in found.archives],
     }
 

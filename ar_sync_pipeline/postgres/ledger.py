@@ -328,6 +328,7 @@ _EXISTING = (
     " to_regclass('ar_sync.replicated_catalog') IS NOT NULL"
     " AND to_regclass('ar_sync.admitted_archive') IS NOT NULL"
     " AND to_regclass('ar_sync.archive_summary') IS NOT NULL"
+    " AND to_regclass('ar_sync.table_definition') IS NOT NULL"
 )
 _TABLES = """
 CREATE TABLE IF NOT EXISTS ar_sync.applied_archive (
@@ -377,6 +378,13 @@ CREATE TABLE IF NOT EXISTS ar_sync.archive_summary (
 );
 COMMENT ON TABLE ar_sync.archive_summary IS
     'How many archives were applied whose lines nothing needs any more';
+CREATE TABLE IF NOT EXISTS ar_sync.table_definition (
+    table_name       text PRIMARY KEY,
+    definition       jsonb NOT NULL,
+    unverified_since timestamptz
+);
+COMMENT ON TABLE ar_sync.table_definition IS
+    'Replicated tables as of the last load, and since when DDL of others has changed their rows';
 CREATE INDEX IF NOT EXISTS applied_archive_snapshot_at ON ar_sync.applied_archive (snapshot_at);
 COMMENT ON TABLE ar_sync.applied_archive IS
     'Archives that this receiver has applied, written in the same transaction as their rows';

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_tab
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.net_rows import NetRows
+from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
 
 
 def rows_by_table(report: LoadReport) -> dict[str, list[TablePlan]]:
@@ -109,7 +110,14 @@ def _position(report: LoadReport, now: datetime) -> dict[str, Any]:
         "data_until": dg.MetadataValue.timestamp(report.chain.until),
         "lag_seconds": round((now - report.chain.until).total_seconds(), 1),
         "gaps": len(report.chain.gaps),
+        **_unverified_tables(report),
     }
+
+
+def _unverified_tables(report: LoadReport) -> dict[str, str]:
+    """Return the tables that the next complete has to verify; nothing if there are none."""
+    said = unverified_in_words(report.unverified)
+    return {"tables_unverified": said} if said else {}
 
 
 def _changes(report: LoadReport, plans: Mapping[str, Sequence[TablePlan]]) -> dict[str, int]:

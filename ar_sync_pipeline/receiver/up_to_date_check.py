@@ -35,8 +35,8 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         description="The receiver shows data that is at most"
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
-        " Archives wait: look at the last load. One is parked: do what its reason says."
-        + see(_PAGE),
+        " Archives wait: look at the last load. One is parked: do what its reason says. DDL at the"
+        " receiver has changed rows of a table: launch `complete_dump` at the sender." + see(_PAGE),
     )
 
 
@@ -73,7 +73,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     status = receiver_status(site.settings, site.clock())
     lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
-    passed = lag.data_until is not None and not late and not lag.ahead
+    passed = lag.data_until is not None and not late and not lag.ahead and not status.unverified
     result = with_page(
         dg.AssetCheckResult(
             asset_key=applied_archives_key(site.names),

@@ -8,9 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    model_serializer,
+)
 
 from ar_sync_pipeline.archive.manifest import Instant, Watermark
 from ar_sync_pipeline.spool.layout import RECEIPTS
@@ -19,6 +26,7 @@ from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed
 
 CHECKPOINT_FILE = "position.json"
 MOST_PARKED = 20
+MOST_UNVERIFIED = 5
 _Count = Annotated[int, Field(ge=0, lt=2**31)]
 
 
@@ -42,6 +50,8 @@ class Checkpoint(SignedJson):
         waiting: Number of archives that are not applied yet.
         parked: Parked archives, oldest first, at most `MOST_PARKED`.
         quarantined: Number of quarantined archives.
+        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied;
+            at most `MOST_UNVERIFIED`.
     """
 
     model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
@@ -52,6 +62,15 @@ class Checkpoint(SignedJson):
     waiting: _Count = 0
     parked: Annotated[tuple[ParkedArchive, ...], Field(max_length=MOST_PARKED)] = ()
     quarantined: _Count = 0
+    unverified: Annotated[
+        tuple[Annotated[str, StringConstraints(max_length=130)], ...],
+        Field(max_length=MOST_UNVERIFIED),
+    ] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_unverified(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A sender of an earlier version refuses the whole file for a field that it lacks."""
+        return {name: value for name, value in write(self).items() if name != "unverified" or value}
 
 
 def parse_checkpoint(content: bytes, *, signing_keys: Collection[bytes] = ()) -> Checkpoint:

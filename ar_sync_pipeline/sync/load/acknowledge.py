@@ -24,11 +24,13 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     read_watermark,
 )
+from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings
 from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
 from ar_sync_pipeline.spool.checkpoint import (
     MOST_PARKED,
+    MOST_UNVERIFIED,
     Checkpoint,
     ParkedArchive,
     read_checkpoint,
@@ -84,6 +86,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         waiting=len(waiting),
         parked=tuple(_parked(spool)),
         quarantined=len(lost_in_quarantine(spool, ledger)),
+        unverified=read_unverified(connection)[:MOST_UNVERIFIED],
     )
     write_checkpoint(spool, position, signing_keys=keys)
     agreed = AgreedSettings(

@@ -19,6 +19,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
 )
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
+from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
@@ -77,6 +78,7 @@ class LoadReport:
         kept: All archives that match and are now parked, whichever run parked them.
         lost: All quarantined archives whose content no other archive has brought, after the load.
         unsent: Tables with rows that the sender's newest complete lacks.
+        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         net: Rows by table that the load as a whole has added, changed and deleted.
         tables: Tables of the receiver, as its database describes them.
         seconds: Seconds by phase: stage, media, merge, verify, commit.
@@ -99,6 +101,7 @@ class LoadReport:
     left_out: str | None = None
     gaps_since: datetime | None = None
     unsent: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
     obstacle: str | None = None
 
 
@@ -190,6 +193,7 @@ class _Loader:
                 self.settings.receiver_media_allow,
             ),
             unsent=unsent_tables(self.connection, self.catalog),
+            unverified=read_unverified(self.connection),
             obstacle=outcome.obstacle,
             gaps_since=min(
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None

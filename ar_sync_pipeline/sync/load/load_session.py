@@ -64,6 +64,7 @@ from ar_sync_pipeline.sync.load.stage_archives import (
     check_lacking,
     unverified_chunks,
 )
+from ar_sync_pipeline.sync.load.unverified_tables import AppliedColumns, record_definitions
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
@@ -209,6 +210,7 @@ class LoadSession:
                 with self._blaming(candidate.archive_id):
                     self._record(manifest, clock(), superseded=True)
             supersede(self._connection, self._at_hand.replaced)
+            self._record_definitions(staged, outcome, clock())
             if self._media.stage is not None:
                 # The files get their names before the rows that name them are committed. Only the
                 # commit can still fail.
@@ -376,6 +378,14 @@ class LoadSession:
             manifest_sha256=self._at_hand.manifest_sha256[manifest.archive_id],
             history=self._at_hand.histories.of(manifest),
         )
+
+    def _record_definitions(
+        self, staged: Sequence[StagedArchive], outcome: LoadOutcome, now: datetime
+    ) -> None:
+        applied = AppliedColumns()
+        for archive, loaded in zip(staged, outcome.loaded, strict=True):
+            applied.add(archive, loaded.tables)
+        record_definitions(self._connection, self._references.targets, applied, now)
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
         return tuple(

@@ -138,6 +138,11 @@ def _of_status(status: Status | None) -> Iterator[Figure]:
         [({}, len(status.unsent))],
     )
     yield Figure(
+        "ar_sync_tables_unverified",
+        "Tables whose rows DDL at the receiver has changed, until a complete is applied.",
+        [({}, len(status.unverified))],
+    )
+    yield Figure(
         "ar_sync_archives",
         "Archives by state, as `ar-sync status` counts them.",
         [({"state": count.state}, count.count) for count in status.archives],

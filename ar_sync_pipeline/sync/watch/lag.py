@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
+from ar_sync_pipeline.sync.load.unverified_tables import unverified_in_words
 from ar_sync_pipeline.visible_text import visible
 
 _CLOCK_WAS_WRONG = (
@@ -80,6 +81,7 @@ class Backlog:
         parked: For each parked archive, its reason.
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
+        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
     """
 
     gaps: int = 0
@@ -88,6 +90,7 @@ class Backlog:
     parked: Sequence[str] = ()
     quarantined: int = 0
     unsent: Sequence[str] = ()
+    unverified: Sequence[str] = ()
 
 
 def explain_lag(
@@ -119,6 +122,8 @@ def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str
         return "no complete archive has been applied"
     if backlog.unsent:
         return unsent_in_words(backlog.unsent)
+    if backlog.unverified:
+        return unverified_in_words(backlog.unverified)
     if age > 2 * interval + timedelta(minutes=1):
         return "no newer archive has arrived"
     return "that was the last window, all is well"

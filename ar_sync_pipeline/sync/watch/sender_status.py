@@ -30,6 +30,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             waiting=len(view.waiting or ()),
             parked=[parked.reason for parked in position.parked] if position else [],
             quarantined=position.quarantined if position else 0,
+            unverified=position.unverified if position else (),
         ),
     )
     late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
@@ -56,6 +57,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         ),
         link_is_up=view.waiting is not None,
         gaps=position.gaps if position else 0,
+        unverified=position.unverified if position else (),
         known_at=position.at if position else None,
     )
 

@@ -36,6 +36,7 @@ from ar_sync_pipeline.sync.watch.other_side import (
     receiver_as_written,
     sender_as_written,
 )
+from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
@@ -138,6 +139,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
+        "parked": partial(parked_findings, settings),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "transform": partial(transform_findings, settings, catalog),

@@ -14,6 +14,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
     read_summarized,
 )
+from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -59,6 +60,7 @@ class Status:
         gaps: Number of known gaps.
         is_late: Whether the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or missing.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
+        unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
     """
@@ -70,12 +72,14 @@ class Status:
     gaps: int = 0
     is_late: bool = False
     unsent: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
     known_at: datetime | None = None
 
     @property
     def ok(self) -> bool:
         """Whether there is no problem."""
-        wrong = self.gaps or self.is_late or self.lag.ahead or self.unsent or not self.link_is_up
+        wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
+        wrong = bool(wrong or self.unsent or self.unverified)
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
@@ -94,7 +98,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     with connect(
         settings.receiver_database_url.get_secret_value(), application="status"
     ) as connection:
-        ledger, unsent, earlier = _recorded(connection, settings)
+        ledger, unsent, unverified, earlier = _recorded(connection, settings)
     old = other_archives(settings)
     waiting, parked, refused = (
         [*found, *(archive for archive in old if archive.state is state)]
@@ -118,6 +122,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
             quarantined=len(lost),
             unsent=unsent,
+            unverified=unverified,
         ),
     )
     late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
@@ -149,18 +154,20 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         gaps=len(chain.gaps) if chain else 0,
         is_late=late,
         unsent=unsent,
+        unverified=unverified,
     )
 
 
 def _recorded(
     connection: Connection, settings: ReceiverSettings
-) -> tuple[Sequence[AppliedArchive], tuple[str, ...], tuple[int, int]]:
-    """Return the ledger, the tables that are not sent, and the counts of summarized archives."""
+) -> tuple[Sequence[AppliedArchive], tuple[str, ...], tuple[str, ...], tuple[int, int]]:
+    """Return the ledger, unsent and unverified tables, and the counts of summarized archives."""
     if not has_ledger(connection):
-        return [], (), (0, 0)
+        return [], (), (), (0, 0)
     return (
         read_ledger(connection),
         unsent_tables(connection, load_catalog(settings.catalog)),
+        read_unverified(connection),
         (
             read_summarized(connection, superseded=False),
             read_summarized(connection, superseded=True),

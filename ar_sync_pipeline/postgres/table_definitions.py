@@ -1,0 +1,167 @@
+"""Definitions of the receiver's replicated tables: they show DDL that changed rows outside a load.
+
+Partials carry what changed at the sender. What a column that is dropped and added again, a table
+that is created again or a truncation takes away at the receiver, only a complete brings back. The
+ledger keeps each table's definition as of the last load, and since when a table is unverified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from psycopg.types.json import Jsonb
+from pydantic import BaseModel, ConfigDict
+
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_facts import TableFacts
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class TablePart(_Frozen):
+    """A table, or a partition of it.
+
+    Attributes:
+        file: Its ``relfilenode``.
+        counted: Whether it has statistics since the file was created. VACUUM FULL and CLUSTER
+            record them with a new file, TRUNCATE and ALTER TABLE do not.
+    """
+
+    file: int
+    counted: bool
+
+
+class ColumnDefinition(_Frozen):
+    """A column.
+
+    Attributes:
+        place: Its number, type and collation.
+        written: Transaction that last changed its definition.
+    """
+
+    place: str
+    written: str
+
+
+class TableDefinition(_Frozen):
+    """A table in the system catalogs.
+
+    Attributes:
+        parts: The table and its partitions, by ``oid``.
+        columns: Replicated columns, by name.
+        own: The other columns, by name.
+    """
+
+    parts: Mapping[int, TablePart]
+    columns: Mapping[str, ColumnDefinition]
+    own: Mapping[str, ColumnDefinition] = {}
+
+    def replicating(self, names: frozenset[str]) -> TableDefinition:
+        """Return the definition with these columns as the replicated ones."""
+        known = {**self.own, **self.columns}
+        columns = {name: column for name, column in known.items() if name in names}
+        own = {name: column for name, column in known.items() if name not in names}
+        return TableDefinition(parts=self.parts, columns=columns, own=own)
+
+    def keeps_rows_of(self, before: TableDefinition) -> bool:
+        """Return whether the rows are those of an earlier definition, as far as DDL shows."""
+        if not before.parts.keys() <= self.parts.keys():
+            return False
+        for name, column in self.columns.items():
+            if name not in before.columns or before.columns[name].place != column.place:
+                return False
+        files = [n for n, part in before.parts.items() if part.file != self.parts[n].file]
+        if not files:
+            return True
+        if any(before.columns[name].written != c.written for name, c in self.columns.items()):
+            return False
+        # A receiver-only column that is added or changed may write every row, too.
+        return before.own != self.own or all(self.parts[number].counted for number in files)
+
+
+@dataclass(frozen=True)
+class RecordedTable:
+    """A table in the ledger.
+
+    Attributes:
+        unverified_since: When a load found that DDL had changed its rows; None: it did not.
+    """
+
+    definition: TableDefinition
+    unverified_since: datetime | None
+
+
+def read_definitions(
+    connection: Connection, tables: Mapping[str, TableFacts]
+) -> dict[str, TableDefinition]:
+    """Return the definitions of tables now, all columns as replicated; without missing tables."""
+    names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
+    rows = connection.execute(_READ, {"names": list(names)}).fetchall()
+    return {
+        names[name]: TableDefinition.model_validate({"parts": parts, "columns": columns or {}})
+        for name, parts, columns in rows
+    }
+
+
+def read_recorded(connection: Connection) -> dict[str, RecordedTable]:
+    """Return the tables in the ledger, by name."""
+    rows = connection.execute(
+        "SELECT table_name, definition, unverified_since FROM ar_sync.table_definition"
+    ).fetchall()
+    return {
+        name: RecordedTable(TableDefinition.model_validate(definition), since)
+        for name, definition, since in rows
+    }
+
+
+def record_tables(connection: Connection, tables: Mapping[str, RecordedTable]) -> None:
+    """Write tables to the ledger, in the transaction of a load."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO ar_sync.table_definition VALUES (%s, %s, %s)"
+            " ON CONFLICT (table_name) DO UPDATE SET definition = excluded.definition,"
+            " unverified_since = excluded.unverified_since",
+            [
+                (name, Jsonb(table.definition.model_dump(mode="json")), table.unverified_since)
+                for name, table in tables.items()
+            ],
+        )
+
+
+def read_unverified(connection: Connection) -> tuple[str, ...]:
+    """Return the names of the tables in the ledger that are unverified, sorted."""
+    rows = connection.execute(
+        "SELECT table_name FROM ar_sync.table_definition WHERE unverified_since IS NOT NULL"
+        " ORDER BY table_name"
+    ).fetchall()
+    return tuple(name for (name,) in rows)
+
+
+# Since PostgreSQL 14 the number of rows is -1 until the first count.
+_READ = """
+WITH RECURSIVE part AS (
+  SELECT n.name, to_regclass(n.name)::oid AS root, to_regclass(n.name)::oid AS oid
+    FROM unnest(%(names)s::text[]) AS n (name)
+  UNION
+  SELECT p.name, p.root, i.inhrelid FROM part p
+    JOIN pg_class c ON c.oid = p.oid AND c.relkind = 'p'
+    JOIN pg_inherits i ON i.inhparent = p.oid
+)
+SELECT p.name,
+       jsonb_object_agg(c.oid, jsonb_build_object(
+         'file', c.relfilenode,
+         'counted', c.relpages > 0
+           OR c.reltuples = 0 AND current_setting('server_version_num')::integer >= 140000)),
+       (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
+                 'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
+                 'written', a.xmin::text))
+          FROM pg_attribute a
+         WHERE a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped)
+  FROM part p
+  JOIN pg_class c ON c.oid = p.oid
+ GROUP BY p.name, p.root
+"""

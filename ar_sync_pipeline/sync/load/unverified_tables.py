@@ -1,0 +1,118 @@
+"""Replicated tables whose rows DDL at the receiver has changed outside a load.
+
+Such a table is unverified until a complete, or a partial that carries all its rows, is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_definitions import (
+    RecordedTable,
+    TableDefinition,
+    read_definitions,
+    read_recorded,
+    record_tables,
+)
+from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
+from ar_sync_pipeline.visible_text import listed, visible
+
+_LONGEST_NAME = 130
+
+
+@dataclass
+class AppliedColumns:
+    """What the archives of a load carry.
+
+    Attributes:
+        replicated: Columns of each table in the last archive with the table.
+        verified: Columns of each table of which an archive has compared every row.
+        all_tables: Whether a complete is among the archives; a table that it lacks is not
+            replicated any more.
+    """
+
+    replicated: dict[str, frozenset[str]] = field(default_factory=dict)
+    verified: dict[str, frozenset[str]] = field(default_factory=dict)
+    all_tables: bool = False
+
+    def add(self, archive: StagedArchive, plans: Sequence[TablePlan]) -> None:
+        """Add an archive that is applied after the others."""
+        left = {plan.table for plan in plans if plan.unverified}
+        complete = archive.manifest.kind is ArchiveKind.COMPLETE
+        self.all_tables |= complete and archive.manifest.sender != OLD_SYSTEM
+        for staged in archive.tables:
+            name, columns = staged.target.name, frozenset(staged.target.shared)
+            self.replicated[name] = columns
+            if (complete or staged.manifest.whole) and name not in left:
+                self.verified[name] = self.verified.get(name, frozenset()) | columns
+
+    def is_verified(self, table: str) -> bool:
+        """Return whether every row of a table is equal to the sender's."""
+        if table not in self.replicated:
+            return self.all_tables
+        return self.replicated[table] <= self.verified.get(table, frozenset())
+
+
+def record_definitions(
+    connection: Connection,
+    targets: Mapping[str, TargetTable],
+    applied: AppliedColumns,
+    now: datetime,
+) -> None:
+    """Compare the tables with the ledger, and record them; last in the transaction of a load.
+
+    A table without a record is verified: it is new, or the ledger is of an earlier version.
+
+    Args:
+        targets: Replicated tables of the receiver.
+        applied: What the archives of this load carry.
+    """
+    recorded = read_recorded(connection)
+    found = read_definitions(connection, {name: t.facts for name, t in targets.items()})
+    changed: dict[str, RecordedTable] = {}
+    for name, definition in found.items():
+        before = recorded.get(name)
+        default = before.definition.columns if before else targets[name].shared
+        replicated = applied.replicated.get(name, frozenset(default))
+        after = _after(before, definition.replicating(replicated), now)
+        if applied.is_verified(name):
+            after = RecordedTable(after.definition, None)
+        elif before and name not in applied.replicated:
+            after = _with_dropped_columns(after, before.definition)
+        if after != before:
+            changed[name] = after
+    record_tables(connection, changed)
+
+
+def _after(before: RecordedTable | None, found: TableDefinition, now: datetime) -> RecordedTable:
+    if before is None:
+        return RecordedTable(found, None)
+    since = before.unverified_since
+    return RecordedTable(found, since if found.keeps_rows_of(before.definition) else since or now)
+
+
+def _with_dropped_columns(after: RecordedTable, before: TableDefinition) -> RecordedTable:
+    """Keep the definition of a dropped column, with which an added one is compared."""
+    definition = after.definition.model_copy(
+        update={"columns": {**before.columns, **after.definition.columns}}
+    )
+    return RecordedTable(definition, after.unverified_since)
+
+
+def unverified_in_words(tables: Sequence[str]) -> str:
+    """Return what an operator should know of such tables, as a clause; empty without any."""
+    if not tables:
+        return ""
+    names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
+    return (
+        f"{names} {'was' if len(tables) == 1 else 'were'} altered, truncated or created again at"
+        " the receiver, so that rows may differ from the sender's: launch `complete_dump` at the"
+        " sender, or wait for its next complete, which verifies them"
+    )

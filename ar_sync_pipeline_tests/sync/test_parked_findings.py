@@ -1,0 +1,72 @@
+"""``ar-sync check`` at the receiver names the causes for which archives are parked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.spool.reasons import REASON_SUFFIX
+from ar_sync_pipeline.spool.states import list_parked
+from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
+from ar_sync_pipeline.sync.watch.site_preflight import preflight
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+
+
+@pytest.fixture
+def parked(filled: TwoSites) -> TwoSites:
+    """Two archives that are parked, since the receiver has lost a column."""
+    filled.complete()
+    filled.load()
+    filled.at_receiver("ALTER TABLE app_child DROP COLUMN amount")
+    for _ in range(2):
+        filled.at_sender("UPDATE app_child SET changed = now() WHERE id = 7")
+        filled.partial(recent_window())
+        filled.load()
+    return filled
+
+
+def test_archives_are_not_only_said_to_be_loaded(parked: TwoSites) -> None:
+    found = preflight(parked.settings, parked.catalog, parked.clock)
+    (warning,) = [one for one in found.findings if one.area == "parked"]
+    assert warning.level is Level.WARNING
+    assert warning.problem.startswith("2 archives are parked: the archive waits for")
+    assert "app_child.amount" in warning.problem
+    assert "migrate the receiver" in warning.remedy
+    assert found.ok, "a parked archive has its own incident"
+    assert found.verdict.startswith("Archives can be loaded, with ")
+
+
+def test_each_cause_is_named(parked: TwoSites) -> None:
+    parked.environ["AR_SYNC_DELETE_GUARD"] = "1"
+    (finding,) = parked_findings(parked.settings)
+    parked.at_receiver("ALTER TABLE app_child ADD COLUMN amount double precision")
+    parked.load()
+    assert list(parked_findings(parked.settings)) == []
+    parked.at_sender("DELETE FROM app_child WHERE id > 100")
+    name = parked.complete().name.removeprefix("NEW_")
+    parked.load()
+    (guard,) = parked_findings(parked.settings)
+    assert guard.problem.startswith("1 archive is parked: the archive is kept from loading")
+    assert f"ar-sync allow {name}" in guard.remedy
+    parked.at_receiver("ALTER TABLE app_child DROP COLUMN amount")
+    parked.partial(recent_window())
+    parked.load()
+    assert [one.remedy for one in parked_findings(parked.settings)] == [
+        guard.remedy,
+        finding.remedy,
+    ]
+
+
+def test_reason_file_is_hostile_or_absent(parked: TwoSites) -> None:
+    first, second = (_reason(archive.path) for archive in list_parked(parked.spool))
+    first.write_text(first.read_text().replace("waits for", "\\u001b[31m waits\\u202e for"))
+    second.unlink()
+    bad, none = parked_findings(parked.settings)
+    assert not {"\x1b", "\u202e"} & set(bad.problem)
+    assert none.problem == "1 archive is parked: no reason is written beside it"
+
+
+def _reason(archive: Path) -> Path:
+    return archive.with_name(archive.name + REASON_SUFFIX)

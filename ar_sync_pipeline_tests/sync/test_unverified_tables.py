@@ -1,0 +1,175 @@
+"""DDL at the receiver that changes rows of a replicated table is reported until it is verified."""
+
+from __future__ import annotations
+
+import pytest
+
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.states import list_applied, list_parked
+from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
+from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
+
+CHANGE_A_CHILD = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 7"
+AGAIN = (
+    "ALTER TABLE app_child DROP COLUMN picture",
+    "ALTER TABLE app_child ADD COLUMN picture text DEFAULT ''",
+)
+
+
+@pytest.fixture
+def loaded(filled: TwoSites) -> TwoSites:
+    filled.at_sender("UPDATE app_child SET picture = id || '.png'")
+    filled.complete()
+    assert filled.load().unverified == ()
+    filled.at_receiver("CREATE TABLE child_copy AS SELECT * FROM app_child")
+    return filled
+
+
+def partial_loads(sites: TwoSites) -> tuple[str, ...]:
+    """Return the unverified tables after the load of a partial with one row."""
+    sites.at_sender(CHANGE_A_CHILD)
+    archives = [*list_applied(sites.spool), *list_parked(sites.spool)]
+    newest = max(archives, key=lambda archive: archive.name.snapshot_at)
+    sites.partial(recent_window(), since=watermark_of(newest.path))
+    return sites.load().unverified
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        AGAIN,
+        (
+            "ALTER TABLE app_child ALTER amount TYPE integer",
+            "ALTER TABLE app_child ALTER amount TYPE double precision",
+        ),
+        ("TRUNCATE app_child CASCADE",),
+        ("TRUNCATE app_child CASCADE", "INSERT INTO app_child SELECT * FROM child_copy"),
+        (
+            "ALTER TABLE app_note DROP CONSTRAINT app_note_maybe_id_fkey",
+            "ALTER TABLE app_child RENAME TO app_old",
+            "CREATE TABLE app_child (LIKE app_old INCLUDING ALL)",
+            "DROP TABLE app_old CASCADE",
+        ),
+    ],
+    ids=["column again", "type and back", "truncated", "truncated and filled", "table again"],
+)
+def test_table_is_unverified_until_a_complete(
+    loaded: TwoSites, statements: tuple[str, ...]
+) -> None:
+    loaded.at_receiver(*statements)
+    assert partial_loads(loaded) == ("app_child",)
+    assert not equal(loaded) or "INSERT" in statements[-1]
+    loaded.at_sender("UPDATE app_parent SET label = 'x' WHERE id = 1")
+    assert partial_loads(loaded) == ("app_child",)
+    shown = receiver_status(loaded.settings, loaded.clock())
+    assert not shown.ok
+    assert shown.lag.because.startswith("app_child was altered, truncated or created again")
+    assert "launch `complete_dump`" in shown.lag.because
+    written = read_checkpoint(loaded.spool)
+    assert written is not None
+    assert written.unverified == ("app_child",)
+    loaded.complete()
+    assert loaded.load().unverified == ()
+    assert equal(loaded)
+    shown = receiver_status(loaded.settings, loaded.clock())
+    assert shown.ok
+    assert shown.lag.because == "that was the last window, all is well"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "VACUUM FULL app_child",
+        "CLUSTER app_child USING app_child_pkey",
+        "ANALYZE app_child",
+        "CREATE INDEX ON app_child (amount)",
+        "ALTER TABLE app_child ALTER amount SET DEFAULT 0",
+        "ALTER TABLE app_child ALTER amount SET NOT NULL",
+        "ALTER TABLE app_child ADD COLUMN own text",
+        "ALTER TABLE app_child ADD COLUMN own double precision DEFAULT random()",
+        "ALTER TABLE app_child ADD COLUMN own integer, DROP COLUMN own2",
+        "ALTER TABLE app_child ALTER own2 TYPE bigint",
+        "GRANT SELECT ON app_child TO PUBLIC",
+        "DELETE FROM app_child WHERE id = 8",
+    ],
+)
+def test_what_changes_no_replicated_row_by_ddl_is_none(loaded: TwoSites, statement: str) -> None:
+    loaded.at_receiver("ALTER TABLE app_child ADD COLUMN own2 integer")
+    assert partial_loads(loaded) == ()
+    loaded.at_receiver(statement)
+    assert partial_loads(loaded) == ()
+    assert partial_loads(loaded) == ()
+
+
+def test_column_of_parked_archives_that_is_added_again_is_reported(loaded: TwoSites) -> None:
+    loaded.at_receiver(AGAIN[0])
+    for _ in range(2):
+        assert partial_loads(loaded) == ()
+    assert len(list_parked(loaded.spool)) == 2
+    loaded.at_receiver(AGAIN[1])
+    assert loaded.load().unverified == ("app_child",)
+    assert list_parked(loaded.spool) == []
+
+
+def test_load_of_empty_archives_finds_it(loaded: TwoSites) -> None:
+    loaded.at_receiver(*AGAIN)
+    loaded.partial(recent_window(0.01), minutes=0)
+    report = load_empty_archives(loaded.settings, loaded.catalog, loaded.clock)
+    assert report is not None
+    assert report.report.unverified == ("app_child",)
+
+
+def test_column_that_the_sender_adds_comes_whole_and_is_verified(loaded: TwoSites) -> None:
+    since = watermark_of(next((loaded.spool / "complete").iterdir()))
+    loaded.at_sender("ALTER TABLE app_parent ADD size integer DEFAULT 7")
+    loaded.at_receiver("ALTER TABLE app_parent ADD size integer DEFAULT 0")
+    loaded.partial(recent_window(), since=since)
+    assert loaded.load().unverified == ()
+    assert rows(loaded.receiver, "SELECT DISTINCT size FROM app_parent") == [(7,)]
+
+
+def test_column_that_archives_carry_only_for_some_rows_is_reported(loaded: TwoSites) -> None:
+    """A partial without a watermark has the rows of its window only."""
+    loaded.at_sender("ALTER TABLE app_child ADD size integer DEFAULT 7")
+    loaded.at_receiver("ALTER TABLE app_child ADD size integer DEFAULT 0")
+    loaded.at_sender(CHANGE_A_CHILD)
+    loaded.partial(recent_window())
+    assert loaded.load().unverified == ("app_child",)
+    loaded.complete()
+    assert loaded.load().unverified == ()
+    assert rows(loaded.receiver, "SELECT DISTINCT size FROM app_child") == [(7,)]
+
+
+def test_ledger_of_an_earlier_version_reports_nothing(loaded: TwoSites) -> None:
+    loaded.at_receiver("DROP TABLE ar_sync.table_definition")
+    assert partial_loads(loaded) == ()
+    loaded.at_receiver(*AGAIN)
+    assert partial_loads(loaded) == ("app_child",)
+
+
+def test_partition_that_is_created_again_is_reported(small_sites: TwoSites) -> None:
+    parted = (
+        "CREATE TABLE app_event (id integer PRIMARY KEY, t text) PARTITION BY RANGE (id)",
+        "CREATE TABLE event_1 PARTITION OF app_event FOR VALUES FROM (0) TO (100)",
+        "CREATE TABLE event_2 PARTITION OF app_event FOR VALUES FROM (100) TO (200)",
+    )
+    small_sites.at_sender(
+        *parted, "INSERT INTO app_event SELECT n, 't' FROM generate_series(1, 150) n"
+    )
+    small_sites.at_receiver(*parted)
+    small_sites.complete()
+    assert small_sites.load().unverified == ()
+    small_sites.at_receiver(
+        "CREATE TABLE event_3 PARTITION OF app_event FOR VALUES FROM (200) TO (300)"
+    )
+    small_sites.partial(recent_window())
+    assert small_sites.load().unverified == ()
+    small_sites.at_receiver("TRUNCATE event_2")
+    small_sites.partial(recent_window())
+    assert small_sites.load().unverified == ("app_event",)
+    small_sites.complete()
+    assert small_sites.load().unverified == ()
+    small_sites.at_receiver("DROP TABLE event_1", parted[1])
+    small_sites.partial(recent_window())
+    assert small_sites.load().unverified == ("app_event",)
