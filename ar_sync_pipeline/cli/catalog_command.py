@@ -33,7 +33,7 @@ def draft(name: str | None, as_json: bool) -> None:
     AR_SYNC_SENDER_DATABASE_URL is required. AR_SYNC_RECEIVER_DATABASE_URL adds receiver-only tables
     and columns, AR_SYNC_SENDER_MEDIA_FLDR the columns that name files in that folder. The other
     settings are not needed. Both databases are only read: system catalogs and statistics, and, for
-    media columns, the first 1,000 rows of tables with text columns.
+    media columns, up to 100 values of each text column from the first 1,000 rows of its table.
 
     Redirect it to a file, read it, and decide what the comments leave to you:
     `ar-sync catalog draft > catalog.toml`.

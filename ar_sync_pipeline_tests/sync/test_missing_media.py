@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from contextlib import closing
 
@@ -64,21 +63,21 @@ def test_restored_file_ends_the_finding_and_is_sent_though_its_time_is_old(
 
 def test_restored_file_is_sent_again_if_its_partial_is_lost(sender: MediaSender) -> None:
     put(sender, "lost.jpeg", "restored")
-    os.unlink(sender.waiting(sender.partial()))
+    sender.waiting(sender.partial()).unlink()
     assert names(sender.partial()) == ["lost.jpeg"]
     sender.sites.load()
     assert names(sender.partial()) == []
 
 
 def test_finding_ends_when_no_row_names_the_file(sender: MediaSender) -> None:
-    sender.sites.at_sender("UPDATE app_child SET picture = '' WHERE id = 1")
+    sender.sites.at_sender("UPDATE app_child SET picture = NULL WHERE id = 1")
     assert missing_of_partial(sender) == ()
 
 
 def test_refused_name_is_a_finding_of_every_partial(sender: MediaSender) -> None:
     sender.sites.at_sender("UPDATE app_child SET picture = '../x.jpeg' WHERE id = 1")
     assert [missing_of_partial(sender) for _ in range(2)] == [("../x.jpeg",)] * 2
-    sender.sites.at_sender("UPDATE app_child SET picture = '' WHERE id = 1")
+    sender.sites.at_sender("UPDATE app_child SET picture = NULL WHERE id = 1")
     assert missing_of_partial(sender) == ()
 
 
@@ -86,7 +85,7 @@ def test_table_too_large_to_be_read_keeps_the_finding_until_the_complete(
     sender: MediaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundle_media, "reads_watermark", lambda *_: False)
-    sender.sites.at_sender("UPDATE app_child SET picture = '' WHERE id = 1")
+    sender.sites.at_sender("UPDATE app_child SET picture = NULL WHERE id = 1")
     assert missing_of_partial(sender) == ("lost.jpeg",)
     sender.complete()
     sender.sites.load()
