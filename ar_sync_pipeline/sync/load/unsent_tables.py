@@ -25,7 +25,8 @@ SELECT n.nspname, c.relname
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
-   AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+   AND NOT row_security_active(c.oid)
  ORDER BY n.nspname, c.relname
 """
 
