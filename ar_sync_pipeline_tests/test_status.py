@@ -17,6 +17,7 @@ from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
+from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -43,10 +44,25 @@ FIVE = timedelta(minutes=5)
         (30, Backlog(gaps=1, waiting=3), "because an archive was lost on the way"),
         (30, Backlog(gaps=1, parked=["X waits for 0035"]), "because X waits for 0035."),
         (30, Backlog(parked=["X waits", "Y waits"]), "because X waits (and 1 more)."),
+        (30, Backlog(nothing_newer="nothing was published"), "because nothing was published."),
+        (3, Backlog(faults=["1 incident is open"]), "the last window, and 1 incident is open."),
+        (30, Backlog(faults=["X", "Y"]), "because no newer archive has arrived, and X, and Y."),
     ],
 )
 def test_lag_is_one_number_and_one_reason(minutes: int, backlog: Backlog, sentence: str) -> None:
     assert sentence in str(explain_lag(NOON - timedelta(minutes=minutes), NOON, FIVE, backlog))
+
+
+@pytest.mark.parametrize(
+    ("interval", "seconds", "is_last"),
+    [(1, 120, True), (1, 181, False), (1, 240, False), (5, 299, True), (5, 301, False)],
+)
+def test_last_window_is_shown_as_such_only_while_no_later_one_could_be_applied(
+    interval: int, seconds: int, *, is_last: bool
+) -> None:
+    until = NOON - timedelta(seconds=seconds)
+    lag = explain_lag(until, NOON, timedelta(minutes=interval), Backlog())
+    assert ("that was the last window, all is well" in str(lag)) is is_last
 
 
 def test_receiver_without_a_complete_says_so() -> None:
@@ -68,6 +84,7 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     before = status(sender, "--json")
     assert json.loads(before.stdout)["data_until"] is None
+    assert (before.exit_code, status(receiver).exit_code) == (1, 1), "no complete is applied"
     assert counts(before) == {
         "sent": 1, "not acknowledged": 0, "waiting": 1, "parked": 0, "quarantined": 0
     }  # fmt: skip
@@ -187,6 +204,10 @@ def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deplo
     )  # fmt: skip
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
+    # The alert sensor, which is not running here, ends the incident of the failed load.
+    alerts = open_alerts(load_receiver_settings(environment), lambda: datetime.now(UTC))
+    for one in alerts.store.open_incidents():
+        alerts.store.close(one.number, alerts.clock())
     shown = status(environment, "--json")
     assert (shown.exit_code, counts(shown)["quarantined"]) == (0, 0)
     assert counts(shown)["made good since"] == 1

@@ -33,7 +33,7 @@ def draft(name: str | None, as_json: bool) -> None:
     AR_SYNC_SENDER_DATABASE_URL is required. AR_SYNC_RECEIVER_DATABASE_URL adds receiver-only tables
     and columns, AR_SYNC_SENDER_MEDIA_FLDR the columns that name files in that folder. The other
     settings are not needed. Both databases are only read: system catalogs and statistics, and, for
-    media columns, the first 1,000 rows of tables with text columns.
+    media columns, up to 100 values of each text column from the first 1,000 rows of its table.
 
     Redirect it to a file, read it, and decide what the comments leave to you:
     `ar-sync catalog draft > catalog.toml`.
@@ -67,7 +67,8 @@ def check_file(file: Path | None, as_json: bool) -> None:
     Without FILE, the catalog is that of AR_SYNC_CATALOG, or the one of the package. The databases
     are those of AR_SYNC_SENDER_DATABASE_URL and AR_SYNC_RECEIVER_DATABASE_URL; if both are set,
     their tables are compared as the receiver does before a load. The other settings are not
-    needed. No row is read, nothing is changed.
+    needed. Nothing is changed. Of rows the check only asks, before the first load, whether the
+    receiver has any that the first complete would replace.
 
     Exit codes: 0 nothing is an error; 1 something is; 2 no database is set, or the file cannot be
     read.

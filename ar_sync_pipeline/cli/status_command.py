@@ -14,6 +14,7 @@ from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
 
@@ -25,14 +26,15 @@ def status(side: str | None, as_json: bool) -> None:
     """Show archives by state, and the time up to which the receiver has the sender's data.
 
     The receiver reads its ledger and spool; the sender reads its journal and, over SFTP, the
-    receipts and the checkpoint of the receiver.
+    receipts and the checkpoint of the receiver. Each side adds its own open incidents.
 
-    Exit codes: 0 all is well; 1 the data is older than AR_SYNC_MAX_LAG or from the future, changes
-    are known to be missing, archives are parked, quarantined without a replacement, or not
-    acknowledged, the sender no longer sends a table that has rows here, DDL at
-    the receiver has changed rows that no complete has verified since, the receiver's report is
-    not believed, or the link is down; 2 invalid settings, or the database, the spool or the login
-    cannot be used.
+    Exit codes: 0 all is well; 1 no complete is applied, the data is older than AR_SYNC_MAX_LAG (at
+    the sender: than AR_SYNC_ACKNOWLEDGE_WITHIN and one window) or from the future, changes are
+    known to be missing, archives are parked, quarantined without a replacement, or not
+    acknowledged, an incident of this side is open, the sender no longer sends a table that has rows
+    here, DDL at the receiver has changed rows that no complete has verified since, the receiver's
+    report is not believed, or the link is down; 2 invalid settings, or the database, the spool or
+    the login cannot be used.
     """
     try:
         settings = load_side(side)
@@ -70,6 +72,18 @@ def _as_dict(found: Status) -> dict[str, Any]:
         "tables_not_sent": list(found.unsent),
         "tables_unverified": list(found.unverified),
         "archives": [asdict(count) for count in found.archives],
+        "incidents": [
+            {
+                "incident": one.number,
+                "cause": one.incident.cause,
+                "title": one.incident.latest.title,
+                "problem": one.incident.latest.sentence,
+                "opened_at": one.incident.opened_at.isoformat(),
+                "count": one.incident.count,
+            }
+            for one in found.incidents.found
+        ],
+        "incidents_note": found.incidents.note or None,
     }
 
 
@@ -83,4 +97,16 @@ def _show(found: Status) -> None:
     if not found.link_is_up:
         known = f", at {found.known_at:%Y-%m-%d %H:%M} UTC" if found.known_at else ""
         click.echo(f"The receiver cannot be reached; this is its last report{known}.")
+    _show_incidents(found.incidents)
     click.echo(plain(str(found.lag)))
+
+
+def _show_incidents(incidents: OpenIncidents) -> None:
+    for one in incidents.found:
+        since, latest = f"{one.incident.opened_at:%Y-%m-%d %H:%M} UTC", one.incident.latest
+        text = f"{latest.title}: {latest.sentence}"
+        click.echo(plain(f"incident {one.number} since {since}, {text.rstrip('.')}"))
+    if incidents.found:
+        click.echo("`ar-sync incidents` shows what to do.")
+    if incidents.note:
+        click.echo(plain(f"incidents: {incidents.note}"))

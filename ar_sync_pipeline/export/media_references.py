@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from psycopg import sql
 
@@ -33,3 +33,15 @@ def media_references(
             cursor.itersize = 5_000
             for (name,) in cursor.execute(query):
                 yield name
+
+
+def still_named(
+    connection: Connection, table: ExportedTable, rules: TableRules, names: Collection[str]
+) -> Iterator[str]:
+    """Yield those of the names that a table's media columns contain."""
+    for column in rules.sent_media_columns:
+        query = sql.SQL("SELECT DISTINCT {0} FROM {1} AS t WHERE {0} = ANY ({2}::text[])").format(
+            sql.Identifier("t", column), table.rows, sql.Literal(list(names))
+        )
+        for (name,) in connection.execute(query):
+            yield name

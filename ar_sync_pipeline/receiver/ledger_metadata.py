@@ -34,7 +34,7 @@ def ledger_lists(context: Context, report: LoadReport, site: ReceiverSite) -> di
         return {}
     return {
         **_applied(report, view.approvals, site),
-        **_unapplied(view),
+        **unapplied_metadata(view),
     }
 
 
@@ -43,7 +43,7 @@ def observe_unapplied(context: dg.AssetExecutionContext, site: ReceiverSite) -> 
     view = _view(context, site)
     if view is not None:
         context.log_event(
-            dg.AssetObservation(applied_archives_key(site.names), metadata=_unapplied(view))
+            dg.AssetObservation(applied_archives_key(site.names), metadata=unapplied_metadata(view))
         )
 
 
@@ -59,7 +59,7 @@ def _view(context: Context, site: ReceiverSite) -> LedgerView | None:
         return None
 
 
-def _unapplied(view: LedgerView) -> dict[str, Any]:
+def unapplied_metadata(view: LedgerView) -> dict[str, Any]:
     """Return everything that waits, is parked or is quarantined, in one list with what to do."""
     return {
         "archives_not_applied": len(view.unapplied),

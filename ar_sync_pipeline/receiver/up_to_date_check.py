@@ -4,6 +4,7 @@ import math
 import re
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import dagster as dg
 
@@ -14,10 +15,12 @@ from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.jobs import load_jobs
+from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.
 _PAGE = "receiver_is_behind"
@@ -84,7 +87,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
             if late or lag.ahead
             else dg.AssetCheckSeverity.WARN,
             description=_sentence(lag),
-            metadata=_metadata(lag),
+            metadata=_metadata(lag) | _not_applied(site, status),
         ),
         _PAGE,
     )
@@ -129,6 +132,13 @@ def _metadata(lag: Lag) -> dict[str, dg.MetadataValue | float]:
         "data_until": dg.MetadataValue.timestamp(lag.data_until),
         "lag_seconds": round(60 * lag.minutes_behind, 1),
     }
+
+
+def _not_applied(site: ReceiverSite, status: Status) -> dict[str, Any]:
+    """Return the list of archives that are not applied, which a failed load leaves out of date."""
+    if not any(status.count(state) for state in ("waiting", "parked", "quarantined")):
+        return {}
+    return unapplied_metadata(view_ledger(site.settings))
 
 
 def _doublings(lag: Lag, limit_minutes: int) -> int:

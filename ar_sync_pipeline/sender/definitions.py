@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
-from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
+from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, MEDIA_REFERENCES
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
 from ar_sync_pipeline.operations.preflight_check import (
@@ -22,6 +23,7 @@ from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
+from ar_sync_pipeline.sender.archive_assets import references_check
 from ar_sync_pipeline.sender.complete_assets import complete_assets
 from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec, first_check
 from ar_sync_pipeline.sender.grid_start import grid_start
@@ -96,7 +98,8 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         definitions,
         settings,
         site.clock,
-        checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT},
+        checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT}
+        | {references_check(site, kind).key: MEDIA_REFERENCES for kind in ArchiveKind},
         # If the receiver is unreachable, its answers cannot be read and windows cannot be sent.
         muted=dict.fromkeys(
             (

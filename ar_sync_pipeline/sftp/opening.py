@@ -225,8 +225,9 @@ def log_in(
     raise LoginRefusedError(
         f"{endpoint.host} port {endpoint.port} refused the user {endpoint.user!r}"
         f" with the key {shown}",
-        remedy="put the public key into that account's authorized_keys at the receiver, and see"
-        " the receiver's sshd log if it is there already",
+        remedy="put the public key into the file that sshd at the receiver reads for that account"
+        " (AuthorizedKeysFile, by default ~/.ssh/authorized_keys); if it is there already, the log"
+        " of sshd says why it is refused, such as a locked account",
     )
 
 

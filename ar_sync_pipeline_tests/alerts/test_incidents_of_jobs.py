@@ -82,6 +82,28 @@ def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
 
 
 @pytest.mark.long
+def test_missing_media_file_is_one_incident_of_partials_and_completes_until_it_is_there(
+    watched: Watched,
+) -> None:
+    def run(*jobs: str) -> None:
+        for job in jobs:
+            assert watched.run(job).succeeded, job
+            watched.tick_both()
+
+    run("complete_dump", "complete_loaddata")
+    execute(
+        watched.deployment.sender_url, "UPDATE app_child SET picture = 'lost.jpeg' WHERE id = 7"
+    )
+    run("partial_dump", "partial_loaddata", "partial_dump", "complete_dump", "partial_dump")
+    (subject,) = watched.subjects
+    assert "Failing: media files that rows name" in subject
+    (watched.deployment.folder / "sender_media" / "lost.jpeg").write_bytes(b"restored")
+    run("partial_dump", "partial_dump")
+    assert len(watched.subjects) == 2
+    assert "media files that rows name" in watched.subjects[1]
+
+
+@pytest.mark.long
 def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Watched) -> None:
     broken = watched.deployment.receiver_changes
     broken["AR_SYNC_TRANSFORM"] = "command:/bin/false"

@@ -34,7 +34,7 @@ SCP = """#!/bin/sh
 exec cp "$1" "{folder}/receiver${{2#viz.example.org:}}"
 """
 INSTALL = """#!/bin/sh
-for word; do shift; case "$word" in -o|-g|ar_sync) ;; *) set -- "$@" "$word" ;; esac; done
+for word; do shift; case "$word" in -o|-g|root|ar_sync) ;; *) set -- "$@" "$word" ;; esac; done
 exec {install} "$@"
 """
 
@@ -118,6 +118,7 @@ def machines(
         "sudo": PSQL.format(
             psql=postgres_server.binaries.program("psql"), folder=tmp_path, **databases
         ),
+        "chgrp": '#!/bin/sh\ntest "$1" = ar_sync\n',
         "scp": SCP.format(folder=tmp_path),
         "install": INSTALL.format(install="/usr/bin/install"),
     }

@@ -10,7 +10,10 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key, archive_key
+from ar_sync_pipeline.receiver.site import ReceiverSite
+from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.allow import allow_archive
@@ -97,6 +100,12 @@ def test_a_guarded_archive_is_in_the_list_with_the_command_that_lets_it_through(
     assert f"`ar-sync allow {guarded}`" in line
     assert "**parked** since " in line
     assert "would be emptied" in line
+    site = ReceiverSite(
+        seen.settings, load_catalog(seen.settings.catalog), lambda: datetime.now(UTC)
+    )
+    found = check_lag(site, seen.instance).result.metadata or {}
+    assert found["archives_not_applied"].value == 1
+    assert found["not_applied"].value == shown["not_applied"], "of the same minute in the check"
 
 
 @pytest.mark.long

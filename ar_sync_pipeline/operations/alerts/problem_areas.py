@@ -53,6 +53,8 @@ SPOOL = Area(
     (spool.SpoolMissingError, spool.SpoolAccessError, spool.SpoolLayoutError),
     "README",
 )
+# A partial and a complete report the same missing file.
+MEDIA_REFERENCES = Area("media references", "media files that rows name", (), "pictures_missing")
 _DATABASE_ERRORS = (DatabaseUnreachableError, DatabaseRefusedError)
 _DATABASE = Area("database", "the sender's database", _DATABASE_ERRORS, "database_refuses")
 SENDER_AREAS = (ENDPOINT, _DATABASE)

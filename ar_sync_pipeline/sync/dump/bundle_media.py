@@ -7,7 +7,8 @@ old system read the media files first and missed those of the last seconds).
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict
 from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.export.media_references import media_references
+from ar_sync_pipeline.export.media_references import media_references, still_named
+from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
@@ -26,7 +28,8 @@ from ar_sync_pipeline.media.errors import (
 from ar_sync_pipeline.media.inventory import IS_A_FOLDER, MediaFile, OmittedMedia, hash_media
 from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.media_journal import HeldMedia, open_journal
@@ -35,6 +38,7 @@ from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _TRIES = 3
 _PAUSE_SECONDS = 1.0
+_WAS_MISSING = "its file was missing"
 _WRITTEN = "it was being written"
 _REPLACED = "it is replaced again and again"
 
@@ -93,7 +97,8 @@ def bundle_media(
     partial.
 
     No file prevents the others: a file that cannot be read, or is being written all the time, is
-    reported and sent with a later archive. A missing file is reported.
+    reported and sent with a later archive. A missing file is reported, by every partial as long as
+    it is missing and a row names it; the first partial that finds it contains it.
 
     Raises:
         MediaFolderError: The folder itself cannot be read.
@@ -105,9 +110,13 @@ def bundle_media(
     if dump.window is None:
         if not catalog.excludes_media:
             chosen.scan(None)
+        with open_journal(build.path.parent) as journal:
+            unresolved = journal.unresolved()
         chosen.add_referenced(_all_references(url, catalog))
         bundle = _marked(build, dump, _describe_all(chosen))
         _owe(build, chosen.omitted.values())
+        with open_journal(build.path.parent) as journal:
+            journal.keep_unresolved(unresolved, chosen.unresolved)
     else:
         bundle = _bundle_partial(build, catalog, url, dump, chosen)
     watch.lap("media")
@@ -185,9 +194,10 @@ def _bundle_partial(
     """
     scratch = build.path.parent
     with open_journal(scratch) as journal:
-        owed = journal.owed()
+        owed, unresolved = journal.owed(), journal.unresolved()
     chosen.scan(_covered(dump))
-    chosen.add_referenced(dump.media_references)
+    again = _still_named(url, catalog, unresolved - {*dump.media_references})
+    chosen.add_referenced({*dump.media_references, *again})
     promised = chosen.add_owed(owed)
     if catalog.excludes_media and (chosen.files or chosen.omitted or owed):
         chosen.keep_named({*_all_references(url, catalog), *dump.media_references}, owed)
@@ -205,6 +215,12 @@ def _bundle_partial(
             p for p, wanted in promised.items() if wanted <= have and p not in chosen.omitted
         }
         journal.settle(fulfilled | chosen.gone)
+        # Its row may not be in a later partial, if this one is lost.
+        journal.owe(
+            OmittedMedia(path, _WAS_MISSING, temporary=True)
+            for path in (unresolved & chosen.files.keys()) - have
+        )
+        journal.keep_unresolved(unresolved, chosen.unresolved)
     return bundle.model_copy(
         update={
             "entries": tuple(entry for entry in bundle.entries if entry.path not in have),
@@ -339,14 +355,39 @@ def _printable(path: str) -> str:
 
 def _all_references(url: str, catalog: Catalog) -> set[str]:
     names = set[str]()
-    with (
-        end_when_blocking(url, work="the list of media files") as watch,
-        connect(url, application="media") as connection,
-        watch.over(connection),
-    ):
-        for facts in replicated_tables(connection, catalog).values():
+    with _media_tables(url, catalog) as (connection, tables):
+        for facts in tables:
             # One transaction per table, so that no lock is held while another table is read.
             with connection.transaction():
                 table, rules = exported_table(catalog, facts), catalog.rules(facts.name)
                 names.update(media_references(connection, table, rules))
     return names
+
+
+def _still_named(url: str, catalog: Catalog, names: Collection[str]) -> set[str]:
+    """Return those of the names that a row has, all of them if a table is too large to be read."""
+    if not names:
+        return set()
+    found = set[str]()
+    with _media_tables(url, catalog) as (connection, tables):
+        if not all(reads_watermark(catalog, facts) for facts in tables):
+            return set(names)
+        for facts in tables:
+            with connection.transaction():
+                table, rules = exported_table(catalog, facts), catalog.rules(facts.name)
+                found.update(still_named(connection, table, rules, names))
+    return found
+
+
+@contextmanager
+def _media_tables(url: str, catalog: Catalog) -> Iterator[tuple[Connection, list[TableFacts]]]:
+    with (
+        end_when_blocking(url, work="the list of media files") as watch,
+        connect(url, application="media") as connection,
+        watch.over(connection),
+    ):
+        tables = replicated_tables(connection, catalog).values()
+        yield (
+            connection,
+            [facts for facts in tables if catalog.rules(facts.name).sent_media_columns],
+        )

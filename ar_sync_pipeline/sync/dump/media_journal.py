@@ -1,9 +1,10 @@
-"""The sender's journal of media files: the versions that it has sent, and the files that it owes.
+"""The sender's journal of media files: sent versions, owed files, and names without a file.
 
 A partial need not contain a file that the receiver is known to have, however often a row names it.
-It must contain a file that could not be read earlier. Like the journal of sent archives, this one
-in the scratch folder is only a hint: without it a partial contains all files that it refers to. It
-is SQLite, since a complete may have hundreds of thousands of files.
+It must contain a file that could not be read earlier. A name in a row that has no file is a finding
+of every partial, not only of the one that contains the row. Like the journal of sent archives, this
+one in the scratch folder is only a hint: without it a partial contains all files that it refers to.
+It is SQLite, since a complete may have hundreds of thousands of files.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from ar_sync_pipeline.sync.errors import MediaJournalError
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
-_VERSION = 1
+_VERSION, _WITHOUT_UNRESOLVED = 2, 1
+_MOST_UNRESOLVED = 1_000
+_LONGEST_UNRESOLVED = 1_000
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,25 @@ class MediaJournal:
         """Delete paths that the receiver now has, or that no longer exist."""
         self._connection.executemany("DELETE FROM owed WHERE path = ?", [(p,) for p in paths])
 
+    def unresolved(self) -> frozenset[str]:
+        """Return names in rows for which an earlier archive found no file."""
+        return frozenset(row[0] for row in self._connection.execute("SELECT name FROM unresolved"))
+
+    def keep_unresolved(self, before: Iterable[str], now: Iterable[str]) -> None:
+        """Replace the names that were known before; those that another dump added stay.
+
+        Only a limited number of names is kept: what is shown is the first ones.
+        """
+        self._connection.executemany(
+            "DELETE FROM unresolved WHERE name = ?", [(name,) for name in before]
+        )
+        kept = self._connection.execute("SELECT count(*) FROM unresolved").fetchone()[0]
+        short = sorted(name for name in now if len(name) <= _LONGEST_UNRESOLVED)
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO unresolved VALUES (?)",
+            [(name,) for name in short[: max(0, _MOST_UNRESOLVED - kept)]],
+        )
+
     def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
         """Delete versions of paths where a file replaces a folder, or a folder a file.
 
@@ -222,8 +244,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found != _VERSION:
-        connection.executescript(_DDL)
+    if found == _WITHOUT_UNRESOLVED:
+        connection.executescript(_ADD_UNRESOLVED)
+    elif found != _VERSION:
+        connection.executescript(_DDL + _ADD_UNRESOLVED)
 
 
 def _can_be_owed(item: OmittedMedia) -> bool:
@@ -248,7 +272,7 @@ def _parents(path: str) -> Iterator[str]:
         parent = parent.rpartition("/")[0]
 
 
-_DDL = f"""
+_DDL = """
 BEGIN;
 DROP TABLE IF EXISTS archive;
 DROP TABLE IF EXISTS carried;
@@ -259,6 +283,11 @@ CREATE TABLE carried (
     modified_ns integer, changed_ns integer, PRIMARY KEY (path, archive)
 ) WITHOUT ROWID;
 CREATE TABLE owed (path text PRIMARY KEY, reason text NOT NULL);
+COMMIT;
+"""
+_ADD_UNRESOLVED = f"""
+BEGIN;
+CREATE TABLE IF NOT EXISTS unresolved (name text PRIMARY KEY) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """

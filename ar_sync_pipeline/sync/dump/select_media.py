@@ -29,6 +29,7 @@ class MediaSelection:
         omitted: Files that exist and are not sent now, by path.
         gone: Owed paths of which nothing is left to send.
         referenced: Paths of files that rows name.
+        unresolved: Names in rows, as they are there, that are missing or refused.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class MediaSelection:
     omitted: dict[str, OmittedMedia] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     referenced: set[str] = field(default_factory=set)
+    unresolved: set[str] = field(default_factory=set)
 
     def scan(self, within: tuple[datetime, datetime] | None, *, below: str = "") -> set[str]:
         """Add the files that match a pattern; return their paths.
@@ -61,7 +63,10 @@ class MediaSelection:
 
     def add_referenced(self, names: Iterable[str]) -> None:
         """Add the files that rows name, whatever their pattern."""
-        named = resolve_references(self.folder, names)
+        asked = set(names)
+        named = resolve_references(self.folder, asked)
+        later = {name.name for name in named.refused if name.temporary}
+        self.unresolved |= asked - {file.path for file in named.found} - later
         self.files |= {file.path: file for file in named.found}
         self.referenced.update(file.path for file in named.found)
         self.missing.update(named.missing)
@@ -91,6 +96,7 @@ class MediaSelection:
         self.files.pop(item.path, None)
         if item.reason == WENT_AWAY and item.path in self.referenced:
             self.missing.add(item.path)
+            self.unresolved.add(item.path)
         else:
             self.omitted[item.path] = item
 

@@ -6,7 +6,7 @@ the receiver's rows of it, and these stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from psycopg import sql
 
@@ -25,7 +25,8 @@ SELECT n.nspname, c.relname
   JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
-   AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)
+   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+   AND NOT row_security_active(c.oid)
  ORDER BY n.nspname, c.relname
 """
 
@@ -38,15 +39,22 @@ def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
     sent = read_tables_of_newest_complete(connection)
     if sent is None:
         return ()
-    found = (
-        (label_of(schema, name, catalog.schema_name), sql.Identifier(schema, name))
-        for schema, name in connection.execute(_READABLE).fetchall()
-    )
-    return tuple(
-        label
-        for label, table in found
-        if catalog.replicates(label) and label not in sent and _has_rows(connection, table)
-    )
+    return tuple(tables_with_rows(connection, catalog, other_than=sent))
+
+
+def tables_with_rows(
+    connection: Connection, catalog: Catalog, other_than: Collection[str] = ()
+) -> Iterator[str]:
+    """Yield names of replicated tables that have rows.
+
+    Args:
+        other_than: Names of tables that are not examined.
+    """
+    for schema, name in connection.execute(_READABLE).fetchall():
+        label = label_of(schema, name, catalog.schema_name)
+        wanted = catalog.replicates(label) and label not in other_than
+        if wanted and _has_rows(connection, sql.Identifier(schema, name)):
+            yield label
 
 
 def unsent_in_words(tables: Sequence[str]) -> str:

@@ -49,7 +49,8 @@ def find_media_columns(
 ) -> list[MediaColumn]:
     """Return the columns of which at least a tenth of the values are files.
 
-    The values are those of the statistics, and of the first 1,000 rows if this role can read them.
+    The values are those of the statistics, and of the first 1,000 rows if this role can read them;
+    the first 100 different ones are looked up.
     """
     names = [c.name for c in table.columns if _TEXT.match(c.type)]
     sample = _sample(connection, table, names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
@@ -25,6 +25,9 @@ _RESTORED = (
     " whole state"
 )
 _LONGEST_REASON = 1000
+# From the end of a window until it is applied: two ticks, the start of two runs, a small load.
+_A_WINDOW_NEEDS = timedelta(minutes=2)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HOUR = 60
 _DAY = 24 * _HOUR
 
@@ -82,6 +85,9 @@ class Backlog:
         quarantined: Archives in quarantine whose content no later archive has brought.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        nothing_newer: What is known of a newer archive if the data lacks the last window, as a
+            clause.
+        faults: What else is wrong, one clause each.
     """
 
     gaps: int = 0
@@ -91,6 +97,8 @@ class Backlog:
     quarantined: int = 0
     unsent: Sequence[str] = ()
     unverified: Sequence[str] = ()
+    nothing_newer: str = "no newer archive has arrived"
+    faults: Sequence[str] = ()
 
 
 def explain_lag(
@@ -101,7 +109,7 @@ def explain_lag(
     Args:
         data_until: Time up to which the receiver has the sender's data.
         now: The current time.
-        interval: Length of a window; a receiver with a lag of less than two windows is up to date.
+        interval: Length of a window; a receiver that shows the last one is up to date.
         backlog: What is missing or not applied.
     """
     age = None if data_until is None else now - data_until
@@ -110,23 +118,33 @@ def explain_lag(
     if minutes is not None and not ahead:
         # Within the tolerance the clocks agree: a negative lag is zero.
         minutes = max(0.0, minutes)
-    because = _CLOCK_WAS_WRONG if ahead else _reason(age, interval, backlog)
+    because = _CLOCK_WAS_WRONG if ahead else _reason(data_until, now, interval, backlog)
     return Lag(data_until, minutes, because, ahead=ahead)
 
 
-def _reason(age: timedelta | None, interval: timedelta, backlog: Backlog) -> str:
+def _reason(
+    data_until: datetime | None, now: datetime, interval: timedelta, backlog: Backlog
+) -> str:
     waiting = _in_the_way(backlog)
     if waiting is not None:
         return waiting
-    if age is None:
-        return "no complete archive has been applied"
-    if backlog.unsent:
+    if data_until is None:
+        found = "no complete archive has been applied"
+    elif backlog.unsent:
         return unsent_in_words(backlog.unsent)
-    if backlog.unverified:
+    elif backlog.unverified:
         return unverified_in_words(backlog.unverified)
-    if age > 2 * interval + timedelta(minutes=1):
-        return "no newer archive has arrived"
-    return "that was the last window, all is well"
+    elif data_until < _end_of_last_window(now - _A_WINDOW_NEEDS, interval):
+        found = backlog.nothing_newer
+    elif not backlog.faults:
+        return "that was the last window, all is well"
+    else:
+        found = "that was the last window"
+    return ", and ".join([found, *backlog.faults])
+
+
+def _end_of_last_window(now: datetime, interval: timedelta) -> datetime:
+    return _EPOCH + (now - _EPOCH) // interval * interval
 
 
 def _in_the_way(backlog: Backlog) -> str | None:

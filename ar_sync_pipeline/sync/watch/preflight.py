@@ -17,6 +17,7 @@ from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.rows_before_first_load import rows_before_first_load
 
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
@@ -51,8 +52,9 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
 def check_receiver(
     url: str, catalog: Catalog, newest: Manifest | None = None
 ) -> tuple[Finding, ...]:
-    """Compare the receiver's database with the catalog; nothing is written, no row is read.
+    """Compare the receiver's database with the catalog; nothing is written.
 
+    Of rows it only asks whether there are any, before the first load.
     A database that cannot be used is a finding, not an error.
 
     Args:
@@ -66,6 +68,7 @@ def check_receiver(
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
+        findings += rows_before_first_load(connection, catalog)
     return sorted_by_level(findings)
 
 

@@ -6,34 +6,27 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.settings.model import SenderSettings
-from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
+from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents, read_open_incidents
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
 
 def sender_status(settings: SenderSettings, now: datetime) -> Status:
-    """Read the sender's journal, and over SFTP the receiver's checkpoint and spool.
+    """Read the sender's journal and incidents, and over SFTP the receiver's checkpoint and spool.
 
     Raises:
         TerminalError: The host key, the login or the spool is wrong.
     """
     view, sent = observe_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
-    position = view.position
-    lag = explain_lag(
-        position.watermark.snapshot_at if position and position.watermark else None,
-        now,
-        timedelta(minutes=settings.partial_interval),
-        Backlog(
-            gaps=position.gaps if position else 0,
-            waiting=len(view.waiting or ()),
-            parked=[parked.reason for parked in position.parked] if position else [],
-            quarantined=position.quarantined if position else 0,
-            unverified=position.unverified if position else (),
-        ),
-    )
-    late = unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
+    incidents, position = read_open_incidents(settings), view.position
+    interval = timedelta(minutes=settings.partial_interval)
+    within = timedelta(minutes=settings.acknowledge_within)
+    late = unacknowledged(view, sent, now, within)
+    until = position.watermark.snapshot_at if position and position.watermark else None
+    lag = explain_lag(until, now, interval, _backlog(view, sent, late, incidents))
     return Status(
         "sender",
         lag,
@@ -58,8 +51,45 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         link_is_up=view.waiting is not None,
         gaps=position.gaps if position else 0,
         unverified=position.unverified if position else (),
+        is_late=until is None or now - until > within + interval,
         known_at=position.at if position else None,
+        incidents=incidents,
     )
+
+
+def _backlog(
+    view: ReceiverView,
+    sent: Sequence[SentArchive],
+    late: Sequence[SentArchive],
+    incidents: OpenIncidents,
+) -> Backlog:
+    position = view.position
+    faults = list(incidents.faults)
+    if late:
+        faults.append(f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged")
+    if view.problems:
+        faults.append("the receiver's report is not believed")
+    if view.waiting is None:
+        faults.append("the link is down")
+    return Backlog(
+        gaps=position.gaps if position else 0,
+        waiting=len(view.waiting or ()),
+        parked=[parked.reason for parked in position.parked] if position else [],
+        quarantined=position.quarantined if position else 0,
+        unverified=position.unverified if position else (),
+        nothing_newer=_nothing_newer(view, sent),
+        faults=faults,
+    )
+
+
+def _nothing_newer(view: ReceiverView, sent: Sequence[SentArchive]) -> str:
+    """Return what became of the newest archive, if the receiver lacks the last window."""
+    newest, position = (sent[-1] if sent else None), view.position
+    reached = position.watermark.snapshot_at if position and position.watermark else None
+    if newest is None or (reached is not None and newest.watermark.snapshot_at <= reached):
+        return "no newer archive was published"
+    at = f"{newest.sent_at:%Y-%m-%d %H:%M} UTC"
+    return f"the receiver has not reported the newest archive, published at {at}, as applied"
 
 
 def _not_believed(problems: Sequence[str]) -> StateCount:

@@ -27,6 +27,11 @@ from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
+from ar_sync_pipeline.sync.watch.open_incidents import (
+    NO_INCIDENTS,
+    OpenIncidents,
+    read_open_incidents,
+)
 
 _BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
 
@@ -58,11 +63,13 @@ class Status:
         archives: Number of archives by state.
         link_is_up: Whether the receiver could be reached; always true on the receiver itself.
         gaps: Number of known gaps.
-        is_late: Whether the data is older than ``AR_SYNC_MAX_LAG`` at the receiver, or missing.
+        is_late: Whether the data is missing or too old: older than ``AR_SYNC_MAX_LAG`` at the
+            receiver, than ``AR_SYNC_ACKNOWLEDGE_WITHIN`` and one window at the sender.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
+        incidents: Open incidents of this side.
     """
 
     side: str
@@ -74,12 +81,13 @@ class Status:
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
     known_at: datetime | None = None
+    incidents: OpenIncidents = NO_INCIDENTS
 
     @property
     def ok(self) -> bool:
         """Whether there is no problem."""
         wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
-        wrong = bool(wrong or self.unsent or self.unverified)
+        wrong = bool(wrong or self.unsent or self.unverified or self.incidents.found)
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:
@@ -110,6 +118,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
     )
     chain = promised_chain(ledger, waiting)
     reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
+    incidents = read_open_incidents(settings)
     lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     lag = explain_lag(
         chain.until if chain else None,
@@ -123,6 +132,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             quarantined=len(lost),
             unsent=unsent,
             unverified=unverified,
+            faults=incidents.faults,
         ),
     )
     late = lag.minutes_behind is None or lag.minutes_behind > settings.max_lag
@@ -155,6 +165,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         is_late=late,
         unsent=unsent,
         unverified=unverified,
+        incidents=incidents,
     )
 
 

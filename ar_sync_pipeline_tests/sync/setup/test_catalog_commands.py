@@ -41,6 +41,35 @@ def test_draft_needs_one_variable_and_its_file_passes_the_check(
     assert call("catalog", "check", AR_SYNC_CATALOG=str(file), **both).exit_code == 0
 
 
+def test_check_warns_of_rows_that_the_first_complete_would_replace(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(
+            url,
+            "CREATE TABLE auth_user (id int PRIMARY KEY, name text)",
+            "CREATE TABLE shop_order (id int PRIMARY KEY)",
+            "CREATE TABLE note (id int PRIMARY KEY)",
+        )
+    execute(receiver, "INSERT INTO auth_user VALUES (1, 'vizadmin')", "INSERT INTO note VALUES (1)")
+    file = tmp_path / "catalog.toml"
+    file.write_text('name = "shop"\ntables = ["auth_user", "shop_*"]\n')
+    both = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": receiver}
+    checked = call("catalog", "check", str(file), **both)
+    warned = [line for line in checked.stdout.splitlines() if "no archive was applied yet" in line]
+    assert checked.exit_code == 0
+    assert len(warned) == 1
+    assert "warning (receiver): " in warned[0]
+    assert "has rows in auth_user: the first complete makes" in warned[0]
+    execute(
+        receiver,
+        "CREATE SCHEMA ar_sync",
+        "CREATE TABLE ar_sync.applied_archive AS SELECT 1 AS archive",
+    )
+    assert "no archive was applied" not in call("catalog", "check", str(file), **both).stdout
+
+
 def test_draft_as_json(database_factory: DatabaseFactory) -> None:
     sender = database_factory()
     execute(sender, CHINOOK, "CREATE TABLE alembic_version (v text PRIMARY KEY)")

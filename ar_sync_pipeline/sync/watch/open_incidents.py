@@ -1,0 +1,59 @@
+"""Open incidents of a side, as its status shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ar_sync_pipeline.alerts.errors import AlertStoreError
+from ar_sync_pipeline.alerts.store import IncidentStore, NumberedIncident
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.sync.watch.alerting import incidents_file
+
+
+@dataclass(frozen=True)
+class OpenIncidents:
+    """Open incidents of a side.
+
+    Attributes:
+        found: Incidents, oldest first.
+        note: Why there is no file of incidents, or why it cannot be read; empty if it was read.
+        are_known: Whether the number of incidents is known; true if there is no file.
+    """
+
+    found: tuple[NumberedIncident, ...] = ()
+    note: str = ""
+    are_known: bool = True
+
+    @property
+    def faults(self) -> Sequence[str]:
+        """What contradicts "all is well", one clause each."""
+        if not self.are_known:
+            return ["its incidents are not known"]
+        if not self.found:
+            return []
+        return [f"{len(self.found)} incident{'s are' if len(self.found) > 1 else ' is'} open"]
+
+
+NO_INCIDENTS = OpenIncidents()
+
+
+def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:
+    """Read the open incidents of the side of these settings; no file is created.
+
+    A file that cannot be used is a note, not an error: the state of the archives is known.
+    """
+    path = incidents_file(settings)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return OpenIncidents(
+            note=f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
+        )
+    except OSError as error:
+        note = f"they are not known: {path} cannot be read ({error.strerror})"
+        return OpenIncidents(note=note, are_known=False)
+    try:
+        return OpenIncidents(tuple(IncidentStore(path, ()).open_incidents()))
+    except AlertStoreError as error:
+        return OpenIncidents(note=f"they are not known: {error}", are_known=False)

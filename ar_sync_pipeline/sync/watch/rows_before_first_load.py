@@ -1,0 +1,39 @@
+"""Rows that the receiver has before any archive was applied: the first complete replaces them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
+from ar_sync_pipeline.visible_text import listed, visible
+
+_LONGEST_NAME = 130
+_LEDGER_IS_READABLE = """
+SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'ar_sync' AND c.relname = 'applied_archive'
+"""
+_ANY_APPLIED = "SELECT EXISTS (SELECT FROM ar_sync.applied_archive)"
+
+
+def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    """Yield a warning about replicated tables with rows although nothing was ever applied."""
+    readable = connection.execute(_LEDGER_IS_READABLE).fetchone()
+    if readable is not None:
+        applied = connection.execute(_ANY_APPLIED).fetchone() if readable[0] else None
+        if applied is None or applied[0]:
+            return
+    tables = [visible(table, _LONGEST_NAME) for table in tables_with_rows(connection, catalog)]
+    if tables:
+        yield Finding(
+            Level.WARNING,
+            f"no archive was applied yet, and the receiver has rows in {', '.join(listed(tables))}:"
+            " the first complete makes these tables equal to the sender's, and changes or deletes"
+            " rows that differ",
+            "nothing is to be done for a copy of the sender's rows; for the receiver's own, such as"
+            " its users, add the table to `exclude` at both sides before the first complete",
+        )

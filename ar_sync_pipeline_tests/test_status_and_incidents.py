@@ -1,0 +1,123 @@
+"""The status of a side and its open incidents: "all is well" is said only without any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from ar_sync_pipeline.alerts.incidents import Problem
+from ar_sync_pipeline.settings.model import (
+    ReceiverSettings,
+    SenderSettings,
+    load_receiver_settings,
+    load_sender_settings,
+)
+from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.test_status import status
+
+Settings = SenderSettings | ReceiverSettings
+SIDES = ("sender", "receiver")
+WELL = "that was the last window, all is well"
+
+
+@pytest.fixture
+def loaded(deployment: Deployment) -> Deployment:
+    """Return a receiver that has just loaded a complete."""
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    return deployment
+
+
+def environment(deployment: Deployment, side: str) -> dict[str, str]:
+    if side == "sender":
+        return deployment.sender_environment()
+    return deployment.receiver_environment()
+
+
+def settings_of(deployment: Deployment, side: str) -> Settings:
+    load: Callable[[dict[str, str]], Settings] = (
+        load_sender_settings if side == "sender" else load_receiver_settings
+    )
+    return load(environment(deployment, side))
+
+
+def test_open_incident_is_named_and_nothing_is_well_until_it_is_over(loaded: Deployment) -> None:
+    for side in SIDES:
+        given = environment(loaded, side)
+        before = status(given)
+        assert (before.exit_code, WELL in before.stdout) == (0, True), before.output
+        alerts = open_alerts(settings_of(loaded, side), lambda: datetime.now(UTC))
+        at = datetime(2026, 11, 23, 7, 16, tzinfo=UTC)
+        alerts.note(Problem("c", "s", "1", at, "the disk", "a step", "it is \x1bfull."))
+        shown, asked = status(given), json.loads(status(given, "--json").stdout)
+        line = r"incident 1 since 2026-11-23 07:16 UTC, the disk: it is \x1bfull"
+        assert line in shown.stdout.splitlines()
+        assert "`ar-sync incidents`" in shown.stdout
+        assert "that was the last window, and 1 incident is open." in shown.stdout
+        assert (shown.exit_code, asked["ok"]) == (1, False)
+        (one,) = asked["incidents"]
+        assert (one["incident"], one["cause"], one["opened_at"]) == (1, "c", at.isoformat())
+        alerts.store.close(1, datetime.now(UTC))
+        after = status(given)
+        assert (after.exit_code, WELL in after.stdout) == (0, True)
+        assert json.loads(status(given, "--json").stdout)["incidents"] == []
+
+
+def test_failed_run_of_the_sender_is_named_by_its_status(loaded: Deployment) -> None:
+    url = loaded.sender_url
+    loaded.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
+    assert not loaded.run("partial_dump").succeeded
+    loaded.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = url
+    shown = status(loaded.sender_environment())
+    assert shown.exit_code == 1
+    assert "the sender's database: " in shown.stdout
+    assert "all is well" not in shown.stdout
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_file_of_incidents_that_cannot_be_used_is_said_and_the_rest_shown(
+    loaded: Deployment, side: str
+) -> None:
+    file = incidents_file(settings_of(loaded, side))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"no database at all" * 100)
+    shown = status(environment(loaded, side))
+    assert "incidents: they are not known: the file of incidents" in shown.stdout
+    assert "that was the last window, and its incidents are not known." in shown.stdout
+    assert json.loads(status(environment(loaded, side), "--json").stdout)["incidents_note"]
+
+
+def test_missing_file_of_incidents_is_said_and_not_made(loaded: Deployment, tmp_path: Path) -> None:
+    given = loaded.receiver_environment() | {"AR_SYNC_STATE_FLDR": str(tmp_path / "none")}
+    shown = status(given)
+    assert "incidents: none is recorded: " in shown.stdout
+    assert WELL in shown.stdout
+    assert not (tmp_path / "none").exists()
+
+
+def test_sender_says_that_nothing_newer_was_published_and_when_that_is_too_long(
+    loaded: Deployment,
+) -> None:
+    given = loaded.sender_environment()
+    for minutes, exit_code in ((15, 0), (40, 1)):
+        with time_machine.travel(datetime.now(UTC) + timedelta(minutes=minutes)):
+            shown = status(given)
+        assert "because no newer archive was published." in shown.stdout
+        assert shown.exit_code == exit_code
+
+
+def test_sender_says_that_the_newest_archive_is_not_reported_as_applied(
+    loaded: Deployment,
+) -> None:
+    loaded.succeed("partial_dump")
+    for waiting in (loaded.spool / "partial").iterdir():
+        waiting.unlink()
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=15)):
+        shown = status(loaded.sender_environment())
+    assert "because the receiver has not reported the newest archive, published" in shown.stdout
