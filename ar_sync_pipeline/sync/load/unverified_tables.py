@@ -111,8 +111,9 @@ def unverified_in_words(tables: Sequence[str]) -> str:
     if not tables:
         return ""
     names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
+    verb = "was" if len(tables) == 1 else "were"
     return (
-        f"{names} {'was' if len(tables) == 1 else 'were'} altered, truncated or created again at"
+        f"{names} {verb} altered, truncated or created again at"
         " the receiver, so that rows may differ from the sender's: launch `complete_dump` at the"
         " sender, or wait for its next complete, which verifies them"
     )
