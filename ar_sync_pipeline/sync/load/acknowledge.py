@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
+    has_ledger,
     load_lock,
     read_ledger,
     read_watermark,
@@ -117,6 +118,8 @@ def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
         return False
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
+        if not has_ledger(connection):
+            return False
         lost = len(lost_in_quarantine(spool, read_ledger(connection)))
         if is_same and lost == written.quarantined:
             return False

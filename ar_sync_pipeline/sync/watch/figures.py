@@ -12,7 +12,7 @@ from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.postgres.ledger import has_ledger, read_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.states import list_applied
@@ -215,7 +215,8 @@ def _sent(settings: SenderSettings) -> dict[str, _Newest]:
 def _applied(settings: ReceiverSettings) -> dict[str, _Newest]:
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="metrics") as connection:
-        ledger = [line for line in read_ledger(connection) if not line.superseded]
+        known = read_ledger(connection) if has_ledger(connection) else []
+    ledger = [line for line in known if not line.superseded]
     files = {one.name.applied: one.path for one in list_applied(settings.remote_bkp_fldr)}
     found = {}
     for kind in map(str, ArchiveKind):
