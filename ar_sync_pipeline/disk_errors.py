@@ -7,7 +7,8 @@ import sqlite3
 
 from ar_sync_pipeline.errors import ParkedError
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Error numbers of a disk without space."""
 _BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
 _FULL_SQLITE = frozenset({sqlite3.SQLITE_FULL})
 _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
@@ -38,7 +39,7 @@ def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError |
 def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
     place = f"the disk of {error.filename}" if error.filename else "a disk of this machine"
     reason = error.strerror or "no reason is known"
-    if error.errno in _FULL:
+    if error.errno in NO_SPACE:
         return _full(f"{place} is full ({reason})")
     return _failed(f"{place} fails ({reason})") if error.errno in _BROKEN else None
 

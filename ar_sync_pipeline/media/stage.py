@@ -20,6 +20,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
@@ -34,7 +35,6 @@ from ar_sync_pipeline.visible_text import quoted
 
 _READ_BYTES = 1024 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Outcome(StrEnum):
@@ -143,7 +143,7 @@ def explained(
     except OSError as error:
         what = "media files" if path is None else f"media file {quoted(path)}"
         problem = f"{what} cannot be {action} {folder} ({error.strerror})"
-        if error.errno in _NO_SPACE:
+        if error.errno in NO_SPACE:
             remedy = "free space on that disk, the load is tried again"
             raise MediaSpaceError(problem, remedy=remedy) from error
         remedy = "check the folder and this account's permissions in it"

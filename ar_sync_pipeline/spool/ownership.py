@@ -12,13 +12,13 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.files import HeldFolder, open_file
 from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
 from ar_sync_pipeline.spool.layout import PARKED, folder_of, open_folder, spool_of
 
 _BLOCK_BYTES = 1024 * 1024
 _READABLE = 0o644
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def take_ownership(path: Path) -> None:
@@ -43,7 +43,7 @@ def take_ownership(path: Path) -> None:
             try:
                 _replace_by_copy(folder, path.name, private)
             except OSError as error:
-                if error.errno not in _NO_SPACE:
+                if error.errno not in NO_SPACE:
                     raise
 
 
@@ -72,7 +72,7 @@ def _replace_by_copy(folder: HeldFolder, name: str, private: HeldFolder) -> None
             try:
                 private.move(temporary, folder, name)
             except OSError as error:
-                if error.errno in _NO_SPACE:
+                if error.errno in NO_SPACE:
                     raise
                 # The error names the archive: its folder refuses, not the private one.
                 with access_to(folder.path / name):
