@@ -35,7 +35,8 @@ class _OpenSessions:
                 idle.close()
             else:
                 return idle
-        return psycopg.connect(url, autocommit=True)
+        # psycopg would go on using the prepared statements which DISCARD ALL has dropped
+        return psycopg.connect(url, autocommit=True, prepare_threshold=None)
 
     def give_back(self, url: str, session: Session) -> None:
         surplus = [session]
