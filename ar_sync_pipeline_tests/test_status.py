@@ -128,7 +128,7 @@ def test_rows_that_ddl_changed_at_the_receiver_are_not_well_on_either_side(
         shown = status(environment, "--json")
         said = json.loads(shown.stdout)
         assert (shown.exit_code, said["tables_unverified"]) == (1, ["app_child"])
-        assert "launch `complete_dump` at the sender" in said["because"]
+        assert "launch `complete_dump` there" in said["because"]
     settings = load_receiver_settings(deployment.receiver_environment())
     site = ReceiverSite(settings, load_catalog(settings.catalog), lambda: datetime.now(UTC))
     with dg.DagsterInstance.ephemeral() as instance:

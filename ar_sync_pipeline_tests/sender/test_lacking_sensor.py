@@ -23,6 +23,13 @@ def size_of_newest(deployment: Deployment) -> int:
     return max(files, key=lambda file: file.name.removeprefix("NEW_")).stat().st_size
 
 
+def change_a_child(deployment: Deployment) -> None:
+    with psycopg.connect(deployment.sender_url) as connection:
+        connection.execute(
+            "UPDATE app_child SET amount = amount + 1, changed = clock_timestamp() WHERE id = 7"
+        )
+
+
 def test_complete_is_requested_once_for_an_edited_receiver(deployment: Deployment) -> None:
     for job in ("complete_dump", "complete_loaddata"):
         deployment.succeed(job)
@@ -68,3 +75,33 @@ def test_requests_within_a_day_are_limited(deployment: Deployment) -> None:
     answer = tick(deployment)
     assert isinstance(answer, dg.SkipReason)
     assert "4 completes were requested within a day" in str(answer.skip_message)
+
+
+def test_complete_is_requested_once_for_a_table_that_ddl_at_the_receiver_changed(
+    deployment: Deployment,
+) -> None:
+    for job in ("complete_dump", "complete_loaddata"):
+        deployment.succeed(job)
+    with psycopg.connect(deployment.receiver_url) as connection:
+        connection.execute("ALTER TABLE app_child DROP COLUMN picture")
+        connection.execute("ALTER TABLE app_child ADD COLUMN picture text DEFAULT ''")
+    change_a_child(deployment)
+    for job in ("partial_dump", "partial_loaddata"):
+        deployment.run(job)
+    assert isinstance(tick(deployment), dg.SkipReason)  # The sender has not read it yet.
+
+    change_a_child(deployment)
+    deployment.succeed("partial_dump")
+    request = tick(deployment)
+    assert isinstance(request, dg.RunRequest)
+    assert str(request.run_key).startswith("unverified_backup_complete_")
+    assert tick(deployment) == request
+
+    deployment.succeed("complete_dump")
+    assert isinstance(tick(deployment), dg.SkipReason)  # It is on its way.
+    deployment.run("complete_loaddata")
+    for job in ("partial_dump", "partial_loaddata", "complete_dump", "complete_loaddata"):
+        deployment.run(job)
+    assert rows(deployment.sender_url, CHILDREN) == rows(deployment.receiver_url, CHILDREN)
+    deployment.succeed("partial_dump")
+    assert isinstance(tick(deployment), dg.SkipReason)

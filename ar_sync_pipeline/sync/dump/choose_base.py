@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import DIFFERENTIAL_FORMAT, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump.kept_manifests import Base, kept_manifest
@@ -49,6 +50,21 @@ def complete_to_repeat(scratch: Path) -> str | None:
     later = completes[applied[-1] + 1 if applied else 0 :]
     newest_lacks = bool(later) and later[-1].is_lacking
     return later[-1].name if newest_lacks and len(_lacking(later)) <= _MOST_ROUNDS else None
+
+
+def complete_to_compare(scratch: Path, checkpoint: Checkpoint | None) -> str | None:
+    """Return the newest complete if the receiver has tables that only another one compares.
+
+    None: no table is unverified, or a complete is on its way. DDL at the receiver has changed rows
+    after the newest complete was applied; no partial carries them.
+    """
+    completes = _completes(scratch)
+    reached = checkpoint.watermark if checkpoint else None
+    if not completes or checkpoint is None or reached is None or not checkpoint.unverified:
+        return None
+    newest = completes[-1]
+    is_applied = newest.watermark.snapshot_at <= reached.snapshot_at
+    return newest.name if is_applied else None
 
 
 def _completes(scratch: Path) -> list[SentArchive]:

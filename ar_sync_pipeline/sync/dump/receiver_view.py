@@ -165,6 +165,11 @@ def current(said: Capabilities | None, position: Checkpoint | None) -> Capabilit
     return said
 
 
+def last_checkpoint(scratch: Path, now: datetime) -> Checkpoint | None:
+    """Return the checkpoint that the last dump accepted; None without one, or if it is outdated."""
+    return _believed_before(scratch / _CACHED_POSITION, read_points(scratch), now)
+
+
 class _Look:
     """One evaluation of the receiver's own files, with what is not accepted."""
 

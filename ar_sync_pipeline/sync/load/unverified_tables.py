@@ -113,7 +113,7 @@ def unverified_in_words(tables: Sequence[str]) -> str:
     names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
     verb = "was" if len(tables) == 1 else "were"
     return (
-        f"{names} {verb} altered, truncated or created again at"
-        " the receiver, so that rows may differ from the sender's: launch `complete_dump` at the"
-        " sender, or wait for its next complete, which verifies them"
+        f"{names} {verb} altered, truncated or created again at the receiver, so that rows may"
+        " differ from the sender's: the sender's next complete verifies them; its sensor"
+        " `complete_for_receiver` requests one, or launch `complete_dump` there"
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from ar_sync_pipeline.settings.model import SenderSettings
+from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
@@ -21,12 +22,12 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         TerminalError: The host key, the login or the spool is wrong.
     """
     view, sent = observe_receiver(settings, lambda: now), read_sent(settings.tmp_bkp_fldr)
-    incidents, position = read_open_incidents(settings), view.position
+    incidents, reported = read_open_incidents(settings), _reported(view, now)
     interval = timedelta(minutes=settings.partial_interval)
     within = timedelta(minutes=settings.acknowledge_within)
     late = unacknowledged(view, sent, now, within)
-    until = position.watermark.snapshot_at if position and position.watermark else None
-    lag = explain_lag(until, now, interval, _backlog(view, sent, late, incidents))
+    until = reported.watermark.snapshot_at if reported.watermark else None
+    lag = explain_lag(until, now, interval, _backlog(view, reported, sent, late, incidents))
     return Status(
         "sender",
         lag,
@@ -37,33 +38,38 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
             count("waiting", sorted(view.waiting or ())),
             count(
                 "parked",
-                [parked.archive for parked in position.parked] if position else [],
-                "; ".join(parked.reason for parked in position.parked) if position else "",
+                [parked.archive for parked in reported.parked],
+                "; ".join(parked.reason for parked in reported.parked),
             ),
             StateCount(
                 "quarantined",
-                position.quarantined if position else 0,
+                reported.quarantined,
                 note="`ar-sync status` at the receiver says which and why"
-                if position and position.quarantined
+                if reported.quarantined
                 else "",
             ),
         ),
         link_is_up=view.waiting is not None,
-        gaps=position.gaps if position else 0,
-        unverified=position.unverified if position else (),
+        gaps=reported.gaps,
+        unverified=reported.unverified,
         is_late=until is None or now - until > within + interval,
-        known_at=position.at if position else None,
+        known_at=view.position.at if view.position else None,
         incidents=incidents,
     )
 
 
+def _reported(view: ReceiverView, now: datetime) -> Checkpoint:
+    """Return the receiver's checkpoint; one without findings if it never wrote one."""
+    return view.position or Checkpoint(at=now)
+
+
 def _backlog(
     view: ReceiverView,
+    reported: Checkpoint,
     sent: Sequence[SentArchive],
     late: Sequence[SentArchive],
     incidents: OpenIncidents,
 ) -> Backlog:
-    position = view.position
     faults = list(incidents.faults)
     if late:
         faults.append(f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged")
@@ -72,20 +78,20 @@ def _backlog(
     if view.waiting is None:
         faults.append("the link is down")
     return Backlog(
-        gaps=position.gaps if position else 0,
+        gaps=reported.gaps,
         waiting=len(view.waiting or ()),
-        parked=[parked.reason for parked in position.parked] if position else [],
-        quarantined=position.quarantined if position else 0,
-        unverified=position.unverified if position else (),
-        nothing_newer=_nothing_newer(view, sent),
+        parked=[parked.reason for parked in reported.parked],
+        quarantined=reported.quarantined,
+        unverified=reported.unverified,
+        nothing_newer=_nothing_newer(reported, sent),
         faults=faults,
     )
 
 
-def _nothing_newer(view: ReceiverView, sent: Sequence[SentArchive]) -> str:
+def _nothing_newer(reported: Checkpoint, sent: Sequence[SentArchive]) -> str:
     """Return what became of the newest archive, if the receiver lacks the last window."""
-    newest, position = (sent[-1] if sent else None), view.position
-    reached = position.watermark.snapshot_at if position and position.watermark else None
+    newest = sent[-1] if sent else None
+    reached = reported.watermark.snapshot_at if reported.watermark else None
     if newest is None or (reached is not None and newest.watermark.snapshot_at <= reached):
         return "no newer archive was published"
     at = f"{newest.sent_at:%Y-%m-%d %H:%M} UTC"
