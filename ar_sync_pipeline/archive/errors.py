@@ -3,7 +3,7 @@
 ::
 
     CorruptArchiveError (terminal)     the bytes differ from the manifest
-    ├── NewerFormatError               a newer version of the product made it
+    ├── NewerFormatError (waits)       a newer version of the product made it
     └── UnsignedArchiveError           the required signature is missing or wrong
     UnreadableArchiveError (parked)    the file cannot be opened or read at all
     MemberChangedError (transient)     a file changed on disk while its archive was being read
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
+from ar_sync_pipeline.errors import ParkedError, RetryPolicy, TerminalError, TransientError
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class CorruptArchiveError(TerminalError):
 
 
 class NewerFormatError(CorruptArchiveError):
-    """The format number of an archive is newer than this version."""
+    """The format number of an archive is newer than this version, which an upgrade can read."""
+
+    policy = RetryPolicy.WAIT
 
     def __init__(self, found: int, known: int, *, archive: str = "") -> None:
         super().__init__(

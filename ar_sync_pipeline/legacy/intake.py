@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
-from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.legacy.archive_format import first_modified_at, old_archive_id
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
@@ -41,15 +41,13 @@ from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
     mark_applied,
-    park,
-    quarantine,
 )
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump.build_folder import clean_members, open_build
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, StillArrivingError
 from ar_sync_pipeline.sync.intake import IntakeContext, TakenOver, check_old_system
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import reject
 
 _READ_BYTES = 1024 * 1024
 # The disk holds the unpacked media files and the new archive at the same time.
@@ -123,13 +121,8 @@ class _TakeOver:
             mark_applied(self._spool, archive)
 
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        refusal = Rejection(archive.path.name, error)
-        if isinstance(error, ParkedError):
-            park(self._spool, archive, error, at=self.context.clock())
-            self.taken.parked.append(refusal)
-        else:
-            quarantine(self._spool, archive, error, at=self.context.clock())
-            self.taken.quarantined.append(refusal)
+        rejection = reject(self._spool, archive, error, self.context.clock())
+        self.taken.rejected.append(rejection)
 
     def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
         """Return the name with its unambiguous time (D37)."""

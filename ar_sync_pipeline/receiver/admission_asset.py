@@ -18,7 +18,7 @@ from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
-from ar_sync_pipeline.sync.load.rejected_archives import RejectedArchive
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.visible_text import listed
 
 GROUP = "receiver_load"
@@ -93,7 +93,7 @@ def admission_results(
 
 
 def record_made_good(
-    context: dg.AssetExecutionContext, lost: Collection[RejectedArchive], site: ReceiverSite
+    context: dg.AssetExecutionContext, lost: Collection[Rejection], site: ReceiverSite
 ) -> None:
     """Record that the load has brought what damaged archives held, which the admission missed."""
     check = dg.AssetCheckKey(admitted_key(site.names), _SOUND)
@@ -130,7 +130,7 @@ def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.Asse
         (_SOUND, admission.lost, admission.quarantined),
         (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
-        wrong = [*map(str, found)] or [str(refusal.error) for refusal in refusals]
+        wrong = [*map(str, found)] or [str(refusal) for refusal in refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
         yield _result(dg.AssetCheckKey(key, name), wrong, is_error=nothing_good)
@@ -152,8 +152,8 @@ def _fail_on_refusals(key: dg.AssetKey, admission: Admission) -> None:
     """Fail a run that found only unusable archives, with the first reasons."""
     refusals = [*admission.quarantined, *admission.parked]
     raise dg.Failure(
-        description=" ".join(listed([str(refusal.error) for refusal in refusals])),
-        metadata={refusal.name: refusal.error.remedy for refusal in refusals}
+        description=" ".join(listed([str(refusal) for refusal in refusals])),
+        metadata={refusal.name: refusal.remedy for refusal in refusals}
         | explained_by(key, _SOUND, _FITTING),
         allow_retries=False,
     )

@@ -78,8 +78,7 @@ def _nothing_to_transform(
 
 def _is_anything_rejected(load: EmptyLoad) -> bool:
     """Return whether a run has to report why an archive was rejected."""
-    admission = load.admission
-    return bool(admission.parked or admission.quarantined or load.report.refused)
+    return bool(load.admission.rejected or load.report.refused)
 
 
 def _events(

@@ -97,8 +97,8 @@ def load_space(site: ReceiverSite) -> dg.AssetCheckResult:
 
 def _fail_on_refusals(ledger: dg.AssetKey, report: LoadReport) -> None:
     raise dg.Failure(
-        description=" ".join(listed([str(refusal.error) for refusal in report.refused])),
-        metadata={refusal.name: refusal.error.remedy for refusal in report.refused}
+        description=" ".join(listed([str(refusal) for refusal in report.refused])),
+        metadata={refusal.name: refusal.remedy for refusal in report.refused}
         | explained_by(ledger, LOADED, DIGESTS),
         allow_retries=False,
     )

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
@@ -92,7 +91,7 @@ def load_check_results(
         plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
     }
     gaps = report.chain.gaps if report.chain else ()
-    damaged = [r.error for r in report.refused if not isinstance(r.error, ParkedError)]
+    damaged = [r for r in report.refused if not r.waits]
     aside = [*map(str, report.kept), *map(str, damaged)]
     yield _result(
         key,
@@ -104,7 +103,7 @@ def load_check_results(
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged - unverified
-    differing = [r.error for r in report.refused if isinstance(r.error, DigestMismatchError)]
+    differing = [r for r in report.refused if r.code == DigestMismatchError.code]
     yield _result(
         key,
         DIGESTS,

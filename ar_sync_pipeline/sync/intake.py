@@ -24,8 +24,7 @@ from ar_sync_pipeline.sync.rejection import Rejection
 class TakenOver:
     """Result of an intake for the archives that it examined."""
 
-    parked: list[Rejection] = field(default_factory=list)
-    quarantined: list[Rejection] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 

@@ -3,18 +3,86 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Self
 
-from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError, RetryPolicy
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, park, quarantine
+from ar_sync_pipeline.sync.errors import ContentLackingError
+from ar_sync_pipeline.visible_text import visible
 
 
 @dataclass(frozen=True)
 class Rejection:
-    """An archive that was parked or quarantined.
+    """An archive that was not applied, and why.
 
     Attributes:
-        name: Name of the archive's file, as it was found.
-        error: The reason.
+        name: Name of the archive, without the prefix of waiting ones.
+        code: Code of the error; empty if it is not known.
+        waits: Whether the archive is tried again when something changes.
+        since: Time when it was first rejected; None if it is not known.
     """
 
     name: str
-    error: ArSyncError
+    problem: str
+    remedy: str
+    code: str
+    waits: bool
+    since: datetime | None = None
+
+    @classmethod
+    def of(cls, archive: SpooledArchive, error: ArSyncError) -> Self:
+        """Return the rejection of an archive for an error."""
+        waits = error.policy is RetryPolicy.WAIT
+        return cls(archive.name.applied, error.problem, error.remedy, error.code, waits)
+
+    @classmethod
+    def read(cls, archive: SpooledArchive) -> Self:
+        """Return why a parked or quarantined archive was rejected, from the file beside it."""
+        name, waits = archive.name.applied, archive.state is SpoolState.PARKED
+        written = read_reason(archive.path)
+        if written is None:
+            problem = f"no reason is written beside {name}"
+            return cls(name, problem, f"look into {archive.path.parent}", "", waits)
+        return cls(
+            name,
+            # Every account that can write to the spool may have written it.
+            visible(written.reason, LONGEST_PROBLEM),
+            visible(written.remedy, LONGEST_REMEDY),
+            written.error,
+            waits,
+            written.since,
+        )
+
+    def __str__(self) -> str:
+        """Return one sentence for people: the problem, then the remedy."""
+        return f"{self.problem}: {self.remedy}."
+
+
+def reject(
+    spool: Path,
+    archive: SpooledArchive,
+    error: ArSyncError,
+    at: datetime,
+    *,
+    verified: bool = False,
+) -> Rejection:
+    """Park an archive that is to be tried again; quarantine one that can never be applied.
+
+    Args:
+        at: Current time, aware UTC.
+        verified: Whether all bytes of the archive were verified.
+
+    Raises:
+        ArchiveGoneError: The file no longer exists.
+        SpoolAccessError: The operating system refuses.
+    """
+    rejection = Rejection.of(archive, error)
+    if rejection.waits:
+        lacking = error.lacking if isinstance(error, ContentLackingError) else None
+        park(spool, archive, error, at=at, verified=verified, lacking=lacking)
+    else:
+        quarantine(spool, archive, error, at=at)
+    return rejection

@@ -235,7 +235,7 @@ def test_it_is_quarantined_with_one_sentence_and_nothing_is_loaded(
     admission = receiver.admit()
     assert (admission.admitted, admission.parked) == ((), ())
     (refused,) = admission.quarantined
-    sentence = str(refused.error)
+    sentence = str(refused)
     assert words in sentence
     assert "NEW_backup_2017-09-25__03_30_00.tar.gz" in sentence
     assert sentence.isprintable()
@@ -244,7 +244,7 @@ def test_it_is_quarantined_with_one_sentence_and_nothing_is_loaded(
     assert kept.read_bytes() == content
     reason = read_reason(kept)
     assert reason is not None
-    assert reason.reason == refused.error.problem
+    assert reason.reason == refused.problem
     assert (receiver.files(kind), receiver.files("parked"), receiver.files(".incoming")) == (
         [],
         [],

@@ -72,7 +72,7 @@ def test_random_ddl_neither_waits_for_long_nor_keeps_the_receiver_from_being_equ
             filled.at_sender("UPDATE app_child SET amount = amount + 1 WHERE id % 3 = 0")
             filled.complete()
             try:
-                outcomes += [type(r.error).__name__ for r in filled.load().refused] or ["loaded"]
+                outcomes += [r.code for r in filled.load().refused] or ["loaded"]
             except TransientError as error:
                 outcomes.append(type(error).__name__)
     statement, longest = max(waits.items(), key=lambda item: item[1])

@@ -89,8 +89,8 @@ def test_complete_that_empties_a_table_is_parked_and_changes_nothing(guarded: Tw
     guarded.complete()
     report = guarded.load()
     assert report.loaded == ()
-    assert "app_child would be emptied of its 2,000 rows" in str(report.refused[0].error)
-    assert "ar-sync allow" in report.refused[0].error.remedy
+    assert "app_child would be emptied of its 2,000 rows" in str(report.refused[0])
+    assert "ar-sync allow" in report.refused[0].remedy
     assert rows(guarded.receiver, "SELECT count(*) FROM app_child") == [(2000,)]
 
 

@@ -62,7 +62,7 @@ def test_each_is_quarantined_with_one_sentence_and_touches_nothing(
     admission = sites.admit()
     assert (admission.admitted, admission.parked) == ((), ())
     (refused,) = admission.quarantined
-    sentence = str(refused.error)
+    sentence = str(refused)
     assert sentence.isprintable()
     assert sentence.endswith(".")
     assert len(sentence) < 1000
@@ -70,7 +70,7 @@ def test_each_is_quarantined_with_one_sentence_and_touches_nothing(
     assert kept.stat().st_size == size_bytes
     reason = read_reason(kept)
     assert reason is not None
-    assert reason.reason == refused.error.problem
+    assert reason.reason == refused.problem
     assert everything_else(sites) == before
     for left in (sites.spool / "quarantine").iterdir():
         left.unlink()
@@ -94,8 +94,8 @@ def test_unsigned_or_badly_signed_one_is_quarantined_where_a_key_is_shared(
     ):
         path.write_bytes(content)
         (refused,) = sites.admit().quarantined
-        assert words in str(refused.error)
-        assert "k" * 32 not in str(refused.error)
+        assert words in str(refused)
+        assert "k" * 32 not in str(refused)
 
 
 @pytest.mark.parametrize("kind", ["link", "device", "pipe", "folder"])

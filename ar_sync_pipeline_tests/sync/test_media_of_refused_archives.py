@@ -171,7 +171,7 @@ def test_full_disk_leaves_no_picture_and_the_archive_is_tried_again(
     with monkeypatch.context() as patch:
         patch.setattr(JournalWriter, "add", full)
         report = sites.load()
-    assert [type(refusal.error) for refusal in report.refused] == [MediaSpaceError]
+    assert [refusal.code for refusal in report.refused] == [MediaSpaceError.code]
     assert media(sites) == BEFORE
     sites.load()
     assert_loaded(sites)

@@ -71,7 +71,7 @@ def test_d22_column_that_the_receiver_lacks_parks_the_archive_until_it_is_there(
     filled.complete()
     report = filled.admit()
     assert report.names == ()
-    assert "app_child.user_id" in str(report.parked[0].error)
+    assert "app_child.user_id" in str(report.parked[0])
     filled.at_receiver("ALTER TABLE app_child ADD user_id integer")
     filled.load()
     assert equal(filled, "SELECT id, user_id FROM app_child ORDER BY id")

@@ -115,7 +115,7 @@ class TestLateComplete:
         deliver(late)
         report = filled.load()
         assert report.loaded == ()
-        assert "came late" in str(report.refused[0].error)
+        assert "came late" in str(report.refused[0])
         assert [a.name.applied for a in list_parked(filled.spool)] == [
             late.name.removeprefix("NEW_").removesuffix(".on-its-way")
         ]

@@ -65,7 +65,7 @@ def test_reason_file_is_hostile_or_absent(parked: TwoSites) -> None:
     second.unlink()
     bad, none = parked_findings(parked.settings)
     assert not {"\x1b", "\u202e"} & set(bad.problem)
-    assert none.problem == "1 archive is parked: no reason is written beside it"
+    assert none.problem == "1 archive is parked: no reason is written beside the archive"
 
 
 def _reason(archive: Path) -> Path:

@@ -164,7 +164,7 @@ def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: Two
     try:
         filled.complete()
         report = filled.load()
-        assert "large.jpeg" in str(report.refused[0].error)
+        assert "large.jpeg" in str(report.refused[0])
         assert report.loaded == ()
     finally:
         subprocess.run(["umount", filled.receiver_media], check=True)

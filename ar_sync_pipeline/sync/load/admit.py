@@ -10,13 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ar_sync_pipeline.archive.errors import NewerFormatError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ArSyncError, ParkedError
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import admit, forget_admitted
 from ar_sync_pipeline.settings.model import ReceiverSettings
@@ -28,8 +26,6 @@ from ar_sync_pipeline.spool.states import (
     list_applied,
     list_parked,
     list_waiting,
-    park,
-    quarantine,
     unpark,
 )
 from ar_sync_pipeline.sync.blame import fault_of_archive
@@ -41,11 +37,10 @@ from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
-    RejectedArchive,
     lost_in_quarantine,
     parked_by_gate,
 )
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import Rejection, reject
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
@@ -55,8 +50,7 @@ class Admission:
 
     Attributes:
         admitted: Verified archives that match, oldest snapshot first.
-        parked: Archives that this run parked.
-        quarantined: Archives that this run quarantined.
+        rejected: Archives that this run parked or quarantined.
         warnings: What the operator should know of admitted archives.
         waiting_for_schema: All archives that are now parked by the gate, whichever run checked
             them.
@@ -65,17 +59,26 @@ class Admission:
     """
 
     admitted: tuple[Manifest, ...]
-    parked: tuple[Rejection, ...]
-    quarantined: tuple[Rejection, ...]
+    rejected: tuple[Rejection, ...]
     warnings: tuple[str, ...] = ()
-    waiting_for_schema: tuple[RejectedArchive, ...] = ()
-    lost: tuple[RejectedArchive, ...] = ()
+    waiting_for_schema: tuple[Rejection, ...] = ()
+    lost: tuple[Rejection, ...] = ()
     seconds: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the admitted archives."""
         return tuple(manifest.name.applied for manifest in self.admitted)
+
+    @property
+    def parked(self) -> tuple[Rejection, ...]:
+        """Archives that this run parked."""
+        return tuple(rejection for rejection in self.rejected if rejection.waits)
+
+    @property
+    def quarantined(self) -> tuple[Rejection, ...]:
+        """Archives that this run quarantined."""
+        return tuple(rejection for rejection in self.rejected if not rejection.waits)
 
 
 def admit_archives(
@@ -128,8 +131,7 @@ def _take_over(
 def _with_old(admission: Admission, old: TakenOver) -> Admission:
     return replace(
         admission,
-        parked=(*old.parked, *admission.parked),
-        quarantined=(*old.quarantined, *admission.quarantined),
+        rejected=(*old.rejected, *admission.rejected),
         warnings=(*old.warnings, *admission.warnings),
     )
 
@@ -143,8 +145,7 @@ class _Sorting:
     receiver: Receiver
     clock: Clock
     admitted: list[Manifest] = field(default_factory=list)
-    parked: list[Rejection] = field(default_factory=list)
-    quarantined: list[Rejection] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def look_at(self, archive: SpooledArchive) -> None:
@@ -161,7 +162,7 @@ class _Sorting:
             fault = fault_of_archive(error, None)
             if fault is None:
                 raise
-            self._reject(archive, fault)
+            self.rejected.append(reject(self.spool, archive, fault, self.clock()))
         else:
             self.warnings += warnings
             self._admit(archive, reader)
@@ -177,19 +178,8 @@ class _Sorting:
         admit(self.connection, archive.name.applied, reader.manifest_sha256, self.clock())
         self.admitted.append(reader.manifest)
 
-    def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        # An upgrade of the receiver makes an archive of a newer format applicable.
-        if isinstance(error, ParkedError | NewerFormatError):
-            park(self.spool, archive, error, at=self.clock())
-            self.parked.append(Rejection(archive.path.name, error))
-        else:
-            quarantine(self.spool, archive, error, at=self.clock())
-            self.quarantined.append(Rejection(archive.path.name, error))
-
     def result(self) -> Admission:
-        return Admission(
-            tuple(self.admitted), tuple(self.parked), tuple(self.quarantined), tuple(self.warnings)
-        )
+        return Admission(tuple(self.admitted), tuple(self.rejected), tuple(self.warnings))
 
 
 def _sort_out(

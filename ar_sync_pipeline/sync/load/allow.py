@@ -10,7 +10,6 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
@@ -18,8 +17,8 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
     unpark,
 )
-from ar_sync_pipeline.sync.errors import NoArchiveError, NotGuardedError
-from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
+from ar_sync_pipeline.sync.errors import DeleteGuardError, NoArchiveError, NotGuardedError
+from ar_sync_pipeline.sync.rejection import Rejection
 
 
 def allow_archive(
@@ -64,9 +63,11 @@ def allow_archive(
 
 def _refuse_others(found: Sequence[SpooledArchive]) -> None:
     for archive in found:
-        reason = read_reason(archive.path)
-        if archive.state is SpoolState.PARKED and reason and not held_by_guard(archive):
+        if archive.state is not SpoolState.PARKED:
+            continue
+        rejection = Rejection.read(archive)
+        if rejection.code not in ("", DeleteGuardError.code):
             raise NotGuardedError(
-                f"{archive.name.applied} is not kept by the delete guard ({reason.reason})",
-                remedy=reason.remedy,
+                f"{archive.name.applied} is not kept by the delete guard ({rejection.problem})",
+                remedy=rejection.remedy,
             )

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import DeleteGuardError
+from ar_sync_pipeline.sync.rejection import Rejection
 
 _SMALL_TABLE_ROWS = 1000
 _SWITCHED_OFF = 100
@@ -67,5 +67,4 @@ def held_by_guard(archive: SpooledArchive) -> bool:
     """Return whether the delete guard parked an archive."""
     if archive.state is not SpoolState.PARKED:
         return False
-    reason = read_reason(archive.path)
-    return reason is not None and reason.error == DeleteGuardError.code
+    return Rejection.read(archive).code == DeleteGuardError.code

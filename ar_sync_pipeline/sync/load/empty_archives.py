@@ -16,7 +16,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, has_ledger, read_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
@@ -24,7 +24,6 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline.sync.load.load_plan import chain_in, unknown_to
-from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 
 # A tick of a sensor has a minute for all of them.
 _MOST = 10
@@ -55,8 +54,7 @@ def load_empty_archives(
         return None
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="empty archives") as connection:
-        open_ledger(connection, settings.remote_bkp_fldr, catalog)
-        ledger = read_ledger(connection)
+        ledger = read_ledger(connection) if has_ledger(connection) else []
     if not _extend(ledger, waiting, list_applied(settings.remote_bkp_fldr)):
         return None
     # An archive that arrives meanwhile has not been checked to be empty.

@@ -29,7 +29,6 @@ def take_over(context: IntakeContext, kinds: Collection[ArchiveKind]) -> TakenOv
     taken = TakenOver()
     for intake in INTAKES:
         result = intake.take_over(context, kinds)
-        taken.parked += result.parked
-        taken.quarantined += result.quarantined
+        taken.rejected += result.rejected
         taken.warnings += result.warnings
     return taken

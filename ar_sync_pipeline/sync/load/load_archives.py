@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ArSyncError, ParkedError
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError
@@ -27,12 +27,9 @@ from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     list_waiting,
     mark_applied,
-    park,
-    quarantine,
 )
 from ar_sync_pipeline.sync.errors import (
     ArchiveRefusedError,
-    ContentLackingError,
     HeldBackError,
 )
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
@@ -49,9 +46,8 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     staged_media,
 )
 from ar_sync_pipeline.sync.load.net_rows import NetRows
-from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
+from ar_sync_pipeline.sync.load.receiver_ledger import reopen_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
-    RejectedArchive,
     lost_in_quarantine,
     parked_by_load,
 )
@@ -59,7 +55,7 @@ from ar_sync_pipeline.sync.load.remove_media import MediaRemoval, remove_absent_
 from ar_sync_pipeline.sync.load.retention import clean_spool
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
-from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.rejection import Rejection, reject
 
 
 @dataclass(frozen=True)
@@ -92,8 +88,8 @@ class LoadReport:
     already_applied: tuple[str, ...]
     refused: tuple[Rejection, ...]
     chain: Chain | None
-    kept: tuple[RejectedArchive, ...]
-    lost: tuple[RejectedArchive, ...]
+    kept: tuple[Rejection, ...]
+    lost: tuple[Rejection, ...]
     net: Mapping[str, NetRows]
     tables: Mapping[str, TableFacts]
     seconds: Mapping[str, float]
@@ -143,7 +139,7 @@ def _load(
         end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
         connect(url, application="load") as connection,
     ):
-        open_ledger(connection, settings.remote_bkp_fldr, catalog)
+        reopen_ledger(connection, settings.remote_bkp_fldr, catalog)
         if settings.media_delete:
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):
@@ -243,13 +239,8 @@ class _Loader:
                 return at_hand, outcome
 
     def _reject(self, archive: SpooledArchive, error: ArSyncError) -> None:
-        if isinstance(error, ParkedError):
-            # It was admitted, so its last byte was read.
-            lacking = error.lacking if isinstance(error, ContentLackingError) else None
-            park(self._spool, archive, error, at=self.clock(), verified=True, lacking=lacking)
-        else:
-            quarantine(self._spool, archive, error, at=self.clock())
-        self.refused.append(Rejection(archive.path.name, error))
+        # It was admitted, so its last byte was read.
+        self.refused.append(reject(self._spool, archive, error, self.clock(), verified=True))
 
 
 def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:

@@ -238,7 +238,7 @@ class _Opening:
             fault = fault_of_archive(error, None)
             if fault is None:
                 raise
-            self.unusable.append(Rejection(archive.path.name, fault))
+            self.unusable.append(Rejection.of(archive, fault))
 
     def _check_as_applied(self, reader: ArchiveReader, line: AppliedArchive) -> None:
         """Check an archive against the ledger's hash, if any; signatures may have expired."""

@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger import claim_ledger
+from ar_sync_pipeline.postgres.ledger import claim_ledger, has_ledger
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -33,6 +33,19 @@ def open_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
     if here is not None and newest and here.is_of(newest.sender, newest.watermark.timeline):
         raise ReceiverIsSenderError(here.problem, remedy=REMEDY)
     claim_ledger(connection, catalog.name)
+
+
+def reopen_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
+    """Open the ledger of admitted archives, whose admission has read the newest archive.
+
+    Raises:
+        ReceiverIsSenderError: There is no ledger, and the URL names the sender's database.
+        LedgerOfAnotherCatalogError: The ledger is another catalog's.
+    """
+    if has_ledger(connection):
+        claim_ledger(connection, catalog.name)
+    else:
+        open_ledger(connection, spool, catalog)
 
 
 def newest_in_spool(spool: Path) -> Manifest | None:

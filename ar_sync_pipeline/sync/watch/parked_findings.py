@@ -6,13 +6,12 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
-from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, list_parked
 from ar_sync_pipeline.sync.load.intakes import other_archives
-from ar_sync_pipeline.visible_text import visible
+from ar_sync_pipeline.sync.rejection import Rejection
 
 _MOST_CAUSES = 20
 
@@ -27,16 +26,12 @@ def parked_findings(settings: ReceiverSettings) -> Iterator[Finding]:
     except ArSyncError:
         return  # the check of the spool reports it
     causes = Counter(map(_cause, parked))
-    for (reason, remedy), count in islice(causes.items(), _MOST_CAUSES):
+    for (problem, remedy), count in islice(causes.items(), _MOST_CAUSES):
         archives = "1 archive is" if count == 1 else f"{count:,} archives are"
-        yield Finding(Level.WARNING, f"{archives} parked: {reason}", remedy)
+        yield Finding(Level.WARNING, f"{archives} parked: {problem}", remedy)
 
 
 def _cause(archive: SpooledArchive) -> tuple[str, str]:
-    """Return reason and remedy; the reason without the archive's name, so that equal ones match."""
-    written = read_reason(archive.path)
-    if written is None:
-        return "no reason is written beside it", f"read {archive.path.parent}"
-    # Every account that can write to the spool may have written it.
-    reason = written.reason.replace(archive.name.applied, "the archive")
-    return visible(reason, LONGEST_PROBLEM), visible(written.remedy, LONGEST_REMEDY)
+    """Return problem and remedy, without the archive's name, so that equal ones match."""
+    rejection = Rejection.read(archive)
+    return rejection.problem.replace(rejection.name, "the archive"), rejection.remedy

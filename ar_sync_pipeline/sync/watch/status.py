@@ -16,7 +16,6 @@ from ar_sync_pipeline.postgres.ledger import (
 )
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpoolState,
     list_parked,
@@ -26,6 +25,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
+from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.lag import Backlog, Lag, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import (
     NO_INCIDENTS,
@@ -117,7 +117,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
         )
     )
     chain = promised_chain(ledger, waiting)
-    reasons = [(a.name.applied, read_reason(a.path)) for a in parked]
+    reasons = [Rejection.read(archive).problem for archive in parked]
     incidents = read_open_incidents(settings)
     lost = [a for a in refused if chain is None or a.name.snapshot_at > chain.until]
     lag = explain_lag(
@@ -128,7 +128,7 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             gaps=len(chain.gaps) if chain else 0,
             new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
             waiting=len(waiting),
-            parked=[reason.reason if reason else f"{name} is parked" for name, reason in reasons],
+            parked=reasons,
             quarantined=len(lost),
             unsent=unsent,
             unverified=unverified,
@@ -148,12 +148,12 @@ def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
             count(
                 "parked",
                 [a.name.applied for a in parked],
-                "; ".join(reason.reason for _, reason in reasons if reason),
+                "; ".join(reasons),
             ),
             count(
                 "quarantined",
                 [a.name.applied for a in lost],
-                "; ".join(reason.reason for a in lost if (reason := read_reason(a.path))),
+                "; ".join(Rejection.read(archive).problem for archive in lost),
             ),
             count(
                 "made good since",

@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
@@ -16,7 +15,6 @@ from ar_sync_pipeline.postgres.ledger import (
     read_ledger,
 )
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,
@@ -27,7 +25,7 @@ from ar_sync_pipeline.spool.states import (
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.load_plan import chain_in
-from ar_sync_pipeline.visible_text import visible
+from ar_sync_pipeline.sync.rejection import Rejection
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
         return UnappliedArchive(
             name, state, reason, "nothing", archive.name.snapshot_at, f"ar-sync plan {name}"
         )
-    written = read_reason(archive.path)
+    rejection = Rejection.read(archive)
     if state is SpoolState.PARKED:
         command = f"ar-sync {'allow' if held_by_guard(archive) else 'plan'} {name}"
     else:
@@ -120,9 +118,8 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
     return UnappliedArchive(
         name,
         f"{state}, replaced" if replaced and state is SpoolState.QUARANTINED else state,
-        # Every account that can write to the spool may have written it.
-        visible(written.reason, LONGEST_PROBLEM) if written else "no reason is written beside it",
-        visible(written.remedy, LONGEST_REMEDY) if written else f"read {archive.path.parent}",
-        written.since if written else archive.name.snapshot_at,
+        rejection.problem,
+        rejection.remedy,
+        rejection.since or archive.name.snapshot_at,
         command,
     )
