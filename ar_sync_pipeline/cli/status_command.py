@@ -15,8 +15,9 @@ from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
-from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+from ar_sync_pipeline.sync.watch.status import Status
 
 
 @click.command()

@@ -19,7 +19,8 @@ from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
 from ar_sync_pipeline.sync.watch.lag import Lag
-from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline.sync.watch.status import Status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 
 # A receiver that was off loads at its sensors' first ticks what has arrived since then.

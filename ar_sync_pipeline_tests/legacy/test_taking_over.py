@@ -24,7 +24,7 @@ from ar_sync_pipeline.receiver.load_checks import load_check_results
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.sync.load.retention import run_retention
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.legacy.building import (
     GTFS,

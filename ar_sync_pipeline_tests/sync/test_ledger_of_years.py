@@ -16,7 +16,7 @@ from ar_sync_pipeline.postgres.ledger import (
     summarize_ledger,
 )
 from ar_sync_pipeline.sync.load.load_plan import chain_in
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     equal,

@@ -10,7 +10,7 @@ from ar_sync_pipeline.sync.errors import ReceiverIsSenderError
 from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline.sync.load.preview import preview_load
 from ar_sync_pipeline.sync.load.retention import run_retention
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.unapplied import view_ledger
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 

@@ -20,7 +20,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window, rows, watermark_of
 
 TABLE = "CREATE TABLE t_a (id integer PRIMARY KEY, v integer, changed timestamptz)"

@@ -7,7 +7,7 @@ import pytest
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.states import list_applied, list_parked
 from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
 
 CHANGE_A_CHILD = "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 7"

@@ -16,7 +16,7 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_partial
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_snapshot
-from ar_sync_pipeline.sync.watch.status import receiver_status
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake, rows, watermark_of
 from ar_sync_pipeline_tests.sync.test_watermark import START, mark, sent, view
 

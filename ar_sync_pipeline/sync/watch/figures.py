@@ -18,8 +18,9 @@ from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.states import list_applied
 from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
-from ar_sync_pipeline.sync.watch.status import Status, receiver_status
+from ar_sync_pipeline.sync.watch.status import Status
 
 Labels = Mapping[str, str]
 

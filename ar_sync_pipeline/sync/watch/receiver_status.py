@@ -1,0 +1,159 @@
+"""The lag of the receiver, as its own ledger, spool and incidents show it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.ledger import (
+    AppliedArchive,
+    has_ledger,
+    read_ledger,
+    read_summarized,
+)
+from ar_sync_pipeline.postgres.table_definitions import read_unverified
+from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.chain import Chain
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    SpoolState,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
+from ar_sync_pipeline.sync.load.intakes import other_archives
+from ar_sync_pipeline.sync.load.load_plan import promised_chain
+from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
+from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
+from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents, read_open_incidents
+from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
+
+
+def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
+    """Read the state from the ledger and the spool.
+
+    Raises:
+        DatabaseUnreachableError: The receiver's database cannot be reached.
+        SpoolMissingError: The spool does not exist.
+    """
+    url = settings.receiver_database_url.get_secret_value()
+    with connect(url, application="status") as connection:
+        recorded = _recorded(connection, settings)
+    spooled, incidents = _spooled(settings), read_open_incidents(settings)
+    chain = promised_chain(recorded.ledger, spooled.waiting)
+    lost = [a for a in spooled.quarantined if chain is None or a.name.snapshot_at > chain.until]
+    lag = explain_lag(
+        chain.until if chain else None,
+        now,
+        timedelta(minutes=settings.partial_interval),
+        _backlog(recorded, spooled, chain, lost, incidents),
+    )
+    return Status(
+        "receiver",
+        lag,
+        tuple(_counts(recorded, spooled, lost)),
+        gaps=len(chain.gaps) if chain else 0,
+        is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
+        unsent=recorded.unsent,
+        unverified=recorded.unverified,
+        incidents=incidents,
+    )
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What the receiver's database records; tables and archives by their names and numbers."""
+
+    ledger: Sequence[AppliedArchive] = ()
+    unsent: tuple[str, ...] = ()
+    unverified: tuple[str, ...] = ()
+    summarized_applied: int = 0
+    summarized_superseded: int = 0
+
+
+def _recorded(connection: Connection, settings: ReceiverSettings) -> _Recorded:
+    if not has_ledger(connection):
+        return _Recorded()
+    return _Recorded(
+        read_ledger(connection),
+        unsent_tables(connection, load_catalog(settings.catalog)),
+        read_unverified(connection),
+        read_summarized(connection, superseded=False),
+        read_summarized(connection, superseded=True),
+    )
+
+
+@dataclass(frozen=True)
+class _Spooled:
+    """Archives in the spool that are not applied, by state."""
+
+    waiting: Sequence[SpooledArchive]
+    parked: Sequence[SpooledArchive]
+    quarantined: Sequence[SpooledArchive]
+
+
+def _spooled(settings: ReceiverSettings) -> _Spooled:
+    spool: Path = settings.remote_bkp_fldr
+    old = other_archives(settings)
+    return _Spooled(
+        *(
+            [*found, *(archive for archive in old if archive.state is state)]
+            for found, state in (
+                (list_waiting(spool), SpoolState.WAITING),
+                (list_parked(spool), SpoolState.PARKED),
+                (list_quarantined(spool), SpoolState.QUARANTINED),
+            )
+        )
+    )
+
+
+def _backlog(
+    recorded: _Recorded,
+    spooled: _Spooled,
+    chain: Chain | None,
+    lost: Sequence[SpooledArchive],
+    incidents: OpenIncidents,
+) -> Backlog:
+    return Backlog(
+        gaps=len(chain.gaps) if chain else 0,
+        new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
+        waiting=len(spooled.waiting),
+        parked=_problems(spooled.parked),
+        quarantined=len(lost),
+        unsent=recorded.unsent,
+        unverified=recorded.unverified,
+        faults=incidents.faults,
+    )
+
+
+def _counts(
+    recorded: _Recorded, spooled: _Spooled, lost: Sequence[SpooledArchive]
+) -> list[StateCount]:
+    applied = [line.name for line in recorded.ledger if not line.superseded]
+    superseded = [line.name for line in recorded.ledger if line.superseded]
+    replaced = [archive for archive in spooled.quarantined if archive not in lost]
+    return [
+        count("waiting", _names(spooled.waiting)),
+        count("applied", applied, earlier=recorded.summarized_applied),
+        count("superseded", superseded, earlier=recorded.summarized_superseded),
+        count("parked", _names(spooled.parked), "; ".join(_problems(spooled.parked))),
+        count("quarantined", _names(lost), "; ".join(_problems(lost))),
+        count(
+            "made good since",
+            _names(replaced),
+            "in quarantine; what they held has come with later archives",
+        ),
+    ]
+
+
+def _names(archives: Sequence[SpooledArchive]) -> list[str]:
+    return [archive.name.applied for archive in archives]
+
+
+def _problems(archives: Sequence[SpooledArchive]) -> list[str]:
+    return [Rejection.read(archive).problem for archive in archives]
