@@ -252,6 +252,18 @@ def gaps(operation: Operation) -> list[str]:
     return [subject for subject in operation.subjects if "no_gap_in_windows" in subject]
 
 
+@pytest.mark.parametrize("midnight", ["2026-04-05T03:00", "2026-09-06T04:00"])
+def test_windows_go_on_where_local_clocks_change(operation: Operation, midnight: str) -> None:
+    """In America/Santiago the hour before midnight came twice, or the one after it never."""
+    operation.now = datetime.fromisoformat(midnight).replace(tzinfo=UTC) - 20 * MINUTES
+    for _ in range(16):
+        operation.dumped(timedelta(0))
+        operation.tick()
+        assert operation.found(NO_GAP).passed, operation.now
+        operation.now += 5 * MINUTES
+    assert gaps(operation) == []
+
+
 @pytest.mark.long
 def test_sender_that_was_off_for_a_night_has_time_to_catch_up(operation: Operation) -> None:
     operation.dumped(timedelta(hours=9))
