@@ -50,7 +50,7 @@ def latest_test(deployment: Deployment, *, passed: bool) -> dict[str, dg.Metadat
         return dict(found.metadata)
 
 
-def test_good_road_is_told_step_by_step(deployment: Deployment) -> None:
+def test_working_connection_is_reported_step_by_step(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     deployment.faults.blocks_free = 50
@@ -148,7 +148,7 @@ def test_free_space_under_the_floor_is_a_warning_and_no_failure(deployment: Depl
     assert json.loads(check(deployment, "--json").stdout)["warnings"] == 0
 
 
-def test_mistake_in_the_settings_is_another_exit_code(deployment: Deployment) -> None:
+def test_error_in_the_settings_is_another_exit_code(deployment: Deployment) -> None:
     deployment.sender_changes["AR_SYNC_TIME"] = "1"
     shown = check(deployment, "--json")
     assert shown.exit_code == 2

@@ -150,7 +150,7 @@ def test_verify_checks_the_signature_when_a_key_is_set(archive: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify"])
-def test_a_mistake_in_the_call_is_exit_code_2(command: str, tmp_path: Path) -> None:
+def test_a_usage_error_is_exit_code_2(command: str, tmp_path: Path) -> None:
     missing = run(command, tmp_path / "absent.tar")
 
     assert missing.exit_code == 2

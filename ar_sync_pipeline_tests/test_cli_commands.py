@@ -25,7 +25,7 @@ def test_command_of_the_list_is_there_and_documents_its_exit_codes(name: str) ->
     assert "Exit codes: 0" in " ".join(shown.output.split()) or name == "catalog"
 
 
-def test_unknown_command_is_a_mistake_of_the_call() -> None:
+def test_unknown_command_is_a_usage_error() -> None:
     shown = CliRunner().invoke(main, ["nothing"])
     assert shown.exit_code == 2
     assert "No such command 'nothing'" in shown.output

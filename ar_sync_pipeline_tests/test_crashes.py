@@ -74,7 +74,7 @@ class Line:
 
     def is_made_again(self, run_id: str) -> dg.DagsterRun:
         """Return the successful retry of a run that lost its worker."""
-        return self.live.until(lambda: self._second(run_id), f"run {run_id} is made again")
+        return self.live.until(lambda: self._second(run_id), f"run {run_id} is launched again")
 
     def will_retry(self, run_id: str) -> str | None:
         run = self.live.instance.get_run_by_id(run_id)
@@ -134,7 +134,7 @@ def test_whatever_dies_in_the_middle_is_made_good_without_a_person(line: Line) -
     killed_load_is_made_again(line)
     stuck_run_is_ended(line)
     failed_step_is_no_reason_for_a_second_run(line)
-    reboot_heals(line)
+    reboot_recovers(line)
     line.live.until(line.pools_are_free, "all pools are free")
     assert rows(line.receiver, APPLIED) == []
 
@@ -187,7 +187,7 @@ def failed_step_is_no_reason_for_a_second_run(line: Line) -> None:
     known_hosts.write_text(pinned)
 
 
-def reboot_heals(line: Line) -> None:
+def reboot_recovers(line: Line) -> None:
     line.change()
     with held_up(line.receiver):
         line.ends(line.ask_for_dump(), dg.DagsterRunStatus.SUCCESS)

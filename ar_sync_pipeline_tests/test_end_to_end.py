@@ -143,7 +143,7 @@ class Watch:
             self._live.until(lambda: self._failed(run_id), "the killed run is noticed")
         query = {"dagster/parent_run_id": run_id}
         self._live.until(
-            lambda: any(run.is_success for run in self._live.runs(**query)), "made once more", 90
+            lambda: any(run.is_success for run in self._live.runs(**query)), "launched again", 90
         )
 
     def _waiting_run(self, job: str, url: str) -> tuple[str, int] | None:
@@ -228,7 +228,7 @@ def test_a_troubled_day_ends_equal_without_a_gap_and_with_one_mail_a_cause(
     with production.at_work():
         watch.kill_worker("partial_dump", deployment.sender_url)
         watch.kill_worker("partial_loaddata", deployment.receiver_url)
-        assert told.subjects == [], "runs that are made again are nobody's business"
+        assert told.subjects == [], "runs that are launched again are nobody's business"
 
         deployment.sftp.stop()
         watch.wait_for_new_run("partial_dump", dg.DagsterRunStatus.FAILURE, 240)

@@ -103,8 +103,8 @@ class TestBadInput:
         self.fails(deployment, "complete_dump", "SHA256:", "known")
 
     def test_refused_login(self, deployment: Deployment) -> None:
-        deployment.sender_changes["AR_SYNC_REMOTE_USER"] = "stranger"
-        self.fails(deployment, "complete_dump", "stranger", "authorized_keys")
+        deployment.sender_changes["AR_SYNC_REMOTE_USER"] = "somebody"
+        self.fails(deployment, "complete_dump", "somebody", "authorized_keys")
 
     def test_missing_spool(self, deployment: Deployment) -> None:
         deployment.sender_changes["AR_SYNC_REMOTE_BKP_FLDR"] = "/elsewhere"

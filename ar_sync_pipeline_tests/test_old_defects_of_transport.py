@@ -69,7 +69,7 @@ def test_d14_dump_that_cannot_connect_sends_nothing_and_fails(deployment: Deploy
 
 
 @pytest.mark.long
-def test_d15_partial_without_a_picture_travels(deployment: Deployment) -> None:
+def test_d15_partial_without_a_picture_is_sent(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
     execute(deployment.sender_url, "UPDATE app_child SET amount = -1, changed = now() WHERE id = 7")

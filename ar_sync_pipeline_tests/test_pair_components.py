@@ -96,7 +96,7 @@ def test_three_cities_in_one_code_location(
     assert folders == {pair.pair for pair in three_pairs}
 
 
-def test_mistakes_in_the_yaml_are_all_named_and_no_secret_is_written_down(
+def test_errors_in_the_yaml_are_all_named_and_no_secret_is_written_down(
     deployment: Deployment, project: Path
 ) -> None:
     content = attributes(deployment.sender_environment(), "sender", "lima")

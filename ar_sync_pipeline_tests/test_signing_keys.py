@@ -201,7 +201,7 @@ class TestVerifyCommand:
         if environ and not code:
             assert json.loads(result.stdout)["signature"] == "checked"
 
-    def test_date_that_cannot_be_read_is_a_mistake_in_the_call(self, archive: Path) -> None:
+    def test_date_that_cannot_be_read_is_a_usage_error(self, archive: Path) -> None:
         environ = DURING | {"AR_SYNC_OLD_SIGNING_KEY_UNTIL": "soon"}
         result = CliRunner().invoke(main, ["verify", str(archive)], env=environ)
         assert result.exit_code == 2

@@ -213,7 +213,7 @@ def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deplo
     assert counts(shown)["made good since"] == 1
 
 
-def test_mistakes_in_the_settings_are_named(deployment: Deployment) -> None:
+def test_errors_in_the_settings_are_named(deployment: Deployment) -> None:
     environment = deployment.receiver_environment() | {"AR_SYNC_TIME": "1"}
     shown = status(environment)
     assert shown.exit_code == 2

@@ -87,9 +87,9 @@ def test_every_error_is_cut() -> None:
 
 
 def test_error_that_lists_lines_keeps_them_and_makes_each_visible() -> None:
-    error = _ListedError("2 mistakes\n  one \x1b[1m\n  " + "x" * 5000, remedy="correct them")
+    error = _ListedError("2 errors\n  one \x1b[1m\n  " + "x" * 5000, remedy="correct them")
     first, second, third = error.problem.split("\n")
-    assert (first, second) == ("2 mistakes", r"  one \x1b[1m")
+    assert (first, second) == ("2 errors", r"  one \x1b[1m")
     assert len(third) == LONGEST_PROBLEM
 
 

@@ -127,7 +127,7 @@ def test_every_error_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Path)
         """
         tables = ["t_*", "old"]
         exclude = ["old", "t_x*"]
-        receiver_tabels = ["t_own"]
+        receiver_tbls = ["t_own"]
         whole_table_limit_mb = -1
         [table.t_a]
         changed_at = 7
@@ -150,7 +150,7 @@ def test_every_error_is_said_at_once_with_its_place_and_a_remedy(tmp_path: Path)
         "whole_table_limit_mb: has a wrong value (input should be greater than or equal to 0): ",
         "[table.t_a] changed_at: has a wrong value (input should be a valid string): ",
         "[table.t_a] triggers: has a wrong value (input should be 'suppress' or 'fire'): ",
-        "receiver_tabels: is no key of a catalog: did you mean receiver_tables?",
+        "receiver_tbls: is no key of a catalog: did you mean receiver_tables?",
         "tables: names old, which is excluded: remove it here or from `exclude`",
         "[table.t_a] children: t_x1 is not replicated: remove it here or from `exclude`",
         '[table.t_a] children: u is not replicated: add "u" to `tables`, or remove it here',

@@ -68,7 +68,7 @@ def test_all_variables_together_say_the_side(environment: dict[str, str], side: 
             {"AR_SYNC_KNOWN_HOSTS": "/x", "AR_SYNC_MAX_LAG": "30"},
             r"sender \(AR_SYNC_KNOWN_HOSTS\) and the receiver \(AR_SYNC_MAX_LAG\)",
         ),
-        (RECEIVER | {"AR_SYNC_SIDE": "reciever"}, "AR_SYNC_SIDE=reciever is no side: set it to"),
+        (RECEIVER | {"AR_SYNC_SIDE": "receivr"}, "AR_SYNC_SIDE=receivr is no side: set it to"),
     ],
 )
 def test_what_is_unclear_is_one_message_that_says_what_to_set(

@@ -119,7 +119,7 @@ def wait_for_reload(url: str, role: str) -> None:
 
 
 def test_everything_wrong_at_the_sender_is_said_at_once(deployment: Deployment) -> None:
-    catalog = SMALL_CATALOG.replace('changed_at = "changed"', 'changed_at = "chnaged"')
+    catalog = SMALL_CATALOG.replace('changed_at = "changed"', 'changed_at = "chngd"')
     catalog = catalog.replace('media_columns = ["picture"]', 'media_columns = ["amount"]')
     catalog = catalog.replace('tables = ["app_*"]', 'tables = ["app_*"]\nexclude = ["app_tmp*"]')
     (deployment.folder / "catalog.toml").write_text(catalog)
@@ -127,7 +127,7 @@ def test_everything_wrong_at_the_sender_is_said_at_once(deployment: Deployment) 
     found = at_sender(deployment, AR_SYNC_EMAIL_PORT="1", AR_SYNC_FREE_SPACE_FLOOR="90")
     text = "\n".join(said(found))
     for expected in (
-        "database error: table app_child has no column chnaged",
+        "database error: table app_child has no column chngd",
         "database error: `media_columns` of table app_child names amount, which is a double",
         "catalog warning: `app_tmp*` of `exclude` matches nothing",
         "scratch warning: other accounts may write to the scratch folder",
@@ -141,13 +141,13 @@ def test_rules_that_do_not_fit_the_receivers_columns_are_said(deployment: Deploy
     catalog = SMALL_CATALOG.replace('["seen", "transformed"]', '["sene", "transformed"]')
     catalog = catalog.replace("{ transformed = false }", '{ transformed = "maybe" }')
     catalog = catalog.replace('receiver_tables = ["app_note"]', 'receiver_tables = ["app_nota"]')
-    catalog = catalog.replace('changed_at = "changed"', 'changed_at = "chnaged"')
+    catalog = catalog.replace('changed_at = "changed"', 'changed_at = "chngd"')
     (deployment.folder / "catalog.toml").write_text(catalog)
     text = "\n".join(said(at_receiver(deployment)))
     assert "`receiver_columns` of table app_parent names sene, which is no column" in text
     assert "gives transformed the value 'maybe', which is no boolean" in text
     assert "`app_nota` of `receiver_tables` matches nothing" in text
-    assert "`changed_at` of table app_child names chnaged" in text
+    assert "`changed_at` of table app_child names chngd" in text
 
 
 def test_missing_rights_come_as_sql_that_can_be_run(deployment: Deployment) -> None:
@@ -369,10 +369,10 @@ def test_migrations_that_the_role_may_not_read_are_an_error_with_the_grant(
 
 def test_misspelt_application_is_said(small_sites: TwoSites) -> None:
     execute(small_sites.sender, DJANGO, "INSERT INTO django_migrations VALUES ('small', '0001')")
-    misspelt = small_sites.catalog.model_copy(update={"django_app": "smal"})
+    misspelt = small_sites.catalog.model_copy(update={"django_app": "smaal"})
     (found,) = check_sender(small_sites.sender, misspelt)
     assert found.level == "warning"
-    assert "django_migrations has no row of the app smal" in found.problem
+    assert "django_migrations has no row of the app smaal" in found.problem
     right = small_sites.catalog.model_copy(update={"django_app": "small"})
     assert check_sender(small_sites.sender, right) == ()
 

@@ -185,7 +185,7 @@ def test_what_a_replicated_table_refers_to_is_replicated_even_if_it_is_bookkeepi
         "CREATE TABLE migrations (id int PRIMARY KEY)",
         "CREATE TABLE user_sessions (sid text PRIMARY KEY, data text)",
         "CREATE TABLE click (id int PRIMARY KEY, sid text REFERENCES user_sessions)",
-        "CREATE TABLE sessions (id int PRIMARY KEY, speaker text, room text)",
+        "CREATE TABLE sessions (id int PRIMARY KEY, speaker text, hall text)",
     )
     draft = draft_catalog(empty_database)
     assert [table.label for table in draft.exclude] == ["migrations"]
