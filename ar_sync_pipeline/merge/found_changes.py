@@ -21,7 +21,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
-from ar_sync_pipeline.postgres.table_facts import UniqueKey
+from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,11 @@ class FoundChanges:
         return _prefix(self.archive)
 
     def fired(self) -> tuple[str, ...]:
-        """Return the triggers and rules that fire when the differing rows are written."""
-        changed = (d.target for d in self.differences.values() if not d.empty)
-        return tuple(self.effects.firing_triggers(changed))
+        """Return the triggers and rules of the tables whose rows are written or deleted."""
+        changed = {table for table, found in self.differences.items() if not found.empty}
+        changed |= self.to_delete.tables()
+        targets = (target for name, target in self.references.targets.items() if name in changed)
+        return tuple(self.effects.firing_triggers(targets))
 
     def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
         """Raise an error that names the violated constraint if only the receiver has it.
@@ -57,8 +59,8 @@ class FoundChanges:
         Raises:
             LoadRefusedError: Only the receiver has the constraint.
         """
-        name = error.diag.constraint_name
-        for facts in self.references.tables.values():
+        name, violated = error.diag.constraint_name, self._tables_of(error)
+        for facts in violated:
             for key in facts.foreign_keys:
                 if key.name == name and self.references.receiver_only_columns(key):
                     raise LoadRefusedError(
@@ -70,8 +72,19 @@ class FoundChanges:
         for table, difference in self.differences.items():
             definitions = difference.staged.manifest.unique_keys
             for unique in difference.target.facts.unique_keys:
-                if name == unique.name and definitions is not None:
+                if (
+                    name == unique.name
+                    and definitions is not None
+                    and difference.target.facts in violated
+                ):
                     _refuse_unless_shared(table, unique, definitions)
+
+    def _tables_of(self, error: psycopg.Error) -> list[TableFacts]:
+        """Return the tables that an error may be about; names of foreign keys may repeat."""
+        tables = [*self.references.tables.values()]
+        where = (error.diag.schema_name, error.diag.table_name)
+        # A partition is not among the tables.
+        return [facts for facts in tables if facts.place == where] or tables
 
 
 def find_changes(

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
+from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, UniqueKey
@@ -103,21 +104,18 @@ class RestoredRows:
     def _drop_taken(self, table: str, relation: sql.Identifier, unique: UniqueKey) -> None:
         """Drop copies whose key or unique value another row now has."""
         facts = self._references.tables[table]
-        elements = sql.SQL(", ").join(
-            sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
-            for number, element in enumerate(unique.elements, 1)
-        )
-        met = sql.SQL(unique.predicate or "true")
-        same = sql.SQL(" AND ").join(
-            sql.SQL("k.{0} {1} t.{0}").format(sql.Identifier(f"v{number}"), sql.SQL(operator))
-            for number, operator in enumerate(unique.operators, 1)
-        )
         self._connection.execute(
             sql.SQL(
                 "DELETE FROM {relation} WHERE ctid IN (SELECT k.place FROM"
                 " (SELECT x.ctid AS place, {elements} FROM {relation} AS x WHERE {met}) AS k"
-                " JOIN (SELECT {elements} FROM {rows} AS x WHERE {met}) AS t ON {same})"
-            ).format(relation=relation, elements=elements, met=met, rows=facts.rows, same=same)
+                " JOIN (SELECT {elements} FROM {rows} AS x WHERE {met}) AS t ON {conflicts})"
+            ).format(
+                relation=relation,
+                elements=elements(unique),
+                met=predicate(unique),
+                rows=facts.rows,
+                conflicts=conflict(unique, "k", "t"),
+            )
         )
 
     def _drop_dangling(self, key: ForeignKey) -> bool:

@@ -26,12 +26,12 @@ def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
     identity = difference.identity
     return sql.SQL(
         "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({incoming}) AS w"
-        " ON {conflict} AND NOT ({same})"
+        " ON {conflicts} AND NOT ({same})"
     ).format(
         held_identity=identity.stored_list("h"),
         present=_present_values(difference, unique),
         incoming=_incoming_values(difference, unique),
-        conflict=_conflict(unique),
+        conflicts=conflict(unique, "h", "w"),
         same=identity.same("h", "w"),
     )
 
@@ -79,15 +79,29 @@ def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
     )
 
 
-def _conflict(unique: UniqueKey) -> sql.Composed:
+def conflict(unique: UniqueKey, one: str, other: str) -> sql.Composed:
+    """Return a condition whether the elements of two rows, ``v1`` and so on, violate the key."""
     conditions = []
     for number, operator in enumerate(unique.operators, 1):
-        held, wanted = sql.Identifier("h", f"v{number}"), sql.Identifier("w", f"v{number}")
+        held, wanted = sql.Identifier(one, f"v{number}"), sql.Identifier(other, f"v{number}")
         compared = sql.SQL("{} {} {}").format(held, sql.SQL(operator), wanted)
         if not unique.nulls_distinct:
             compared = sql.SQL("({} OR {} IS NULL AND {} IS NULL)").format(compared, held, wanted)
         conditions.append(compared)
     return sql.SQL(" AND ").join(conditions)
+
+
+def elements(unique: UniqueKey) -> sql.Composed:
+    """Return the elements of a unique key as a list to select, named ``v1`` and so on."""
+    return sql.SQL(", ").join(
+        sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
+        for number, element in enumerate(unique.elements, 1)
+    )
+
+
+def predicate(unique: UniqueKey) -> sql.SQL:
+    """Return the condition of the rows that a unique key is about."""
+    return sql.SQL(unique.predicate or "true")
 
 
 def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
@@ -129,11 +143,6 @@ def _elements(
     unique: UniqueKey,
 ) -> sql.Composed:
     """Return the index's elements of some rows, whose columns have their bare names."""
-    elements = sql.SQL(", ").join(
-        sql.SQL("{} AS {}").format(sql.SQL(element), sql.Identifier(f"v{number}"))
-        for number, element in enumerate(unique.elements, 1)
-    )
-    predicate = sql.SQL(unique.predicate) if unique.predicate else sql.SQL("true")
     rows = sql.SQL("SELECT {} FROM {}").format(columns, source)
     computed = [
         sql.SQL("{} AS {}").format(sql.SQL(column.expression), sql.Identifier(column.name))
@@ -143,7 +152,7 @@ def _elements(
     if computed:
         rows = sql.SQL("SELECT x.*, {} FROM ({}) AS x").format(sql.SQL(", ").join(computed), rows)
     return sql.SQL("SELECT {}, {} FROM ({}) AS x WHERE {}").format(
-        difference.identity.stored_list("x"), elements, rows, predicate
+        difference.identity.stored_list("x"), elements(unique), rows, predicate(unique)
     )
 
 

@@ -187,7 +187,12 @@ class TableFacts:
     @property
     def relation(self) -> sql.Identifier:
         """Name of the table, quoted and qualified: the target of inserts."""
-        return sql.Identifier(self.schema, self.relname or self.name)
+        return sql.Identifier(*self.place)
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """Schema and name of the relation."""
+        return self.schema, self.relname or self.name
 
     @property
     def rows(self) -> sql.Composed:

@@ -178,7 +178,7 @@ OSCAR = Situation(
             ],
         ),
         partial(
-            # Two values of an attribute of one product are deleted and inserted again, as its form does.
+            # Values of one product are deleted and inserted again, as its form does.
             "DELETE FROM catalogue_productattributevalue WHERE product_id = 5;"
             "INSERT INTO catalogue_productattributevalue (attribute_id, product_id,"
             " value_option_id) SELECT n, 5, n FROM generate_series(1, 8) n",

@@ -91,6 +91,15 @@ MEDDLERS = (
         function("refuse", "RAISE EXCEPTION 'never by trigger fires';")
         + trigger("BEFORE DELETE", "refuse"),
     ),
+    Situation(
+        "deletion_that_a_trigger_refuses_without_its_name",
+        TABLE,
+        receiver=function("refuse", "RAISE EXCEPTION 'never';")
+        + trigger("BEFORE DELETE", "refuse"),
+        rows=ROWS,
+        steps=(complete("DELETE FROM t_a WHERE id = 1", may_wait=BY_LEAST),),
+        modes=(Mode.LEAST,),
+    ),
     meddling(
         "statement_that_is_refused",
         function("refuse", "RAISE EXCEPTION 'not at night, says fires';")

@@ -200,6 +200,23 @@ FOLLOWERS = (
         modes=TWO,
     ),
     Situation(
+        "foreign_keys_of_one_name",
+        A + "; CREATE TABLE t_b (id int PRIMARY KEY, u text UNIQUE)",
+        rows=SIX + ";INSERT INTO t_b SELECT id, u FROM t_a",
+        receiver="CREATE TABLE own1 (id int PRIMARY KEY, u text CONSTRAINT held"
+        " REFERENCES t_a (u)); CREATE TABLE own2 (id int PRIMARY KEY, u text CONSTRAINT held"
+        " REFERENCES t_b (u))",
+        own="INSERT INTO own1 VALUES (1, 'u1'); INSERT INTO own2 VALUES (1, 'u2')",
+        steps=(
+            partial(
+                "UPDATE t_b SET u = 'new' WHERE id = 2",
+                waits_for=["rows of own2 refer by held"],
+                then="DELETE FROM own2",
+            ),
+        ),
+        modes=TWO,
+    ),
+    Situation(
         "remedy_for_a_reference_without_an_action_is_true",
         A,
         rows=SIX,

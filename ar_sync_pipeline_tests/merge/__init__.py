@@ -1,0 +1,1 @@
+"""The merge of an archive into the receiver's tables."""
