@@ -349,7 +349,7 @@ class BaseArchive(_Strict):
 
 
 class Manifest(_Strict):
-    """Description of an archive (design, section 4).
+    """Description of an archive.
 
     A complete describes the whole state. It may list chunks and media files that it does not carry,
     because the receiver is known to have them: a differential complete.

@@ -1,4 +1,4 @@
-"""The settings of the two sides, read from environment variables (design, section 3).
+"""The settings of the two sides, read from environment variables.
 
 ``AR_SYNC_<NAME>`` becomes the field ``<name>``. Everything is validated at load, and all errors
 are reported at once. Secrets are ``SecretStr``: neither ``repr`` nor a message shows them; call

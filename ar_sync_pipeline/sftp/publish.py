@@ -1,4 +1,4 @@
-"""Publishes an archive atomically under its final name (design, section 5; old system, D10)."""
+"""Publishes an archive atomically under its final name (old system, D10)."""
 
 from __future__ import annotations
 

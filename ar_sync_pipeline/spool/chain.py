@@ -2,7 +2,7 @@
 
 A partial covers the span from its watermark to its snapshot. Spans that join, starting at the
 base, form the chain. If a span begins after the end of the chain, there is a gap between the two.
-The first archive that covers the gap closes it (design, section 7, "Order").
+The first archive that covers the gap closes it.
 """
 
 from __future__ import annotations

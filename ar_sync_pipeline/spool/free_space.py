@@ -1,4 +1,4 @@
-"""Free space of a disk, checked before it is needed (design, section 6)."""
+"""Free space of a disk, checked before it is needed."""
 
 from __future__ import annotations
 

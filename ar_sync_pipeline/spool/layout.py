@@ -1,4 +1,4 @@
-"""Folders of the spool (design, section 6): ``ls`` shows the state of every archive.
+"""Folders of the spool: ``ls`` shows the state of every archive.
 
 The path of the spool comes from the settings and may be a link. Others may write to its folders,
 so each access opens a folder relative to the descriptor of the spool, never through a link.

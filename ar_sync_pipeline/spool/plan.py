@@ -1,7 +1,7 @@
 """Plan of a load: a pure function of archives and ledger.
 
 The receiver's state is a function of the set of archives: the newest complete, then all later
-partials in the order of their snapshots (design, section 7). A load restores exactly this state,
+partials in the order of their snapshots. A load restores exactly this state,
 in whatever order the archives arrive.
 
 A late partial is skipped if the unbroken chain already ends after it: the receiver has all its

@@ -1,4 +1,4 @@
-"""Receipts, from which the sender learns the state of an archive (design, section 6).
+"""Receipts, from which the sender learns the state of an archive.
 
 Each archive has one small JSON file, ``receipts/<applied name>.json``, with its latest state. The
 sender reads it over SFTP, so `parse_receipt` treats its bytes as hostile.

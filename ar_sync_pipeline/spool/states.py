@@ -1,4 +1,4 @@
-"""States of an archive in the spool; each change of state is one rename (design, section 6).
+"""States of an archive in the spool; each change of state is one rename.
 
 ::
 

@@ -134,7 +134,7 @@ def by_hand(watched: Watched) -> None:
 
 
 @pytest.mark.long
-def test_run_is_none_the_worse_for_a_mail_server_that_is_down(
+def test_d34_run_is_none_the_worse_for_a_mail_server_that_is_down(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -12,7 +16,8 @@ from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.spool.states import list_quarantined, list_waiting
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
 from ar_sync_pipeline_tests.fix_sites import (
     CHILDREN,
     PARENTS,
@@ -22,6 +27,22 @@ from ar_sync_pipeline_tests.fix_sites import (
     rows,
     watermark_of,
 )
+
+
+def test_d1_child_processes_that_end_do_not_end_a_load(filled: TwoSites) -> None:
+    filled.complete()
+    signals: list[int] = []
+    earlier = signal.signal(signal.SIGCHLD, lambda number, _frame: signals.append(number))
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(filled.load)
+            while not loading.done():
+                subprocess.run(["true"], check=True)
+            assert loading.result().refused == ()
+    finally:
+        signal.signal(signal.SIGCHLD, earlier)
+    assert signals
+    assert equal(filled)
 
 
 def test_d11_archive_waits_when_the_database_is_absent_and_is_loaded_when_it_is_back(
@@ -127,6 +148,28 @@ class TestD37NamesAtTheEndOfDaylightSaving:
         filled.clock = lambda: next(instants)
         assert filled.complete() != filled.complete()
         assert len(list_waiting(filled.spool)) == 2
+
+
+def test_d35_migrations_of_the_sender_are_named_and_never_copied(filled: TwoSites) -> None:
+    """The receiver has migrations of its own, between which a file of the sender's would land."""
+    filled.catalog = filled.catalog.model_copy(update={"django_app": "small"})
+    applied = "CREATE TABLE django_migrations (app text, name text)"
+    add = "INSERT INTO django_migrations VALUES ('small', '{}')"
+    filled.at_sender(applied, add.format("0034"), add.format("0035"))
+    filled.at_receiver(applied, add.format("0034"), add.format("0900"))
+    path = filled.complete()
+    with tarfile.open(path) as archive:
+        assert [name for name in archive.getnames() if "migration" in name] == []
+    assert filled.load().loaded == ()
+    (parked,) = list_parked(filled.spool)
+    reason = read_reason(parked.path)
+    assert reason is not None
+    assert "the sender has migration 0035, the receiver has not" in reason.reason
+    filled.at_receiver(add.format("0035"))
+    filled.load()
+    assert equal(filled)
+    query = "SELECT name FROM django_migrations ORDER BY name"
+    assert rows(filled.receiver, query) == [("0034",), ("0035",), ("0900",)]
 
 
 def test_d39_a_backlog_is_loaded_in_one_run(filled: TwoSites) -> None:

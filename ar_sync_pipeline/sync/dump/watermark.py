@@ -1,4 +1,4 @@
-"""Point from which the next archive must contain every change (design, section 5)."""
+"""Point from which the next archive must contain every change."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The delete guard: a load that deletes many rows needs an operator's approval.
 
 A sender whose table was emptied by error, or that is connected to another database, must not empty
-the receiver too (design, section 7).
+the receiver too.
 """
 
 from __future__ import annotations

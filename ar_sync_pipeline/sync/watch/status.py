@@ -1,4 +1,4 @@
-"""The state of the pair in one table, on either side (design, section 10)."""
+"""The state of the pair in one table, on either side."""
 
 from __future__ import annotations
 
