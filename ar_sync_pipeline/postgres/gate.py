@@ -38,6 +38,23 @@ def missing_rights(manifest: Manifest, tables: Mapping[str, TableFacts]) -> list
     )
 
 
+def catalog_mismatches(manifest: Manifest, catalog: Catalog) -> list[str]:
+    """Return messages on what the sender exports and the receiver's catalog does not replicate."""
+    mismatches = []
+    for table in manifest.tables:
+        if not catalog.replicates(table.name):
+            mismatches.append(f"the receiver's catalog does not name table {_shown(table.name)}")
+            continue
+        rules = catalog.rules(table.name)
+        for column in table.columns:
+            shown = _shown(f"{table.name}.{column.name}")
+            if column.name in rules.receiver_columns:
+                mismatches.append(f"{shown} is receiver-only by the receiver's catalog")
+            elif column.name in rules.exclude:
+                mismatches.append(f"{shown} is excluded by the receiver's catalog")
+    return listed(mismatches)
+
+
 def schema_mismatches(
     manifest: Manifest,
     catalog: Catalog,
@@ -52,8 +69,8 @@ def schema_mismatches(
     mismatches = type_mismatches(manifest.types or (), types)
     for table in manifest.tables:
         if not catalog.replicates(table.name):
-            mismatches.append(f"table {_shown(table.name)} is not one that the catalog lets travel")
-        elif table.name not in tables:
+            continue
+        if table.name not in tables:
             mismatches.append(f"the receiver has no table {_shown(table.name)}")
         else:
             mismatches += table_mismatches(table, catalog, tables[table.name])
@@ -61,20 +78,14 @@ def schema_mismatches(
 
 
 def table_mismatches(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
-    """Return messages on the mismatches of one table."""
+    """Return messages on the mismatches of one table, without columns that are not replicated."""
     mismatches = key_mismatches(sent, held)
     rules = catalog.rules(held.name)
     for column in sent.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
-        if column.name in rules.receiver_columns:
-            mismatches.append(
-                f"{shown} is the receiver's own by the catalog, and the sender exports it"
-            )
-        elif column.name in rules.exclude:
-            mismatches.append(
-                f"{shown} is excluded by the receiver's catalog, and the sender exports it"
-            )
-        elif there is None:
+        if column.name in (*rules.receiver_columns, *rules.exclude):
+            continue
+        if there is None:
             mismatches.append(f"the receiver lacks column {shown}")
         elif there.type != column.type:
             mismatches.append(

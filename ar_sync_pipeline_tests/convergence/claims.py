@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
-from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline_tests.convergence.application import TABLES
 from ar_sync_pipeline_tests.convergence.model import expected_state
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide

@@ -10,7 +10,14 @@ from ar_sync_pipeline.archive.manifest import SenderIdentity
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, remake
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    recent_window,
+    remake,
+    watermark_of,
+)
 
 MIGRATIONS = "CREATE TABLE django_migrations (app text, name text)"
 
@@ -140,3 +147,51 @@ class TestIdentity:
         filled.complete()
         assert filled.load().loaded == ()
         assert len(list_quarantined(filled.spool)) == 1
+
+
+@pytest.mark.parametrize(
+    ("mismatch", "undone"),
+    [
+        ("ALTER TABLE app_child ADD wrong integer", "ALTER TABLE app_child DROP wrong"),
+        (
+            "ALTER TABLE app_child ALTER amount TYPE numeric",
+            "ALTER TABLE app_child ALTER amount TYPE double precision",
+        ),
+        ("CREATE TABLE app_new (id int PRIMARY KEY)", "DROP TABLE app_new"),
+    ],
+)
+def test_archive_that_can_never_match_is_superseded_by_a_later_one(
+    filled: TwoSites, mismatch: str, undone: str
+) -> None:
+    """The sender takes a migration back that the receiver never had."""
+    base = watermark_of(filled.complete())
+    filled.load()
+    filled.at_sender(mismatch, "UPDATE app_child SET changed = now() WHERE id = 7")
+    never = [filled.partial(recent_window(), since=base), filled.complete()]
+    filled.load()
+    assert len(list_parked(filled.spool)) == len(never)
+    assert not receiver_status(filled.settings, filled.clock()).ok
+    filled.at_sender(undone, "UPDATE app_child SET amount = 7 WHERE id = 7")
+    filled.complete()
+    filled.load()
+    filled.load()
+    assert list_parked(filled.spool) == []
+    assert equal(filled)
+    shown = receiver_status(filled.settings, filled.clock())
+    assert shown.ok, shown.lag.because
+
+
+def test_archive_that_a_catalog_forbids_names_the_catalog_as_the_remedy(filled: TwoSites) -> None:
+    catalog = filled.catalog
+    filled.at_sender("CREATE TABLE app_new (id int PRIMARY KEY)")
+    filled.at_receiver("CREATE TABLE app_new (id int PRIMARY KEY)")
+    filled.complete()
+    filled.catalog = catalog.model_copy(
+        update={"tables": tuple(name for name in catalog.tables if name != "app_*")}
+    )
+    (parked,) = filled.admit().parked
+    assert "does not match the receiver's catalog" in parked.problem
+    assert "give both sides the same catalog" in parked.remedy
+    filled.catalog = catalog
+    assert len(filled.load().loaded) == 1
+    assert equal(filled)

@@ -15,7 +15,7 @@ from ar_sync_pipeline.postgres.ledger import (
     read_summarized,
     summarize_ledger,
 )
-from ar_sync_pipeline.sync.load.load_plan import chain_in
+from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,

@@ -53,7 +53,7 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
-from ar_sync_pipeline.sync.load.load_plan import chain_in, promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import chain_in, promised_chain
 from ar_sync_pipeline.sync.load.rejected_archives import lost_in_quarantine
 
 _RECEIPTS_LIFETIME = timedelta(days=8)

@@ -20,10 +20,11 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive, has_ledger, read_le
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
-from ar_sync_pipeline.sync.load.load_plan import chain_in, unknown_to
+from ar_sync_pipeline.sync.load.load_plan import unknown_to
 
 # A tick of a sensor has a minute for all of them.
 _MOST = 10

@@ -18,6 +18,7 @@ from ar_sync_pipeline.archive.reader import ArchiveReader
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import (
+    catalog_mismatches,
     missing_migrations,
     missing_rights,
     schema_mismatches,
@@ -38,6 +39,7 @@ from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, Schem
 from ar_sync_pipeline.spool.states import SpooledArchive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ForeignArchiveError, OtherPairError
 from ar_sync_pipeline.sync.intake import check_old_system
+from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
@@ -116,7 +118,8 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     """Compare an open archive with the receiver.
 
     Returns:
-        What an operator should know of an archive that may be loaded.
+        What an operator should know of an archive that may be loaded. A superseded one changes
+        nothing, so that it need not match the receiver's schema.
 
     Raises:
         CorruptArchiveError: The signature is wrong, or another archive has its name or id.
@@ -131,7 +134,18 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
     check_date(manifest, receiver.histories, receiver.now)
-    return check_schema(manifest, receiver)
+    return [] if is_superseded(manifest, receiver.ledger) else check_schema(manifest, receiver)
+
+
+def is_superseded(manifest: Manifest, ledger: Sequence[AppliedArchive]) -> bool:
+    """Return whether the applied archives already have what an archive brings."""
+    if manifest.kind is ArchiveKind.COMPLETE:
+        completes = (a for a in ledger if a.kind is ArchiveKind.COMPLETE and not a.superseded)
+        reached = max((a.snapshot_at for a in completes), default=None)
+    else:
+        chain = chain_in(ledger)
+        reached = chain.until if chain else None
+    return reached is not None and manifest.snapshot_at <= reached
 
 
 def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:
@@ -200,12 +214,21 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
     Raises:
         ArchiveParkedError: It does not match.
     """
+    by_catalog = catalog_mismatches(manifest, receiver.catalog)
+    if by_catalog and not receiver.ignores_drift:
+        raise ArchiveParkedError(
+            f"{manifest.name.applied} does not match the receiver's catalog"
+            f" ({'; '.join(by_catalog)})",
+            remedy="give both sides the same catalog, and the receiver's role its rights (`ar-sync"
+            " grants receiver`); the archive is then loaded by itself, or superseded by another",
+        )
     mismatches = missing_migrations(manifest, receiver.migrations)
     mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
     if mismatches and not receiver.ignores_drift:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
-            remedy="migrate the receiver; the archive is then loaded by itself",
+            remedy="migrate the receiver; the archive is then loaded by itself, or superseded by a"
+            " later one",
         )
     lacking = missing_rights(manifest, receiver.tables)
     if lacking:
@@ -215,4 +238,4 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
             remedy="run at the receiver's database"
             f" {role_script('receiver', receiver.catalog)}; the archive is then loaded by itself",
         )
-    return mismatches
+    return [*by_catalog, *mismatches]

@@ -33,11 +33,11 @@ from ar_sync_pipeline.sync.errors import (
     HeldBackError,
 )
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
+from ar_sync_pipeline.sync.load.applied_chain import promised_chain
 from ar_sync_pipeline.sync.load.examine import describe_receiver
 from ar_sync_pipeline.sync.load.load_plan import (
     ArchivesAtHand,
     archives_at_hand,
-    promised_chain,
 )
 from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
@@ -10,7 +10,6 @@ from uuid import UUID
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of, joined
@@ -22,9 +21,10 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.blame import fault_of_archive
-from ar_sync_pipeline.sync.errors import ArchiveRefusedError
+from ar_sync_pipeline.sync.errors import ArchiveParkedError, ArchiveRefusedError
+from ar_sync_pipeline.sync.load.applied_chain import spans
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
-from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
+from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine, is_superseded
 from ar_sync_pipeline.sync.load.replaced_archives import replaced_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -117,12 +117,14 @@ def plan_for(
     held = spans(receiver.ledger)
     histories = Histories(receiver.ledger, opening.manifests)
     plan, replaced = _plan(histories, opening.candidates, held)
+    known = frozenset(span.archive_id for span in held)
+    opening.check_schema_of(c.archive_id for c in plan.apply if c.archive_id not in known)
     return ArchivesAtHand(
         opening.archives,
         opening.manifests,
         opening.sha256,
         plan,
-        frozenset(span.archive_id for span in held),
+        known,
         histories,
         replaced,
         joined(held),
@@ -226,6 +228,20 @@ class _Opening:
             # The others are compared with the first one, as if they had come later.
             self.receiver = replace(self.receiver, sender=reader.manifest.sender)
 
+    def check_schema_of(self, archive_ids: Iterable[UUID]) -> None:
+        """Check archives that were superseded until another archive was replaced.
+
+        Raises:
+            ArchiveRefusedError: An archive does not match the receiver.
+        """
+        for archive_id in archive_ids:
+            manifest = self.manifests[archive_id]
+            if is_superseded(manifest, self.receiver.ledger):
+                try:
+                    check_schema(manifest, self.receiver)
+                except ArchiveParkedError as error:
+                    raise ArchiveRefusedError(self.archives[archive_id], error) from error
+
     def open_applied(self, archive: SpooledArchive, line: AppliedArchive) -> None:
         """Open an applied archive; if it is unusable, archives that precede it are held back."""
         try:
@@ -272,49 +288,3 @@ def unknown_to(known: Collection[str], archives: Sequence[SpooledArchive]) -> li
     The ledger decides: a database that was restored from a backup gets them again.
     """
     return [archive for archive in archives if archive.name.applied not in known]
-
-
-def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
-    """Return the ledger's applied archives as spans for the plan."""
-    return [
-        Span(
-            line.archive_id,
-            line.kind,
-            line.snapshot_at,
-            line.covers_from,
-            new_history=line.history == line.archive_id,
-        )
-        for line in ledger
-        if not line.superseded
-    ]
-
-
-def chain_in(ledger: Sequence[AppliedArchive]) -> Chain | None:
-    """Return the chain of applied archives without a gap."""
-    return chain_of(spans(ledger))
-
-
-def promised_chain(
-    ledger: Sequence[AppliedArchive], waiting: Sequence[SpooledArchive] = ()
-) -> Chain | None:
-    """Return the chain by what each archive promises, with the gaps that no archive will close.
-
-    A partial of the old system promises the changes of its window and nothing more. A complete that
-    waits in the spool closes every gap before it.
-    """
-    held = [
-        replace(span, covers_from=line.window_start) if _is_old_partial(line) else span
-        for line in ledger
-        for span in spans([line])
-    ]
-    chain = chain_of(held)
-    completes = [a.name.snapshot_at for a in waiting if a.name.kind is ArchiveKind.COMPLETE]
-    if chain is None or not completes:
-        return chain
-    to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
-    return replace(chain, gaps=to_come.gaps if to_come else ())
-
-
-def _is_old_partial(line: AppliedArchive) -> bool:
-    is_old = line.system_identifier == OLD_SYSTEM.system_identifier
-    return is_old and line.kind is ArchiveKind.PARTIAL

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.errors import (
     FutureArchiveError,
     StillArrivingError,
 )
-from ar_sync_pipeline.sync.load.load_plan import promised_chain
+from ar_sync_pipeline.sync.load.applied_chain import promised_chain
 from ar_sync_pipeline.sync.rejection import Rejection
 
 _OF_THE_GATE = frozenset(

@@ -25,8 +25,8 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
+from ar_sync_pipeline.sync.load.applied_chain import promised_chain
 from ar_sync_pipeline.sync.load.intakes import other_archives
-from ar_sync_pipeline.sync.load.load_plan import promised_chain
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag

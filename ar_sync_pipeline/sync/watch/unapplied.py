@@ -22,9 +22,9 @@ from ar_sync_pipeline.spool.states import (
     list_quarantined,
     list_waiting,
 )
+from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
-from ar_sync_pipeline.sync.load.load_plan import chain_in
 from ar_sync_pipeline.sync.rejection import Rejection
 
 

@@ -1,0 +1,59 @@
+"""The chain of applied archives, from the newest complete on, as the ledger records it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from ar_sync_pipeline.archive.converted import OLD_SYSTEM
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.postgres.ledger import AppliedArchive
+from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
+from ar_sync_pipeline.spool.states import SpooledArchive
+
+
+def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
+    """Return the ledger's applied archives as spans for the plan."""
+    return [
+        Span(
+            line.archive_id,
+            line.kind,
+            line.snapshot_at,
+            line.covers_from,
+            new_history=line.history == line.archive_id,
+        )
+        for line in ledger
+        if not line.superseded
+    ]
+
+
+def chain_in(ledger: Sequence[AppliedArchive]) -> Chain | None:
+    """Return the chain of applied archives without a gap."""
+    return chain_of(spans(ledger))
+
+
+def promised_chain(
+    ledger: Sequence[AppliedArchive], waiting: Sequence[SpooledArchive] = ()
+) -> Chain | None:
+    """Return the chain by what each archive promises, with the gaps that no archive will close.
+
+    A partial of the old system promises the changes of its window and nothing more. A complete that
+    waits in the spool closes every gap before it.
+    """
+    held = [
+        replace(span, covers_from=line.window_start) if _is_old_partial(line) else span
+        for line in ledger
+        for span in spans([line])
+    ]
+    chain = chain_of(held)
+    completes = [a.name.snapshot_at for a in waiting if a.name.kind is ArchiveKind.COMPLETE]
+    if chain is None or not completes:
+        return chain
+    to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
+    return replace(chain, gaps=to_come.gaps if to_come else ())
+
+
+def _is_old_partial(line: AppliedArchive) -> bool:
+    is_old = line.system_identifier == OLD_SYSTEM.system_identifier
+    return is_old and line.kind is ArchiveKind.PARTIAL
