@@ -175,18 +175,19 @@ def read_watermark(connection: Connection, archive_id: UUID) -> Watermark | None
     return Watermark.model_validate(row[0]) if row else None
 
 
-def read_tables_of_newest_complete(connection: Connection) -> frozenset[str] | None:
-    """Return the tables of the sender's newest applied complete; None without one.
+def read_sent_tables(connection: Connection) -> frozenset[str] | None:
+    """Return the tables of the newest applied complete and of later partials; None without one.
 
     Archives of the old system do not count, because they do not list all tables.
     """
-    row = connection.execute(
-        "SELECT jsonb_path_query_array(plan, '$[*].table') FROM ar_sync.applied_archive"
-        " WHERE kind = 'complete' AND NOT superseded AND sender ->> 'system_identifier' <> %s"
-        " ORDER BY snapshot_at DESC LIMIT 1",
+    rows = connection.execute(
+        "WITH sent AS (SELECT * FROM ar_sync.applied_archive"
+        " WHERE NOT superseded AND sender ->> 'system_identifier' <> %s)"
+        " SELECT jsonb_path_query_array(plan, '$[*].table') FROM sent WHERE snapshot_at >="
+        " (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')",
         [OLD_SYSTEM.system_identifier],
-    ).fetchone()
-    return frozenset(row[0]) if row else None
+    ).fetchall()
+    return frozenset(name for (names,) in rows for name in names) if rows else None
 
 
 def read_allowed(connection: Connection) -> dict[str, str]:

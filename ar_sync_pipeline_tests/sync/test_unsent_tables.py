@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
+from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows, watermark_of
 
 DROPPED = ("ALTER TABLE app_child RENAME TO old_child",)
 
@@ -24,6 +24,21 @@ def test_table_with_rows_is_named_until_the_receiver_follows(loaded: TwoSites) -
     assert loaded.load().unsent == ("app_child",)
     loaded.at_receiver("ALTER TABLE app_child RENAME TO old_child")
     assert loaded.load().unsent == ()
+
+
+def test_table_that_a_partial_brings_after_the_complete_is_none(loaded: TwoSites) -> None:
+    base = watermark_of(loaded.complete())
+    loaded.load()
+    new = "CREATE TABLE app_new (id integer PRIMARY KEY)"
+    loaded.at_sender(new, "INSERT INTO app_new VALUES (1)")
+    loaded.at_receiver(new)
+    loaded.partial(recent_window(), since=base)
+    report = loaded.load()
+    assert (len(report.loaded), report.unsent) == (1, ())
+    assert rows(loaded.receiver, "TABLE app_new") == [(1,)]
+    loaded.at_sender("DROP TABLE app_new")
+    loaded.complete()
+    assert loaded.load().unsent == ("app_new",)
 
 
 def test_empty_table_of_a_receiver_that_was_migrated_first_is_none(loaded: TwoSites) -> None:

@@ -13,7 +13,7 @@ from psycopg import sql
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger import read_tables_of_newest_complete
+from ar_sync_pipeline.postgres.ledger import read_sent_tables
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
@@ -32,11 +32,11 @@ SELECT n.nspname, c.relname
 
 
 def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
-    """Return names of replicated tables with rows that the newest applied complete lacks.
+    """Return names of replicated tables with rows that the sender no longer sends.
 
     An empty table is not reported: the receiver may have been migrated first.
     """
-    sent = read_tables_of_newest_complete(connection)
+    sent = read_sent_tables(connection)
     if sent is None:
         return ()
     return tuple(tables_with_rows(connection, catalog, other_than=sent))
@@ -64,8 +64,8 @@ def unsent_in_words(tables: Sequence[str]) -> str:
     names = ", ".join(listed([visible(table, _LONGEST_NAME) for table in tables]))
     return (
         f"the sender's newest complete lacks {names}, so that these rows stay as they are: migrate"
-        " the receiver as the sender was, or name what only the receiver has in `receiver_tables`"
-        " of the catalog"
+        " the receiver as the sender was; if the sender has the table again, its next complete"
+        " brings it; name what only the receiver has in `receiver_tables` of the catalog"
     )
 
 
