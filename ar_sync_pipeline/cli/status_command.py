@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
@@ -57,7 +58,7 @@ def _read_status(settings: SenderSettings | ReceiverSettings) -> Status:
 
     now = datetime.now(UTC)
     if isinstance(settings, ReceiverSettings):
-        return receiver_status(settings, now)
+        return receiver_status(settings, load_catalog(settings.catalog), now)
     return sender_status(settings, now)
 
 

@@ -108,6 +108,18 @@ def claim_ledger(connection: Connection, catalog_name: str) -> None:
         "INSERT INTO ar_sync.replicated_catalog (name) VALUES (%s) ON CONFLICT DO NOTHING",
         [catalog_name],
     )
+    check_catalog(connection, catalog_name)
+
+
+def check_catalog(connection: Connection, catalog_name: str) -> None:
+    """Check that the ledger is not another catalog's; nothing is written.
+
+    Raises:
+        LedgerOfAnotherCatalogError: It is.
+    """
+    found = connection.execute("SELECT to_regclass('ar_sync.replicated_catalog')").fetchone()
+    if found is None or found[0] is None:
+        return
     row = connection.execute("SELECT name FROM ar_sync.replicated_catalog").fetchone()
     if row is not None and row[0] != catalog_name:
         raise LedgerOfAnotherCatalogError(

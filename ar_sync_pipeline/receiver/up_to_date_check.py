@@ -74,7 +74,7 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
         DatabaseUnreachableError: The receiver's database cannot be reached.
         SpoolMissingError: The spool does not exist.
     """
-    status = receiver_status(site.settings, site.clock())
+    status = receiver_status(site.settings, site.catalog, site.clock())
     lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
     passed = lag.data_until is not None and not late and not lag.ahead and not status.unverified

@@ -14,7 +14,7 @@ from dagster._core.definitions.dependency import NodeHandle
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations import boundary
-from ar_sync_pipeline.operations.alerts.failure_hook import NAME as HOOK
+from ar_sync_pipeline.operations.alerts.step_hooks import OF_FAILURE, OF_SUCCESS
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment
@@ -28,14 +28,14 @@ def watched(deployment: Deployment, mailbox: Mailbox, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("side", ["sender", "receiver"])
-def test_hook_is_on_every_step_of_every_job(watched: Watched, side: str) -> None:
+def test_hooks_are_on_every_step_of_every_job(watched: Watched, side: str) -> None:
     definitions = watched.definitions(side)
     jobs = [definitions.resolve_job_def(getattr(job, "name", "")) for job in definitions.jobs or ()]
     assert jobs
     for job in (*jobs, *definitions.resolve_all_job_defs()):
         for node in job.graph.nodes:
             hooks = job.get_all_hooks_for_handle(NodeHandle(node.name, None))
-            assert [hook.name for hook in hooks] == [HOOK], (job.name, node.name)
+            assert {hook.name for hook in hooks} == {OF_FAILURE, OF_SUCCESS}, (job.name, node.name)
 
 
 def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender(
@@ -79,6 +79,22 @@ def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
     assert watched.run("complete_loaddata").succeeded
     watched.tick_both()
     assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_incident_ends_with_a_success_where_no_daemon_runs_the_sensors(watched: Watched) -> None:
+    deployment = watched.deployment
+    execute(deployment.receiver_url, "ALTER TABLE app_child DROP picture")
+    assert watched.run("complete_dump").succeeded
+    assert not watched.run("complete_loaddata").succeeded
+    (opened,) = watched.subjects
+    assert "Failing" in opened
+    execute(deployment.receiver_url, "ALTER TABLE app_child ADD picture text")
+    assert watched.run("complete_loaddata").succeeded
+    _, ended = watched.subjects
+    assert ended.startswith("[ar_sync receiver] Recovered: check receiver/admitted_archives")
+    watched.tick_both()
+    watched.tick_both()
+    assert len(watched.subjects) == 2
 
 
 @pytest.mark.long

@@ -436,7 +436,7 @@ def test_status_counts_old_archives(receiver: OldReceiver) -> None:
     receiver.offer(b"", stamp="2017-09-24__03_30_00")
     receiver.admit()
     receiver.offer(complete(), stamp="2017-09-26__03_30_00")
-    status = receiver_status(receiver.settings, receiver.clock())
+    status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
     counts = {archives.state: archives.count for archives in status.archives}
     assert (counts["waiting"], counts["quarantined"]) == (2, 1)
 
@@ -455,12 +455,12 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
         receiver.offer(partial({}), "partial", stamp(minutes_ago))
         checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
         assert checks["no_holes"].passed == (minutes_ago != 1)
-    status = receiver_status(receiver.settings, receiver.clock())
+    status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
     assert status.gaps == 1, "the last window begins four minutes after the one before it"
     receiver.offer(partial({}), "partial", stamp(7))
     checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
     assert checks["no_holes"].passed
-    lag = receiver_status(receiver.settings, receiver.clock()).lag
+    lag = receiver_status(receiver.settings, receiver.catalog, receiver.clock()).lag
     assert lag.because == "that was the last window, all is well"
 
 

@@ -170,14 +170,14 @@ def test_archive_that_can_never_match_is_superseded_by_a_later_one(
     never = [filled.partial(recent_window(), since=base), filled.complete()]
     filled.load()
     assert len(list_parked(filled.spool)) == len(never)
-    assert not receiver_status(filled.settings, filled.clock()).ok
+    assert not receiver_status(filled.settings, filled.catalog, filled.clock()).ok
     filled.at_sender(undone, "UPDATE app_child SET amount = 7 WHERE id = 7")
     filled.complete()
     filled.load()
     filled.load()
     assert list_parked(filled.spool) == []
     assert equal(filled)
-    shown = receiver_status(filled.settings, filled.clock())
+    shown = receiver_status(filled.settings, filled.catalog, filled.clock())
     assert shown.ok, shown.lag.because
 
 

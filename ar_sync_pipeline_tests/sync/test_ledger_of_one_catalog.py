@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.sync.watch.preflight import check_receiver
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 
 
@@ -26,6 +29,22 @@ def test_its_archives_are_left_where_they_are(filled: TwoSites) -> None:
     with pytest.raises(LedgerOfAnotherCatalogError):
         other.admit()
     assert waiting.exists()
+
+
+def test_preflight_and_status_name_the_other_catalog(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    other = replace(filled, catalog=filled.catalog.model_copy(update={"name": "other"}))
+    errors = [
+        one for one in check_receiver(other.receiver, other.catalog) if one.level is Level.ERROR
+    ]
+    assert ["catalog small" in one.problem for one in errors] == [True]
+    assert all(
+        one.level is not Level.ERROR for one in check_receiver(filled.receiver, filled.catalog)
+    )
+    assert receiver_status(filled.settings, filled.catalog, filled.clock()).lag.data_until
+    with pytest.raises(LedgerOfAnotherCatalogError):
+        receiver_status(other.settings, other.catalog, other.clock())
 
 
 def test_a_renamed_catalog_goes_on_as_the_message_says(filled: TwoSites) -> None:

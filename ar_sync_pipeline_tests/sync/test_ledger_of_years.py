@@ -169,6 +169,6 @@ def test_database_restored_to_a_shortened_ledger_gets_its_later_archives_again(
 
 def test_status_counts_archives_whose_lines_are_gone(filled: TwoSites, tmp_path: Path) -> None:
     _history(filled, tmp_path / "kept")
-    found = receiver_status(filled.settings, days(20))
+    found = receiver_status(filled.settings, filled.catalog, days(20))
     counts = {each.state: each.count for each in found.archives}
     assert counts["applied"] == 4

@@ -51,7 +51,7 @@ def test_loads_refuse_it_before_they_write_or_move_anything(misdirected: TwoSite
 
 def test_what_only_reads_creates_nothing(misdirected: TwoSites) -> None:
     before = archives(misdirected)
-    assert not receiver_status(misdirected.settings, misdirected.clock()).ok
+    assert not receiver_status(misdirected.settings, misdirected.catalog, misdirected.clock()).ok
     assert view_ledger(misdirected.settings).approvals == {}
     assert run_retention(misdirected.settings, misdirected.clock, dry_run=False).decisions == ()
     assert archives(misdirected) == before

@@ -173,11 +173,11 @@ def test_operator_is_told_that_the_sender_was_restored(restored: Restored) -> No
     restored.restore()
     sites.partial(recent_window(), since=position_of(sites))
     sites.load()
-    said = str(receiver_status(sites.settings, datetime.now(UTC)).lag)
+    said = str(receiver_status(sites.settings, sites.catalog, datetime.now(UTC)).lag)
     assert "the sender's database was restored, failed over or replaced" in said
     sites.complete(since=position_of(sites))
     sites.load()
-    said = str(receiver_status(sites.settings, datetime.now(UTC)).lag)
+    said = str(receiver_status(sites.settings, sites.catalog, datetime.now(UTC)).lag)
     assert "all is well" in said
 
 

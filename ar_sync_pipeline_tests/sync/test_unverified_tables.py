@@ -62,7 +62,7 @@ def test_table_is_unverified_until_a_complete(
     assert not equal(loaded) or "INSERT" in statements[-1]
     loaded.at_sender("UPDATE app_parent SET label = 'x' WHERE id = 1")
     assert partial_loads(loaded) == ("app_child",)
-    shown = receiver_status(loaded.settings, loaded.clock())
+    shown = receiver_status(loaded.settings, loaded.catalog, loaded.clock())
     assert not shown.ok
     assert shown.lag.because.startswith("app_child was altered, truncated or created again")
     assert "launch `complete_dump`" in shown.lag.because
@@ -72,7 +72,7 @@ def test_table_is_unverified_until_a_complete(
     loaded.complete()
     assert loaded.load().unverified == ()
     assert equal(loaded)
-    shown = receiver_status(loaded.settings, loaded.clock())
+    shown = receiver_status(loaded.settings, loaded.catalog, loaded.clock())
     assert shown.ok
     assert shown.lag.because == "that was the last window, all is well"
 

@@ -195,7 +195,7 @@ def test_data_from_the_future_is_no_good_state(clocks: WrongClocks) -> None:
     """Loaded while the receiver's clock was ahead as well; then that clock was corrected."""
     clocks.complete(DAY)
     clocks.load(DAY)
-    lag = receiver_status(clocks.sites.settings, datetime_now()).lag
+    lag = receiver_status(clocks.sites.settings, clocks.sites.catalog, datetime_now()).lag
     assert lag.ahead
     assert "in the future, because the clock of the sender or that of the receiver" in str(lag)
     assert "all is well" not in str(lag)

@@ -1,4 +1,4 @@
-"""Adds the failure hook to every step and the alert sensor to the definitions."""
+"""Adds the hooks to every step and the alert sensor to the definitions."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -9,8 +9,8 @@ from dagster_shared.record import replace
 
 from ar_sync_pipeline.operations.alerts.alert_scope import scope_of
 from ar_sync_pipeline.operations.alerts.alert_sensor import alert_sensor
-from ar_sync_pipeline.operations.alerts.failure_hook import failure_hook
 from ar_sync_pipeline.operations.alerts.problem_areas import RECEIVER_AREAS, SENDER_AREAS, Area
+from ar_sync_pipeline.operations.alerts.step_hooks import step_hooks
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
@@ -26,10 +26,10 @@ def with_alerts(
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] | None = None,
     muted: Mapping[dg.AssetCheckKey, str] | None = None,
 ) -> dg.Definitions:
-    """Return the same definitions, with the failure hook and the alert sensor.
+    """Return the same definitions, with the hooks and the alert sensor.
 
-    The hook is on the steps and not on the jobs, because a run that the UI or a backfill starts has
-    no job.
+    The hooks are on the steps and not on the jobs, because a run that the UI or a backfill starts
+    has no job.
 
     Args:
         definitions: Definitions of a code location.
@@ -48,7 +48,7 @@ def with_alerts(
         muted=muted or {},
         docs_url=settings.docs_url,
     )
-    hooks = {failure_hook(scope, alerts)}
+    hooks = step_hooks(scope, alerts)
     return replace(
         definitions,
         assets=[_hooked(asset, hooks) for asset in definitions.assets or ()],

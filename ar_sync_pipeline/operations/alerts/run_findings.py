@@ -7,7 +7,7 @@ import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
-from ar_sync_pipeline.operations.alerts.check_findings import check_problem
+from ar_sync_pipeline.operations.alerts.check_findings import check_problem, check_source
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
 
@@ -34,6 +34,19 @@ def failed_steps(
 ) -> list[Problem]:
     """Return why steps of a run have failed so far."""
     return list(_step_problems(scope, run, instance.all_logs(run.run_id, of_type=_TYPES)))
+
+
+def successes_of_step(instance: dg.DagsterInstance, run_id: str, step: str) -> list[Success]:
+    """Return the success of a step that has just ended, and of the checks that it has passed."""
+    entries = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    now = datetime.now(UTC)
+    passed = (
+        entry.get_dagster_event().asset_check_evaluation_data
+        for entry in entries
+        if entry.step_key == step
+    )
+    checks = (Success(check_source(one.asset_check_key), now) for one in passed if one.passed)
+    return [Success(_step_source(step), now), *checks]
 
 
 def run_findings(

@@ -10,6 +10,7 @@ from pathlib import Path
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import has_ledger, read_ledger
@@ -106,7 +107,9 @@ def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figur
 
 def _look(settings: SenderSettings | ReceiverSettings, now: datetime) -> _State:
     if isinstance(settings, ReceiverSettings):
-        return _State(receiver_status(settings, now), _applied(settings))
+        return _State(
+            receiver_status(settings, load_catalog(settings.catalog), now), _applied(settings)
+        )
     return _State(sender_status(settings, now), _sent(settings))
 
 

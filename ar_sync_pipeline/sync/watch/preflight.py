@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.ledger import check_catalog
 from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
@@ -69,7 +71,15 @@ def check_receiver(
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
         findings += rows_before_first_load(connection, catalog)
+        findings += _of_other_catalog(connection, catalog)
     return sorted_by_level(findings)
+
+
+def _of_other_catalog(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
+    try:
+        check_catalog(connection, catalog.name)
+    except LedgerOfAnotherCatalogError as error:
+        yield as_error(error)
 
 
 def sorted_by_level(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import (
     AppliedArchive,
+    check_catalog,
     has_ledger,
     read_ledger,
     read_summarized,
@@ -34,16 +35,17 @@ from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents, read_open_
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
 
-def receiver_status(settings: ReceiverSettings, now: datetime) -> Status:
+def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
     """Read the state from the ledger and the spool.
 
     Raises:
         DatabaseUnreachableError: The receiver's database cannot be reached.
+        LedgerOfAnotherCatalogError: The ledger is another catalog's.
         SpoolMissingError: The spool does not exist.
     """
     url = settings.receiver_database_url.get_secret_value()
     with connect(url, application="status") as connection:
-        recorded = _recorded(connection, settings)
+        recorded = _recorded(connection, catalog)
     spooled, incidents = _spooled(settings), read_open_incidents(settings)
     chain = promised_chain(recorded.ledger, spooled.waiting)
     lost = [a for a in spooled.quarantined if chain is None or a.name.snapshot_at > chain.until]
@@ -76,12 +78,13 @@ class _Recorded:
     summarized_superseded: int = 0
 
 
-def _recorded(connection: Connection, settings: ReceiverSettings) -> _Recorded:
+def _recorded(connection: Connection, catalog: Catalog) -> _Recorded:
     if not has_ledger(connection):
         return _Recorded()
+    check_catalog(connection, catalog.name)
     return _Recorded(
         read_ledger(connection),
-        unsent_tables(connection, load_catalog(settings.catalog)),
+        unsent_tables(connection, catalog),
         read_unverified(connection),
         read_summarized(connection, superseded=False),
         read_summarized(connection, superseded=True),
