@@ -42,7 +42,7 @@ def role_script(postgres_server: EmbeddedPostgres) -> RoleScript:
             env={"PGCLIENTENCODING": "UTF8"},
         )
         assert (done.returncode, done.stdout) == (0, ""), done
-        assert warning in done.stderr if warning else not done.stderr
+        assert warning in done.stderr if warning else not done.stderr, done.stderr
         return database._replace(
             netloc=f"{role.replace(' ', '%20')}@{database.hostname}:{database.port}"
         ).geturl()

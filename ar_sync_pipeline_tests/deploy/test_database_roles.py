@@ -326,11 +326,22 @@ def test_both_roles_are_ready_for_new_tables_where_the_administrator_says_so(
 def test_script_takes_what_the_catalog_no_longer_names(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:
-    role_script("receiver", filled.receiver, tables="app_parent, app_note")
-    role_script("sender", filled.sender, tables="app_paren?")
+    role_script("receiver", filled.receiver, tables="app_parent, app_note", warning="no longer:")
+    role_script("sender", filled.sender, tables="app_paren?", warning="no longer: app_child\n")
     assert refused(sites.receiver, "UPDATE app_child SET amount = 0")
     assert refused(sites.sender, "SELECT * FROM app_child")
     assert rows(sites.sender, "SELECT count(*) FROM app_parent") == [(50,)]
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_script_names_the_tables_that_another_catalog_loses(
+    filled: TwoSites, role_script: RoleScript, side: str
+) -> None:
+    url = filled.sender if side == "sender" else filled.receiver
+    execute(url, "CREATE TABLE crm_lead (id int PRIMARY KEY)")
+    role_script(side, url, tables="app_*")
+    role_script(side, url, tables="app_*,crm_*")
+    role_script(side, url, tables="crm_*", warning="no longer: app_child, app_")
 
 
 def test_script_warns_of_rights_that_others_gave(filled: TwoSites, role_script: RoleScript) -> None:

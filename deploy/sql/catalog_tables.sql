@@ -60,6 +60,16 @@ BEGIN
   END IF;
 END $$;
 
+-- The role loses them if the catalog does not name them: another catalog may need them.
+CREATE TEMP TABLE ar_sync_granted AS
+SELECT c.oid
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'ar_sync')
+   AND c.relkind IN ('r', 'p')
+   AND EXISTS (SELECT FROM aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+                WHERE r.rolname = :'role' AND a.grantee <> c.relowner);
+
 -- The catalog's schema is one of them also where it has no such table.
 CREATE TEMP TABLE ar_sync_schemas AS
 SELECT schema FROM ar_sync_tables UNION SELECT format('%I', :'schema')::regnamespace;

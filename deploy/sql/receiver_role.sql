@@ -129,5 +129,13 @@ SELECT r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcreatedb
 \warn 'may do (before PostgreSQL 15: REVOKE CREATE ON SCHEMA public FROM PUBLIC). Look with \\du and \\dp.'
 \endif
 
-DROP TABLE pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
+SELECT string_agg(oid::regclass::text, ', ' ORDER BY oid::regclass::text) AS lost, count(*) > 0 AS some_lost
+  FROM ar_sync_granted
+ WHERE NOT has_any_column_privilege(:'role', oid, 'SELECT, INSERT, UPDATE') \gset
+\if :some_lost
+\warn 'The role had rights on these tables, which this catalog does not name, and has them no longer:' :lost
+\warn 'If another catalog needs them, give each catalog a role of its own (-v role=...).'
+\endif
+
+DROP TABLE pg_temp.ar_sync_granted, pg_temp.ar_sync_tables, pg_temp.ar_sync_schemas, pg_temp.ar_sync_matched,
   pg_temp.ar_sync_patterns;
