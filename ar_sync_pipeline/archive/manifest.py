@@ -33,8 +33,11 @@ WHOLE_FORMAT = 1
 """Number of the format in which every member is carried."""
 DIFFERENTIAL_FORMAT = 2
 """Number of the format in which a complete may list members that it does not carry."""
-NEWEST_FORMAT = DIFFERENTIAL_FORMAT
+MEDIA_LIST_FORMAT = 3
+"""Number of the format in which a member lists the media files, in any kind of archive."""
+NEWEST_FORMAT = MEDIA_LIST_FORMAT
 MANIFEST_MEMBER = "manifest.json"
+MEDIA_LIST_MEMBER = "media.list.zst"
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
@@ -320,6 +323,40 @@ class MediaEntry(_Strict):
         return f"media/{self.path}"
 
 
+class MediaList(_Strict):
+    """The member that lists the media files of an archive (`ar_sync_pipeline.archive.media_list`).
+
+    Attributes:
+        size_bytes: Size of the stored member in bytes.
+        raw_bytes: Size of the decompressed list in bytes.
+        sha256: SHA-256 of the stored member.
+        file_count: Number of listed files.
+        file_bytes: Size of the listed files in bytes.
+        carried_count: Number of files that the archive contains.
+        carried_bytes: Size of the files that the archive contains, in bytes.
+        archive_bytes: Size of these files in the archive with headers and padding, in bytes.
+    """
+
+    size_bytes: ByteCount
+    raw_bytes: ByteCount
+    sha256: Sha256
+    file_count: RowCount
+    file_bytes: ByteCount
+    carried_count: RowCount
+    carried_bytes: ByteCount
+    archive_bytes: ByteCount
+
+    @property
+    def member(self) -> str:
+        """The member's name in the archive."""
+        return MEDIA_LIST_MEMBER
+
+    @property
+    def carried(self) -> bool:
+        """Always true."""
+        return True
+
+
 class MigrationFile(_Strict):
     """Source of a migration, for people to read, stored under ``migrations/<name>.py``."""
 
@@ -368,6 +405,8 @@ class Manifest(_Strict):
         types: Enums, domains and composite types of the columns; None: not recorded.
         references: Foreign keys of the replicated tables, as `ForeignKey.definition`; None: not
             recorded.
+        media: Media files, unless a member lists them.
+        media_list: Member that lists the media files; None: `media` does.
         media_omitted: Media files, and folders (with a trailing ``/``), that exist at the sender
             and could not be sent.
         hmac: HMAC-SHA256 over the canonical manifest without this field, if signed.
@@ -388,6 +427,7 @@ class Manifest(_Strict):
     digest_probe: Label
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
     media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
+    media_list: MediaList | None = None
     media_omitted: Annotated[tuple[MemberName, ...], FailFast()] = ()
     migrations: Annotated[tuple[MigrationName, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
@@ -415,7 +455,12 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _carried_as_the_format_says(self) -> Self:
-        if (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
+        if (self.format == MEDIA_LIST_FORMAT) != (self.media_list is not None):
+            raise ValueError("a member lists the media files in format 3, and in no other format")
+        if self.media_list is not None:
+            if self.media:
+                raise ValueError("the manifest and a member list media files")
+        elif (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
             raise ValueError("a differential complete names its base, and no other archive does")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
@@ -448,19 +493,56 @@ class Manifest(_Strict):
     @property
     def carries_everything(self) -> bool:
         """Whether every listed member is in the archive."""
-        return all(member.carried for member in self._listed())
+        everything = all(member.carried for member in self._listed())
+        return everything and self.carried_media_count == self.media_count
 
     @property
     def listed_count(self) -> int:
         """Number of listed members, carried or not."""
         chunks = sum(len(table.copy_members) for table in self.tables)
-        return chunks + len(self.migration_files) + len(self.media)
+        return chunks + len(self.migration_files) + self.media_count
+
+    @property
+    def media_count(self) -> int:
+        """Number of listed media files."""
+        return self.media_list.file_count if self.media_list else len(self.media)
+
+    @property
+    def media_bytes(self) -> int:
+        """Size of the listed media files in bytes."""
+        listed = self.media_list
+        return listed.file_bytes if listed else sum(entry.size_bytes for entry in self.media)
+
+    @property
+    def carried_media_count(self) -> int:
+        """Number of media files that the archive contains."""
+        listed = self.media_list
+        return listed.carried_count if listed else sum(entry.carried for entry in self.media)
+
+    @property
+    def carried_media_bytes(self) -> int:
+        """Size of the media files that the archive contains, in bytes."""
+        if self.media_list is not None:
+            return self.media_list.carried_bytes
+        return sum(entry.size_bytes for entry in self.media if entry.carried)
+
+    @property
+    def not_carried_count(self) -> int:
+        """Number of listed members that the archive does not contain."""
+        chunks = sum(not chunk.carried for table in self.tables for chunk in table.chunks)
+        return chunks + self.media_count - self.carried_media_count
 
     def members(self) -> list[tuple[str, int, str]]:
-        """Return the members after the manifest as (name, size in bytes, sha256), in order."""
+        """Return the members after the manifest as (name, size in bytes, sha256), in order.
+
+        The media files of a media list are not included; they follow after these members.
+        """
         return [(m.member, m.size_bytes, m.sha256) for m in self._listed() if m.carried]
 
-    def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry]:
+    def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry | MediaList]:
+        # It is the first member, since a reader needs it before it reaches the first media file.
+        if self.media_list is not None:
+            yield self.media_list
         for table in self.tables:
             yield from table.copy_members
         yield from self.migration_files
@@ -473,7 +555,7 @@ class Manifest(_Strict):
         the memory. Rare fields are omitted where they are not set, so that an older receiver can
         read the manifest.
         """
-        names = ("base", "media_omitted", "new_history", "pair")
+        names = ("base", "media_list", "media_omitted", "new_history", "pair")
         rare = {name for name in names if not getattr(self, name)}
         unwanted = {"media"} | rare
         fields = {
