@@ -48,6 +48,7 @@ class ArchiveSource:
 
     Attributes:
         fingerprint: SHA-256 of the manifest in hex, which determines every byte of the archive.
+        stamps: Stamps of hashed files, by member, without the files of a media list.
 
     Raises:
         ValueError: The members differ from those of the manifest, or have wrong names.
@@ -70,7 +71,7 @@ class ArchiveSource:
             raise ValueError("the members given are not those that the manifest lists")
         self.manifest = manifest
         self._members = members
-        self._stamps = stamps or {}
+        self.stamps = stamps or {}
         self._manifest_json = manifest.to_json()
         self.fingerprint = hashlib.sha256(self._manifest_json).hexdigest()
         self._layout = Layout.of(len(self._manifest_json), self.fingerprint, listed)
@@ -89,6 +90,11 @@ class ArchiveSource:
         return self._content_end + len(END_OF_ARCHIVE)
 
     @property
+    def manifest_bytes(self) -> int:
+        """Size of the manifest in bytes."""
+        return len(self._manifest_json)
+
+    @property
     def _content_end(self) -> int:
         return self._layout.content_end if self._media is None else self._media.end
 
@@ -99,7 +105,7 @@ class ArchiveSource:
         for slot in slots[first:]:
             if slot.end > offset:
                 path = self._members.get(slot.name) if slot.header_at else None
-                yield _Member(slot, path, self._stamps.get(slot.name))
+                yield _Member(slot, path, self.stamps.get(slot.name))
         if self._media is not None:
             for slot, file in self._media.from_offset(max(offset, self._media.start)):
                 yield _Member(slot, file.location, file.stamp)

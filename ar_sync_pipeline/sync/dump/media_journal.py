@@ -10,7 +10,7 @@ It is SQLite, since a complete may have hundreds of thousands of files.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
 _VERSION, _WITHOUT_UNRESOLVED = 2, 1
-_MOST_UNRESOLVED = 1_000
+MOST_UNRESOLVED = 1_000
 _LONGEST_UNRESOLVED = 1_000
 
 
@@ -89,11 +89,7 @@ class HeldMedia:
     def _versions(self, path: str) -> tuple[_Carried | None, list[_Carried]]:
         """Return the newest version in the chain, and all versions in later archives."""
         later = list[_Carried]()
-        for row in self._connection.execute(
-            "SELECT archive, size_bytes, sha256, inode, modified_ns, changed_ns FROM carried"
-            " WHERE path = ? ORDER BY archive DESC",
-            [path],
-        ):
+        for row in self._connection.execute(_VERSIONS, [path]):
             version = _Carried(*row)
             if version.archive in self._archives:
                 return version, later
@@ -127,13 +123,32 @@ class MediaJournal:
             point = None if row[0] == ArchiveKind.COMPLETE else row[1]
         return HeldMedia(self._connection, frozenset(chain))
 
-    def remember(self, manifest: Manifest, stamps: Mapping[str, FileStamp]) -> None:
+    def known_sha256(self, path: str, stamp: FileStamp) -> str | None:
+        """Return the SHA-256 of the file that now has this stamp, if an archive described it."""
+        for row in self._connection.execute(_VERSIONS, [path]):
+            version = _Carried(*row)
+            if version.is_at(stamp):
+                return version.sha256
+        return None
+
+    def remember(
+        self,
+        manifest: Manifest,
+        stamps: Mapping[str, FileStamp],
+        listed: Callable[[], Iterable[tuple[MediaEntry, FileStamp | None]]] | None = None,
+    ) -> None:
         """Record the files of an archive that was published.
 
         Args:
             stamps: Stamps of files whose content is known to belong to them, by member of the
                 archive.
+            listed: Function that returns the files with their stamps, if a member lists them.
         """
+        if listed is None:
+
+            def listed() -> Iterator[tuple[MediaEntry, FileStamp | None]]:
+                return ((entry, stamps.get(entry.member)) for entry in manifest.media)
+
         archive = _number(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
         self._connection.execute(
@@ -141,10 +156,10 @@ class MediaJournal:
             [archive, str(manifest.kind), since and _number(since.snapshot_at)],
         )
         if manifest.kind is ArchiveKind.PARTIAL:
-            self._forget_other_shapes(manifest.media)
+            self._forget_other_shapes(entry for entry, _ in listed())
         self._connection.executemany(
             "INSERT OR REPLACE INTO carried VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (_row(archive, entry, stamps.get(entry.member)) for entry in manifest.media),
+            (_row(archive, entry, stamp) for entry, stamp in listed()),
         )
         if manifest.kind is ArchiveKind.COMPLETE:
             self._keep_newest_completes()
@@ -180,7 +195,7 @@ class MediaJournal:
         short = sorted(name for name in now if len(name) <= _LONGEST_UNRESOLVED)
         self._connection.executemany(
             "INSERT OR IGNORE INTO unresolved VALUES (?)",
-            [(name,) for name in short[: max(0, _MOST_UNRESOLVED - kept)]],
+            [(name,) for name in short[: max(0, MOST_UNRESOLVED - kept)]],
         )
 
     def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
@@ -272,6 +287,10 @@ def _parents(path: str) -> Iterator[str]:
         parent = parent.rpartition("/")[0]
 
 
+_VERSIONS = """
+SELECT archive, size_bytes, sha256, inode, modified_ns, changed_ns FROM carried
+WHERE path = ? ORDER BY archive DESC
+"""
 _DDL = """
 BEGIN;
 DROP TABLE IF EXISTS archive;
