@@ -18,6 +18,7 @@ from pathlib import Path
 from uuid import UUID
 
 from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, open_parent
@@ -27,6 +28,8 @@ from ar_sync_pipeline.media.stage import MediaStage, explained
 _LEFTOVER_BEFORE = "[0-9a-f]{16}"
 # A component is missing or has another type by now.
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
+
+_MOST_FOLDERS = 64
 
 Blaming = Callable[[UUID], AbstractContextManager[None]]
 
@@ -48,6 +51,7 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
     """
     folder, touched = stage.folder, _Folders(stage.folder)
     with explained(folder):
+        stage.durability.flush()
         stage.journal.sync()
     journal = read_journal(folder, stage.owner)
     if journal is None:
@@ -117,24 +121,33 @@ def clean_leftovers(folder: Path, owner: str) -> int:
 
 
 class _Folders:
-    """Folders to fsync, each once."""
+    """Folders to make durable; only some of their paths are kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._paths: set[str] = set()
+        self._durability = Durability()
 
     def add_of(self, file: StagedFile) -> None:
         """Add every folder that the installation of a file changes."""
+        if HAS_SYNCFS and len(self._paths) > _MOST_FOLDERS:
+            self._for_each(self._durability.add_folder)
         if file.has_its_folder:
             self._paths.add(file.path.rpartition("/")[0] or ".")
         else:
             self._paths.update([".", *file.folders][file.depth :])
 
     def sync(self) -> None:
+        """Make the folders durable that were added since the last call."""
+        self._for_each(os.fsync)
+        self._durability.flush()
+        self._durability.close()
+
+    def _for_each(self, action: Callable[[int], object]) -> None:
         for path in sorted(self._paths):
             # Component by component: the whole path may exceed PATH_MAX.
             with suppress(*_NOT_THERE), open_parent(self._folder, f"{path}/_") as (fd, _):
-                os.fsync(fd)
+                action(fd)
         self._paths.clear()
 
 

@@ -37,7 +37,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     Args:
         folder: The media folder.
         name: A name that `media_name_problem` accepts.
-        create: Whether to make missing subfolders.
+        create: Whether to make missing subfolders; the caller makes them durable.
 
     Raises:
         OSError: Error of openat; ``ELOOP`` or ``ENOTDIR`` if a component is a link or a file.
@@ -47,7 +47,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     try:
         for parent in parents:
             if create:
-                held.make_folder(parent)
+                held.make_folder(parent, durable=False)
             child = held.subfolder(parent)
             held.close()  # a path may have more folders than a process may open descriptors
             held = child

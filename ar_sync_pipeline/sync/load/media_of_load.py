@@ -63,7 +63,7 @@ def staged_media(
     try:
         yield stage
     finally:
-        stage.journal.close()
+        stage.close()
         with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
             finish_or_undo(
                 stage.folder,
