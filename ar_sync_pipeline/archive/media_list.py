@@ -14,7 +14,7 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import ValidationError
 
@@ -45,6 +45,22 @@ _LINE = re.compile(
 )
 
 
+class ListedFile(NamedTuple):
+    """A line of the list; an entry would cost several times as much to create."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+    modified_us: int
+    carried: bool
+
+    @classmethod
+    def of(cls, entry: MediaEntry) -> Self:
+        """Return the line of an entry."""
+        modified_us = (entry.modified_at - _EPOCH) // _MICROSECOND
+        return cls(entry.path, entry.size_bytes, entry.sha256, modified_us, entry.carried)
+
+
 @dataclass
 class _Totals:
     """Figures of the manifest over the lines so far."""
@@ -55,21 +71,21 @@ class _Totals:
     carried_bytes: int = 0
     archive_bytes: int = 0
 
-    def add(self, entry: MediaEntry) -> None:
+    def add(self, file: ListedFile | MediaEntry) -> None:
         self.file_count += 1
-        self.file_bytes += entry.size_bytes
-        if entry.carried:
+        self.file_bytes += file.size_bytes
+        if file.carried:
             self.carried_count += 1
-            self.carried_bytes += entry.size_bytes
-            self.archive_bytes += member_bytes(entry.member, entry.size_bytes)
+            self.carried_bytes += file.size_bytes
+            self.archive_bytes += member_bytes(f"media/{file.path}", file.size_bytes)
 
 
-def write_media_list(path: Path, entries: Iterable[MediaEntry]) -> MediaList:
+def write_media_list(path: Path, files: Iterable[ListedFile]) -> MediaList:
     """Write the list to a file that becomes a member; return its entry in the manifest.
 
     Args:
         path: Path of the file, which is replaced.
-        entries: Media files, sorted by path.
+        files: Media files, sorted by path.
 
     Raises:
         ValueError: A path is not safe, or not in its place.
@@ -78,12 +94,12 @@ def write_media_list(path: Path, entries: Iterable[MediaEntry]) -> MediaList:
     compressor, digest, batch = zstd.ZstdCompressor(level=_LEVEL), hashlib.sha256(), bytearray()
     raw_bytes = size_bytes = 0
     with path.open("wb") as file:
-        for entry in entries:
-            problem = order.problem(entry.path)
+        for listed in files:
+            problem = order.problem(listed.path)
             if problem is not None:
                 raise ValueError(problem)
-            totals.add(entry)
-            batch += _line(entry)
+            totals.add(listed)
+            batch += _line(listed)
             if len(batch) >= _BATCH_BYTES:
                 raw_bytes += len(batch)
                 packed = compressor.compress(bytes(batch))
@@ -133,10 +149,10 @@ def read_media_list(
             raise _corrupt(f"its {name} is {found}, and {declared}", archive)
 
 
-def _line(entry: MediaEntry) -> bytes:
-    modified = (entry.modified_at - _EPOCH) // _MICROSECOND
-    sign = "+" if entry.carried else "-"
-    return f"{entry.path}\t{entry.size_bytes}\t{entry.sha256}\t{modified}\t{sign}\n".encode()
+def _line(file: ListedFile) -> bytes:
+    sign = "+" if file.carried else "-"
+    fields = f"{file.path}\t{file.size_bytes}\t{file.sha256}\t{file.modified_us}\t{sign}\n"
+    return fields.encode()
 
 
 def _lines(blocks: Iterable[bytes], archive: str) -> Iterator[bytes]:

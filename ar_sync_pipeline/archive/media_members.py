@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import MediaEntry, MediaList
+from ar_sync_pipeline.archive.manifest import MediaList
 from ar_sync_pipeline.archive.tar_layout import Slot
 
 _MARK_EVERY = 1000
@@ -20,14 +20,23 @@ class CarriedFile:
     """A media file that an archive carries.
 
     Attributes:
-        entry: Entry of the file in the media list.
-        location: Path of the file.
+        path: Path relative to the media folder.
+        folder: Folder from which the file is read.
+        name: Path of the file relative to this folder.
         stamp: Stamp that the file had when it was hashed; None: it is hashed while it is read.
     """
 
-    entry: MediaEntry
-    location: Path
+    path: str
+    size_bytes: int
+    sha256: str
+    folder: Path
+    name: str
     stamp: FileStamp | None
+
+    @property
+    def location(self) -> Path:
+        """Path of the file."""
+        return self.folder / self.name
 
 
 class MediaFiles(Protocol):
@@ -63,7 +72,7 @@ class MediaMembers:
             count, position = count + 1, slot.end
             if count % _MARK_EVERY == 0:
                 self._offsets.append(position)
-                self._paths.append(file.entry.path)
+                self._paths.append(file.path)
         if (count, position) != (listed.carried_count, self.end):
             raise ValueError("the media files given are not those that the media list carries")
 
@@ -76,7 +85,6 @@ class MediaMembers:
 
     def _from(self, position: int, path: str) -> Iterator[tuple[Slot, CarriedFile]]:
         for file in self._files.carried_after(path):
-            entry = file.entry
-            slot = Slot.at(position, entry.member, entry.size_bytes, entry.sha256)
+            slot = Slot.at(position, f"media/{file.path}", file.size_bytes, file.sha256)
             yield slot, file
             position = slot.end

@@ -39,7 +39,7 @@ from ar_sync_pipeline.archive.tar_layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -163,17 +163,22 @@ class ArchiveReader:
         stream = MemberStream(slot, self._bytes.at(slot.data_at))
         return read_media_list(stream, listed, archive=self.path.name)
 
-    def members(self) -> Iterator[tuple[str, MemberStream]]:
+    def members(
+        self, on_not_carried: Callable[[MediaEntry], None] | None = None
+    ) -> Iterator[tuple[str, MemberStream]]:
         """Yield the members after the manifest, in its order, as (name, stream); call it once.
 
         A stream is valid until the next member is requested; its unread rest is read and checked
         then. The end of the archive is checked after the last member.
 
+        Args:
+            on_not_carried: Called for each media file that is listed and not carried.
+
         Raises:
             CorruptArchiveError: A byte differs from the manifest.
             UnreadableArchiveError: The disk fails.
         """
-        for slot, entry in self._slots():
+        for slot, entry in self._slots(on_not_carried):
             expected = slot.header()
             if self._bytes.read(len(expected), slot.name) != expected:
                 raise self._corrupt(
@@ -193,20 +198,21 @@ class ArchiveReader:
         listed = self.manifest.media_list
         return self._layout.content_end + (listed.archive_bytes if listed else 0)
 
-    def _slots(self) -> Iterator[tuple[Slot, MediaEntry | None]]:
+    def _slots(
+        self, on_not_carried: Callable[[MediaEntry], None] | None
+    ) -> Iterator[tuple[Slot, MediaEntry | None]]:
         """Yield the offsets of the members after the manifest, and the entry of each media file."""
-        listed, slots = self.manifest.media_list, self._layout.slots
-        inline = [entry for entry in self.manifest.media if entry.carried]
-        others = len(slots) - len(inline)
-        yield from ((slot, None) for slot in slots[1:others])
-        yield from zip(slots[others:], inline, strict=True)
-        if listed is not None:
-            position = slots[-1].end
-            for entry in self.media():
-                if entry.carried:
-                    slot = Slot.at(position, entry.member, entry.size_bytes, entry.sha256)
-                    yield slot, entry
-                    position = slot.end
+        slots, inline = self._layout.slots, sum(entry.carried for entry in self.manifest.media)
+        others = slots[: len(slots) - inline]
+        yield from ((slot, None) for slot in others[1:])
+        position = others[-1].end
+        for entry in self.media():
+            if entry.carried:
+                slot = Slot.at(position, entry.member, entry.size_bytes, entry.sha256)
+                yield slot, entry
+                position = slot.end
+            elif on_not_carried is not None:
+                on_not_carried(entry)
 
     def read_to_the_end(self) -> None:
         """Check every unread byte and decompress the chunks; call it once.

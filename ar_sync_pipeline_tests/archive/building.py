@@ -19,7 +19,7 @@ from ar_sync_pipeline.archive.manifest import (
     TableManifest,
     Watermark,
 )
-from ar_sync_pipeline.archive.media_list import write_media_list
+from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
@@ -69,7 +69,7 @@ def make_source(
     if listed:
         files = ListedFiles(entries, locations)
         members[MEDIA_LIST_MEMBER] = folder / MEDIA_LIST_MEMBER
-        media_list = write_media_list(members[MEDIA_LIST_MEMBER], files.entries)
+        media_list = write_media_list(members[MEDIA_LIST_MEMBER], map(ListedFile.of, files.entries))
         fields = {"format": MEDIA_LIST_FORMAT, "media_list": media_list, **fields}
     else:
         fields["media"] = tuple(entries)
@@ -89,7 +89,10 @@ class ListedFiles:
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         for entry in self.entries:
             if entry.path > path and entry.carried:
-                yield CarriedFile(entry, self._locations[entry.member], None)
+                file = self._locations[entry.member]
+                yield CarriedFile(
+                    entry.path, entry.size_bytes, entry.sha256, file.parent, file.name, None
+                )
 
 
 def make_entry(path: str, content: bytes) -> MediaEntry:

@@ -27,7 +27,7 @@ from ar_sync_pipeline.archive.manifest import (
     MediaList,
 )
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
-from ar_sync_pipeline.archive.media_list import write_media_list
+from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.member_names import PathOrder, manifest_names_problem, name_problem
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
@@ -63,6 +63,11 @@ SHA = hashlib.sha256(b"").hexdigest()
 
 def line(path: str, size: object = 0, sha: str = SHA, modified: object = 0, sign: str = "-") -> str:
     return f"{path}\t{size}\t{sha}\t{modified}\t{sign}\n"
+
+
+def lines(*paths: str) -> Iterator[ListedFile]:
+    """Empty files."""
+    return (ListedFile(path, 0, SHA, 0, carried=True) for path in paths)
 
 
 def forged(folder: Path, text: bytes, rest: bytes = b"", **declared: Any) -> Path:
@@ -305,7 +310,7 @@ class TestHostileLists:
 
 class TestManifest:
     def test_list_needs_its_own_format_number_and_no_other_list(self, tmp_path: Path) -> None:
-        listed = write_media_list(tmp_path / "list", [make_entry("a", b"")])
+        listed = write_media_list(tmp_path / "list", lines("a"))
         with pytest.raises(ValueError, match="in format 3, and in no other"):
             make_manifest(media_list=listed)
         with pytest.raises(ValueError, match="in format 3, and in no other"):
@@ -333,7 +338,7 @@ class TestWriter:
     def test_unsorted_and_unsafe_paths_are_not_written(self, tmp_path: Path) -> None:
         for paths in (["b", "a"], ["a", "a"], ["a", "a/b"], ["../a"]):
             with pytest.raises(ValueError, match="media name"):
-                write_media_list(tmp_path / "list", [make_entry(path, b"") for path in paths])
+                write_media_list(tmp_path / "list", lines(*paths))
 
     def test_files_that_are_not_those_of_the_list_are_refused(self, tmp_path: Path) -> None:
         source = make_source(tmp_path / "files", media=PICTURES, listed=True)
@@ -367,13 +372,14 @@ class _Many:
         self._count, self._location = count, location
 
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
-        for entry in _many(self._count):
-            if entry.path > path:
-                yield CarriedFile(entry, self._location, None)
+        folder, name = self._location.parent, self._location.name
+        for file in _many(self._count):
+            if file.path > path:
+                yield CarriedFile(file.path, file.size_bytes, file.sha256, folder, name, None)
 
 
-def _many(count: int) -> Iterator[MediaEntry]:
-    return (make_entry(f"report-{number:07}.jpeg", b"") for number in range(count))
+def _many(count: int) -> Iterator[ListedFile]:
+    return (next(lines(f"report-{number:07}.jpeg")) for number in range(count))
 
 
 @contextmanager

@@ -138,8 +138,7 @@ def _list_media(
     is_readable = receiver_formats is None or MEDIA_LIST_FORMAT in receiver_formats
     with bundle_files(build) as files:
         if media.file_count > MOST_INLINE_MEDIA and is_readable:
-            listed = (file.entry for file in files.listed())
-            return _Listing(member=write_media_list(_list_path(build), listed))
+            return _Listing(member=write_media_list(_list_path(build), files.lines()))
         if media.file_count * _SHORTEST_ENTRY_BYTES > ReadLimits().manifest_bytes:
             raise MediaListTooLongError(media.file_count)
         described = [(file.entry, file.stamp) for file in files.listed()]

@@ -7,7 +7,7 @@ pages: no statement stays open, and a page may be changed before the next one is
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from typing import Any
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.media.inventory import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingError
@@ -106,9 +107,30 @@ class BundleFiles:
             [entry.sha256, entry.size_bytes, modified_us, *_facts(stamp), entry.path],
         )
 
-    def describe_alike(self, known: Iterable[tuple[str, str]]) -> None:
-        """Record the content of unchanged files, given as (sha256, path)."""
-        self._connection.executemany("UPDATE file SET sha256 = ? WHERE path = ?", known)
+    def describe_known(self, journal: Path, is_hashed_again: Callable[[str], bool]) -> None:
+        """Record the content of files that are unchanged since an archive of the journal.
+
+        Args:
+            journal: The journal of media files, which exists.
+            is_hashed_again: Whether a file is hashed all the same.
+        """
+        self._connection.create_function("is_hashed_again", 1, is_hashed_again)
+        with self._attached(journal):
+            self._connection.execute(_DESCRIBE_KNOWN)
+
+    def mark_held(self, journal: Path, archives: Iterable[int]) -> None:
+        """List without carrying what the receiver has: see `HeldMedia.has_content`.
+
+        Args:
+            journal: The journal of media files, which exists.
+            archives: Archives that the receiver has applied.
+        """
+        self._connection.execute("CREATE TEMP TABLE applied (archive integer PRIMARY KEY)")
+        self._connection.executemany(
+            "INSERT INTO applied VALUES (?)", ((archive,) for archive in archives)
+        )
+        with self._attached(journal):
+            self._connection.execute(_MARK_HELD, [Status.LISTED])
 
     def mark(self, paths: Iterable[str], status: Status) -> None:
         """Set what the archive does with files."""
@@ -190,9 +212,23 @@ class BundleFiles:
         """Yield the files that the archive lists."""
         return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
 
-    def carried_after(self, path: str) -> Iterator[BundledFile]:
-        """Yield the files after a path that the archive carries."""
-        return self._rows(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path)
+    def lines(self) -> Iterator[ListedFile]:
+        """Yield the lines of the archive's media list."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+            path, size_bytes, modified_us, sha256, status, *_ = row
+            yield ListedFile(path, size_bytes, sha256, modified_us, status == Status.CARRIED)
+
+    def versions(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the files that the archive lists, as the journal of media files stores them."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+            path, size_bytes, _, sha256, _, _, inode, modified_ns, changed_ns = row
+            yield path, size_bytes, sha256, inode, modified_ns, changed_ns
+
+    def carried_after(self, path: str, folder: Path) -> Iterator[CarriedFile]:
+        """Yield the files after a path that the archive carries, from a media folder."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path):
+            name, size_bytes, _, sha256, *_ = row
+            yield CarriedFile(name, size_bytes, sha256, folder, name, _stamp(row))
 
     def get(self, path: str) -> BundledFile | None:
         """Return a file; None if it is not there."""
@@ -220,11 +256,25 @@ class BundleFiles:
         ).fetchone()
         return int(row[0]), int(row[1]), int(row[2])
 
-    def _rows(self, condition: str, after: str = "") -> Iterator[BundledFile]:
+    def _rows(self, condition: str) -> Iterator[BundledFile]:
+        return map(_file, self._pages(condition))
+
+    def _pages(self, condition: str, after: str = "") -> Iterator[tuple[Any, ...]]:
         query = f"{_SELECT} path > ? AND {condition} ORDER BY path LIMIT ?"
         while page := self._connection.execute(query, [after, _PAGE]).fetchall():
-            yield from map(_file, page)
+            yield from page
             after = page[-1][0]
+
+    @contextmanager
+    def _attached(self, journal: Path) -> Iterator[None]:
+        """Attach the journal, for one statement: its lock lasts as long as a transaction."""
+        self._connection.execute("COMMIT")
+        self._connection.execute("ATTACH ? AS journal", [str(journal)])
+        try:
+            yield
+        finally:
+            self._connection.execute("DETACH journal")
+            self._connection.execute("BEGIN")
 
 
 @contextmanager
@@ -265,8 +315,7 @@ class CarriedFiles:
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         """Yield the carried files after a path in order."""
         with closing(_connect(self.build.path / _FILE)) as connection:
-            for file in BundleFiles(connection).carried_after(path):
-                yield CarriedFile(file.entry, self.media_folder / file.path, file.stamp)
+            yield from BundleFiles(connection).carried_after(path, self.media_folder)
 
 
 def _in_one_transaction(connection: sqlite3.Connection) -> Iterator[BundleFiles]:
@@ -285,11 +334,13 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _file(row: tuple[Any, ...]) -> BundledFile:
-    path, size_bytes, modified_us, sha256, status, device, inode, modified_ns, changed_ns = row
-    stamp = None
-    if inode is not None:
-        stamp = FileStamp(device, inode, size_bytes, modified_ns, changed_ns)
-    return BundledFile(path, size_bytes, modified_us, sha256, Status(status), stamp)
+    path, size_bytes, modified_us, sha256, status, *_ = row
+    return BundledFile(path, size_bytes, modified_us, sha256, Status(status), _stamp(row))
+
+
+def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
+    _, size_bytes, _, _, _, device, inode, modified_ns, changed_ns = row
+    return None if inode is None else FileStamp(device, inode, size_bytes, modified_ns, changed_ns)
 
 
 def _found(file: MediaFile) -> tuple[object, ...]:
@@ -315,4 +366,22 @@ CREATE TABLE file (
 ) WITHOUT ROWID;
 CREATE TABLE named (name text PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE lost (name text PRIMARY KEY, missing integer NOT NULL) WITHOUT ROWID;
+"""
+# Its stamp is that of a steady file, so that equal stamps mean equal bytes.
+_DESCRIBE_KNOWN = """
+UPDATE file SET sha256 = (
+    SELECT known.sha256 FROM journal.carried AS known
+    WHERE known.path = file.path AND known.size_bytes = file.size_bytes
+        AND known.inode = file.inode AND known.modified_ns = file.modified_ns
+        AND known.changed_ns = file.changed_ns
+    ORDER BY known.archive DESC LIMIT 1)
+WHERE inode IS NOT NULL AND NOT is_hashed_again(path)
+"""
+_MARK_HELD = """
+UPDATE file SET status = ?
+WHERE sha256 IS NOT NULL AND (SELECT
+    min(known.size_bytes = file.size_bytes AND known.sha256 = file.sha256)
+    FROM journal.carried AS known WHERE known.path = file.path AND known.archive >=
+        (SELECT max(archive) FROM journal.carried AS applied WHERE applied.path = file.path
+            AND applied.archive IN (SELECT archive FROM temp.applied)))
 """

@@ -25,6 +25,7 @@ from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import (
     BundleFiles,
@@ -35,9 +36,9 @@ from ar_sync_pipeline.sync.dump.bundle_files import (
 from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.media_journal import (
+    MEDIA_JOURNAL,
     MOST_UNRESOLVED,
     HeldMedia,
-    MediaJournal,
     open_journal,
 )
 from ar_sync_pipeline.sync.dump.select_media import MediaSelection
@@ -179,34 +180,22 @@ def _choose_complete(
     with open_journal(scratch) as journal:
         unresolved = journal.unresolved()
     chosen.add_referenced(_all_references(url, catalog))
-    with open_journal(scratch) as journal:
-        files.describe_alike(_known(files, journal, dump.watermark.snapshot_at))
+    snapshot_at = dump.watermark.snapshot_at
+    with open_journal(scratch):
+        files.describe_known(
+            scratch / MEDIA_JOURNAL, lambda path: is_checked_by_content(path, snapshot_at)
+        )
     describe_all(chosen)
     if dump.base is not None:
         with open_journal(scratch) as journal:
             held = journal.held(dump.held_at, dump.base.snapshot_at)
-            entries = (file.entry for file in files.listed())
-            there = (
-                entry.path
-                for entry in entries
-                if held.has_content(entry) and not dump.lacking.has_file(entry)
-            )
-            files.mark(there, Status.LISTED)
+            files.mark_held(scratch / MEDIA_JOURNAL, held.archives)
+        if dump.lacking != Lacking():
+            lacking = (f.path for f in files.listed() if dump.lacking.has_file(f.entry))
+            files.mark(lacking, Status.CARRIED)
     _owe(build, chosen.omitted.values())
     with open_journal(scratch) as journal:
         journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
-
-
-def _known(
-    files: BundleFiles, journal: MediaJournal, snapshot_at: datetime
-) -> Iterator[tuple[str, str]]:
-    """Yield the content of unchanged files, as (sha256, path)."""
-    for file in files.all():
-        if file.stamp is None or is_checked_by_content(file.path, snapshot_at):
-            continue
-        sha256 = journal.known_sha256(file.path, file.stamp)
-        if sha256 is not None:
-            yield sha256, file.path
 
 
 def _choose_partial(

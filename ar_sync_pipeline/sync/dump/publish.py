@@ -137,9 +137,7 @@ def _remember_media(build: BuildFolder, source: ArchiveSource, journal: MediaJou
         journal.remember(source.manifest, source.stamps)
         return
     with bundle_files(build) as files:
-        journal.remember(
-            source.manifest, {}, lambda: ((file.entry, file.stamp) for file in files.listed())
-        )
+        journal.remember(source.manifest, {}, files.versions)
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from ar_sync_pipeline.archive.manifest import Chunk, Manifest, MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.media.held import has_file, is_left_out
+from ar_sync_pipeline.media.held import HeldFiles, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import (
@@ -171,7 +172,6 @@ class ArchiveStager:
                 create_staging(self._connection, staged)
                 archive.tables.append(staged)
             self._read_members(reader, archive)
-            self._find_lacking_media(reader, archive)
         for staged in archive.tables:
             finish_staging(self._connection, staged)
         self._watch.lap("stage")
@@ -211,17 +211,24 @@ class ArchiveStager:
             for table in archive.tables
             if (chunk := table.manifest.changed_keys) is not None
         }
-        for member, stream in reader.members():
-            if member in rows:
-                table, chunk = rows[member]
-                stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
-            elif member in keys:
-                table, chunk = keys[member]
-                stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
-            elif stream.entry is not None and self._media.stage is not None:
-                self._watch.lap("stage")
-                self._stage_media(self._media.stage, stream, stream.entry, archive)
+        self._watch.lap("stage")
+        with closing(HeldFiles(self._media.folder)) as held:
+            for member, stream in reader.members(
+                lambda entry: self._check_held(entry, archive, held)
+            ):
                 self._watch.lap("media")
+                if member in rows:
+                    table, chunk = rows[member]
+                    stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
+                elif member in keys:
+                    table, chunk = keys[member]
+                    data = decompress_chunk(stream, chunk)
+                    stage_changed_keys(self._connection, table, chunk, data)
+                elif stream.entry is not None and self._media.stage is not None:
+                    self._stage_media(self._media.stage, stream, stream.entry, archive)
+                    continue
+                self._watch.lap("stage")
+        self._watch.lap("media")
 
     def _stage_media(
         self, media: MediaStage, stream: MemberStream, entry: MediaEntry, archive: StagedArchive
@@ -231,22 +238,16 @@ class ArchiveStager:
         if self.newest.is_of(archive_id, entry.path):
             archive.media.add(entry, media.stage(stream, entry, archive_id))
 
-    def _find_lacking_media(self, reader: ArchiveReader, archive: StagedArchive) -> None:
-        """Check the files that the archive does not carry, unless a later archive carries them."""
-        self._watch.lap("stage")
-        manifest = archive.manifest
-        if manifest.carried_media_count == manifest.media_count:
+    def _check_held(self, entry: MediaEntry, archive: StagedArchive, held: HeldFiles) -> None:
+        """Check a file that the archive does not carry, unless a later archive carries it."""
+        if not self.newest.is_of(archive.manifest.archive_id, entry.path):
             return
-        for entry in reader.media():
-            if entry.carried or not self.newest.is_of(manifest.archive_id, entry.path):
-                continue
-            if is_left_out(entry, self._media.allowed):
-                archive.media.add(entry, Outcome.LEFT_OUT)
-            elif has_file(self._media.folder, entry, manifest.snapshot_at):
-                archive.media.add(entry, Outcome.UNCHANGED)
-            else:
-                archive.media.add_lacking(entry)
-        self._watch.lap("media")
+        if is_left_out(entry, self._media.allowed):
+            archive.media.add(entry, Outcome.LEFT_OUT)
+        elif held.has(entry, archive.manifest.snapshot_at):
+            archive.media.add(entry, Outcome.UNCHANGED)
+        else:
+            archive.media.add_lacking(entry)
 
 
 def check_lacking(
