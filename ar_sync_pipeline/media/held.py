@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Sequence
-from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest import MediaEntry
 from ar_sync_pipeline.media.errors import MediaNameError
-from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
+from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
@@ -33,9 +32,7 @@ class HeldFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._open = ExitStack()
-        self._parent: str | None = None
-        self._nearest = (-1, 0)
+        self._nearest = NearestFolder(folder)
 
     def has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
         """Return whether the folder has a file as an archive of this snapshot lists it.
@@ -55,16 +52,11 @@ class HeldFiles:
 
     def close(self) -> None:
         """Close the folder that is open."""
-        self._open.close()
-        self._parent = None
+        self._nearest.close()
 
     def _has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
-        folders, _, name = entry.path.rpartition("/")
-        if folders != self._parent:
-            self.close()
-            self._nearest = self._open.enter_context(open_nearest(self._folder, entry.path))
-            self._parent = folders
-        parent, depth = self._nearest
+        name = entry.path.rpartition("/")[2]
+        parent, depth = self._nearest.of(entry.path)
         facts = status_of(parent, name) if depth == entry.path.count("/") else None
         if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size_bytes:
             return False

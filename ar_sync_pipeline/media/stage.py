@@ -30,7 +30,7 @@ from ar_sync_pipeline.media.errors import (
     MediaSpaceError,
 )
 from ar_sync_pipeline.media.journal import JournalWriter, StagedFile, staged_name
-from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
+from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
@@ -77,6 +77,7 @@ class MediaStage:
         self.journal = JournalWriter(folder, owner, archives)
         self.durability = Durability()
         self.is_renamed_into_place = False
+        self._nearest = NearestFolder(folder)
         self._allowed = allowed
         self._count = 0
 
@@ -104,8 +105,8 @@ class MediaStage:
             )
         if exclusion_reason(entry.path, self._allowed) is not None:
             return Outcome.LEFT_OUT
-        with explained(self.folder, entry.path), open_nearest(self.folder, entry.path) as nearest:
-            parent, depth = nearest
+        with explained(self.folder, entry.path):
+            parent, depth = self._nearest.of(entry.path)
             outcome = _outcome(parent, depth, entry)
             if outcome is not Outcome.UNCHANGED:
                 _check_space(parent, entry, self.folder)
@@ -118,9 +119,10 @@ class MediaStage:
         return outcome
 
     def close(self) -> None:
-        """Close the journal, whose file stays, and what `durability` holds open."""
+        """Close the journal, whose file stays, and all folders."""
         self.journal.close()
         self.durability.close()
+        self._nearest.close()
 
     def _write_checked(
         self, stream: ReadableStream, entry: MediaEntry, parent: int, name: str
