@@ -49,15 +49,15 @@ class Cost:
     peak_mb: float | None = None
 
 
-def main(counts: list[int], *, markdown: bool) -> None:
+def main(counts: list[int], *, copies: bool, markdown: bool) -> None:
     """Measure every number of files."""
     costs = list[Cost]()
     for count in counts:
-        costs += _measure(count)
-        _print(costs, markdown=markdown)
+        costs += _measure(count, copies=copies)
+    _print(costs, markdown=markdown)
 
 
-def _measure(count: int) -> list[Cost]:
+def _measure(count: int, *, copies: bool) -> list[Cost]:
     folder = Path(tempfile.mkdtemp(prefix="ar-sync-pictures-"))
     folder.chmod(0o755)
     try:
@@ -72,7 +72,7 @@ def _measure(count: int) -> list[Cost]:
             _make_pictures(sites.sender_media, count)
             keys = [sftp.host, str(sftp.port), sftp.user, str(sftp.private_key)]
             parts = [sender, receiver, str(folder), *keys, str(sftp.known_hosts)]
-            costs = [_copied(folder, count)]
+            costs = [_copied(folder, count)] if copies else []
             for case in ("first complete", "nothing changed"):
                 costs += [
                     _run(f"{case}: {operation}", count, operation, parts)
@@ -182,6 +182,7 @@ if __name__ == "__main__":
     else:
         parser = argparse.ArgumentParser(description=__doc__)
         parser.add_argument("--files", type=int, nargs="+", default=[1000, 10_000, 100_000])
+        parser.add_argument("--no-copy", action="store_true")
         parser.add_argument("--markdown", action="store_true")
         given = parser.parse_args()
-        main(given.files, markdown=given.markdown)
+        main(given.files, copies=not given.no_copy, markdown=given.markdown)
