@@ -9,15 +9,11 @@ limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits")
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
     FailFast,
     Field,
     SerializerFunctionWrapHandler,
@@ -27,6 +23,22 @@ from pydantic import (
 )
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json, signature_of
+from ar_sync_pipeline.archive.manifest_fields import (
+    BigInt,
+    ByteCount,
+    Definition,
+    Identifier,
+    Instant,
+    Label,
+    MemberName,
+    MigrationName,
+    RowCount,
+    Sha256,
+    Strict,
+    TableName,
+    TypeName,
+)
+from ar_sync_pipeline.archive.manifest_media import MediaEntry, MediaList
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 
 WHOLE_FORMAT = 1
@@ -37,40 +49,9 @@ MEDIA_LIST_FORMAT = 3
 """Number of the format in which a member lists the media files, in any kind of archive."""
 NEWEST_FORMAT = MEDIA_LIST_FORMAT
 MANIFEST_MEMBER = "manifest.json"
-MEDIA_LIST_MEMBER = "media.list.zst"
-
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
-TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
-Definition = Annotated[
-    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
-]
-TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
-# Identifiers that are also shown: a cluster, a version, a digest.
-Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
-MigrationName = Annotated[
-    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
-]
-MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
-# One transaction id for each session that was writing.
-Snapshot = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$", max_length=1_000_000)
-]
-ByteCount = Annotated[int, Field(ge=0, le=2**50)]
-RowCount = Annotated[int, Field(ge=0, lt=2**63)]
-BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-# Years at the ends of the calendar overflow when they are converted to another time zone.
-Instant = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
-]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SenderIdentity(_Strict):
+class SenderIdentity(Strict):
     """Database that an archive comes from.
 
     Attributes:
@@ -84,7 +65,7 @@ class SenderIdentity(_Strict):
     name: Label
 
 
-class Window(_Strict):
+class Window(Strict):
     """A half-open interval ``[start, end)`` of ``changed_at`` time, aware UTC."""
 
     start: Instant
@@ -101,7 +82,7 @@ class Window(_Strict):
 LONGEST_SNAPSHOT = 20_000
 
 
-class Watermark(_Strict):
+class Watermark(Strict):
     """A point in the history of the sender; the spans of archives join at watermarks.
 
     Attributes:
@@ -153,7 +134,7 @@ class Watermark(_Strict):
         return self
 
 
-class Column(_Strict):
+class Column(Strict):
     """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
 
     name: Identifier
@@ -161,7 +142,7 @@ class Column(_Strict):
     nullable: bool
 
 
-class KeyRange(_Strict):
+class KeyRange(Strict):
     """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
 
     low: BigInt
@@ -174,7 +155,7 @@ class KeyRange(_Strict):
         return self
 
 
-class Chunk(_Strict):
+class Chunk(Strict):
     """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
 
     Attributes:
@@ -208,14 +189,14 @@ def _unless_carried(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "carried" or not value}
 
 
-class SequenceValue(_Strict):
+class SequenceValue(Strict):
     """Last value of the sequence that ``column`` takes its default from."""
 
     column: Identifier
     last_value: BigInt
 
 
-class TableManifest(_Strict):
+class TableManifest(Strict):
     """One table of an archive.
 
     In a complete archive the chunks are all of the table; in a partial they are the rows that
@@ -243,7 +224,9 @@ class TableManifest(_Strict):
     unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
     whole: bool = False
     covers_since: bool = False
-    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = {}
+    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = Field(
+        default_factory=dict
+    )
 
     @model_serializer(mode="wrap")
     def _without_empty_rules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -288,7 +271,7 @@ def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
     return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
 
 
-class TypeDefinition(_Strict):
+class TypeDefinition(Strict):
     """A user-defined type of the sender's database.
 
     Attributes:
@@ -304,60 +287,7 @@ class TypeDefinition(_Strict):
     base: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = ""
 
 
-class MediaEntry(_Strict):
-    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``.
-
-    Attributes:
-        carried: Whether the archive contains the file.
-    """
-
-    path: MemberName
-    size_bytes: ByteCount
-    sha256: Sha256
-    modified_at: Instant
-    carried: bool = True
-
-    @property
-    def member(self) -> str:
-        """The member's name in the archive."""
-        return f"media/{self.path}"
-
-
-class MediaList(_Strict):
-    """The member that lists the media files of an archive (`ar_sync_pipeline.archive.media_list`).
-
-    Attributes:
-        size_bytes: Size of the stored member in bytes.
-        raw_bytes: Size of the decompressed list in bytes.
-        sha256: SHA-256 of the stored member.
-        file_count: Number of listed files.
-        file_bytes: Size of the listed files in bytes.
-        carried_count: Number of files that the archive contains.
-        carried_bytes: Size of the files that the archive contains, in bytes.
-        archive_bytes: Size of these files in the archive with headers and padding, in bytes.
-    """
-
-    size_bytes: ByteCount
-    raw_bytes: ByteCount
-    sha256: Sha256
-    file_count: RowCount
-    file_bytes: ByteCount
-    carried_count: RowCount
-    carried_bytes: ByteCount
-    archive_bytes: ByteCount
-
-    @property
-    def member(self) -> str:
-        """The member's name in the archive."""
-        return MEDIA_LIST_MEMBER
-
-    @property
-    def carried(self) -> bool:
-        """Always true."""
-        return True
-
-
-class MigrationFile(_Strict):
+class MigrationFile(Strict):
     """Source of a migration, for people to read, stored under ``migrations/<name>.py``."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,200}$")]
@@ -375,7 +305,7 @@ class MigrationFile(_Strict):
         return True
 
 
-class BaseArchive(_Strict):
+class BaseArchive(Strict):
     """The complete that a differential complete was compared with, for people.
 
     Whether a receiver has what is not carried is decided by digests.
@@ -385,7 +315,7 @@ class BaseArchive(_Strict):
     snapshot_at: Instant
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Description of an archive (design, section 4).
 
     A complete describes the whole state. It may list chunks and media files that it does not carry,
@@ -405,8 +335,7 @@ class Manifest(_Strict):
         types: Enums, domains and composite types of the columns; None: not recorded.
         references: Foreign keys of the replicated tables, as `ForeignKey.definition`; None: not
             recorded.
-        media: Media files, unless a member lists them.
-        media_list: Member that lists the media files; None: `media` does.
+        media_list: Member that lists the media files instead of `media`.
         media_omitted: Media files, and folders (with a trailing ``/``), that exist at the sender
             and could not be sent.
         hmac: HMAC-SHA256 over the canonical manifest without this field, if signed.
@@ -457,10 +386,9 @@ class Manifest(_Strict):
     def _carried_as_the_format_says(self) -> Self:
         if (self.format == MEDIA_LIST_FORMAT) != (self.media_list is not None):
             raise ValueError("a member lists the media files in format 3, and in no other format")
-        if self.media_list is not None:
-            if self.media:
-                raise ValueError("the manifest and a member list media files")
-        elif (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
+        if self.media_list is not None and self.media:
+            raise ValueError("the manifest and a member list media files")
+        if self.media_list is None and (self.format == DIFFERENTIAL_FORMAT) != bool(self.base):
             raise ValueError("a differential complete names its base, and no other archive does")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
@@ -493,8 +421,7 @@ class Manifest(_Strict):
     @property
     def carries_everything(self) -> bool:
         """Whether every listed member is in the archive."""
-        everything = all(member.carried for member in self._listed())
-        return everything and self.carried_media_count == self.media_count
+        return self.not_carried_count == 0
 
     @property
     def listed_count(self) -> int:
@@ -522,9 +449,8 @@ class Manifest(_Strict):
     @property
     def carried_media_bytes(self) -> int:
         """Size of the media files that the archive contains, in bytes."""
-        if self.media_list is not None:
-            return self.media_list.carried_bytes
-        return sum(entry.size_bytes for entry in self.media if entry.carried)
+        listed, entries = self.media_list, self.media
+        return listed.carried_bytes if listed else sum(e.size_bytes for e in entries if e.carried)
 
     @property
     def not_carried_count(self) -> int:
@@ -533,16 +459,12 @@ class Manifest(_Strict):
         return chunks + self.media_count - self.carried_media_count
 
     def members(self) -> list[tuple[str, int, str]]:
-        """Return the members after the manifest as (name, size in bytes, sha256), in order.
-
-        The media files of a media list are not included; they follow after these members.
-        """
+        """Return (name, size in bytes, sha256) of the members before the files of a media list."""
         return [(m.member, m.size_bytes, m.sha256) for m in self._listed() if m.carried]
 
     def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry | MediaList]:
-        # It is the first member, since a reader needs it before it reaches the first media file.
         if self.media_list is not None:
-            yield self.media_list
+            yield self.media_list  # first, as a reader needs it before the first media file
         for table in self.tables:
             yield from table.copy_members
         yield from self.migration_files

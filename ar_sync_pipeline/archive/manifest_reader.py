@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatError, printable
-from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest, MediaList
+from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaList
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.chunk_member import ReadableStream, decompress_chunk
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.manifest import MEDIA_LIST_MEMBER, MediaEntry, MediaList
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
 from ar_sync_pipeline.archive.member_names import PathOrder
 from ar_sync_pipeline.archive.tar_layout import member_bytes
 

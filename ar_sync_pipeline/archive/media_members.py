@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import MediaList
+from ar_sync_pipeline.archive.manifest_media import MediaList
 from ar_sync_pipeline.archive.tar_layout import Slot
 
 _MARK_EVERY = 1000

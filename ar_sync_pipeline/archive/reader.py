@@ -24,7 +24,8 @@ from ar_sync_pipeline.archive.errors import (
     UnreadableArchiveError,
     UnsignedArchiveError,
 )
-from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.media_list import read_media_list
 from ar_sync_pipeline.archive.names import ArchiveName

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import MediaNameError
 from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of

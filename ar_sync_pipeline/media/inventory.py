@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,

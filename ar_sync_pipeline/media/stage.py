@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.durability import Durability

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.postgres.connect import Connection
 
 

@@ -10,15 +10,14 @@ from uuid import UUID
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import (
     MEDIA_LIST_FORMAT,
-    MEDIA_LIST_MEMBER,
     Column,
     KeyRange,
     Manifest,
-    MediaEntry,
     SenderIdentity,
     TableManifest,
     Watermark,
 )
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.names import ArchiveKind

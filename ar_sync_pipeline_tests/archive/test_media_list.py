@@ -19,13 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.manifest import (
-    MEDIA_LIST_FORMAT,
-    MEDIA_LIST_MEMBER,
-    BaseArchive,
-    MediaEntry,
-    MediaList,
-)
+from ar_sync_pipeline.archive.manifest import MEDIA_LIST_FORMAT, BaseArchive
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
 from ar_sync_pipeline.archive.media_members import CarriedFile
@@ -317,6 +312,8 @@ class TestManifest:
             make_manifest(format=3)
         with pytest.raises(ValueError, match="the manifest and a member list media"):
             make_manifest(format=3, media_list=listed, media=(make_entry("a", b""),))
+        with pytest.raises(ValueError, match="carries more files than it lists"):
+            MediaList(**(listed.model_dump() | {"carried_count": 2}))
         with pytest.raises(ValueError, match="only a differential complete"):
             fewer = listed.model_copy(update={"carried_count": 0})
             make_manifest(format=3, media_list=fewer)

@@ -1,7 +1,7 @@
 """A process whose children install files, or recover, and kill themselves before a chosen step.
 
-``python -m ar_sync_pipeline_tests.media.killable FOLDER`` reads ``install``, ``install_at_once`` (no
-file is made durable for itself) or ``recover``, and the number of a step, one order a line, and
+``python -m ar_sync_pipeline_tests.media.killable FOLDER`` reads ``install``, ``install_at_once``
+(no file is made durable for itself) or ``recover``, and the number of a step, one order a line, and
 answers with the child's exit status. The file
 ``committed`` beside the folder stands for the ledger.
 """

@@ -12,7 +12,8 @@ from uuid import UUID
 
 import pytest
 
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.report import facts, summary

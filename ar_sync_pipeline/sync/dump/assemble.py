@@ -13,14 +13,12 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import (
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
-    MEDIA_LIST_MEMBER,
     WHOLE_FORMAT,
     Manifest,
-    MediaEntry,
-    MediaList,
     SenderIdentity,
     Watermark,
 )
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.media_list import write_media_list
 from ar_sync_pipeline.archive.names import ArchiveKind

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.media.inventory import MediaFile

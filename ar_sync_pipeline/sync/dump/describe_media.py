@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ar_sync_pipeline.archive.file_stamp import steady_stamp
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
     MediaGoneError,

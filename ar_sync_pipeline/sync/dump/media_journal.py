@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark
+from ar_sync_pipeline.archive.manifest import Manifest, Watermark
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.inventory import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import media_name_problem

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 
 
 class NewestMedia:

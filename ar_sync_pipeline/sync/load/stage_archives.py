@@ -17,7 +17,8 @@ from uuid import UUID
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
-from ar_sync_pipeline.archive.manifest import Chunk, Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import Chunk, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
