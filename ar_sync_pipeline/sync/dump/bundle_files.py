@@ -25,6 +25,8 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingErr
 _FILE = "media.sqlite"
 _PAGE = 1_000
 _CACHE_KIB = 32 * 1024
+# The journal, which is attached, may be locked by another dump that records its files.
+_WAIT_SECONDS = 60
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -326,7 +328,9 @@ def _in_one_transaction(connection: sqlite3.Connection) -> Iterator[BundleFiles]
 
 def _connect(path: Path) -> sqlite3.Connection:
     # The iterators of a stream may be closed by another thread than the one that opened them.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(
+        path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+    )
     # It is rebuilt after a crash of the machine; that of the process does not damage it.
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
