@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from ar_sync_pipeline.media.inventory import MediaFile, hash_media
 from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
 from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.watermark import starting_point
@@ -295,3 +297,7 @@ class TestNewestMedia:
         assert all(newest.is_of(TWO, entry.path) for entry in last)
         assert newest.is_of(ONE, first.path)
         newest.close()
+
+    def test_disk_without_space_for_it_is_not_the_fault_of_an_archive(self) -> None:
+        full = sqlite3.OperationalError("database or disk is full")
+        assert fault_of_archive(full, None) is None
