@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from uuid import UUID
 
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import HeldFolder, open_file
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
@@ -105,18 +105,29 @@ def clean_leftovers(folder: Path, owner: str) -> int:
     leftover = re.compile(
         re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
     )
-    removed = 0
     try:
-        for _, _, names, fd in os.fwalk(folder, onerror=_raise, follow_symlinks=False):
-            for name in filter(leftover.fullmatch, names):
-                if stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
-                    os.unlink(name, dir_fd=fd)
-                    removed += 1
+        with HeldFolder.open(folder, follow=True) as held:
+            return _clean(held, leftover)
     except OSError as error:
         raise MediaFolderError(
             f"media folder {folder} cannot be cleaned ({error.strerror})",
             remedy="give this account permission to list and change it",
         ) from error
+
+
+def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> int:
+    """Remove leftovers of a folder and its subfolders; a list of all names is never made."""
+    removed, subfolders = 0, list[str]()
+    with os.scandir(held.fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            elif leftover.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=held.fd)
+                removed += 1
+    for name in subfolders:
+        with suppress(*_NOT_THERE), held.subfolder(name) as child:
+            removed += _clean(child, leftover)
     return removed
 
 
@@ -287,7 +298,3 @@ def _inode(parent: int, name: str) -> int | None:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return None
-
-
-def _raise(error: OSError) -> None:
-    raise error
