@@ -166,11 +166,12 @@ class HeldFolder:
             return False
         return True
 
-    def make_folder(self, name: str) -> None:
-        """Create a folder in this one durably; an existing one stays."""
+    def make_folder(self, name: str, *, durable: bool = True) -> None:
+        """Create a folder in this one; an existing one stays."""
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=self.fd)
-            self.sync()
+            if durable:
+                self.sync()
 
     def sync(self) -> None:
         """Fsync the folder: only then does a rename survive a power failure."""

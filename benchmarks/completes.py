@@ -30,7 +30,7 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
-from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 from benchmarks.load_rows import change_sender, fill_sender, make_receiver
@@ -61,6 +61,11 @@ class Pair:
 
     def complete(self) -> tuple[Manifest, int]:
         """Dump and publish a complete."""
+        published = self.publish()
+        return published.manifest, published.size_bytes
+
+    def publish(self) -> PublishedArchive:
+        """Dump and publish a complete; return all figures."""
         sites = self.sites
         build = open_build(self.settings.tmp_bkp_fldr, uuid4().hex)
         start = starting_point(self.settings, sites.clock())
@@ -74,8 +79,7 @@ class Pair:
             after=start.after,
         )
         bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
-        published = publish_archive(self.settings, build, sites.clock)
-        return published.manifest, published.size_bytes
+        return publish_archive(self.settings, build, sites.clock)
 
     def run(self) -> Sent:
         """Send completes until the receiver has applied one."""

@@ -30,7 +30,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint

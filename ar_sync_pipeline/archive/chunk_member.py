@@ -47,6 +47,18 @@ class ReadableStream(Protocol):
         """Return up to ``size`` bytes; empty at the end."""
 
 
+class CompressedMember(Protocol):
+    """A member that is one zstd frame."""
+
+    @property
+    def member(self) -> str:
+        """Name of the member."""
+
+    @property
+    def raw_bytes(self) -> int:
+        """Size of the decompressed content in bytes."""
+
+
 class ChunkWriter:
     """Writes the bytes of one COPY to a file that becomes one member of an archive.
 
@@ -141,8 +153,8 @@ class ChunkWriter:
         self.size_bytes += len(data)
 
 
-def decompress_chunk(stream: ReadableStream, chunk: Chunk) -> Iterator[bytes]:
-    """Yield the COPY bytes of a member, never more than its chunk declares.
+def decompress_chunk(stream: ReadableStream, chunk: CompressedMember) -> Iterator[bytes]:
+    """Yield the decompressed bytes of a member, never more than the manifest declares.
 
     The stream is read to its end, so a stream that checks its content at the end has done so when
     this iterator is exhausted. Memory is bounded by a block and a zstd window.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _STABLE_AFTER_NS = 2_000_000_000
+_LARGEST_INODE = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,8 @@ class FileStamp:
         """Create a stamp from a ``stat`` result."""
         return cls(
             device=facts.st_dev,
-            inode=facts.st_ino,
+            # SQLite has no larger numbers; some file systems use all 64 bits.
+            inode=facts.st_ino & _LARGEST_INODE,
             size_bytes=facts.st_size,
             modified_ns=facts.st_mtime_ns,
             changed_ns=facts.st_ctime_ns,
@@ -49,5 +51,10 @@ def steady_stamp(path: Path) -> FileStamp | None:
         facts = os.lstat(path)
     except OSError:
         return None
+    return stamp_if_steady(facts)
+
+
+def stamp_if_steady(facts: os.stat_result) -> FileStamp | None:
+    """Return the stamp of a ``stat`` result of just now; None if the file changed too recently."""
     is_stable = time.time_ns() - facts.st_ctime_ns > _STABLE_AFTER_NS
     return FileStamp.of(facts) if is_stable else None

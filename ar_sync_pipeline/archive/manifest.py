@@ -9,15 +9,11 @@ limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits")
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
     FailFast,
     Field,
     SerializerFunctionWrapHandler,
@@ -27,47 +23,35 @@ from pydantic import (
 )
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json, signature_of
+from ar_sync_pipeline.archive.manifest_fields import (
+    BigInt,
+    ByteCount,
+    Definition,
+    Identifier,
+    Instant,
+    Label,
+    MemberName,
+    MigrationName,
+    RowCount,
+    Sha256,
+    Strict,
+    TableName,
+    TypeName,
+)
+from ar_sync_pipeline.archive.manifest_media import MediaEntry, MediaList
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 
 WHOLE_FORMAT = 1
 """Number of the format in which every member is carried."""
 DIFFERENTIAL_FORMAT = 2
 """Number of the format in which a complete may list members that it does not carry."""
-NEWEST_FORMAT = DIFFERENTIAL_FORMAT
+MEDIA_LIST_FORMAT = 3
+"""Number of the format in which a member lists the media files, in any kind of archive."""
+NEWEST_FORMAT = MEDIA_LIST_FORMAT
 MANIFEST_MEMBER = "manifest.json"
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
-TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
-Definition = Annotated[
-    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
-]
-TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
-# Identifiers that are also shown: a cluster, a version, a digest.
-Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
-MigrationName = Annotated[
-    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
-]
-MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
-# One transaction id for each session that was writing.
-Snapshot = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$", max_length=1_000_000)
-]
-ByteCount = Annotated[int, Field(ge=0, le=2**50)]
-RowCount = Annotated[int, Field(ge=0, lt=2**63)]
-BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-# Years at the ends of the calendar overflow when they are converted to another time zone.
-Instant = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
-]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SenderIdentity(_Strict):
+class SenderIdentity(Strict):
     """Database that an archive comes from.
 
     Attributes:
@@ -81,7 +65,7 @@ class SenderIdentity(_Strict):
     name: Label
 
 
-class Window(_Strict):
+class Window(Strict):
     """A half-open interval ``[start, end)`` of ``changed_at`` time, aware UTC."""
 
     start: Instant
@@ -98,7 +82,7 @@ class Window(_Strict):
 LONGEST_SNAPSHOT = 20_000
 
 
-class Watermark(_Strict):
+class Watermark(Strict):
     """A point in the history of the sender; the spans of archives join at watermarks.
 
     Attributes:
@@ -150,7 +134,7 @@ class Watermark(_Strict):
         return self
 
 
-class Column(_Strict):
+class Column(Strict):
     """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
 
     name: Identifier
@@ -158,7 +142,7 @@ class Column(_Strict):
     nullable: bool
 
 
-class KeyRange(_Strict):
+class KeyRange(Strict):
     """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
 
     low: BigInt
@@ -171,7 +155,7 @@ class KeyRange(_Strict):
         return self
 
 
-class Chunk(_Strict):
+class Chunk(Strict):
     """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
 
     Attributes:
@@ -205,14 +189,14 @@ def _unless_carried(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "carried" or not value}
 
 
-class SequenceValue(_Strict):
+class SequenceValue(Strict):
     """Last value of the sequence that ``column`` takes its default from."""
 
     column: Identifier
     last_value: BigInt
 
 
-class TableManifest(_Strict):
+class TableManifest(Strict):
     """One table of an archive.
 
     In a complete archive the chunks are all of the table; in a partial they are the rows that
@@ -240,7 +224,9 @@ class TableManifest(_Strict):
     unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
     whole: bool = False
     covers_since: bool = False
-    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = {}
+    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = Field(
+        default_factory=dict
+    )
 
     @model_serializer(mode="wrap")
     def _without_empty_rules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -285,7 +271,7 @@ def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
     return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
 
 
-class TypeDefinition(_Strict):
+class TypeDefinition(Strict):
     """A user-defined type of the sender's database.
 
     Attributes:
@@ -301,26 +287,7 @@ class TypeDefinition(_Strict):
     base: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = ""
 
 
-class MediaEntry(_Strict):
-    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``.
-
-    Attributes:
-        carried: Whether the archive contains the file.
-    """
-
-    path: MemberName
-    size_bytes: ByteCount
-    sha256: Sha256
-    modified_at: Instant
-    carried: bool = True
-
-    @property
-    def member(self) -> str:
-        """The member's name in the archive."""
-        return f"media/{self.path}"
-
-
-class MigrationFile(_Strict):
+class MigrationFile(Strict):
     """Source of a migration, for people to read, stored under ``migrations/<name>.py``."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,200}$")]
@@ -338,7 +305,7 @@ class MigrationFile(_Strict):
         return True
 
 
-class BaseArchive(_Strict):
+class BaseArchive(Strict):
     """The complete that a differential complete was compared with, for people.
 
     Whether a receiver has what is not carried is decided by digests.
@@ -348,7 +315,7 @@ class BaseArchive(_Strict):
     snapshot_at: Instant
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Description of an archive.
 
     A complete describes the whole state. It may list chunks and media files that it does not carry,
@@ -368,6 +335,7 @@ class Manifest(_Strict):
         types: Enums, domains and composite types of the columns; None: not recorded.
         references: Foreign keys of the replicated tables, as `ForeignKey.definition`; None: not
             recorded.
+        media_list: Member that lists the media files instead of `media`.
         media_omitted: Media files, and folders (with a trailing ``/``), that exist at the sender
             and could not be sent.
         hmac: HMAC-SHA256 over the canonical manifest without this field, if signed.
@@ -388,6 +356,7 @@ class Manifest(_Strict):
     digest_probe: Label
     tables: Annotated[tuple[TableManifest, ...], Field(max_length=10_000), FailFast()]
     media: Annotated[tuple[MediaEntry, ...], FailFast()] = ()
+    media_list: MediaList | None = None
     media_omitted: Annotated[tuple[MemberName, ...], FailFast()] = ()
     migrations: Annotated[tuple[MigrationName, ...], Field(max_length=10_000), FailFast()] = ()
     migration_files: Annotated[tuple[MigrationFile, ...], Field(max_length=10_000), FailFast()] = ()
@@ -415,7 +384,11 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _carried_as_the_format_says(self) -> Self:
-        if (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
+        if (self.format == MEDIA_LIST_FORMAT) != (self.media_list is not None):
+            raise ValueError("a member lists the media files in format 3, and in no other format")
+        if self.media_list is not None and self.media:
+            raise ValueError("the manifest and a member list media files")
+        if self.media_list is None and (self.format == DIFFERENTIAL_FORMAT) != bool(self.base):
             raise ValueError("a differential complete names its base, and no other archive does")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
@@ -448,19 +421,50 @@ class Manifest(_Strict):
     @property
     def carries_everything(self) -> bool:
         """Whether every listed member is in the archive."""
-        return all(member.carried for member in self._listed())
+        return self.not_carried_count == 0
 
     @property
     def listed_count(self) -> int:
         """Number of listed members, carried or not."""
         chunks = sum(len(table.copy_members) for table in self.tables)
-        return chunks + len(self.migration_files) + len(self.media)
+        return chunks + len(self.migration_files) + self.media_count
+
+    @property
+    def media_count(self) -> int:
+        """Number of listed media files."""
+        return self.media_list.file_count if self.media_list else len(self.media)
+
+    @property
+    def media_bytes(self) -> int:
+        """Size of the listed media files in bytes."""
+        listed = self.media_list
+        return listed.file_bytes if listed else sum(entry.size_bytes for entry in self.media)
+
+    @property
+    def carried_media_count(self) -> int:
+        """Number of media files that the archive contains."""
+        listed = self.media_list
+        return listed.carried_count if listed else sum(entry.carried for entry in self.media)
+
+    @property
+    def carried_media_bytes(self) -> int:
+        """Size of the media files that the archive contains, in bytes."""
+        listed, entries = self.media_list, self.media
+        return listed.carried_bytes if listed else sum(e.size_bytes for e in entries if e.carried)
+
+    @property
+    def not_carried_count(self) -> int:
+        """Number of listed members that the archive does not contain."""
+        chunks = sum(not chunk.carried for table in self.tables for chunk in table.chunks)
+        return chunks + self.media_count - self.carried_media_count
 
     def members(self) -> list[tuple[str, int, str]]:
-        """Return the members after the manifest as (name, size in bytes, sha256), in order."""
+        """Return (name, size in bytes, sha256) of the members before the files of a media list."""
         return [(m.member, m.size_bytes, m.sha256) for m in self._listed() if m.carried]
 
-    def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry]:
+    def _listed(self) -> Iterator[Chunk | MigrationFile | MediaEntry | MediaList]:
+        if self.media_list is not None:
+            yield self.media_list  # first, as a reader needs it before the first media file
         for table in self.tables:
             yield from table.copy_members
         yield from self.migration_files
@@ -473,7 +477,7 @@ class Manifest(_Strict):
         the memory. Rare fields are omitted where they are not set, so that an older receiver can
         read the manifest.
         """
-        names = ("base", "media_omitted", "new_history", "pair")
+        names = ("base", "media_list", "media_omitted", "new_history", "pair")
         rare = {name for name in names if not getattr(self, name)}
         unwanted = {"media"} | rare
         fields = {

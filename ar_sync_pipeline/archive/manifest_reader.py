@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, NewerFormatError, printable
-from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Manifest
+from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaList
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class ReadLimits:
         compression_ratio: COPY bytes of a chunk per stored byte.
         free_raw_bytes: COPY bytes of a chunk to which the ratio does not apply, because a small
             chunk of equal rows compresses beyond any ratio. The writer pads a large one.
+        media_count: Number of files in a media list.
+        media_list_bytes: Size of a decompressed media list.
     """
 
     manifest_bytes: int = 64 * 1024**2
@@ -46,6 +49,8 @@ class ReadLimits:
     archive_bytes: int = 1024**4
     compression_ratio: int = 1000
     free_raw_bytes: int = 16 * 1024**2
+    media_count: int = 20_000_000
+    media_list_bytes: int = 4 * 1024**3
 
 
 def parse_manifest(content: bytes, limits: ReadLimits, *, archive: str = "") -> Manifest:
@@ -118,14 +123,19 @@ def _first_error(error: ValidationError) -> str:
 
 
 def _beyond_limits(manifest: Manifest, limits: ReadLimits) -> Iterator[str]:
-    count = manifest.listed_count
+    listed = manifest.media_list
+    count = manifest.listed_count - (listed.file_count if listed else 0)
     if count > limits.member_count:
         yield f"it lists {count} members, more than {limits.member_count}"
-    for table in manifest.tables:
-        for chunk in table.copy_members:
-            allowed = limits.free_raw_bytes + chunk.size_bytes * limits.compression_ratio
-            if chunk.raw_bytes > allowed:
-                yield (
-                    f"{chunk.member} would grow from {chunk.size_bytes} to {chunk.raw_bytes}"
-                    f" bytes, more than {limits.compression_ratio} times"
-                )
+    if listed is not None and listed.file_count > limits.media_count:
+        yield f"it lists {listed.file_count} media files, more than {limits.media_count}"
+    if listed is not None and listed.raw_bytes > limits.media_list_bytes:
+        yield f"its media list has {listed.raw_bytes} bytes, more than {limits.media_list_bytes}"
+    compressed: list[Chunk | MediaList] = [c for t in manifest.tables for c in t.copy_members]
+    for packed in compressed + ([listed] if listed else []):
+        allowed = limits.free_raw_bytes + packed.size_bytes * limits.compression_ratio
+        if packed.raw_bytes > allowed:
+            yield (
+                f"{packed.member} would grow from {packed.size_bytes} to {packed.raw_bytes}"
+                f" bytes, more than {limits.compression_ratio} times"
+            )

@@ -87,6 +87,35 @@ def _encoded(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
+class PathOrder:
+    """Checks the paths of a sorted list of media files one by one, in bounded memory.
+
+    Of the paths so far it keeps those that may still become folders of later ones: each of these
+    begins with the one before it, so they are fewer than a path has characters.
+    """
+
+    def __init__(self) -> None:
+        self._last = ""
+        self._open: list[str] = []
+
+    def problem(self, path: str) -> str | None:
+        """Return why a path is not safe, or cannot follow the paths so far; None if it can."""
+        problem = name_problem(path)
+        if problem is not None:
+            return f"media name {quoted(path)}: {problem}"
+        if path <= self._last:
+            return f"media name {quoted(path)} is not after {quoted(self._last)}"
+        # "0" follows "/": no path from here on is in the folder of this name.
+        while self._open and path >= self._open[-1] + "0":
+            self._open.pop()
+        if self._open and path.startswith(self._open[-1] + "/"):
+            folder = self._open[-1]
+            return f"media name {quoted(folder)} is a file and the folder of {quoted(path)}"
+        self._last = path
+        self._open.append(path)
+        return None
+
+
 def manifest_names_problem(manifest: Manifest) -> str | None:
     """Return what is wrong with the member names of a manifest; None if nothing is.
 

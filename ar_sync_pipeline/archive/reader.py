@@ -3,7 +3,8 @@
 No header is interpreted. The header of the manifest carries its sha256, and the manifest
 determines every other byte that is not content (`tar_layout`). So links, devices, escaping names,
 repeated and extra members all show as unexpected bytes. Content is compared with its sha256 while
-it streams. Memory is bounded by the limit of the manifest, independent of the file.
+it streams. Memory is bounded by the limit of the manifest, independent of the file. A list of media
+files in a member of its own is read at the offset that the manifest determines, beside the members.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hmac
 import io
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ar_sync_pipeline.archive.canonical_json import signature_of
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
@@ -24,7 +25,9 @@ from ar_sync_pipeline.archive.errors import (
     UnsignedArchiveError,
 )
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
+from ar_sync_pipeline.archive.media_list import read_media_list
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.tar_layout import (
@@ -37,7 +40,7 @@ from ar_sync_pipeline.archive.tar_layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -145,17 +148,38 @@ class ArchiveReader:
                 "its signature was not made with this side's key", archive=self.path.name
             )
 
-    def members(self) -> Iterator[tuple[str, MemberStream]]:
+    def media(self) -> Iterator[MediaEntry]:
+        """Yield the media files that the archive lists; it can be called several times.
+
+        A list in a member of its own is sorted by path, and checked as a whole at its end.
+
+        Raises:
+            CorruptArchiveError: The list is not in its form, or differs from the manifest.
+            UnreadableArchiveError: The disk fails.
+        """
+        listed = self.manifest.media_list
+        if listed is None:
+            return iter(self.manifest.media)
+        slot = self._layout.slots[1]
+        stream = MemberStream(slot, self._bytes.at(slot.data_at))
+        return read_media_list(stream, listed, archive=self.path.name)
+
+    def members(
+        self, on_not_carried: Callable[[MediaEntry], None] | None = None
+    ) -> Iterator[tuple[str, MemberStream]]:
         """Yield the members after the manifest, in its order, as (name, stream); call it once.
 
         A stream is valid until the next member is requested; its unread rest is read and checked
         then. The end of the archive is checked after the last member.
 
+        Args:
+            on_not_carried: Called for each media file that is listed and not carried.
+
         Raises:
             CorruptArchiveError: A byte differs from the manifest.
             UnreadableArchiveError: The disk fails.
         """
-        for slot in self._layout.slots[1:]:
+        for slot, entry in self._slots(on_not_carried):
             expected = slot.header()
             if self._bytes.read(len(expected), slot.name) != expected:
                 raise self._corrupt(
@@ -163,11 +187,33 @@ class ArchiveReader:
                     member=slot.name,
                     offset=slot.header_at,
                 )
-            stream = MemberStream(slot, self._bytes)
+            stream = MemberStream(slot, self._bytes, entry)
             yield slot.name, stream
             stream.finish()
         if self._bytes.read(len(END_OF_ARCHIVE), None) != END_OF_ARCHIVE:
-            raise self._corrupt("it does not end with zeros", offset=self._layout.content_end)
+            raise self._corrupt("it does not end with zeros", offset=self._content_end)
+
+    @property
+    def _content_end(self) -> int:
+        """Offset of the two zero blocks that end the archive."""
+        listed = self.manifest.media_list
+        return self._layout.content_end + (listed.archive_bytes if listed else 0)
+
+    def _slots(
+        self, on_not_carried: Callable[[MediaEntry], None] | None
+    ) -> Iterator[tuple[Slot, MediaEntry | None]]:
+        """Yield the offsets of the members after the manifest, and the entry of each media file."""
+        slots, inline = self._layout.slots, sum(entry.carried for entry in self.manifest.media)
+        others = slots[: len(slots) - inline]
+        yield from ((slot, None) for slot in others[1:])
+        position = others[-1].end
+        for entry in self.media():
+            if entry.carried:
+                slot = Slot.at(position, entry.member, entry.size_bytes, entry.sha256)
+                yield slot, entry
+                position = slot.end
+            elif on_not_carried is not None:
+                on_not_carried(entry)
 
     def read_to_the_end(self) -> None:
         """Check every unread byte and decompress the chunks; call it once.
@@ -207,13 +253,12 @@ class ArchiveReader:
             )
 
     def _check_size(self) -> None:
-        difference = self.size_bytes - self._layout.size_bytes
+        size_bytes = self._content_end + len(END_OF_ARCHIVE)
+        difference = self.size_bytes - size_bytes
         if difference < 0:
             raise self._corrupt(f"truncated, {-difference} bytes are missing at its end")
         if difference > 0:
-            raise self._corrupt(
-                f"{difference} bytes too many at its end", offset=self._layout.size_bytes
-            )
+            raise self._corrupt(f"{difference} bytes too many at its end", offset=size_bytes)
 
     def _corrupt(
         self,
@@ -234,11 +279,13 @@ class MemberStream(io.RawIOBase):
     Attributes:
         name: Name of the member.
         size_bytes: Size of the content in bytes.
+        entry: Entry of the media file; None: the member is not a media file.
     """
 
-    def __init__(self, slot: Slot, source: _ArchiveBytes) -> None:
+    def __init__(self, slot: Slot, source: _Bytes, entry: MediaEntry | None = None) -> None:
         self.name = slot.name
         self.size_bytes = slot.size_bytes
+        self.entry = entry
         self._slot = slot
         self._source = source
         self._digest = hashlib.sha256()
@@ -292,8 +339,20 @@ class MemberStream(io.RawIOBase):
             )
 
 
-class _ArchiveBytes:
+class _Bytes(Protocol):
     """Bytes of the file in order; a disk error and an early end become archive errors."""
+
+    path: Path
+
+    def read(self, size: int, member: str | None) -> bytes:
+        """Read exactly ``size`` bytes."""
+
+    def readinto(self, view: memoryview, member: str) -> int:
+        """Read at least one byte, and at most the length of the view."""
+
+
+class _ArchiveBytes:
+    """Bytes of the whole file."""
 
     def __init__(self, path: Path, file: io.BufferedReader) -> None:
         self.path = path
@@ -323,10 +382,41 @@ class _ArchiveBytes:
             raise self._truncated(member)
         return count
 
+    def at(self, offset: int) -> _BytesAt:
+        """Return the bytes from an offset on; they do not move the position of these."""
+        return _BytesAt(self.path, self._file.fileno(), offset)
+
     def _truncated(self, member: str | None) -> CorruptArchiveError:
-        return CorruptArchiveError(
-            "the file ends too early",
-            archive=self.path.name,
-            member=member,
-            offset=self._file.tell(),
-        )
+        return _truncated(self.path, member, self._file.tell())
+
+
+class _BytesAt:
+    """Bytes of the file from an offset on, while another reader is elsewhere in it."""
+
+    def __init__(self, path: Path, fd: int, offset: int) -> None:
+        self.path = path
+        self._fd = fd
+        self._offset = offset
+
+    def read(self, size: int, member: str | None) -> bytes:
+        content = bytearray(size)
+        view = memoryview(content)
+        while view:
+            view = view[self.readinto(view, member) :]
+        return bytes(content)
+
+    def readinto(self, view: memoryview, member: str | None) -> int:
+        try:
+            count = os.preadv(self._fd, [view], self._offset)
+        except OSError as error:
+            raise UnreadableArchiveError(self.path, error) from error
+        if count == 0:
+            raise _truncated(self.path, member, self._offset)
+        self._offset += count
+        return count
+
+
+def _truncated(path: Path, member: str | None, offset: int) -> CorruptArchiveError:
+    return CorruptArchiveError(
+        "the file ends too early", archive=path.name, member=member, offset=offset
+    )

@@ -53,7 +53,7 @@ def facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("changes since", since.snapshot_at.isoformat() if since else "-"),
         ("watermark", manifest.watermark.snapshot),
         ("carries", _carries(manifest)),
-        ("media", f"{len(manifest.media)} files, {_media_bytes(manifest):,} bytes"),
+        ("media", f"{manifest.media_count} files, {manifest.media_bytes:,} bytes"),
         ("media omitted", _first(manifest.media_omitted)),
         ("column rules", _first(_column_rules(manifest))),
         ("migrations", f"{len(manifest.migrations)}, {len(manifest.migration_files)} with source"),
@@ -87,8 +87,8 @@ def summary(manifest: Manifest) -> dict[str, Any]:
         "row_count": manifest.row_count,
         "tables": [row._asdict() for row in table_rows(manifest)],
         "media": {
-            "file_count": len(manifest.media),
-            "size_bytes": _media_bytes(manifest),
+            "file_count": manifest.media_count,
+            "size_bytes": manifest.media_bytes,
             "omitted": list(manifest.media_omitted),
         },
         **_carried_summary(manifest),
@@ -99,20 +99,18 @@ def _carried_summary(manifest: Manifest) -> dict[str, Any]:
     """Return what a differential complete carries; nothing for other archives."""
     if manifest.base is None:
         return {}
-    chunks, files = _carried(manifest)
     return {
         "carried": {
             "base": manifest.base.model_dump(mode="json"),
-            "chunk_count": sum(chunks),
-            "file_count": sum(files),
+            "chunk_count": sum(_carried_chunks(manifest)),
+            "file_count": manifest.carried_media_count,
         }
     }
 
 
-def _carried(manifest: Manifest) -> tuple[list[bool], list[bool]]:
-    """Return of each chunk, and of each media file, whether it is carried."""
-    chunks = [chunk.carried for table in manifest.tables for chunk in table.chunks]
-    return chunks, [entry.carried for entry in manifest.media]
+def _carried_chunks(manifest: Manifest) -> list[bool]:
+    """Return of each chunk whether it is carried."""
+    return [chunk.carried for table in manifest.tables for chunk in table.chunks]
 
 
 def _carries(manifest: Manifest) -> str:
@@ -120,10 +118,11 @@ def _carries(manifest: Manifest) -> str:
     base = manifest.base
     if base is None:
         return "everything"
-    chunks, files = _carried(manifest)
+    chunks = _carried_chunks(manifest)
     return (
-        f"{sum(chunks)} of {len(chunks)} chunks and {sum(files)} of {len(files)} files; the"
-        f" receiver should have the others since {base.snapshot_at.isoformat()}"
+        f"{sum(chunks)} of {len(chunks)} chunks and {manifest.carried_media_count} of"
+        f" {manifest.media_count} files; the receiver should have the others since"
+        f" {base.snapshot_at.isoformat()}"
     )
 
 
@@ -140,7 +139,3 @@ def _first(names: Sequence[str]) -> str:
     shown = ", ".join(names[:_SHOWN])
     more = ", ..." if len(names) > _SHOWN else ""
     return f"{len(names)}: {shown}{more}" if names else "-"
-
-
-def _media_bytes(manifest: Manifest) -> int:
-    return sum(entry.size_bytes for entry in manifest.media)

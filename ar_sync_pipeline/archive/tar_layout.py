@@ -53,6 +53,12 @@ class Slot:
     header_at: int
     data_at: int
 
+    @classmethod
+    def at(cls, position: int, name: str, size_bytes: int, sha256: str) -> Slot:
+        """Lay out a member whose header begins at this offset."""
+        data_end = position + member_bytes(name, size_bytes) - padding_bytes(size_bytes)
+        return cls(name, size_bytes, sha256, position, data_end - size_bytes)
+
     @property
     def data_end(self) -> int:
         """Offset of the first byte after the content."""
@@ -85,8 +91,7 @@ class Layout:
         slots = [slot]
         position = slot.end
         for name, size_bytes, sha256 in members:
-            data_at = position + len(member_header(name, size_bytes))
-            slot = Slot(name, size_bytes, sha256, position, data_at)
+            slot = Slot.at(position, name, size_bytes, sha256)
             slots.append(slot)
             position = slot.end
         return cls(tuple(slots))
@@ -105,6 +110,13 @@ class Layout:
 def padding_bytes(size_bytes: int) -> int:
     """Return the number of zero bytes between content of this size and the next block."""
     return -size_bytes % BLOCK
+
+
+def member_bytes(name: str, size_bytes: int) -> int:
+    """Return the size of a member in the archive, with its header and padding."""
+    plain = len(name) <= _NAME_BYTES and name.isascii() and size_bytes < _OCTAL_SIZE_LIMIT
+    header = BLOCK if plain else len(member_header(name, size_bytes))
+    return header + size_bytes + padding_bytes(size_bytes)
 
 
 def member_header(name: str, size_bytes: int) -> bytes:

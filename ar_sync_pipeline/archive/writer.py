@@ -15,16 +15,17 @@ import os
 import secrets
 import stat
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.media_members import MediaFiles, MediaMembers
 from ar_sync_pipeline.archive.member_names import manifest_names_problem
 from ar_sync_pipeline.archive.tar_layout import END_OF_ARCHIVE, Layout, Slot, padding_bytes
 from ar_sync_pipeline.files import sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from typing_extensions import Buffer
@@ -43,10 +44,11 @@ class ArchiveSource:
         sha256: SHA-256 of the whole archive, if already known.
         stamps: Stamps of files whose content was hashed. A file with an equal stamp is not hashed
             again while it is read.
+        media: Files of the media list, if the manifest has one; they are not in ``members``.
 
     Attributes:
         fingerprint: SHA-256 of the manifest in hex, which determines every byte of the archive.
-        stamps: Stamps of hashed files, by member.
+        stamps: Stamps of hashed files, by member, without the files of a media list.
 
     Raises:
         ValueError: The members differ from those of the manifest, or have wrong names.
@@ -59,6 +61,7 @@ class ArchiveSource:
         *,
         sha256: str | None = None,
         stamps: Mapping[str, FileStamp] | None = None,
+        media: MediaFiles | None = None,
     ) -> None:
         problem = manifest_names_problem(manifest)
         if problem is not None:
@@ -72,13 +75,40 @@ class ArchiveSource:
         self._manifest_json = manifest.to_json()
         self.fingerprint = hashlib.sha256(self._manifest_json).hexdigest()
         self._layout = Layout.of(len(self._manifest_json), self.fingerprint, listed)
+        if (manifest.media_list is None) != (media is None):
+            raise ValueError("the files of a media list are given without it, or it without them")
+        self._media = None
+        if manifest.media_list is not None and media is not None:
+            end = self._layout.content_end
+            self._media = MediaMembers(manifest.media_list, media, end)
         if sha256 is not None:
             self.sha256 = sha256
 
     @property
     def size_bytes(self) -> int:
         """Size of the whole archive."""
-        return self._layout.size_bytes
+        return self._content_end + len(END_OF_ARCHIVE)
+
+    @property
+    def manifest_bytes(self) -> int:
+        """Size of the manifest in bytes."""
+        return len(self._manifest_json)
+
+    @property
+    def _content_end(self) -> int:
+        return self._layout.content_end if self._media is None else self._media.end
+
+    def slots_from(self, offset: int) -> Iterator[_Member]:
+        """Yield the members from the one on that contains an offset, with their files."""
+        slots = self._layout.slots
+        first = bisect.bisect_right(slots, offset, key=lambda slot: slot.header_at) - 1
+        for slot in slots[first:]:
+            if slot.end > offset:
+                path = self._members.get(slot.name) if slot.header_at else None
+                yield _Member(slot, path, self.stamps.get(slot.name))
+        if self._media is not None:
+            for slot, file in self._media.from_offset(max(offset, self._media.start)):
+                yield _Member(slot, file.location, file.stamp)
 
     @cached_property
     def sha256(self) -> str:
@@ -99,7 +129,7 @@ class ArchiveSource:
         manifest, so no archive is ever complete with wrong content. The stream cannot be used
         after that.
         """
-        tar = _VirtualTar(self._layout, self._manifest_json, self._members, self.stamps)
+        tar = _VirtualTar(self.slots_from, self._manifest_json, self._content_end)
         return io.BufferedReader(tar, buffer_size=_READ_BYTES)
 
     def write_to(self, path: Path) -> None:
@@ -129,25 +159,31 @@ class ArchiveSource:
                 yield block
 
 
+class _Member(NamedTuple):
+    """A member, its file (None: the manifest), and the stamp of the file when it was hashed."""
+
+    slot: Slot
+    path: Path | None
+    stamp: FileStamp | None
+
+
 class _VirtualTar(io.RawIOBase):
     """Raw stream that `ArchiveSource.open` buffers."""
 
     def __init__(
         self,
-        layout: Layout,
+        members_from: Callable[[int], Iterator[_Member]],
         manifest_json: bytes,
-        members: Mapping[str, Path],
-        stamps: Mapping[str, FileStamp],
+        content_end: int,
     ) -> None:
-        self._layout = layout
+        self._members_from = members_from
         self._manifest_json = manifest_json
-        self._members = members
-        self._stamps = stamps
-        self._content_end = layout.content_end
-        self._starts = [slot.header_at for slot in layout.slots]
+        self._content_end = content_end
+        self._size_bytes = content_end + len(END_OF_ARCHIVE)
         self._position = 0
-        self._index = 0
-        self._member: _CheckedMember | None = None
+        self._members: Iterator[_Member] = iter(())
+        self._at: _Member | None = None
+        self._opened: _CheckedMember | None = None
 
     def readable(self) -> bool:
         return True
@@ -162,19 +198,20 @@ class _VirtualTar(io.RawIOBase):
         bases = {
             os.SEEK_SET: 0,
             os.SEEK_CUR: self._position,
-            os.SEEK_END: self._layout.size_bytes,
+            os.SEEK_END: self._size_bytes,
         }
         position = bases[whence] + offset
         if position < 0:
             raise ValueError(f"cannot seek to {position}")
         self._position = position
-        self._index = bisect.bisect_right(self._starts, position) - 1
+        if self._at is not None and not self._at.slot.header_at <= position < self._at.slot.end:
+            self._at = None
         return position
 
     def readinto(self, buffer: Buffer, /) -> int:
         view = memoryview(buffer).cast("B")
         filled = 0
-        while filled < len(view) and self._position < self._layout.size_bytes:
+        while filled < len(view) and self._position < self._size_bytes:
             count = self._read_segment(view[filled:])
             filled += count
             self._position += count
@@ -188,33 +225,39 @@ class _VirtualTar(io.RawIOBase):
         """Fill the view from the header, content or padding at the current position."""
         if self._position >= self._content_end:
             return _copy(END_OF_ARCHIVE, self._position - self._content_end, view)
-        slot = self._layout.slots[self._index]
-        if self._position >= slot.end:
-            self._index += 1
-            slot = self._layout.slots[self._index]
+        member = self._current()
+        slot = member.slot
         if self._position < slot.data_at:
             if slot.size_bytes == 0:
-                self._enter_member(slot)
+                self._enter(member)
             return _copy(slot.header(), self._position - slot.header_at, view)
         if self._position >= slot.data_end:
             padding = bytes(padding_bytes(slot.size_bytes))
             return _copy(padding, self._position - slot.data_end, view)
-        if self._index == 0:
+        if member.path is None:
             return _copy(self._manifest_json, self._position - slot.data_at, view)
-        return self._enter_member(slot).read_into(self._position - slot.data_at, view)
+        return self._enter(member).read_into(self._position - slot.data_at, view)
 
-    def _enter_member(self, slot: Slot) -> _CheckedMember:
-        if self._member is None or self._member.slot is not slot:
+    def _current(self) -> _Member:
+        """Return the member at the current position."""
+        if self._at is None:
+            self._members = self._members_from(self._position)
+            self._at = next(self._members)
+        elif self._position >= self._at.slot.end:
+            self._at = next(self._members)
+        return self._at
+
+    def _enter(self, member: _Member) -> _CheckedMember:
+        if self._opened is None or self._opened.slot is not member.slot:
             self._leave_member()
-            self._member = _CheckedMember(
-                slot, self._members[slot.name], self._stamps.get(slot.name)
-            )
-        return self._member
+            assert member.path is not None  # noqa: S101  it is not the manifest
+            self._opened = _CheckedMember(member.slot, member.path, member.stamp)
+        return self._opened
 
     def _leave_member(self) -> None:
-        if self._member is not None:
-            self._member.close()
-            self._member = None
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
 
 
 class _CheckedMember:

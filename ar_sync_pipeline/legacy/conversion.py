@@ -18,7 +18,8 @@ import ar_sync_pipeline
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, printable
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark, Window
+from ar_sync_pipeline.archive.manifest import Manifest, Watermark, Window
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_regular_file
 from ar_sync_pipeline.archive.writer import ArchiveSource

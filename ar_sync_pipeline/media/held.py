@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import MediaNameError
-from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
+from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
@@ -23,25 +23,41 @@ from ar_sync_pipeline.visible_text import quoted
 CONTENT_CHECK_DAYS = 30
 
 
-def has_file(folder: Path, entry: MediaEntry, snapshot_at: datetime) -> bool:
-    """Return whether the media folder has a file as an archive of this snapshot lists it.
+class HeldFiles:
+    """Checks of files in the media folder; the folder of the last one stays open for the next.
 
-    Raises:
-        MediaNameError: The name is not that of a file inside the folder.
-        MediaFolderError: A link blocks the path, or permissions are missing.
+    Args:
+        folder: The media folder.
     """
-    problem = media_name_problem(entry.path)
-    if problem is not None:
-        raise MediaNameError(
-            f"media name {quoted(entry.path)} is refused, {problem}",
-            remedy="correct the name at the sender, in the media folder or the row",
-        )
-    *folders, name = entry.path.split("/")
-    with (
-        explained(folder, entry.path, action="read in"),
-        open_nearest(folder, entry.path) as (parent, depth),
-    ):
-        facts = status_of(parent, name) if depth == len(folders) else None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nearest = NearestFolder(folder)
+
+    def has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
+        """Return whether the folder has a file as an archive of this snapshot lists it.
+
+        Raises:
+            MediaNameError: The name is not that of a file inside the folder.
+            MediaFolderError: A link blocks the path, or permissions are missing.
+        """
+        problem = media_name_problem(entry.path)
+        if problem is not None:
+            raise MediaNameError(
+                f"media name {quoted(entry.path)} is refused, {problem}",
+                remedy="correct the name at the sender, in the media folder or the row",
+            )
+        with explained(self._folder, entry.path, action="read in"):
+            return self._has(entry, snapshot_at)
+
+    def close(self) -> None:
+        """Close the folder that is open."""
+        self._nearest.close()
+
+    def _has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
+        name = entry.path.rpartition("/")[2]
+        parent, depth = self._nearest.of(entry.path)
+        facts = status_of(parent, name) if depth == entry.path.count("/") else None
         if facts is None or not stat.S_ISREG(facts.st_mode) or facts.st_size != entry.size_bytes:
             return False
         as_installed = facts.st_mtime_ns == modified_ns(entry)

@@ -17,7 +17,8 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from uuid import UUID
 
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import HeldFolder, open_file
+from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, open_parent
@@ -27,6 +28,8 @@ from ar_sync_pipeline.media.stage import MediaStage, explained
 _LEFTOVER_BEFORE = "[0-9a-f]{16}"
 # A component is missing or has another type by now.
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
+
+_MOST_FOLDERS = 64
 
 Blaming = Callable[[UUID], AbstractContextManager[None]]
 
@@ -48,6 +51,7 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
     """
     folder, touched = stage.folder, _Folders(stage.folder)
     with explained(folder):
+        stage.durability.flush()
         stage.journal.sync()
     journal = read_journal(folder, stage.owner)
     if journal is None:
@@ -101,40 +105,60 @@ def clean_leftovers(folder: Path, owner: str) -> int:
     leftover = re.compile(
         re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
     )
-    removed = 0
     try:
-        for _, _, names, fd in os.fwalk(folder, onerror=_raise, follow_symlinks=False):
-            for name in filter(leftover.fullmatch, names):
-                if stat.S_ISREG(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode):
-                    os.unlink(name, dir_fd=fd)
-                    removed += 1
+        with HeldFolder.open(folder, follow=True) as held:
+            return _clean(held, leftover)
     except OSError as error:
         raise MediaFolderError(
             f"media folder {folder} cannot be cleaned ({error.strerror})",
             remedy="give this account permission to list and change it",
         ) from error
+
+
+def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> int:
+    """Remove leftovers of a folder and its subfolders; a list of all names is never made."""
+    removed, subfolders = 0, list[str]()
+    with os.scandir(held.fd) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                subfolders.append(entry.name)
+            elif leftover.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=held.fd)
+                removed += 1
+    for name in subfolders:
+        with suppress(*_NOT_THERE), held.subfolder(name) as child:
+            removed += _clean(child, leftover)
     return removed
 
 
 class _Folders:
-    """Folders to fsync, each once."""
+    """Folders to make durable; only some of their paths are kept."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._paths: set[str] = set()
+        self._durability = Durability()
 
     def add_of(self, file: StagedFile) -> None:
         """Add every folder that the installation of a file changes."""
+        if HAS_SYNCFS and len(self._paths) > _MOST_FOLDERS:
+            self._for_each(self._durability.add_folder)
         if file.has_its_folder:
             self._paths.add(file.path.rpartition("/")[0] or ".")
         else:
             self._paths.update([".", *file.folders][file.depth :])
 
     def sync(self) -> None:
+        """Make the folders durable that were added since the last call."""
+        self._for_each(os.fsync)
+        self._durability.flush()
+        self._durability.close()
+
+    def _for_each(self, action: Callable[[int], object]) -> None:
         for path in sorted(self._paths):
             # Component by component: the whole path may exceed PATH_MAX.
             with suppress(*_NOT_THERE), open_parent(self._folder, f"{path}/_") as (fd, _):
-                os.fsync(fd)
+                action(fd)
         self._paths.clear()
 
 
@@ -274,7 +298,3 @@ def _inode(parent: int, name: str) -> int | None:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
     except FileNotFoundError:
         return None
-
-
-def _raise(error: OSError) -> None:
-    raise error

@@ -10,13 +10,14 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
@@ -52,12 +53,20 @@ class MediaFile:
         folder: The media folder.
         size_bytes: Size when the file was found, in bytes.
         modified_at: Mtime of the file, aware UTC, to the microsecond.
+        stamp: Stamp of the file when it was found; None: it had changed just before.
     """
 
     path: str
     folder: Path
     size_bytes: int
     modified_at: datetime
+    stamp: FileStamp | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, path: str, folder: Path, facts: os.stat_result) -> MediaFile:
+        """Create a file from a ``stat`` result of just now."""
+        stamp = stamp_if_steady(facts)
+        return cls(path, folder, facts.st_size, _modified_at(facts), stamp)
 
     @property
     def location(self) -> Path:
@@ -118,8 +127,9 @@ def scan_media(
     on_refused: Callable[[RefusedName], None] | None = None,
     on_omitted: Callable[[OmittedMedia], None] | None = None,
     below: str = "",
+    in_order: bool = True,
 ) -> Iterator[MediaFile]:
-    """Find the files of a folder and its subfolders, sorted by path.
+    """Find the files of a folder and its subfolders.
 
     Symbolic links are not followed and hidden names are omitted, as by ``*`` in a shell: a hidden
     file is sent if a row refers to it. Temporary files of the installer are never sent.
@@ -133,15 +143,16 @@ def scan_media(
         on_omitted: Called for each link, folder or special file that matches, for each link to a
             folder, and for an unreadable entry, which is an error without this function.
         below: Subfolder to scan, such as ``2017/``.
+        in_order: Whether to sort the files by path, which needs memory for each entry of a folder.
 
     Raises:
         MediaFolderError: The folder cannot be read, or one of its subfolders.
     """
-    walk = _Walk(folder, patterns, modified_within, on_omitted)
+    walk = _Walk(folder, patterns, modified_within, on_omitted, in_order)
     for relative, facts in walk.files(below):
         problem = media_name_problem(relative)
         if problem is None:
-            yield MediaFile(relative, folder, facts.st_size, _modified_at(facts))
+            yield MediaFile.of(relative, folder, facts)
         elif on_refused is not None:
             on_refused(RefusedName(visible(relative), problem))
 
@@ -172,7 +183,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
             if facts is not None and not stat.S_ISREG(facts.st_mode):
                 problem = "it is not a regular file"
             elif facts is not None:
-                found.append(MediaFile(name, folder, facts.st_size, _modified_at(facts)))
+                found.append(MediaFile.of(name, folder, facts))
         if problem is not None:
             shown = name if temporary else visible(name)
             refused.append(RefusedName(shown, problem, temporary))
@@ -228,24 +239,32 @@ def _hash_file(file: MediaFile) -> MediaEntry:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Finds the matching files of a folder, in the order of their paths, and reports the others."""
+    """Finds the matching files of a folder, and reports the others."""
 
     folder: Path
     patterns: Sequence[str]
     modified_within: tuple[datetime, datetime] | None
     on_omitted: Callable[[OmittedMedia], None] | None
+    in_order: bool
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the regular files below a subfolder, ``""`` or a path that ends with ``/``."""
+        later = list[str]()
         for order, entry in self._entries(prefix):
             relative = prefix + order
             if relative.endswith("/"):
                 # A folder is reported if it matches "*.jpeg", not if it matches "*".
                 if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
                     self._report(relative, IS_A_FOLDER, entry)
-                yield from self.files(relative)
+                if self.in_order:
+                    yield from self.files(relative)
+                else:
+                    later.append(relative)
             elif (facts := self._file(relative, entry)) is not None:
                 yield relative, facts
+        # Only now, so that a deep tree needs one open folder and not one for each level.
+        for relative in later:
+            yield from self.files(relative)
 
     def _file(self, relative: str, entry: os.DirEntry[str]) -> os.stat_result | None:
         """Return the metadata of a matching regular file; report anything else that matches."""
@@ -266,21 +285,24 @@ class _Walk:
             self._report(relative, _kind_of(facts.st_mode), entry)
         return None
 
-    def _entries(self, prefix: str) -> list[tuple[str, os.DirEntry[str]]]:
-        """Return the entries of a folder in path order, with a folder sorted as ``name/``."""
+    def _entries(self, prefix: str) -> Iterable[tuple[str, os.DirEntry[str]]]:
+        """Return the entries of a folder, with a folder named ``name/``, in order if asked."""
+        found = self._listed(prefix)
+        return sorted(found, key=lambda pair: pair[0]) if self.in_order else found
+
+    def _listed(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         try:
             with os.scandir(self.folder / prefix) as listing:
-                found = [entry for entry in listing if not entry.name.startswith(".")]
+                for entry in listing:
+                    if not entry.name.startswith("."):
+                        yield _order(entry), entry
         except (FileNotFoundError, NotADirectoryError) as error:
-            if prefix:
-                return []  # the subfolder was deleted or replaced after it was listed
-            raise _folder_error(self.folder, error) from error
+            if not prefix:  # else the subfolder was deleted or replaced after it was listed
+                raise _folder_error(self.folder, error) from error
         except OSError as error:
             if not prefix:
                 raise _folder_error(self.folder, error) from error
             self._fail(prefix, error)
-            return []
-        return sorted(((_order(entry), entry) for entry in found), key=lambda pair: pair[0])
 
     def _in_time(self, facts: os.stat_result) -> bool:
         within = self.modified_within

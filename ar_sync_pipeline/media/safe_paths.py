@@ -7,7 +7,7 @@ itself comes from the settings and may be a link.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.member_names import name_problem
@@ -37,7 +37,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     Args:
         folder: The media folder.
         name: A name that `media_name_problem` accepts.
-        create: Whether to make missing subfolders.
+        create: Whether to make missing subfolders; the caller makes them durable.
 
     Raises:
         OSError: Error of openat; ``ELOOP`` or ``ENOTDIR`` if a component is a link or a file.
@@ -47,7 +47,7 @@ def open_parent(folder: Path, name: str, *, create: bool = False) -> Iterator[tu
     try:
         for parent in parents:
             if create:
-                held.make_folder(parent)
+                held.make_folder(parent, durable=False)
             child = held.subfolder(parent)
             held.close()  # a path may have more folders than a process may open descriptors
             held = child
@@ -86,3 +86,37 @@ def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
         yield held.fd, depth
     finally:
         held.close()
+
+
+class NearestFolder:
+    """Keeps the folder of the last file open, since the next one is often in the same folder.
+
+    Args:
+        folder: The media folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._open = ExitStack()
+        self._parents: str | None = None
+        self._nearest = (-1, 0)
+
+    def of(self, name: str) -> tuple[int, int]:
+        """Return descriptor and depth of the deepest existing folder of a name.
+
+        They are valid until the next call; a folder that is made or moved meanwhile is not seen.
+
+        Raises:
+            OSError: See `open_nearest`.
+        """
+        parents = name.rpartition("/")[0]
+        if parents != self._parents:
+            self.close()
+            self._nearest = self._open.enter_context(open_nearest(self._folder, name))
+            self._parents = parents
+        return self._nearest
+
+    def close(self) -> None:
+        """Close the folder that is open."""
+        self._open.close()
+        self._parents = None

@@ -1,4 +1,4 @@
-"""Stages media files: whole, checked and durable under temporary names.
+"""Stages media files: whole and checked under temporary names, and durable before they are used.
 
 The old system copied with ``cp -n``: a truncated picture was installed and never replaced (D12,
 D38). Here one rename gives a file its name, after its sha256 was checked and just before the rows
@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
     MediaFolderError,
@@ -29,7 +30,7 @@ from ar_sync_pipeline.media.errors import (
     MediaSpaceError,
 )
 from ar_sync_pipeline.media.journal import JournalWriter, StagedFile, staged_name
-from ar_sync_pipeline.media.safe_paths import media_name_problem, open_nearest
+from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
@@ -64,6 +65,7 @@ class MediaStage:
         allowed: Patterns of files that are installed although a web server may run them.
 
     Attributes:
+        durability: Staged files, which are durable after its `flush`.
         is_renamed_into_place: Whether a file may already have its final name.
     """
 
@@ -73,7 +75,9 @@ class MediaStage:
         self.folder = folder
         self.owner = owner
         self.journal = JournalWriter(folder, owner, archives)
+        self.durability = Durability()
         self.is_renamed_into_place = False
+        self._nearest = NearestFolder(folder)
         self._allowed = allowed
         self._count = 0
 
@@ -101,18 +105,40 @@ class MediaStage:
             )
         if exclusion_reason(entry.path, self._allowed) is not None:
             return Outcome.LEFT_OUT
-        with explained(self.folder, entry.path), open_nearest(self.folder, entry.path) as nearest:
-            parent, depth = nearest
+        with explained(self.folder, entry.path):
+            parent, depth = self._nearest.of(entry.path)
             outcome = _outcome(parent, depth, entry)
             if outcome is not Outcome.UNCHANGED:
                 _check_space(parent, entry, self.folder)
                 load, number = self.journal.load, self._count
                 name = staged_name(load, number)
-                inode = _write_checked(stream, entry, parent, name)
+                inode = self._write_checked(stream, entry, parent, name)
                 replaces = outcome is not Outcome.INSTALLED
                 file = StagedFile(archive_id, entry.path, depth, replaces, inode, load, number)
                 self._record_staged(file, parent)
         return outcome
+
+    def close(self) -> None:
+        """Close the journal, whose file stays, and all folders."""
+        self.journal.close()
+        self.durability.close()
+        self._nearest.close()
+
+    def _write_checked(
+        self, stream: ReadableStream, entry: MediaEntry, parent: int, name: str
+    ) -> int:
+        """Write the file under a temporary name; return its inode."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
+            try:
+                _copy_checked(stream, entry, file.fileno())
+                os.utime(file.fileno(), ns=(modified_ns(entry), modified_ns(entry)))
+                self.durability.add_file(file.fileno(), parent)
+                return os.fstat(file.fileno()).st_ino
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name, dir_fd=parent)
+                raise
 
     def _record_staged(self, file: StagedFile, parent: int) -> None:
         try:
@@ -164,21 +190,6 @@ def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
     if equal and sha256_of(parent, name) == entry.sha256:
         return Outcome.UNCHANGED
     return Outcome.REPLACED
-
-
-def _write_checked(stream: ReadableStream, entry: MediaEntry, parent: int, name: str) -> int:
-    """Write the file under a temporary name; return its inode."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with os.fdopen(os.open(name, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
-        try:
-            _copy_checked(stream, entry, file.fileno())
-            os.utime(file.fileno(), ns=(modified_ns(entry), modified_ns(entry)))
-            os.fsync(file.fileno())
-            return os.fstat(file.fileno()).st_ino
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=parent)
-            raise
 
 
 def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:

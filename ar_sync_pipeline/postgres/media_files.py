@@ -6,13 +6,14 @@ archive. A file that no applied archive has listed is receiver-only and is not r
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from psycopg.rows import class_row
 
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.postgres.connect import Connection
 
 
@@ -38,25 +39,29 @@ def ensure_media_files(connection: Connection) -> None:
 
 
 def remember_media(
-    connection: Connection, manifest: Manifest, left_out: Collection[str] = ()
+    connection: Connection,
+    manifest: Manifest,
+    media: Iterable[MediaEntry],
+    is_left_out: Callable[[MediaEntry], bool],
 ) -> None:
     """Record every file that an archive lists, in the transaction that applies the archive.
 
     Args:
-        left_out: Files of the archive that this receiver does not install. If one is recorded, it
-            was installed before and stays recorded, because the sender still has it.
+        media: Files that the archive lists.
+        is_left_out: Whether this receiver does not install a file. If it is recorded, it was
+            installed before and stays recorded, because the sender still has it.
     """
-    there = [*manifest.media_omitted, *left_out]
     connection.execute(_STAGE)
     with connection.cursor() as cursor:
         with cursor.copy("COPY pg_temp.ar_sync_listed FROM STDIN") as copy:
-            for entry in manifest.media:
-                if entry.path not in left_out:
-                    copy.write_row((entry.path, entry.size_bytes, entry.sha256))
+            for entry in media:
+                left_out = is_left_out(entry)
+                copy.write_row((entry.path, entry.size_bytes, entry.sha256, left_out))
         cursor.execute(_MERGE, [manifest.snapshot_at])
-        if there:
+        cursor.execute(_KEEP_LEFT_OUT, [manifest.snapshot_at])
+        if manifest.media_omitted:
             # A file that could not be read at the sender still exists there.
-            cursor.execute(_KEEP_FILES, [manifest.snapshot_at, there])
+            cursor.execute(_KEEP_FILES, [manifest.snapshot_at, list(manifest.media_omitted)])
             folders = [name for name in manifest.media_omitted if name.endswith("/")]
             cursor.execute(_KEEP_FOLDERS, [manifest.snapshot_at, folders])
     connection.execute("DROP TABLE pg_temp.ar_sync_listed")
@@ -72,13 +77,21 @@ def count_media(connection: Connection, *, listed_before: datetime | None = None
     return int(row[0]) if row else 0
 
 
-def media_listed_before(connection: Connection, instant: datetime) -> list[KnownFile]:
-    """Return the files that no archive from this snapshot on has listed."""
+def media_listed_before(
+    connection: Connection, instant: datetime, *, after: str, limit: int
+) -> list[KnownFile]:
+    """Return the next files in order that no archive since has listed.
+
+    Args:
+        instant: Snapshot of the first archive that counts.
+        after: Path of the last file before; empty: none.
+        limit: Number of files at most.
+    """
     with connection.cursor(row_factory=class_row(KnownFile)) as cursor:
         return cursor.execute(
             "SELECT path, size_bytes, sha256 FROM ar_sync.media_file WHERE listed_at < %s"
-            " ORDER BY path",
-            [instant],
+            " AND path > %s ORDER BY path LIMIT %s",
+            [instant, after, limit],
         ).fetchall()
 
 
@@ -99,15 +112,21 @@ COMMENT ON TABLE ar_sync.media_file IS
 """
 
 _STAGE = """
-CREATE TEMPORARY TABLE ar_sync_listed (path text, size_bytes bigint, sha256 text) ON COMMIT DROP
+CREATE TEMPORARY TABLE ar_sync_listed
+    (path text, size_bytes bigint, sha256 text, is_left_out boolean) ON COMMIT DROP
 """
 
 _MERGE = """
 INSERT INTO ar_sync.media_file AS known
-SELECT path, size_bytes, sha256, %s FROM pg_temp.ar_sync_listed
+SELECT path, size_bytes, sha256, %s FROM pg_temp.ar_sync_listed WHERE NOT is_left_out
 ON CONFLICT (path) DO UPDATE SET
     size_bytes = excluded.size_bytes, sha256 = excluded.sha256, listed_at = excluded.listed_at
 WHERE known.listed_at <= excluded.listed_at
+"""
+
+_KEEP_LEFT_OUT = """
+UPDATE ar_sync.media_file AS known SET listed_at = greatest(listed_at, %s)
+FROM pg_temp.ar_sync_listed AS listed WHERE listed.is_left_out AND listed.path = known.path
 """
 
 _KEEP_FILES = """

@@ -61,7 +61,7 @@ def media_metadata(report: LoadReport) -> dict[str, Any]:
         "seconds": round(report.seconds.get("media", 0.0), 3),
         "files_removed": report.media.removed,
         **({"files_not_removed": report.media.warning} if report.media.warning else {}),
-        "files_left_out": sum(len(archive.media_left_out) for archive in report.loaded),
+        "files_left_out": sum(archive.media_left_out_count for archive in report.loaded),
         **({"left_out": report.left_out} if report.left_out else {}),
     }
 

@@ -79,7 +79,7 @@ def materialize_media(
     bundle = bundle_media(
         build, site.catalog, site.url, settings.sender_media_fldr, settings.media_patterns
     )
-    lost = len(bundle.missing) + len(bundle.refused)
+    lost = bundle.missing_count + bundle.refused_count
     result = with_page(
         dg.AssetCheckResult(
             passed=lost == 0,

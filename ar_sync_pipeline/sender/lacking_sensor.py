@@ -14,7 +14,7 @@ from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.run_state import work_under_way
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete_to_repeat
-from ar_sync_pipeline.sync.dump.receiver_view import last_checkpoint
+from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 
 _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
 _SECONDS = 120

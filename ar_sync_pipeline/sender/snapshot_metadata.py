@@ -80,10 +80,10 @@ def referenced_metadata(
 def media_metadata(bundle: MediaBundle) -> dict[str, Any]:
     """Return numbers of files and bytes, of missing and refused names, and of omitted files."""
     return {
-        "files": len(bundle.entries),
+        "files": bundle.file_count,
         "size_bytes": bundle.size_bytes,
-        "missing_files": len(bundle.missing),
-        "refused_names": len(bundle.refused),
+        "missing_files": bundle.missing_count,
+        "refused_names": bundle.refused_count,
         "omitted_files": len(bundle.omitted),
         "files_that_the_receiver_has": bundle.held,
         "seconds": round(bundle.seconds, 3),
@@ -114,9 +114,9 @@ def archive_metadata(archive: PublishedArchive, catalog: Catalog) -> dict[str, A
         "carries": "everything"
         if manifest.base is None
         else f"what differs from the complete of {manifest.base.snapshot_at:%Y-%m-%d %H:%M} UTC",
-        "members_not_carried": manifest.listed_count - len(manifest.members()),
-        "media_files": len(manifest.media),
-        "media_bytes": sum(entry.size_bytes for entry in manifest.media if entry.carried),
+        "members_not_carried": manifest.not_carried_count,
+        "media_files": manifest.media_count,
+        "media_bytes": manifest.carried_media_bytes,
         "media_omitted": len(manifest.media_omitted),
         **seconds_by_phase(archive.seconds),
         "upload_mb_per_second": round(transfer.sent_bytes / 1e6 / seconds, 1),

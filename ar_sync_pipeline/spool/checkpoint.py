@@ -19,7 +19,8 @@ from pydantic import (
     model_serializer,
 )
 
-from ar_sync_pipeline.archive.manifest import Instant, Watermark
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.archive.manifest_fields import Instant
 from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.receipts import read_small, write_small
 from ar_sync_pipeline.spool.signed_json import SignedJson, parse_signed

@@ -11,7 +11,9 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ar_sync_pipeline.archive.manifest import BigInt, Chunk, Instant, MediaEntry, TableName
+from ar_sync_pipeline.archive.manifest import Chunk
+from ar_sync_pipeline.archive.manifest_fields import BigInt, Instant, TableName
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 
 MOST_TABLES, MOST_CHUNKS, MOST_FILES = 200, 200, 200
 _MOST_BYTES = 16 * 1024

@@ -17,7 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
-from ar_sync_pipeline.archive.manifest import Instant
+from ar_sync_pipeline.archive.manifest_fields import Instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveName
 from ar_sync_pipeline.spool.errors import ReceiptError, access_to
 from ar_sync_pipeline.spool.lacking import Lacking

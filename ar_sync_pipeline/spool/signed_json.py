@@ -11,7 +11,7 @@ from typing import Annotated, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ar_sync_pipeline.archive.manifest import Sha256
+from ar_sync_pipeline.archive.manifest_fields import Sha256
 from ar_sync_pipeline.spool.errors import ReceiptError
 
 MAX_BYTES = 64 * 1024

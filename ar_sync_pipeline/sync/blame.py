@@ -8,6 +8,7 @@ the connection, the database server, the spool, the disk.
 from __future__ import annotations
 
 import errno
+import sqlite3
 
 import psycopg
 
@@ -47,5 +48,7 @@ def fault_of_archive(error: Exception, connection: Connection | None) -> ArSyncE
     if isinstance(error, psycopg.Error):
         return None if is_of_the_server(error, connection) else refusal(error)
     if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+        return None
+    if isinstance(error, sqlite3.Error):  # a temporary database: no space, or no folder for it
         return None
     return UnexpectedFailureError(error)

@@ -47,6 +47,18 @@ class MediaJournalError(ParkedError):
     """The sender's journal of media files cannot be read or written."""
 
 
+class MediaListTooLongError(TerminalError):
+    """There are more media files than the receiver's version can read about in an archive."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(
+            f"the archive lists {count:,} media files, too many for the manifest, and the"
+            " receiver's version of ar_sync_pipeline does not read a longer list",
+            remedy="bring the receiver to this side's version and let it load once; it then says"
+            " what it reads, and the next archive is sent",
+        )
+
+
 class NoArchiveError(TerminalError):
     """The name given to a command is not an archive."""
 

@@ -9,19 +9,22 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import (
+    MEDIA_LIST_FORMAT,
     Column,
     KeyRange,
     Manifest,
-    MediaEntry,
     SenderIdentity,
     TableManifest,
     Watermark,
 )
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry
+from ar_sync_pipeline.archive.media_list import ListedFile, write_media_list
+from ar_sync_pipeline.archive.media_members import CarriedFile
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SNAPSHOT_AT = datetime(2026, 11, 23, 15, 30, 0, 123456, tzinfo=UTC)
@@ -33,9 +36,14 @@ def make_source(
     media: Mapping[str, bytes] | None = None,
     tables: Mapping[str, Sequence[bytes]] | None = None,
     key: bytes | None = None,
+    listed: bool = False,
     **fields: Any,
 ) -> ArchiveSource:
-    """An archive of these pictures and these tables' chunks, whose files lie in ``folder``."""
+    """An archive of these pictures and these tables' chunks, whose files lie in ``folder``.
+
+    Args:
+        listed: Whether a member lists the pictures.
+    """
     folder.mkdir(exist_ok=True)
     members: dict[str, Path] = {}
     table_manifests = []
@@ -49,14 +57,41 @@ def make_source(
             members[writer.member] = writer.path
         table_manifests.append(make_table(table, chunks=tuple(written), row_count=len(written)))
     entries = []
+    locations: dict[str, Path] = {}
     for index, (path, content) in enumerate((media or {}).items()):
         file = folder / f"picture{index}"
         file.write_bytes(content)
         entry = make_entry(path, content)
         entries.append(entry)
-        members[entry.member] = file
-    manifest = make_manifest(tables=tuple(table_manifests), media=tuple(entries), **fields)
-    return ArchiveSource(manifest if key is None else manifest.signed(key), members)
+        locations[entry.member] = file
+    files = None
+    if listed:
+        files = ListedFiles(entries, locations)
+        members[MEDIA_LIST_MEMBER] = folder / MEDIA_LIST_MEMBER
+        media_list = write_media_list(members[MEDIA_LIST_MEMBER], map(ListedFile.of, files.entries))
+        fields = {"format": MEDIA_LIST_FORMAT, "media_list": media_list, **fields}
+    else:
+        fields["media"] = tuple(entries)
+        members |= locations
+    manifest = make_manifest(tables=tuple(table_manifests), **fields)
+    signed = manifest if key is None else manifest.signed(key)
+    return ArchiveSource(signed, members, media=files)
+
+
+class ListedFiles:
+    """The files of a media list, in memory."""
+
+    def __init__(self, entries: Sequence[MediaEntry], locations: Mapping[str, Path]) -> None:
+        self.entries = sorted(entries, key=lambda entry: entry.path)
+        self._locations = locations
+
+    def carried_after(self, path: str) -> Iterator[CarriedFile]:
+        for entry in self.entries:
+            if entry.path > path and entry.carried:
+                file = self._locations[entry.member]
+                yield CarriedFile(
+                    entry.path, entry.size_bytes, entry.sha256, file.parent, file.name, None
+                )
 
 
 def make_entry(path: str, content: bytes) -> MediaEntry:

@@ -264,7 +264,7 @@ def test_a_small_manifest_never_costs_much_memory(filling: str) -> None:
 
 
 def test_a_later_format_was_made_by_a_newer_version(tmp_path: Path) -> None:
-    path = forge(tmp_path, b'{"format":3,"what":"else"}')
+    path = forge(tmp_path, b'{"format":4,"what":"else"}')
 
     assert isinstance(refusal(path), NewerFormatError)
     assert "newer version" in str(refusal(path))

@@ -14,7 +14,8 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.receipts import read_small
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
-from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, current
+from ar_sync_pipeline.sync.dump.last_view import current
+from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES

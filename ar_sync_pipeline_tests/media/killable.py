@@ -1,7 +1,8 @@
 """A process whose children install files, or recover, and kill themselves before a chosen step.
 
-``python -m ar_sync_pipeline_tests.media.killable FOLDER`` reads ``install`` or ``recover`` and the
-number of a step, one order a line, and answers with the child's exit status. The file
+``python -m ar_sync_pipeline_tests.media.killable FOLDER`` reads ``install``, ``install_at_once``
+(no file is made durable for itself) or ``recover``, and the number of a step, one order a line, and
+answers with the child's exit status. The file
 ``committed`` beside the folder stands for the ledger.
 """
 
@@ -15,6 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ar_sync_pipeline.media import durability
+from ar_sync_pipeline.media import install as install_module
 from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline_tests.media.loading import OWNER, end, new_stage, show, stage_files
 
@@ -44,6 +47,12 @@ def install(folder: Path) -> None:
     end(folder, committed=True)
 
 
+def install_at_once(folder: Path) -> None:
+    durability._MOST_SINGLE = 0  # noqa: SLF001
+    install_module._MOST_FOLDERS = 0  # noqa: SLF001
+    install(folder)
+
+
 def recover(folder: Path) -> None:
     end(folder, committed=folder.with_name("committed").exists())
     clean_leftovers(folder, OWNER)
@@ -67,7 +76,7 @@ def run(what: str, step: int, folder: Path) -> int:
     status = 1
     try:
         die_before(step)
-        (install if what == "install" else recover)(folder)
+        {"install": install, "install_at_once": install_at_once, "recover": recover}[what](folder)
         status = 0
     except BaseException:  # noqa: BLE001  a child that returned would read its parent's orders
         traceback.print_exc()

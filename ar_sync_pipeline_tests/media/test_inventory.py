@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
 from ar_sync_pipeline.media.inventory import (
     MediaFile,

@@ -116,10 +116,11 @@ def assert_nothing_is_missing(folder: Path) -> None:
         assert (folder / name).read_bytes() in contents
 
 
-def test_killed_before_any_step_and_recovered(killable: Killable, folder: Path) -> None:
+@pytest.mark.parametrize("how", ["install", "install_at_once"])
+def test_killed_before_any_step_and_recovered(killable: Killable, folder: Path, how: str) -> None:
     for step in count(1):
         before = lay_out(folder)
-        finished = killable.run("install", step, folder)
+        finished = killable.run(how, step, folder)
         assert_nothing_is_missing(folder)
         recover(folder)
         assert_all_or_nothing(folder, before)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, MediaEntry
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import ParkedError
 from ar_sync_pipeline.spool.capabilities import (

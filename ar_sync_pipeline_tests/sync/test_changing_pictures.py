@@ -121,8 +121,8 @@ def test_picture_that_is_being_written_is_waited_for(filled: TwoSites) -> None:
     writer.start()
     build = bundled(filled)
     writer.join()
-    (entry,) = build.read(MediaBundle).entries
-    assert entry.size_bytes == picture.stat().st_size
+    bundle = build.read(MediaBundle)
+    assert (bundle.file_count, bundle.size_bytes) == (1, picture.stat().st_size)
 
 
 def test_chunk_that_changes_under_the_senders_hands_is_not_sent(

@@ -85,13 +85,13 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
 def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
     filled: TwoSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remake(filled.complete(), tmp_path / "remade", format=3)
+    remake(filled.complete(), tmp_path / "remade", format=4)
     assert filled.load().loaded == ()
     (parked,) = list_parked(filled.spool)
-    assert "made by a newer version, in format 3 where this one reads up to 2" in str(
+    assert "made by a newer version, in format 4 where this one reads up to 3" in str(
         read_reason(parked.path)
     )
-    monkeypatch.setattr("ar_sync_pipeline.archive.manifest_reader.NEWEST_FORMAT", 3)
+    monkeypatch.setattr("ar_sync_pipeline.archive.manifest_reader.NEWEST_FORMAT", 4)
     assert len(filled.load().loaded) == 1
     assert equal(filled)
 

@@ -223,7 +223,7 @@ def test_file_that_vanishes_while_files_are_hashed(
         (sender.media / "9.jpeg").unlink(missing_ok=True)
         return hash_media(files)
 
-    monkeypatch.setattr("ar_sync_pipeline.sync.dump.bundle_media.hash_media", hash_and_delete)
+    monkeypatch.setattr("ar_sync_pipeline.sync.dump.describe_media.hash_media", hash_and_delete)
     manifest = sender.complete()
     assert sender.bundle is not None
     assert "went away" in omitted(sender)["unnamed.jpeg"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from uuid import UUID, uuid5
@@ -12,17 +12,26 @@ import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import (
     DIFFERENTIAL_FORMAT,
+    MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
     Manifest,
     SenderIdentity,
     Watermark,
 )
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
+from ar_sync_pipeline.archive.manifest_reader import ReadLimits
+from ar_sync_pipeline.archive.media_list import write_media_list
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.errors import MediaListTooLongError
 
+# A longer list is a member of its own; archives with a shorter one are readable by any version.
+MOST_INLINE_MEDIA = 1_000
+_SHORTEST_ENTRY_BYTES = 140
 _ARCHIVE_IDS = UUID("0d1f9d0e-6f3c-4c2e-9d1b-7a6c2f0f5b11")
 
 
@@ -37,18 +46,26 @@ def assemble(
     sender_name: str,
     signing_key: bytes | None,
     pair: str = "",
+    receiver_formats: Collection[int] | None = None,
 ) -> ArchiveSource:
     """Describe the archive in a build folder; nothing is copied.
 
     The archive's id is derived from its watermark, so a retried step publishes the same archive and
     not a second one.
+
+    Args:
+        receiver_formats: Numbers of the formats that the receiver reads; None: it never said so.
+
+    Raises:
+        MediaListTooLongError: There are more files than the receiver's version can read about.
     """
     dump, media = build.read(TableDump), build.read(MediaBundle)
     mark = dump.watermark
     archive_id = archive_id_of(mark)
-    is_whole = _carries_everything(dump, media)
+    listing = _list_media(build, media, receiver_formats)
+    is_whole = _carries_everything(dump, listing)
     manifest = Manifest(
-        format=WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT,
+        format=listing.format_of(is_whole),
         archive_id=archive_id,
         base=None if is_whole else dump.base,
         kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
@@ -66,7 +83,8 @@ def assemble(
         snapshot_at=mark.snapshot_at,
         digest_probe=dump.digest_probe,
         tables=dump.tables,
-        media=media.entries,
+        media=listing.entries,
+        media_list=listing.member,
         media_omitted=media.omitted_names,
         migrations=dump.migrations,
         schema_fingerprint=dump.schema_fingerprint,
@@ -81,17 +99,64 @@ def assemble(
         for chunk in table.copy_members
         if chunk.carried
     }
+    if listing.member is not None:
+        chunks[listing.member.member] = _list_path(build)
     # No other account may enter the run's own folder: its chunks are those that this run has
     # hashed.
     stamps = {name: FileStamp.of(path.stat()) for name, path in chunks.items() if path.exists()}
-    stamps |= {e.member: media.stamps[e.path] for e in manifest.media if e.path in media.stamps}
     pictures = {entry.member: entry.path for entry in manifest.media if entry.carried}
-    return ArchiveSource(manifest, _MemberFiles(chunks, pictures, media_folder), stamps=stamps)
+    source = ArchiveSource(
+        manifest,
+        _MemberFiles(chunks, pictures, media_folder),
+        stamps={**stamps, **listing.stamps},
+        media=None if listing.member is None else CarriedFiles(build, media_folder),
+    )
+    if listing.entries and source.manifest_bytes > ReadLimits().manifest_bytes:
+        raise MediaListTooLongError(media.file_count)
+    return source
 
 
-def _carries_everything(dump: TableDump, media: MediaBundle) -> bool:
+@dataclass(frozen=True)
+class _Listing:
+    """The media files of an archive: in its manifest, or in a member."""
+
+    entries: tuple[MediaEntry, ...] = ()
+    stamps: Mapping[str, FileStamp] = field(default_factory=dict)
+    member: MediaList | None = None
+
+    def format_of(self, is_whole: bool) -> int:
+        if self.member is not None:
+            return MEDIA_LIST_FORMAT
+        return WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT
+
+
+def _list_media(
+    build: BuildFolder, media: MediaBundle, receiver_formats: Collection[int] | None
+) -> _Listing:
+    is_readable = receiver_formats is None or MEDIA_LIST_FORMAT in receiver_formats
+    with bundle_files(build) as files:
+        if media.file_count > MOST_INLINE_MEDIA and is_readable:
+            return _Listing(member=write_media_list(_list_path(build), files.lines()))
+        if media.file_count * _SHORTEST_ENTRY_BYTES > ReadLimits().manifest_bytes:
+            raise MediaListTooLongError(media.file_count)
+        described = [(file.entry, file.stamp) for file in files.listed()]
+    return _Listing(
+        tuple(entry for entry, _ in described),
+        {entry.member: stamp for entry, stamp in described if stamp is not None},
+    )
+
+
+def _list_path(build: BuildFolder) -> Path:
+    return build.path / MEDIA_LIST_MEMBER
+
+
+def _carries_everything(dump: TableDump, listing: _Listing) -> bool:
     chunks = (chunk for table in dump.tables for chunk in table.chunks)
-    return all(c.carried for c in chunks) and all(entry.carried for entry in media.entries)
+    listed = listing.member
+    files = all(entry.carried for entry in listing.entries)
+    if listed is not None:
+        files = listed.carried_count == listed.file_count
+    return files and all(chunk.carried for chunk in chunks)
 
 
 @dataclass(frozen=True)

@@ -6,75 +6,80 @@ old system read the media files first and missed those of the last seconds).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
-from ar_sync_pipeline.archive.manifest import MediaEntry
+from ar_sync_pipeline.archive.file_stamp import steady_stamp
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.media_references import media_references, still_named
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
-from ar_sync_pipeline.media.errors import (
-    MediaChangedError,
-    MediaGoneError,
-    MediaUnreadableError,
-)
-from ar_sync_pipeline.media.inventory import IS_A_FOLDER, MediaFile, OmittedMedia, hash_media
+from ar_sync_pipeline.media.held import is_checked_by_content
+from ar_sync_pipeline.media.inventory import IS_A_FOLDER, OmittedMedia
 from ar_sync_pipeline.media.safe_paths import media_name_problem
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_files import (
+    BundleFiles,
+    Status,
+    bundle_files,
+    new_bundle_files,
+)
+from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
-from ar_sync_pipeline.sync.dump.media_journal import HeldMedia, open_journal
-from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection, without_ancestors
+from ar_sync_pipeline.sync.dump.media_journal import (
+    MEDIA_JOURNAL,
+    MOST_UNRESOLVED,
+    HeldMedia,
+    open_journal,
+)
+from ar_sync_pipeline.sync.dump.select_media import MediaSelection
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
-_TRIES = 3
-_PAUSE_SECONDS = 1.0
+_MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
-_WRITTEN = "it was being written"
 _REPLACED = "it is replaced again and again"
 
 
 class MediaBundle(BaseModel):
-    """The media files of an archive.
+    """Summary of the media files of an archive; the files are in `BundleFiles`.
 
     Attributes:
-        entries: Files with size and sha256.
-        missing: Names in rows without a file at the sender.
-        refused: Names that cannot be those of a media file, with the reason.
+        file_count: Number of files that the archive lists.
+        size_bytes: Size of the carried files in bytes.
+        missing: The first names in rows without a file at the sender.
+        missing_count: Number of all of them.
+        refused: The first names that cannot be those of a media file, with the reason.
+        refused_count: Number of all of them.
         omitted: Paths in the media folder that are not sent now, with the reason: links, folders
             and special files that match a pattern, and files that cannot be read or are changing;
             such files are sent with a later archive.
         held: Number of files that are not sent because the receiver already has them; a complete
             lists them all the same.
-        stamps: Stamps of files that need not be hashed again during the upload, by path.
         renewed: Paths of files that changed after the bundle was made, and were described again.
         seconds: Seconds for listing and hashing.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    entries: tuple[MediaEntry, ...]
+    file_count: int
+    size_bytes: int
     missing: tuple[str, ...]
+    missing_count: int
     refused: tuple[tuple[str, str], ...]
+    refused_count: int
     omitted: tuple[tuple[str, str], ...] = ()
     held: int = 0
-    stamps: dict[str, FileStamp] = {}
     renewed: tuple[str, ...] = ()
     seconds: float = 0.0
-
-    @property
-    def size_bytes(self) -> int:
-        """Size of the carried files in bytes."""
-        return sum(entry.size_bytes for entry in self.entries if entry.carried)
 
     @property
     def omitted_names(self) -> tuple[str, ...]:
@@ -91,7 +96,8 @@ def bundle_media(
     If the catalog excludes a media column, only files that another column names are included.
 
     A complete lists every file that matches a pattern or that a row names, and carries those that
-    the receiver is not known to have. A partial contains
+    the receiver is not known to have. A file that is unchanged since an earlier archive is not
+    hashed again, except for a share of all files that differs each day. A partial contains
     the files that its rows name, those whose mtime is in the interval that it covers, and those
     that could not be sent earlier. Files that the receiver is known to have are left out of a
     partial.
@@ -106,19 +112,13 @@ def bundle_media(
     """
     watch = Stopwatch()
     dump = build.read(TableDump)
-    chosen = MediaSelection(folder, patterns)
-    if dump.window is None:
-        if not catalog.excludes_media:
-            chosen.scan(None)
-        with open_journal(build.path.parent) as journal:
-            unresolved = journal.unresolved()
-        chosen.add_referenced(_all_references(url, catalog))
-        bundle = _marked(build, dump, _describe_all(chosen))
-        _owe(build, chosen.omitted.values())
-        with open_journal(build.path.parent) as journal:
-            journal.keep_unresolved(unresolved, chosen.unresolved)
-    else:
-        bundle = _bundle_partial(build, catalog, url, dump, chosen)
+    with new_bundle_files(build) as files:
+        chosen = MediaSelection(folder, patterns, files)
+        if dump.window is None:
+            _choose_complete(build, catalog, url, dump, chosen)
+        else:
+            _choose_partial(build, catalog, url, dump, chosen)
+        bundle = _summary(chosen)
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
@@ -138,120 +138,117 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         False if the bundle has no such member.
     """
     bundle = build.read(MediaBundle)
-    before = {entry.path: entry for entry in bundle.entries}
-    culprit = next((path for path, entry in before.items() if entry.member == member), None)
-    if culprit is None:
-        return False
-    suspects = {
-        path
-        for path in before
-        if path == culprit
-        or path not in bundle.stamps
-        or bundle.stamps[path] != steady_stamp(folder / path)
+    culprit = member.removeprefix("media/")
+    omitted, renewed = list[OmittedMedia](), set[str]()
+    with bundle_files(build) as files:
+        if culprit == member or files.get(culprit) is None:
+            return False
+        for before in files.listed():
+            stamp = steady_stamp(folder / before.path)
+            if before.path != culprit and stamp is not None and stamp == before.stamp:
+                continue
+            now, problem = describe_again(files, before.found_in(folder))
+            if problem is not None:
+                omitted.append(problem)
+            elif now is not None and (before.path == culprit or now != before.described):
+                renewed.add(before.path)
+                if (now.size_bytes, now.sha256) != (before.size_bytes, before.sha256):
+                    files.mark([before.path], Status.CARRIED)
+                if before.path in bundle.renewed:
+                    files.drop(before.path)
+                    omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
+        count, held, size_bytes = files.totals()
+    _owe(build, omitted)
+    changes = {
+        "file_count": count,
+        "size_bytes": size_bytes,
+        "held": held,
+        "renewed": tuple(sorted({*bundle.renewed, *renewed})),
+        "omitted": _texts([*bundle.omitted, *_pairs(omitted)]),
     }
-    described = _Description()
-    described.add(
-        MediaFile(path, folder, before[path].size_bytes, before[path].modified_at)
-        for path in sorted(suspects)
-    )
-    described.entries = [_as_before(entry, before[entry.path]) for entry in described.entries]
-    changed = {e.path for e in described.entries if e.path == culprit or e != before[e.path]}
-    for path in changed & set(bundle.renewed):
-        described.omit(OmittedMedia(path, _REPLACED, temporary=True))
-    _owe(build, described.omitted)
-    build.save(_renewed(bundle, suspects, described, changed))
+    build.save(bundle.model_copy(update=changes))
     return True
 
 
-def _as_before(entry: MediaEntry, before: MediaEntry) -> MediaEntry:
-    """Return an entry that is still not carried if its content is the same."""
-    unchanged = (entry.size_bytes, entry.sha256) == (before.size_bytes, before.sha256)
-    return entry.model_copy(update={"carried": before.carried}) if unchanged else entry
-
-
-def _renewed(
-    bundle: MediaBundle, suspects: set[str], described: _Description, changed: set[str]
-) -> MediaBundle:
-    """Return a bundle with the current state of some files, without those that no longer exist."""
-    kept = [entry for entry in bundle.entries if entry.path not in suspects]
-    stamps = {path: stamp for path, stamp in bundle.stamps.items() if path not in suspects}
-    return bundle.model_copy(
-        update={
-            "entries": tuple(sorted([*kept, *described.entries], key=lambda entry: entry.path)),
-            "stamps": stamps | described.stamps,
-            "renewed": tuple(sorted({*bundle.renewed, *changed})),
-            "omitted": _texts([*bundle.omitted, *_pairs(described.omitted)]),
-        }
-    )
-
-
-def _bundle_partial(
+def _choose_complete(
     build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
-) -> MediaBundle:
-    """Return the files of a partial that the receiver lacks.
+) -> None:
+    """Choose all files, and mark those that need not be carried."""
+    scratch, files = build.path.parent, chosen.files
+    if not catalog.excludes_media:
+        chosen.scan(None)
+    with open_journal(scratch) as journal:
+        unresolved = journal.unresolved()
+    chosen.add_referenced(_all_references(url, catalog))
+    snapshot_at = dump.watermark.snapshot_at
+    with open_journal(scratch):
+        files.describe_known(
+            scratch / MEDIA_JOURNAL, lambda path: is_checked_by_content(path, snapshot_at)
+        )
+    describe_all(chosen)
+    if dump.base is not None:
+        with open_journal(scratch) as journal:
+            held = journal.held(dump.held_at, dump.base.snapshot_at)
+            files.mark_held(scratch / MEDIA_JOURNAL, held.archives)
+        if dump.lacking != Lacking():
+            lacking = (f.path for f in files.listed() if dump.lacking.has_file(f.entry))
+            files.mark(lacking, Status.CARRIED)
+    _owe(build, chosen.omitted.values())
+    with open_journal(scratch) as journal:
+        journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
+
+
+def _choose_partial(
+    build: BuildFolder, catalog: Catalog, url: str, dump: TableDump, chosen: MediaSelection
+) -> None:
+    """Choose the files of a partial that the receiver lacks.
 
     The journal is never open while files are read, so that a complete need not wait for it.
     """
-    scratch = build.path.parent
+    scratch, files = build.path.parent, chosen.files
     with open_journal(scratch) as journal:
         owed, unresolved = journal.owed(), journal.unresolved()
     chosen.scan(_covered(dump))
     again = _still_named(url, catalog, unresolved - {*dump.media_references})
     chosen.add_referenced({*dump.media_references, *again})
-    promised = chosen.add_owed(owed)
-    if catalog.excludes_media and (chosen.files or chosen.omitted or owed):
-        chosen.keep_named({*_all_references(url, catalog), *dump.media_references}, owed)
+    chosen.add_owed(owed)
+    if catalog.excludes_media and (owed or chosen.omitted or any(files.all())):
+        chosen.keep_named(chain(_all_references(url, catalog), dump.media_references), owed)
     with open_journal(scratch) as journal:
         held = journal.held(dump.since)
-        files = chosen.files.items()
-        have = {p for p, file in files if held.has_stamp(p, steady_stamp(file.location))}
-    for path in have:
-        del chosen.files[path]
-    bundle = _describe_all(chosen)
+        files.mark((f.path for f in files.all() if held.has_stamp(f.path, f.stamp)), Status.HELD)
+    describe_all(chosen)
     with open_journal(scratch) as journal:
-        have |= _known_by_content(journal.held(dump.since), bundle)
+        files.mark(_known_by_content(journal.held(dump.since), files), Status.HELD)
         journal.owe(chosen.omitted.values())
-        fulfilled = {
-            p for p, wanted in promised.items() if wanted <= have and p not in chosen.omitted
-        }
+        fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
         journal.settle(fulfilled | chosen.gone)
         # Its row may not be in a later partial, if this one is lost.
         journal.owe(
             OmittedMedia(path, _WAS_MISSING, temporary=True)
-            for path in (unresolved & chosen.files.keys()) - have
+            for path in unresolved
+            if files.has(path)
         )
-        journal.keep_unresolved(unresolved, chosen.unresolved)
-    return bundle.model_copy(
-        update={
-            "entries": tuple(entry for entry in bundle.entries if entry.path not in have),
-            "stamps": {p: stamp for p, stamp in bundle.stamps.items() if p not in have},
-            "held": len(have),
-        }
-    )
+        journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
 
 
-def _marked(build: BuildFolder, dump: TableDump, bundle: MediaBundle) -> MediaBundle:
-    """Mark the files of a complete that need not be carried."""
-    if dump.base is None:
-        return bundle
-    with open_journal(build.path.parent) as journal:
-        held = journal.held(dump.held_at, dump.base.snapshot_at)
-        entries = tuple(
-            entry.model_copy(update={"carried": False})
-            if held.has_content(entry) and not dump.lacking.has_file(entry)
-            else entry
-            for entry in bundle.entries
-        )
-    left = sum(not entry.carried for entry in entries)
-    return bundle.model_copy(update={"entries": entries, "held": left})
+def _is_fulfilled(owed: str, chosen: MediaSelection) -> bool:
+    """Return whether the receiver has all that was found of an owed file or folder."""
+    files = chosen.files
+    if owed in chosen.omitted:
+        return False
+    if owed.endswith("/"):
+        return not files.has_below(owed)
+    return files.get(owed) is not None and not files.has(owed)
 
 
-def _known_by_content(held: HeldMedia, bundle: MediaBundle) -> set[str]:
-    """Return files that the receiver has although the stamps differ; store their new stamps."""
-    known = {entry.path for entry in bundle.entries if held.has_content(entry)}
-    for path in known & bundle.stamps.keys():
-        held.remember_stamp(path, bundle.stamps[path])
-    return known
+def _known_by_content(held: HeldMedia, files: BundleFiles) -> Iterator[str]:
+    """Yield files that the receiver has although the stamps differ; store their new stamps."""
+    for file in files.listed():
+        if held.has_content(file.entry):
+            if file.stamp is not None:
+                held.remember_stamp(file.path, file.stamp)
+            yield file.path
 
 
 def _covered(dump: TableDump) -> tuple[datetime, datetime]:
@@ -262,75 +259,19 @@ def _covered(dump: TableDump) -> tuple[datetime, datetime]:
     return start, dump.watermark.snapshot_at + timedelta(minutes=1)
 
 
-def _describe_all(chosen: MediaSelection) -> MediaBundle:
-    paths, folders = without_ancestors(chosen.files)
-    for path in folders:
-        chosen.omit(OmittedMedia(path, "it became a folder while it was read", temporary=True))
-    described = _Description()
-    described.add(chosen.files[path] for path in sorted(paths))
-    for item in described.omitted:
-        chosen.omit(item)
+def _summary(chosen: MediaSelection) -> MediaBundle:
+    files = chosen.files
+    count, held, size_bytes = files.totals()
     return MediaBundle(
-        entries=tuple(described.entries),
-        missing=tuple(sorted(chosen.missing)),
+        file_count=count,
+        size_bytes=size_bytes,
+        missing=tuple(files.lost(_MOST_MISSING, missing_only=True)),
+        missing_count=files.count_missing(),
         refused=tuple((r.name, r.reason) for r in chosen.refused),
+        refused_count=chosen.refused_count,
         omitted=_texts(_pairs(chosen.omitted.values())),
-        stamps=described.stamps,
+        held=held,
     )
-
-
-class _Description:
-    """Files that were hashed, with their stamps, and those that could not be hashed."""
-
-    def __init__(self) -> None:
-        self.entries: list[MediaEntry] = []
-        self.stamps: dict[str, FileStamp] = {}
-        self.omitted: list[OmittedMedia] = []
-
-    def add(self, files: Iterable[MediaFile]) -> None:
-        """Hash files; those that are being written are retried after the others."""
-        again = self._hash(files)
-        for _ in range(_TRIES - 1):
-            if not again:
-                break
-            time.sleep(_PAUSE_SECONDS)
-            again = self._hash(again)
-        for file in again:
-            self.omitted.append(OmittedMedia(file.path, _WRITTEN, temporary=True))
-        self.entries.sort(key=lambda entry: entry.path)
-
-    def omit(self, item: OmittedMedia) -> None:
-        """Remove a file and record why it is omitted."""
-        self.entries = [entry for entry in self.entries if entry.path != item.path]
-        self.stamps.pop(item.path, None)
-        self.omitted.append(item)
-
-    def _hash(self, files: Iterable[MediaFile]) -> list[MediaFile]:
-        again = list[MediaFile]()
-        for file in files:
-            # Before the hash, so that an equal stamp later proves that the file is unchanged.
-            stamp = steady_stamp(file.location)
-            try:
-                self.entries.append(next(hash_media([file])))
-            except MediaGoneError:
-                self.omitted.append(OmittedMedia(file.path, WENT_AWAY))
-                continue
-            except MediaUnreadableError as error:
-                reason = _cause(error)
-                self.omitted.append(OmittedMedia(file.path, reason, temporary=True))
-                continue
-            except MediaChangedError:
-                again.append(file)
-                continue
-            if stamp is not None:
-                self.stamps[file.path] = stamp
-        return again
-
-
-def _cause(error: MediaUnreadableError) -> str:
-    cause = error.__cause__
-    text = cause.strerror if isinstance(cause, OSError) else None
-    return f"it cannot be read ({text or 'no reason is known'})"
 
 
 def _owe(build: BuildFolder, omitted: Iterable[OmittedMedia]) -> None:
@@ -353,15 +294,13 @@ def _printable(path: str) -> str:
     return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
 
 
-def _all_references(url: str, catalog: Catalog) -> set[str]:
-    names = set[str]()
+def _all_references(url: str, catalog: Catalog) -> Iterator[str]:
     with _media_tables(url, catalog) as (connection, tables):
         for facts in tables:
             # One transaction per table, so that no lock is held while another table is read.
             with connection.transaction():
                 table, rules = exported_table(catalog, facts), catalog.rules(facts.name)
-                names.update(media_references(connection, table, rules))
-    return names
+                yield from media_references(connection, table, rules)
 
 
 def _still_named(url: str, catalog: Catalog, names: Collection[str]) -> set[str]:

@@ -10,14 +10,16 @@ It is SQLite, since a complete may have hundreds of thousands of files.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
-from ar_sync_pipeline.archive.manifest import Manifest, MediaEntry, Watermark
+from ar_sync_pipeline.archive.manifest import Manifest, Watermark
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.inventory import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import media_name_problem
@@ -28,7 +30,7 @@ MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
 _VERSION, _WITHOUT_UNRESOLVED = 2, 1
-_MOST_UNRESOLVED = 1_000
+MOST_UNRESOLVED = 1_000
 _LONGEST_UNRESOLVED = 1_000
 
 
@@ -55,15 +57,18 @@ class HeldMedia:
     These are the versions of the archive with that snapshot, of the one that it follows, and so on
     back to a complete. A lost archive is not in such a chain. If a later archive contained another
     version of a file, the receiver's version of it is unknown.
+
+    Attributes:
+        archives: Numbers of these archives.
     """
 
     def __init__(self, connection: sqlite3.Connection, archives: frozenset[int]) -> None:
         self._connection = connection
-        self._archives = archives
+        self.archives = archives
 
     def has_stamp(self, path: str, stamp: FileStamp | None) -> bool:
         """Return whether the receiver has the file that now has this stamp."""
-        if stamp is None or not self._archives:
+        if stamp is None or not self.archives:
             return False
         newest, later = self._versions(path)
         if newest is None or not newest.is_at(stamp):
@@ -72,7 +77,7 @@ class HeldMedia:
 
     def has_content(self, entry: MediaEntry) -> bool:
         """Return whether the receiver has a file with this content under its name."""
-        newest, later = self._versions(entry.path) if self._archives else (None, [])
+        newest, later = self._versions(entry.path) if self.archives else (None, [])
         versions = [newest, *later] if newest is not None else []
         return bool(versions) and all(v.has(entry.size_bytes, entry.sha256) for v in versions)
 
@@ -95,7 +100,7 @@ class HeldMedia:
             [path],
         ):
             version = _Carried(*row)
-            if version.archive in self._archives:
+            if version.archive in self.archives:
                 return version, later
             later.append(version)
         return None, later
@@ -127,13 +132,25 @@ class MediaJournal:
             point = None if row[0] == ArchiveKind.COMPLETE else row[1]
         return HeldMedia(self._connection, frozenset(chain))
 
-    def remember(self, manifest: Manifest, stamps: Mapping[str, FileStamp]) -> None:
+    def remember(
+        self,
+        manifest: Manifest,
+        stamps: Mapping[str, FileStamp],
+        versions: Callable[[], Iterable[tuple[Any, ...]]] | None = None,
+    ) -> None:
         """Record the files of an archive that was published.
 
         Args:
             stamps: Stamps of files whose content is known to belong to them, by member of the
                 archive.
+            versions: Function that returns path, size in bytes, sha256, inode, mtime and ctime of
+                each file, if a member lists the files.
         """
+        if versions is None:
+
+            def versions() -> Iterator[tuple[Any, ...]]:
+                return (_version(entry, stamps.get(entry.member)) for entry in manifest.media)
+
         archive = _number(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
         self._connection.execute(
@@ -141,10 +158,11 @@ class MediaJournal:
             [archive, str(manifest.kind), since and _number(since.snapshot_at)],
         )
         if manifest.kind is ArchiveKind.PARTIAL:
-            self._forget_other_shapes(manifest.media)
+            self._forget_other_shapes(version[0] for version in versions())
         self._connection.executemany(
-            "INSERT OR REPLACE INTO carried VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (_row(archive, entry, stamps.get(entry.member)) for entry in manifest.media),
+            "INSERT OR REPLACE INTO carried (archive, path, size_bytes, sha256, inode, modified_ns,"
+            " changed_ns) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((archive, *version) for version in versions()),
         )
         if manifest.kind is ArchiveKind.COMPLETE:
             self._keep_newest_completes()
@@ -180,20 +198,20 @@ class MediaJournal:
         short = sorted(name for name in now if len(name) <= _LONGEST_UNRESOLVED)
         self._connection.executemany(
             "INSERT OR IGNORE INTO unresolved VALUES (?)",
-            [(name,) for name in short[: max(0, _MOST_UNRESOLVED - kept)]],
+            [(name,) for name in short[: max(0, MOST_UNRESOLVED - kept)]],
         )
 
-    def _forget_other_shapes(self, media: Iterable[MediaEntry]) -> None:
+    def _forget_other_shapes(self, paths: Iterable[str]) -> None:
         """Delete versions of paths where a file replaces a folder, or a folder a file.
 
         The receiver moves what it had there.
         """
-        for entry in media:
-            parents = [(p,) for p in _parents(entry.path)]
+        for path in paths:
+            parents = [(p,) for p in _parents(path)]
             self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
             self._connection.execute(
                 "DELETE FROM carried WHERE path > ? AND path < ?",
-                [entry.path + "/", entry.path + "0"],  # "0" follows "/"
+                [path + "/", path + "0"],  # "0" follows "/"
             )
 
     def _keep_newest_completes(self) -> None:
@@ -258,11 +276,9 @@ def _number(instant: datetime) -> int:
     return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
-def _row(
-    archive: int, entry: MediaEntry, stamp: FileStamp | None
-) -> tuple[str, int, int, str, int | None, int | None, int | None]:
+def _version(entry: MediaEntry, stamp: FileStamp | None) -> tuple[Any, ...]:
     facts = (stamp.inode, stamp.modified_ns, stamp.changed_ns) if stamp else (None, None, None)
-    return (entry.path, archive, entry.size_bytes, entry.sha256, *facts)
+    return (entry.path, entry.size_bytes, entry.sha256, *facts)
 
 
 def _parents(path: str) -> Iterator[str]:

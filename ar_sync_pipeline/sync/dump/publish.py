@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -17,10 +18,12 @@ from ar_sync_pipeline.sftp.publish import Publication, TransferLimits, publish_w
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
 from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
-from ar_sync_pipeline.sync.dump.media_journal import open_journal
+from ar_sync_pipeline.sync.dump.last_view import receiver_formats
+from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
 from ar_sync_pipeline.sync.errors import MediaJournalError
@@ -89,11 +92,16 @@ def _publish_as_it_is(
 ) -> PublishedArchive:
     claim_scratch(settings, endpoint(settings))
     key = settings.signing_keys.current
-    # Before the archive is assembled, so that only one of both has the list of media files in
-    # memory.
     seconds = {**build.read(TableDump).seconds, "media": build.read(MediaBundle).seconds}
     watch = Stopwatch()
-    source = assemble(build, settings.sender_media_fldr, settings.sender_name, key, settings.pair)
+    source = assemble(
+        build,
+        settings.sender_media_fldr,
+        settings.sender_name,
+        key,
+        settings.pair,
+        receiver_formats(settings.tmp_bkp_fldr, clock()),
+    )
     watch.lap("assemble")
     name = source.manifest.name
     keep_manifest(settings.tmp_bkp_fldr, source.manifest)
@@ -112,7 +120,7 @@ def _publish_as_it_is(
     sent_at = clock()
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
     with suppress(MediaJournalError), open_journal(settings.tmp_bkp_fldr) as journal:
-        journal.remember(source.manifest, source.stamps)
+        _remember_media(build, source, journal)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
     build.remove()
     return PublishedArchive(
@@ -122,6 +130,14 @@ def _publish_as_it_is(
         age=sent_at - source.manifest.snapshot_at,
         seconds={**seconds, **watch.seconds},
     )
+
+
+def _remember_media(build: BuildFolder, source: ArchiveSource, journal: MediaJournal) -> None:
+    if source.manifest.media_list is None:
+        journal.remember(source.manifest, source.stamps)
+        return
+    with bundle_files(build) as files:
+        journal.remember(source.manifest, {}, files.versions)
 
 
 def endpoint(settings: SenderSettings) -> SftpEndpoint:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
@@ -43,6 +43,13 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import (
     is_of_old_system,
     receipt_problem,
 )
+from ar_sync_pipeline.sync.dump.last_view import (
+    CACHED_CAPABILITIES,
+    CACHED_POSITION,
+    believed_before,
+    capabilities_before,
+    current,
+)
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import (
@@ -52,8 +59,6 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
     remember_receipts,
 )
 
-_CACHED_POSITION = "ar_sync_position.json"
-_CACHED_CAPABILITIES = "ar_sync_capabilities.json"
 _FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
 # Reading the receiver only makes a partial smaller; the publication waits for a broken link.
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
@@ -100,7 +105,7 @@ def observe_receiver(
             to another receiver; publishing would fail too.
     """
     scratch = settings.tmp_bkp_fldr
-    cache = scratch / _CACHED_POSITION
+    cache = scratch / CACHED_POSITION
     known, sent = read_points(scratch), read_sent(scratch)
     heard = frozenset(archive.name for archive in sent if archive.heard)
     look = _Look(settings, clock())
@@ -115,17 +120,17 @@ def observe_receiver(
             position = look.believed(content, known, clock()) if content is not None else None
             new = look.receipts(session, unsettled(sent, position))
     except TransientError:
-        before = _believed_before(cache, known, clock())
+        before = believed_before(cache, known, clock())
         return ReceiverView(
-            before, None, heard, capabilities=current(_capabilities_before(scratch), before)
+            before, None, heard, capabilities=current(capabilities_before(scratch), before)
         )
     if new:
         remember_receipts(scratch, new)
-    before = _believed_before(cache, known, clock())
+    before = believed_before(cache, known, clock())
     if position is not None and position.watermark is not None:
         write_atomically(cache, position.to_bytes())
     if can_read is not None:
-        write_atomically(scratch / _CACHED_CAPABILITIES, can_read.to_bytes())
+        write_atomically(scratch / CACHED_CAPABILITIES, can_read.to_bytes())
     return ReceiverView(
         position or before,
         waiting,
@@ -156,18 +161,6 @@ def unsettled(sent: Sequence[SentArchive], position: Checkpoint | None) -> list[
             )
         )
     ]
-
-
-def current(said: Capabilities | None, position: Checkpoint | None) -> Capabilities | None:
-    """Return the capabilities unless an earlier version wrote the newest checkpoint."""
-    if said is None or position is None or said.at < position.at:
-        return None
-    return said
-
-
-def last_checkpoint(scratch: Path, now: datetime) -> Checkpoint | None:
-    """Return the checkpoint that the last dump accepted; None without one, or if it is outdated."""
-    return _believed_before(scratch / _CACHED_POSITION, read_points(scratch), now)
 
 
 class _Look:
@@ -263,22 +256,3 @@ def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
         if name.startswith(WAITING_PREFIX)
     )
     return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
-
-
-def _capabilities_before(scratch: Path) -> Capabilities | None:
-    """Return the capabilities that were accepted last, whatever key signed them."""
-    try:
-        return parse_capabilities((scratch / _CACHED_CAPABILITIES).read_bytes())
-    except (FileNotFoundError, ReceiptError):
-        return None
-
-
-def _believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
-    """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
-    try:
-        position = parse_checkpoint(cache.read_bytes())
-    except (FileNotFoundError, ReceiptError):
-        return None
-    point = position.watermark
-    wrong = point is not None and checkpoint_problem(point, known, now) is not None
-    return None if wrong else position

@@ -85,7 +85,7 @@ def _is_empty(archive: SpooledArchive) -> bool:
         return False
     try:
         with open_archive(archive.path) as reader:
-            return reader.manifest.row_count == 0 and not reader.manifest.media
+            return reader.manifest.row_count == 0 and not reader.manifest.media_count
     except (ArSyncError, OSError):
         return False
 

@@ -187,6 +187,7 @@ class _Loader:
             left_out=left_out_warning(
                 (path for archive in outcome.loaded for path in archive.media_left_out),
                 self.settings.receiver_media_allow,
+                count=sum(archive.media_left_out_count for archive in outcome.loaded),
             ),
             unsent=unsent_tables(self.connection, self.catalog),
             unverified=read_unverified(self.connection),

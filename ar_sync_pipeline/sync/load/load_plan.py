@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from uuid import UUID
@@ -10,6 +10,7 @@ from uuid import UUID
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of, joined
@@ -57,6 +58,20 @@ class ArchivesAtHand:
     def path(self, archive_id: UUID) -> Path:
         """Return the file of an archive."""
         return self.archives[archive_id].path
+
+    def media(self, archive_id: UUID) -> Iterator[MediaEntry]:
+        """Yield the media files that an archive lists.
+
+        Raises:
+            CorruptArchiveError: The archive was damaged after its admission.
+        """
+        manifest = self.manifests[archive_id]
+        if manifest.media_list is None:
+            yield from manifest.media
+            return
+        with open_archive(self.path(archive_id)) as reader:
+            reader.check_manifest(self.manifest_sha256[archive_id])
+            yield from reader.media()
 
     def new_before(self, archive_id: UUID) -> UUID:
         """Return the archive itself if it is new, else the last new one that is applied before it.

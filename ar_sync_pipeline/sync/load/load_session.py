@@ -7,7 +7,7 @@ see the state before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,6 +22,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
+from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
@@ -78,7 +79,8 @@ class LoadedArchive:
         chunks_staged: Number of chunks that differed from the receiver's content, of ``chunks``.
         size_bytes: Size of the archive file in bytes.
         media_bytes: Size of the media files that were installed or replaced, in bytes.
-        media_left_out: Names of media files that this receiver does not install.
+        media_left_out: The first media files that this receiver does not install.
+        media_left_out_count: Number of all of them.
         fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
     """
 
@@ -92,6 +94,7 @@ class LoadedArchive:
     size_bytes: int
     media_bytes: int
     media_left_out: tuple[str, ...] = ()
+    media_left_out_count: int = 0
     fired: tuple[str, ...] = ()
 
 
@@ -203,8 +206,7 @@ class LoadSession:
                     plan = [table.as_dict() for table in loaded.tables]
                     self._record(loaded.manifest, clock(), plan)
                     if remembers_media:
-                        left_out = frozenset(loaded.media_left_out)
-                        remember_media(self._connection, loaded.manifest, left_out)
+                        self._remember_media(loaded.manifest)
             for candidate in self._at_hand.plan.superseded:
                 manifest = self._at_hand.manifests[candidate.archive_id]
                 with self._blaming(candidate.archive_id):
@@ -260,9 +262,14 @@ class LoadSession:
             self.filling,
         )
         staged = []
-        for number, candidate in enumerate(at_hand.plan.apply):
-            with self._blaming(candidate.archive_id):
-                staged.append(stager.stage(number, candidate.archive_id))
+        with closing(stager.newest):
+            for candidate in reversed(at_hand.plan.apply[1:]):
+                with self._blaming(candidate.archive_id):
+                    media = at_hand.media(candidate.archive_id)
+                    stager.newest.add(candidate.archive_id, media)
+            for number, candidate in enumerate(at_hand.plan.apply):
+                with self._blaming(candidate.archive_id):
+                    staged.append(stager.stage(number, candidate.archive_id))
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
                 later = [
@@ -379,6 +386,11 @@ class LoadSession:
             history=self._at_hand.histories.of(manifest),
         )
 
+    def _remember_media(self, manifest: Manifest) -> None:
+        media = self._at_hand.media(manifest.archive_id)
+        allowed = self._media.allowed
+        remember_media(self._connection, manifest, media, lambda entry: is_left_out(entry, allowed))
+
     def _record_definitions(
         self, staged: Sequence[StagedArchive], outcome: LoadOutcome, now: datetime
     ) -> None:
@@ -436,19 +448,19 @@ class LoadSession:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
 
     def _summary(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
-        unchanged = archive.media.count(Outcome.UNCHANGED)
-        left_out = tuple(archive.media_left_out)
+        media = archive.media
         return LoadedArchive(
             archive.manifest,
             archive.manifest.archive_id in self._at_hand.known,
             result.plans,
             chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
             chunks_staged=sum(len(staged.differing) for staged in archive.tables),
-            media_installed=len(archive.media) - unchanged - len(left_out),
-            media_unchanged=unchanged,
+            media_installed=media.installed,
+            media_unchanged=media.counts[Outcome.UNCHANGED],
             size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
-            media_bytes=archive.media_bytes,
-            media_left_out=left_out,
+            media_bytes=media.size_bytes,
+            media_left_out=tuple(media.left_out),
+            media_left_out_count=media.counts[Outcome.LEFT_OUT],
             fired=result.fired,
         )
 

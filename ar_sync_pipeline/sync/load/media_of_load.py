@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import islice
 from uuid import UUID
 
 import psycopg
@@ -64,7 +63,7 @@ def staged_media(
     try:
         yield stage
     finally:
-        stage.journal.close()
+        stage.close()
         with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
             finish_or_undo(
                 stage.folder,
@@ -73,24 +72,29 @@ def staged_media(
             )
 
 
-def left_out_warning(paths: Iterable[str], allowed: Sequence[str]) -> str | None:
+def left_out_warning(
+    paths: Iterable[str], allowed: Sequence[str], *, count: int | None = None
+) -> str | None:
     """Return a message about files that are not installed: which, why, the remedy; None if all are.
 
     Args:
         paths: Paths of media files that archives list.
         allowed: Value of ``AR_SYNC_RECEIVER_MEDIA_ALLOW``.
+        count: Number of files that are left out, if ``paths`` are only some of them.
     """
-    reasons = {
-        path: reason for path in paths if (reason := exclusion_reason(path, allowed)) is not None
-    }
-    if not reasons:
+    shown, found = list[str](), 0
+    for path in paths:
+        reason = exclusion_reason(path, allowed)
+        if reason is not None:
+            found += 1
+            if len(shown) < _SHOWN:
+                shown.append(f"{quoted(path)} ({reason})")
+    if not found:
         return None
-    shown = "; ".join(
-        f"{quoted(path)} ({reason})" for path, reason in islice(reasons.items(), _SHOWN)
-    )
     return (
-        f"{len(reasons):,} media files are left out, such as {shown}: if they are wanted, name them"
-        " in AR_SYNC_RECEIVER_MEDIA_ALLOW, and the next complete installs them."
+        f"{found if count is None else count:,} media files are left out, such as"
+        f" {'; '.join(shown)}: if they are wanted, name them in AR_SYNC_RECEIVER_MEDIA_ALLOW, and"
+        " the next complete installs them."
     )
 
 

@@ -83,9 +83,9 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
                 with open_archive(archive.path) as reader:
                     warnings = examine(reader, receiver)
                     reader.read_to_the_end()
-                media = [entry.path for entry in reader.manifest.media]
-                if left_out := left_out_warning(media, settings.receiver_media_allow):
-                    warnings.append(left_out)
+                    media = (entry.path for entry in reader.media())
+                    if left_out := left_out_warning(media, settings.receiver_media_allow):
+                        warnings.append(left_out)
                 at_hand = plan_for(
                     settings.remote_bkp_fldr, [archive], receiver, {name: reader.manifest_sha256}
                 )

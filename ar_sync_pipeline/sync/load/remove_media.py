@@ -72,28 +72,28 @@ def _suspicion(connection: Connection, percent: int, newest: datetime) -> str | 
 
 
 def _remove(connection: Connection, settings: ReceiverSettings, newest: datetime) -> MediaRemoval:
-    folder, removed, refused = settings.receiver_media_fldr, 0, dict[str, str]()
-    forgotten = list[str]()
-    for file in media_listed_before(connection, newest):
-        try:
-            outcome = remove_media(
-                folder, file.path, size_bytes=file.size_bytes, sha256=file.sha256
-            )
-        except OSError as error:
-            refused[file.path] = error.strerror or str(error)
-            continue
-        removed += outcome is Removal.REMOVED
-        forgotten.append(file.path)
-        if len(forgotten) >= _FILES_AT_ONCE:
-            forget_media(connection, forgotten)
-            forgotten.clear()
-    forget_media(connection, forgotten)
+    folder, removed = settings.receiver_media_fldr, 0
+    refused, first = 0, ""
+    after = ""
+    while files := media_listed_before(connection, newest, after=after, limit=_FILES_AT_ONCE):
+        forgotten = list[str]()
+        for file in files:
+            try:
+                outcome = remove_media(
+                    folder, file.path, size_bytes=file.size_bytes, sha256=file.sha256
+                )
+            except OSError as error:
+                refused += 1
+                first = first or f"{quoted(file.path)} ({error.strerror or error})"
+                continue
+            removed += outcome is Removal.REMOVED
+            forgotten.append(file.path)
+        forget_media(connection, forgotten)
+        after = files[-1].path
     if not refused:
         return MediaRemoval(removed)
-    path, reason = next(iter(refused.items()))
     return MediaRemoval(
         removed,
-        f"{len(refused):,} media files that the sender no longer has cannot be removed, such as"
-        f" {quoted(path)} ({reason}): give this account the right to change {folder}; the next"
-        " complete tries again.",
+        f"{refused:,} media files that the sender no longer has cannot be removed, such as"
+        f" {first}: give this account the right to change {folder}; the next complete tries again.",
     )

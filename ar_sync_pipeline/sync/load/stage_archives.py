@@ -6,19 +6,23 @@ changed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
-from ar_sync_pipeline.archive.manifest import Chunk, Manifest, MediaEntry
+from ar_sync_pipeline.archive.manifest import Chunk, Manifest
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.media.held import has_file, is_left_out
+from ar_sync_pipeline.media.held import HeldFiles, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
 from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import (
@@ -35,10 +39,14 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.table_order import parents_first
-from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.spool.lacking import MOST_FILES, Lacking
 from ar_sync_pipeline.sync.errors import ContentLackingError
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.load.newest_media import NewestMedia
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
+
+_MOST_NAMED = 1_000
+_LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -56,6 +64,48 @@ class MediaFolder:
 
 
 @dataclass
+class MediaOutcomes:
+    """What becomes of the media files of an archive, whatever their number.
+
+    Attributes:
+        counts: Number of files by outcome.
+        size_bytes: Size of the files that are installed or replaced, in bytes.
+        left_out: The first files that this receiver does not install.
+        lacking: The first files that the archive does not carry and the receiver does not have, and
+            the oldest of all; a receipt says no more.
+    """
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    size_bytes: int = 0
+    left_out: list[str] = field(default_factory=list)
+    lacking: list[MediaEntry] = field(default_factory=list)
+    _oldest: datetime = _LATEST
+
+    def add(self, entry: MediaEntry, outcome: Outcome) -> None:
+        """Count a file."""
+        self.counts[outcome] += 1
+        if outcome is Outcome.LEFT_OUT:
+            if len(self.left_out) < _MOST_NAMED:
+                self.left_out.append(entry.path)
+        elif outcome is not Outcome.UNCHANGED:
+            self.size_bytes += entry.size_bytes
+
+    def add_lacking(self, entry: MediaEntry) -> None:
+        """Record a file that the receiver lacks."""
+        if len(self.lacking) <= MOST_FILES:
+            self.lacking.append(entry)
+        elif entry.modified_at < self._oldest:
+            self.lacking[-1] = entry
+        self._oldest = min(self._oldest, entry.modified_at)
+
+    @property
+    def installed(self) -> int:
+        """Number of files that are installed or replaced."""
+        unchanged = self.counts[Outcome.UNCHANGED] + self.counts[Outcome.LEFT_OUT]
+        return self.counts.total() - unchanged
+
+
+@dataclass
 class StagedArchive:
     """An archive whose rows are in staging tables.
 
@@ -63,22 +113,19 @@ class StagedArchive:
         comparable: Whether this receiver computes the same digests as the sender.
         tables: Staged tables, parents before children.
         media: Outcomes of its media files.
-        media_bytes: Size of the media files that are installed or replaced, in bytes.
-        media_left_out: Media files that this receiver does not install.
-        media_lacking: Media files that the archive does not carry and the receiver does not have.
     """
 
     manifest: Manifest
     comparable: bool
     tables: list[StagedTable] = field(default_factory=list)
-    media: list[Outcome] = field(default_factory=list)
-    media_bytes: int = 0
-    media_left_out: list[str] = field(default_factory=list)
-    media_lacking: list[MediaEntry] = field(default_factory=list)
+    media: MediaOutcomes = field(default_factory=MediaOutcomes)
 
 
 class ArchiveStager:
     """Stages the archives of one plan.
+
+    Attributes:
+        newest: Which archive brings which media file; complete before the first archive is staged.
 
     Args:
         tables: Every table of the receiver's schema.
@@ -104,7 +151,8 @@ class ArchiveStager:
         self._watch = watch
         self._filling = filling
         self._probe = probe_digest(connection)
-        self._last_holder = _last_holders(at_hand)
+        apply = at_hand.plan.apply
+        self.newest = NewestMedia(apply[0].archive_id if apply else None)
 
     def stage(self, number: int, archive_id: UUID) -> StagedArchive:
         """Stream one archive.
@@ -125,7 +173,6 @@ class ArchiveStager:
                 create_staging(self._connection, staged)
                 archive.tables.append(staged)
             self._read_members(reader, archive)
-        self._find_lacking_media(archive)
         for staged in archive.tables:
             finish_staging(self._connection, staged)
         self._watch.lap("stage")
@@ -165,38 +212,43 @@ class ArchiveStager:
             for table in archive.tables
             if (chunk := table.manifest.changed_keys) is not None
         }
-        media = {
-            entry.member: entry
-            for entry in archive.manifest.media
-            if self._last_holder.get(entry.path) == archive.manifest.archive_id
-        }
-        for member, stream in reader.members():
-            if member in rows:
-                table, chunk = rows[member]
-                stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
-            elif member in keys:
-                table, chunk = keys[member]
-                stage_changed_keys(self._connection, table, chunk, decompress_chunk(stream, chunk))
-            elif member in media and self._media.stage is not None:
-                self._watch.lap("stage")
-                _stage_media(self._media.stage, stream, media[member], archive)
-                self._watch.lap("media")
-
-    def _find_lacking_media(self, archive: StagedArchive) -> None:
-        """Check the files that the archive does not carry, unless a later archive carries them."""
         self._watch.lap("stage")
-        manifest = archive.manifest
-        for entry in manifest.media:
-            if entry.carried or self._last_holder.get(entry.path) != manifest.archive_id:
-                continue
-            if is_left_out(entry, self._media.allowed):
-                archive.media.append(Outcome.LEFT_OUT)
-                archive.media_left_out.append(entry.path)
-            elif has_file(self._media.folder, entry, manifest.snapshot_at):
-                archive.media.append(Outcome.UNCHANGED)
-            else:
-                archive.media_lacking.append(entry)
+        with closing(HeldFiles(self._media.folder)) as held:
+            for member, stream in reader.members(
+                lambda entry: self._check_held(entry, archive, held)
+            ):
+                self._watch.lap("media")
+                if member in rows:
+                    table, chunk = rows[member]
+                    stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
+                elif member in keys:
+                    table, chunk = keys[member]
+                    data = decompress_chunk(stream, chunk)
+                    stage_changed_keys(self._connection, table, chunk, data)
+                elif stream.entry is not None and self._media.stage is not None:
+                    self._stage_media(self._media.stage, stream, stream.entry, archive)
+                    continue
+                self._watch.lap("stage")
         self._watch.lap("media")
+
+    def _stage_media(
+        self, media: MediaStage, stream: MemberStream, entry: MediaEntry, archive: StagedArchive
+    ) -> None:
+        """Stage a media file, unless a later archive carries it."""
+        archive_id = archive.manifest.archive_id
+        if self.newest.is_of(archive_id, entry.path):
+            archive.media.add(entry, media.stage(stream, entry, archive_id))
+
+    def _check_held(self, entry: MediaEntry, archive: StagedArchive, held: HeldFiles) -> None:
+        """Check a file that the archive does not carry, unless a later archive carries it."""
+        if not self.newest.is_of(archive.manifest.archive_id, entry.path):
+            return
+        if is_left_out(entry, self._media.allowed):
+            archive.media.add(entry, Outcome.LEFT_OUT)
+        elif held.has(entry, archive.manifest.snapshot_at):
+            archive.media.add(entry, Outcome.UNCHANGED)
+        else:
+            archive.media.add_lacking(entry)
 
 
 def check_lacking(
@@ -224,10 +276,9 @@ def check_lacking(
         left = table.leave_unverified(frozenset().union(*changed))
         archive.tables[number] = left
         lacking[table.target.name] = left.lacking
-    if archive.media_lacking or any(lacking.values()):
-        raise ContentLackingError(
-            archive.manifest.name.applied, Lacking.of(lacking, archive.media_lacking)
-        )
+    files = archive.media.lacking
+    if files or any(lacking.values()):
+        raise ContentLackingError(archive.manifest.name.applied, Lacking.of(lacking, files))
 
 
 def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
@@ -237,41 +288,3 @@ def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
         for table in archive.tables
     }
     return {table: chunks for table, chunks in found.items() if chunks}
-
-
-def _stage_media(
-    media: MediaStage, stream: MemberStream, entry: MediaEntry, archive: StagedArchive
-) -> None:
-    outcome = media.stage(stream, entry, archive.manifest.archive_id)
-    archive.media.append(outcome)
-    if outcome is Outcome.LEFT_OUT:
-        archive.media_left_out.append(entry.path)
-    elif outcome is not Outcome.UNCHANGED:
-        archive.media_bytes += entry.size_bytes
-
-
-def _last_holders(at_hand: ArchivesAtHand) -> dict[str, UUID]:
-    """Return the archive whose version of each media file counts: the last one in the plan's order.
-
-    A file does not count if a later archive has a folder of its name, or a file with the name of
-    one of its folders.
-    """
-    holders: dict[str, UUID] = {}
-    folders = set[str]()
-    for candidate in reversed(at_hand.plan.apply):
-        media = at_hand.manifests[candidate.archive_id].media
-        counted = [
-            entry.path
-            for entry in media
-            if entry.path not in holders
-            and entry.path not in folders
-            and not any(folder in holders for folder in _folders_of(entry.path))
-        ]
-        holders.update(dict.fromkeys(counted, candidate.archive_id))
-        folders.update(folder for path in counted for folder in _folders_of(path))
-    return holders
-
-
-def _folders_of(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path

@@ -1,0 +1,77 @@
+"""Media files in a manifest: entries, or the member that lists them."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from ar_sync_pipeline.archive.manifest_fields import (
+    ByteCount,
+    Instant,
+    MemberName,
+    RowCount,
+    Sha256,
+    Strict,
+)
+
+MEDIA_LIST_MEMBER = "media.list.zst"
+
+
+class MediaEntry(Strict):
+    """One media file: ``path`` relative to the media folder, stored under ``media/<path>``.
+
+    Attributes:
+        carried: Whether the archive contains the file.
+    """
+
+    path: MemberName
+    size_bytes: ByteCount
+    sha256: Sha256
+    modified_at: Instant
+    carried: bool = True
+
+    @property
+    def member(self) -> str:
+        """The member's name in the archive."""
+        return f"media/{self.path}"
+
+
+class MediaList(Strict):
+    """The member that lists the media files of an archive (`ar_sync_pipeline.archive.media_list`).
+
+    Attributes:
+        size_bytes: Size of the stored member in bytes.
+        raw_bytes: Size of the decompressed list in bytes.
+        sha256: SHA-256 of the stored member.
+        file_count: Number of listed files.
+        file_bytes: Size of the listed files in bytes.
+        carried_count: Number of files that the archive contains.
+        carried_bytes: Size of the files that the archive contains, in bytes.
+        archive_bytes: Size of these files in the archive with headers and padding, in bytes.
+    """
+
+    size_bytes: ByteCount
+    raw_bytes: ByteCount
+    sha256: Sha256
+    file_count: RowCount
+    file_bytes: ByteCount
+    carried_count: RowCount
+    carried_bytes: ByteCount
+    archive_bytes: ByteCount
+
+    @model_validator(mode="after")
+    def _possible_counts(self) -> Self:
+        if self.carried_count > self.file_count:
+            raise ValueError("a media list carries more files than it lists")
+        return self
+
+    @property
+    def member(self) -> str:
+        """The member's name in the archive."""
+        return MEDIA_LIST_MEMBER
+
+    @property
+    def carried(self) -> bool:
+        """Always true."""
+        return True

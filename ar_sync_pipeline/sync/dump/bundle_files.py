@@ -1,0 +1,391 @@
+"""The media files of one archive, in a database in its build folder, sorted by path.
+
+It is SQLite, so that the number of files does not determine the memory of a dump. Rows are read in
+pages: no statement stays open, and a page may be changed before the next one is read.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from ar_sync_pipeline.archive.file_stamp import FileStamp
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.media_list import ListedFile
+from ar_sync_pipeline.archive.media_members import CarriedFile
+from ar_sync_pipeline.media.inventory import MediaFile
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingError
+
+_FILE = "media.sqlite"
+_PAGE = 1_000
+_CACHE_KIB = 32 * 1024
+# The journal, which is attached, may be locked by another dump that records its files.
+_WAIT_SECONDS = 60
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Status(IntEnum):
+    """What an archive does with a file."""
+
+    CARRIED = 0
+    LISTED = 1
+    HELD = 2
+
+
+@dataclass(frozen=True, slots=True)
+class BundledFile:
+    """A media file as it was found, and its content once it was hashed.
+
+    Attributes:
+        path: Path relative to the media folder.
+        modified_us: Mtime in microseconds since 1970.
+        sha256: SHA-256 of its content; None: it was not hashed yet.
+        status: Whether the archive carries it, lists it only, or leaves it out because the receiver
+            has it.
+        stamp: Stamp before it was hashed; None: it had changed just before.
+    """
+
+    path: str
+    size_bytes: int
+    modified_us: int
+    sha256: str | None
+    status: Status
+    stamp: FileStamp | None
+
+    @property
+    def entry(self) -> MediaEntry:
+        """Entry of a hashed file in an archive."""
+        return self._entry(carried=self.status is Status.CARRIED)
+
+    @property
+    def described(self) -> MediaEntry:
+        """Entry of a hashed file, whether the archive carries it or not."""
+        return self._entry(carried=True)
+
+    def _entry(self, *, carried: bool) -> MediaEntry:
+        return MediaEntry(
+            path=self.path,
+            size_bytes=self.size_bytes,
+            sha256=self.sha256 or "",
+            modified_at=_EPOCH + timedelta(microseconds=self.modified_us),
+            carried=carried,
+        )
+
+    def found_in(self, folder: Path) -> MediaFile:
+        """Return the file as the inventory of the folder describes it."""
+        modified_at = _EPOCH + timedelta(microseconds=self.modified_us)
+        return MediaFile(self.path, folder, self.size_bytes, modified_at, self.stamp)
+
+
+class BundleFiles:
+    """Open database of the files; `new_bundle_files` and `bundle_files` open it."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def add(self, files: Iterable[MediaFile]) -> None:
+        """Add files, or replace them."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO file (path, size_bytes, modified_us, device, inode,"
+            " modified_ns, changed_ns) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            map(_found, files),
+        )
+
+    def describe(self, entry: MediaEntry, stamp: FileStamp | None) -> None:
+        """Record the content of a file."""
+        modified_us = (entry.modified_at - _EPOCH) // _MICROSECOND
+        if stamp is not None and stamp.size_bytes != entry.size_bytes:
+            stamp = None
+        self._connection.execute(
+            "UPDATE file SET sha256 = ?, size_bytes = ?, modified_us = ?, device = ?, inode = ?,"
+            " modified_ns = ?, changed_ns = ? WHERE path = ?",
+            [entry.sha256, entry.size_bytes, modified_us, *_facts(stamp), entry.path],
+        )
+
+    def describe_known(self, journal: Path, is_hashed_again: Callable[[str], bool]) -> None:
+        """Record the content of files that are unchanged since an archive of the journal.
+
+        Args:
+            journal: The journal of media files, which exists.
+            is_hashed_again: Whether a file is hashed all the same.
+        """
+        self._connection.create_function("is_hashed_again", 1, is_hashed_again)
+        with self._attached(journal):
+            self._connection.execute(_DESCRIBE_KNOWN)
+
+    def mark_held(self, journal: Path, archives: Iterable[int]) -> None:
+        """List without carrying what the receiver has: see `HeldMedia.has_content`.
+
+        Args:
+            journal: The journal of media files, which exists.
+            archives: Archives that the receiver has applied.
+        """
+        self._connection.execute("CREATE TEMP TABLE applied (archive integer PRIMARY KEY)")
+        self._connection.executemany(
+            "INSERT INTO applied VALUES (?)", ((archive,) for archive in archives)
+        )
+        with self._attached(journal):
+            self._connection.execute(_MARK_HELD, [Status.LISTED])
+
+    def mark(self, paths: Iterable[str], status: Status) -> None:
+        """Set what the archive does with files."""
+        self._connection.executemany(
+            "UPDATE file SET status = ? WHERE path = ?", ((status, path) for path in paths)
+        )
+
+    def has(self, path: str) -> bool:
+        """Return whether a file is there that the receiver is not known to have."""
+        row = self._connection.execute(
+            "SELECT 1 FROM file WHERE path = ? AND status <> ?", [path, Status.HELD]
+        )
+        return row.fetchone() is not None
+
+    def has_below(self, folder: str) -> bool:
+        """Return whether a folder, ``name/``, has a file that the receiver may lack."""
+        row = self._connection.execute(
+            "SELECT 1 FROM file WHERE path > ? AND path < ? AND status <> ? LIMIT 1",
+            [folder, folder[:-1] + "0", Status.HELD],  # "0" follows "/"
+        )
+        return row.fetchone() is not None
+
+    def drop(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with suppress(UnicodeEncodeError):  # a name that is not UTF-8 is never there
+            self._connection.execute("DELETE FROM file WHERE path = ?", [path])
+
+    def add_names(self, names: Iterable[str]) -> None:
+        """Add names of files in rows."""
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO named VALUES (?)", ((name,) for name in names)
+        )
+
+    def is_named(self, path: str) -> bool:
+        """Return whether a row names a file."""
+        row = self._connection.execute("SELECT 1 FROM named WHERE name = ?", [path])
+        return row.fetchone() is not None
+
+    def names_without_file(self) -> Iterator[list[str]]:
+        """Yield pages of names that are not those of files."""
+        last: str | None = None
+        while page := self._connection.execute(
+            "SELECT name FROM named WHERE (?1 IS NULL OR name > ?1) AND NOT EXISTS"
+            " (SELECT 1 FROM file WHERE path = name) ORDER BY name LIMIT ?2",
+            [last, _PAGE],
+        ).fetchall():
+            yield [name for (name,) in page]
+            last = page[-1][0]
+
+    def keep_named(self) -> None:
+        """Drop every file that no row names."""
+        self._connection.execute("DELETE FROM file WHERE path NOT IN (SELECT name FROM named)")
+
+    def lose(self, names: Iterable[str], *, missing: bool) -> None:
+        """Record names without a file; ``missing``: they could be those of files."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO lost VALUES (?, ?)", ((name, missing) for name in names)
+        )
+
+    def lost(self, limit: int, *, missing_only: bool) -> list[str]:
+        """Return the first names without a file, sorted."""
+        query = "SELECT name FROM lost WHERE missing OR NOT ? ORDER BY name LIMIT ?"
+        return [name for (name,) in self._connection.execute(query, [missing_only, limit])]
+
+    def count_missing(self) -> int:
+        """Return the number of names that could be those of files, and are not."""
+        row = self._connection.execute("SELECT count(*) FROM lost WHERE missing").fetchone()
+        return int(row[0])
+
+    def all(self) -> Iterator[BundledFile]:
+        """Yield every file, sorted by path."""
+        return self._rows("true")
+
+    def undescribed(self) -> Iterator[BundledFile]:
+        """Yield the files that are not hashed yet and that the receiver is not known to have."""
+        return self._rows(f"sha256 IS NULL AND status <> {Status.HELD:d}")
+
+    def listed(self) -> Iterator[BundledFile]:
+        """Yield the files that the archive lists."""
+        return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
+
+    def lines(self) -> Iterator[ListedFile]:
+        """Yield the lines of the archive's media list."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+            path, size_bytes, modified_us, sha256, status, *_ = row
+            yield ListedFile(path, size_bytes, sha256, modified_us, status == Status.CARRIED)
+
+    def versions(self) -> Iterator[tuple[Any, ...]]:
+        """Yield the files that the archive lists, as the journal of media files stores them."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+            path, size_bytes, _, sha256, _, _, inode, modified_ns, changed_ns = row
+            yield path, size_bytes, sha256, inode, modified_ns, changed_ns
+
+    def carried_after(self, path: str, folder: Path) -> Iterator[CarriedFile]:
+        """Yield the files after a path that the archive carries, from a media folder."""
+        for row in self._pages(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path):
+            name, size_bytes, _, sha256, *_ = row
+            yield CarriedFile(name, size_bytes, sha256, folder, name, _stamp(row))
+
+    def get(self, path: str) -> BundledFile | None:
+        """Return a file; None if it is not there."""
+        row = self._connection.execute(f"{_SELECT} path = ?", [path]).fetchone()
+        return None if row is None else _file(row)
+
+    def folders_among_files(self) -> list[str]:
+        """Return paths of files that are also folders of other files."""
+        return [
+            path
+            for (path,) in self._connection.execute(
+                "SELECT path FROM file AS f WHERE EXISTS (SELECT 1 FROM file AS other"
+                " WHERE other.path > f.path || '/' AND other.path < f.path || '0')"
+            )
+        ]
+
+    def totals(self) -> tuple[int, int, int]:
+        """Return the listed files, the files that are not carried, and the carried bytes."""
+        row = self._connection.execute(
+            "SELECT coalesce(sum(status <> ?1 AND sha256 IS NOT NULL), 0),"
+            " coalesce(sum(status <> ?2), 0),"
+            " coalesce(sum(CASE WHEN status = ?2 AND sha256 IS NOT NULL THEN size_bytes END), 0)"
+            " FROM file",
+            [Status.HELD, Status.CARRIED],
+        ).fetchone()
+        return int(row[0]), int(row[1]), int(row[2])
+
+    def _rows(self, condition: str) -> Iterator[BundledFile]:
+        return map(_file, self._pages(condition))
+
+    def _pages(self, condition: str, after: str = "") -> Iterator[tuple[Any, ...]]:
+        query = f"{_SELECT} path > ? AND {condition} ORDER BY path LIMIT ?"
+        while page := self._connection.execute(query, [after, _PAGE]).fetchall():
+            yield from page
+            after = page[-1][0]
+
+    @contextmanager
+    def _attached(self, journal: Path) -> Iterator[None]:
+        """Attach the journal, for one statement: its lock lasts as long as a transaction."""
+        self._connection.execute("COMMIT")
+        self._connection.execute("ATTACH ? AS journal", [str(journal)])
+        try:
+            yield
+        finally:
+            self._connection.execute("DETACH journal")
+            self._connection.execute("BEGIN")
+
+
+@contextmanager
+def new_bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
+    """Create the database, in place of that of an earlier attempt; it is complete at the end."""
+    path = build.path / _FILE
+    for old in build.path.glob(f"{_FILE}*"):
+        old.unlink()
+    with closing(_connect(path)) as connection:
+        connection.executescript(_TABLES)
+        yield from _in_one_transaction(connection)
+
+
+@contextmanager
+def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
+    """Open the database; changes are stored if the block succeeds.
+
+    Raises:
+        BuildMissingError: The media files were not bundled in this run.
+    """
+    path = build.path / _FILE
+    if not path.exists():
+        raise BuildMissingError(
+            f"this run has made no list of media files yet ({path} is missing)",
+            remedy="materialize tables, media and archive together, as the jobs do",
+        )
+    with closing(_connect(path)) as connection:
+        yield from _in_one_transaction(connection)
+
+
+@dataclass(frozen=True)
+class CarriedFiles:
+    """The carried files of a build folder, for the stream of the archive."""
+
+    build: BuildFolder
+    media_folder: Path
+
+    def carried_after(self, path: str) -> Iterator[CarriedFile]:
+        """Yield the carried files after a path in order."""
+        with closing(_connect(self.build.path / _FILE)) as connection:
+            yield from BundleFiles(connection).carried_after(path, self.media_folder)
+
+
+def _in_one_transaction(connection: sqlite3.Connection) -> Iterator[BundleFiles]:
+    connection.execute("BEGIN")
+    yield BundleFiles(connection)
+    connection.execute("COMMIT")
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    # The iterators of a stream may be closed by another thread than the one that opened them.
+    connection = sqlite3.connect(
+        path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+    )
+    # It is rebuilt after a crash of the machine; that of the process does not damage it.
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    return connection
+
+
+def _file(row: tuple[Any, ...]) -> BundledFile:
+    path, size_bytes, modified_us, sha256, status, *_ = row
+    return BundledFile(path, size_bytes, modified_us, sha256, Status(status), _stamp(row))
+
+
+def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
+    _, size_bytes, _, _, _, device, inode, modified_ns, changed_ns = row
+    return None if inode is None else FileStamp(device, inode, size_bytes, modified_ns, changed_ns)
+
+
+def _found(file: MediaFile) -> tuple[object, ...]:
+    modified_us = (file.modified_at - _EPOCH) // _MICROSECOND
+    return (file.path, file.size_bytes, modified_us, *_facts(file.stamp))
+
+
+def _facts(stamp: FileStamp | None) -> tuple[int | None, ...]:
+    if stamp is None:
+        return (None, None, None, None)
+    return (stamp.device, stamp.inode, stamp.modified_ns, stamp.changed_ns)
+
+
+_SELECT = (
+    "SELECT path, size_bytes, modified_us, sha256, status, device, inode, modified_ns, changed_ns"
+    " FROM file WHERE"
+)
+_TABLES = """
+CREATE TABLE file (
+    path text PRIMARY KEY, size_bytes integer NOT NULL, modified_us integer NOT NULL, sha256 text,
+    status integer NOT NULL DEFAULT 0, device integer, inode integer, modified_ns integer,
+    changed_ns integer
+) WITHOUT ROWID;
+CREATE TABLE named (name text PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE lost (name text PRIMARY KEY, missing integer NOT NULL) WITHOUT ROWID;
+"""
+# Its stamp is that of a steady file, so that equal stamps mean equal bytes.
+_DESCRIBE_KNOWN = """
+UPDATE file SET sha256 = (
+    SELECT known.sha256 FROM journal.carried AS known
+    WHERE known.path = file.path AND known.size_bytes = file.size_bytes
+        AND known.inode = file.inode AND known.modified_ns = file.modified_ns
+        AND known.changed_ns = file.changed_ns
+    ORDER BY known.archive DESC LIMIT 1)
+WHERE inode IS NOT NULL AND NOT is_hashed_again(path)
+"""
+_MARK_HELD = """
+UPDATE file SET status = ?
+WHERE sha256 IS NOT NULL AND (SELECT
+    min(known.size_bytes = file.size_bytes AND known.sha256 = file.sha256)
+    FROM journal.carried AS known WHERE known.path = file.path AND known.archive >=
+        (SELECT max(archive) FROM journal.carried AS applied WHERE applied.path = file.path
+            AND applied.archive IN (SELECT archive FROM temp.applied)))
+"""

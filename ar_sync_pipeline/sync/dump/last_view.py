@@ -1,0 +1,62 @@
+"""What the sender read of the receiver last, in its scratch folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from ar_sync_pipeline.archive.manifest import WHOLE_FORMAT, Watermark
+from ar_sync_pipeline.spool.capabilities import Capabilities, parse_capabilities
+from ar_sync_pipeline.spool.checkpoint import Checkpoint, parse_checkpoint
+from ar_sync_pipeline.spool.errors import ReceiptError
+from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
+from ar_sync_pipeline.sync.dump.sent_archives import read_points
+
+CACHED_POSITION = "ar_sync_position.json"
+CACHED_CAPABILITIES = "ar_sync_capabilities.json"
+
+
+def receiver_formats(scratch: Path, now: datetime) -> tuple[int, ...] | None:
+    """Return the numbers of the archive formats that the receiver reads.
+
+    None: it has written nothing yet, neither what it can read nor a checkpoint, which any version
+    writes with its first load.
+    """
+    said = capabilities_before(scratch)
+    position = last_checkpoint(scratch, now)
+    if position is None:
+        return said.archive_formats if said is not None else None
+    said = current(said, position)
+    return said.archive_formats if said is not None else (WHOLE_FORMAT,)
+
+
+def last_checkpoint(scratch: Path, now: datetime) -> Checkpoint | None:
+    """Return the checkpoint that the last dump accepted; None without one, or if it is outdated."""
+    return believed_before(scratch / CACHED_POSITION, read_points(scratch), now)
+
+
+def current(said: Capabilities | None, position: Checkpoint | None) -> Capabilities | None:
+    """Return the capabilities unless an earlier version wrote the newest checkpoint."""
+    if said is None or position is None or said.at < position.at:
+        return None
+    return said
+
+
+def capabilities_before(scratch: Path) -> Capabilities | None:
+    """Return the capabilities that were accepted last, whatever key signed them."""
+    try:
+        return parse_capabilities((scratch / CACHED_CAPABILITIES).read_bytes())
+    except (FileNotFoundError, ReceiptError):
+        return None
+
+
+def believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
+    """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
+    try:
+        position = parse_checkpoint(cache.read_bytes())
+    except (FileNotFoundError, ReceiptError):
+        return None
+    point = position.watermark
+    wrong = point is not None and checkpoint_problem(point, known, now) is not None
+    return None if wrong else position
