@@ -8,66 +8,71 @@ limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    FailFast,
-    Field,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    model_serializer,
-    model_validator,
-)
+from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json, signature_of
+from ar_sync_pipeline.archive.manifest_values import (
+    BigInt,
+    ByteCount,
+    Definition,
+    Identifier,
+    Instant,
+    Label,
+    MemberName,
+    MigrationName,
+    Sha256,
+    Strict,
+    TableName,
+    TypeName,
+)
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.table_manifest import (
+    Chunk,
+    Column,
+    KeyRange,
+    SequenceValue,
+    TableManifest,
+)
+
+__all__ = [
+    "BaseArchive",
+    "BigInt",
+    "Chunk",
+    "Column",
+    "Identifier",
+    "Instant",
+    "KeyRange",
+    "Label",
+    "Manifest",
+    "MediaEntry",
+    "MigrationFile",
+    "SenderIdentity",
+    "SequenceValue",
+    "Sha256",
+    "TableManifest",
+    "TableName",
+    "TypeDefinition",
+    "Watermark",
+    "Window",
+]
 
 WHOLE_FORMAT = 1
 """Number of the format in which every member is carried."""
 DIFFERENTIAL_FORMAT = 2
 """Number of the format in which a complete may list members that it does not carry."""
-NEWEST_FORMAT = DIFFERENTIAL_FORMAT
+CHANGES_FORMAT = 4
+"""Number of the format in which a complete may carry chunks as changes."""
+NEWEST_FORMAT = CHANGES_FORMAT
+_BASE_FORMATS = (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
 MANIFEST_MEMBER = "manifest.json"
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
-TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
-Definition = Annotated[
-    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
-]
-TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
-# Identifiers that are also shown: a cluster, a version, a digest.
-Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
-MigrationName = Annotated[
-    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
-]
-MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
-# One transaction id for each session that was writing.
-Snapshot = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$", max_length=1_000_000)
-]
-ByteCount = Annotated[int, Field(ge=0, le=2**50)]
-RowCount = Annotated[int, Field(ge=0, lt=2**63)]
-BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-# Years at the ends of the calendar overflow when they are converted to another time zone.
-Instant = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
-]
 
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SenderIdentity(_Strict):
+class SenderIdentity(Strict):
     """Database that an archive comes from.
 
     Attributes:
@@ -81,7 +86,7 @@ class SenderIdentity(_Strict):
     name: Label
 
 
-class Window(_Strict):
+class Window(Strict):
     """A half-open interval ``[start, end)`` of ``changed_at`` time, aware UTC."""
 
     start: Instant
@@ -98,7 +103,7 @@ class Window(_Strict):
 LONGEST_SNAPSHOT = 20_000
 
 
-class Watermark(_Strict):
+class Watermark(Strict):
     """A point in the history of the sender; the spans of archives join at watermarks.
 
     Attributes:
@@ -150,142 +155,7 @@ class Watermark(_Strict):
         return self
 
 
-class Column(_Strict):
-    """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
-
-    name: Identifier
-    type: TypeName
-    nullable: bool
-
-
-class KeyRange(_Strict):
-    """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
-
-    low: BigInt
-    high: Annotated[int, Field(ge=-(2**63), le=2**63)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError("a key range must not end before it starts")
-        return self
-
-
-class Chunk(_Strict):
-    """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
-
-    Attributes:
-        member: Name of the member in the archive.
-        key_range: Keys that the chunk covers; None: the whole table.
-        row_count: Number of rows in the member.
-        size_bytes: Size of the stored member in bytes.
-        raw_bytes: Size of the decompressed COPY stream in bytes.
-        sha256: SHA-256 of the stored member.
-        digest: Order-independent digest of the content of the rows, as decimal text.
-        carried: Whether the archive contains the member. If not, sizes and sha256 are those of the
-            archive that carried these rows.
-    """
-
-    member: MemberName
-    key_range: KeyRange | None
-    row_count: RowCount
-    size_bytes: ByteCount
-    raw_bytes: ByteCount
-    sha256: Sha256
-    digest: Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,40}$")]
-    carried: bool = True
-
-    @model_serializer(mode="wrap")
-    def _without_carried(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads an archive that carries everything."""
-        return _unless_carried(handler(self))
-
-
-def _unless_carried(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != "carried" or not value}
-
-
-class SequenceValue(_Strict):
-    """Last value of the sequence that ``column`` takes its default from."""
-
-    column: Identifier
-    last_value: BigInt
-
-
-class TableManifest(_Strict):
-    """One table of an archive.
-
-    In a complete archive the chunks are all of the table; in a partial they are the rows that
-    the window, the watermark and the reference closure brought.
-
-    Attributes:
-        changed_keys: In a complete, a member with the primary keys of the rows that were written
-            since the point that the receiver had reached (`Manifest.since`). Partials should have
-            brought every other row that the complete changes.
-        primary_key: Columns of the primary key; empty for a table without a key, which an archive
-            always contains whole.
-        unique_keys: Definitions of the unique keys; None: not recorded.
-        whole: Whether a partial contains all rows of the table; rows that it lacks are deleted.
-        covers_since: Whether a partial contains every row written since `Manifest.since`.
-        column_rules: By column, the name of the rule that kept its values at the sender.
-    """
-
-    name: TableName
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
-    primary_key: Annotated[tuple[Identifier, ...], Field(max_length=32), FailFast()]
-    row_count: RowCount
-    chunks: Annotated[tuple[Chunk, ...], FailFast()]
-    sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
-    changed_keys: Chunk | None = None
-    unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
-    whole: bool = False
-    covers_since: bool = False
-    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = {}
-
-    @model_serializer(mode="wrap")
-    def _without_empty_rules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads a table without rules."""
-        fields: dict[str, Any] = handler(self)
-        if not self.column_rules:
-            del fields["column_rules"]
-        return fields
-
-    @property
-    def carried_bytes(self) -> int:
-        """Stored size of the chunks that the archive contains, in bytes."""
-        return sum(chunk.size_bytes for chunk in self.chunks if chunk.carried)
-
-    @property
-    def copy_members(self) -> tuple[Chunk, ...]:
-        """Members with COPY streams: the rows, then the changed keys."""
-        return self.chunks + ((self.changed_keys,) if self.changed_keys else ())
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if sum(chunk.row_count for chunk in self.chunks) != self.row_count:
-            raise ValueError(f"table {self.name}: the chunks' rows do not add up")
-        if not _ranges_apart(self.chunks):
-            raise ValueError(f"table {self.name}: chunks overlap, or only some have a key range")
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
-            raise ValueError(f"table {self.name}: repeated column or a key that is no column")
-        if not self.primary_key and (
-            self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
-        ):
-            raise ValueError(f"table {self.name}: without a key it is one chunk")
-        if self.changed_keys is not None and not self.changed_keys.carried:
-            raise ValueError(f"table {self.name}: the changed keys are not carried")
-        return self
-
-
-def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
-    """Return whether no key belongs to two chunks; without a range a chunk covers all keys."""
-    ranges = sorted((c.key_range for c in chunks if c.key_range), key=lambda r: (r.low, r.high))
-    apart = all(before.high <= after.low for before, after in pairwise(ranges))
-    return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
-
-
-class TypeDefinition(_Strict):
+class TypeDefinition(Strict):
     """A user-defined type of the sender's database.
 
     Attributes:
@@ -301,7 +171,7 @@ class TypeDefinition(_Strict):
     base: Annotated[str, StringConstraints(max_length=256, pattern=r"^[^\x00]*$")] = ""
 
 
-class MediaEntry(_Strict):
+class MediaEntry(Strict):
     """One media file: ``path`` relative to the media folder, stored under ``media/<path>``.
 
     Attributes:
@@ -320,7 +190,7 @@ class MediaEntry(_Strict):
         return f"media/{self.path}"
 
 
-class MigrationFile(_Strict):
+class MigrationFile(Strict):
     """Source of a migration, for people to read, stored under ``migrations/<name>.py``."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_]{1,200}$")]
@@ -338,7 +208,7 @@ class MigrationFile(_Strict):
         return True
 
 
-class BaseArchive(_Strict):
+class BaseArchive(Strict):
     """The complete that a differential complete was compared with, for people.
 
     Whether a receiver has what is not carried is decided by digests.
@@ -348,7 +218,7 @@ class BaseArchive(_Strict):
     snapshot_at: Instant
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """Description of an archive (design, section 4).
 
     A complete describes the whole state. It may list chunks and media files that it does not carry,
@@ -415,7 +285,9 @@ class Manifest(_Strict):
 
     @model_validator(mode="after")
     def _carried_as_the_format_says(self) -> Self:
-        if (self.format == DIFFERENTIAL_FORMAT) != (self.base is not None):
+        if (self.format == CHANGES_FORMAT) != self.has_changes:
+            raise ValueError("its format is that of chunks carried as changes, or it has some")
+        if (self.format in _BASE_FORMATS) != (self.base is not None):
             raise ValueError("a differential complete names its base, and no other archive does")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
@@ -449,6 +321,11 @@ class Manifest(_Strict):
     def carries_everything(self) -> bool:
         """Whether every listed member is in the archive."""
         return all(member.carried for member in self._listed())
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a chunk is carried as a change."""
+        return any(table.changes for table in self.tables)
 
     @property
     def listed_count(self) -> int:

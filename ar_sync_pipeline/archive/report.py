@@ -104,6 +104,7 @@ def _carried_summary(manifest: Manifest) -> dict[str, Any]:
         "carried": {
             "base": manifest.base.model_dump(mode="json"),
             "chunk_count": sum(chunks),
+            "changed_chunk_count": _changes(manifest),
             "file_count": sum(files),
         }
     }
@@ -115,14 +116,21 @@ def _carried(manifest: Manifest) -> tuple[list[bool], list[bool]]:
     return chunks, [entry.carried for entry in manifest.media]
 
 
+def _changes(manifest: Manifest) -> int:
+    """Return how many chunks are carried as changes."""
+    return sum(len(table.changes) for table in manifest.tables)
+
+
 def _carries(manifest: Manifest) -> str:
     """Return in words what of the listed members the archive contains."""
     base = manifest.base
     if base is None:
         return "everything"
     chunks, files = _carried(manifest)
+    changes = _changes(manifest)
+    only = f", {changes} of them as changes that only the receiver can verify" if changes else ""
     return (
-        f"{sum(chunks)} of {len(chunks)} chunks and {sum(files)} of {len(files)} files; the"
+        f"{sum(chunks)} of {len(chunks)} chunks{only} and {sum(files)} of {len(files)} files; the"
         f" receiver should have the others since {base.snapshot_at.isoformat()}"
     )
 

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import (
+    CHANGES_FORMAT,
     DIFFERENTIAL_FORMAT,
     WHOLE_FORMAT,
     Manifest,
@@ -46,11 +47,11 @@ def assemble(
     dump, media = build.read(TableDump), build.read(MediaBundle)
     mark = dump.watermark
     archive_id = archive_id_of(mark)
-    is_whole = _carries_everything(dump, media)
+    number = _format(dump, media)
     manifest = Manifest(
-        format=WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT,
+        format=number,
         archive_id=archive_id,
-        base=None if is_whole else dump.base,
+        base=None if number == WHOLE_FORMAT else dump.base,
         kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
         sender=SenderIdentity(
             system_identifier=mark.system_identifier,
@@ -89,9 +90,12 @@ def assemble(
     return ArchiveSource(manifest, _MemberFiles(chunks, pictures, media_folder), stamps=stamps)
 
 
-def _carries_everything(dump: TableDump, media: MediaBundle) -> bool:
+def _format(dump: TableDump, media: MediaBundle) -> int:
+    if any(table.changes for table in dump.tables):
+        return CHANGES_FORMAT
     chunks = (chunk for table in dump.tables for chunk in table.chunks)
-    return all(c.carried for c in chunks) and all(entry.carried for entry in media.entries)
+    is_whole = all(c.carried for c in chunks) and all(entry.carried for entry in media.entries)
+    return WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT
 
 
 @dataclass(frozen=True)

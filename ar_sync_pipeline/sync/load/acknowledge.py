@@ -13,7 +13,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ar_sync_pipeline.archive.manifest import DIFFERENTIAL_FORMAT, WHOLE_FORMAT
+from ar_sync_pipeline.archive.manifest import (
+    CHANGES_FORMAT,
+    DIFFERENTIAL_FORMAT,
+    WHOLE_FORMAT,
+)
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
@@ -144,7 +148,7 @@ def _capabilities(settings: ReceiverSettings, connection: Connection, at: dateti
         at=at,
         archive_formats=(WHOLE_FORMAT,)
         if common_columns_only
-        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT),
+        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT, CHANGES_FORMAT),
         digest_probe=probe_digest(connection),
     )
 

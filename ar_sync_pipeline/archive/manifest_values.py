@@ -1,0 +1,36 @@
+"""Types of the values in a manifest, each with the limits that PostgreSQL or a reader sets."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
+TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
+Definition = Annotated[
+    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
+]
+TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
+# Identifiers that are also shown: a cluster, a version, a digest.
+Label = Annotated[str, StringConstraints(max_length=128, pattern=r"^[^\x00]*$")]
+MigrationName = Annotated[
+    str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
+]
+MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
+ByteCount = Annotated[int, Field(ge=0, le=2**50)]
+RowCount = Annotated[int, Field(ge=0, lt=2**63)]
+BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+# Years at the ends of the calendar overflow when they are converted to another time zone.
+Instant = Annotated[
+    AwareDatetime,
+    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
+]
+
+
+class Strict(BaseModel):
+    """A model that rejects unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
