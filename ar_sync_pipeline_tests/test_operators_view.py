@@ -32,6 +32,7 @@ CHECKS = {
         "partial/archive": {"acknowledged", "free_space", "no_gap_in_windows"},
         "partial/media_bundle": {"references_resolved"},
         "complete/media_bundle": {"references_resolved"},
+        "complete/archive": {"unchanged_chunks_verified"},
         "receiver_endpoint": {"archives_can_be_published", "preflight"},
     },
     "receiver": {

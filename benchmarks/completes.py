@@ -34,6 +34,7 @@ from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 from benchmarks.load_rows import change_sender, fill_sender, make_receiver
+from benchmarks.measuring import server_cpu
 
 _PICTURE_BYTES = 50_000
 _MOST_ROUNDS = 3
@@ -50,6 +51,8 @@ class Sent:
     sizes: list[int] = field(default_factory=list)
     dump_seconds: float = 0.0
     load_seconds: float = 0.0
+    dump_cpu_seconds: float = 0.0
+    load_cpu_seconds: float = 0.0
 
 
 @dataclass
@@ -58,6 +61,11 @@ class Pair:
 
     sites: TwoSites
     settings: SenderSettings
+    postmaster: int
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time of this process and of the database server."""
+        return time.process_time() + server_cpu(self.postmaster)
 
     def complete(self) -> tuple[Manifest, int]:
         """Dump and publish a complete."""
@@ -85,13 +93,15 @@ class Pair:
         """Send completes until the receiver has applied one."""
         sent = Sent()
         for _ in range(_MOST_ROUNDS):
-            started = time.monotonic()
+            started, cpu = time.monotonic(), self.cpu_seconds()
             manifest, size = self.complete()
-            dumped = time.monotonic()
+            dumped, dumped_cpu = time.monotonic(), self.cpu_seconds()
             report = self.sites.load()
             sent.sizes.append(size)
             sent.dump_seconds += dumped - started
+            sent.dump_cpu_seconds += dumped_cpu - cpu
             sent.load_seconds += time.monotonic() - dumped
+            sent.load_cpu_seconds += self.cpu_seconds() - dumped_cpu
             if manifest.archive_id in [a.manifest.archive_id for a in report.loaded]:
                 return sent
             starting_point(self.settings, self.sites.clock())
@@ -138,7 +148,7 @@ def _make_pair(
             "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
         }
     )
-    return Pair(sites, settings)
+    return Pair(sites, settings, postgres.process_id)
 
 
 def _put(sites: TwoSites, name: str) -> None:
@@ -185,19 +195,27 @@ def _lose_archives(sites: TwoSites) -> None:
 def _print(results: dict[str, Sent], *, markdown: bool) -> None:
     whole = next(iter(results.values())).sizes[0]
     if markdown:
-        print("| since the complete before | MB on the line | of everything | dump s | load s |")
-        print("|---|--:|--:|--:|--:|")
+        print(
+            "| since the complete before | MB on the line | of everything | dump s | processor"
+            " | load s | processor |"
+        )
+        print("|---|--:|--:|--:|--:|--:|--:|")
     for case, sent in results.items():
         size = sum(sent.sizes)
         rounds = f" ({len(sent.sizes)} completes)" if len(sent.sizes) > 1 else ""
         figures = (f"{size / 1e6:.3f}", f"{100 * size / whole:.2f} %")
-        seconds = (f"{sent.dump_seconds:.1f}", f"{sent.load_seconds:.1f}")
+        seconds = (
+            f"{sent.dump_seconds:.1f}",
+            f"{sent.dump_cpu_seconds:.1f}",
+            f"{sent.load_seconds:.1f}",
+            f"{sent.load_cpu_seconds:.1f}",
+        )
         if markdown:
             print(f"| {case}{rounds} | {' | '.join((*figures, *seconds))} |")
         else:
             print(
                 f"{case + rounds:58}{figures[0]:>12} MB{figures[1]:>10}{seconds[0]:>8}"
-                f" s dump{seconds[1]:>8} s load"
+                f" s dump ({seconds[1]} s of processor){seconds[2]:>8} s load ({seconds[3]})"
             )
 
 

@@ -85,7 +85,7 @@ def measure(
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("CHECKPOINT")
     readers = _Readers(url) if watched else None
-    wal, cpu, started = _wal_bytes(url), _server_cpu(postmaster), time.monotonic()
+    wal, cpu, started = _wal_bytes(url), server_cpu(postmaster), time.monotonic()
     with readers.looking() if readers else _nobody():
         process = subprocess.Popen(command, stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -97,7 +97,7 @@ def measure(
         raise SystemExit(f"{command[0]} failed with status {status}")
     figures = Figures(
         seconds,
-        usage.ru_utime + usage.ru_stime + _server_cpu(postmaster) - cpu,
+        usage.ru_utime + usage.ru_stime + server_cpu(postmaster) - cpu,
         (_wal_bytes(url) - wal) / 1e6,
         usage.ru_maxrss / 1024,
         readers.longest_wait_seconds if readers else 0.0,
@@ -156,8 +156,8 @@ def _wal_bytes(url: str) -> int:
     return int(row[0])
 
 
-def _server_cpu(postmaster: int) -> float:
-    """CPU seconds of the server's processes, those that ended included."""
+def server_cpu(postmaster: int) -> float:
+    """Return the CPU seconds of the server's processes, those that ended included."""
     living = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
     own, ended = _cpu_of(postmaster)
     return own + ended + sum(_cpu_of(int(child))[0] for child in living)

@@ -71,11 +71,11 @@ class ChunkWriter:
     Args:
         folder: Folder of the compressed file; it must not contain this chunk yet.
         table: Name of the table.
-        index: Number of the chunk, from 0. None: the member holds the table's changed keys.
+        part: Number of the chunk, from 0, or the list of keys that the member holds.
     """
 
-    def __init__(self, folder: Path, table: str, index: int | None) -> None:
-        self.member = table_member_path(table, index)
+    def __init__(self, folder: Path, table: str, part: int | str) -> None:
+        self.member = table_member_path(table, part)
         self.path = folder / self.member.rpartition("/")[2]
         self.raw_bytes = 0
         self.size_bytes = 0

@@ -8,19 +8,12 @@ limits of columns are those of PostgreSQL (manual, appendix "PostgreSQL Limits")
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import (
-    FailFast,
-    Field,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    model_serializer,
-    model_validator,
-)
+from pydantic import FailFast, Field, StringConstraints, model_validator
 
 from ar_sync_pipeline.archive.canonical_json import canonical_json, signature_of
 from ar_sync_pipeline.archive.manifest_fields import (
@@ -32,7 +25,6 @@ from ar_sync_pipeline.archive.manifest_fields import (
     Label,
     MemberName,
     MigrationName,
-    RowCount,
     Sha256,
     Strict,
     TableName,
@@ -40,6 +32,35 @@ from ar_sync_pipeline.archive.manifest_fields import (
 )
 from ar_sync_pipeline.archive.manifest_media import MediaEntry, MediaList
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
+from ar_sync_pipeline.archive.table_manifest import (
+    Chunk,
+    Column,
+    KeyRange,
+    SequenceValue,
+    TableManifest,
+)
+
+__all__ = [
+    "BaseArchive",
+    "BigInt",
+    "Chunk",
+    "Column",
+    "Identifier",
+    "Instant",
+    "KeyRange",
+    "Label",
+    "Manifest",
+    "MediaEntry",
+    "MigrationFile",
+    "SenderIdentity",
+    "SequenceValue",
+    "Sha256",
+    "TableManifest",
+    "TableName",
+    "TypeDefinition",
+    "Watermark",
+    "Window",
+]
 
 WHOLE_FORMAT = 1
 """Number of the format in which every member is carried."""
@@ -47,7 +68,9 @@ DIFFERENTIAL_FORMAT = 2
 """Number of the format in which a complete may list members that it does not carry."""
 MEDIA_LIST_FORMAT = 3
 """Number of the format in which a member lists the media files, in any kind of archive."""
-NEWEST_FORMAT = MEDIA_LIST_FORMAT
+CHANGES_FORMAT = 4
+"""Number of the format in which a complete may carry chunks as changes, with either list."""
+NEWEST_FORMAT = CHANGES_FORMAT
 MANIFEST_MEMBER = "manifest.json"
 
 
@@ -132,143 +155,6 @@ class Watermark(Strict):
         if any(int(trace[:-1]) >= 2**63 for trace in (self.traces or "").split(",") if trace):
             raise ValueError("a trace is beyond every transaction id")
         return self
-
-
-class Column(Strict):
-    """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
-
-    name: Identifier
-    type: TypeName
-    nullable: bool
-
-
-class KeyRange(Strict):
-    """The half-open range ``[low, high)`` of an integer primary key that a chunk holds."""
-
-    low: BigInt
-    high: Annotated[int, Field(ge=-(2**63), le=2**63)]
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.low > self.high:
-            raise ValueError("a key range must not end before it starts")
-        return self
-
-
-class Chunk(Strict):
-    """One member ``tables/<table>.<chunk>.copy.zst``: rows of a table in binary COPY, zstd.
-
-    Attributes:
-        member: Name of the member in the archive.
-        key_range: Keys that the chunk covers; None: the whole table.
-        row_count: Number of rows in the member.
-        size_bytes: Size of the stored member in bytes.
-        raw_bytes: Size of the decompressed COPY stream in bytes.
-        sha256: SHA-256 of the stored member.
-        digest: Order-independent digest of the content of the rows, as decimal text.
-        carried: Whether the archive contains the member. If not, sizes and sha256 are those of the
-            archive that carried these rows.
-    """
-
-    member: MemberName
-    key_range: KeyRange | None
-    row_count: RowCount
-    size_bytes: ByteCount
-    raw_bytes: ByteCount
-    sha256: Sha256
-    digest: Annotated[str, StringConstraints(pattern=r"^-?[0-9]{1,40}$")]
-    carried: bool = True
-
-    @model_serializer(mode="wrap")
-    def _without_carried(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads an archive that carries everything."""
-        return _unless_carried(handler(self))
-
-
-def _unless_carried(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if name != "carried" or not value}
-
-
-class SequenceValue(Strict):
-    """Last value of the sequence that ``column`` takes its default from."""
-
-    column: Identifier
-    last_value: BigInt
-
-
-class TableManifest(Strict):
-    """One table of an archive.
-
-    In a complete archive the chunks are all of the table; in a partial they are the rows that
-    the window, the watermark and the reference closure brought.
-
-    Attributes:
-        changed_keys: In a complete, a member with the primary keys of the rows that were written
-            since the point that the receiver had reached (`Manifest.since`). Partials should have
-            brought every other row that the complete changes.
-        primary_key: Columns of the primary key; empty for a table without a key, which an archive
-            always contains whole.
-        unique_keys: Definitions of the unique keys; None: not recorded.
-        whole: Whether a partial contains all rows of the table; rows that it lacks are deleted.
-        covers_since: Whether a partial contains every row written since `Manifest.since`.
-        column_rules: By column, the name of the rule that kept its values at the sender.
-    """
-
-    name: TableName
-    columns: Annotated[tuple[Column, ...], Field(min_length=1, max_length=1600), FailFast()]
-    primary_key: Annotated[tuple[Identifier, ...], Field(max_length=32), FailFast()]
-    row_count: RowCount
-    chunks: Annotated[tuple[Chunk, ...], FailFast()]
-    sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
-    changed_keys: Chunk | None = None
-    unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
-    whole: bool = False
-    covers_since: bool = False
-    column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = Field(
-        default_factory=dict
-    )
-
-    @model_serializer(mode="wrap")
-    def _without_empty_rules(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """An older receiver reads a table without rules."""
-        fields: dict[str, Any] = handler(self)
-        if not self.column_rules:
-            del fields["column_rules"]
-        return fields
-
-    @property
-    def carried_bytes(self) -> int:
-        """Stored size of the chunks that the archive contains, in bytes."""
-        return sum(chunk.size_bytes for chunk in self.chunks if chunk.carried)
-
-    @property
-    def copy_members(self) -> tuple[Chunk, ...]:
-        """Members with COPY streams: the rows, then the changed keys."""
-        return self.chunks + ((self.changed_keys,) if self.changed_keys else ())
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if sum(chunk.row_count for chunk in self.chunks) != self.row_count:
-            raise ValueError(f"table {self.name}: the chunks' rows do not add up")
-        if not _ranges_apart(self.chunks):
-            raise ValueError(f"table {self.name}: chunks overlap, or only some have a key range")
-        names = [column.name for column in self.columns]
-        if len(set(names)) != len(names) or not set(self.primary_key) <= set(names):
-            raise ValueError(f"table {self.name}: repeated column or a key that is no column")
-        if not self.primary_key and (
-            self.changed_keys or len(self.chunks) > 1 or any(c.key_range for c in self.chunks)
-        ):
-            raise ValueError(f"table {self.name}: without a key it is one chunk")
-        if self.changed_keys is not None and not self.changed_keys.carried:
-            raise ValueError(f"table {self.name}: the changed keys are not carried")
-        return self
-
-
-def _ranges_apart(chunks: Sequence[Chunk]) -> bool:
-    """Return whether no key belongs to two chunks; without a range a chunk covers all keys."""
-    ranges = sorted((c.key_range for c in chunks if c.key_range), key=lambda r: (r.low, r.high))
-    apart = all(before.high <= after.low for before, after in pairwise(ranges))
-    return apart and (len(ranges) == len(chunks) or len(chunks) == 1)
 
 
 class TypeDefinition(Strict):
@@ -384,11 +270,16 @@ class Manifest(Strict):
 
     @model_validator(mode="after")
     def _carried_as_the_format_says(self) -> Self:
-        if (self.format == MEDIA_LIST_FORMAT) != (self.media_list is not None):
-            raise ValueError("a member lists the media files in format 3, and in no other format")
+        if (self.format == CHANGES_FORMAT) != self.has_changes:
+            raise ValueError("chunks are carried as changes in format 4, and in no other format")
         if self.media_list is not None and self.media:
             raise ValueError("the manifest and a member list media files")
-        if self.media_list is None and (self.format == DIFFERENTIAL_FORMAT) != bool(self.base):
+        if self.format != CHANGES_FORMAT and (self.format == MEDIA_LIST_FORMAT) != bool(
+            self.media_list
+        ):
+            raise ValueError("a member lists the media files in format 3 or 4, and in no other")
+        needs_base = self.format in (DIFFERENTIAL_FORMAT, CHANGES_FORMAT)
+        if self.format != MEDIA_LIST_FORMAT and needs_base != bool(self.base):
             raise ValueError("a differential complete names its base, and no other archive does")
         if self.base is not None and self.kind is not ArchiveKind.COMPLETE:
             raise ValueError("only a complete can be differential")
@@ -422,6 +313,11 @@ class Manifest(Strict):
     def carries_everything(self) -> bool:
         """Whether every listed member is in the archive."""
         return self.not_carried_count == 0
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether a chunk is carried as a change."""
+        return any(table.changes for table in self.tables)
 
     @property
     def listed_count(self) -> int:

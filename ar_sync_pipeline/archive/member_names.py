@@ -52,21 +52,24 @@ def _refused_character(name: str) -> str | None:
     return next((c for c in name if unicodedata.category(c) in _REFUSED_CATEGORIES), None)
 
 
-def table_member_path(table: str, index: int | None) -> str:
+CHANGED_KEYS, ABSENT_KEYS = "keys", "absent"
+"""Parts of a table that are lists of keys."""
+
+
+def table_member_path(table: str, part: int | str) -> str:
     """Return the member name of a chunk: ``tables/<table>.00000.copy.zst``.
 
     Characters of the table's label that a file name cannot contain are percent-encoded, and so is
     the percent sign: two labels never have the same member.
 
-    >>> table_member_path("bus", 0), table_member_path("in/out 5%", None)
+    >>> table_member_path("bus", 0), table_member_path("in/out 5%", CHANGED_KEYS)
     ('tables/bus.00000.copy.zst', 'tables/in%2Fout 5%25.keys.copy.zst')
 
     Args:
-        index: Number of the chunk. None: the member of changed keys,
-            ``tables/<table>.keys.copy.zst``.
+        part: Number of the chunk, or `CHANGED_KEYS` or `ABSENT_KEYS`.
     """
-    number = "keys" if index is None else f"{index:05d}"
-    return f"tables/{_file_name(table)}.{number}.copy.zst"
+    name = part if isinstance(part, str) else f"{part:05d}"
+    return f"tables/{_file_name(table)}.{name}.copy.zst"
 
 
 def _file_name(label: str) -> str:
@@ -123,12 +126,11 @@ def manifest_names_problem(manifest: Manifest) -> str | None:
     no file may have the name of another member's folder.
     """
     for table in manifest.tables:
-        numbered: list[tuple[int | None, Chunk]] = list(enumerate(table.chunks))
-        if table.changed_keys is not None:
-            numbered.append((None, table.changed_keys))
-        for index, chunk in numbered:
-            expected = table_member_path(table.name, index)
-            if chunk.member != expected:
+        named: list[tuple[int | str, Chunk | None]] = list(enumerate(table.chunks))
+        named += [(CHANGED_KEYS, table.changed_keys), (ABSENT_KEYS, table.absent_keys)]
+        for part, chunk in named:
+            expected = table_member_path(table.name, part)
+            if chunk is not None and chunk.member != expected:
                 return f"table {table.name}: a chunk is {chunk.member!r}, not {expected!r}"
     paths = {entry.path for entry in manifest.media}
     for path in paths:

@@ -103,6 +103,7 @@ def _carried_summary(manifest: Manifest) -> dict[str, Any]:
         "carried": {
             "base": manifest.base.model_dump(mode="json"),
             "chunk_count": sum(_carried_chunks(manifest)),
+            "changed_chunk_count": _changes(manifest),
             "file_count": manifest.carried_media_count,
         }
     }
@@ -113,14 +114,20 @@ def _carried_chunks(manifest: Manifest) -> list[bool]:
     return [chunk.carried for table in manifest.tables for chunk in table.chunks]
 
 
+def _changes(manifest: Manifest) -> int:
+    """Return how many chunks are carried as changes."""
+    return sum(len(table.changes) for table in manifest.tables)
+
+
 def _carries(manifest: Manifest) -> str:
     """Return in words what of the listed members the archive contains."""
     base = manifest.base
     if base is None:
         return "everything"
-    chunks = _carried_chunks(manifest)
+    chunks, changes = _carried_chunks(manifest), _changes(manifest)
+    only = f", {changes} of them as changes that only the receiver can verify" if changes else ""
     return (
-        f"{sum(chunks)} of {len(chunks)} chunks and {manifest.carried_media_count} of"
+        f"{sum(chunks)} of {len(chunks)} chunks{only} and {manifest.carried_media_count} of"
         f" {manifest.media_count} files; the receiver should have the others since"
         f" {base.snapshot_at.isoformat()}"
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
-from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
+from ar_sync_pipeline.export.unseen import unseen_by
+from ar_sync_pipeline.postgres.chunk_ranges import (
+    in_chunks,
+    key_at,
+    keys_per_chunk,
+    offset_in_chunk,
+    range_of,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out, copy_out_digested
 from ar_sync_pipeline.postgres.digest import (
-    CHUNK_KEY_BITS,
     ChunkDigest,
     chunk_index,
     digest_of,
@@ -55,17 +63,64 @@ def chunk_whole_table(
     Raises:
         SchemaError: A value cannot be read.
     """
-    source = sql.SQL("{} AS t").format(table.rows)
-    if not is_chunked(table.columns, table.primary_key):
-        return _single_chunk(connection, table, source, digested=digested)
-    statement = sql.SQL("SELECT {}, {} FROM {} GROUP BY 1 ORDER BY 1").format(
-        chunk_index(sql.Identifier("t", table.primary_key[0])),
-        _content(connection, table, digested=digested),
-        source,
-    )
-    with readable(table.name):
-        rows = connection.execute(statement).fetchall()
-    return [_range_chunk(connection, table, index, _digest(*found)) for index, *found in rows]
+    content = _content(connection, table, digested=digested)
+    return [
+        chunk_query(connection, table, number, _digest(*found))
+        for number, found in _by_chunk(connection, table, content).items()
+    ]
+
+
+@dataclass(frozen=True)
+class CountedChunk:
+    """Rows of a chunk, counted without reading their values.
+
+    Attributes:
+        new_rows: Number of rows that were written since a point.
+        key_span: Number of keys from the first to the last row; None: the key is no integer.
+    """
+
+    row_count: int
+    new_rows: int
+    key_span: int | None
+
+    @property
+    def most_absent_ranges(self) -> int | None:
+        """Upper limit of the number of ranges of keys that no row has; None: unknown.
+
+        There is at most one before each row, one for each absent key, and one at each end.
+        """
+        if self.key_span is None:
+            return None
+        return min(self.row_count + 1, self.key_span - self.row_count + 2)
+
+
+def count_chunks(
+    connection: Connection, table: ExportedTable, since: Watermark
+) -> dict[int | None, CountedChunk]:
+    """Count the rows of each chunk, and those that were written since a point."""
+    span: sql.Composable = sql.SQL("NULL")
+    if is_chunked(table.columns, table.primary_key):
+        key = sql.Identifier("t", table.primary_key[0])
+        span = sql.SQL("max({})::numeric - min({}) + 1").format(key, key)
+    counts = sql.SQL("count(*), count(*) FILTER (WHERE {}), {}").format(unseen_by(since), span)
+    return {
+        number: CountedChunk(rows, new_rows, None if keys is None else int(keys))
+        for number, (rows, new_rows, keys) in _by_chunk(connection, table, counts).items()
+    }
+
+
+def digest_chunks(
+    connection: Connection, table: ExportedTable, numbers: Collection[int | None]
+) -> dict[int | None, ChunkDigest]:
+    """Return the content of some chunks.
+
+    Raises:
+        SchemaError: A value cannot be read.
+    """
+    digest = digest_of(connection, table.columns, table.masked("t"), alias="t")
+    content = sql.SQL("count(*), {}").format(digest)
+    found = _by_chunk(connection, table, content, {n for n in numbers if n is not None})
+    return {number: ChunkDigest(rows, str(value)) for number, (rows, value) in found.items()}
 
 
 def chunk_selected_rows(
@@ -80,6 +135,46 @@ def chunk_selected_rows(
         table.rows, keys, table.same_row("t", "k")
     )
     return _single_chunk(connection, table, source)
+
+
+def chunk_query(
+    connection: Connection,
+    table: ExportedTable,
+    number: int | None,
+    content: ChunkDigest | None,
+) -> ChunkQuery:
+    """Return the query for a chunk; ``number`` is None if it is the whole table."""
+    key_range = None if number is None else range_of(number)
+    source = _rows_in(table, key_range)
+    return ChunkQuery(key_range, content, _row_query(connection, table, source, content))
+
+
+def changes_query(table: ExportedTable, key_range: KeyRange, since: Watermark) -> sql.Composed:
+    """Return the query for the rows of a chunk that were written since a point."""
+    return sql.SQL("SELECT {} FROM {} AND {}").format(
+        table.column_list("t"), _rows_in(table, key_range), unseen_by(since)
+    )
+
+
+def absent_keys_query(table: ExportedTable, numbers: Collection[int]) -> sql.Composed:
+    """Return the query for the ranges of keys, first and last, that no row of some chunks has."""
+    key = sql.Identifier("t", table.primary_key[0])
+    return sql.SQL(
+        "SELECT {first}, {last} FROM (SELECT k.chunk, k.place,"
+        " lag(k.place, 1, -1::bigint) OVER (PARTITION BY k.chunk ORDER BY k.place) AS before"
+        " FROM (SELECT {chunk}, {place} FROM {rows} AS t WHERE {wanted}"
+        " UNION ALL SELECT n, {end}::bigint FROM unnest({numbers}::bigint[]) AS n)"
+        " AS k (chunk, place)) AS g WHERE g.place > g.before + 1"
+    ).format(
+        first=key_at(sql.SQL("g.chunk"), sql.SQL("(g.before + 1)")),
+        last=key_at(sql.SQL("g.chunk"), sql.SQL("(g.place - 1)")),
+        chunk=chunk_index(key),
+        place=offset_in_chunk(key),
+        rows=table.rows,
+        wanted=in_chunks(key, numbers),
+        end=sql.Literal(keys_per_chunk()),
+        numbers=sql.Literal(sorted(numbers)),
+    )
 
 
 def changed_keys_query(table: ExportedTable, condition: sql.Composable) -> sql.Composed:
@@ -135,10 +230,10 @@ def readable(table: str) -> Iterator[None]:
 
 
 def _single_chunk(
-    connection: Connection, table: ExportedTable, source: sql.Composed, *, digested: bool = True
+    connection: Connection, table: ExportedTable, source: sql.Composed
 ) -> list[ChunkQuery]:
     statement = sql.SQL("SELECT {} FROM {}").format(
-        _content(connection, table, digested=digested), source
+        _content(connection, table, digested=True), source
     )
     with readable(table.name):
         row = connection.execute(statement).fetchone()
@@ -148,18 +243,42 @@ def _single_chunk(
     return [ChunkQuery(None, content, _row_query(connection, table, source, content))]
 
 
-def _range_chunk(
-    connection: Connection, table: ExportedTable, index: int, content: ChunkDigest | None
-) -> ChunkQuery:
-    low = index << CHUNK_KEY_BITS
-    key_range = KeyRange(low=low, high=low + (1 << CHUNK_KEY_BITS))
-    source = sql.SQL("{table} AS t WHERE {key} >= {low} AND {key} < {high}").format(
+def _by_chunk(
+    connection: Connection,
+    table: ExportedTable,
+    values: sql.Composable,
+    numbers: Collection[int] = (),
+) -> dict[int | None, tuple[Any, ...]]:
+    """Return aggregates, of which the first is the number of rows, by chunk with rows.
+
+    Args:
+        numbers: Chunks to read; empty: all.
+    """
+    if not is_chunked(table.columns, table.primary_key):
+        query = sql.SQL("SELECT NULL, {} FROM {} AS t HAVING count(*) > 0").format(
+            values, table.rows
+        )
+    else:
+        key = sql.Identifier("t", table.primary_key[0])
+        query = sql.SQL("SELECT {}, {} FROM {} AS t WHERE {} GROUP BY 1 ORDER BY 1").format(
+            chunk_index(key),
+            values,
+            table.rows,
+            in_chunks(key, numbers) if numbers else sql.SQL("true"),
+        )
+    with readable(table.name):
+        return {number: tuple(found) for number, *found in connection.execute(query).fetchall()}
+
+
+def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:
+    if key_range is None:
+        return sql.SQL("{} AS t").format(table.rows)
+    return sql.SQL("{table} AS t WHERE {key} >= {low} AND {key} < {high}").format(
         table=table.rows,
         key=sql.Identifier("t", table.primary_key[0]),
         low=sql.Literal(key_range.low),
         high=sql.Literal(key_range.high),
     )
-    return ChunkQuery(key_range, content, _row_query(connection, table, source, content))
 
 
 def _content(connection: Connection, table: ExportedTable, *, digested: bool) -> sql.Composable:

@@ -12,11 +12,10 @@ def unseen_by(since: Watermark, alias: str = "t") -> sql.Composed:
 
     They were written by transactions from that snapshot's ``xmin`` on, compared modulo 2^32. The
     low end is used instead of membership in the snapshot: rows written in savepoints have ids of
-    subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``, whose
-    distance is large, and so do the permanent ids below 3.
+    subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``: its age is
+    larger, or negative from 2^31 ids on, and that of the permanent ids below 3 is the largest.
     """
-    lowest = int(since.snapshot.split(":")[0])
-    return sql.SQL(
-        "((pg_snapshot_xmax(pg_current_snapshot())::text::bigint - {xmin}::text::bigint)"
-        " & 4294967295) <= pg_snapshot_xmax(pg_current_snapshot())::text::bigint - {lowest}"
-    ).format(xmin=sql.Identifier(alias, "xmin"), lowest=sql.Literal(lowest))
+    lowest = int(since.snapshot.split(":")[0]) % 2**32
+    return sql.SQL("age({xmin}) BETWEEN 0 AND age({lowest}::xid)").format(
+        xmin=sql.Identifier(alias, "xmin"), lowest=sql.Literal(str(lowest))
+    )

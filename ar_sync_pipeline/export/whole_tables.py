@@ -10,8 +10,15 @@ from queue import SimpleQueue
 from typing import TypeVar
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
-from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
-from ar_sync_pipeline.archive.member_names import table_member_path
+from ar_sync_pipeline.archive.manifest import Chunk, Watermark
+from ar_sync_pipeline.archive.member_names import CHANGED_KEYS, table_member_path
+from ar_sync_pipeline.export.held_tables import (
+    ComparedChunk,
+    HeldTable,
+    compare_with_held,
+    write_absent_keys,
+    write_change,
+)
 from ar_sync_pipeline.export.table_export import (
     ChunkQuery,
     changed_keys_query,
@@ -22,7 +29,6 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
-from ar_sync_pipeline.postgres.digest import ChunkDigest
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
 
 Work = TypeVar("Work")
@@ -31,10 +37,18 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class WrittenTable:
-    """The members that contain a table's rows, and the keys of its changed rows."""
+    """The members that contain a table's rows.
+
+    Attributes:
+        changed_keys: Member with the keys of rows that were written since a point.
+        absent_keys: Member with the ranges of keys that no row of the changed chunks has.
+        misjudged: Number of chunks whose rows differ although their versions say that none does.
+    """
 
     chunks: tuple[Chunk, ...]
-    changed_keys: Chunk | None
+    changed_keys: Chunk | None = None
+    absent_keys: Chunk | None = None
+    misjudged: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,15 +62,14 @@ class WholeTables:
             then are exported too.
         untold: Tables whose rows are exported differently than before, so that no keys are
             exported.
-        held: By table, the chunks of an earlier archive that the receiver has, by their key range.
-            An equal chunk is not written.
+        held: What the receiver has of tables. An equal chunk is not written.
     """
 
     connections: Sequence[Connection]
     folder: Path
     since: Watermark | None
     untold: frozenset[str] = frozenset()
-    held: Mapping[str, Mapping[KeyRange | None, Chunk]] = field(default_factory=dict)
+    held: Mapping[str, HeldTable] = field(default_factory=dict)
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
         """Write every row of the tables; with large ``tables`` first, all sessions stay busy.
@@ -65,7 +78,7 @@ class WholeTables:
             SchemaError: A value cannot be read.
         """
         cuts = self._share(
-            lambda connection, table: split_table(connection, table, table.name in self.held),
+            lambda connection, table: split_table(connection, table, self.held.get(table.name)),
             tables,
         )
         work = [
@@ -77,9 +90,20 @@ class WholeTables:
         for (table, _, _), chunk in zip(work, self._share(self._write, work), strict=True):
             written[table.name].append(chunk)
         keys = self._share(self._write_changed_keys, tables)
+        absent = self._share(
+            lambda connection, table: write_absent_keys(
+                connection, self.folder, table, written[table.name]
+            ),
+            tables,
+        )
         return {
-            table.name: WrittenTable(tuple(written[table.name]), changed)
-            for table, changed in zip(tables, keys, strict=True)
+            table.name: WrittenTable(
+                tuple(written[table.name]),
+                changed,
+                gone,
+                sum(isinstance(c, ComparedChunk) and c.is_misjudged for c in chunks),
+            )
+            for table, chunks, changed, gone in zip(tables, cuts, keys, absent, strict=True)
         }
 
     def _share(
@@ -106,30 +130,35 @@ class WholeTables:
 
     def _write(self, connection: Connection, work: tuple[ExportedTable, int, ChunkQuery]) -> Chunk:
         table, number, chunk = work
-        held = self.held.get(table.name, {}).get(chunk.key_range)
-        if held is not None and ChunkDigest(held.row_count, held.digest) == chunk.content:
-            member = table_member_path(table.name, number)
-            return held.model_copy(update={"member": member, "carried": False})
+        held = self.held.get(table.name)
+        if held is not None and isinstance(chunk, ComparedChunk):
+            if chunk.held is not None and chunk.is_held:
+                return chunk.held.not_carried(table_member_path(table.name, number))
+            if held.since and held.in_changes and chunk.is_worth_a_change:
+                return write_change(connection, self.folder, table, number, chunk, held.since)
         return write_chunk(connection, self.folder, table, number, chunk)
 
     def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
         if self.since is None or not table.primary_key or table.name in self.untold:
             return None
         query = changed_keys_query(table, unseen_by(self.since))
-        with readable(table.name), ChunkWriter(self.folder, table.name, None) as writer:
+        with readable(table.name), ChunkWriter(self.folder, table.name, CHANGED_KEYS) as writer:
             rows = copy_out(connection, query, writer)
             return writer.finish(row_count=rows, digest="0", key_range=None)
 
 
 def split_table(
-    connection: Connection, table: ExportedTable, is_compared: bool
-) -> list[ChunkQuery]:
+    connection: Connection, table: ExportedTable, held: HeldTable | None
+) -> Sequence[ChunkQuery]:
     """Split a table into chunks, in the way that is faster for it.
 
     Masked values are computed once, for the row and for its digest. Other rows are digested faster
     by one sequential read than while they are copied.
 
     Args:
-        is_compared: Whether digests are needed first, since equal chunks are not copied.
+        held: What the receiver has of it. Digests are then needed first, since equal chunks are not
+            copied.
     """
-    return chunk_whole_table(connection, table, digested=is_compared or not table.masks)
+    if held is not None:
+        return compare_with_held(connection, table, held)
+    return chunk_whole_table(connection, table, digested=not table.masks)

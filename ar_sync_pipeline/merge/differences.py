@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ar_sync_pipeline.merge.chunk_changes import absent_rows_of_changes
 from ar_sync_pipeline.merge.keyless import keyless_absent_rows, keyless_new_rows
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.staging import StagedTable
@@ -83,7 +84,7 @@ def find_differences(connection: Connection, staged: StagedTable, prefix: str) -
         return TableDifference(staged, relation, aside, added=0, changed=0)
     target = staged.target
     if staged.direct or is_empty(connection, target):
-        rows = sum(chunk.row_count for chunk in staged.differing)
+        rows = sum(chunk.member_rows for chunk in staged.differing)
         return TableDifference(staged, relation, aside, added=rows, changed=0, fills=True)
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
     target.identity.fill(connection, f"{prefix}_diff", query)
@@ -170,14 +171,18 @@ def absent_rows(staged: StagedTable) -> sql.Composed:
     target = staged.target
     if not target.key:
         return keyless_absent_rows(staged)
-    return sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}").format(
+    query = sql.SQL("SELECT {} FROM {} AS t LEFT JOIN {} AS n ON {} WHERE {} IS NULL AND {}")
+    whole = query.format(
         target.identity.values("t"),
         target.rows,
         staged.relation,
         target.same_row("t", "n"),
         sql.Identifier("n", target.key[0]),
-        staged.outside_unchanged_chunks("t"),
+        staged.in_whole_chunks("t"),
     )
+    if not staged.changes:
+        return whole
+    return sql.SQL("{} UNION ALL {}").format(whole, absent_rows_of_changes(staged))
 
 
 def is_staged(staged: StagedTable, alias: str) -> sql.Composed:

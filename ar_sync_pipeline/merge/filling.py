@@ -91,7 +91,7 @@ def tables_to_fill(
         (targets[table.name], table)
         for table in exported
         if table.row_count
-        and all(chunk.carried for chunk in table.chunks)
+        and all(chunk.carried and not chunk.is_change for chunk in table.chunks)
         and table.name in targets
         and is_empty(connection, targets[table.name])
     ]

@@ -17,8 +17,8 @@ class TablePlan:
         drift: Number of added and changed rows of a complete that were not written at the sender
             since the point that the receiver was known to have, so that earlier partials should
             have contained them; None in a partial, and if the complete does not record it.
-        unverified: Number of chunks that a late complete does not carry and that later archives
-            have changed: they are left as they are until the next complete.
+        unverified: Number of chunks that a late complete does not carry whole and that later
+            archives have changed: they are not compared until the next complete.
     """
 
     table: str

@@ -6,8 +6,8 @@ disappear with the session, so a killed load leaves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import psycopg
 from psycopg import sql
@@ -48,13 +48,18 @@ class StagedTable:
         relation: Temporary table of the rows.
         complete: Whether the archive contains all rows of the table.
         skipped: Members of chunks that are left as they are, so not staged: unchanged ones, and
-            `unverified` ones.
-        unverified: Members of chunks that the archive does not carry and that later archives have
-            changed, so that the receiver's rows cannot be compared.
+            `unverified` ones that are not carried.
+        unverified: Members of chunks that the archive does not carry whole and that later archives
+            have changed, so that the receiver's rows cannot be compared.
         direct: Whether the rows are copied directly into the target, which was empty; `relation` is
             then the target.
         changed_keys: Temporary table of keys that, according to a complete, were written since the
             point that the receiver was known to have; None: the archive does not record them.
+        absent_keys: Temporary table of ranges of keys that no row of the changed chunks has; None:
+            no chunk is carried as a change.
+        held: Content of the receiver's chunks, by member, as far as the receiver has rows of them.
+        unconfirmed: Members of chunks that are carried as changes, which do not lead from the
+            receiver's rows to the sender's.
     """
 
     target: TargetTable
@@ -65,11 +70,23 @@ class StagedTable:
     changed_keys: sql.Identifier | None = None
     direct: bool = False
     unverified: frozenset[str] = frozenset()
+    absent_keys: sql.Identifier | None = None
+    held: Mapping[str, ChunkDigest] = field(default_factory=dict)
+    unconfirmed: frozenset[str] = frozenset()
 
     @property
     def lacking(self) -> tuple[Chunk, ...]:
-        """Chunks that the archive does not carry and that the receiver does not have."""
-        return tuple(c for c in self.differing if not c.carried)
+        """Chunks that neither the archive nor the receiver has, nor both together."""
+        return tuple(
+            c
+            for c in self.differing
+            if (not c.carried or c.member in self.unconfirmed) and c.member not in self.unverified
+        )
+
+    @property
+    def changes(self) -> tuple[Chunk, ...]:
+        """Staged chunks of which the archive carries the changes."""
+        return tuple(c for c in self.differing if c.is_change)
 
     @property
     def differing(self) -> tuple[Chunk, ...]:
@@ -95,17 +112,30 @@ class StagedTable:
         )
 
     def leave_unverified(self, members: frozenset[str]) -> StagedTable:
-        """Return the table with more chunks that are left as they are."""
-        return replace(self, skipped=self.skipped | members, unverified=members)
+        """Return the table with chunks that are not compared.
+
+        Those that are not carried are left as they are. Changes are applied: they are right, but
+        what else the chunk contains is not known.
+        """
+        absent = {c.member for c in self.differing if not c.carried} & members
+        return replace(self, skipped=self.skipped | absent, unverified=members)
 
     def outside_unchanged_chunks(self, alias: str) -> sql.Composable:
-        """Return the condition that the key of ``alias`` is in no unchanged chunk.
+        """Return the condition that the key of ``alias`` is in no unchanged chunk."""
+        return self._outside(alias, self.skipped)
+
+    def in_whole_chunks(self, alias: str) -> sql.Composable:
+        """Return the condition that all rows near the key of ``alias`` are staged, if it exists."""
+        return self._outside(alias, self.skipped | {c.member for c in self.changes})
+
+    def _outside(self, alias: str, members: Collection[str]) -> sql.Composable:
+        """Return the condition that the key of ``alias`` is in none of these chunks.
 
         The condition uses ranges, for the key's index. A table with very many ranges is filtered
         instead.
         """
         key = sql.Identifier(alias, self.target.key[0])
-        skipped = self._unchanged_indexes()
+        skipped = self._indexes(members)
         if not skipped:
             return sql.SQL("true")
         ranges = _gaps(skipped)
@@ -115,14 +145,14 @@ class StagedTable:
             )
         return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
 
-    def _unchanged_indexes(self) -> list[int]:
-        """Return the numbers of the unchanged chunks, ascending, if the table is chunked by key."""
+    def _indexes(self, members: Collection[str]) -> list[int]:
+        """Return the numbers of some chunks, ascending, if the table is chunked by key."""
         if not is_chunked(self.target.columns, self.target.key):
             return []
         return sorted(
             chunk.key_range.low >> CHUNK_KEY_BITS
             for chunk in self.manifest.chunks
-            if chunk.member in self.skipped and chunk.key_range is not None
+            if chunk.member in members and chunk.key_range is not None
         )
 
 
@@ -143,21 +173,30 @@ def chunks_with_rows(
         chunk_index(sql.Identifier("n", table.target.key[0])), other.relation
     )
     touched = {index for (index,) in connection.execute(query)}
-    return frozenset(chunk.member for chunk in lacking if _index(chunk) in touched)
+    return frozenset(chunk.member for chunk in lacking if index_of(chunk) in touched)
 
 
 def unchanged_chunks(
     connection: Connection, target: TargetTable, manifest: TableManifest
 ) -> frozenset[str]:
     """Return the members of the chunks whose rows the receiver already has, to the bit."""
+    held = held_chunks(connection, target, manifest)
+    return frozenset(c.member for c in manifest.chunks if held.get(c.member) == content_of(c))
+
+
+def held_chunks(
+    connection: Connection, target: TargetTable, manifest: TableManifest
+) -> dict[str, ChunkDigest]:
+    """Return the receiver's content of each chunk of an archive, by member, if it has rows."""
     if not manifest.chunks:
-        return frozenset()
+        return {}
     held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
-    return frozenset(
-        chunk.member
-        for chunk in manifest.chunks
-        if held.get(_index(chunk)) == ChunkDigest(chunk.row_count, chunk.digest)
-    )
+    return {c.member: held[index_of(c)] for c in manifest.chunks if index_of(c) in held}
+
+
+def content_of(chunk: Chunk) -> ChunkDigest:
+    """Return the content of a chunk as its manifest describes it."""
+    return ChunkDigest(chunk.row_count, chunk.digest)
 
 
 def holds_exactly(connection: Connection, target: TargetTable, manifest: TableManifest) -> bool:
@@ -168,9 +207,7 @@ def holds_exactly(connection: Connection, target: TargetTable, manifest: TableMa
     connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
     held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
     connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-    return held == {
-        _index(chunk): ChunkDigest(chunk.row_count, chunk.digest) for chunk in manifest.chunks
-    }
+    return held == {index_of(chunk): content_of(chunk) for chunk in manifest.chunks}
 
 
 def create_staging(connection: Connection, staged: StagedTable) -> None:
@@ -187,6 +224,12 @@ def create_staging(connection: Connection, staged: StagedTable) -> None:
                 staged.changed_keys,
                 column_list(staged.target.key),
                 staged.target.relation,
+            )
+        )
+    if staged.absent_keys is not None:
+        connection.execute(
+            sql.SQL("CREATE TEMP TABLE {} (first_key bigint, last_key bigint)").format(
+                staged.absent_keys
             )
         )
 
@@ -251,6 +294,19 @@ def stage_changed_keys(
         _copy_member(connection, staged, chunk, staged.changed_keys, columns, data)
 
 
+def stage_absent_keys(
+    connection: Connection, staged: StagedTable, chunk: Chunk, data: Iterable[bytes]
+) -> None:
+    """Copy the ranges of keys that no row of the changed chunks has into their temporary table.
+
+    Raises:
+        SchemaError: The bytes are not ranges, or not as many as the manifest declares.
+    """
+    if staged.absent_keys is not None:
+        columns = sql.SQL("first_key, last_key").format()
+        _copy_member(connection, staged, chunk, staged.absent_keys, columns, data)
+
+
 def _copy_member(
     connection: Connection,
     staged: StagedTable,
@@ -269,9 +325,9 @@ def _copy_member(
             f" ({error.diag.message_primary})",
             remedy="run ar-sync verify on the archive and look at the sender's version",
         ) from error
-    if rows != chunk.row_count:
+    if rows != chunk.member_rows:
         raise SchemaError(
-            f"{chunk.member} holds {rows} rows instead of {chunk.row_count}",
+            f"{chunk.member} holds {rows} rows instead of {chunk.member_rows}",
             remedy="run ar-sync verify on the archive and look at the sender's version",
         )
 
@@ -289,8 +345,9 @@ def finish_staging(connection: Connection, staged: StagedTable) -> None:
         used = {*target.key, *(name for key in target.unique_keys() for name in key.uses)}
         names = sorted(used & set(target.shared)) or target.shared
         connection.execute(sql.SQL("ANALYZE {} ({})").format(staged.relation, column_list(names)))
-    if staged.changed_keys is not None:
-        connection.execute(sql.SQL("ANALYZE {}").format(staged.changed_keys))
+    for keys in (staged.changed_keys, staged.absent_keys):
+        if keys is not None:
+            connection.execute(sql.SQL("ANALYZE {}").format(keys))
 
 
 def _add_key(connection: Connection, staged: StagedTable) -> None:
@@ -357,5 +414,6 @@ def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Compo
     return sql.SQL("({})").format(sql.SQL(" AND ").join(bounds))
 
 
-def _index(chunk: Chunk) -> int | None:
+def index_of(chunk: Chunk) -> int | None:
+    """Return the number of a chunk; None: it is the whole table."""
     return None if chunk.key_range is None else chunk.key_range.low >> CHUNK_KEY_BITS

@@ -7,7 +7,12 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.merge.differences import count_differences
 from ar_sync_pipeline.merge.errors import GRANT
-from ar_sync_pipeline.merge.staging import StagedTable, held_digest_source, holds_exactly
+from ar_sync_pipeline.merge.staging import (
+    StagedTable,
+    content_of,
+    held_digest_source,
+    holds_exactly,
+)
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import (
@@ -37,10 +42,12 @@ def verify_table(connection: Connection, staged: StagedTable, *, comparable: boo
 
 def _verify_digests(connection: Connection, staged: StagedTable) -> None:
     for chunk in staged.differing:
-        held = _held(connection, staged, chunk)
-        if held == ChunkDigest(chunk.row_count, chunk.digest):
+        if chunk.member in staged.unverified:
             continue
-        if _staged(connection, staged, chunk) != ChunkDigest(chunk.row_count, chunk.digest):
+        held = _held(connection, staged, chunk)
+        if held == content_of(chunk):
+            continue
+        if not chunk.is_change and _staged(connection, staged, chunk) != content_of(chunk):
             numbers = [c.name for c in staged.manifest.columns if is_catalog_number(c.type)]
             if numbers:
                 raise _meaning_differs(staged, numbers)

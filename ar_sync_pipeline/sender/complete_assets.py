@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import timedelta
 from functools import partial
 
 import dagster as dg
@@ -31,8 +32,13 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     table_metadata,
     unlisted_metadata,
 )
-from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
+from ar_sync_pipeline.sender.unchanged_chunks_check import (
+    evaluate_unchanged_chunks,
+    unchanged_chunks_check,
+)
+from ar_sync_pipeline.sync.dump.dump_tables import TableDump, dump_complete
 from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
+from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 from ar_sync_pipeline.visible_text import visible
 
@@ -60,7 +66,9 @@ def complete_assets(site: SenderSite) -> list[dg.AssetsDefinition]:
             partial(_bundle_media, site),
         ),
         names.name("complete_archive"): (
-            [archive_spec(site, KIND, keys)], [], partial(_publish, site),
+            [archive_spec(site, KIND, keys)],
+            [unchanged_chunks_check(site)],
+            partial(_publish, site),
         ),
     }  # fmt: skip
     chain = [({spec.key for spec in specs}, work) for specs, _, work in steps.values()]
@@ -108,7 +116,13 @@ def _bundle_media(site: SenderSite, context: dg.AssetExecutionContext) -> Result
 
 def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors(retry_delay_seconds=UPLOAD_RETRY_DELAY_SECONDS):
-        yield materialize_archive(context, site, KIND, site.build(context))
+        build = site.build(context)
+        dump = build.read(TableDump)
+        result = materialize_archive(context, site, KIND, build)
+    # A dump of an earlier version computed all digests.
+    at = dump.watermark.snapshot_at
+    digests = dump.digests or DigestsOf(snapshot_at=at, computed_at=at)
+    yield result._replace(check_results=[evaluate_unchanged_chunks(site, digests)])
 
 
 def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
@@ -128,6 +142,7 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
             base=start.base,
             after=start.after,
             claimed=start.claimed,
+            verify_after=timedelta(days=site.settings.complete_verify_days),
             max_blocking_seconds=site.settings.max_blocking_seconds,
             pseudonym_key=site.settings.pseudonym_secret,
         )

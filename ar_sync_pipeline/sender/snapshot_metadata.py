@@ -27,6 +27,7 @@ def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
         "compression_ratio": _ratio([table]),
         "chunks": len(table.chunks),
         "chunks_carried": sum(chunk.carried for chunk in table.chunks),
+        "chunks_carried_as_changes": len(table.changes),
     }
 
 

@@ -112,6 +112,15 @@ class SenderSettings(PseudonymSettings, CommonSettings):
             "changes",
         ),
     ] = CompleteCarries.CHANGES
+    complete_verify_days: Annotated[
+        int,
+        whole_number(0, DAYS_OF_A_YEAR, "days"),
+        Variable(
+            "Days after which a complete computes the digests of unchanged chunks again, which it "
+            "otherwise takes from the complete before; 0: every complete does.",
+            "7",
+        ),
+    ] = 7
     acknowledge_within: Annotated[
         int,
         whole_number(1, 7 * 24 * 60, "minutes"),

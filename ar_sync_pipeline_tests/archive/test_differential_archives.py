@@ -168,3 +168,62 @@ def test_listed_members_count_against_the_limit() -> None:
     manifest = make_manifest(base=BASE, format=2, media=media)
     with pytest.raises(CorruptArchiveError, match="lists 3 members, more than 2"):
         parse_manifest(manifest.to_json(), ReadLimits(member_count=2))
+
+
+KEY_RANGE = {"low": 0, "high": 65536}
+ROWS = CHUNK | {"key_range": KEY_RANGE, "row_count": 9, "changed_rows": 2}
+KEYS = Chunk.model_validate(CHUNK | {"member": "tables/bus.absent.copy.zst"})
+
+
+def make_changed(**fields: Any) -> Manifest:
+    """Carries one chunk as a change."""
+    table = make_table("bus", row_count=9, chunks=(Chunk.model_validate(ROWS),), absent_keys=KEYS)
+    return make_manifest(**{"format": 4, "base": BASE, "tables": (table,)} | fields)
+
+
+def test_change_is_listed_with_the_content_that_it_leads_to() -> None:
+    manifest = make_changed()
+    assert parse_manifest(manifest.to_json(), ReadLimits()) == manifest
+    (chunk,) = manifest.tables[0].changes
+    assert (chunk.row_count, chunk.member_rows) == (9, 2)
+    assert [name for name, _, _ in manifest.members()] == [
+        "tables/bus.00000.copy.zst",
+        "tables/bus.absent.copy.zst",
+    ]
+    listed = chunk.not_carried("tables/bus.00007.copy.zst")
+    assert (listed.is_change, listed.carried, listed.row_count) == (False, False, 9)
+
+
+@pytest.mark.parametrize("fields", [{"format": 2}, {"format": 1, "base": None}])
+def test_changes_have_a_format_of_their_own(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="format is that of chunks carried as changes"):
+        make_changed(**fields)
+
+
+def test_format_of_changes_has_some() -> None:
+    with pytest.raises(ValidationError, match="format is that of chunks carried as changes"):
+        make_changed(tables=())
+
+
+@pytest.mark.parametrize("fields", [{"changed_rows": 10}, {"key_range": None}, {"carried": False}])
+def test_impossible_changes_are_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="a change is carried, has a key range"):
+        Chunk.model_validate(ROWS | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"absent_keys": None}, "absent keys do not belong"),
+        ({"chunks": (), "row_count": 0}, "absent keys do not belong"),
+        (
+            {"absent_keys": KEYS.model_copy(update={"carried": False})},
+            "absent keys are not carried",
+        ),
+    ],
+)
+def test_absent_keys_belong_to_changes(fields: dict[str, Any], problem: str) -> None:
+    chunks = (Chunk.model_validate(ROWS),)
+    usual = {"row_count": 9, "chunks": chunks, "absent_keys": KEYS}
+    with pytest.raises(ValidationError, match=problem):
+        make_table("bus", **usual | fields)

@@ -21,7 +21,7 @@ from ar_sync_pipeline.archive.errors import (
     UnreadableArchiveError,
     UnsignedArchiveError,
 )
-from ar_sync_pipeline.archive.manifest import Chunk, Manifest
+from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, Chunk, Manifest
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.archive.tar_layout import (
@@ -264,7 +264,7 @@ def test_a_small_manifest_never_costs_much_memory(filling: str) -> None:
 
 
 def test_a_later_format_was_made_by_a_newer_version(tmp_path: Path) -> None:
-    path = forge(tmp_path, b'{"format":4,"what":"else"}')
+    path = forge(tmp_path, b'{"format":%d,"what":"else"}' % (NEWEST_FORMAT + 1))
 
     assert isinstance(refusal(path), NewerFormatError)
     assert "newer version" in str(refusal(path))

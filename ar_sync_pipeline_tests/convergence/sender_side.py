@@ -42,6 +42,7 @@ from ar_sync_pipeline_tests.convergence.row_images import (
     rows_in_archive,
 )
 from ar_sync_pipeline_tests.convergence.traffic import Write
+from ar_sync_pipeline_tests.convergence.true_digests import assert_digests_are_true
 
 INTERVAL, LOOK_BACK = timedelta(minutes=1), timedelta(minutes=3)
 _REFUSALS = (
@@ -267,7 +268,7 @@ class SenderSide:
         after = self._after(ReceiverView(position, None), self.clock())
         acknowledged: Watermark | None = position.watermark if position else None
         build = open_build(self.scratch, uuid4().hex)
-        dump_complete(
+        dump = dump_complete(
             self.dump_url,
             self.catalog,
             build,
@@ -277,6 +278,9 @@ class SenderSide:
             after=after,
             pseudonym_key=self.pseudonym_key,
         )
+        assert_digests_are_true(dump, self.dump_url, self.catalog, self.pseudonym_key)
+        assert dump.digests is not None
+        assert dump.digests.misjudged == {}
         return self._seal(build, published)
 
     def forget_states(self, *, keep: int) -> None:

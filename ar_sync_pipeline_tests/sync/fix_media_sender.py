@@ -63,6 +63,7 @@ class MediaSender:
             base=start.base,
             after=start.after,
             claimed=start.claimed,
+            verify_after=timedelta(days=self.settings.complete_verify_days),
         )
         return self._bundled(build)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.archive.manifest import SenderIdentity
+from ar_sync_pipeline.archive.manifest import NEWEST_FORMAT, SenderIdentity
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
@@ -85,13 +85,14 @@ def test_archive_waits_for_the_schema_and_is_loaded_by_itself(
 def test_archive_of_a_newer_version_waits_until_this_side_is_upgraded(
     filled: TwoSites, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    remake(filled.complete(), tmp_path / "remade", format=4)
+    remake(filled.complete(), tmp_path / "remade", format=NEWEST_FORMAT + 1)
     assert filled.load().loaded == ()
     (parked,) = list_parked(filled.spool)
-    assert "made by a newer version, in format 4 where this one reads up to 3" in str(
+    assert f"in format {NEWEST_FORMAT + 1} where this one reads up to {NEWEST_FORMAT}" in str(
         read_reason(parked.path)
     )
-    monkeypatch.setattr("ar_sync_pipeline.archive.manifest_reader.NEWEST_FORMAT", 4)
+    known = "ar_sync_pipeline.archive.manifest_reader.NEWEST_FORMAT"
+    monkeypatch.setattr(known, NEWEST_FORMAT + 1)
     assert len(filled.load().loaded) == 1
     assert equal(filled)
 

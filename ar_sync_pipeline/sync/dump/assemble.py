@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 import ar_sync_pipeline
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import (
+    CHANGES_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
@@ -63,11 +64,11 @@ def assemble(
     mark = dump.watermark
     archive_id = archive_id_of(mark)
     listing = _list_media(build, media, receiver_formats)
-    is_whole = _carries_everything(dump, listing)
+    number = _format(dump, listing)
     manifest = Manifest(
-        format=listing.format_of(is_whole),
+        format=number,
         archive_id=archive_id,
-        base=None if is_whole else dump.base,
+        base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
         kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
         sender=SenderIdentity(
             system_identifier=mark.system_identifier,
@@ -124,10 +125,11 @@ class _Listing:
     stamps: Mapping[str, FileStamp] = field(default_factory=dict)
     member: MediaList | None = None
 
-    def format_of(self, is_whole: bool) -> int:
+    @property
+    def carries_everything(self) -> bool:
         if self.member is not None:
-            return MEDIA_LIST_FORMAT
-        return WHOLE_FORMAT if is_whole else DIFFERENTIAL_FORMAT
+            return self.member.carried_count == self.member.file_count
+        return all(entry.carried for entry in self.entries)
 
 
 def _list_media(
@@ -150,13 +152,18 @@ def _list_path(build: BuildFolder) -> Path:
     return build.path / MEDIA_LIST_MEMBER
 
 
-def _carries_everything(dump: TableDump, listing: _Listing) -> bool:
+def _is_whole(dump: TableDump, listing: _Listing) -> bool:
     chunks = (chunk for table in dump.tables for chunk in table.chunks)
-    listed = listing.member
-    files = all(entry.carried for entry in listing.entries)
-    if listed is not None:
-        files = listed.carried_count == listed.file_count
-    return files and all(chunk.carried for chunk in chunks)
+    return listing.carries_everything and all(chunk.carried for chunk in chunks)
+
+
+def _format(dump: TableDump, listing: _Listing) -> int:
+    """Return the lowest number of the format that describes the archive."""
+    if any(table.changes for table in dump.tables):
+        return CHANGES_FORMAT
+    if listing.member is not None:
+        return MEDIA_LIST_FORMAT
+    return WHOLE_FORMAT if _is_whole(dump, listing) else DIFFERENTIAL_FORMAT
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest import DIFFERENTIAL_FORMAT, Watermark
+from ar_sync_pipeline.archive.manifest import CHANGES_FORMAT, DIFFERENTIAL_FORMAT, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.spool.lacking import Lacking
@@ -37,7 +37,13 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
     manifest = kept_manifest(scratch, completes[applied[-1]])
     if manifest is None or len(lacking) >= _MOST_ROUNDS:
         return None
-    return Base(manifest, reached, said.digest_probe, *lacking)
+    return Base(
+        manifest,
+        reached,
+        said.digest_probe,
+        lacking[0] if lacking else Lacking(),
+        takes_changes=CHANGES_FORMAT in said.archive_formats,
+    )
 
 
 def complete_to_repeat(scratch: Path) -> str | None:

@@ -45,9 +45,15 @@ from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
+from ar_sync_pipeline.sync.dump.compare_base import Comparison, has_same_history
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.scratch import space_for
-from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
+from ar_sync_pipeline.sync.dump.sent_archives import (
+    DigestsOf,
+    remember_digests,
+    remember_rules,
+    tables_with_other_rules,
+)
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _WORK = "the dump"
@@ -96,6 +102,7 @@ class TableDump(BaseModel):
         held_at: Point at which the receiver is known to have the media files of the archives up to
             there.
         lacking: What the receiver lacks of a complete after the base.
+        digests: When all digests of a complete were computed.
         seconds: Seconds by phase: snapshot, selection (of a partial), tables.
     """
 
@@ -119,6 +126,7 @@ class TableDump(BaseModel):
     base: BaseArchive | None = None
     held_at: Watermark | None = None
     lacking: Lacking = Lacking()
+    digests: DigestsOf | None = None
     seconds: dict[str, float] = {}
 
 
@@ -132,6 +140,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     base: Base | None = None,
     after: datetime | None = None,
     claimed: Watermark | None = None,
+    verify_after: timedelta = timedelta(days=7),
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
     pseudonym_key: str | None = None,
 ) -> TableDump:
@@ -144,6 +153,8 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
             then are exported too, so that the receiver can detect what partials missed.
         base: Complete to compare with: chunks that are equal in it are not written; None: all are.
         after: Time of the newest snapshot that was taken before this one.
+        claimed: Point that the receiver claims to have.
+        verify_after: Age of digests from which those of unchanged chunks are computed again.
         max_blocking_seconds: How long another session may wait for the dump before the dump is
             terminated.
         pseudonym_key: Secret of the catalog's pseudonyms.
@@ -168,19 +179,20 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
             start_at = _StartAt.of(session, since, claimed)
             rules = rule_digests(catalog, session.tables, pseudonym_key)
             untold = _sent_otherwise(session, build, start_at.since, rules)
-            known = base if base is not None and start_at.has_same_history(session, base) else None
+            known = base if base and start_at.continues(session, base) else None
+            compared = Comparison.of(session, catalog, build, known, rules, verify_after)
             writer = WholeTables(
-                session.connections,
-                build.members,
-                start_at.since,
-                untold,
-                known.held_chunks(catalog, session.tables) if known else {},
+                session.connections, build.members, start_at.since, untold, compared.held
             )
-            manifests = _whole_manifests(session, catalog, writer)
+            manifests, misjudged = _whole_manifests(session, catalog, writer)
             stopwatch.lap("tables")
             dump = _describe(session, catalog, manifests, start_at)
-    dump = dump.model_copy(update=_compared(known) | {"seconds": stopwatch.seconds})
+    digests = compared.digests(dump.watermark.snapshot_at, misjudged)
+    dump = dump.model_copy(
+        update=_compared(known) | {"digests": digests, "seconds": stopwatch.seconds}
+    )
     remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
+    remember_digests(build.path.parent, digests)
     build.save(dump)
     return dump
 
@@ -266,17 +278,9 @@ class _StartAt:
         known = comparable(since, now) if since not in strange else None
         return cls(known, bool(strange))
 
-    def has_same_history(self, session: DumpSession, base: Base) -> bool:
-        """Return whether digests of an earlier complete, and of the receiver, are comparable."""
-        now, then = session.snapshot.watermark, base.manifest.watermark
-        probe = probe_digest(session.connection)
-        return (
-            not self.new_history
-            and then.snapshot_at < now.snapshot_at
-            and may_precede(then, now)
-            and session.snapshot.database == base.manifest.sender.database
-            and probe == base.manifest.digest_probe == base.digest_probe
-        )
+    def continues(self, session: DumpSession, base: Base) -> bool:
+        """Return whether the current state can be compared with an earlier complete."""
+        return not self.new_history and has_same_history(session, base)
 
 
 def _compared(base: Base | None) -> dict[str, object]:
@@ -301,16 +305,18 @@ def _sent_otherwise(
 
 def _whole_manifests(
     session: DumpSession, catalog: Catalog, writer: WholeTables
-) -> list[TableManifest]:
+) -> tuple[list[TableManifest], dict[str, int]]:
+    """Return the tables of a complete, and the number of misjudged chunks by table."""
     tables = session.tables
     largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
     written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
-    return [
-        _manifest(session, catalog, name, written[name].chunks).model_copy(
-            update={"changed_keys": written[name].changed_keys}
-        )
+    manifests = [
+        _manifest(
+            session, catalog, name, written[name].chunks, absent_keys=written[name].absent_keys
+        ).model_copy(update={"changed_keys": written[name].changed_keys})
         for name in tables
     ]
+    return manifests, {name: one.misjudged for name, one in written.items() if one.misjudged}
 
 
 class _PartialRows:
@@ -396,6 +402,7 @@ def _manifest(
     chunks: Sequence[Chunk],
     *,
     whole: bool = False,
+    absent_keys: Chunk | None = None,
 ) -> TableManifest:
     facts = session.tables[name]
     table = exported_table(catalog, facts)
@@ -405,6 +412,7 @@ def _manifest(
         primary_key=table.primary_key,
         row_count=sum(chunk.row_count for chunk in chunks),
         chunks=tuple(chunks),
+        absent_keys=absent_keys,
         sequences=session.sequences[name],
         whole=whole,
         unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),

@@ -7,23 +7,18 @@ lost or damaged only makes the next complete larger.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.manifest import (
-    Chunk,
-    KeyRange,
-    Manifest,
-    TableManifest,
-    Watermark,
-)
+from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, Watermark
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.held_tables import HeldTable
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -44,26 +39,42 @@ class Base:
         reached: Point that the receiver has reached.
         digest_probe: Digest of the fixed test row at the receiver.
         lacking: What the receiver lacks of a later complete.
+        takes_changes: Whether the receiver reads chunks that are carried as changes.
     """
 
     manifest: Manifest
     reached: Watermark
     digest_probe: str
     lacking: Lacking = field(default_factory=Lacking)
+    takes_changes: bool = False
 
-    def held_chunks(
-        self, catalog: Catalog, tables: Mapping[str, TableFacts]
-    ) -> dict[str, dict[KeyRange | None, Chunk]]:
-        """Return the chunks that the receiver should have, by table and key range.
+    def held_tables(
+        self,
+        catalog: Catalog,
+        tables: Mapping[str, TableFacts],
+        judged: Collection[str],
+        *,
+        digests_all: bool,
+    ) -> dict[str, HeldTable]:
+        """Return what the receiver should have of each table.
 
         Tables whose columns, key or column rules have changed are left out.
+
+        Args:
+            judged: Tables whose row versions show what was written since this complete.
+            digests_all: Whether to compute the digests of unchanged chunks too.
         """
         return {
-            then.name: {
-                chunk.key_range: chunk
-                for chunk in then.chunks
-                if not self.lacking.has_chunk(then.name, chunk)
-            }
+            then.name: HeldTable(
+                {
+                    chunk.key_range: chunk
+                    for chunk in then.chunks
+                    if not self.lacking.has_chunk(then.name, chunk)
+                },
+                self.manifest.watermark if then.name in judged else None,
+                self.takes_changes,
+                digests_all,
+            )
             for then in self.manifest.tables
             if then.name in tables and _is_exported_alike(then, catalog, tables[then.name])
         }

@@ -33,7 +33,7 @@ SENT_FILE = "ar_sync_sent.json"
 KEPT_COMPLETES = 3
 """Number of the newest completes whose content the sender remembers, to compare the next one."""
 _REMEMBERED = timedelta(days=8)
-_MOST_RULES = 1_000
+_MOST_RULES, _MOST_DIGESTS = 1_000, 1_000
 
 
 class SentArchive(BaseModel):
@@ -77,11 +77,29 @@ class RulesFrom(BaseModel):
     digests: dict[str, str]
 
 
+class DigestsOf(BaseModel):
+    """When the digests of all chunks of a complete were computed, and not taken from its base.
+
+    Attributes:
+        snapshot_at: Snapshot of the complete.
+        computed_at: The same, or that of an earlier complete that it builds on.
+        misjudged: Number of chunks by table that differed then although row versions showed no
+            change.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    snapshot_at: AwareDatetime
+    computed_at: AwareDatetime
+    misjudged: dict[str, int] = {}
+
+
 class _Journal(BaseModel):
     """Content of the file.
 
     Attributes:
         rules: One for each change of the catalog's column rules, oldest first.
+        digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
     """
@@ -89,6 +107,7 @@ class _Journal(BaseModel):
     archives: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
+    digests: tuple[DigestsOf, ...] = ()
 
 
 def announce(scratch: Path, manifest: Manifest, now: datetime) -> None:
@@ -144,6 +163,20 @@ def tables_with_other_rules(
     before = _rules_before(_read(scratch), since.snapshot_at)
     names = before.keys() | digests.keys()
     return frozenset(name for name in names if before.get(name) != digests.get(name))
+
+
+def remember_digests(scratch: Path, digests: DigestsOf) -> None:
+    """Record when the digests of all chunks of a complete were computed."""
+    with locked(scratch):
+        journal = _read(scratch)
+        known = [one for one in journal.digests if one.snapshot_at != digests.snapshot_at]
+        kept = (*known, digests)[-_MOST_DIGESTS:]
+        _write(scratch, journal.model_copy(update={"digests": kept}))
+
+
+def digests_of(scratch: Path, snapshot_at: datetime) -> DigestsOf | None:
+    """Return when the digests of a complete were computed; None: unknown."""
+    return next((one for one in _read(scratch).digests if one.snapshot_at == snapshot_at), None)
 
 
 def remember_receipts(scratch: Path, receipts: Mapping[str, Receipt]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.manifest import (
+    CHANGES_FORMAT,
     DIFFERENTIAL_FORMAT,
     MEDIA_LIST_FORMAT,
     WHOLE_FORMAT,
@@ -148,7 +149,7 @@ def _capabilities(settings: ReceiverSettings, connection: Connection, at: dateti
         at=at,
         archive_formats=(WHOLE_FORMAT, MEDIA_LIST_FORMAT)
         if common_columns_only
-        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT, MEDIA_LIST_FORMAT),
+        else (WHOLE_FORMAT, DIFFERENTIAL_FORMAT, MEDIA_LIST_FORMAT, CHANGES_FORMAT),
         digest_probe=probe_digest(connection),
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
@@ -24,15 +24,18 @@ from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_ar
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.held import HeldFiles, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome
+from ar_sync_pipeline.merge.chunk_changes import unconfirmed_changes
 from ar_sync_pipeline.merge.filling import Filling
 from ar_sync_pipeline.merge.staging import (
     StagedTable,
     chunks_with_rows,
+    content_of,
     create_staging,
     finish_staging,
+    held_chunks,
+    stage_absent_keys,
     stage_changed_keys,
     stage_chunk,
-    unchanged_chunks,
 )
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables
 from ar_sync_pipeline.postgres.connect import Connection
@@ -173,8 +176,10 @@ class ArchiveStager:
                 create_staging(self._connection, staged)
                 archive.tables.append(staged)
             self._read_members(reader, archive)
-        for staged in archive.tables:
+        for place, staged in enumerate(archive.tables):
             finish_staging(self._connection, staged)
+            unconfirmed = unconfirmed_changes(self._connection, staged)
+            archive.tables[place] = replace(staged, unconfirmed=unconfirmed)
         self._watch.lap("stage")
         return archive
 
@@ -185,11 +190,10 @@ class ArchiveStager:
     def _prepare(self, number: int, archive: StagedArchive, target: TargetTable) -> StagedTable:
         table = next(table for table in archive.manifest.tables if table.name == target.name)
         complete = archive.manifest.kind is ArchiveKind.COMPLETE
-        unchanged = (
-            unchanged_chunks(self._connection, target, table)
-            if complete and archive.comparable
-            else frozenset()
+        held = (
+            held_chunks(self._connection, target, table) if complete and archive.comparable else {}
         )
+        unchanged = frozenset(c.member for c in table.chunks if held.get(c.member) == content_of(c))
         name = f"{number}_{len(archive.tables)}"
         direct = self._filling is not None and target.name in self._filling.direct
         return StagedTable(
@@ -200,6 +204,10 @@ class ArchiveStager:
             unchanged,
             sql.Identifier("pg_temp", f"ar_sync_changed_{name}") if table.changed_keys else None,
             direct=direct,
+            absent_keys=sql.Identifier("pg_temp", f"ar_sync_absent_{name}")
+            if table.absent_keys
+            else None,
+            held=held,
         )
 
     def _read_members(self, reader: ArchiveReader, archive: StagedArchive) -> None:
@@ -208,9 +216,13 @@ class ArchiveStager:
             chunk.member: (table, chunk) for table in archive.tables for chunk in table.differing
         }
         keys = {
-            chunk.member: (table, chunk)
+            chunk.member: (table, chunk, stage)
             for table in archive.tables
-            if (chunk := table.manifest.changed_keys) is not None
+            for chunk, stage in (
+                (table.manifest.changed_keys, stage_changed_keys),
+                (table.manifest.absent_keys, stage_absent_keys),
+            )
+            if chunk is not None
         }
         self._watch.lap("stage")
         with closing(HeldFiles(self._media.folder)) as held:
@@ -222,9 +234,8 @@ class ArchiveStager:
                     table, chunk = rows[member]
                     stage_chunk(self._connection, table, chunk, decompress_chunk(stream, chunk))
                 elif member in keys:
-                    table, chunk = keys[member]
-                    data = decompress_chunk(stream, chunk)
-                    stage_changed_keys(self._connection, table, chunk, data)
+                    table, chunk, stage = keys[member]
+                    stage(self._connection, table, chunk, decompress_chunk(stream, chunk))
                 elif stream.entry is not None and self._media.stage is not None:
                     self._stage_media(self._media.stage, stream, stream.entry, archive)
                     continue
@@ -256,7 +267,8 @@ def check_lacking(
 ) -> None:
     """Check that the receiver has what an archive does not carry.
 
-    A chunk that later applied archives have changed cannot be compared: it is left as it is.
+    A chunk that later applied archives have changed cannot be compared: it is left as it is, except
+    for the changes that the archive carries.
 
     Args:
         later: Archives that were applied before, without a gap, and are applied again after this
@@ -282,7 +294,7 @@ def check_lacking(
 
 
 def unverified_chunks(archive: StagedArchive) -> dict[str, list[Chunk]]:
-    """Return the chunks of an archive that are left as they are without comparison, by table."""
+    """Return the chunks of an archive that are not compared, by table."""
     found = {
         table.target.name: [c for c in table.manifest.chunks if c.member in table.unverified]
         for table in archive.tables

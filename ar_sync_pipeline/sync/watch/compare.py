@@ -110,7 +110,7 @@ def compare_archive(
 ) -> list[TableDifference]:
     """Compare an archive with a database; for a partial, only the rows that it contains.
 
-    Chunks that a differential complete does not carry are compared by their digests.
+    Chunks that a differential complete does not carry whole are compared by their digests.
 
     Raises:
         CorruptArchiveError: The archive is damaged, or its signature is wrong.
@@ -259,7 +259,7 @@ def _staged(
     members: dict[str, tuple[StagedTable, Chunk]] = {}
     for number, table in enumerate(_comparable(reader.manifest, targets)):
         relation = sql.Identifier("pg_temp", f"ar_sync_compare_{number}")
-        others = frozenset(chunk.member for chunk in table.chunks if not chunk.carried)
+        others = frozenset(c.member for c in table.chunks if c.is_change or not c.carried)
         one = StagedTable(targets[table.name], table, relation, complete, others)
         create_staging(connection, one)
         staged[table.name] = one

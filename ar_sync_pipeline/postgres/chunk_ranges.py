@@ -1,0 +1,59 @@
+"""Ranges of integer keys that chunks cover, for queries of some chunks of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from psycopg import sql
+
+from ar_sync_pipeline.archive.manifest import KeyRange
+from ar_sync_pipeline.postgres import digest
+
+_MOST_RANGES = 64
+
+
+def range_of(number: int) -> KeyRange:
+    """Return the range of keys of a chunk."""
+    low = number << digest.CHUNK_KEY_BITS
+    return KeyRange(low=low, high=low + (1 << digest.CHUNK_KEY_BITS))
+
+
+def in_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
+    """Return the condition that a key is in one of these chunks.
+
+    The condition uses ranges, for the key's index. Very many ranges are filtered instead.
+    """
+    ranges = list[KeyRange]()
+    for one in map(range_of, sorted(numbers)):
+        if ranges and ranges[-1].high == one.low:
+            ranges[-1] = KeyRange(low=ranges[-1].low, high=one.high)
+        else:
+            ranges.append(one)
+    if not 0 < len(ranges) <= _MOST_RANGES:
+        return sql.SQL("{} = ANY ({}::bigint[])").format(
+            digest.chunk_index(key), sql.Literal(sorted(numbers))
+        )
+    within = (
+        sql.SQL("({} >= {} AND {} < {})").format(
+            key, sql.Literal(one.low), key, sql.Literal(one.high)
+        )
+        for one in ranges
+    )
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(within))
+
+
+def offset_in_chunk(key: sql.Composable) -> sql.Composed:
+    """Return the place of a key in its chunk, from 0."""
+    return sql.SQL("({}::bigint & {})").format(key, sql.Literal((1 << digest.CHUNK_KEY_BITS) - 1))
+
+
+def key_at(number: sql.Composable, offset: sql.Composable) -> sql.Composed:
+    """Return the key at a place of a chunk."""
+    return sql.SQL("(({}::bigint << {}) + {})").format(
+        number, sql.Literal(digest.CHUNK_KEY_BITS), offset
+    )
+
+
+def keys_per_chunk() -> int:
+    """Return how many keys the range of a chunk has."""
+    return 1 << digest.CHUNK_KEY_BITS

@@ -1,0 +1,57 @@
+"""Check of a complete: chunks that row versions show to be unchanged have the rows of the base."""
+
+import dagster as dg
+
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import archive_key
+from ar_sync_pipeline.operations.check_evaluation import with_page
+from ar_sync_pipeline.package_files import see
+from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
+from ar_sync_pipeline.visible_text import listed, visible
+
+_NAME = "unchanged_chunks_verified"
+_PAGE = "digests_differ"
+_LONGEST_NAME = 130
+
+
+def unchanged_chunks_check(site: SenderSite) -> dg.AssetCheckSpec:
+    """Return the specification of the check."""
+    return dg.AssetCheckSpec(
+        _NAME,
+        asset=archive_key(ArchiveKind.COMPLETE, site.names),
+        description="Chunks that a complete took as unchanged by their row versions, without"
+        " reading them, have the rows that it described: every AR_SYNC_COMPLETE_VERIFY_DAYS days a"
+        " complete reads all of them. If not: that complete carried what differed; set"
+        " AR_SYNC_COMPLETE_VERIFY_DAYS=0, and look for what changes rows without a transaction."
+        + see(_PAGE),
+    )
+
+
+def evaluate_unchanged_chunks(site: SenderSite, digests: DigestsOf) -> dg.AssetCheckResult:
+    """Return what the newest complete that computed all digests has found.
+
+    Args:
+        site: The sender.
+        digests: When the digests of the complete, or of those that it builds on, were computed.
+    """
+    at = f"{digests.computed_at:%Y-%m-%d %H:%M} UTC"
+    count = sum(digests.misjudged.values())
+    names = listed([visible(name, _LONGEST_NAME) for name in sorted(digests.misjudged)])
+    result = dg.AssetCheckResult(
+        passed=count == 0,
+        asset_key=archive_key(ArchiveKind.COMPLETE, site.names),
+        check_name=_NAME,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{count} chunk{'' if count == 1 else 's'} of {', '.join(names)} had other rows"
+        f" than their row versions showed, found by the complete of {at}, which carried them: set"
+        " AR_SYNC_COMPLETE_VERIFY_DAYS=0, so that every complete reads all rows."
+        if count
+        else f"The complete of {at} computed all digests: every chunk without newer row versions"
+        " was unchanged.",
+        metadata={
+            "misjudged_chunks": count,
+            "digests_computed_at": dg.MetadataValue.timestamp(digests.computed_at),
+        },
+    )
+    return with_page(result, _PAGE)
