@@ -3,9 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
-# What is checked for retired words (.codespell/); a package is added when it is free of them.
-SPELLED := ar_sync_pipeline benchmarks $(addprefix ar_sync_pipeline_tests/, \
-  alerts archive demo legacy media operations postgres receiver sender sftp spool transform fix_*.py)
+# What is checked for retired words (.codespell/).
+SPELLED := ar_sync_pipeline benchmarks ar_sync_pipeline_tests
 
 .PHONY: demo demo-ui test test-all soak bench screenshots lint format clean
 

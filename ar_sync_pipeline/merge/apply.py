@@ -1,9 +1,9 @@
 """Merge of a staged archive into the receiver's tables, inside one transaction: `apply`.
 
-Its steps are types, and each is made by the one before it: `FoundChanges` (what differs, which rows
-go), `PlannedMerge` (what it will do, and what it must remember of the rows before), `WrittenMerge`,
-and the verified `MergeResult`. So nothing is written that was not planned, and nothing is returned
-that was not verified. Unchanged rows are never written, receiver-only columns keep their values,
+Each of its steps returns the input of the next: `FoundChanges` (what differs, which rows are to be
+deleted), `PlannedMerge` (what it will do, and what it remembers of the rows before), `WrittenMerge`
+and `MergeResult`. The types ensure that every written row was planned and every result verified.
+Unchanged rows are never written, receiver-only columns keep their values,
 and the result is compared with the archive's digests before commit.
 """
 

@@ -1,4 +1,4 @@
-"""A staged archive and what its merge must know of it."""
+"""The input of a merge: a staged archive."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class ArchiveRows:
         tables: Tables of the archive with their staged rows.
         number: Number of the archive within the load, for names of temporary tables.
         complete: Whether the archive contains all rows of its tables.
-        after_gap: Whether archives before this one are missing. A row that contradicts it may then
-            still exist at the sender, so the receiver's own data of that row must not be deleted.
+        after_gap: Whether archives before this one are missing. A receiver row that has a unique
+            value of one of its rows may then still exist at the sender, so it is not deleted.
         comparable: Whether this receiver computes the same digests as the sender.
         sender_references: Foreign keys of the sender; None: unknown.
         rebuilds: Whether indexes and foreign keys of empty tables may be created after their rows.

@@ -1,7 +1,7 @@
 """Differences of a staged table: rows to add, to change or to replace, and absent rows.
 
-They are computed first, as row identities in temporary tables: this is the plan that operators see,
-and the merge changes nothing else. Rows are compared to the bit. An unchanged row is never locked
+They are computed first, as row identities in temporary tables: operators see them as the plan, and
+the merge writes nothing else. Rows are compared to the bit. An unchanged row is never locked
 or written (an upsert of everything writes forty times the WAL).
 """
 

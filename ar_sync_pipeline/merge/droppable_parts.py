@@ -1,9 +1,9 @@
 """Parts that an empty table does not need while it is filled: foreign keys, keys, indexes.
 
-A definition does not contain everything. A part with more (a comment, a tablespace, a changed
-trigger, a mark for CLUSTER or replication, a dependent object) is not dropped. Neither is a part
-that the role may drop but not create again: an owner may drop an index without the right to create
-one in the schema, and a foreign key without the right to refer.
+A part is dropped only if its definition restores all of it. One with a comment, a tablespace, a
+changed trigger, a mark for CLUSTER or replication, or a dependent object is not dropped. Neither is
+a part that the role may drop but not create again: an owner may drop an index without the right to
+create one in the schema, and a foreign key without the right to refer.
 """
 
 from __future__ import annotations

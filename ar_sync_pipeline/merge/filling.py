@@ -1,15 +1,15 @@
 """Filling of empty tables: keys, indexes and foreign keys are created after the rows.
 
-A foreign key checks every inserted row by its own query and, if it is deferred, queues an event in
-memory. If it is added after the rows, one join checks them all. An index that is built at once
+A foreign key that is checked at each insert runs one query per row and, if it is deferred, queues
+an event in memory. Added after the rows, it is checked by one join. An index that is built at once
 costs a third of the time of one that grows, and half of its WAL. If a table has no features that
 COPY would bypass, the rows of a complete are copied directly into it and never staged. All of this
 happens inside the load's transaction, so a load that fails changes nothing. Readers of the empty
 tables wait for the commit; nobody waits for a table that has rows.
 
 A table is truncated before rows are copied into it, so that a load that fails leaves no dead rows.
-A reader's snapshot loses no rows, because only a table without a single page counts as empty. The
-rows are not frozen (``COPY ... FREEZE``): a reader whose snapshot is older than the load would see
+TRUNCATE hides no rows from older snapshots: only a table without a page counts as empty. The rows
+are not frozen (``COPY ... FREEZE``): a reader whose snapshot is older than the load would see
 them in one table and miss the rows of another (PostgreSQL manual, COPY).
 """
 
@@ -139,7 +139,7 @@ def _begin(
     candidates: Mapping[str, TargetTable],
     effects: SideEffects | None,
 ) -> Filling:
-    """Drop all parts or none, with a short lock timeout, because readers would queue after it."""
+    """Drop all parts or none, with a short lock timeout, because readers wait for the lock."""
     parts = droppable_parts(connection, filled, keys=keys)
     try:
         with connection.transaction(), _short_waits(connection):
@@ -165,7 +165,7 @@ def _obstacle(error: psycopg.Error, remedy: str) -> str:
 def _truncated(
     connection: Connection, candidates: Mapping[str, TargetTable], effects: SideEffects
 ) -> frozenset[str]:
-    """Truncate the tables without references and pages, and return their names."""
+    """Truncate the tables that are empty on disk and that no other table references."""
     if not candidates:
         return frozenset()
     tables = sql.SQL(", ").join(target.rows for target in candidates.values())

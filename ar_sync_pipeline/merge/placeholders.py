@@ -62,7 +62,7 @@ def placeholders(
 ) -> Iterator[Placeholder]:
     """Yield assignments that may take a row out of a unique index, or move it without a conflict.
 
-    They use only columns that the merge writes afterwards, and none by which it identifies the row.
+    They use only columns that the merge writes afterwards, except key columns.
     """
     target, facts = difference.target, difference.target.facts
     written = {*target.shared, *target.defaults()} - {*target.key, *target.rewritten, *target.fixed}
@@ -80,7 +80,7 @@ def placeholders(
 
 
 def _is_followed(references: References, target: TargetTable, name: str) -> bool:
-    """Return whether a foreign key would cascade a placeholder: NULL would never be undone."""
+    """Return whether a foreign key would cascade a placeholder, which nothing would restore."""
     return any(
         name in key.referenced_columns and key.on_update.writes
         for key in references.to(target.name)

@@ -14,9 +14,8 @@ class TablePlan:
     are deleted with them or follow a changed value.
 
     Attributes:
-        drift: Number of added and changed rows of a complete that were not written at the sender
-            since the point that the receiver was known to have, so that earlier partials should
-            have contained them; None in a partial, and if the complete does not record it.
+        drift: Number of rows of a complete that differ although the sender did not write them since
+            the receiver's checkpoint: earlier partials missed them. None: unknown.
         unverified: Number of chunks that a late complete does not carry whole and that later
             archives have changed: they are not compared until the next complete.
     """

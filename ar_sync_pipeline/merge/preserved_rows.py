@@ -1,4 +1,4 @@
-"""Rows that the merges of one load delete only temporarily, because the receiver's state is newer.
+"""Rows that an older archive deletes and a later archive of the same load restores.
 
 An older archive that arrives late is applied before the later ones, in one transaction. A complete
 deletes the rows that it lacks. A partial deletes the row whose unique value it gives to another,
@@ -109,7 +109,7 @@ class PreservedRows:
             found = self._connection.execute(sql.SQL("SELECT EXISTS ({})").format(rows)).fetchone()
             if found and found[0]:
                 raise LoadRefusedError(
-                    f"a late archive would take a row away for a time to which rows of {key.table}"
+                    f"a late archive would delete and restore a row to which rows of {key.table}"
                     " refer, and that table has no key by which the reference could be put back",
                     remedy=f"give {key.table} a primary key, or wait for the next complete archive",
                 )

@@ -54,7 +54,7 @@ class References:
         return tuple(name for name in key.columns if name not in shared)
 
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:
-        """Return the columns that become NULL so that a row no longer refers; empty if none may."""
+        """Return the columns that may be set to NULL to remove a reference; empty if none may."""
         facts = self.tables[key.table]
         columns = [facts.column(name) for name in self.receiver_only_columns(key)]
         free = tuple(

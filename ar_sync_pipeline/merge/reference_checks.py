@@ -58,9 +58,9 @@ class ReferenceChecks:
                     self._left[place] = self._create(len(self._left), queries)
 
     def remember_followers(self) -> None:
-        """Store the references of replicated rows that the server's actions will change.
+        """Store references of replicated rows that ON UPDATE actions will change.
 
-        The sender has already decided their values. Call it before any write.
+        The archive already has their values. Call it before any write.
         """
         for key, left in self._acting():
             if not self.references.receiver_only_columns(key):
@@ -72,7 +72,7 @@ class ReferenceChecks:
                 self._followers[key] = identity.fill(self.connection, name, query)
 
     def restore_followers(self) -> None:
-        """Restore the references of replicated rows that followed and that are not written."""
+        """Restore what ON UPDATE actions changed in rows that the merge does not write."""
         for key, followers in self._followers.items():
             identity = self.references.identity(key.table)
             difference = self.differences.get(key.table)
@@ -100,7 +100,7 @@ class ReferenceChecks:
     def _rewrite_followers(
         self, key: ForeignKey, followers: sql.Identifier, difference: TableDifference | None
     ) -> None:
-        """Write the archive's values again to written rows that followed afterwards."""
+        """Write the archive's values again to written rows that ON UPDATE actions changed."""
         if difference is None or not difference.changed or not difference.target.key:
             return
         target = difference.target
@@ -167,10 +167,10 @@ class ReferenceChecks:
         )
 
     def verify(self) -> None:
-        """Check that no written row or row that referred to a lost value is an orphan.
+        """Check the foreign keys of written rows and of rows that referred to a lost value.
 
         Raises:
-            LoadRefusedError: A row does; the caller's transaction must not commit.
+            LoadRefusedError: A referenced row is missing; the caller's transaction must not commit.
         """
         for table, difference in self.differences.items():
             if not difference.empty:

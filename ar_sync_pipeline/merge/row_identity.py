@@ -15,9 +15,9 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 class RowIdentity:
     """The columns of a key, or the physical place of a row if a table has no key.
 
-    A place is valid until the row is next updated; the merge detects that by counting. Temporary
-    tables store identities under their own names (``ar_sync key 1``, ...), so that they cannot
-    collide with a column of the application.
+    A place is valid until the row is next updated, which the merge detects by counting rows.
+    Temporary tables store identities under their own names (``ar_sync key 1``, ...), so that they
+    cannot collide with a column of the application.
 
     Attributes:
         columns: Columns of the table.
@@ -91,7 +91,7 @@ class RowIdentity:
 
 
 PLACE = RowIdentity(("tableoid", "ctid"), ("OPERATOR(pg_catalog.=)", "OPERATOR(pg_catalog.=)"))
-"""Where a row is stored: for tables without a key."""
+"""Identity by ``tableoid`` and ``ctid``, for tables without a key."""
 
 
 def identity_of(facts: TableFacts) -> RowIdentity:

@@ -78,8 +78,8 @@ class RowsToDelete:
             and (self.complete or not known)
         ):
             raise LoadRefusedError(
-                f"rows of {key.table} are alive at the sender and refer to rows of"
-                f" {key.referenced_table} that are not, which the receiver's constraint {key.name}"
+                f"rows of {key.table} exist at the sender and refer to deleted rows of"
+                f" {key.referenced_table}, which the receiver's constraint {key.name}"
                 " forbids",
                 remedy=f"if {key.table} is the receiver's only, name it under `receiver_tables` of"
                 f" the catalog; otherwise drop {key.name} at the receiver, or add it at the sender;"

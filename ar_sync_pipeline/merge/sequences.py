@@ -12,7 +12,7 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def advance_sequences(connection: Connection, manifest: TableManifest, facts: TableFacts) -> None:
-    """Advance each sequence to the sender's last value; never back (it is not transactional).
+    """Advance each sequence to the sender's last value; never back, as setval is not rolled back.
 
     Raises:
         SchemaMismatchError: The value is out of the bounds of the receiver's sequence.

@@ -53,8 +53,8 @@ class StagedTable:
             have changed, so that the receiver's rows cannot be compared.
         direct: Whether the rows are copied directly into the target, which was empty; `relation` is
             then the target.
-        changed_keys: Temporary table of keys that, according to a complete, were written since the
-            point that the receiver was known to have; None: the archive does not record them.
+        changed_keys: Temporary table of the keys that were written since the receiver's checkpoint,
+            according to a complete; None: the archive does not record them.
         absent_keys: Temporary table of ranges of keys that no row of the changed chunks has; None:
             no chunk is carried as a change.
         held: Content of the receiver's chunks, by member, as far as the receiver has rows of them.
@@ -100,7 +100,7 @@ class StagedTable:
 
     @property
     def speaks_for_all_rows(self) -> bool:
-        """Whether rows that are not in the archive were deleted at the sender."""
+        """Whether the archive has every row of the table, so that others are deleted."""
         return self.complete or self.manifest.whole
 
     @property

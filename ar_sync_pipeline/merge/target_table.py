@@ -36,7 +36,7 @@ class TargetTable:
 
     @property
     def name(self) -> str:
-        """Name of the table in the product."""
+        """Label of the table in the catalog."""
         return self.facts.name
 
     @property
@@ -97,7 +97,7 @@ class TargetTable:
         return sql.Identifier(LEDGER_SCHEMA, name)
 
     def unique_keys(self) -> tuple[UniqueKey, ...]:
-        """Return the unique keys and exclusion constraints that do not follow from the key."""
+        """Return the unique keys and exclusion constraints that the key does not imply."""
         key = set(self.key)
         return tuple(
             unique

@@ -1,8 +1,8 @@
 """Times that were replicated as JSON and lost their microseconds (old system, D20).
 
 The partials of the old sender truncate every time to milliseconds. If the receiver already has the
-row and its time is equal to the millisecond, it is the same time with more precision. Its
-microseconds are restored before the rows are compared, so such a row does not count as changed.
+row and its time is equal after truncation to milliseconds, it is the same time with more precision.
+Its microseconds are restored before the rows are compared: such a row does not count as changed.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ WRITTEN = (ADD, CHANGE, REPLACE)
 
 
 def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """Return identities of present rows that have a value which another, incoming row gets."""
+    """Return identities of receiver rows whose unique value an incoming row takes."""
     identity = difference.identity
     return sql.SQL(
         "SELECT DISTINCT {held_identity} FROM ({present}) AS h JOIN ({incoming}) AS w"
@@ -46,7 +46,7 @@ def still_held(
 
 
 def repeated_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """Return a query whether a written row has, after the merge, a value of another row.
+    """Return a query whether a written row duplicates a unique value after the merge.
 
     It is for deferrable constraints, which a session in replica mode does not check.
     """

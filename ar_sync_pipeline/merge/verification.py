@@ -56,7 +56,7 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
                 remedy="run ar-sync verify on the archive and look at the sender's version",
             )
         raise DigestMismatchError(
-            f"after the load {chunk.member} is not what the receiver holds"
+            f"after the load {chunk.member} differs from the receiver's rows"
             f" ({held.row_count} rows instead of {chunk.row_count}, or other content)",
             remedy=_remedy(staged),
         )
@@ -65,7 +65,8 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
 def _meaning_differs(staged: StagedTable, columns: list[str]) -> SchemaMismatchError:
     name = staged.target.name
     return SchemaMismatchError(
-        f"values of {name} ({', '.join(columns)}) name other objects here than at the sender",
+        f"values of {name} ({', '.join(columns)}) contain object ids, which differ between the"
+        " servers",
         remedy="keep names in a text column, or name the columns in `receiver_columns` of"
         f" {name} in the catalog of both sides; the archive is then tried again by itself",
     )

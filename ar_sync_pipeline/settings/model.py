@@ -86,7 +86,7 @@ class SenderSettings(PseudonymSettings, CommonSettings):
         ),
     ]
     sender_media_fldr: Annotated[
-        Folder, Variable("Folder of the pictures; subfolders are read.", "/srv/server/media")
+        Folder, Variable("Folder of the media files; subfolders are read.", "/srv/server/media")
     ]
     media_patterns: Annotated[
         Words,

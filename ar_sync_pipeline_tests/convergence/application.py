@@ -20,7 +20,7 @@ Values = Mapping[str, bytes | None]
 
 @dataclass(frozen=True)
 class SharedTable:
-    """A table that travels.
+    """A replicated table.
 
     Attributes:
         key: columns of the primary key; they come first in ``columns``.

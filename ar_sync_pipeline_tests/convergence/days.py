@@ -1,4 +1,4 @@
-"""Days of a running sync on a virtual clock: real schedules, dumps and loads, invented life.
+"""Days of a running sync on a virtual clock: real schedules, dumps and loads, fake traffic.
 
 The sender's schedule decides at every tick which windows to dump; the network may be cut, archives
 may vanish from the spool or arrive hours late.
@@ -133,7 +133,7 @@ class Days:
     under_way: dict[datetime, list[Dumped]] = field(default_factory=dict)
     loads: dict[datetime, LoadReport] = field(default_factory=dict)
     newest_seen: datetime = _LONG_AGO
-    _random: Random = field(default_factory=lambda: Random(0))  # noqa: S311  invented life
+    _random: Random = field(default_factory=lambda: Random(0))  # noqa: S311  fake traffic
     _known_checkpoint: Checkpoint | None = None
     _rows: int = 60
 

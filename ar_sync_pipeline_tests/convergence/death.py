@@ -57,8 +57,8 @@ def die_at_step(number: int) -> None:
     sys.addaudithook(hook)
 
 
-def _patch(room: ModuleType, name: str, around: Callable[[Function], Function]) -> None:
-    setattr(room, name, around(getattr(room, name)))
+def _patch(module: ModuleType, name: str, around: Callable[[Function], Function]) -> None:
+    setattr(module, name, around(getattr(module, name)))
 
 
 def _before_staging() -> None:
@@ -67,12 +67,12 @@ def _before_staging() -> None:
 
 def _in_the_middle_of_a_copy() -> None:
     def half(decompress: Function) -> Function:
-        def pieces(*args: Any) -> Iterator[bytes]:
+        def blocks(*args: Any) -> Iterator[bytes]:
             data = b"".join(decompress(*args))
             yield data[: len(data) // 2]
             die()
 
-        return pieces
+        return blocks
 
     _patch(stage_archives, "decompress_chunk", half)
 

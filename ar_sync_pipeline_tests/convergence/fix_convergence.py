@@ -29,12 +29,12 @@ DUMPS_AS = "convergence_dumps"
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class MortalRuns:
+class KillableRuns:
     """Real runs in child processes that may kill themselves."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ar_sync_pipeline_tests.convergence.mortal"],
+            [sys.executable, "-m", "ar_sync_pipeline_tests.convergence.killable"],
             cwd=_REPOSITORY,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -74,9 +74,9 @@ class MortalRuns:
 
 
 @pytest.fixture(scope="session")
-def killable_runs() -> Iterator[MortalRuns]:
+def killable_runs() -> Iterator[KillableRuns]:
     """One process for all tests of a session: it takes a second to start, and a fork none."""
-    runs = MortalRuns()
+    runs = KillableRuns()
     yield runs
     runs.close()
 

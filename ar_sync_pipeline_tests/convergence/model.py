@@ -65,12 +65,12 @@ def expected_state(applied: Sequence[Shipment]) -> Expected:
 
 def _after_partial(before: State, shipment: Shipment) -> State:
     partial = shipment.rows
-    doomed = {name: _displaced(name, before, shipment) for name in TABLES}
-    while more := _dependents(before, partial, doomed):
+    to_delete = {name: _displaced(name, before, shipment) for name in TABLES}
+    while more := _dependents(before, partial, to_delete):
         for name, key in more:
-            doomed[name].add(key)
+            to_delete[name].add(key)
     return {
-        name: {key: row for key, row in before[name].items() if key not in doomed[name]}
+        name: {key: row for key, row in before[name].items() if key not in to_delete[name]}
         | partial.get(name, {})
         for name in TABLES
     }
@@ -92,14 +92,14 @@ def _displaced(name: str, before: State, shipment: Shipment) -> set[Row]:
 
 
 def _dependents(
-    before: State, partial: State, doomed: dict[str, set[Row]]
+    before: State, partial: State, to_delete: dict[str, set[Row]]
 ) -> list[tuple[str, Row]]:
     return [
         (name, key)
         for name, table in TABLES.items()
         for column, parent in table.references.items()
         for key, row in before[name].items()
-        if (row[table.columns.index(column)],) in doomed[parent]
-        and key not in doomed[name]
+        if (row[table.columns.index(column)],) in to_delete[parent]
+        and key not in to_delete[name]
         and key not in partial.get(name, {})
     ]

@@ -37,8 +37,8 @@ class OwnData:
     """What people set at the receiver, as the test remembers it.
 
     Attributes:
-        seen: own column of parents, by id.
-        stars: own column of children, by id.
+        seen: receiver-only column of parents, by id.
+        stars: receiver-only column of children, by id.
         notes: parents of own rows, by id.
         remarks: notes of own rows, by id.
         pins: accounts of own rows, by id.
@@ -195,7 +195,7 @@ class ReceiverSide:
         )
 
     def rate_everything(self, value: int) -> None:
-        """Set the receiver's own columns of every row."""
+        """Set the receiver-only columns of every row."""
         for (parent,) in self.run(f"UPDATE app_parent SET seen = {value} RETURNING id"):
             self.own.seen[as_integer(parent)] = value
         for (child,) in self.run(f"UPDATE app_child SET stars = {value} RETURNING id"):

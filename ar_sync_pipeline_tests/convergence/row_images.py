@@ -87,13 +87,13 @@ def rows_in_archive(path: Path) -> State:
             info.name: file.read() for info in tar if (file := tar.extractfile(info)) is not None
         }
     state: State = {}
-    for shipped in json.loads(members["manifest.json"])["tables"]:
-        table = TABLES[shipped["name"]]
-        columns = [column["name"] for column in shipped["columns"]]
+    for exported in json.loads(members["manifest.json"])["tables"]:
+        table = TABLES[exported["name"]]
+        columns = [column["name"] for column in exported["columns"]]
         order = [columns.index(name) if name in columns else None for name in table.columns]
         rows = [
             tuple(None if index is None else row[index] for index in order)
-            for chunk in shipped["chunks"]
+            for chunk in exported["chunks"]
             if chunk.get("carried", True)
             for row in parse(zstd.decompress(members[chunk["member"]]))
         ]
@@ -145,7 +145,7 @@ def save(connection: Connection, names: list[str]) -> dict[str, Saved]:
         kept, columns = BytesIO(), str(found[0])
         statement = f"COPY {name} ({columns}) TO STDOUT (FORMAT binary)"
         with connection.cursor().copy(statement.encode()) as copy:
-            for piece in copy:
-                kept.write(piece)
+            for block in copy:
+                kept.write(block)
         saved[name] = Saved(columns, kept.getvalue())
     return saved

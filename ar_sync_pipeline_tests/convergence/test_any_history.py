@@ -32,7 +32,7 @@ from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
 from ar_sync_pipeline_tests.convergence import claims
-from ar_sync_pipeline_tests.convergence.fix_convergence import DUMPS_AS, MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.fix_convergence import DUMPS_AS, KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.migrations import POLICY, Migration, Migrations
 from ar_sync_pipeline_tests.convergence.receiver_side import Backup, ReceiverSide
 from ar_sync_pipeline_tests.convergence.sender_side import (
@@ -66,7 +66,7 @@ class History(RuleBasedStateMachine):
     """One history of both servers."""
 
     servers: Servers
-    runs: MortalRuns
+    runs: KillableRuns
 
     def __init__(self) -> None:
         super().__init__()
@@ -407,7 +407,7 @@ def _usual_seed() -> int:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_receiver_converges_whatever_happens_on_the_way(
-    servers: Servers, killable_runs: MortalRuns, shard: int, monkeypatch: pytest.MonkeyPatch
+    servers: Servers, killable_runs: KillableRuns, shard: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_small_chunks(monkeypatch)
     chosen = int(os.environ.get("AR_SYNC_HISTORY_SEED", _usual_seed()))

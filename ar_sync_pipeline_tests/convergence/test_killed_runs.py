@@ -17,7 +17,7 @@ from ar_sync_pipeline.spool.states import clean_incoming, list_waiting
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
 from ar_sync_pipeline_tests.convergence import claims
 from ar_sync_pipeline_tests.convergence.death import DUMP_POINTS, LOAD_POINTS
-from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.fix_convergence import KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.receiver_side import ReceiverSide
 from ar_sync_pipeline_tests.convergence.row_images import State
 from ar_sync_pipeline_tests.convergence.sender_side import SenderSide, VirtualClock
@@ -61,11 +61,11 @@ class Line:
         )
         self.clock.pass_time(timedelta(minutes=10))
 
-    def dump(self, runs: MortalRuns, what: str, point: str | None = None) -> int:
+    def dump(self, runs: KillableRuns, what: str, point: str | None = None) -> int:
         runs.start(what, self.sender_environ, self.clock(), point=point)
         return runs.status()
 
-    def load(self, runs: MortalRuns, point: str | None = None) -> int:
+    def load(self, runs: KillableRuns, point: str | None = None) -> int:
         runs.start("load", self.receiver.environ, self.clock(), point=point)
         return runs.status()
 
@@ -76,7 +76,7 @@ class Line:
 
 
 @pytest.fixture
-def line(servers: Servers, killable_runs: MortalRuns, tmp_path: Path) -> Iterator[Line]:
+def line(servers: Servers, killable_runs: KillableRuns, tmp_path: Path) -> Iterator[Line]:
     """Both hold the same, and the sender has changed since."""
     clock = VirtualClock(datetime.now(UTC))
     sender = SenderSide(servers.sender_url, servers.sender, tmp_path, clock)
@@ -95,7 +95,7 @@ def line(servers: Servers, killable_runs: MortalRuns, tmp_path: Path) -> Iterato
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", LOAD_POINTS)
 def test_killed_load_is_finished_by_the_next_one(
-    line: Line, killable_runs: MortalRuns, kind: str, point: str
+    line: Line, killable_runs: KillableRuns, kind: str, point: str
 ) -> None:
     before = line.receiver.state()
     assert line.dump(killable_runs, kind) == 0
@@ -133,7 +133,7 @@ def assert_half_way(line: Line, before: State, *, committed: bool) -> None:
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", DUMP_POINTS)
 def test_killed_dump_is_made_good_by_the_next_one(
-    line: Line, killable_runs: MortalRuns, kind: str, point: str
+    line: Line, killable_runs: KillableRuns, kind: str, point: str
 ) -> None:
     files = line.files()
     assert line.dump(killable_runs, kind, point) == KILLED

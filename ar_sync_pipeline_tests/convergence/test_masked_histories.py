@@ -12,7 +12,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from ar_sync_pipeline_tests.convergence import masked
 from ar_sync_pipeline_tests.convergence.application import CATALOG
-from ar_sync_pipeline_tests.convergence.fix_convergence import MortalRuns, Servers
+from ar_sync_pipeline_tests.convergence.fix_convergence import KillableRuns, Servers
 from ar_sync_pipeline_tests.convergence.row_images import State
 from ar_sync_pipeline_tests.convergence.test_any_history import HISTORIES, PHASES, STEPS, History
 
@@ -52,7 +52,7 @@ def _as_it_is(state: State) -> State:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("history", [MaskedHistory, ChangingHistory])
 def test_receiver_converges_to_the_masked_rows(
-    servers: Servers, killable_runs: MortalRuns, history: type[History]
+    servers: Servers, killable_runs: KillableRuns, history: type[History]
 ) -> None:
     machine = type("ThisHistory", (history,), {"servers": servers, "runs": killable_runs})
     run_state_machine_as_test(

@@ -189,7 +189,7 @@ NAMES = (
 )
 
 # PostgreSQL has no update of such a column, and a deletion would cascade.
-FIXED_MAY_WAIT = {Mode.LEAST: ["PostgreSQL lets nobody update"]}
+FIXED_MAY_WAIT = {Mode.LEAST: ["PostgreSQL does not update"]}
 
 GENERATED = (
     Situation(

@@ -110,7 +110,7 @@ def test_values_that_name_objects_of_the_senders_database(filled: TwoSites) -> N
     filled.complete()
     assert filled.load().loaded == ()
     (parked,) = list_parked(filled.spool)
-    assert "values of app_child (object) name other objects here" in str(read_reason(parked.path))
+    assert "app_child (object) contain object ids, which differ" in str(read_reason(parked.path))
 
 
 class TestIdentity:

@@ -148,7 +148,7 @@ class _Sorting:
     rejected: list[Rejection] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def look_at(self, archive: SpooledArchive) -> None:
+    def check(self, archive: SpooledArchive) -> None:
         try:
             with open_archive(archive.path) as reader:
                 if self._awaits_approval(archive, reader):
@@ -195,7 +195,7 @@ def _sort_out(
     forget_admitted(connection, [archive.name.applied for archive in candidates])
     for archive in candidates:
         if archive.name.kind in kinds and (names is None or archive.name.applied in names):
-            sorting.look_at(archive)
+            sorting.check(archive)
     return sorting.result()
 
 

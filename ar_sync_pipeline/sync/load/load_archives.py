@@ -248,6 +248,6 @@ def _held_back(at_hand: ArchivesAtHand) -> HeldBackError:
     late = ", ".join(at_hand.names(at_hand.plan.held_back))
     return HeldBackError(
         f"{late} came late, and a later archive that was applied is no longer in the spool to be"
-        " applied behind it",
+        " applied after it",
         remedy="nothing; the receiver keeps its newer state, and the next complete repairs",
     )

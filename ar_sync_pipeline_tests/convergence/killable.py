@@ -1,7 +1,8 @@
 """A process that runs real dumps and loads in children which kill themselves at a chosen point.
 
-``python -m ar_sync_pipeline_tests.convergence.mortal`` reads one order a line and answers with the
-child's exit status. Children are forked, so that a history can afford many; only they are patched.
+``python -m ar_sync_pipeline_tests.convergence.killable`` reads one order a line and answers with
+the child's exit status. Children are forked, so that a history can afford many; only they are
+patched.
 """
 
 from __future__ import annotations
