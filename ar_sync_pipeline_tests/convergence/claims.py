@@ -112,7 +112,14 @@ def own_data_is_kept(receiver: ReceiverSide, sender: SenderSide) -> None:
 
 
 def pictures_are_there(receiver: ReceiverSide, sender: SenderSide) -> None:
-    """No row names a picture that the sender has and the receiver has not."""
+    """No row names a picture that the sender has and the receiver has not, unless a gap is known.
+
+    A partial does not carry again what an archive before it carries that waits in the spool. If the
+    receiver lacks that archive after all, it may lack its pictures as it may lack its rows.
+    """
+    chain = chain_in(read_ledger(receiver.connection))
+    if chain is not None and chain.gaps:
+        return
     for (name,) in receiver.run("SELECT picture FROM app_child WHERE picture IS NOT NULL"):
         assert not (sender.media / str(name)).exists() or (receiver.media / str(name)).exists()
 
