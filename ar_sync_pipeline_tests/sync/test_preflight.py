@@ -317,8 +317,7 @@ def test_one_missing_right_gives_one_finding_and_the_catalogs_own_script(
     for side, check in (("sender", check_sender), ("receiver", check_receiver)):
         (usage,) = check(as_role, catalog)
         assert usage.problem == "schema x gives this role no USAGE"
-        assert f"{side}_role.sql with {catalog.role_variables()}" in usage.remedy
-        assert f"ar-sync grants {side}" in usage.remedy
+        assert usage.remedy.endswith(f"or run the output of `ar-sync grants {side}` as a superuser")
     execute(url, usage.sql, "ALTER TABLE x.t_a ENABLE ROW LEVEL SECURITY")
     for check in (check_sender, check_receiver):
         (hidden,) = check(as_role, catalog)

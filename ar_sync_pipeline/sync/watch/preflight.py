@@ -35,7 +35,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        script = role_script("sender", catalog)
+        script = role_script("sender")
         lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
