@@ -54,7 +54,8 @@ def check_receiver(
 ) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written.
 
-    Of rows it only asks whether there are any, before the first load.
+    Of rows it only asks whether there are any before the first load, and any values in excluded
+    columns.
     A database that cannot be used is a finding, not an error.
 
     Args:
