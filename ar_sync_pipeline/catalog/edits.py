@@ -27,9 +27,9 @@ def leave_out(catalog: Catalog, label: str) -> str:
 
 def replicate(catalog: Catalog, label: str) -> str:
     """Return the edits after which a catalog replicates a table."""
-    name = quoted_value(label)
+    name, named = quoted_value(label), catalog.matches_any(catalog.tables, label)
     edits = [
         *([f"remove {name} from `exclude`"] if label in catalog.exclude else []),
-        *([f"add {name} to `tables`"] if not catalog.matches_any(catalog.tables, label) else []),
+        *([] if named else [f"add {name} to `tables` of the catalog"]),
     ]
     return " and ".join(edits) or f"let no pattern of `exclude` or `receiver_tables` match {name}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from ar_sync_pipeline.catalog.edits import leave_out, replicate
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
@@ -78,7 +78,7 @@ def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[
     """
     return tuple(
         f"{key.table} ({', '.join(key.columns)}) refers to {key.referenced_table}, which is not"
-        f" replicated: {replicate(catalog, key.referenced_table)}"
+        f" replicated: add {key.referenced_table} to `tables` of the catalog"
         for facts in tables.values()
         for key in facts.foreign_keys
         if key.referenced_table not in tables

@@ -240,9 +240,9 @@ def test_each_remedy_for_a_table_to_leave_out_names_all_places(
     )
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender).stdout
     assert (
-        'remove "auth_user" from `exclude` and add "auth_user" to `tables`, or remove "visit" from'
-        ' `tables` and remove the section [table.visit] and remove "visit" from [table.note]'
-        " children." in shown
+        'remove "auth_user" from `exclude` and add "auth_user" to `tables` of the catalog, or'
+        ' remove "visit" from `tables` and remove the section [table.visit] and remove "visit"'
+        " from [table.note] children." in shown
     )
     assert 'or give user_id the mask "null", or add "note" to `exclude` and remove the' in shown
     file.write_text(
