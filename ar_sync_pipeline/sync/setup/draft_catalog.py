@@ -110,6 +110,11 @@ def _notes(
 
 
 def _personal_note(kinds: list[Kind]) -> str:
+    if not kinds:
+        return (
+            "No column looks personal or secret by name and type. Names do not show everything:"
+            " look through all of them."
+        )
     free = kinds.count(Kind.FREE_TEXT)
     count = len(kinds) - free
     found = "1 column looks" if count == 1 else f"{count} columns look"

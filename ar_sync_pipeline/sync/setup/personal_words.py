@@ -5,15 +5,17 @@ from __future__ import annotations
 # Words that are personal in any table; singular, all lower case.
 PERSONAL = {
     "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp pin"
-    " credential signature webhook clave contrasena contraseña cvv cvc",
+    " credential signature webhook clave contrasena contraseña cvv cvc passwordhash userpassword"
+    " accesstoken refreshtoken",
     "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
     " celular whatsapp address street addr direccion dirección postcode postalcode postal zip"
-    " zipcode domicilio",
+    " zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
+    " workphone",
     "name": "firstname lastname surname forename fullname nickname username login"
     " nombres apellido usuario cardholder",
     "identity": "birth birthday birthdate dob ssn passport rut dni nif curp iban bic gender sex"
     " nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid nationality"
-    " religion ethnicity salary",
+    " religion ethnicity salary dateofbirth creditcard",
     "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
     " latitud longitud ubicacion ubicación",
     "free text": "note comment message body remark memo feedback biography transcript nota"

@@ -168,6 +168,8 @@ def application_role(database_factory: DatabaseFactory) -> Iterator[tuple[str, s
         f'CREATE ROLE "{role}" LOGIN',
         f'CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t OWNER TO "{role}"',
         "CREATE TABLE hidden (id int PRIMARY KEY)",
+        "CREATE SCHEMA closed",
+        "CREATE TABLE closed.t (id int PRIMARY KEY, v text)",
         "CREATE TABLE django_migrations (app text, name text)",
         "CREATE SCHEMA ar_sync",
         "CREATE TABLE ar_sync.applied_archive (archive_id uuid PRIMARY KEY)",
@@ -184,7 +186,8 @@ def test_check_compares_tables_and_not_the_rights_of_the_role_in_the_url(
 ) -> None:
     _, url = application_role
     (tmp_path / "c.toml").write_text(
-        'name = "x"\ntables = ["t", "hidden"]\ndjango_app = "x"\n[table.t]\nexclude = ["v"]\n'
+        'name = "x"\ntables = ["t", "hidden", "closed.t"]\ndjango_app = "x"\n[table.t]\n'
+        'exclude = ["v"]\n[table."closed.t"]\nmask = { v = "null" }\n'
     )
     given = {f"AR_SYNC_{side}_DATABASE_URL": url for side in sides}
     shown = call("catalog", "check", "c.toml", **given)
@@ -251,3 +254,25 @@ def test_each_remedy_for_a_table_to_leave_out_names_all_places(
     )
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender).stdout
     assert shown == "The catalog can be used.\n"
+
+
+def test_view_that_the_file_names_is_to_be_removed_from_its_places(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    execute(
+        sender,
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        "CREATE VIEW seen AS SELECT * FROM t",
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (1) TO (9)",
+    )
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t", "seen", "p_1"]\n[table.seen]\n[table.p_1]\n'
+    )
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert 'and remove "seen" from `tables` and remove the section [table.seen].' in shown.stdout
+    assert 'add "p" to `tables` of the catalog; remove "p_1" from `tables` and' in shown.stdout
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "p"]\n')
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert shown.stdout == "The catalog can be used.\n"

@@ -137,6 +137,7 @@ def kinds(table: str, **columns: str) -> dict[str, Kind]:
     [
         *("email", "Email", "EMAIL", "guest_email", "guestEmail", "emails", "billing_address"),
         *("HomePhone", "mobile_no", "shipping_postcode", "correo", "e_mail_address"),
+        *("phonenumber", "emailaddress", "IPAddress", "dateofbirth"),
         *("api_key", "resetToken", "password_hash", "private_key", "otp_code", "session_key"),
         *("firstName", "customer_name", "author_name", "cardholder", "nickname", "apellidos"),
         *("card_number", "account_number", "user_agent", "birth_date", "gender", "iban"),
