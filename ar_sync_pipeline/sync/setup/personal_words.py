@@ -37,8 +37,8 @@ PAIRS = {
 # Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
 OF_PEOPLE = {
     "name": "name displayname nombre",
-    "contact": "city town state province county country region comuna ciudad company line line1"
-    " line2 line3 line4 location homepage website",
+    "contact": "city town state province county country region comuna ciudad company line"
+    " location homepage website",
     "secret": "key hash digest salt",
     "free text": "search query text content title subject description summary bio about"
     " instruction question answer review",
