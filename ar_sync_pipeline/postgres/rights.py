@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -14,7 +15,8 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 def role_script(side: str) -> str:
     """Return what grants a side's role all its rights."""
-    return f"the output of `ar-sync grants {side}` as a superuser"
+    script = installed_path(f"deploy/sql/{side}_role.sql")
+    return f"the output of `ar-sync grants {side}`, or {script} with the catalog's variables"
 
 
 def check_rights(

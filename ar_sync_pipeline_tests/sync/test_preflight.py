@@ -317,7 +317,8 @@ def test_one_missing_right_gives_one_finding_and_the_catalogs_own_script(
     for side, check in (("sender", check_sender), ("receiver", check_receiver)):
         (usage,) = check(as_role, catalog)
         assert usage.problem == "schema x gives this role no USAGE"
-        assert usage.remedy.endswith(f"or run the output of `ar-sync grants {side}` as a superuser")
+        assert f"or run the output of `ar-sync grants {side}`, or " in usage.remedy
+        assert usage.remedy.endswith(f"{side}_role.sql with the catalog's variables")
     execute(url, usage.sql, "ALTER TABLE x.t_a ENABLE ROW LEVEL SECURITY")
     for check in (check_sender, check_receiver):
         (hidden,) = check(as_role, catalog)
