@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from ar_sync_pipeline.catalog.edits import leave_out, replicate
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
@@ -96,7 +96,7 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
             yield Finding(
                 level,
                 f"table {label} is a partition of {root} and is not replicated by itself",
-                f"{replicate(catalog, root)}; {leave_out(catalog, label)}",
+                f"replace it by {root} in `tables`, or {leave_out(catalog, label)}",
             )
     elif relation.kind in _KINDS:
         yield Finding(

@@ -75,7 +75,8 @@ def test_dump_refuses_a_catalog_that_names_one_of_them_for_itself(
     small_sites.catalog = catalog_of("t_a", name)
     with pytest.raises(SchemaError, match=f"{name} .* not replicated") as caught:
         small_sites.complete()
-    assert "exclude" in caught.value.remedy
+    # A name of `tables` cannot also be one of `exclude`.
+    assert f'remove "{name}" from `tables`' in caught.value.remedy
     small_sites.catalog = catalog_of("t_*")
     small_sites.complete()
 

@@ -272,7 +272,7 @@ def test_view_that_the_file_names_is_to_be_removed_from_its_places(
     )
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
     assert 'and remove "seen" from `tables` and remove the section [table.seen].' in shown.stdout
-    assert 'add "p" to `tables` of the catalog; remove "p_1" from `tables` and' in shown.stdout
+    assert 'replace it by p in `tables`, or remove "p_1" from `tables` and' in shown.stdout
     (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "p"]\n')
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
     assert shown.stdout == "The catalog can be used.\n"
