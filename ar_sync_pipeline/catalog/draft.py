@@ -144,10 +144,13 @@ def _django(draft: Draft) -> Iterator[str]:
     if draft.django_app is not None:
         yield f"django_app = {toml_text(draft.django_app)}"
     elif draft.django_apps:
+        app, *rest = draft.django_apps
+        others = ", ".join(map(toml_text, rest))
         yield from _wrapped(
-            "The migrations of one Django app are compared before a load. Name yours:"
+            "The migrations of one Django app are compared before a load: the one whose migrations"
+            f" make most tables, or another ({others})."
         )
-        yield from (f"# django_app = {toml_text(app)}" for app in draft.django_apps)
+        yield f"# django_app = {toml_text(app)}"
 
 
 def _tables(schemas: Mapping[str, Sequence[ListedTable]]) -> Iterator[str]:

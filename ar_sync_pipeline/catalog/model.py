@@ -6,7 +6,6 @@ what no database can tell. A replicated table without rules has the defaults.
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any
 from typing import Literal as OneOf
 
@@ -163,17 +162,6 @@ class Catalog(_Strict):
             for label, rules in self.table.items()
             if self.replicates(label)
         )
-
-    def role_variables(self) -> str:
-        """Return the catalog as variables of the scripts that create the database roles."""
-        lists = {
-            "tables": self.tables,
-            "exclude": self.exclude,
-            "exclude_columns": self.excluded_columns(),
-        }
-        variables = {"schema": self.schema_name}
-        variables |= {name: ",".join(patterns) for name, patterns in lists.items() if patterns}
-        return " ".join(f"-v {name}={shlex.quote(text)}" for name, text in variables.items())
 
     def rules(self, label: str) -> TableRules:
         """Return the rules of a table; the defaults if the catalog has none."""

@@ -182,7 +182,7 @@ def _add_to_tables(catalog: Catalog, label: str) -> str:
         return "remove it here or from `exclude`"
     if catalog.is_receiver_only(label):
         return "remove it here or from `receiver_tables`"
-    return f"add {_quoted_value(label)} to `tables`, or remove it here"
+    return f"add {quoted_value(label)} to `tables`, or remove it here"
 
 
 def _wrong_rules(label: str, rules: TableRules) -> Iterator[ValidationProblem]:
@@ -238,5 +238,6 @@ def _is_zone(name: str) -> bool:
     return True
 
 
-def _quoted_value(label: str) -> str:
+def quoted_value(label: str) -> str:
+    """Return a label as a value of TOML."""
     return '"' + label.replace("\\", "\\\\").replace('"', '\\"') + '"'

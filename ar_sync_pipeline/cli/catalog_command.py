@@ -67,8 +67,9 @@ def check_file(file: Path | None, as_json: bool) -> None:
     Without FILE, the catalog is that of AR_SYNC_CATALOG, or the one of the package. The databases
     are those of AR_SYNC_SENDER_DATABASE_URL and AR_SYNC_RECEIVER_DATABASE_URL; if both are set,
     their tables are compared as the receiver does before a load. The other settings are not
-    needed. Nothing is changed. Of rows the check only asks, before the first load, whether the
-    receiver has any that the first complete would replace.
+    needed, and rights are not checked: any role will do, and `ar-sync check` examines the roles of
+    the two sides. Nothing is changed. Of the receiver's rows the check only asks whether there are
+    any that the first complete would replace, and any values in columns that are excluded.
 
     Exit codes: 0 nothing is an error; 1 something is; 2 no database is set, or the file cannot be
     read.

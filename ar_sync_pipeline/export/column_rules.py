@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.masks import MaskFunction
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
-from ar_sync_pipeline.postgres.column_masks import mask_conflicts
+from ar_sync_pipeline.postgres.column_masks import exclude_it, mask_conflicts, other_rules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
@@ -33,7 +34,7 @@ def column_rule_problems(
     for facts in tables.values():
         rules = catalog.rules(facts.name)
         yield from _unknown_columns(rules, facts)
-        yield from _excluded(rules, facts)
+        yield from _excluded(catalog, facts)
         for problem, remedy in mask_conflicts(rules, facts):
             yield SchemaError(problem, remedy=remedy)
         for key in facts.foreign_keys:
@@ -60,7 +61,7 @@ def constant_problems(
                 yield SchemaError(
                     f"`mask` of table {facts.name} gives {name}, a {column.type}, the value"
                     f" {'NULL' if text is None else repr(text)}, which is none of this type",
-                    remedy="correct the value in the catalog, or name the column in `exclude`",
+                    remedy=f"correct the value in the catalog, or {other_rules(column, facts)}",
                 )
 
 
@@ -75,14 +76,14 @@ def _unknown_columns(rules: TableRules, facts: TableFacts) -> Iterator[SchemaErr
             )
 
 
-def _excluded(rules: TableRules, facts: TableFacts) -> Iterator[SchemaError]:
-    for name in rules.exclude:
+def _excluded(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:
+    for name in catalog.rules(facts.name).exclude:
         if name in {*facts.primary_key, *facts.key}:
             yield SchemaError(
                 f"column {name} of {facts.name} is part of the key, by which rows are told apart,"
                 " and cannot be excluded",
-                remedy="take it out of the table's `exclude`, or name the whole table in `exclude`"
-                " of the catalog",
+                remedy="take it out of the table's `exclude`, or leave the whole table out:"
+                f" {leave_out(catalog, facts.name)}",
             )
         elif name in facts.partition_key:
             yield SchemaError(
@@ -96,25 +97,54 @@ def _one_side_only(
     catalog: Catalog, key: ForeignKey, tables: Mapping[str, TableFacts]
 ) -> Iterator[SchemaError]:
     """Yield references whose two columns would no longer have the same values."""
-    child, referenced = catalog.rules(key.table), tables.get(key.referenced_table)
+    child, facts = catalog.rules(key.table), tables[key.table]
+    referenced = tables.get(key.referenced_table)
+    if _refers_to_nothing(child, key):
+        return
     for here, there in zip(key.columns, key.referenced_columns, strict=True):
+        column = facts.column(here)
         if referenced is None:
-            if here in child.mask and not child.emptied(here):
+            if column is not None and here in child.mask and not child.emptied(here):
+                null = 'give it the mask "null", or ' if column.nullable else ""
                 yield SchemaError(
                     f"column {here} of {key.table} refers to {key.referenced_table}, which is not"
                     " replicated, and its masked values would refer to no row",
-                    remedy='give it the mask "null", or name it in `exclude`',
+                    remedy=null + exclude_it(column),
                 )
             continue
         parent = catalog.rules(key.referenced_table)
-        facts = tables[key.table]
-        types = {str(c.type) for c in (facts.column(here), referenced.column(there)) if c}
+        types = {str(c.type) for c in (column, referenced.column(there)) if c}
         if _rule(child, here) != _rule(parent, there) or (here in child.mask and len(types) > 1):
             yield SchemaError(
                 f"column {here} of {key.table} refers to {there} of {key.referenced_table}, and"
                 " `exclude` or `mask` does not treat both alike",
-                remedy="give both the same rule and the same type, or neither",
+                remedy=_alike(facts, here, referenced, there),
             )
+
+
+def _refers_to_nothing(rules: TableRules, key: ForeignKey) -> bool:
+    """Return whether no masked row refers to another: with NULL, PostgreSQL looks for none."""
+    nulls = [
+        name in rules.mask and rules.mask[name].function is MaskFunction.NULL
+        for name in key.columns
+    ]
+    return all(nulls) if key.match_full else any(nulls)
+
+
+def _alike(facts: TableFacts, here: str, referenced: TableFacts, there: str) -> str:
+    """Return the rules that two columns of a reference can have, as a remedy."""
+    column = facts.column(here)
+    fixed = {*facts.primary_key, *facts.key, *facts.partition_key}
+    free = here not in fixed
+    both = free and there not in {
+        *referenced.primary_key, *referenced.key, *referenced.partition_key
+    }  # fmt: skip
+    ways = [
+        *(["give both the same rule and the same type"] if both else []),
+        *([f'give {here} the mask "null"'] if free and column and column.nullable else []),
+        "give neither a rule",
+    ]
+    return ", or ".join(ways)
 
 
 def _rule(rules: TableRules, column: str) -> object:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from psycopg import sql
+
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
@@ -14,7 +17,12 @@ from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
 from ar_sync_pipeline.postgres.findings import errors_of
 from ar_sync_pipeline.postgres.omissions import find_omissions
-from ar_sync_pipeline.postgres.rights import columns_read, denied_columns, role_script
+from ar_sync_pipeline.postgres.rights import (
+    column_grant,
+    columns_read,
+    denied_columns,
+    role_script,
+)
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -48,7 +56,7 @@ def source_problems(
             remedy="check the database's name and AR_SYNC_CATALOG",
         )
     yield from _unreadable(connection, catalog, tables)
-    yield from _policies(connection, tables)
+    yield from _policies(connection, catalog, tables)
     yield from constant_problems(connection, catalog, tables)
     yield from shape_problems(catalog, tables)
 
@@ -99,23 +107,24 @@ def _unreadable(
             wholly.append(name)
         elif lacking or not rules.exclude:
             partly[name] = lacking
-    remedy = f"run at the sender's database {role_script('sender', catalog)}"
+    remedy = f"run at the sender's database {role_script('sender')}"
+    role = sql.Identifier(connection.info.user)
     if wholly:
         yield DatabaseRefusedError(
             f"the sender's role may not read {', '.join(wholly)}", remedy=remedy
         )
     for name, lacking in partly.items():
         columns = ", ".join(lacking)
-        by_column = f" ({columns})" if catalog.rules(name).exclude else ""
+        grant = column_grant(tables[name], lacking if catalog.rules(name).exclude else (), role)
         what = f"column {columns} of {name}" if lacking else f"{name} as a whole"
         yield DatabaseRefusedError(
             f"the sender's role may not read {what}, having rights on single columns only",
-            remedy=f"GRANT SELECT{by_column} ON {name}, or {remedy}",
+            remedy=f"{grant.as_string(connection)}, or {remedy}",
         )
 
 
 def _policies(
-    connection: Connection, tables: Mapping[str, TableFacts]
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> Iterator[DatabaseRefusedError]:
     hidden = {name: facts for name, facts in tables.items() if facts.policies}
     if not hidden:
@@ -127,7 +136,7 @@ def _policies(
             f"row level security may hide rows of {name} from the sender's role {role} (policy"
             f" {', '.join(facts.policies)})",
             remedy=f"ALTER ROLE {role} BYPASSRLS, or, without FORCE ROW LEVEL SECURITY, read as the"
-            " table's owner; or exclude the table from the catalog",
+            f" table's owner; or {leave_out(catalog, name)}",
         )
 
 
@@ -136,7 +145,7 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
     if not table.columns:
         yield SchemaError(
             f"table {facts.name} has no column to replicate",
-            remedy="exclude the table from the catalog",
+            remedy=leave_out(catalog, facts.name),
         )
     replicated = {column.name for column in table.columns}
     for column in facts.columns:
@@ -144,7 +153,8 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
             yield SchemaError(
                 f"column {column.name} of {facts.name} has the type {column.type}, which has no"
                 " binary form",
-                remedy="name the column in `receiver_columns` of the catalog, or exclude the table",
+                remedy="name the column in `receiver_columns` of the catalog, or"
+                f" {leave_out(catalog, facts.name)}",
             )
     own = catalog.rules(facts.name).receiver_columns
     lost = [name for name in facts.key if name in own]
@@ -157,6 +167,6 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
         yield SchemaError(
             f"table {facts.name} has no primary key and no unique key of NOT NULL columns, and its"
             f" {facts.size_bytes // _MEGABYTE} MB are too much to carry whole each time",
-            remedy="give it a primary key, raise whole_table_limit_mb in the catalog, or exclude"
-            " the table",
+            remedy="give it a primary key, raise whole_table_limit_mb in the catalog, or"
+            f" {leave_out(catalog, facts.name)}",
         )

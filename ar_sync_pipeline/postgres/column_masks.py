@@ -19,7 +19,6 @@ Conflict = tuple[str, str]
 _LEAST_DIGITS, _LEAST_UNIQUE_DIGITS = 8, 16
 _NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)\Z")
 _LENGTH = re.compile(r"(?:character(?: varying)?|bpchar)\((\d+)\)\Z")
-_INSTEAD = "take another function of `mask`, or name the column in `exclude`"
 
 
 class Family(Enum):
@@ -37,6 +36,12 @@ class Family(Enum):
     OTHER = re.compile(r".*", re.DOTALL)
 
 
+# Masks whose values do not depend on a unit or a length.
+_ANY_VALUE = {
+    '"pseudonym"': Mask.model_validate("pseudonym"),
+    '"null"': Mask.model_validate("null"),
+    "{ constant = VALUE }": Mask.model_validate({"constant": ""}),
+}
 _TEXTS = {Family.TEXT, Family.CASELESS}
 _NUMBERS = {Family.INTEGER, Family.NUMERIC, Family.FLOAT}
 _UNITS = {
@@ -82,7 +87,7 @@ def _conflicts(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[C
     if column.name in {*facts.primary_key, *facts.key}:
         yield (
             "is part of the key, by which rows are told apart, and cannot be masked",
-            ("take it out of `mask`; the table can be named in `exclude` of the catalog"),
+            "take it out of `mask`, or leave the table out of the catalog",
         )
         return
     if column.name in facts.partition_key:
@@ -91,14 +96,36 @@ def _conflicts(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[C
     if column.generated:
         yield (
             "is computed and never sent, so there is nothing to mask",
-            ("mask the columns that it is computed from, and take it out of `mask`"),
+            "mask the columns that it is computed from, and take it out of `mask`",
         )
         return
+    for problem, first in _obstacles(mask, column, facts):
+        yield problem, first + other_rules(column, facts)
+
+
+def other_rules(column: ColumnFacts, facts: TableFacts) -> str:
+    """Return the rules that a column can have, as a remedy for one that it cannot have."""
+    fitting = [
+        text for text, mask in _ANY_VALUE.items() if not any(_obstacles(mask, column, facts))
+    ]
+    masks = f"give it the mask {' or '.join(fitting)}, or " if fitting else ""
+    return masks + exclude_it(column)
+
+
+def exclude_it(column: ColumnFacts) -> str:
+    """Return how to exclude a column, as a remedy."""
+    if column.nullable or column.has_default:
+        return "name it in `exclude`"
+    return "name it in `exclude` once the receiver's column is nullable or has a default"
+
+
+def _obstacles(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[tuple[str, str]]:
+    """Yield what prevents a mask of a column without a key, and the beginning of the remedy."""
     takes = _takes(mask, column)
     if takes:
-        yield f"is a {column.type}, and `mask` {mask.function} takes {takes}", _INSTEAD
+        yield f"is a {column.type}, and `mask` {mask.function} takes {takes}", ""
     elif mask.function is MaskFunction.NULL and not column.nullable:
-        yield "is NOT NULL, and `mask` makes it NULL", _INSTEAD
+        yield "is NOT NULL, and `mask` makes it NULL", ""
     else:
         uniques = (unique for unique in facts.unique_keys if column.name in unique.uses)
         yield from (found for u in uniques if (found := _not_unique(mask, column, u)) is not None)
@@ -130,35 +157,43 @@ def _takes(mask: Mask, column: ColumnFacts) -> str:
     return "" if fits else takes
 
 
-def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> Conflict | None:
+def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> tuple[str, str] | None:
+    if mask.function is MaskFunction.NULL and _null_is_distinct(column, unique):
+        return None
     if mask.function is not MaskFunction.PSEUDONYM:
-        return f"is unique ({unique.name}), which `mask` {mask.function} does not keep", (
-            'give it the mask "pseudonym", or name it in `exclude`'
-        )
+        return f"is unique ({unique.name}), which `mask` {mask.function} does not keep", ""
     length = type_length(column.type)
     if length is not None and length < _LEAST_UNIQUE_DIGITS:
         problem = f"two of its pseudonyms of {length} characters could be equal"
-        return f"is unique ({unique.name}), and {problem}", (
-            "widen it at both sides, or name it in `exclude`"
-        )
+        return f"is unique ({unique.name}), and {problem}", "widen it at both sides, or "
     if unique.exclusion or not all(_survives(e, column.name) for e in unique.elements):
-        return f"is unique by an expression ({unique.name}), which a pseudonym does not keep", (
-            "name it in `exclude`"
-        )
+        return f"is unique by an expression ({unique.name}), which a pseudonym does not keep", ""
     if not _survives(unique.predicate or "", column.name, predicate=True):
-        return f"decides which rows are unique ({unique.name}), and cannot be masked", (
-            "name it in `exclude`"
-        )
+        return f"decides which rows are unique ({unique.name}), and cannot be masked", ""
     return None
+
+
+def _null_is_distinct(column: ColumnFacts, unique: UniqueKey) -> bool:
+    """Return whether no two rows with NULL in a column can violate a unique key."""
+    return unique.nulls_distinct and any(
+        _mentions(element, column.name) and _survives(element, column.name)
+        for element in unique.elements
+    )
 
 
 def _survives(expression: str, column: str, *, predicate: bool = False) -> bool:
     """Return whether an expression of an index works for pseudonyms too: digits have no case."""
-    names = "|".join(re.escape(n) for n in (column, '"' + column.replace('"', '""') + '"'))
-    value = rf"\(*({names})\)*(::text)?\)*"
+    value = rf"\(*({_spellings(column)})\)*(::text)?\)*"
     if predicate:
         harmless = rf"\({value} (IS NOT NULL|<> ''(::text|::character varying|::bpchar)?)\)"
-        expression = re.sub(harmless, "", expression)
-        return not re.search(rf"(?<![\w\"])({names})(?![\w\"])", expression)
-    mentioned = re.search(rf"(?<![\w\"])({names})(?![\w\"])", expression)
-    return not mentioned or re.fullmatch(rf"((lower|upper)\()?{value}", expression) is not None
+        return not _mentions(re.sub(harmless, "", expression), column)
+    whole = re.fullmatch(rf"((lower|upper)\()?{value}", expression)
+    return whole is not None or not _mentions(expression, column)
+
+
+def _mentions(expression: str, column: str) -> bool:
+    return re.search(rf"(?<![\w\"])({_spellings(column)})(?![\w\"])", expression) is not None
+
+
+def _spellings(column: str) -> str:
+    return "|".join(re.escape(n) for n in (column, '"' + column.replace('"', '""') + '"'))

@@ -30,6 +30,7 @@ class Finding:
         remedy: Action or statement of SQL, without a final full stop.
         sql: Statements that an administrator can run unchanged, if these are the remedy.
         area: What was checked, such as ``database`` or ``spool``.
+        of_role: Whether it is about what the connection's role may do.
     """
 
     level: Level
@@ -37,6 +38,7 @@ class Finding:
     remedy: str
     sql: str = ""
     area: str = ""
+    of_role: bool = False
 
     def __str__(self) -> str:
         """Return the problem and the remedy as one line, with special characters made visible."""

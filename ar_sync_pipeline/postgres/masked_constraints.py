@@ -9,7 +9,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.catalog.masks import Mask, MaskFunction
 from ar_sync_pipeline.catalog.model import TableRules
-from ar_sync_pipeline.postgres.column_masks import Family, family_of, type_length
+from ar_sync_pipeline.postgres.column_masks import Family, exclude_it, family_of, type_length
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
@@ -44,7 +44,7 @@ def masked_constraint_findings(
                 yield Finding(
                     Level.ERROR,
                     f"{subject} refuses what `mask` makes of {column.name}, so archives are parked",
-                    "take another function of `mask`, name the column in `exclude`, or drop the"
+                    f"take another function of `mask`, {exclude_it(column)}, or drop the"
                     " constraint at the receiver",
                 )
             elif holds is None:

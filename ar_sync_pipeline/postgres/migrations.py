@@ -57,7 +57,9 @@ def migration_findings(connection: Connection, catalog: Catalog) -> Iterator[Fin
     try:
         table = migrations_table(connection, schema, app)
     except DatabaseRefusedError as error:
-        yield Finding(Level.ERROR, error.problem, error.remedy, sql=f"{error.remedy};")
+        yield Finding(
+            Level.ERROR, error.problem, error.remedy, sql=f"{error.remedy};", of_role=True
+        )
         return
     if table is None:
         problem = f"the catalog has a `django_app`, and schema {schema} has no django_migrations"

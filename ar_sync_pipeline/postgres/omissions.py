@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
+from ar_sync_pipeline.catalog.edits import leave_out
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
@@ -95,14 +96,14 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
             yield Finding(
                 level,
                 f"table {label} is a partition of {root} and is not replicated by itself",
-                f"replace it by {root} in `tables`, or let `exclude` of the catalog match it",
+                f"replace it by {root} in `tables`, or {leave_out(catalog, label)}",
             )
     elif relation.kind in _KINDS:
         yield Finding(
             level,
             f"{_KINDS[relation.kind]} {label} "
             "matches `tables` of the catalog and is not replicated",
-            f"{_INSTEAD[relation.kind]}, and let `exclude` of the catalog match it",
+            f"{_INSTEAD[relation.kind]}, and {leave_out(catalog, label)}",
         )
 
 

@@ -61,7 +61,7 @@ def check_receiver_tables(
     """
     sent = {table.name: table for table in newest.tables} if newest else {}
     findings = list(_missing(catalog, tables))
-    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver", catalog))
+    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver"))
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
@@ -76,11 +76,12 @@ def check_receiver_tables(
             Finding(
                 Level.ERROR,
                 "the ledger in schema ar_sync cannot be written by this role",
-                f"{make} or run {role_script('receiver', catalog)}",
+                f"{make} or run {role_script('receiver')}",
                 sql=make,
+                of_role=True,
             )
         )
-    findings += _ledger_rights(connection, role_script("receiver", catalog))
+    findings += _ledger_rights(connection, role_script("receiver"))
     return findings
 
 
@@ -164,6 +165,7 @@ def _triggers(
         f"table {table.name} {problem}",
         remedy,
         sql=f"{remedy};" if remedy.startswith(("ALTER", "GRANT")) else "",
+        of_role=not may_suppress,
     )
 
 
@@ -192,6 +194,7 @@ def _ledger_rights(connection: Connection, script: str) -> Iterator[Finding]:
             f"table ar_sync.{name} of the ledger cannot be written by this role",
             f"{text}, or run {script}",
             sql=f"{text};",
+            of_role=True,
         )
 
 

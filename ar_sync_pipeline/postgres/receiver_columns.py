@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.column_masks import mask_conflicts
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.left_values import values_left
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
@@ -44,6 +45,7 @@ def column_findings(
         column = table.column(name)
         if column is not None and not column.generated:
             yield from _excluded(connection, table, column)
+            yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
         yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
     yield from masked_constraint_findings(connection, rules, table)

@@ -13,10 +13,10 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
-def role_script(side: str, catalog: Catalog) -> str:
-    """Return what grants a side's role all its rights: a script with variables, or a command."""
+def role_script(side: str) -> str:
+    """Return what grants a side's role all its rights."""
     script = installed_path(f"deploy/sql/{side}_role.sql")
-    return f"{script} with {catalog.role_variables()} (ar-sync grants {side} prints it filled in)"
+    return f"the output of `ar-sync grants {side}`, or {script} with the catalog's variables"
 
 
 def check_rights(
@@ -30,7 +30,7 @@ def check_rights(
 
     Args:
         wanted: Rights that the role needs, of SELECT, INSERT, UPDATE and DELETE.
-        script: File that grants all of them.
+        script: What grants all of them.
         catalog: Catalog whose excluded columns need not be readable; None: whole tables are needed.
     """
     role = sql.Identifier(connection.info.user)
@@ -90,6 +90,13 @@ def denied_columns(connection: Connection, facts: TableFacts, names: Sequence[st
     return [name for (name,) in rows]
 
 
+def column_grant(table: TableFacts, columns: Sequence[str], role: sql.Identifier) -> sql.Composed:
+    """Return the statement that lets a role read columns of a table; the whole table if none."""
+    listed = sql.SQL(", ").join(map(sql.Identifier, columns))
+    what = sql.SQL(" ({})").format(listed) if columns else sql.SQL("")
+    return sql.SQL("GRANT SELECT{} ON {} TO {}").format(what, table.relation, role)
+
+
 def _lacking_columns(
     connection: Connection,
     rules: TableRules,
@@ -102,8 +109,7 @@ def _lacking_columns(
         return  # reported for the schema; the table cannot even be looked up
     lacking = denied_columns(connection, table, (*columns_read(rules, table), "xmin"))
     if lacking:
-        columns = sql.SQL(", ").join(map(sql.Identifier, lacking))
-        grant = sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(columns, table.relation, role)
+        grant = column_grant(table, lacking, role)
         subject = f"column {', '.join(lacking)} of table {table.name}"
         yield _lacking(connection, subject, "SELECT", grant, script)
 
@@ -138,6 +144,7 @@ def _row_security(
             f"hides rows from this role by row level security ({', '.join(table.policies)})",
             f"ALTER ROLE {role.as_string(connection)} BYPASSRLS",
             sql=f"ALTER ROLE {role.as_string(connection)} BYPASSRLS;",
+            of_role=True,
         )
 
 
@@ -149,6 +156,7 @@ def _lacking(
         f"{subject} gives this role no {rights}",
         f"{statement.as_string(connection)}, or run {script}",
         sql=f"{statement.as_string(connection)};",
+        of_role=True,
     )
 
 

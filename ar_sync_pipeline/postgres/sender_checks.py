@@ -7,14 +7,15 @@ from collections.abc import Iterator, Mapping
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import denied_columns
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.rights import denied_columns, role_script
+from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MEGABYTE = 1024 * 1024
 
@@ -176,7 +177,8 @@ def _readable_exclusions(
             Level.NOTE,
             f"this role may read {', '.join(readable)} of table {table.name}, which `exclude`"
             " names",
-            "to let the database keep it back as well, run the output of ar-sync grants sender",
+            f"to let the database keep it back as well, run {role_script('sender')}",
+            of_role=True,
         )
 
 
@@ -204,6 +206,15 @@ def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
                 Level.WARNING,
                 f"table {table.name} "
                 f"refers to {key.referenced_table} ({key.name}), which is not replicated",
-                f'add "{key.referenced_table}" to `tables` of the catalog, or let `exclude` match'
-                f" {table.name}",
+                ", or ".join(_ways_out(catalog, table, key)),
             )
+
+
+def _ways_out(catalog: Catalog, table: TableFacts, key: ForeignKey) -> Iterator[str]:
+    yield replicate(catalog, key.referenced_table)
+    fixed = {*table.primary_key, *table.key, *table.partition_key}
+    columns = [column for name in key.columns if (column := table.column(name)) is not None]
+    free = [column.name for column in columns if column.nullable and column.name not in fixed]
+    if free and (len(free) == len(columns) or not key.match_full):
+        yield f'give {", ".join(free)} the mask "null"'
+    yield leave_out(catalog, table.name)

@@ -81,4 +81,25 @@ def test_right_on_a_new_column_is_asked_for(source: Source, reader: Source) -> N
     source.run("ALTER TABLE t_a ADD later int")
     with pytest.raises(DatabaseRefusedError, match="column later of t_a") as refused:
         reader.complete()
-    assert refused.value.remedy.startswith("GRANT SELECT (later) ON t_a")
+    statement = refused.value.remedy.partition(", or run")[0]
+    assert statement.startswith('GRANT SELECT ("later") ON "public"."t_a" TO "reader of ')
+    source.run(statement)
+    assert row_counts(reader.complete())["t_a"] == 10
+
+
+def test_statement_for_an_odd_name_can_be_run(source: Source) -> None:
+    role = f"Odd {source.url.rpartition('/')[2]}"
+    source.run(
+        'CREATE TABLE "t_Client" (id int PRIMARY KEY, "VipNote" text, secret text)',
+        f'CREATE ROLE "{role}" LOGIN',
+        f'GRANT SELECT (id, xmin) ON "t_Client" TO "{role}"',
+    )
+    user = role.replace(" ", "%20")
+    url = source.url.replace("//postgres@", f"//{user}@")
+    by_columns = catalog(table={"t_Client": {"exclude": ["secret"]}})
+    for rules in (by_columns, catalog()):
+        reader = replace(source, url=url, catalog=rules)
+        with pytest.raises(DatabaseRefusedError) as refused:
+            reader.complete()
+        source.run(refused.value.remedy.partition(", or run")[0])
+        assert row_counts(reader.complete()) == {"t_Client": 0}

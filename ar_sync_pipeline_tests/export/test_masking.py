@@ -159,7 +159,7 @@ def test_null_stays_null(table: Table, mask: object) -> None:
     ("column", "mask", "words"),
     [
         ("text NOT NULL", "null", "v of t_a is NOT NULL"),
-        ("text UNIQUE", "null", "v of t_a is unique (t_a_v_key)"),
+        ("text UNIQUE NULLS NOT DISTINCT", "null", "v of t_a is unique (t_a_v_key)"),
         ("text UNIQUE", {"constant": ""}, "is unique"),
         ("text UNIQUE", {"truncate": 3}, "is unique"),
         ("integer UNIQUE", {"round": -1}, "is unique"),
@@ -214,6 +214,47 @@ def test_a_pseudonym_is_refused_where_an_index_would_judge_it_otherwise(
     assert (table.problem("pseudonym") == "") is kept, table.problem("pseudonym")
 
 
+@pytest.mark.parametrize(
+    ("index", "kept"),
+    [
+        ("(v)", True),
+        ("(id, v)", True),
+        ("(lower(v))", True),
+        ("(v) WHERE id > 5", True),
+        ("(v) NULLS NOT DISTINCT", False),
+        ("(coalesce(v, ''))", False),
+        ("(id) WHERE v IS NULL", False),
+    ],
+)
+def test_null_is_refused_only_where_two_nulls_are_equal(
+    table: Table, index: str, kept: bool
+) -> None:
+    table.make("text", f"CREATE UNIQUE INDEX i ON t_a {index}")
+    assert (table.problem("null") == "") is kept, table.problem("null")
+
+
+@pytest.mark.parametrize(
+    ("column", "mask", "remedy"),
+    [
+        (
+            "varchar(150) NOT NULL UNIQUE",
+            "null",
+            "or name it in `exclude` once the receiver's column is nullable or has a default",
+        ),
+        ("text UNIQUE", {"constant": ""}, 'give it the mask "pseudonym" or "null", or name it in'),
+        ("int NOT NULL DEFAULT 0 UNIQUE", {"round": -1}, "name it in `exclude`."),
+        ("int", "pseudonym", 'give it the mask "null" or { constant = VALUE }, or name it in'),
+        ("varchar(9) UNIQUE", "pseudonym", 'widen it at both sides, or give it the mask "null"'),
+    ],
+)
+def test_remedy_names_only_rules_that_the_column_can_have(
+    table: Table, column: str, mask: object, remedy: str
+) -> None:
+    table.make(column)
+    said = table.problem(mask)
+    assert remedy in f"{said}.", said
+
+
 def test_keys_and_partition_keys_can_be_neither_masked_nor_excluded(table: Table) -> None:
     execute(
         table.url,
@@ -245,6 +286,36 @@ def test_one_side_of_a_reference_alone_is_refused(table: Table) -> None:
     execute(table.url, "DROP TABLE t_wide")
     assert problem(table.url, catalog(table=every)) == ""
     assert problem(table.url, catalog(table={"t_user": excluded, "t_post": excluded})) == ""
+
+
+def test_a_nullable_reference_can_be_null_alone(table: Table) -> None:
+    execute(
+        table.url,
+        "CREATE TABLE t_p (id bigint PRIMARY KEY, x int NOT NULL, UNIQUE (id, x))",
+        "CREATE TABLE t_a (id int PRIMARY KEY, v bigint REFERENCES t_p, w int, f int, g bigint,"
+        " FOREIGN KEY (v, w) REFERENCES t_p (id, x),"
+        " CONSTRAINT whole FOREIGN KEY (g, f) REFERENCES t_p (id, x) MATCH FULL)",
+    )
+    assert table.problem("null") == ""
+    both = {"f": "null", "g": "null"}
+    assert problem(table.url, catalog(table={"t_a": {"mask": both}})) == ""
+    half = problem(table.url, catalog(table={"t_a": {"mask": {"f": "null"}}}))
+    assert "column f of t_a refers to x of t_p" in half
+
+
+@pytest.mark.parametrize(
+    ("column", "remedy"),
+    [
+        ("bigint", 'give v the mask "null", or give neither a rule'),
+        ("bigint NOT NULL", "treat both alike: give neither a rule"),
+    ],
+)
+def test_remedy_for_a_reference_to_a_key_gives_the_key_no_rule(
+    table: Table, column: str, remedy: str
+) -> None:
+    execute(table.url, "CREATE TABLE t_p (id bigint PRIMARY KEY)")
+    table.make(f"{column} REFERENCES t_p")
+    assert remedy in table.problem("pseudonym"), table.problem("pseudonym")
 
 
 def test_a_reference_to_a_table_that_is_not_replicated_can_be_left_out(table: Table) -> None:

@@ -7,13 +7,17 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.archive.report import facts, summary
 from ar_sync_pipeline.catalog.loader import DEFAULT_CATALOG, load_catalog
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.left_values import values_left
+from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -182,6 +186,100 @@ def test_preflight_of_the_receiver_finds_what_rules_would_park(sites: TwoSites) 
     assert any("one_token" in one for one in said(url, sites.catalog, Level.WARNING))
     execute(url, "ALTER TABLE t_user DROP token, DROP photo")
     assert said(url, sites.catalog, Level.WARNING) == said(url, sites.catalog) == []
+
+
+def test_values_of_a_column_that_was_excluded_later_are_named_until_they_are_removed(
+    sites: TwoSites,
+) -> None:
+    without = TableRules.model_validate(RULES["t_user"] | {"exclude": []})
+    before = replace(sites, catalog=catalog(t_user=without))
+    before.complete()
+    before.load()
+    assert said(sites.receiver, before.catalog, Level.WARNING) == []
+    found = [f for f in check_receiver(sites.receiver, sites.catalog) if "exclude" in str(f)]
+    assert [f.problem.partition(" is in")[0] for f in found] == [
+        "column token of table t_user", "column photo of table t_user",
+    ]  # fmt: skip
+    assert {f.level for f in found} == {Level.WARNING}
+    execute(sites.receiver, *(f.sql for f in found))
+    assert said(sites.receiver, sites.catalog, Level.WARNING) == []
+    sites.complete()
+    assert sites.load().refused == ()
+    assert said(sites.receiver, sites.catalog, Level.WARNING) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "own", "named"),
+    [
+        ("text NOT NULL DEFAULT 'it''s'", "DEFAULT", False),
+        ("text NOT NULL DEFAULT 'it''s'", "'theirs'", True),
+        ("numeric(10, 2) DEFAULT -1", "DEFAULT", False),
+        ("numeric(10, 2) DEFAULT -1", "NULL", False),
+        ("json NOT NULL DEFAULT '{}'", "DEFAULT", False),
+        ("json NOT NULL DEFAULT '{}'", "'[]'", True),
+        ("boolean NOT NULL DEFAULT false", "true", True),
+        ("timestamptz NOT NULL DEFAULT now()", "'2020-01-01'", False),
+        ("char(3) DEFAULT 'a'", "DEFAULT", False),
+        ("text[]", "'{a}'", True),
+    ],
+)
+def test_defaults_of_an_excluded_column_are_not_named(
+    sites: TwoSites, column: str, own: str, named: bool
+) -> None:
+    url = sites.receiver
+    execute(url, f"ALTER TABLE t_user ADD v {column}")
+    execute(url, f"INSERT INTO t_user (email, v) VALUES ('m', {own})")
+    rules = catalog(t_user={"exclude": ["v"]})
+    found = [f for f in check_receiver(url, rules) if "column v of table t_user" in f.problem]
+    assert [f.level for f in found] == [Level.WARNING] * named
+    execute(url, *(f.sql for f in found))
+    assert [f for f in check_receiver(url, rules) if "column v of" in f.problem] == []
+
+
+def test_search_for_values_that_takes_too_long_is_given_up(sites: TwoSites) -> None:
+    with (
+        connect(sites.receiver, application="test") as connection,
+        psycopg.connect(sites.receiver) as holder,
+    ):
+        table = read_tables(connection, "public", lambda name: name == "t_user")["t_user"]
+        token = table.column("token")
+        assert token is not None
+        holder.execute("LOCK TABLE t_user IN ACCESS EXCLUSIVE MODE")
+        (found,) = values_left(connection, table, token)
+    assert (found.level, found.sql) == (Level.NOTE, "")
+    assert "takes too long" in found.problem
+
+
+def test_nullable_reference_that_is_null_alone_is_loaded_and_verified(sites: TwoSites) -> None:
+    for url in (sites.sender, sites.receiver):
+        execute(
+            url,
+            "CREATE TABLE t_card (id serial PRIMARY KEY, user_id int REFERENCES t_user (id),"
+            " v text)",
+        )
+    execute(sites.sender, "INSERT INTO t_card (user_id, v) SELECT id, 'v' FROM t_user")
+    rules = catalog(t_card={"mask": {"user_id": "null"}})
+    sites = replace(sites, catalog=rules)
+    first = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    execute(
+        sites.sender,
+        "UPDATE t_card SET v = 'w', user_id = 2 WHERE id = 1",
+        "DELETE FROM t_card WHERE user_id = 7",
+        "DELETE FROM t_post WHERE email = 'm7'",
+        "DELETE FROM t_user WHERE id = 7",
+    )
+    sites.partial(recent_window(), since=first)
+    assert sites.load().refused == ()
+    execute(sites.sender, "UPDATE t_card SET user_id = 3")
+    archive = sites.complete()
+    assert sites.load().refused == ()
+    applied = archive.with_name(archive.name.removeprefix("NEW_"))
+    assert all(one.equal for one in compare_archive(applied, sites.receiver, rules))
+    cards = "SELECT id, user_id, v FROM t_card ORDER BY 1"
+    assert rows(sites.receiver, cards) == [
+        (n, None, "w" if n == 1 else "v") for n in range(1, 21) if n != 7
+    ]
 
 
 @pytest.mark.parametrize(

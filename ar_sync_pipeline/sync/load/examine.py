@@ -235,7 +235,7 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for rights of the receiver's role"
             f" ({'; '.join(lacking)})",
-            remedy="run at the receiver's database"
-            f" {role_script('receiver', receiver.catalog)}; the archive is then loaded by itself",
+            remedy=f"run at the receiver's database {role_script('receiver')}; the archive is then"
+            " loaded by itself",
         )
     return [*by_catalog, *mismatches]

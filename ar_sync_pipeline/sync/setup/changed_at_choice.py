@@ -15,11 +15,12 @@ _MOVES = re.compile(
     r"modif|updat|changed|edited|touched|last_?(change|edit|write|sync)|actualiz|cambi",
     re.IGNORECASE,
 )
-_STAMP = re.compile(r"time_?stamp|^ts$|^at$", re.IGNORECASE)
+_STAMP = re.compile(r"time_?stamp", re.IGNORECASE)
 _NEVER = re.compile(
     r"delet|remov|expir|login|birth|due|start|end|valid|publish|schedul", re.IGNORECASE
 )
-_MADE = re.compile(r"creat|insert|added|joined|regist|made", re.IGNORECASE)
+# A time without another word is that of an event, which is set once.
+_MADE = re.compile(r"creat|insert|added|joined|regist|made|^ts$|^at$|^time$", re.IGNORECASE)
 _ABSOLUTE = re.compile(r"timestamp(\(\d\))? with time zone\Z")
 _LOCAL = re.compile(r"timestamp(\(\d\))? without time zone\Z")
 _DAY = 10

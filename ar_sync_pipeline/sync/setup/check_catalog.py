@@ -8,6 +8,7 @@ from dataclasses import replace
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import exported_table
+from ar_sync_pipeline.postgres.column_masks import other_rules
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.gate import table_mismatches, type_mismatches
@@ -23,11 +24,14 @@ def check_catalog(
 ) -> tuple[Finding, ...]:
     """Compare a catalog with the given databases, and these with each other.
 
-    A database that cannot be used is a finding, not an error.
+    A database that cannot be used is a finding, not an error. The rights of the URLs' roles are
+    not compared: an administrator may check a catalog with any role.
     """
     findings: list[Finding] = []
     if sender_url is not None:
         found = [*check_sender(sender_url, catalog), *_exclusions(sender_url, catalog)]
+        if receiver_url is None:
+            found += _values_needed(sender_url, catalog)
         findings += (replace(finding, area="sender") for finding in found)
     if receiver_url is not None:
         found = [*check_receiver(receiver_url, catalog)]
@@ -35,7 +39,7 @@ def check_catalog(
     if sender_url is not None and receiver_url is not None:
         found = [*_differences(catalog, sender_url, receiver_url)]
         findings += (replace(finding, area="both") for finding in found)
-    return sorted_by_level(findings)
+    return sorted_by_level(finding for finding in findings if not finding.of_role)
 
 
 def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
@@ -44,6 +48,27 @@ def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
     with database_findings(url, []), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
+    return findings
+
+
+def _values_needed(url: str, catalog: Catalog) -> list[Finding]:
+    """Return excluded columns that need a value, which the receiver's are likely to need too."""
+    findings: list[Finding] = []
+    with database_findings(url, []), connect(url, application="check") as connection:
+        limit_waits(connection)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        findings += (
+            Finding(
+                Level.WARNING,
+                f"column {name} of table {table.name} is in `exclude` and NOT NULL without a"
+                " default, and with such a column at the receiver archives are parked",
+                other_rules(column, table),
+            )
+            for table in tables.values()
+            for name in catalog.rules(table.name).exclude
+            if (column := table.column(name)) is not None
+            and not (column.nullable or column.has_default or column.generated)
+        )
     return findings
 
 

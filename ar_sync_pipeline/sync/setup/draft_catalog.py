@@ -16,7 +16,8 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.draft_section import WATERMARK_LIMIT_MB, draft_section
 from ar_sync_pipeline.sync.setup.media_choice import endings
-from ar_sync_pipeline.sync.setup.personal_columns import personal_columns
+from ar_sync_pipeline.sync.setup.personal_columns import Kind
+from ar_sync_pipeline.sync.setup.personal_rules import personal_by_table
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
 from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
@@ -57,10 +58,11 @@ def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: 
     by_schema: dict[str, list[ListedTable]] = defaultdict(list)
     for label, table in sender.choice.replicated.items():
         by_schema[table.schema].append(ListedTable(label, _about(table, sender.statistics[label])))
+    personal = personal_by_table(sender.choice.replicated)
     sections = tuple(
         section
         for label, table in sender.choice.replicated.items()
-        if (section := draft_section(sender, table, held)) is not None
+        if (section := draft_section(sender, table, held, personal[label])) is not None
     )
     known = sender.choice.replicated.keys() | sender.choice.excluded.keys()
     receiver_only = tuple(
@@ -72,7 +74,7 @@ def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: 
     return Draft(
         name=name,
         schema=sender.schema,
-        notes=tuple(_notes(sender, held)),
+        notes=tuple(_notes(sender, held, personal)),
         tables={schema: tuple(listed) for schema, listed in by_schema.items()},
         exclude=tuple(ListedTable(*one) for one in sender.choice.excluded.items()),
         receiver_tables=receiver_only,
@@ -82,7 +84,11 @@ def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: 
     )
 
 
-def _notes(sender: SenderFindings, held: Mapping[str, TableFacts] | None) -> Iterator[str]:
+def _notes(
+    sender: SenderFindings,
+    held: Mapping[str, TableFacts] | None,
+    personal: Mapping[str, Mapping[str, Kind]],
+) -> Iterator[str]:
     yield (
         f"Proposed by `ar-sync catalog draft` for the database {sender.database}; read it, then"
         " remove the # of what you choose. docs/catalog.md explains every key."
@@ -91,12 +97,7 @@ def _notes(sender: SenderFindings, held: Mapping[str, TableFacts] | None) -> Ite
         f"Tables up to {WATERMARK_LIMIT_MB:,} MB (watermark_limit_mb) are also read for changes"
         " without a new time stamp; larger ones are named below."
     )
-    personal = sum(len(personal_columns(t)) for t in sender.choice.replicated.values())
-    if personal:
-        yield (
-            f"{personal} columns look personal or secret. Each is named in the section of its table"
-            " below: decide before the first complete which of them may leave the sender."
-        )
+    yield _personal_note([kind for kinds in personal.values() for kind in kinds.values()])
     if sender.others:
         yield f"Not replicated, since they are no tables: {', '.join(sender.others)}."
     for label in sender.choice.nameless:
@@ -106,6 +107,24 @@ def _notes(sender: SenderFindings, held: Mapping[str, TableFacts] | None) -> Ite
         yield f"Media files were found: set AR_SYNC_MEDIA_PATTERNS={','.join(found)}"
     if held is None:
         yield "The receiver's database was not read: AR_SYNC_RECEIVER_DATABASE_URL is not set."
+
+
+def _personal_note(kinds: list[Kind]) -> str:
+    if not kinds:
+        return (
+            "No column looks personal or secret by name and type. Names do not show everything:"
+            " look through all of them."
+        )
+    free = kinds.count(Kind.FREE_TEXT)
+    count = len(kinds) - free
+    found = "1 column looks" if count == 1 else f"{count} columns look"
+    found += " personal or secret by name and type"
+    found += f"; {free} with free text may contain personal data" if free else ""
+    return (
+        f"{found}. The sections of their tables name them. Names do not show everything: look"
+        " through the others, too, and decide before the first complete which columns may leave the"
+        " sender."
+    )
 
 
 def _about(table: TableFacts, statistics: TableStatistics) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ar_sync_pipeline.catalog.draft import DraftSection, Value
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.setup.changed_at_choice import ChangedAt, choose_changed_at
+from ar_sync_pipeline.sync.setup.personal_columns import Kind
 from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
@@ -16,7 +17,10 @@ WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
 
 
 def draft_section(
-    sender: SenderFindings, table: TableFacts, held: Mapping[str, TableFacts] | None
+    sender: SenderFindings,
+    table: TableFacts,
+    held: Mapping[str, TableFacts] | None,
+    personal: Mapping[str, Kind],
 ) -> DraftSection | None:
     """Return the section of a replicated table; None if the defaults are right.
 
@@ -24,6 +28,7 @@ def draft_section(
         sender: Findings about the sender's database.
         table: The table.
         held: Tables of the receiver by label; None if unknown.
+        personal: Personal columns of the table.
     """
     statistics = sender.statistics[table.name]
     changed_at = choose_changed_at(table, statistics)
@@ -32,7 +37,15 @@ def draft_section(
     there = held.get(table.name) if held is not None else None
     if there is not None:
         own += tuple(c.name for c in there.columns if table.column(c.name) is None)
-    proposed = propose_rules(table, there, sender.choice.replicated, own)
+    proposed = propose_rules(
+        table,
+        there,
+        sender.choice.replicated,
+        personal,
+        withheld=own,
+        media=[column.name for column in media],
+        times=(changed_at.column, changed_at.local, changed_at.made),
+    )
     rules: dict[str, Value] = {}
     if changed_at.column is not None:
         rules["changed_at"] = changed_at.column
@@ -67,11 +80,11 @@ def _table_notes(
             f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
             f" ({', '.join(column.endings)})."
         )
-    if proposed.kept:
-        yield (
-            f"{', '.join(proposed.kept)}: looks personal, and is part of a key or needs a value of"
-            " its type, so no rule is proposed. To keep it back, exclude the table."
-        )
+    for name, reason in proposed.kept.items():
+        yield f"{name}: looks personal ({proposed.kinds[name]}) and {reason}"
+    for name, others in proposed.joined.items():
+        places = ", ".join(f"{column} of {label}" for label, column in others)
+        yield f"{name}: joined with {places}. Give all of them its mask, or none."
     for key in table.foreign_keys:
         if key.referenced_table not in sender.choice.replicated:
             yield (
@@ -110,15 +123,25 @@ def _choices(changed_at: ChangedAt, proposed: PersonalRules) -> Iterator[tuple[s
 
 
 def _personal_choices(proposed: PersonalRules) -> Iterator[tuple[str, Value, str]]:
-    kinds = ", ".join(proposed.kinds)
     if proposed.exclude:
-        why = f"Looks personal ({kinds}). With this key these columns never leave the sender."
+        why = _looks(proposed, proposed.exclude)
+        why += " With this key these columns never leave the sender."
         yield "exclude", proposed.exclude, why
     if proposed.mask:
-        why = (
-            f"Looks personal ({kinds}), and the receiver needs a value: with this key it gets"
-            " another one."
-        )
+        why = _looks(proposed, proposed.mask)
+        why += " The receiver needs a value: with this key it gets another one."
         if "pseudonym" in proposed.mask.values():
             why += " Pseudonyms need AR_SYNC_PSEUDONYM_KEY at the sender."
         yield "mask", proposed.mask, why
+
+
+def _looks(proposed: PersonalRules, names: Iterable[str]) -> str:
+    """Return what columns seem to contain; free text is named, since its content is not known."""
+    kinds = {name: proposed.kinds[name] for name in names}
+    named = dict.fromkeys(kind for kind in kinds.values() if kind is not Kind.FREE_TEXT)
+    free = [name for name, kind in kinds.items() if kind is Kind.FREE_TEXT]
+    parts = [
+        *([f"Looks personal ({', '.join(named)})."] if named else []),
+        *([f"Free text may contain personal data: {', '.join(free)}."] if free else []),
+    ]
+    return " ".join(parts)

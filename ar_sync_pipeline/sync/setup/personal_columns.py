@@ -6,54 +6,20 @@ A name is no proof: the draft of a catalog only proposes rules.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import StrEnum
 from itertools import pairwise
 
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+from ar_sync_pipeline.sync.setup import personal_words as words
 
-# Words of English and Spanish names; the last three kinds are common in both languages.
-_WORDS = {
-    "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp salt pin"
-    " credential credentials private signature webhook clave contrasena contraseña",
-    "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
-    " celular whatsapp address street addr direccion dirección postcode postal zip domicilio",
-    "name": "firstname lastname surname forename fullname nickname username login displayname"
-    " nombre nombres apellido apellidos usuario",
-    "identity": "birth birthday birthdate dob ssn passport rut dni nif curp iban bic gender sex"
-    " nacimiento imei imsi msisdn device deviceid phoneid uuidphone card cardnumber taxid",
-    "position": "latitude longitude lat lon lng geolocation gps location coordinates ip ipaddress"
-    " latitud longitud ubicacion ubicación",
-}
-_PAIRS = {
-    ("first", "name"): "name",
-    ("last", "name"): "name",
-    ("full", "name"): "name",
-    ("middle", "name"): "name",
-    ("user", "name"): "name",
-    ("display", "name"): "name",
-    ("contact", "name"): "name",
-    ("api", "key"): "secret",
-    ("user", "agent"): "identity",
-    ("phone", "id"): "identity",
-    ("device", "id"): "identity",
-    ("tax", "id"): "identity",
-    ("national", "id"): "identity",
-    ("card", "number"): "identity",
-    ("remote", "addr"): "position",
-    ("ip", "address"): "position",
-}
-# Words of table names in which a column such as `name`, `city` or `company` is about a person.
-_PEOPLE = (
-    "user users customer customers client clients person people employee employees member members"
-    " patient patients contact contacts passenger driver student subscriber account profile"
-    " usuario usuarios cliente clientes persona personas pasajero conductor"
-)
-_OF_PEOPLE = "name city town country company state comuna ciudad"
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zñáéíóú]+|[0-9]+")
-_NOT_TEXT = re.compile(
-    r"boolean|(small|big)?int|integer|numeric|real|double|timestamp|date\Z|time|interval|uuid|oid"
-)
-_NUMBERS = re.compile(r"numeric|real|double|integer|bigint")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-zñáéíóúü]+|[0-9]+")
+_WHOLE_NUMBER = re.compile(r"smallint|integer|bigint|oid")
+_NUMBER = re.compile(r"numeric|real|double|integer|bigint")
+_TIME = re.compile(r"timestamp|date\Z")
+_NEVER = re.compile(r"boolean|smallint|time |time\Z|interval|oid")
+_WRITTEN = re.compile(r"text|character varying|(.*\.)?citext|jsonb?\Z|xml|tsvector|(.*\.)?hstore")
+_DOCUMENT = re.compile(r"jsonb?\Z|xml|(.*\.)?hstore")
 
 
 class Kind(StrEnum):
@@ -64,48 +30,154 @@ class Kind(StrEnum):
     NAME = "name"
     IDENTITY = "identity"
     POSITION = "position"
+    FREE_TEXT = "free text"
 
 
-def personal_columns(table: TableFacts) -> dict[str, Kind]:
-    """Return the columns of a table that look personal, without those of foreign keys.
+def personal_columns(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, Kind]:
+    """Return the columns of a table that look personal.
 
-    Columns of foreign keys contain only numbers.
+    Args:
+        table: The table.
+        tables: All replicated tables, by label. A column that refers to a personal one is personal.
     """
-    referring = {name for key in table.foreign_keys for name in key.columns}
-    of_people = bool(set(_PEOPLE.split()) & set(_split(table.relname or table.name)))
-    found = {
-        column.name: _kind(column, of_people=of_people)
-        for column in table.columns
-        if column.name not in referring
-    }
-    return {name: kind for name, kind in found.items() if kind is not None}
+    found = _by_names(table, tables)
+    for key in table.foreign_keys:
+        referenced = tables.get(key.referenced_table)
+        theirs = _by_names(referenced, tables) if referenced is not None else {}
+        for here, there in zip(key.columns, key.referenced_columns, strict=True):
+            column = table.column(here)
+            if column is None or _WHOLE_NUMBER.match(column.type):
+                found.pop(here, None)
+            elif there in theirs:
+                found.setdefault(here, theirs[there])
+    # A computed column is not sent: the receiver's own is computed from what it gets.
+    return {c.name: found[c.name] for c in table.columns if c.name in found and not c.generated}
 
 
-def _kind(column: ColumnFacts, *, of_people: bool) -> Kind | None:
-    words = _split(column.name)
-    name = _named(words) or (
-        Kind.NAME if of_people and len(words) == 1 and words[0] in _OF_PEOPLE.split() else None
-    )
-    if name is None or column.type.startswith("boolean"):
+def _by_names(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, Kind]:
+    name = table.relname or table.name
+    strong = {c.name: kind for c in table.columns if (kind := _strong(c)) is not None}
+    known = {kind for kind in strong.values() if kind not in {Kind.FREE_TEXT, Kind.POSITION}}
+    contexts = [
+        *([_CARDS] if not _CARD_TABLES.isdisjoint(split_name(name)) else []),
+        *([_of_people(table)] if known or is_about_people(name) else []),
+        *([_OWNERS] if _belongs_to_people(table, tables) else []),
+    ]
+    found = dict(strong)
+    for column in table.columns:
+        if column.name not in found and (kind := _weak(column, contexts)) is not None:
+            found[column.name] = kind
+    return found
+
+
+def is_about_people(name: str) -> bool:
+    """Return whether the rows of a table seem to be people, or their addresses."""
+    split = split_name(name)
+    if not split or split[-1] in _OTHER_TABLES:
+        return False
+    return split[-1].endswith(_ADDRESSES) or any(word.endswith(_SUBJECTS) for word in split)
+
+
+def _of_people(table: TableFacts) -> dict[str, Kind]:
+    """Return the words that are personal in a table about people."""
+    if any(not _PLACES.isdisjoint(split_name(column.name)) for column in table.columns):
+        return _PEOPLE
+    return {word: kind for word, kind in _PEOPLE.items() if word not in _AMBIGUOUS}
+
+
+def _belongs_to_people(table: TableFacts, tables: Mapping[str, TableFacts]) -> bool:
+    referenced = (tables.get(key.referenced_table) for key in table.foreign_keys)
+    return any(is_about_people(other.relname or other.name) for other in referenced if other)
+
+
+def _strong(column: ColumnFacts) -> Kind | None:
+    """Return the kind of a column that is personal in any table."""
+    split = split_name(column.name)
+    if len(split) > 1 and (split[-1] in _DESCRIPTIONS or split[0] in _COUNTS):
         return None
-    if _NOT_TEXT.match(column.type):
-        numbers = bool(_NUMBERS.match(column.type)) and "id" not in words
-        if name is Kind.IDENTITY and column.type.startswith(("date", "timestamp", "uuid")):
-            return name
-        return name if name in {Kind.POSITION, Kind.CONTACT} and numbers else None
-    return name
+    for pair in pairwise(split):
+        if (kind := _BY_PAIR.get(pair)) is not None and _fits(column, kind, split):
+            return kind
+    for word in split:
+        kind = _BY_WORD.get(word)
+        if kind is not None and _fits(column, kind, split):
+            return kind
+    return None
 
 
-def _named(words: tuple[str, ...]) -> Kind | None:
-    for pair in pairwise(words):
-        if pair in _PAIRS:
-            return Kind(_PAIRS[pair])
-    return next((_BY_WORD[word] for word in words if word in _BY_WORD), None)
+def _weak(column: ColumnFacts, contexts: list[dict[str, Kind]]) -> Kind | None:
+    """Return the kind of a column that is personal in a table about, or of, people."""
+    split = split_name(column.name)
+    core = [word for word in split if word not in _PREFIXES and not word.isdigit()] or split[-1:]
+    for context in contexts:
+        # Of a card, any part of a name counts: `partner_reference`.
+        among = split[-2:] if context is _CARDS else core if len(core) == 1 else ()
+        for word in among:
+            kind = context.get(word)
+            if kind is not None and split[-1] not in _NOT_OF_PEOPLE and _fits(column, kind, split):
+                return kind
+    if contexts and _DOCUMENT.match(column.type):
+        return Kind.FREE_TEXT
+    return None
 
 
-def _split(name: str) -> tuple[str, ...]:
-    """Return the words of a name: ``phoneId``, ``phone_id`` and ``PHONE_ID`` have the same two."""
-    return tuple(word.lower() for word in _WORD.findall(name))
+def _fits(column: ColumnFacts, kind: Kind, split: tuple[str, ...]) -> bool:
+    """Return whether a column of this type can contain data of a kind."""
+    if _NEVER.match(column.type):
+        return False
+    if kind is Kind.FREE_TEXT:
+        core = [word for word in split if word not in _FORMATS and not word.isdigit()]
+        heads = {*core[-1:], *split[-1:]}
+        return bool(_WRITTEN.match(column.type)) and any(h in _FREE_WORDS for h in heads)
+    if _TIME.match(column.type):
+        return kind is Kind.IDENTITY
+    if column.type == "uuid":
+        return kind in {Kind.IDENTITY, Kind.SECRET}
+    if _NUMBER.match(column.type):
+        numbered = kind in {Kind.POSITION, Kind.CONTACT} or split[-1] in _NUMBERED
+        return numbered and "id" not in split
+    return True
 
 
-_BY_WORD = {word: Kind(kind) for kind, words in _WORDS.items() for word in words.split()}
+def split_name(name: str) -> tuple[str, ...]:
+    """Return the words of a name in the singular.
+
+    ``phoneIds``, ``phone_ids`` and ``PHONE_ID`` have the same two.
+    """
+    return tuple(_singular(word.lower()) for word in _WORD.findall(name))
+
+
+def _singular(word: str) -> str:
+    if word in _KNOWN or not word.endswith("s"):
+        return word
+    return next((s for s in (word[:-1], word[:-2]) if s in _KNOWN), word)
+
+
+def _kinds(lists: Mapping[str, str]) -> dict[str, Kind]:
+    return {word: Kind(kind) for kind, text in lists.items() for word in text.split()}
+
+
+_BY_WORD, _PEOPLE = _kinds(words.PERSONAL), _kinds(words.OF_PEOPLE)
+_BY_PAIR = {
+    (first, second): Kind(kind)
+    for kind, text in words.PAIRS.items()
+    for first, second in (pair.split() for pair in text.split(","))
+}
+_CARDS = dict.fromkeys(words.OF_CARDS.split(), Kind.IDENTITY)
+_OWNERS = _kinds(words.OF_OWNERS)
+_CARD_TABLES, _PLACES = frozenset(words.CARDS.split()), frozenset(words.PLACES.split())
+_AMBIGUOUS = frozenset(words.AMBIGUOUS.split())
+_SUBJECTS, _ADDRESSES = tuple(words.PEOPLE.split()), tuple(words.ADDRESSES.split())
+_PREFIXES, _COUNTS = set(words.PREFIXES.split()), set(words.COUNTS.split())
+_DESCRIPTIONS, _OTHER_TABLES = set(words.DESCRIPTIONS.split()), set(words.OTHER_TABLES.split())
+_NOT_OF_PEOPLE = _DESCRIPTIONS - {"state", "expiry"}
+_NUMBERED, _FORMATS = set(words.NUMBERED.split()), set(words.FORMATS.split())
+_FREE_WORDS = {
+    *(word for kinds in (_BY_WORD, _PEOPLE) for word, k in kinds.items() if k is Kind.FREE_TEXT),
+    *(word for word, kind in _OWNERS.items() if kind is Kind.FREE_TEXT),
+}
+_KNOWN = {
+    *_BY_WORD, *_PEOPLE, *_CARDS, *_OWNERS, *_PREFIXES, *_DESCRIPTIONS, *_OTHER_TABLES,
+    *(word for pair in _BY_PAIR for word in pair), *words.PEOPLE.split(), *words.CARDS.split(),
+    *words.ADDRESSES.split(), *_NUMBERED,
+}  # fmt: skip

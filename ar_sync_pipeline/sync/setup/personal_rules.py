@@ -1,11 +1,13 @@
 """Column rules that a draft proposes for columns that look personal.
 
-Columns that the receiver does not need are excluded; columns that need a value are masked.
+Columns that the receiver does not need are excluded; columns that need a value are masked. Columns
+that a foreign key joins get the same pseudonyms, or no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,17 +18,38 @@ from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.sync.setup.personal_columns import Kind, personal_columns
 
 _PSEUDONYM: Any = "pseudonym"
-_BY_FAMILY: dict[Family, Any] = {
-    Family.TEXT: _PSEUDONYM,
-    Family.CASELESS: _PSEUDONYM,
-    Family.UUID: _PSEUDONYM,
-    Family.INTEGER: _PSEUDONYM,
-    Family.NUMERIC: {"round": 2},
-    Family.FLOAT: {"round": 2},
-    Family.TIME: {"truncate": "year"},
-    Family.DATE: {"truncate": "year"},
-}
+_YEAR: Any = {"truncate": "year"}
 _EMPTY: Any = {"constant": ""}
+_ZERO: Any = {"constant": 0}
+_BY_FAMILY: dict[Family, tuple[Any, ...]] = {
+    Family.TEXT: (_PSEUDONYM, _EMPTY),
+    Family.CASELESS: (_PSEUDONYM, _EMPTY),
+    Family.UUID: (_PSEUDONYM,),
+    Family.INTEGER: (_PSEUDONYM, _ZERO),
+    Family.NUMERIC: (_ZERO,),
+    Family.FLOAT: (_ZERO,),
+    Family.TIME: (_YEAR,),
+    Family.DATE: (_YEAR,),
+}
+# Values of other types that contain nothing.
+_CONSTANTS: tuple[tuple[re.Pattern[str], Any], ...] = (
+    (re.compile(r".*\[\]|jsonb?"), {"constant": "{}"}),
+    (re.compile(r"(.*\.)?hstore|tsvector|bytea"), _EMPTY),
+    (re.compile(r"inet"), {"constant": "0.0.0.0"}),  # noqa: S104  an address, not an interface
+    (re.compile(r"macaddr"), {"constant": "00:00:00:00:00:00"}),
+    (re.compile(r"point"), {"constant": "(0,0)"}),
+)
+
+_LEAVE_OUT = (
+    "To keep it back, leave the table out: remove its name from `tables`, and this section."
+)
+_RELAX = (
+    "To keep it back, make the receiver's column nullable or give it a default, and name it in"
+    " `exclude`."
+)
+
+Place = tuple[str, str]
+"""Label of a table and name of a column."""
 
 
 @dataclass(frozen=True)
@@ -36,21 +59,36 @@ class PersonalRules:
     Attributes:
         exclude: Columns that need not be sent.
         mask: By column, the mask of the sent value.
-        kept: Columns for which no rule can be proposed.
-        kinds: Kinds of all of them.
+        kept: By column for which no rule can be proposed, the reason and what can be done.
+        joined: By masked column, the columns that need the same mask.
+        kinds: Kind of each of them, by column.
     """
 
     exclude: list[str] = field(default_factory=list)
     mask: dict[str, object] = field(default_factory=dict)
-    kept: list[str] = field(default_factory=list)
-    kinds: tuple[Kind, ...] = ()
+    kept: dict[str, str] = field(default_factory=dict)
+    joined: dict[str, list[Place]] = field(default_factory=dict)
+    kinds: dict[str, Kind] = field(default_factory=dict)
+
+
+def personal_by_table(tables: Mapping[str, TableFacts]) -> dict[str, dict[str, Kind]]:
+    """Return the personal columns of all tables; one of several joined columns makes all so."""
+    found = {label: personal_columns(table, tables) for label, table in tables.items()}
+    for label, kinds in [(label, dict(kinds)) for label, kinds in found.items()]:
+        for name, kind in kinds.items():
+            for other, joined in _joined((label, name), tables):
+                found[other].setdefault(joined, kind)
+    return found
 
 
 def propose_rules(
     table: TableFacts,
     there: TableFacts | None,
     tables: Mapping[str, TableFacts],
-    withheld: tuple[str, ...],
+    personal: Mapping[str, Kind],
+    withheld: Collection[str],
+    media: Collection[str] = (),
+    times: Collection[str | None] = (),
 ) -> PersonalRules:
     """Propose a rule for each personal column.
 
@@ -58,43 +96,89 @@ def propose_rules(
         table: The sender's table.
         there: The receiver's table; None: unknown, and assumed to be like the sender's.
         tables: All replicated tables, whose references need equal values on both sides.
+        personal: The table's personal columns.
         withheld: Columns that are not sent anyway.
+        media: Columns that name media files, which cannot be masked.
+        times: Columns that may become `changed_at`, which cannot be excluded.
     """
-    referred = {
-        column
-        for other in tables.values()
-        for key in other.foreign_keys
-        if key.referenced_table == table.name
-        for column in key.referenced_columns
-    }
-    personal = {
-        name: kind for name, kind in personal_columns(table).items() if name not in withheld
-    }
-    rules = PersonalRules(kinds=tuple(dict.fromkeys(personal.values())))
-    for name, kind in personal.items():
+    kinds = {name: kind for name, kind in personal.items() if name not in withheld}
+    rules = PersonalRules(kinds=kinds)
+    both = [table, *([there] if there is not None else [])]
+    for name, kind in kinds.items():
         column = (there or table).column(name) or table.column(name)
-        fixed = name in {*table.key, *table.primary_key, *table.partition_key, *referred}
-        if column is None or column.generated or fixed:
-            rules.kept.append(name)
-        elif column.nullable or column.has_default:
+        joined = _joined((table.name, name), tables)
+        if column is None or _is_fixed(table, name):
+            rules.kept[name] = f"is part of a key, which can have no rule. {_LEAVE_OUT}"
+        elif joined and _take_pseudonyms(tables, joined):
+            rules.mask[name] = _PSEUDONYM
+            rules.joined[name] = [place for place in joined if place != (table.name, name)]
+        elif joined:
+            null = ' Its own mask can be "null".' if column.nullable else ""
+            rules.kept[name] = (
+                "is joined by a foreign key with a column that can have no rule."
+                f"{null} {_LEAVE_OUT}"
+            )
+        elif (column.nullable or column.has_default) and name not in times:
             rules.exclude.append(name)
-        elif (mask := _mask(table, column, kind)) is not None:
+        elif name in media:
+            rules.kept[name] = f"names media files, which have no mask. {_RELAX}"
+        elif (mask := _mask(both, column, kind)) is not None:
             rules.mask[name] = mask
         else:
-            rules.kept.append(name)
+            rules.kept[name] = f"needs a value of the type {column.type}. {_RELAX}"
     return rules
 
 
-def _mask(table: TableFacts, column: ColumnFacts, kind: Kind) -> object:
-    """Return a mask that the table's constraints allow; None if there is none."""
+def _is_fixed(table: TableFacts, name: str) -> bool:
+    return name in {*table.key, *table.primary_key, *table.partition_key}
+
+
+def _joined(place: Place, tables: Mapping[str, TableFacts]) -> list[Place]:
+    """Return all columns that foreign keys join with one, and itself; empty if there are none."""
+    found, pending = {place}, [place]
+    while pending:
+        current = pending.pop()
+        new = {other for other in _neighbours(current, tables) if other not in found}
+        found |= new
+        pending += new
+    return sorted(found) if len(found) > 1 else []
+
+
+def _neighbours(place: Place, tables: Mapping[str, TableFacts]) -> Iterator[Place]:
+    for label, table in tables.items():
+        for key in table.foreign_keys:
+            if key.referenced_table in tables:
+                for here, there in zip(key.columns, key.referenced_columns, strict=True):
+                    ends = ((label, here), (key.referenced_table, there))
+                    if place in ends:
+                        yield from ends
+
+
+def _take_pseudonyms(tables: Mapping[str, TableFacts], places: list[Place]) -> bool:
+    """Return whether equal values of several columns can become equal pseudonyms."""
+    columns = [(tables[label], tables[label].column(name)) for label, name in places]
+    return len({column.type for _, column in columns if column}) == 1 and all(
+        column is not None
+        and not _is_fixed(table, column.name)
+        and _suits([table], column, _PSEUDONYM)
+        for table, column in columns
+    )
+
+
+def _mask(tables: list[TableFacts], column: ColumnFacts, kind: Kind) -> object:
+    """Return a mask that the tables' constraints allow; None if there is none."""
     family = family_of(column.type)
-    wanted = [_BY_FAMILY.get(family, _EMPTY), _EMPTY]
-    if kind is Kind.SECRET:
-        wanted.reverse()
-    for mask in wanted:
-        if mask == _EMPTY and family not in {Family.TEXT, Family.CASELESS}:
-            continue
-        rules = TableRules(mask={column.name: Mask.model_validate(mask)})
-        if not any(mask_conflicts(rules, table)):
-            return mask
-    return None
+    wanted = _BY_FAMILY.get(family, ())
+    if kind in {Kind.SECRET, Kind.FREE_TEXT}:
+        # Nothing is compared with them; a key of its own may still need different values.
+        wanted = tuple(reversed(wanted))
+    if kind is Kind.POSITION and family in {Family.NUMERIC, Family.FLOAT}:
+        wanted = ({"round": 2},)
+    if family is Family.OTHER:
+        wanted = tuple(mask for pattern, mask in _CONSTANTS if pattern.fullmatch(column.type))
+    return next((mask for mask in wanted if _suits(tables, column, mask)), None)
+
+
+def _suits(tables: list[TableFacts], column: ColumnFacts, mask: object) -> bool:
+    rules = TableRules(mask={column.name: Mask.model_validate(mask)})
+    return not any(conflict for table in tables for conflict in mask_conflicts(rules, table))

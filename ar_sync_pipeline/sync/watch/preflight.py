@@ -37,7 +37,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
-        script = role_script("sender", catalog)
+        script = role_script("sender")
         lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
@@ -56,7 +56,8 @@ def check_receiver(
 ) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written.
 
-    Of rows it only asks whether there are any, before the first load.
+    Of rows it only asks whether there are any before the first load, and any values in excluded
+    columns.
     A database that cannot be used is a finding, not an error.
 
     Args:

@@ -35,5 +35,7 @@ def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator
             " the first complete makes these tables equal to the sender's, and changes or deletes"
             " rows that differ",
             "nothing is to be done for a copy of the sender's rows; for the receiver's own, such as"
-            " its users, add the table to `exclude` at both sides before the first complete",
+            " its users, leave the table out of the catalog before the first complete: remove its"
+            " name from `tables` and its section, or, where a pattern matches it, add it to"
+            " `exclude`; at both sides",
         )

@@ -89,3 +89,57 @@ CREATE TABLE heap_part (id int PRIMARY KEY, heap_v text);
 CREATE VIEW towns AS SELECT * FROM town;
 CREATE MATERIALIZED VIEW towns_kept AS SELECT * FROM town;
 """
+
+# The tables of django-oscar 4 about customers, with the columns that matter here.
+OSCAR_CUSTOMERS = """
+CREATE TABLE auth_user (id serial PRIMARY KEY, password varchar(128) NOT NULL,
+  last_login timestamptz, is_superuser boolean NOT NULL, username varchar(150) NOT NULL UNIQUE,
+  first_name varchar(150) NOT NULL, last_name varchar(150) NOT NULL, email varchar(254) NOT NULL,
+  date_joined timestamptz NOT NULL);
+CREATE TABLE address_country (iso_3166_1_a2 varchar(2) PRIMARY KEY,
+  printable_name varchar(128) NOT NULL, name varchar(128) NOT NULL,
+  display_order smallint NOT NULL, is_shipping_country boolean NOT NULL);
+CREATE TABLE address_useraddress (id serial PRIMARY KEY, title varchar(64) NOT NULL,
+  first_name varchar(255) NOT NULL, last_name varchar(255) NOT NULL, line1 varchar(255) NOT NULL,
+  line2 varchar(255) NOT NULL, line3 varchar(255) NOT NULL, line4 varchar(255) NOT NULL,
+  state varchar(255) NOT NULL, postcode varchar(64) NOT NULL, search_text text NOT NULL,
+  phone_number varchar(128) NOT NULL, notes text NOT NULL, is_default_for_shipping boolean NOT NULL,
+  num_orders_as_shipping_address int NOT NULL, num_orders_as_billing_address int NOT NULL,
+  hash varchar(255) NOT NULL, date_created timestamptz NOT NULL, code varchar(128) UNIQUE,
+  country_id varchar(2) NOT NULL REFERENCES address_country,
+  user_id int NOT NULL REFERENCES auth_user, UNIQUE (user_id, hash));
+CREATE TABLE analytics_usersearch (id serial PRIMARY KEY, query varchar(255) NOT NULL,
+  date_created timestamptz NOT NULL, user_id int NOT NULL REFERENCES auth_user);
+CREATE TABLE communication_communicationeventtype (id serial PRIMARY KEY,
+  code varchar(128) NOT NULL UNIQUE, name varchar(255) NOT NULL, category varchar(255) NOT NULL,
+  email_subject_template varchar(255), email_body_template text, email_body_html_template text,
+  sms_template varchar(170), date_updated timestamptz NOT NULL);
+CREATE TABLE communication_email (id serial PRIMARY KEY, subject text NOT NULL,
+  body_text text NOT NULL, body_html text NOT NULL, date_sent timestamptz NOT NULL,
+  user_id int REFERENCES auth_user, email varchar(254));
+CREATE TABLE communication_notification (id serial PRIMARY KEY, subject varchar(255) NOT NULL,
+  body text NOT NULL, location varchar(32) NOT NULL, date_sent timestamptz NOT NULL,
+  recipient_id int NOT NULL REFERENCES auth_user, sender_id int REFERENCES auth_user);
+CREATE TABLE customer_productalert (id serial PRIMARY KEY, email varchar(254) NOT NULL,
+  key varchar(128) NOT NULL, status varchar(20) NOT NULL, date_created timestamptz NOT NULL,
+  user_id int REFERENCES auth_user);
+CREATE TABLE order_billingaddress (id serial PRIMARY KEY, first_name varchar(255) NOT NULL);
+CREATE TABLE order_order (id serial PRIMARY KEY, number varchar(128) NOT NULL UNIQUE,
+  currency varchar(12) NOT NULL, shipping_method varchar(128) NOT NULL,
+  shipping_code varchar(128) NOT NULL, status varchar(100) NOT NULL,
+  guest_email varchar(254) NOT NULL, date_placed timestamptz NOT NULL,
+  billing_address_id int REFERENCES order_billingaddress, user_id int REFERENCES auth_user);
+CREATE TABLE payment_bankcard (id serial PRIMARY KEY, card_type varchar(128) NOT NULL,
+  name varchar(255) NOT NULL, number varchar(32) NOT NULL, expiry_date date NOT NULL,
+  partner_reference varchar(255) NOT NULL, user_id int NOT NULL REFERENCES auth_user);
+CREATE TABLE catalogue_product (id serial PRIMARY KEY, upc varchar(64) UNIQUE,
+  title varchar(255) NOT NULL, slug varchar(255) NOT NULL, description text NOT NULL,
+  meta_description text, date_created timestamptz NOT NULL, date_updated timestamptz NOT NULL);
+CREATE TABLE reviews_productreview (id serial PRIMARY KEY, score smallint NOT NULL,
+  title varchar(255) NOT NULL, body text NOT NULL, name varchar(255) NOT NULL,
+  email varchar(254) NOT NULL, homepage varchar(200) NOT NULL, status smallint NOT NULL,
+  product_id int REFERENCES catalogue_product, user_id int REFERENCES auth_user);
+CREATE TABLE wishlists_wishlist (id serial PRIMARY KEY, name varchar(255) NOT NULL,
+  key varchar(6) NOT NULL UNIQUE, visibility varchar(20) NOT NULL,
+  date_created timestamptz NOT NULL, owner_id int NOT NULL REFERENCES auth_user);
+"""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
@@ -154,3 +156,123 @@ def test_check_of_a_database_that_does_not_answer_is_an_error(tmp_path: Path) ->
     shown = call("catalog", "check", "catalog.toml", **both)
     assert shown.exit_code == 1
     assert shown.stdout.count("cannot be reached") == 2
+
+
+@pytest.fixture
+def application_role(database_factory: DatabaseFactory) -> Iterator[tuple[str, str]]:
+    """Yield a database after the installation, and its URL for the application's own role."""
+    url = database_factory()
+    role = f"application of {url.rpartition('/')[2]}"
+    execute(
+        url,
+        f'CREATE ROLE "{role}" LOGIN',
+        f'CREATE TABLE t (id int PRIMARY KEY, v text); ALTER TABLE t OWNER TO "{role}"',
+        "CREATE TABLE hidden (id int PRIMARY KEY)",
+        "CREATE SCHEMA closed",
+        "CREATE TABLE closed.t (id int PRIMARY KEY, v text)",
+        "CREATE TABLE django_migrations (app text, name text)",
+        "CREATE SCHEMA ar_sync",
+        "CREATE TABLE ar_sync.applied_archive (archive_id uuid PRIMARY KEY)",
+        "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER act AFTER INSERT ON t EXECUTE FUNCTION act()",
+    )
+    yield url, make_conninfo(url, user=role)
+    execute(url, f'DROP OWNED BY "{role}"', f'DROP ROLE "{role}"')
+
+
+@pytest.mark.parametrize("sides", [["SENDER"], ["RECEIVER"], ["SENDER", "RECEIVER"]])
+def test_check_compares_tables_and_not_the_rights_of_the_role_in_the_url(
+    application_role: tuple[str, str], tmp_path: Path, sides: list[str]
+) -> None:
+    _, url = application_role
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t", "hidden", "closed.t"]\ndjango_app = "x"\n[table.t]\n'
+        'exclude = ["v"]\n[table."closed.t"]\nmask = { v = "null" }\n'
+    )
+    given = {f"AR_SYNC_{side}_DATABASE_URL": url for side in sides}
+    shown = call("catalog", "check", "c.toml", **given)
+    assert (shown.stdout, shown.exit_code) == ("The catalog can be used.\n", 0)
+
+
+def test_check_still_says_that_a_role_may_not_even_connect(
+    application_role: tuple[str, str], tmp_path: Path
+) -> None:
+    owner, url = application_role
+    execute(owner, f"REVOKE CONNECT ON DATABASE {owner.rpartition('/')[2]} FROM public")
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t"]\n')
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=url)
+    assert shown.exit_code == 1
+    assert "permission denied for database" in shown.stdout
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_excluded_column_that_needs_a_value_at_the_receiver_is_found(
+    database_factory: DatabaseFactory, tmp_path: Path, both: bool
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE t (id int PRIMARY KEY, message text NOT NULL)")
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t"]\n[table.t]\nexclude = ["message"]\n'
+    )
+    given = {"AR_SYNC_SENDER_DATABASE_URL": sender}
+    given |= {"AR_SYNC_RECEIVER_DATABASE_URL": receiver} if both else {}
+    shown = call("catalog", "check", "c.toml", **given)
+    assert shown.exit_code == int(both)
+    assert (
+        f"{'error (receiver)' if both else 'warning (sender)'}: column message of " in shown.stdout
+    )
+    execute(receiver, "ALTER TABLE t ALTER message SET DEFAULT ''")
+    assert call("catalog", "check", "c.toml", **given).exit_code == 0
+
+
+def test_each_remedy_for_a_table_to_leave_out_names_all_places(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    execute(
+        sender,
+        "CREATE TABLE auth_user (id int PRIMARY KEY)",
+        "CREATE TABLE visit (id int PRIMARY KEY, user_id int NOT NULL REFERENCES auth_user)",
+        "CREATE TABLE note (id int PRIMARY KEY, user_id int REFERENCES auth_user)",
+    )
+    file = tmp_path / "c.toml"
+    file.write_text(
+        'name = "x"\ntables = ["visit", "note*"]\nexclude = ["auth_user"]\n[table.visit]\n'
+        '[table.note]\nchildren = ["visit"]\n'
+    )
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender).stdout
+    assert (
+        'remove "auth_user" from `exclude` and add "auth_user" to `tables` of the catalog, or'
+        ' remove "visit" from `tables` and remove the section [table.visit] and remove "visit"'
+        " from [table.note] children." in shown
+    )
+    assert 'or give user_id the mask "null", or add "note" to `exclude` and remove the' in shown
+    file.write_text(
+        'name = "x"\ntables = ["note*"]\nexclude = ["auth_user"]\n[table.note]\n'
+        'mask = { user_id = "null" }\n'
+    )
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender).stdout
+    assert shown == "The catalog can be used.\n"
+
+
+def test_view_that_the_file_names_is_to_be_removed_from_its_places(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender = database_factory()
+    execute(
+        sender,
+        "CREATE TABLE t (id int PRIMARY KEY)",
+        "CREATE VIEW seen AS SELECT * FROM t",
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE p_1 PARTITION OF p FOR VALUES FROM (1) TO (9)",
+    )
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t", "seen", "p_1"]\n[table.seen]\n[table.p_1]\n'
+    )
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert 'and remove "seen" from `tables` and remove the section [table.seen].' in shown.stdout
+    assert 'replace it by p in `tables`, or remove "p_1" from `tables` and' in shown.stdout
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t", "p"]\n')
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=sender)
+    assert shown.stdout == "The catalog can be used.\n"

@@ -106,6 +106,32 @@ def test_django_is_recognised_its_bookkeeping_left_out_and_its_moving_column_cho
     assert "AR_SYNC_PSEUDONYM_KEY" in why
 
 
+def test_of_several_django_apps_one_line_names_the_largest(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        DJANGO_SHOP,
+        "CREATE TABLE blog_post (id int PRIMARY KEY)",
+        "CREATE TABLE news_item (id int PRIMARY KEY)",
+    )
+    text = as_toml(draft_catalog(empty_database))
+    assert text.count("django_app =") == 1
+    assert '("blog", "news")' in text
+    chosen = re.sub(r"^# (?=django_app = )", "", text, flags=re.MULTILINE)
+    assert load_text(chosen, tmp_path).django_app == "shop"
+
+
+@pytest.mark.parametrize("name", ["at", "ts", "time", "date_created", "inserted_at"])
+def test_time_at_which_a_row_is_made_is_a_choice_and_no_rule(
+    empty_database: str, name: str
+) -> None:
+    execute(empty_database, f"CREATE TABLE visit (id int PRIMARY KEY, {name} timestamptz)")
+    (section,) = draft_catalog(empty_database).sections
+    assert section.rules == {}
+    assert section.choices[0][:2] == ("changed_at", name)
+
+
 def test_rows_of_a_table_that_was_never_analyzed_are_not_said_to_be_none(
     empty_database: str,
 ) -> None:

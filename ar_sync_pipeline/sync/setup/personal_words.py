@@ -1,0 +1,86 @@
+"""Words of English and Spanish names of tables and columns, by what the columns contain."""
+
+from __future__ import annotations
+
+# Words that are personal in any table; singular, all lower case.
+PERSONAL = {
+    "secret": "password passwd pwd passphrase secret token apikey session cookie otp totp pin"
+    " credential signature webhook clave contrasena contraseña cvv cvc passwordhash userpassword"
+    " accesstoken refreshtoken",
+    "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
+    " celular whatsapp address street addr direccion dirección postcode postalcode postal zip"
+    " zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
+    " workphone",
+    "name": "firstname lastname surname forename fullname nickname username login"
+    " nombres apellido usuario cardholder",
+    "identity": "birth birthday birthdate dob ssn passport rut dni nif curp iban bic gender sex"
+    " nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid nationality"
+    " religion ethnicity salary dateofbirth creditcard",
+    "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
+    " latitud longitud ubicacion ubicación",
+    "free text": "note comment message body remark memo feedback biography transcript nota"
+    " comentario mensaje observacion observación",
+}
+# Words that are personal together.
+PAIRS = {
+    "secret": "api key, secret key, private key, access key, activation key, reset key,"
+    " encryption key, verification code, activation code, reset code, access code, invite code,"
+    " security code, session key, password hash",
+    "name": "first name, last name, full name, middle name, user name, contact name, given name,"
+    " family name, author name, recipient name, sender name, holder name, owner name, buyer name,"
+    " payer name, guest name, customer name, client name, employee name, billing name,"
+    " shipping name",
+    "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
+    " mac address, credit card, last login, last seen, last active, last activity, last access",
+    "position": "remote addr, ip address, geo location",
+}
+# Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
+OF_PEOPLE = {
+    "name": "name displayname nombre",
+    "contact": "city town state province county country region comuna ciudad company line"
+    " location homepage website",
+    "secret": "key hash digest salt",
+    "free text": "search query text content title subject description summary bio about"
+    " instruction question answer review",
+}
+PREFIXES = (
+    "billing shipping bill ship home work office delivery postal mailing mail contact invoice"
+    " residence permanent current guest customer client user owner primary secondary alternate"
+    " emergency address display change search company"
+)
+# Words that are personal only in a table about bank cards and accounts.
+OF_CARDS = "number name holder reference expiry expiration"
+# Words that are personal in a table whose rows belong to people.
+OF_OWNERS = {
+    "free text": "name title query search text content subject description summary question"
+    " answer review",
+    "secret": "key hash digest",
+}
+# A `state` or `region` is a place only beside one of these.
+PLACES = "address street addr postcode postalcode postal zip zipcode city town direccion dirección"
+AMBIGUOUS = "state region"
+# A table about people has a word that ends with one of these.
+PEOPLE = (
+    "user customer client person people employee member patient contact passenger driver student"
+    " subscriber account profile guest visitor recipient usuario cliente persona pasajero conductor"
+)
+CARDS = "card bankcard creditcard bankaccount"
+ADDRESSES = "address direccion dirección"
+# Last words of tables that are about something else: `customer_type`, `user_permission`.
+OTHER_TABLES = (
+    "type country status permission group role category setting template kind reason level tag"
+    " option plan language currency"
+)
+# Last words of columns that describe data and are none: `card_type`, `email_template`.
+DESCRIPTIONS = (
+    "type template kind status count enabled verified confirmed required format method provider"
+    " domain host port server limit length size version class sent at interval timeout expires"
+    " expiry label config setting option policy scope algorithm field table file path url prefix"
+    " visibility state"
+)
+# First words of columns that describe data and are none: `num_orders_as_shipping_address`.
+COUNTS = "is has num nb total max min can allow requires show hide default error meta enable"
+# Last words of free text in a format: `body_html`.
+FORMATS = "text html plain md raw"
+# Last words of identities that may be numbers.
+NUMBERED = "number ssn dni rut nif imei imsi msisdn iban salary cardnumber"

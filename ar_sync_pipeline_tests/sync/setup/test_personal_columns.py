@@ -1,0 +1,200 @@
+"""A proposed catalog names columns that look personal, and rules that they can have."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.catalog.draft import as_toml
+from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
+from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
+from ar_sync_pipeline.sync.setup.personal_columns import Kind, personal_columns
+from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline_tests.fix_sites import execute
+from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK, DJANGO_SHOP, OSCAR_CUSTOMERS
+
+JOINED = """
+CREATE TABLE "Account" (id serial PRIMARY KEY, "Email" varchar(60) NOT NULL UNIQUE);
+CREATE TABLE "Login" (id serial PRIMARY KEY,
+  "Email" varchar(60) REFERENCES "Account" ("Email"));
+CREATE TABLE member (username text PRIMARY KEY, phone int NOT NULL, born jsonb NOT NULL,
+  ip inet NOT NULL, lat numeric(9, 6) NOT NULL, mobile numeric(12) NOT NULL,
+  tokens text[] NOT NULL);
+CREATE TABLE post (id serial PRIMARY KEY, author text REFERENCES member);
+"""
+
+
+def every_choice(url: str) -> str:
+    """Return the drafted file with all choices made."""
+    return re.sub(r"^# (?=\w+ = )", "", as_toml(draft_catalog(url)), flags=re.MULTILINE)
+
+
+def ruled(url: str) -> dict[str, set[str]]:
+    """Return the columns with a rule, by table."""
+    sections = tomllib.loads(every_choice(url)).get("table", {})
+    found = {
+        label: {*section.get("exclude", ()), *section.get("mask", ())}
+        for label, section in sections.items()
+    }
+    return {label: columns for label, columns in found.items() if columns}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [CHINOOK, DJANGO_SHOP, OSCAR_CUSTOMERS, JOINED],
+    ids=["chinook", "django", "oscar", "joined columns"],
+)
+def test_every_choice_of_the_draft_can_be_made_at_once(
+    empty_database: str, tmp_path: Path, schema: str
+) -> None:
+    execute(empty_database, schema)
+    file = tmp_path / "catalog.toml"
+    file.write_text(every_choice(empty_database))
+    catalog = load_catalog(file)
+    found = [*check_sender(empty_database, catalog), *check_receiver(empty_database, catalog)]
+    assert [str(one) for one in found if one.level is Level.ERROR] == []
+
+
+def test_customers_of_a_django_shop_are_found_with_all_that_is_theirs(empty_database: str) -> None:
+    execute(empty_database, OSCAR_CUSTOMERS)
+    address = {"title", "first_name", "last_name", "line1", "line2", "line3", "line4", "state"}
+    address |= {"postcode", "search_text", "phone_number", "notes", "hash"}
+    assert ruled(empty_database) == {
+        "auth_user": {"password", "last_login", "username", "first_name", "last_name", "email"},
+        "address_useraddress": address,
+        "analytics_usersearch": {"query"},
+        "communication_email": {"subject", "body_text", "body_html", "email"},
+        "communication_notification": {"subject", "body"},
+        "customer_productalert": {"email", "key"},
+        "order_billingaddress": {"first_name"},
+        "order_order": {"guest_email"},
+        "payment_bankcard": {"name", "number", "expiry_date", "partner_reference"},
+        "reviews_productreview": {"title", "body", "name", "email", "homepage"},
+        "wishlists_wishlist": {"name"},
+    }
+    text = as_toml(draft_catalog(empty_database))
+    # Six characters are too few for unique pseudonyms.
+    assert (
+        "# key: looks personal (secret) and needs a value of the type character varying(6)" in text
+    )
+
+
+def test_billing_address_of_an_invoice_is_found_whole(empty_database: str) -> None:
+    execute(empty_database, CHINOOK)
+    assert ruled(empty_database)["Invoice"] == {
+        f"Billing{part}" for part in ("Address", "City", "State", "Country", "PostalCode")
+    }
+    assert set(ruled(empty_database)) == {"Customer", "Employee", "Invoice"}
+
+
+def test_columns_that_a_foreign_key_joins_get_one_mask_or_none(empty_database: str) -> None:
+    execute(empty_database, JOINED)
+    text = as_toml(draft_catalog(empty_database))
+    assert ruled(empty_database) == {
+        "Account": {"Email"},
+        "Login": {"Email"},
+        "member": {"phone", "born", "ip", "lat", "mobile", "tokens"},
+    }
+    sections = tomllib.loads(every_choice(empty_database))["table"]
+    assert sections["Login"]["mask"] == sections["Account"]["mask"] == {"Email": "pseudonym"}
+    assert "# Email: joined with Email of Account. Give all of them its mask, or none." in text
+    assert "# username: looks personal (name) and is part of a key" in text
+    assert "# author: looks personal (name) and is joined by a foreign key with" in text
+
+
+def test_numbers_and_other_types_that_need_a_value_get_an_empty_one(empty_database: str) -> None:
+    execute(empty_database, JOINED)
+    assert tomllib.loads(every_choice(empty_database))["table"]["member"]["mask"] == {
+        "phone": {"constant": 0},
+        "born": {"constant": "{}"},
+        "ip": {"constant": "0.0.0.0"},  # noqa: S104  an address, not an interface
+        "lat": {"round": 2},
+        "mobile": {"constant": 0},
+        "tokens": {"constant": "{}"},
+    }
+
+
+def test_file_counts_what_it_found_and_does_not_claim_more(empty_database: str) -> None:
+    execute(empty_database, OSCAR_CUSTOMERS)
+    text = re.sub(r"\n#  ", "", as_toml(draft_catalog(empty_database)))
+    assert "\n# 29 columns look personal or secret by name and type; 12 with free text may" in text
+    assert "look through the others, too" in text
+    assert "Free text may contain personal data: subject, body_text, body_html." in text
+
+
+def kinds(table: str, **columns: str) -> dict[str, Kind]:
+    facts = tuple(ColumnFacts(name, type_, True, False) for name, type_ in columns.items())
+    return personal_columns(TableFacts(table, facts, (), ()), {})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("email", "Email", "EMAIL", "guest_email", "guestEmail", "emails", "billing_address"),
+        *("HomePhone", "mobile_no", "shipping_postcode", "correo", "e_mail_address"),
+        *("phonenumber", "emailaddress", "IPAddress", "dateofbirth"),
+        *("api_key", "resetToken", "password_hash", "private_key", "otp_code", "session_key"),
+        *("firstName", "customer_name", "author_name", "cardholder", "nickname", "apellidos"),
+        *("card_number", "account_number", "user_agent", "birth_date", "gender", "iban"),
+        *("ip_address", "latitude", "gps_position"),
+        *("comments", "notes", "partner_line_notes", "body_html", "message", "observaciones"),
+    ],
+)
+def test_name_is_personal_in_any_table(name: str) -> None:
+    assert set(kinds("thing", **{name: "text"})) == {name}
+
+
+@pytest.mark.parametrize(
+    ("name", "type_"),
+    [
+        *(
+            (name, "text")
+            for name in ("email_template", "card_type", "phone_type", "address_format")
+        ),
+        *((name, "text") for name in ("email_status", "token_type", "error_message", "message_id")),
+        *((name, "text") for name in ("meta_description", "description", "title", "name", "key")),
+        *((name, "text") for name in ("location", "state", "hash", "number", "reference")),
+        *((name, "integer") for name in ("num_orders_as_shipping_address", "comments", "messages")),
+        *((name, "boolean") for name in ("email_verified", "is_mobile", "send_email")),
+        ("password_changed_at", "timestamp with time zone"),
+        ("address_id", "bigint"),
+    ],
+)
+def test_name_is_not_personal_by_itself(name: str, type_: str) -> None:
+    assert kinds("thing", **{name: type_}) == {}
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "found"),
+    [
+        ("customer", "name", True),
+        ("shop_customers", "Name", True),
+        ("app_superuser", "name", True),
+        ("customer_type", "name", False),
+        ("user_permission", "name", False),
+        ("address_country", "name", False),
+        ("billingaddress", "line2", True),
+        ("client", "billing_city", True),
+        ("client", "home_country", True),
+        ("client", "company_name", True),
+        ("client", "state", False),
+        ("bankcard", "number", True),
+        ("bankcard", "card_type", False),
+        ("users", "profile_data", False),
+    ],
+)
+def test_name_is_personal_by_the_kind_of_its_table(table: str, name: str, found: bool) -> None:
+    assert (kinds(table, **{name: "text"}) != {}) is found
+
+
+def test_name_is_personal_beside_personal_columns() -> None:
+    assert kinds("review", name="text", rating="integer") == {}
+    found = kinds("review", name="text", email="text", rating="integer", extra="jsonb")
+    assert found == {"name": Kind.NAME, "email": Kind.CONTACT, "extra": Kind.FREE_TEXT}
+    assert "state" not in kinds("order", email="text", state="text")
+    assert "state" in kinds("order", email="text", city="text", state="text")
