@@ -191,7 +191,7 @@ def test_preflight_of_the_receiver_finds_what_rules_would_park(sites: TwoSites) 
 def test_values_of_a_column_that_was_excluded_later_are_named_until_they_are_removed(
     sites: TwoSites,
 ) -> None:
-    without = TableRules.model_validate(RULES["t_user"] | {"exclude": []})
+    without = TableRules.model_validate(RULES["t_user"]).model_copy(update={"exclude": ()})
     before = replace(sites, catalog=catalog(t_user=without))
     before.complete()
     before.load()
