@@ -52,6 +52,7 @@ clean:
 $(READY): pyproject.toml uv.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --inexact --extra demo --quiet
+	UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --inexact \
+	  --extra demo --extra kubernetes --extra celery --quiet
 	$(VENV)/bin/python -m compileall -q ar_sync_pipeline
 	touch $@
