@@ -74,4 +74,4 @@ class WatchedCeleryRunLauncher(CeleryRunLauncher):
         self._silent.answered(run.run_id)
         if result.id in answers.get(worker, {}):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return gone(f"its Celery worker {worker} was restarted")
+        return gone(f"its Celery worker {worker} no longer has it")
