@@ -31,6 +31,7 @@ _TERMINATE = """
 mutation ($runId: String!) { terminateRun(runId: $runId) { __typename } }
 """
 _WORKER = re.compile(r"^celery -A dagster_celery.app worker (.*)$", re.MULTILINE)
+_SENSOR_AND_LOAD_SECONDS = 180
 _RETRY_WOULD_COME_WITHIN_SECONDS = 15
 
 
@@ -170,7 +171,7 @@ def run_from_the_ui_lands_on_the_worker_of_its_side(line: CeleryLine) -> None:
     )
     # Only its worker has the settings of its side.
     dump = line.ends(run_id, dg.DagsterRunStatus.SUCCESS)
-    line.live.until(line.is_equal, "what was dumped is loaded")
+    line.live.until(line.is_equal, "what was dumped is loaded", _SENSOR_AND_LOAD_SECONDS)
     load = line.live.runs("partial_loaddata")[-1]
     assert (dump.tags[QUEUE_TAG], load.tags[QUEUE_TAG]) == ("sender", "receiver")
 
@@ -205,4 +206,4 @@ def run_whose_worker_was_killed_is_retried(line: CeleryLine) -> None:
     line.workers[SENDER].start()
     line.ends(run_id, dg.DagsterRunStatus.FAILURE)
     line.is_made_again(run_id)
-    line.live.until(line.is_equal, "what was dumped is loaded")
+    line.live.until(line.is_equal, "what was dumped is loaded", _SENSOR_AND_LOAD_SECONDS)
