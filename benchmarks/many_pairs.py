@@ -4,7 +4,7 @@
 
 Daemon, code servers and PostgreSQL storage are real, and so is each tick: all pairs have the
 schedules, sensors and settings of real ones, with windows of five minutes, and share two small
-databases and an empty spool. Runs are recorded and not executed (`recorded_launcher.py`).
+databases; each has an empty spool. Runs are recorded and not executed (`recorded_launcher.py`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.spool.layout import prepare_spool
 from benchmarks.many_pairs_location import pair_names
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +70,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="ar_sync_many_pairs_"))
     with two_servers(folder / "demo", interval_minutes=5) as servers:
         _first_complete(servers)
+        for pair in pair_names(options.pairs):
+            prepare_spool(servers.spool.with_name(pair))
         storage = EmbeddedPostgres(folder / "storage")
         with storage, _processes(servers, storage, options) as pids:
             url = storage.url("dagster")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import PurePath
 
 import dagster as dg
 
@@ -20,7 +21,11 @@ def pair_names(count: int) -> list[str]:
 def defs() -> dg.Definitions:
     """Return the definitions of `PAIRS` pairs of `SIDE`, with the settings of the environment."""
     names = pair_names(int(os.environ["PAIRS"]))
-    environments = [{**os.environ, "AR_SYNC_PAIR": name} for name in names]
+    spools = PurePath(os.environ["AR_SYNC_REMOTE_BKP_FLDR"]).parent
+    environments = [
+        {**os.environ, "AR_SYNC_PAIR": name, "AR_SYNC_REMOTE_BKP_FLDR": str(spools / name)}
+        for name in names
+    ]
     if os.environ["SIDE"] == "sender":
         made = [sender_definitions(load_sender_settings(one)) for one in environments]
     else:
