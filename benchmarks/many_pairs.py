@@ -71,7 +71,9 @@ def main() -> None:
     with two_servers(folder / "demo", interval_minutes=5) as servers:
         _first_complete(servers)
         for pair in pair_names(options.pairs):
-            prepare_spool(servers.spool.with_name(pair))
+            spool = servers.spool.with_name(pair)
+            spool.mkdir(mode=0o700)
+            prepare_spool(spool)
         storage = EmbeddedPostgres(folder / "storage")
         with storage, _processes(servers, storage, options) as pids:
             url = storage.url("dagster")
