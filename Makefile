@@ -21,11 +21,11 @@ test-all: $(READY)  ## the long scenarios too: three quarters of an hour
 	$(VENV)/bin/python -m pytest -m ""
 
 soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role
-	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 \
+	AR_SYNC_HISTORIES=500 AR_SYNC_DAYS=3 AR_SYNC_EVERY_MODE=1 AR_SYNC_DEAD_MINUTES=60 \
 	$(VENV)/bin/python -m pytest -m "" --timeout=7200 ar_sync_pipeline_tests/convergence \
 	  ar_sync_pipeline_tests/situations ar_sync_pipeline_tests/real_schemas \
 	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
-	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py
+	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py ar_sync_pipeline_tests/test_live_pairs.py
 
 bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown; under ten minutes
 	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown
@@ -51,6 +51,7 @@ clean:
 $(READY): pyproject.toml uv.lock
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
-	UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --inexact --extra demo --quiet
+	UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=$(VENV) $(VENV)/bin/uv sync --frozen --inexact \
+	  --extra demo --extra kubernetes --extra celery --quiet
 	$(VENV)/bin/python -m compileall -q ar_sync_pipeline
 	touch $@

@@ -30,11 +30,22 @@ from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import QUICK, RECEIVER, ROOT, SENDER
+from ar_sync_pipeline_tests.fix_sftp import CuttingProxy
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
 MINUTE = timedelta(minutes=1)
 _OUTAGE = timedelta(minutes=3)
+# An hour for `make soak`.
+_DEAD_RECEIVER = timedelta(minutes=int(os.environ.get("AR_SYNC_DEAD_MINUTES", "4")))
+_BEFORE = timedelta(minutes=3)
+# Largest lag of the receiver in a time range, just before each load.
+PEAK_LAG = """
+SELECT max(extract(epoch FROM applied_at - previous))
+FROM (SELECT applied_at, lag(snapshot_at) OVER (ORDER BY snapshot_at) AS previous
+      FROM ar_sync.applied_archive) loads
+WHERE applied_at BETWEEN %s AND %s
+"""
 
 
 @dataclass
@@ -131,6 +142,78 @@ def allow_connections(url: str, *, allowed: bool) -> None:
         if not allowed:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name]
+            )
+
+
+def peak_lag_seconds(pair: Deployment, since: datetime, to: datetime) -> float:
+    with psycopg.connect(pair.receiver_url) as connection:
+        row = connection.execute(PEAK_LAG, [since, to]).fetchone()
+    assert row is not None
+    assert row[0] is not None, f"nothing was loaded at {pair.pair}"
+    return float(row[0])
+
+
+def change_until(url: str, moment: datetime) -> None:
+    """Change a row of the sender every few seconds, so that no window is empty."""
+    while datetime.now(UTC) < moment:
+        execute(url, "UPDATE app_child SET amount = amount + 1, changed = now() WHERE id = 7")
+        time.sleep(5)
+
+
+@contextmanager
+def one_sender(pairs: list[Deployment], dead: Deployment) -> Iterator[CuttingProxy]:
+    """Give all pairs the first one's sender; the link to one receiver can be made a black hole."""
+    for pair in pairs:
+        media = pairs[0].folder / "sender_media"
+        pair.sender_url = pairs[0].sender_url
+        pair.sender_changes["AR_SYNC_SENDER_MEDIA_FLDR"] = str(media)
+        for changes in (pair.sender_changes, pair.receiver_changes):
+            changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"}
+    with CuttingProxy(dead.sftp.port) as proxy:
+        key = dead.sftp.known_hosts.read_text().split(maxsplit=1)[1]
+        known_hosts = dead.folder / "known_hosts_of_the_proxy"
+        known_hosts.write_text(f"[{dead.sftp.host}]:{proxy.port} {key}")
+        dead.sender_changes |= {
+            "AR_SYNC_REMOTE_PORT": str(proxy.port),
+            "AR_SYNC_KNOWN_HOSTS": str(known_hosts),
+        }
+        yield proxy
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800 + 120 * _DEAD_RECEIVER.total_seconds() / 60)
+def test_dead_receiver_does_not_change_the_lag_of_the_sender_s_other_receivers(
+    three_pairs: list[Deployment],
+) -> None:
+    dead, *others = three_pairs
+    with one_sender(three_pairs, dead) as link:
+        for pair in three_pairs:
+            pair.succeed("complete_dump")
+            pair.succeed("complete_loaddata")
+        with ControlPlane(three_pairs).at_work() as instance:
+            until(
+                lambda: all(windows_of(instance, pair) for pair in three_pairs),
+                "every pair has made an archive",
+                240,
+            )
+            started = datetime.now(UTC)
+            change_until(dead.sender_url, started + _BEFORE)
+            link.swallow.set()
+            died = datetime.now(UTC)
+            change_until(dead.sender_url, died + _DEAD_RECEIVER)
+            ended = datetime.now(UTC)
+            for pair in others:
+                before = peak_lag_seconds(pair, started, died)
+                while_dead = peak_lag_seconds(pair, died, ended)
+                # Less than one window: no load of the others waited for the dead one.
+                assert while_dead < before + MINUTE.total_seconds(), (before, while_dead)
+                assert told(pair) == {SENDER: [], RECEIVER: []}
+            assert told(dead)[SENDER]
+            link.swallow.clear()
+            until(
+                lambda: rows(dead.receiver_url, CHILDREN) == rows(dead.sender_url, CHILDREN),
+                "what the dead receiver missed has arrived",
+                600,
             )
 
 

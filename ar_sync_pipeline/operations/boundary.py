@@ -9,6 +9,7 @@ import dagster as dg
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.check_evaluation import ERROR
+from ar_sync_pipeline.operations.runs.watched_executor import refuse_spread_steps
 
 RETRIES = 3
 RETRY_DELAY_SECONDS = 30
@@ -28,6 +29,7 @@ def operator_errors(
         not_again: Transient errors that the engine has already retried long enough.
     """
     try:
+        refuse_spread_steps()
         yield
     except TransientError as error:
         failure = _failure(error)

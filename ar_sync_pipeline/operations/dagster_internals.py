@@ -12,13 +12,14 @@ from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
-# The executor and the launcher that monitor a run are subclasses of Dagster's own.
+# The executor and the launchers that monitor a run are subclasses of Dagster's own.
 from dagster._config.config_schema import UserConfigSchema  # isort: skip
+from dagster._core.execution.context.compute import current_execution_context
 from dagster._core.execution.context.system import PlanOrchestrationContext
 from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode, auto_reexecution_should_retry_run
 from dagster._core.executor.in_process import InProcessExecutor
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster._serdes import ConfigurableClassData
@@ -90,6 +91,7 @@ __all__ = [
     "InProcessExecutor",
     "InstigatorState",
     "InstigatorTick",
+    "LaunchRunContext",
     "PlanOrchestrationContext",
     "RetryMode",
     "RunFailureReason",
@@ -102,4 +104,5 @@ __all__ = [
     "WorkerStatus",
     "auto_reexecution_should_retry_run",
     "cron_string_iterator",
+    "current_execution_context",
 ]

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 SIDE_TAG, PAIR_TAG = "ar_sync/side", "ar_sync/pair"
+# By this tag `dagster-celery` chooses the queue of a run.
+QUEUE_TAG = "dagster-celery/queue"
 _PLAIN_ROOTS = frozenset({"complete", "partial", "receiver", "receiver_endpoint"})
 
 
@@ -38,6 +40,21 @@ class PairNames:
     def tags(self, side: str) -> dict[str, str]:
         """Return the tags of all definitions of one side of the pair, for filters in the UI."""
         return {SIDE_TAG: self.name(side)} | ({PAIR_TAG: self.pair} if self.pair else {})
+
+    def run_tags(self, side: str) -> dict[str, str]:
+        """Return the tags of the jobs of one side: those of all definitions, and a queue."""
+        return {**self.tags(side), QUEUE_TAG: self.name(side)}
+
+
+def queue_of(key: dg.AssetKey) -> str | None:
+    """Return the queue for a run of an asset that the UI starts: such a run has no job's tags.
+
+    None: the asset is not of this product.
+    """
+    for pair, *path in (["", *key.path], key.path):
+        if path and path[0] in _PLAIN_ROOTS:
+            return PairNames(pair).name("receiver" if path[0] == "receiver" else "sender")
+    return None
 
 
 ALONE = PairNames()

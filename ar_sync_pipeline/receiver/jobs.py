@@ -37,7 +37,7 @@ def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -
         description=description,
         owners=OWNERS,
         config=intake_of(kinds, names),
-        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.tags("receiver")},
+        tags={"dagster/max_runtime": str(_LONGEST_SECONDS), **names.run_tags("receiver")},
     )
 
 

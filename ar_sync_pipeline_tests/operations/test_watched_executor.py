@@ -11,7 +11,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ar_sync_pipeline_tests.operations import unresponsive_run
+from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.operations import spread_job, unresponsive_run
 
 
 @pytest.mark.long
@@ -41,3 +43,35 @@ def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
                 return run
         time.sleep(0.1)
     raise AssertionError("the run did not start")
+
+
+def test_job_with_an_executor_that_spreads_steps_is_refused(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in deployment.sender_environment().items():
+        monkeypatch.setenv(name, value)
+    job = dg.reconstructable(spread_job.spread_job)
+    with (
+        dg.DagsterInstance.from_config(str(deployment.home)) as instance,
+        dg.execute_job(job, instance) as result,
+    ):
+        (failed,) = (event.step_failure_data for event in result.get_step_failure_events())
+        assert not result.success
+    said = failed.user_failure_data
+    assert said is not None
+    assert "the executor multiprocess of the job spread spreads its steps" in str(said.description)
+    assert list(deployment.spool.glob("complete/NEW_*")) == []
+    assert list((deployment.folder / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("side", ["sender", "receiver"])
+def test_every_job_of_a_code_location_is_executed_in_one_process(
+    deployment: Deployment, side: str
+) -> None:
+    definitions: dg.Definitions = getattr(deployment, f"{side}_definitions")()
+    jobs = definitions.get_repository_def().get_all_jobs()
+    assert len(jobs) > 3
+    for job in jobs:
+        make = job.executor_def.executor_creation_fn
+        assert make is not None
+        assert make(None) is shared_executor()  # type: ignore[arg-type]

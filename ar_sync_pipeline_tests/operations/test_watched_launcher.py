@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
+from dagster._core.op_concurrency_limits_counter import GlobalOpConcurrencyLimitsCounter
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, RunOpConcurrency
 from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.monitoring.run_monitoring import execute_run_monitoring_iteration
+from dagster_shared.yaml_utils import load_yaml_from_path
 
 from ar_sync_pipeline.demo.dagster_process import HOST, free_port
 from ar_sync_pipeline.operations.runs import watched_launcher
@@ -56,3 +63,70 @@ def test_silent_code_server_keeps_its_run_for_some_minutes_only(
     assert "its code server has not answered for" in str(found.msg)
     # The minutes are counted for each run.
     assert launcher.check_run_worker_health(other).status is WorkerStatus.RUNNING
+
+
+ROOT = Path(__file__).parents[2]
+_POOL = "lima_sender_partial"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Make a DAGSTER_HOME with the project's own `dagster.yaml`."""
+    loaded = load_yaml_from_path(str(ROOT / "dagster.yaml"))
+    assert isinstance(loaded, dict)
+    loaded["event_log_storage"]["config"] = {"base_dir": str(tmp_path / "history" / "runs")}
+    (tmp_path / "dagster.yaml").write_text(json.dumps(loaded))
+    return tmp_path
+
+
+def in_pool(status: dg.DagsterRunStatus) -> dg.DagsterRun:
+    """Make a run that needs the pool, of a code host that is switched off."""
+    place = json.dumps({"host": HOST, "port": free_port()})
+    pool = RunOpConcurrency(
+        root_key_counts={_POOL: 1}, has_unconstrained_root_nodes=False, all_pools={_POOL}
+    )
+    return dg.DagsterRun(
+        job_name="lima_partial_dump",
+        status=status,
+        tags={GRPC_INFO_TAG: place},
+        run_op_concurrency=pool,
+    )
+
+
+def is_blocked(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Return whether the queue would let a run wait for its pool."""
+    pools = instance.get_concurrency_config().pool_config
+    counter = GlobalOpConcurrencyLimitsCounter(
+        instance,
+        [run],
+        instance.get_run_records(dg.RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)),
+        instance.event_log_storage.get_concurrency_keys(),
+        instance.event_log_storage.get_pool_limits(),
+        pool_granularity=pools.pool_granularity,
+    )
+    return counter.is_blocked(run)
+
+
+def test_code_host_that_is_gone_frees_its_pool_slot_in_minutes(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        lost = instance.add_run(in_pool(dg.DagsterRunStatus.STARTED))
+        waiting = in_pool(dg.DagsterRunStatus.NOT_STARTED)
+        instance.event_log_storage.initialize_concurrency_limit_to_default(_POOL)
+
+        def monitor() -> dg.DagsterRunStatus:
+            with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+                problems = execute_run_monitoring_iteration(workspace, logging.getLogger("test"))
+                assert [problem for problem in problems if problem] == []
+            found = instance.get_run_by_id(lost.run_id)
+            assert found is not None
+            return found.status
+
+        assert monitor() is dg.DagsterRunStatus.STARTED
+        assert is_blocked(instance, waiting)
+        monkeypatch.setattr(watched_launcher, "SILENT_SECONDS", 0)
+        assert monitor() is dg.DagsterRunStatus.FAILURE
+        assert not is_blocked(instance, waiting)
+        # Minutes: the silence, and how often the daemon looks.
+        assert instance.run_monitoring_poll_interval_seconds <= 60

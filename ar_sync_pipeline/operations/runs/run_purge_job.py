@@ -31,7 +31,7 @@ def purge_job(
         clock: Returns the current time.
         names: Names of the pair.
     """
-    tags = names.tags(side)
+    tags = names.run_tags(side)
     lifetimes = Lifetimes(good=timedelta(days=days), bad=timedelta(days=2 * days))
 
     @dg.op(

@@ -15,11 +15,13 @@ from functools import cache
 
 import dagster as dg
 
+from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.operations.dagster_internals import (
     ExecutionPlan,
     InProcessExecutor,
     PlanOrchestrationContext,
     RetryMode,
+    current_execution_context,
 )
 
 _LOOK_EVERY_SECONDS = 5.0
@@ -32,6 +34,12 @@ _ENDED = frozenset(
         dg.DagsterRunStatus.FAILURE,
     }
 )
+# Names of executor definitions: one that is made of an executor, such as ours, and Dagster's two.
+_IN_ONE_PROCESS = frozenset({"__executor__", "in_process", "execute_in_process_executor"})
+
+
+class SpreadStepsError(TerminalError):
+    """The executor of a job would execute each step in a process of its own."""
 
 
 class WatchedExecutor(InProcessExecutor):
@@ -65,6 +73,26 @@ class WatchedExecutor(InProcessExecutor):
 def shared_executor() -> WatchedExecutor:
     """Return the executor of all pairs of a process: a code location can have only one."""
     return WatchedExecutor()
+
+
+def refuse_spread_steps() -> None:
+    """Check that the current step, if any, is executed in the process of its run.
+
+    A code location has one executor, but a job that an operator adds to it may have its own.
+
+    Raises:
+        SpreadStepsError: It is executed in a process of its own.
+    """
+    context = current_execution_context.get()
+    if context is None:
+        return
+    job = context.job_def
+    if job.executor_def.name not in _IN_ONE_PROCESS:
+        raise SpreadStepsError(
+            f"the executor {job.executor_def.name} of the job {job.name} spreads its steps over"
+            " processes, and they share a scratch folder and a database session",
+            remedy="remove executor_def from this job; a run launcher may put whole runs elsewhere",
+        )
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(inst_data=inst_data)
-        self._silent_since: dict[str, float] = {}
+        self._silent = SilentWorkers("its code server")
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Any) -> Self:  # noqa: ANN401  as its base
@@ -48,12 +48,8 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
         that reports itself canceled after that would undo the failure, and with it the retry.
         """
         is_ending: bool = super().terminate(run_id)  # type: ignore[no-untyped-call]
-        deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
-        while is_ending and time.monotonic() < deadline:
-            run = self._instance.get_run_by_id(run_id)
-            if run is None or run.is_finished:
-                break
-            time.sleep(_POLL_SECONDS)
+        if is_ending:
+            wait_for_end(self._instance, run_id)
         return is_ending
 
     @property
@@ -76,19 +72,46 @@ class WatchedRunLauncher(dg.DefaultRunLauncher):
             here = _has_run(client, run.run_id)
         except DagsterUserCodeUnreachableError:
             if client.socket is not None:
-                return _gone("its code server is gone")
-            return self._health_without_answer(run.run_id)
-        self._silent_since.pop(run.run_id, None)
+                return gone("its code server is gone")
+            return self._silent.health(run.run_id)
+        self._silent.answered(run.run_id)
         if here:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return _gone("its code server was restarted")
+        return gone("its code server was restarted")
 
-    def _health_without_answer(self, run_id: str) -> CheckRunHealthResult:
+
+class SilentWorkers:
+    """Since when the place of each run does not answer, and what that says about the run.
+
+    Args:
+        place: What does not answer, for messages, such as "its code server".
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._since: dict[str, float] = {}
+
+    def answered(self, run_id: str) -> None:
+        """Record that the place of a run answers."""
+        self._since.pop(run_id, None)
+
+    def health(self, run_id: str) -> CheckRunHealthResult:
+        """Return the health of a run whose place does not answer: gone after ten minutes."""
         now = time.monotonic()
-        if now - self._silent_since.setdefault(run_id, now) < SILENT_SECONDS:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "its code server does not answer")
-        del self._silent_since[run_id]
-        return _gone(f"its code server has not answered for {SILENT_SECONDS // 60} minutes")
+        if now - self._since.setdefault(run_id, now) < SILENT_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, f"{self._place} does not answer")
+        del self._since[run_id]
+        return gone(f"{self._place} has not answered for {SILENT_SECONDS // 60} minutes")
+
+
+def wait_for_end(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Wait up to 20 seconds until the worker of a run has reported its end."""
+    deadline = time.monotonic() + _ENDS_WITHIN_SECONDS
+    while time.monotonic() < deadline:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            break
+        time.sleep(_POLL_SECONDS)
 
 
 def _has_run(client: DagsterGrpcClient, run_id: str) -> bool:
@@ -97,5 +120,6 @@ def _has_run(client: DagsterGrpcClient, run_id: str) -> bool:
     return dg.deserialize_value(answer, CanCancelExecutionResult).can_cancel
 
 
-def _gone(why: str) -> CheckRunHealthResult:
+def gone(why: str) -> CheckRunHealthResult:
+    """Return the health of a run that no longer exists, and why."""
     return CheckRunHealthResult(WorkerStatus.NOT_FOUND, f"the worker is gone, {why}")
