@@ -17,6 +17,7 @@ from ar_sync_pipeline.archive.reader import open_archive, verify_archive
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.export import table_export
 from ar_sync_pipeline.export.unseen import unseen_by
+from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, rows
@@ -34,6 +35,7 @@ from ar_sync_pipeline_tests.sync.test_differential_completes import (
     assert_lacking,
     carried,
     load,
+    put,
     restored,
     unverified,
 )
@@ -68,6 +70,33 @@ def changes(manifest: Manifest, table: str = "app_child") -> dict[int, int]:
 def complete_after(pair: MediaSender, *statements: str) -> Manifest:
     pair.sites.at_sender(*statements)
     return pair.complete()
+
+
+def test_changes_of_chunks_and_a_list_of_media_files_are_in_one_archive(
+    pair: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both features have a number; the higher one includes the other."""
+    monkeypatch.setattr(assemble, "MOST_INLINE_MEDIA", 0)
+    for name in ("old.jpeg", "ñ.jpeg"):
+        put(pair, name, name.encode())
+    load_of(pair, pair.complete())
+    put(pair, "new.jpeg", b"new")
+    manifest = complete_after(pair, "UPDATE app_child SET amount = -5 WHERE id = (1 << 16) + 6")
+    assert (manifest.format, changes(manifest)) == (CHANGES_FORMAT, {1: 1})
+    assert manifest.media_list is not None
+    assert (manifest.media_count, manifest.carried_media_count) == (3, 1)
+    load_of(pair, manifest)
+    assert {path.name for path in pair.sites.receiver_media.iterdir()} == {
+        "old.jpeg",
+        "ñ.jpeg",
+        "new.jpeg",
+    }
+
+
+def load_of(pair: MediaSender, manifest: Manifest) -> None:
+    loaded = load(pair).loaded
+    assert manifest.archive_id in [archive.manifest.archive_id for archive in loaded]
+    assert_equal(pair)
 
 
 @pytest.mark.parametrize(

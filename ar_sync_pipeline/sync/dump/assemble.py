@@ -60,38 +60,9 @@ def assemble(
     Raises:
         MediaListTooLongError: There are more files than the receiver's version can read about.
     """
-    dump, media = build.read(TableDump), build.read(MediaBundle)
-    mark = dump.watermark
-    archive_id = archive_id_of(mark)
+    media = build.read(MediaBundle)
     listing = _list_media(build, media, receiver_formats)
-    number = _format(dump, listing)
-    manifest = Manifest(
-        format=number,
-        archive_id=archive_id,
-        base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
-        kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
-        sender=SenderIdentity(
-            system_identifier=mark.system_identifier,
-            database=dump.database,
-            name=sender_name,
-        ),
-        pair=pair,
-        product_version=ar_sync_pipeline.__version__,
-        window=dump.window,
-        since=dump.since,
-        watermark=mark.model_copy(update={"archive_id": archive_id}),
-        new_history=dump.new_history,
-        snapshot_at=mark.snapshot_at,
-        digest_probe=dump.digest_probe,
-        tables=dump.tables,
-        media=listing.entries,
-        media_list=listing.member,
-        media_omitted=media.omitted_names,
-        migrations=dump.migrations,
-        schema_fingerprint=dump.schema_fingerprint,
-        types=dump.types,
-        references=dump.references,
-    )
+    manifest = _describe(build.read(TableDump), listing, media.omitted_names, sender_name, pair)
     if signing_key is not None:
         manifest = manifest.signed(signing_key)
     chunks = {
@@ -115,6 +86,40 @@ def assemble(
     if listing.entries and source.manifest_bytes > ReadLimits().manifest_bytes:
         raise MediaListTooLongError(media.file_count)
     return source
+
+
+def _describe(
+    dump: TableDump, listing: _Listing, omitted: tuple[str, ...], sender_name: str, pair: str
+) -> Manifest:
+    mark, number = dump.watermark, _format(dump, listing)
+    archive_id = archive_id_of(mark)
+    return Manifest(
+        format=number,
+        archive_id=archive_id,
+        base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
+        kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+        sender=SenderIdentity(
+            system_identifier=mark.system_identifier,
+            database=dump.database,
+            name=sender_name,
+        ),
+        pair=pair,
+        product_version=ar_sync_pipeline.__version__,
+        window=dump.window,
+        since=dump.since,
+        watermark=mark.model_copy(update={"archive_id": archive_id}),
+        new_history=dump.new_history,
+        snapshot_at=mark.snapshot_at,
+        digest_probe=dump.digest_probe,
+        tables=dump.tables,
+        media=listing.entries,
+        media_list=listing.member,
+        media_omitted=omitted,
+        migrations=dump.migrations,
+        schema_fingerprint=dump.schema_fingerprint,
+        types=dump.types,
+        references=dump.references,
+    )
 
 
 @dataclass(frozen=True)
