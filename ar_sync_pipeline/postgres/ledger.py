@@ -114,11 +114,12 @@ def claim_ledger(connection: Connection, catalog_name: str) -> None:
 def check_catalog(connection: Connection, catalog_name: str) -> None:
     """Check that the ledger is not another catalog's; nothing is written.
 
+    A ledger that this role may not read is not judged.
+
     Raises:
         LedgerOfAnotherCatalogError: It is.
     """
-    found = connection.execute("SELECT to_regclass('ar_sync.replicated_catalog')").fetchone()
-    if found is None or found[0] is None:
+    if not connection.execute(_READABLE_CATALOG).fetchall():
         return
     row = connection.execute("SELECT name FROM ar_sync.replicated_catalog").fetchone()
     if row is not None and row[0] != catalog_name:
@@ -333,6 +334,13 @@ def covers_from(manifest: Manifest) -> datetime | None:
 def _typed(row: AppliedArchive) -> AppliedArchive:
     return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
 
+
+_READABLE_CATALOG = """
+SELECT FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE n.nspname = 'ar_sync' AND c.relname = 'replicated_catalog'
+   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+"""
 
 # CREATE SCHEMA, with IF NOT EXISTS too, requires CREATE on the database (PostgreSQL manual, CREATE
 # SCHEMA), which the role need not have if an administrator created the schema.
