@@ -196,12 +196,12 @@ def test_change_is_listed_with_the_content_that_it_leads_to() -> None:
 
 @pytest.mark.parametrize("fields", [{"format": 2}, {"format": 1, "base": None}])
 def test_changes_have_a_format_of_their_own(fields: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="format is that of chunks carried as changes"):
+    with pytest.raises(ValidationError, match="chunks are carried as changes in format 4"):
         make_changed(**fields)
 
 
 def test_format_of_changes_has_some() -> None:
-    with pytest.raises(ValidationError, match="format is that of chunks carried as changes"):
+    with pytest.raises(ValidationError, match="chunks are carried as changes in format 4"):
         make_changed(tables=())
 
 

@@ -11,6 +11,7 @@ from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.reasons import read_reason, reason_path
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.rejected_archives import parked_by_gate
+from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 
 HOSTILE = "\x1b[2J\u202egpj.exe\nroot: all is well `x` | <b>"
@@ -26,7 +27,10 @@ def column(filled: TwoSites) -> str:
 
 
 def output(sites: TwoSites, *words: object) -> str:
+    file = sites.folder / "catalog.toml"
+    file.write_text(SMALL_CATALOG)
     variables = {
+        "AR_SYNC_CATALOG": str(file),
         "AR_SYNC_RECEIVER_DATABASE_URL": sites.receiver,
         "AR_SYNC_RECEIVER_MEDIA_FLDR": str(sites.receiver_media),
         "AR_SYNC_REMOTE_BKP_FLDR": str(sites.spool),
