@@ -40,7 +40,7 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
         " Archives wait: look at the last load. One is parked: do what its reason says. DDL at the"
-        " receiver has changed rows of a table, until the sender's next complete." + see(_PAGE),
+        " receiver has changed rows of a table: wait for the sender's next complete." + see(_PAGE),
     )
 
 
