@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
+from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined, list_waiting
 from ar_sync_pipeline.sync.load.applied_chain import chain_in
@@ -112,16 +114,29 @@ def own_data_is_kept(receiver: ReceiverSide, sender: SenderSide) -> None:
 
 
 def pictures_are_there(receiver: ReceiverSide, sender: SenderSide) -> None:
-    """No row names a picture that the sender has and the receiver has not, unless a gap is known.
+    """No row names a picture that the sender has and the receiver has not.
 
     A partial does not carry again what an archive before it carries that waits in the spool. If the
-    receiver lacks that archive after all, it may lack its pictures as it may lack its rows.
+    receiver lacks that archive after all, a gap is known, and the picture is in that archive.
     """
-    chain = chain_in(read_ledger(receiver.connection))
-    if chain is not None and chain.gaps:
-        return
-    for (name,) in receiver.run("SELECT picture FROM app_child WHERE picture IS NOT NULL"):
-        assert not (sender.media / str(name)).exists() or (receiver.media / str(name)).exists()
+    named = {str(name) for (name,) in receiver.run(_NAMED_PICTURES)}
+    lacking = {n for n in named if (sender.media / n).exists()}
+    lacking = {n for n in lacking if not (receiver.media / n).exists()}
+    if lacking:
+        ledger = read_ledger(receiver.connection)
+        chain, applied = chain_in(ledger), {line.name for line in ledger}
+        assert chain is not None
+        assert chain.gaps, lacking
+        missed = [made.file for made in sender.dumped if made.name.applied not in applied]
+        assert lacking <= set[str]().union(*map(_pictures, missed)), lacking
+
+
+_NAMED_PICTURES = "SELECT picture FROM app_child WHERE picture IS NOT NULL"
+
+
+def _pictures(archive: Path) -> set[str]:
+    with open_archive(archive) as reader:
+        return {entry.path for entry in reader.media() if entry.carried}
 
 
 def every_promise_of_a_running_sync(receiver: ReceiverSide, sender: SenderSide) -> None:
