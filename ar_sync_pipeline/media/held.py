@@ -14,11 +14,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
-from ar_sync_pipeline.media.errors import MediaNameError
-from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
+from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
 from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
 from ar_sync_pipeline.media.web_content import exclusion_reason
-from ar_sync_pipeline.visible_text import quoted
 
 CONTENT_CHECK_DAYS = 30
 
@@ -41,12 +39,7 @@ class HeldFiles:
             MediaNameError: The name is not that of a file inside the folder.
             MediaFolderError: A link blocks the path, or permissions are missing.
         """
-        problem = media_name_problem(entry.path)
-        if problem is not None:
-            raise MediaNameError(
-                f"media name {quoted(entry.path)} is refused, {problem}",
-                remedy="correct the name at the sender, in the media folder or the row",
-            )
+        check_media_name(entry.path)
         with explained(self._folder, entry.path, action="read in"):
             return self._has(entry, snapshot_at)
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.member_names import name_problem
 from ar_sync_pipeline.files import HeldFolder
+from ar_sync_pipeline.media.errors import MediaNameError
+from ar_sync_pipeline.visible_text import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +30,20 @@ def media_name_problem(name: str) -> str | None:
     ):
         return f"names that start with {TEMPORARY_PREFIX} are those of unfinished files"
     return problem
+
+
+def check_media_name(name: str) -> None:
+    """Refuse the name of a media file from an archive unless it is safe.
+
+    Raises:
+        MediaNameError: The name is not that of a file inside the folder.
+    """
+    problem = media_name_problem(name)
+    if problem is not None:
+        raise MediaNameError(
+            f"media name {quoted(name)} is refused, {problem}",
+            remedy="correct the name at the sender, in the media folder or the row",
+        )
 
 
 @contextmanager

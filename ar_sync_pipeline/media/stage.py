@@ -26,11 +26,10 @@ from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
     MediaFolderError,
-    MediaNameError,
     MediaSpaceError,
 )
 from ar_sync_pipeline.media.journal import JournalWriter, StagedFile, staged_name
-from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
+from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
@@ -97,12 +96,7 @@ class MediaStage:
             MediaSpaceError: The disk has too little free space.
             MediaFolderError: A link blocks the path, or permissions are missing.
         """
-        problem = media_name_problem(entry.path)
-        if problem is not None:
-            raise MediaNameError(
-                f"media name {quoted(entry.path)} is refused, {problem}",
-                remedy="correct the name at the sender, in the media folder or the row",
-            )
+        check_media_name(entry.path)
         if exclusion_reason(entry.path, self._allowed) is not None:
             return Outcome.LEFT_OUT
         with explained(self.folder, entry.path):

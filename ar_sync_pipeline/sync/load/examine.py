@@ -80,6 +80,21 @@ class Receiver:
         """Histories of the applied archives, for each archive that is checked."""
         return Histories(self.ledger, {})
 
+    @cached_property
+    def _reached(self) -> dict[ArchiveKind, datetime | None]:
+        """Snapshot up to which an archive of each kind brings nothing."""
+        completes = (a for a in self.ledger if a.kind is ArchiveKind.COMPLETE and not a.superseded)
+        chain = chain_in(self.ledger)
+        return {
+            ArchiveKind.COMPLETE: max((a.snapshot_at for a in completes), default=None),
+            ArchiveKind.PARTIAL: chain.until if chain else None,
+        }
+
+    def has_content_of(self, manifest: Manifest) -> bool:
+        """Return whether the applied archives already have what an archive brings."""
+        reached = self._reached[manifest.kind]
+        return reached is not None and manifest.snapshot_at <= reached
+
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
         overtaken = any(
@@ -134,18 +149,7 @@ def examine(reader: ArchiveReader, receiver: Receiver) -> list[str]:
     _check_identity(manifest, receiver)
     _check_applied(reader, receiver.ledger)
     check_date(manifest, receiver.histories, receiver.now)
-    return [] if is_superseded(manifest, receiver.ledger) else check_schema(manifest, receiver)
-
-
-def is_superseded(manifest: Manifest, ledger: Sequence[AppliedArchive]) -> bool:
-    """Return whether the applied archives already have what an archive brings."""
-    if manifest.kind is ArchiveKind.COMPLETE:
-        completes = (a for a in ledger if a.kind is ArchiveKind.COMPLETE and not a.superseded)
-        reached = max((a.snapshot_at for a in completes), default=None)
-    else:
-        chain = chain_in(ledger)
-        reached = chain.until if chain else None
-    return reached is not None and manifest.snapshot_at <= reached
+    return [] if receiver.has_content_of(manifest) else check_schema(manifest, receiver)
 
 
 def _check_applied(reader: ArchiveReader, ledger: Sequence[AppliedArchive]) -> None:

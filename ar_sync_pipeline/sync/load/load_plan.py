@@ -25,7 +25,7 @@ from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveParkedError, ArchiveRefusedError
 from ar_sync_pipeline.sync.load.applied_chain import spans
 from ar_sync_pipeline.sync.load.dates import Histories, is_overtaken
-from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine, is_superseded
+from ar_sync_pipeline.sync.load.examine import Receiver, check_schema, examine
 from ar_sync_pipeline.sync.load.replaced_archives import replaced_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
@@ -251,7 +251,7 @@ class _Opening:
         """
         for archive_id in archive_ids:
             manifest = self.manifests[archive_id]
-            if is_superseded(manifest, self.receiver.ledger):
+            if self.receiver.has_content_of(manifest):
                 try:
                     check_schema(manifest, self.receiver)
                 except ArchiveParkedError as error:
