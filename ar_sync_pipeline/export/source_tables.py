@@ -11,7 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
-from ar_sync_pipeline.export.masking import masked_values
+from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
@@ -89,7 +89,9 @@ def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
     """Return a sender's table without the columns that are not replicated, and with its masks."""
     rules = catalog.rules(facts.name)
-    return export_facts(facts, rules.not_replicated, masked_values(rules, facts))
+    return export_facts(
+        facts, rules.not_replicated, masked_values(rules, facts), costly_masks(rules, facts)
+    )
 
 
 def _unreadable(
