@@ -324,8 +324,8 @@ class ReferenceChecks:
             )
         if key.referenced_table not in self.references.targets:
             return (
-                f"{key.referenced_table} is not replicated: add it to `tables` of the catalog, or"
-                f" drop {key.name} at the receiver"
+                f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
+                f" of both catalogs, or drop {key.name} at the receiver"
             )
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"
