@@ -24,6 +24,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 _SAME_IF_EQUAL = re.compile(r"smallint|integer|bigint|uuid|boolean|date|timestamp.*|oid")
@@ -125,8 +126,7 @@ class ReferenceChecks:
             query = sql.SQL("SELECT count(*) FROM {} WHERE l.kept").format(
                 self._referring(key, left)
             )
-            row = self.connection.execute(query).fetchone()
-            counts[key.table] = counts.get(key.table, 0) + (row[0] if row else 0)
+            counts[key.table] = counts.get(key.table, 0) + scalar(self.connection, query)
         return counts
 
     def follow(self, effects: SideEffects) -> None:
