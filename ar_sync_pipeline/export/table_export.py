@@ -32,6 +32,7 @@ from ar_sync_pipeline.postgres.digest import (
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,18 @@ def chunk_whole_table(
         chunk_query(connection, table, number, _digest(*found))
         for number, found in _by_chunk(connection, table, values, source).items()
     ]
+
+
+def are_masks_remembered(connection: Connection, table: ExportedTable) -> bool:
+    """Return whether PostgreSQL computes each expensive mask once for equal values.
+
+    Its planner decides by its statistics of the column. Without such masks the result is False.
+    """
+    plan = sql.SQL("EXPLAIN (FORMAT JSON) SELECT {} FROM {}").format(
+        table.column_list("t"), table.source("t")
+    )
+    remembered = str(scalar(connection, plan)).count("'Memoize'")
+    return 0 < len(table.costly) == remembered
 
 
 @dataclass(frozen=True)
