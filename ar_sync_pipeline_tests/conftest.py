@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 
 pytest_plugins = [
@@ -29,6 +32,22 @@ def pytest_configure() -> None:
     # The duration of an example depends on the load of the machine.
     settings.register_profile("suite", deadline=None)
     settings.load_profile("suite")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _migrations_are_read_once() -> Iterator[None]:
+    """Keep Dagster's migration scripts: it reads a hundred files for each instance it opens."""
+    read, known = ScriptDirectory.from_config, dict[str | None, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location")
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

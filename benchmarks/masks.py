@@ -23,6 +23,7 @@ from uuid import uuid4
 
 import click
 import psycopg
+from psycopg import sql
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
@@ -48,6 +49,11 @@ _RULES = {
     "truncate": 'changed = { truncate = "day" }',
     "all three": ('email = "pseudonym", latitude = { round = 3 }, changed = { truncate = "day" }'),
 }
+_WITH_PHONE = "SELECT table_name FROM information_schema.columns WHERE column_name = 'phoneId'"
+_PHONE_OF_USER = """
+UPDATE {} SET "phoneId" = md5((id % users.number)::text)::uuid
+  FROM (SELECT count(*) AS number FROM "AndroidRequests_transappuser") AS users
+"""
 _KEY = "a secret of a benchmark, and of nothing else"
 
 
@@ -71,10 +77,19 @@ def main(*, rows: int, rounds: int, requests: float) -> None:
                 if requests:
                     url = server.create_database("requests")
                     fill_sender(url, requests)
+                    _share_phones(url)
                     title = f"AndroidRequests tables at scale {requests}"
                     _compare(server, url, folder, _requests_catalogs(folder), rounds, title)
         finally:
             server.destroy()
+
+
+def _share_phones(url: str) -> None:
+    """Let each user have one phone, whose id is then in many rows, as in production."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        for (table,) in connection.execute(_WITH_PHONE).fetchall():
+            connection.execute(sql.SQL(_PHONE_OF_USER).format(sql.Identifier(table)))
+        connection.execute("VACUUM FULL ANALYZE")
 
 
 def _customer_catalogs(folder: Path) -> dict[str, Path]:

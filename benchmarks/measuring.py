@@ -167,7 +167,7 @@ def _cpu_of(process: int) -> tuple[float, float]:
     """CPU seconds of a process itself, and of its children that ended."""
     try:
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return 0.0, 0.0
     user, system, ended_user, ended_system = (int(field) / _TICKS for field in fields[11:15])
     return user + system, ended_user + ended_system

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.catalog.validation import place, quoted_value
@@ -29,7 +31,18 @@ def replicate(catalog: Catalog, label: str) -> str:
     """Return the edits after which a catalog replicates a table."""
     name, named = quoted_value(label), catalog.matches_any(catalog.tables, label)
     edits = [
-        *([f"remove {name} from `exclude`"] if label in catalog.exclude else []),
+        *_unmatch("exclude", catalog.exclude, catalog, label),
+        *_unmatch("receiver_tables", catalog.receiver_tables, catalog, label),
         *([] if named else [f"add {name} to `tables` of the catalog"]),
     ]
-    return " and ".join(edits) or f"let no pattern of `exclude` or `receiver_tables` match {name}"
+    return " and ".join(edits)
+
+
+def _unmatch(
+    setting: str, patterns: tuple[str, ...], catalog: Catalog, label: str
+) -> Iterator[str]:
+    """Yield the edits after which no pattern of a list matches a table."""
+    if label in patterns:
+        yield f"remove {quoted_value(label)} from `{setting}`"
+    if catalog.matches_any(tuple(one for one in patterns if one != label), label):
+        yield f"let no pattern of `{setting}` match {quoted_value(label)}"

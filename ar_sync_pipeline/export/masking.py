@@ -43,6 +43,15 @@ def masked_values(rules: TableRules, facts: TableFacts) -> dict[str, Expression]
     }
 
 
+def costly_masks(rules: TableRules, facts: TableFacts) -> frozenset[str]:
+    """Return the masked columns that the table has whose expression is expensive: pseudonyms."""
+    return frozenset(
+        name
+        for name, mask in rules.mask.items()
+        if mask.function is MaskFunction.PSEUDONYM and facts.column(name) is not None
+    )
+
+
 def require_pseudonym_key(catalog: Catalog, key: str | None) -> None:
     """Check that a catalog with pseudonyms has a secret.
 

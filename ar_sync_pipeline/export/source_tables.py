@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 
 from psycopg import sql
 
-from ar_sync_pipeline.catalog.edits import leave_out
+from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
-from ar_sync_pipeline.export.masking import masked_values
+from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, export_facts
@@ -72,13 +72,13 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
 
 
 def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[str, ...]:
-    """Return foreign keys to tables that are not replicated, as messages with the table to add.
+    """Return foreign keys to tables that are not replicated, as messages with the remedy.
 
     Rows that refer to such a table can be loaded only if the receiver has the other row.
     """
     return tuple(
         f"{key.table} ({', '.join(key.columns)}) refers to {key.referenced_table}, which is not"
-        f" replicated: add {key.referenced_table} to `tables` of the catalog"
+        f" replicated: {replicate(catalog, key.referenced_table)}"
         for facts in tables.values()
         for key in facts.foreign_keys
         if key.referenced_table not in tables
@@ -89,7 +89,9 @@ def references_out(catalog: Catalog, tables: Mapping[str, TableFacts]) -> tuple[
 def exported_table(catalog: Catalog, facts: TableFacts) -> ExportedTable:
     """Return a sender's table without the columns that are not replicated, and with its masks."""
     rules = catalog.rules(facts.name)
-    return export_facts(facts, rules.not_replicated, masked_values(rules, facts))
+    return export_facts(
+        facts, rules.not_replicated, masked_values(rules, facts), costly_masks(rules, facts)
+    )
 
 
 def _unreadable(

@@ -32,6 +32,7 @@ from ar_sync_pipeline.postgres.digest import (
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.exported_table import ExportedTable, column_list
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,24 @@ def chunk_whole_table(
     Raises:
         SchemaError: A value cannot be read.
     """
-    content = _content(connection, table, digested=digested)
+    values = _content(connection, table, digested=digested)
+    source = table.source("t") if digested else _plain_rows(table)
     return [
         chunk_query(connection, table, number, _digest(*found))
-        for number, found in _by_chunk(connection, table, content).items()
+        for number, found in _by_chunk(connection, table, values, source).items()
     ]
+
+
+def are_masks_remembered(connection: Connection, table: ExportedTable) -> bool:
+    """Return whether PostgreSQL computes each expensive mask once for equal values.
+
+    Its planner decides by its statistics of the column. Without such masks the result is False.
+    """
+    plan = sql.SQL("EXPLAIN (FORMAT JSON) SELECT {} FROM {}").format(
+        table.column_list("t"), table.source("t")
+    )
+    remembered = str(scalar(connection, plan)).count("'Memoize'")
+    return 0 < len(table.costly) == remembered
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,9 @@ def count_chunks(
     counts = sql.SQL("count(*), count(*) FILTER (WHERE {}), {}").format(unseen_by(since), span)
     return {
         number: CountedChunk(rows, new_rows, None if keys is None else int(keys))
-        for number, (rows, new_rows, keys) in _by_chunk(connection, table, counts).items()
+        for number, (rows, new_rows, keys) in _by_chunk(
+            connection, table, counts, _plain_rows(table)
+        ).items()
     }
 
 
@@ -117,9 +133,13 @@ def digest_chunks(
     Raises:
         SchemaError: A value cannot be read.
     """
-    digest = digest_of(connection, table.columns, table.masked("t"), alias="t")
-    content = sql.SQL("count(*), {}").format(digest)
-    found = _by_chunk(connection, table, content, {n for n in numbers if n is not None})
+    found = _by_chunk(
+        connection,
+        table,
+        _content(connection, table),
+        table.source("t"),
+        {n for n in numbers if n is not None},
+    )
     return {number: ChunkDigest(rows, str(value)) for number, (rows, value) in found.items()}
 
 
@@ -131,10 +151,18 @@ def chunk_selected_rows(
     Raises:
         SchemaError: A value cannot be read.
     """
-    source = sql.SQL("{} AS t JOIN {} AS k ON {}").format(
-        table.rows, keys, table.same_row("t", "k")
-    )
-    return _single_chunk(connection, table, source)
+    chosen = sql.SQL(" JOIN {} AS k ON {}").format(keys, table.same_row("t", "k"))
+    with readable(table.name):
+        row = connection.execute(
+            sql.SQL("SELECT {} FROM {}{}").format(
+                _content(connection, table, digested=not table.masks), _plain_rows(table), chosen
+            )
+        ).fetchone()
+    if row is None or row[0] == 0:
+        return []
+    content = _digest(*row)
+    query = _row_query(connection, table, table.source("t") + chosen, content)
+    return [ChunkQuery(None, content, query)]
 
 
 def chunk_query(
@@ -229,41 +257,27 @@ def readable(table: str) -> Iterator[None]:
         ) from error
 
 
-def _single_chunk(
-    connection: Connection, table: ExportedTable, source: sql.Composed
-) -> list[ChunkQuery]:
-    statement = sql.SQL("SELECT {} FROM {}").format(
-        _content(connection, table, digested=True), source
-    )
-    with readable(table.name):
-        row = connection.execute(statement).fetchone()
-    if row is None or row[0] == 0:
-        return []
-    content = _digest(*row)
-    return [ChunkQuery(None, content, _row_query(connection, table, source, content))]
-
-
 def _by_chunk(
     connection: Connection,
     table: ExportedTable,
     values: sql.Composable,
+    source: sql.Composable,
     numbers: Collection[int] = (),
 ) -> dict[int | None, tuple[Any, ...]]:
     """Return aggregates, of which the first is the number of rows, by chunk with rows.
 
     Args:
+        source: The rows as ``t``.
         numbers: Chunks to read; empty: all.
     """
     if not is_chunked(table.columns, table.primary_key):
-        query = sql.SQL("SELECT NULL, {} FROM {} AS t HAVING count(*) > 0").format(
-            values, table.rows
-        )
+        query = sql.SQL("SELECT NULL, {} FROM {} HAVING count(*) > 0").format(values, source)
     else:
         key = sql.Identifier("t", table.primary_key[0])
-        query = sql.SQL("SELECT {}, {} FROM {} AS t WHERE {} GROUP BY 1 ORDER BY 1").format(
+        query = sql.SQL("SELECT {}, {} FROM {} WHERE {} GROUP BY 1 ORDER BY 1").format(
             chunk_index(key),
             values,
-            table.rows,
+            source,
             in_chunks(key, numbers) if numbers else sql.SQL("true"),
         )
     with readable(table.name):
@@ -271,21 +285,29 @@ def _by_chunk(
 
 
 def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:
+    """Return the rows of a chunk, with their masked values."""
     if key_range is None:
-        return sql.SQL("{} AS t").format(table.rows)
-    return sql.SQL("{table} AS t WHERE {key} >= {low} AND {key} < {high}").format(
-        table=table.rows,
+        return table.source("t")
+    return sql.SQL("{source} WHERE {key} >= {low} AND {key} < {high}").format(
+        source=table.source("t"),
         key=sql.Identifier("t", table.primary_key[0]),
         low=sql.Literal(key_range.low),
         high=sql.Literal(key_range.high),
     )
 
 
-def _content(connection: Connection, table: ExportedTable, *, digested: bool) -> sql.Composable:
+def _plain_rows(table: ExportedTable) -> sql.Composed:
+    """Return the rows as ``t``, for a query that reads no masked value."""
+    return sql.SQL("{} AS t").format(table.rows)
+
+
+def _content(
+    connection: Connection, table: ExportedTable, *, digested: bool = True
+) -> sql.Composable:
     """Return the aggregates of a chunk: its number of rows, and their digest or NULL."""
     if not digested:
         return sql.SQL("count(*), NULL")
-    digest = digest_of(connection, table.columns, table.masked("t"), alias="t")
+    digest = digest_of(connection, table.columns, table.values("t"), alias="t")
     return sql.SQL("count(*), {}").format(digest)
 
 

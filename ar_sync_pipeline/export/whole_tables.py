@@ -21,6 +21,7 @@ from ar_sync_pipeline.export.held_tables import (
 )
 from ar_sync_pipeline.export.table_export import (
     ChunkQuery,
+    are_masks_remembered,
     changed_keys_query,
     chunk_whole_table,
     readable,
@@ -152,8 +153,8 @@ def split_table(
 ) -> Sequence[ChunkQuery]:
     """Split a table into chunks, in the way that is faster for it.
 
-    Masked values are computed once, for the row and for its digest. Other rows are digested faster
-    by one sequential read than while they are copied.
+    Expensive masked values are computed once, for the row and for its digest. Other rows are
+    digested faster by one sequential read than while they are copied.
 
     Args:
         held: What the receiver has of it. Digests are then needed first, since equal chunks are not
@@ -161,4 +162,5 @@ def split_table(
     """
     if held is not None:
         return compare_with_held(connection, table, held)
-    return chunk_whole_table(connection, table, digested=not table.masks)
+    digested = not table.masks or are_masks_remembered(connection, table)
+    return chunk_whole_table(connection, table, digested=digested)

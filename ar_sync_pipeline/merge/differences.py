@@ -18,6 +18,7 @@ from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
 
@@ -130,8 +131,7 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
     """Return how many staged rows are missing or different in the target."""
     target = staged.target
     query = _differing_rows(staged) if target.key else keyless_new_rows(staged)
-    row = connection.execute(sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)).fetchone()
-    return row[0] if row else 0
+    return scalar(connection, sql.SQL("SELECT count(*) FROM ({}) AS d").format(query)) or 0
 
 
 def count_drift(
@@ -162,8 +162,7 @@ def count_drift(
         else difference.relation
     )
     query = sql.SQL("SELECT count(*) FROM {} AS d WHERE {}").format(source, explained)
-    row = connection.execute(query).fetchone()
-    return row[0] if row else 0
+    return scalar(connection, query) or 0
 
 
 def absent_rows(staged: StagedTable) -> sql.Composed:

@@ -29,6 +29,7 @@ from ar_sync_pipeline.merge.droppable_parts import DroppablePart, droppable_part
 from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _WORTH_A_LOCK_ROWS = 100_000
 _LOCK_WAIT = "2s"
@@ -182,10 +183,10 @@ def _truncated(
 
 @contextmanager
 def _short_waits(connection: Connection) -> Iterator[None]:
-    row = connection.execute("SELECT current_setting('lock_timeout')").fetchone()
+    before = scalar(connection, "SELECT current_setting('lock_timeout')")
     connection.execute("SELECT set_config('lock_timeout', %s, true)", [_LOCK_WAIT])
     yield
-    connection.execute("SELECT set_config('lock_timeout', %s, true)", [row[0] if row else "0"])
+    connection.execute("SELECT set_config('lock_timeout', %s, true)", [before])
 
 
 # The server checks a foreign key at the end of each COPY, when its parent may not be copied yet.

@@ -23,6 +23,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.unique_values import holders, still_held
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _REFUSED = (psycopg.IntegrityError, psycopg.DataError, psycopg.errors.FeatureNotSupported)
@@ -190,8 +191,7 @@ class UniqueValueFreer:
         return not held and not difference.target.facts.triggers
 
     def _ask(self, query: sql.Composed) -> bool:
-        row = self.connection.execute(query).fetchone()
-        return bool(row and row[0])
+        return bool(scalar(self.connection, query))
 
 
 def _fired(difference: TableDifference) -> str:
@@ -201,5 +201,4 @@ def _fired(difference: TableDifference) -> str:
 
 
 def _any(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute(sql.SQL("SELECT EXISTS (SELECT FROM {})").format(relation)).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, sql.SQL("SELECT EXISTS (SELECT FROM {})").format(relation)))

@@ -12,6 +12,7 @@ from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,4 @@ def _plans(
 
 def _count(found: FoundChanges, table: str) -> int:
     query = sql.SQL("SELECT count(*) FROM {}").format(found.references.tables[table].rows)
-    row = found.connection.execute(query).fetchone()
-    return row[0] if row else 0
+    return scalar(found.connection, query) or 0

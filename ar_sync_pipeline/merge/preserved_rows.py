@@ -24,6 +24,7 @@ from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey
 
 
@@ -94,8 +95,7 @@ class PreservedRows:
                 query = sql.SQL(
                     "SELECT count(*) FROM {} AS k WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})"
                 ).format(relation, facts.rows, facts.same_row("t", "k"))
-            row = self._connection.execute(query).fetchone()
-            counts[table] = row[0] if row else 0
+            counts[table] = scalar(self._connection, query)
         return counts
 
     def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:

@@ -24,6 +24,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
 _SAME_IF_EQUAL = re.compile(r"smallint|integer|bigint|uuid|boolean|date|timestamp.*|oid")
@@ -125,8 +126,7 @@ class ReferenceChecks:
             query = sql.SQL("SELECT count(*) FROM {} WHERE l.kept").format(
                 self._referring(key, left)
             )
-            row = self.connection.execute(query).fetchone()
-            counts[key.table] = counts.get(key.table, 0) + (row[0] if row else 0)
+            counts[key.table] = counts.get(key.table, 0) + scalar(self.connection, query)
         return counts
 
     def follow(self, effects: SideEffects) -> None:
@@ -324,8 +324,8 @@ class ReferenceChecks:
             )
         if key.referenced_table not in self.references.targets:
             return (
-                f"{key.referenced_table} is not replicated: add it to `tables` of the catalog, or"
-                f" drop {key.name} at the receiver"
+                f"{key.referenced_table} is not replicated: replicate it, by `tables` and `exclude`"
+                f" of both catalogs, or drop {key.name} at the receiver"
             )
         return (
             f"wait for the next complete archive; if {key.name} is not a constraint of the sender,"

@@ -8,6 +8,7 @@ from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDiffer
 from ar_sync_pipeline.merge.target_table import TargetTable, row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:
@@ -159,9 +160,11 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
 
 
 def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute(
-        sql.SQL("SELECT to_regclass({}) IS NOT NULL").format(
-            sql.Literal(relation.as_string(connection))
+    return bool(
+        scalar(
+            connection,
+            sql.SQL("SELECT to_regclass({}) IS NOT NULL").format(
+                sql.Literal(relation.as_string(connection))
+            ),
         )
-    ).fetchone()
-    return bool(row and row[0])
+    )

@@ -14,6 +14,7 @@ from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.ledger import LEDGER_SCHEMA
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
@@ -186,5 +187,4 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
 def count_rows(connection: Connection, facts: TableFacts) -> int:
     """Return how many rows a table has."""
     query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
-    row = connection.execute(query).fetchone()
-    return row[0] if row else 0
+    return scalar(connection, query) or 0

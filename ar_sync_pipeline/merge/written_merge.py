@@ -28,6 +28,7 @@ from ar_sync_pipeline.merge.unique_values import repeated_values
 from ar_sync_pipeline.merge.verification import verify_table
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,7 @@ def _has_replacements(connection: Connection, difference: TableDifference) -> bo
     query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE action = {})").format(
         difference.relation, sql.Literal(REPLACE)
     )
-    row = connection.execute(query).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, query))
 
 
 def _write_tables(found: FoundChanges, replaced: set[str]) -> None:

@@ -25,6 +25,7 @@ class ExportedTable:
         primary_key: Columns of the key; empty if there is none.
         key_operators: Equality operator of each key column, as SQL.
         masks: Expression to read instead of each masked column.
+        costly: Masked columns whose expression costs more than to look an equal value up.
     """
 
     name: str
@@ -33,14 +34,39 @@ class ExportedTable:
     primary_key: tuple[str, ...]
     key_operators: tuple[str, ...] = ()
     masks: Mapping[str, Expression] = field(default_factory=dict)
+    costly: frozenset[str] = frozenset()
 
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row."""
         return equal(left, right, self.primary_key, self.key_operators)
 
+    def source(self, alias: str) -> sql.Composed:
+        """Return the rows as ``alias``, joined to what `values` and `column_list` read.
+
+        PostgreSQL remembers the result of a lateral subquery for equal values if many are equal
+        (Memoize, from version 14 on). OFFSET keeps it a subquery.
+        """
+        one = sql.SQL(" CROSS JOIN LATERAL (SELECT {} OFFSET 0) AS {} (value)")
+        masked = self.masked(alias)
+        joins = (
+            one.format(masked[name], _lateral(alias, number))
+            for number, name in enumerate(sorted(self.costly))
+        )
+        return sql.SQL("{} AS {}{}").format(
+            self.rows, sql.Identifier(alias), sql.Composed([*joins])
+        )
+
+    def values(self, alias: str) -> dict[str, sql.Composable]:
+        """Return the expression to export instead of each masked column of a `source`."""
+        costly = {
+            name: sql.SQL("{}.value").format(_lateral(alias, number))
+            for number, name in enumerate(sorted(self.costly))
+        }
+        return self.masked(alias) | costly
+
     def column_list(self, alias: str) -> sql.Composed:
-        """Return the exported expressions of an alias, comma separated, in order of `columns`."""
-        values = self.masked(alias)
+        """Return what is exported of a `source`, comma separated, in order of `columns`."""
+        values = self.values(alias)
         return sql.SQL(", ").join(
             values.get(column.name, sql.Identifier(alias, column.name)) for column in self.columns
         )
@@ -54,12 +80,14 @@ def export_facts(
     facts: TableFacts,
     withheld: Collection[str],
     masks: Mapping[str, Expression] | None = None,
+    costly: Collection[str] = (),
 ) -> ExportedTable:
     """Return the exported table: decide which columns are replicated.
 
     Args:
         withheld: Columns that are not replicated.
         masks: Expression to read instead of the column, by column.
+        costly: Columns of `masks` that are expensive to compute.
     """
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
@@ -67,7 +95,13 @@ def export_facts(
         if not column.generated and column.name not in withheld
     )
     return ExportedTable(
-        facts.name, facts.rows, columns, facts.key, facts.key_operators, masks or {}
+        facts.name,
+        facts.rows,
+        columns,
+        facts.key,
+        facts.key_operators,
+        masks or {},
+        frozenset(costly) & {column.name for column in columns},
     )
 
 
@@ -91,3 +125,7 @@ def read_sequences(connection: Connection, facts: TableFacts) -> tuple[SequenceV
         if row is not None:
             values.append(SequenceValue(column=column.name, last_value=row[0]))
     return tuple(values)
+
+
+def _lateral(alias: str, number: int) -> sql.Identifier:
+    return sql.Identifier(f"{alias}_masked_{number}")

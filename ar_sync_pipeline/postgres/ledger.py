@@ -25,6 +25,7 @@ from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, Watermar
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError, LoadInProgressError
+from ar_sync_pipeline.postgres.scalar import scalar
 
 LEDGER_SCHEMA = "ar_sync"
 _LOAD_LOCK = 7_017_250_917_033_000
@@ -308,10 +309,10 @@ def summarize_ledger(
         present: Names of the archives in the spool, without the prefix of waiting ones.
         applied_before: Time limit; rows written since then are not replaced.
     """
-    row = connection.execute(
-        _SUMMARIZE, {"present": list(present), "applied_before": applied_before}
-    ).fetchone()
-    return int(row[0]) if row else 0
+    return (
+        scalar(connection, _SUMMARIZE, {"present": list(present), "applied_before": applied_before})
+        or 0
+    )
 
 
 def read_summarized(connection: Connection, *, superseded: bool) -> int:

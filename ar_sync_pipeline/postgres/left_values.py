@@ -10,6 +10,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _LONGEST_SEARCH = "3s"
@@ -69,8 +70,7 @@ def _any_other(
     ).format(rows=table.rows, name=name, default=sql.SQL(default), type=type_)
     with connection.transaction():
         connection.execute("SELECT set_config('statement_timeout', %s, true)", [_LONGEST_SEARCH])
-        row = connection.execute(query).fetchone()
-    return bool(row and row[0])
+        return bool(scalar(connection, query))
 
 
 def _emptying(connection: Connection, table: TableFacts, column: ColumnFacts) -> str:

@@ -12,6 +12,7 @@ from ar_sync_pipeline.catalog.model import TableRules
 from ar_sync_pipeline.postgres.column_masks import Family, exclude_it, family_of, type_length
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _CHECKS = """
@@ -67,10 +68,9 @@ def _holds(
     )
     try:
         with connection.transaction():
-            row = connection.execute(query).fetchone()
+            return bool(scalar(connection, query))
     except psycopg.Error:
         return None
-    return bool(row and row[0])
 
 
 def _example(mask: Mask, column: ColumnFacts) -> sql.Composable | None:

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ def remember_media(
 
 def count_media(connection: Connection, *, listed_before: datetime | None = None) -> int:
     """Return how many files are recorded, optionally only those that no later archive lists."""
-    row = connection.execute(
-        "SELECT count(*) FROM ar_sync.media_file"
-        " WHERE %(before)s::timestamptz IS NULL OR listed_at < %(before)s",
-        {"before": listed_before},
-    ).fetchone()
-    return int(row[0]) if row else 0
+    return (
+        scalar(
+            connection,
+            "SELECT count(*) FROM ar_sync.media_file"
+            " WHERE %(before)s::timestamptz IS NULL OR listed_at < %(before)s",
+            {"before": listed_before},
+        )
+        or 0
+    )
 
 
 def media_listed_before(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from psycopg.rows import class_row
 
-from ar_sync_pipeline.catalog.edits import leave_out
+from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
@@ -138,7 +138,7 @@ def _omitted_child(catalog: Catalog, child: _Child) -> Iterator[Finding]:
         yield Finding(
             Level.WARNING,
             f"table {label} inherits from {parent}, and its rows are not replicated",
-            f"add {label} to `tables` of the catalog",
+            replicate(catalog, label),
         )
 
 

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import pq
 
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, DatabaseUnreachableError
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _ROUNDS = 3
 _ANSWER_SECONDS = 10.0
@@ -60,8 +61,7 @@ def refuse_transaction_pooling(
 
 
 def _process(connection: _Session) -> int:
-    row = connection.execute("SELECT pg_backend_pid()").fetchone()
-    return int(row[0]) if row else 0
+    return scalar(connection, "SELECT pg_backend_pid()") or 0
 
 
 def _begin(connection: _Session, label: str) -> int | None:

@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.gate import key_mismatches
 from ar_sync_pipeline.postgres.receiver_columns import column_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import check_rights, role_script
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -135,8 +136,7 @@ def _may_suppress(connection: Connection) -> bool:
     """Return whether loads write with ``session_replication_role = replica``."""
     newer = connection.info.server_version >= _PARAMETERS_CAN_BE_GRANTED
     query = _MAY_SUPPRESS if newer else _MAY_SUPPRESS_BEFORE_15
-    row = connection.execute(query.encode()).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, query.encode()))
 
 
 def _triggers(

@@ -10,6 +10,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -166,5 +167,4 @@ def _words(rights: Sequence[str]) -> sql.Composable:
 
 
 def _has(connection: Connection, condition: str, *arguments: str) -> bool:
-    row = connection.execute(f"SELECT {condition}".encode(), arguments).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, f"SELECT {condition}".encode(), arguments))

@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import denied_columns, role_script
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
 _MEGABYTE = 1024 * 1024
@@ -69,12 +70,14 @@ def _patterns_without_a_table(
 
 def _is_relation(connection: Connection, catalog: Catalog, label: str) -> bool:
     # to_regclass fails if the role may not use the schema.
-    row = connection.execute(
-        "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE (n.nspname, c.relname) = (%s, %s))",
-        catalog.locate(label),
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(
+        scalar(
+            connection,
+            "SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+            " WHERE (n.nspname, c.relname) = (%s, %s))",
+            catalog.locate(label),
+        )
+    )
 
 
 def _key(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
@@ -159,8 +162,7 @@ def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) ->
 
 
 def _may_use_schema(connection: Connection, table: TableFacts) -> bool:
-    row = connection.execute("SELECT has_schema_privilege(%s, 'USAGE')", [table.schema]).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", [table.schema]))
 
 
 def _readable_exclusions(

@@ -15,6 +15,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.scalar import scalar
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -179,5 +181,4 @@ def count_rejected_rows(connection: Connection) -> tuple[RejectedRows, ...]:
 
 
 def _is_true(connection: Connection, query: str) -> bool:
-    row = connection.execute(query).fetchone()
-    return bool(row and row[0])
+    return bool(scalar(connection, query))

@@ -14,6 +14,8 @@ from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.archive.report import facts, summary
 from ar_sync_pipeline.catalog.loader import DEFAULT_CATALOG, load_catalog
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
+from ar_sync_pipeline.export.table_export import are_masks_remembered
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.left_values import values_left
@@ -206,6 +208,54 @@ def test_values_of_a_column_that_was_excluded_later_are_named_until_they_are_rem
     sites.complete()
     assert sites.load().refused == ()
     assert said(sites.receiver, sites.catalog, Level.WARNING) == []
+
+
+def test_rows_of_a_table_that_left_the_catalog_are_named_until_they_are_removed(
+    sites: TwoSites,
+) -> None:
+    def left(rules: Catalog) -> list[Finding]:
+        return [f for f in check_receiver(sites.receiver, rules) if "any more" in f.problem]
+
+    sites.complete()
+    sites.load()
+    users = {"t_user": RULES["t_user"]}
+    without = Catalog(name="c", tables=("t_*",), exclude=("t_post",), table=users)
+    assert left(sites.catalog) == []
+    (found,) = left(without)
+    assert (found.level, found.sql) == (Level.WARNING, "")
+    assert found.remedy == (
+        'DELETE FROM "public"."t_post", or drop the table; if the rows are wanted as they are, add'
+        ' it to `receiver_tables`; or remove "t_post" from `exclude`'
+    )
+    kept = Catalog(name="c", tables=("t_user",), receiver_tables=("t_po*",), table=users)
+    assert left(kept) == []
+    execute(sites.receiver, found.remedy.partition(",")[0])
+    assert left(without) == []
+
+
+def test_repeated_values_are_pseudonymized_once_by_the_server(sites: TwoSites) -> None:
+    execute(
+        sites.sender,
+        "INSERT INTO t_user (email) VALUES ('one')",
+        "INSERT INTO t_post (email, body) SELECT 'one', n FROM generate_series(1, 5000) n",
+        "ANALYZE",
+    )
+    with connect(sites.sender, application="test") as connection:
+        facts = replicated_tables(connection, sites.catalog)
+        remembered = {
+            name: are_masks_remembered(connection, exported_table(sites.catalog, facts[name]))
+            for name in ("t_post", "t_user")
+        }
+    assert remembered == {"t_post": True, "t_user": False}
+    first = watermark_of(sites.complete())
+    assert sites.load().refused == ()
+    execute(sites.sender, "UPDATE t_post SET body = 'new' WHERE id % 3 = 0")
+    sites.partial(recent_window(), since=first)
+    assert sites.load().refused == ()
+    posts = "SELECT body, count(*) FROM t_post WHERE body = 'new' GROUP BY 1"
+    assert rows(sites.receiver, posts) == rows(sites.sender, posts)
+    assert len(rows(sites.receiver, "SELECT DISTINCT email FROM t_post WHERE id > 20")) == 1
+    assert len(rows(sites.receiver, JOINED)) == 5020
 
 
 @pytest.mark.parametrize(

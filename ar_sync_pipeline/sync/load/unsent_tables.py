@@ -6,7 +6,7 @@ the receiver's rows of it, and these stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from psycopg import sql
 
@@ -39,21 +39,18 @@ def unsent_tables(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
     sent = read_sent_tables(connection)
     if sent is None:
         return ()
-    return tuple(tables_with_rows(connection, catalog, other_than=sent))
+    return tuple(
+        tables_with_rows(connection, catalog, lambda n: catalog.replicates(n) and n not in sent)
+    )
 
 
 def tables_with_rows(
-    connection: Connection, catalog: Catalog, other_than: Collection[str] = ()
+    connection: Connection, catalog: Catalog, wanted: Callable[[str], bool]
 ) -> Iterator[str]:
-    """Yield names of replicated tables that have rows.
-
-    Args:
-        other_than: Names of tables that are not examined.
-    """
+    """Yield names of the wanted tables that have rows which this role may read."""
     for schema, name in connection.execute(_READABLE).fetchall():
         label = label_of(schema, name, catalog.schema_name)
-        wanted = catalog.replicates(label) and label not in other_than
-        if wanted and _has_rows(connection, sql.Identifier(schema, name)):
+        if wanted(label) and _has_rows(connection, sql.Identifier(schema, name)):
             yield label
 
 

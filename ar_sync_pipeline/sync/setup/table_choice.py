@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.labels import locate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 # Tables in which migration tools of each side record their state.
@@ -59,8 +60,7 @@ class TableChoice:
 
 def main_schema(connection: Connection) -> str:
     """Return the schema with the most tables; ``public`` on a tie, or if there is no table."""
-    row = connection.execute(_NUMBER_OF_TABLES).fetchone()
-    return row[0] if row else "public"
+    return scalar(connection, _NUMBER_OF_TABLES) or "public"
 
 
 def choose_tables(

@@ -29,6 +29,7 @@ from ar_sync_pipeline.merge.staging import (
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.watch.row_differences import (
@@ -240,10 +241,9 @@ def _rows(
 
 
 def _exists(connection: Connection, relation: sql.Identifier) -> bool:
-    row = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL", [relation.as_string(connection)]
-    ).fetchone()
-    return bool(row and row[0])
+    return bool(
+        scalar(connection, "SELECT to_regclass(%s) IS NOT NULL", [relation.as_string(connection)])
+    )
 
 
 def _staged(

@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 from ar_sync_pipeline.sync.watch.rows_before_first_load import rows_before_first_load
+from ar_sync_pipeline.sync.watch.rows_no_longer_replicated import rows_no_longer_replicated
 
 _ORDER = (Level.ERROR, Level.WARNING, Level.NOTE)
 
@@ -56,9 +57,9 @@ def check_receiver(
 ) -> tuple[Finding, ...]:
     """Compare the receiver's database with the catalog; nothing is written.
 
-    Of rows it only asks whether there are any before the first load, and any values in excluded
-    columns.
-    A database that cannot be used is a finding, not an error.
+    Of rows it only asks whether there are any before the first load or in tables that are not
+    replicated any more, and any values in excluded columns. A database that cannot be used is a
+    finding, not an error.
 
     Args:
         url: URL of the receiver's database, with the role that loads.
@@ -72,6 +73,7 @@ def check_receiver(
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
         findings += rows_before_first_load(connection, catalog)
+        findings += rows_no_longer_replicated(connection, catalog)
         findings += _of_other_catalog(connection, catalog)
     return sorted_by_level(findings)
 

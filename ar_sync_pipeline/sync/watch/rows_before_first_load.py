@@ -27,7 +27,8 @@ def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator
         applied = connection.execute(_ANY_APPLIED).fetchone() if readable[0] else None
         if applied is None or applied[0]:
             return
-    tables = [visible(table, _LONGEST_NAME) for table in tables_with_rows(connection, catalog)]
+    found = tables_with_rows(connection, catalog, catalog.replicates)
+    tables = [visible(table, _LONGEST_NAME) for table in found]
     if tables:
         yield Finding(
             Level.WARNING,

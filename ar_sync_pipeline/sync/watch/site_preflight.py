@@ -19,6 +19,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.masking import require_pseudonym_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
@@ -208,5 +209,4 @@ def _ask_for(url: str, question: Callable[[Connection], Iterable[Finding]]) -> t
 
 
 def _one(connection: Connection, query: str) -> Any:  # noqa: ANN401  a value of any type
-    row = connection.execute(query.encode()).fetchone()
-    return row[0] if row else None
+    return scalar(connection, query.encode())
