@@ -1,4 +1,4 @@
-"""An operator's mistake that keeps a code location from loading, shown without a traceback."""
+"""An operator's error that keeps a code location from loading, shown without a traceback."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
