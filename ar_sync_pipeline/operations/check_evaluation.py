@@ -1,6 +1,6 @@
 """Check results as events, for places where Dagster does not convert the result itself."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
@@ -14,6 +14,9 @@ NO_MAIL_BEFORE = "no_mail_before"
 
 ERROR = "error"
 """Metadata of a failed step, or of an evaluation that could not be made: the error's code."""
+
+REMEDY = "remedy"
+"""Metadata of a failed evaluation: what to do about this finding; its message may end with it."""
 
 _EXPLAINED_BY = "explained_by"
 
@@ -29,6 +32,12 @@ def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:
 def check_label(key: dg.AssetCheckKey) -> str:
     """Return the display name of a check, with its asset."""
     return f"{key.asset_key.to_user_string()}: {key.name}"
+
+
+def common_remedy(remedies: Iterable[str]) -> dict[str, str]:
+    """Return metadata with the remedy of all findings of a check; none if they differ."""
+    different = set(remedies)
+    return {REMEDY: different.pop()} if len(different) == 1 else {}
 
 
 def explained_by(asset: dg.AssetKey, *names: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ what the product expects.
 from __future__ import annotations
 
 # Runs: their states, retries and backfills have no public query.
-from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterUserCodeProcessError, DagsterUserCodeUnreachableError
 from dagster._core.events import ASSET_EVENTS, RunFailureReason
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
@@ -86,6 +86,7 @@ __all__ = [
     "CheckRunHealthResult",
     "ConfigurableClassData",
     "DagsterGrpcClient",
+    "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
     "ExecutionPlan",
     "InProcessExecutor",

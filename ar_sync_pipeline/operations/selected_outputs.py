@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from ar_sync_pipeline.operations.check_evaluation import evaluation_of
-from ar_sync_pipeline.operations.check_history import delete_overtaken
+from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
@@ -36,6 +36,8 @@ def whatever_is_selected(step: Step) -> Step:
         for result in _parts(step(context)):
             if isinstance(result, dg.AssetCheckResult):
                 delete_overtaken(context.instance, _check_key(result), context.run.run_id)
+            else:
+                _keep_shown(context, result)
             if not outputs or not _is_selected(context, result):
                 _tell(context, result)
             elif isinstance(result, dg.MaterializeResult) and ranged:
@@ -54,6 +56,20 @@ def _parts(results: Results) -> Results:
         else:
             yield result._replace(check_results=[])
             yield from result.check_results or ()
+
+
+def _keep_shown(context: dg.AssetExecutionContext, result: dg.MaterializeResult[None]) -> None:
+    """Record the findings of later steps' checks again: a sensor's is older than the new asset.
+
+    The UI would show "Not evaluated" until the later step has evaluated the check.
+    """
+    graph = context.job_def.asset_layer.asset_graph
+    keys = {dg.AssetKey.from_coercible(result.asset_key)} if result.asset_key else set()
+    for check in graph.get_check_keys_for_assets(keys) - set(context.assets_def.check_keys):
+        shown = shown_evaluation(context.instance, check)
+        if shown is not None:
+            context.log_event(shown)
+            delete_overtaken(context.instance, check, context.run.run_id)
 
 
 def _is_selected(context: dg.AssetExecutionContext, result: Result) -> bool:

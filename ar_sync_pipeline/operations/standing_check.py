@@ -14,7 +14,12 @@ from pydantic import BaseModel, Field, ValidationError
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, evaluation_of
+from ar_sync_pipeline.operations.check_evaluation import (
+    ERROR,
+    NO_MAIL_BEFORE,
+    REMEDY,
+    evaluation_of,
+)
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
     delete_replaced,
@@ -217,6 +222,6 @@ def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:
         check_name=spec.name,
         passed=False,
         description=str(error),
-        metadata={ERROR: error.code},
+        metadata={ERROR: error.code, REMEDY: error.remedy},
     )
     return Look(result, str(error))

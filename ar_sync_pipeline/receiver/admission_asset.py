@@ -9,7 +9,12 @@ from pydantic import Field
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, admitted_key, archive_key
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by, with_page
+from ar_sync_pipeline.operations.check_evaluation import (
+    common_remedy,
+    evaluation_of,
+    explained_by,
+    with_page,
+)
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
@@ -106,10 +111,10 @@ def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     sound = dg.AssetCheckSpec(
         _SOUND,
         asset=key,
-        description="Every archive was whole, and made by this receiver's sender. If not: it lies"
+        description="Every archive was whole, and made by this receiver's sender. If not: it is"
         " in the spool's quarantine folder with the reason beside it; the next partial or"
         " complete carries what it held, and this passes again when one has. If it does not"
-        " pass by itself, follow the remedy. Blocks only a load that has no good archive."
+        " pass by itself, do what the result says. Blocks only a load that has no good archive."
         + see(_PAGES[_SOUND]),
         blocking=True,
     )
@@ -130,20 +135,22 @@ def admission_checks(key: dg.AssetKey, admission: Admission) -> Iterator[dg.Asse
         (_SOUND, admission.lost, admission.quarantined),
         (_FITTING, admission.waiting_for_schema, admission.parked),
     ):
-        wrong = [*map(str, found)] or [str(refusal) for refusal in refusals]
+        wrong = [*found] or [*refusals]
         # One bad archive never blocks the load of good ones.
         nothing_good = bool(refusals) and not admission.admitted
         yield _result(dg.AssetCheckKey(key, name), wrong, is_error=nothing_good)
 
 
-def _result(key: dg.AssetCheckKey, wrong: list[str], *, is_error: bool) -> dg.AssetCheckResult:
+def _result(
+    key: dg.AssetCheckKey, wrong: list[Rejection], *, is_error: bool
+) -> dg.AssetCheckResult:
     result = dg.AssetCheckResult(
         asset_key=key.asset_key,
         check_name=key.name,
         passed=not wrong,
         severity=dg.AssetCheckSeverity.ERROR if is_error else dg.AssetCheckSeverity.WARN,
-        description=" ".join(listed(wrong)) or _PASSING[key.name],
-        metadata={"archives": len(wrong)},
+        description=" ".join(listed([*map(str, wrong)])) or _PASSING[key.name],
+        metadata={"archives": len(wrong), **common_remedy(one.remedy for one in wrong)},
     )
     return with_page(result, _PAGES[key.name])
 

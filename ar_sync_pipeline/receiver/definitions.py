@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     unlisted_receiver_key,
 )
 from ar_sync_pipeline.operations.freshness import every_complete, with_freshness, within
+from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.preflight_check import (
     Examine,
     preflight_check,
@@ -130,6 +131,7 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the settings from the environment and return the definitions; report all errors."""
-    settings = load_receiver_settings(os.environ)
-    report_warnings(settings)
-    return receiver_definitions(settings)
+    with location_errors():
+        settings = load_receiver_settings(os.environ)
+        report_warnings(settings)
+        return receiver_definitions(settings)

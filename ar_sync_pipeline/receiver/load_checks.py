@@ -6,7 +6,7 @@ from datetime import timedelta
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, with_page
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, common_remedy, with_page
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
@@ -92,13 +92,14 @@ def load_check_results(
     }
     gaps = report.chain.gaps if report.chain else ()
     damaged = [r for r in report.refused if not r.waits]
-    aside = [*map(str, report.kept), *map(str, damaged)]
+    aside = [*report.kept, *damaged]
     yield _result(
         key,
         LOADED,
-        " ".join(listed(aside)),
+        " ".join(listed([*map(str, aside)])),
         "Every admitted archive is applied.",
         archives_not_applied=len(aside),
+        **common_remedy(one.remedy for one in aside),
     )
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
@@ -113,6 +114,7 @@ def load_check_results(
         chunks_compared=staged,
         chunks_equal_before=unchanged,
         chunks_unverified=unverified,
+        **common_remedy(one.remedy for one in differing),
     )
     gap_result = _result(
         key,
@@ -162,7 +164,7 @@ def _mailed_if_it_lasts(
 
 
 def _result(
-    key: dg.AssetKey, name: str, sentence: str, passing: str, **figures: int
+    key: dg.AssetKey, name: str, sentence: str, passing: str, **metadata: int | str
 ) -> dg.AssetCheckResult:
     """Return a check result that passes if the sentence about a problem is empty."""
     grave = name in (LOADED, DIGESTS)
@@ -173,7 +175,7 @@ def _result(
             passed=not sentence,
             severity=dg.AssetCheckSeverity.ERROR if grave else dg.AssetCheckSeverity.WARN,
             description=sentence or passing,
-            metadata=figures,
+            metadata=metadata,
         ),
         _PAGES[name],
     )

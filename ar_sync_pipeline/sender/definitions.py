@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_al
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, MEDIA_REFERENCES
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
+from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.preflight_check import (
     Examine,
     preflight_check,
@@ -138,6 +139,7 @@ def _now() -> datetime:
 @dg.definitions
 def defs() -> dg.Definitions:
     """Load the settings from the environment and return the definitions; report all errors."""
-    settings = load_sender_settings(os.environ)
-    report_warnings(settings)
-    return sender_definitions(settings)
+    with location_errors():
+        settings = load_sender_settings(os.environ)
+        report_warnings(settings)
+        return sender_definitions(settings)

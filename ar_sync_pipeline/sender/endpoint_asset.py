@@ -8,7 +8,12 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT
 from ar_sync_pipeline.operations.asset_keys import endpoint_key
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of, explained_by, with_page
+from ar_sync_pipeline.operations.check_evaluation import (
+    REMEDY,
+    evaluation_of,
+    explained_by,
+    with_page,
+)
 from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
@@ -66,7 +71,7 @@ def endpoint_check(site: SenderSite) -> dg.AssetChecksDefinition:
         if failed is not None:
             raise dg.Failure(
                 description=f"{failed.name}: {visible(failed.detail)}: {failed.remedy}.",
-                metadata={"step": failed.name, "remedy": failed.remedy or ""}
+                metadata={"step": failed.name, REMEDY: failed.remedy or ""}
                 | explained_by(key, CHECK),
                 allow_retries=False,
             )
@@ -112,7 +117,7 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
     try:
         yield
     except ENDPOINT.errors as error:
-        key, metadata = endpoint_key(site.names), {"remedy": error.remedy}
+        key, metadata = endpoint_key(site.names), {REMEDY: error.remedy}
         _record(context, key, passed=False, description=str(error), metadata=metadata)
         raise
 
@@ -126,7 +131,7 @@ def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:
     failed = found.failed
     metadata: dict[str, Any] = {"steps_passed": sum(step.ok for step in found.steps)}
     if failed is not None:
-        metadata |= {"step": failed.name, "remedy": failed.remedy or ""}
+        metadata |= {"step": failed.name, REMEDY: failed.remedy or ""}
     return with_page(
         dg.AssetCheckResult(
             asset_key=key,

@@ -57,7 +57,13 @@ def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueE
         )
 
 
-def evaluate(watched: Watched, key: dg.AssetKey, name: str, description: str | None = None) -> None:
+def evaluate(
+    watched: Watched,
+    key: dg.AssetKey,
+    name: str,
+    description: str | None = None,
+    **metadata: str,
+) -> None:
     """An evaluation of a check outside any run; with a description it failed."""
     with watched.instance() as instance:
         instance.report_runless_asset_event(
@@ -67,7 +73,7 @@ def evaluate(watched: Watched, key: dg.AssetKey, name: str, description: str | N
                 passed=description is None,
                 severity=dg.AssetCheckSeverity.WARN,
                 description=description,
-                metadata={},
+                metadata=metadata,
             )
         )
 
@@ -119,6 +125,23 @@ def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
     evaluate(bare, applied_archives_key(), "no_holes")
     bare.tick_both()
     assert "Recovered: check receiver/applied_archives: no_holes" in bare.subjects[1]
+
+
+def test_remedy_of_a_finding_is_told_once_and_in_place_of_the_general_one(bare: Watched) -> None:
+    loaded = (applied_archives_key(), "archives_loaded")
+    evaluate(bare, *loaded)
+    bare.tick_both()
+    evaluate(
+        bare,
+        *loaded,
+        "x.tar is kept: run `ar-sync allow x.tar`.",
+        remedy="run `ar-sync allow x.tar`",
+    )
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.endswith("archives_loaded: x.tar is kept")
+    assert "To do  run `ar-sync allow x.tar`\r\n" in bare.text(0)
+    assert bare.text(0).count("ar-sync allow") == 1
 
 
 def test_check_that_failed_and_passed_between_two_ticks_is_still_reported(

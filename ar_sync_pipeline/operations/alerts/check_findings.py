@@ -8,7 +8,12 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
-from ar_sync_pipeline.operations.check_evaluation import ERROR, NO_MAIL_BEFORE, check_label
+from ar_sync_pipeline.operations.check_evaluation import (
+    ERROR,
+    NO_MAIL_BEFORE,
+    REMEDY,
+    check_label,
+)
 from ar_sync_pipeline.operations.dagster_internals import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
@@ -67,6 +72,9 @@ def check_problem(
     description, _, _ = full.partition(RUNBOOK)
     meaning, _, remedy = description.partition(_REMEDY)
     area = _area(scope, evaluation)
+    own = evaluation.metadata.get(REMEDY)
+    # What to do about this finding is more exact than what the check says about all findings.
+    remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
     return Problem(
         cause=area.cause if area else check_source(key),
         source=check_source(key),
@@ -74,8 +82,8 @@ def check_problem(
         at=at,
         title=area.title if area else f"check {name}",
         what=f"check {name}",
-        sentence=_sentence(evaluation, meaning),
-        remedy=remedy.strip().rstrip("."),
+        sentence=_sentence(evaluation, meaning).removesuffix(f": {remedy}"),
+        remedy=remedy,
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),

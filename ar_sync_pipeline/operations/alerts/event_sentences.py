@@ -8,7 +8,7 @@ from dagster_shared.error import SerializableErrorInfo
 from ar_sync_pipeline.operations.check_evaluation import ERROR, explaining_checks
 from ar_sync_pipeline.operations.dagster_internals import StepFailureData
 
-_CLASS_PREFIX = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Failure|Interrupt|Exit): ")
+_CLASS_PREFIX = re.compile(r"^(?:[A-Za-z_][\w.]*)?(?:Error|Exception|Failure|Interrupt|Exit): ")
 _BUG = "read the run's log; this is no error that the product knows, so please report it"
 
 
