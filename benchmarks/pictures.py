@@ -155,7 +155,7 @@ def child(operation: str, parts: list[str]) -> None:
             "AR_SYNC_REMOTE_BKP_FLDR": "/spool",
         }
     )
-    published = Pair(sites, settings).publish()
+    published = Pair(sites, settings, os.getpid()).publish()  # the process of the server is not used
     seconds = {name: round(value, 2) for name, value in published.seconds.items()}
     print(published.size_bytes, "bytes", seconds)
 
