@@ -68,9 +68,7 @@ def describe_again(
     return None, next(iter(problems), OmittedMedia(file.path, _WRITTEN, temporary=True))
 
 
-def _hash(
-    files: Iterable[MediaFile], *, is_retried: bool
-) -> tuple[_Described, list[OmittedMedia]]:
+def _hash(files: Iterable[MediaFile], *, is_retried: bool) -> tuple[_Described, list[OmittedMedia]]:
     """Hash files; one that is neither described nor a problem is being written.
 
     Args:
