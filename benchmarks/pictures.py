@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.pictures [--files 1000 10000 100000] [--markdown]
 
 Each dump (real SFTP server on loopback) and each load is a process of its own, without Dagster. The
-memory is the operating system's figure (``ru_maxrss``). The processor seconds of rsync include those
-of its ``sshd`` and of the receiving process; ours do not include the servers (SFTP, PostgreSQL).
+memory is the operating system's figure (``ru_maxrss``). The processor seconds of rsync include its
+``sshd`` and its receiving process; ours do not include the servers (SFTP, PostgreSQL).
 """
 
 from __future__ import annotations

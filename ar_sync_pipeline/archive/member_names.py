@@ -43,8 +43,10 @@ def name_problem(name: str) -> str | None:
     >>> name_problem("../secret.jpeg")
     "it has a '..' component"
     """
-    if is_plain_name(name):
-        return None
+    return None if is_plain_name(name) else _problem(name)
+
+
+def _problem(name: str) -> str | None:
     if not name or name.startswith("/"):
         return "it is empty or absolute"
     if len(name) > MAX_NAME_CHARS:

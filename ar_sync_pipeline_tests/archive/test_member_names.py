@@ -1,4 +1,4 @@
-"""Names that are recognized as safe at once are those that the rules component by component allow."""
+"""Names that are recognized as safe at once obey every rule for names."""
 
 from __future__ import annotations
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ FILES = {f"{folder}/{number:03}.jpeg": b"%d" % number for folder in "ab" for num
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What is opened from now on."""
     paths = list[object]()
     really_open = os.open
@@ -27,7 +26,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
         return really_open(path, *args, dir_fd=dir_fd)
 
     monkeypatch.setattr(os, "open", counted)
-    yield paths
+    return paths
 
 
 def make_files(folder: Path) -> None:
