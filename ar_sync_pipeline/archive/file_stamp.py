@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,8 +18,7 @@ _STABLE_AFTER_NS = 2_000_000_000
 _LARGEST_INODE = 2**63 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class FileStamp:
+class FileStamp(NamedTuple):
     """State of a file; equal stamps mean equal bytes. It is small: each media file has one."""
 
     device: int
@@ -32,17 +30,12 @@ class FileStamp:
     @classmethod
     def of(cls, facts: os.stat_result) -> Self:
         """Create a stamp from a ``stat`` result."""
-        return cls(
-            device=facts.st_dev,
-            # SQLite has no larger numbers; some file systems use all 64 bits.
-            inode=facts.st_ino & _LARGEST_INODE,
-            size_bytes=facts.st_size,
-            modified_ns=facts.st_mtime_ns,
-            changed_ns=facts.st_ctime_ns,
-        )
+        # SQLite has no larger numbers than this; some file systems use all 64 bits of an inode.
+        inode = facts.st_ino & _LARGEST_INODE
+        return cls(facts.st_dev, inode, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-def steady_stamp(path: Path) -> FileStamp | None:
+def steady_stamp(path: Path | str) -> FileStamp | None:
     """Return the stamp of a file; None if the file is missing or changed too recently.
 
     Take the stamp before you hash the content: the hash is valid while the stamp is equal.

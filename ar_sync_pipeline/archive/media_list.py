@@ -14,13 +14,11 @@ import re
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Self
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.chunk_member import ReadableStream, decompress_chunk
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, MediaEntry, MediaList
+from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, ListedFile, MediaList
 from ar_sync_pipeline.archive.member_names import PathOrder
 from ar_sync_pipeline.archive.tar_layout import member_bytes
 
@@ -33,32 +31,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+__all__ = ["ListedFile", "read_media_list", "write_media_list"]
+
 _LEVEL = 1
 _BATCH_BYTES = 256 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+# The limits of an entry in a manifest.
+_MOST_BYTES = 2**50
+_EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 # 1,024 characters of four bytes, and the other fields.
 _LONGEST_LINE = 4_300
 # Only one spelling of each value, so that equal lists have equal bytes.
 _LINE = re.compile(
-    r"([^\t\n]+)\t(0|[1-9][0-9]{0,15})\t([0-9a-f]{64})\t(0|-?[1-9][0-9]{0,17})\t([+-])"
+    r"([^\t\n\0]{1,1024})\t(0|[1-9][0-9]{0,15})\t([0-9a-f]{64})\t(0|-?[1-9][0-9]{0,17})\t([+-])"
 )
-
-
-class ListedFile(NamedTuple):
-    """A line of the list; an entry would cost several times as much to create."""
-
-    path: str
-    size_bytes: int
-    sha256: str
-    modified_us: int
-    carried: bool
-
-    @classmethod
-    def of(cls, entry: MediaEntry) -> Self:
-        """Return the line of an entry."""
-        modified_us = (entry.modified_at - _EPOCH) // _MICROSECOND
-        return cls(entry.path, entry.size_bytes, entry.sha256, modified_us, entry.carried)
 
 
 @dataclass
@@ -71,7 +59,7 @@ class _Totals:
     carried_bytes: int = 0
     archive_bytes: int = 0
 
-    def add(self, file: ListedFile | MediaEntry) -> None:
+    def add(self, file: ListedFile) -> None:
         self.file_count += 1
         self.file_bytes += file.size_bytes
         if file.carried:
@@ -119,7 +107,7 @@ def write_media_list(path: Path, files: Iterable[ListedFile]) -> MediaList:
 
 def read_media_list(
     stream: ReadableStream, listed: MediaList, *, archive: str
-) -> Iterator[MediaEntry]:
+) -> Iterator[ListedFile]:
     """Yield the files of a list that may be hostile; check the whole list at its end.
 
     Each path is safe, and comes after the one before it. A caller that changes anything because of
@@ -166,21 +154,18 @@ def _lines(blocks: Iterable[bytes], archive: str) -> Iterator[bytes]:
         raise _corrupt("its last line has no end", archive)
 
 
-def _parsed(line: bytes) -> MediaEntry | None:
+def _parsed(line: bytes) -> ListedFile | None:
     try:
         fields = _LINE.fullmatch(line.decode())
-        if fields is None:
-            return None
-        path, size_bytes, sha256, modified, sign = fields.groups()
-        return MediaEntry(
-            path=path,
-            size_bytes=int(size_bytes),
-            sha256=sha256,
-            modified_at=_EPOCH + timedelta(microseconds=int(modified)),
-            carried=sign == "+",
-        )
-    except (UnicodeDecodeError, OverflowError, ValidationError):
+    except UnicodeDecodeError:
         return None
+    if fields is None:
+        return None
+    path, size, sha256, modified, sign = fields.groups()
+    size_bytes, modified_us = int(size), int(modified)
+    if size_bytes > _MOST_BYTES or not _EARLIEST <= modified_us <= _LATEST:
+        return None
+    return ListedFile(path, size_bytes, sha256, modified_us, sign == "+")
 
 
 def _corrupt(fault: str, archive: str) -> CorruptArchiveError:

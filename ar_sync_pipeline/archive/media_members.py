@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest_media import MediaList
@@ -15,8 +14,7 @@ from ar_sync_pipeline.archive.tar_layout import Slot
 _MARK_EVERY = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class CarriedFile:
+class CarriedFile(NamedTuple):
     """A media file that an archive carries.
 
     Attributes:
@@ -34,9 +32,9 @@ class CarriedFile:
     stamp: FileStamp | None
 
     @property
-    def location(self) -> Path:
-        """Path of the file."""
-        return self.folder / self.name
+    def location(self) -> str:
+        """Path of the file; joining a `Path` would cost as much as reading a small file."""
+        return f"{self.folder}/{self.name}"
 
 
 class MediaFiles(Protocol):

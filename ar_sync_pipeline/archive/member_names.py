@@ -8,6 +8,7 @@ text that is a plain relative path, whatever letters it has, and nothing else.
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,17 @@ _MAX_LABEL_BYTES = 200  # leaves space for the number and the suffixes
 # Control characters and line separators (a name with a newline is two names to a reader of
 # lists), and lone surrogates (what Python makes of a name that is not UTF-8).
 _REFUSED_CATEGORIES = frozenset({"Cc", "Zl", "Zp", "Cs"})
+# Most names, recognized at once: printable ASCII, no component that is hidden or too long.
+_PLAIN_COMPONENT = r"[!-\-0-~][ -.0-~]{0,254}"
+_PLAIN = re.compile(rf"(?:{_PLAIN_COMPONENT}/)*{_PLAIN_COMPONENT}")
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether a name is safe and only of ASCII characters, without a hidden component.
+
+    Other names may be safe, too; `name_problem` decides.
+    """
+    return len(name) <= MAX_NAME_CHARS and _PLAIN.fullmatch(name) is not None
 
 
 def name_problem(name: str) -> str | None:
@@ -31,6 +43,10 @@ def name_problem(name: str) -> str | None:
     >>> name_problem("../secret.jpeg")
     "it has a '..' component"
     """
+    return None if is_plain_name(name) else _problem(name)
+
+
+def _problem(name: str) -> str | None:
     if not name or name.startswith("/"):
         return "it is empty or absolute"
     if len(name) > MAX_NAME_CHARS:

@@ -25,7 +25,7 @@ from ar_sync_pipeline.archive.errors import (
     UnsignedArchiveError,
 )
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia, MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.media_list import read_media_list
 from ar_sync_pipeline.archive.names import ArchiveName
@@ -157,6 +157,11 @@ class ArchiveReader:
             CorruptArchiveError: The list is not in its form, or differs from the manifest.
             UnreadableArchiveError: The disk fails.
         """
+        for file in self.listed_media():
+            yield file if isinstance(file, MediaEntry) else file.entry
+
+    def listed_media(self) -> Iterator[ListedMedia]:
+        """Yield the same files as `media`, those of a list as its lines, which cost less."""
         listed = self.manifest.media_list
         if listed is None:
             return iter(self.manifest.media)
@@ -165,7 +170,7 @@ class ArchiveReader:
         return read_media_list(stream, listed, archive=self.path.name)
 
     def members(
-        self, on_not_carried: Callable[[MediaEntry], None] | None = None
+        self, on_not_carried: Callable[[ListedMedia], None] | None = None
     ) -> Iterator[tuple[str, MemberStream]]:
         """Yield the members after the manifest, in its order, as (name, stream); call it once.
 
@@ -180,16 +185,25 @@ class ArchiveReader:
             UnreadableArchiveError: The disk fails.
         """
         for slot, entry in self._slots(on_not_carried):
-            expected = slot.header()
-            if self._bytes.read(len(expected), slot.name) != expected:
-                raise self._corrupt(
-                    "another header than that of a regular file of this name and size",
-                    member=slot.name,
-                    offset=slot.header_at,
-                )
-            stream = MemberStream(slot, self._bytes, entry)
+            stream = self._stream(slot, entry)
             yield slot.name, stream
             stream.finish()
+        self._check_end()
+
+    def _stream(self, slot: Slot, entry: ListedMedia | None) -> MemberStream:
+        expected = slot.header()
+        self._check_header(slot, expected, self._bytes.read(len(expected), slot.name))
+        return MemberStream(slot, self._bytes, entry)
+
+    def _check_header(self, slot: Slot, expected: bytes, found: bytes) -> None:
+        if found != expected:
+            raise self._corrupt(
+                "another header than that of a regular file of this name and size",
+                member=slot.name,
+                offset=slot.header_at,
+            )
+
+    def _check_end(self) -> None:
         if self._bytes.read(len(END_OF_ARCHIVE), None) != END_OF_ARCHIVE:
             raise self._corrupt("it does not end with zeros", offset=self._content_end)
 
@@ -200,14 +214,14 @@ class ArchiveReader:
         return self._layout.content_end + (listed.archive_bytes if listed else 0)
 
     def _slots(
-        self, on_not_carried: Callable[[MediaEntry], None] | None
-    ) -> Iterator[tuple[Slot, MediaEntry | None]]:
+        self, on_not_carried: Callable[[ListedMedia], None] | None
+    ) -> Iterator[tuple[Slot, ListedMedia | None]]:
         """Yield the offsets of the members after the manifest, and the entry of each media file."""
         slots, inline = self._layout.slots, sum(entry.carried for entry in self.manifest.media)
         others = slots[: len(slots) - inline]
         yield from ((slot, None) for slot in others[1:])
         position = others[-1].end
-        for entry in self.media():
+        for entry in self.listed_media():
             if entry.carried:
                 slot = Slot.at(position, entry.member, entry.size_bytes, entry.sha256)
                 yield slot, entry
@@ -224,10 +238,27 @@ class ArchiveReader:
         """
         tables = self.manifest.tables
         chunks = {c.member: c for t in tables for c in t.copy_members if c.carried}
-        for name, stream in self.members():
-            if name in chunks:
-                for _ in decompress_chunk(stream, chunks[name]):
+        for slot, entry in self._slots(None):
+            if entry is not None and slot.size_bytes <= _READ_BYTES:
+                self._check_whole(slot)
+                continue
+            stream = self._stream(slot, entry)
+            if slot.name in chunks:
+                for _ in decompress_chunk(stream, chunks[slot.name]):
                     pass
+            stream.finish()
+        self._check_end()
+
+    def _check_whole(self, slot: Slot) -> None:
+        """Read and check a small member at once."""
+        header = slot.header()
+        member = memoryview(self._bytes.read(slot.end - slot.header_at, slot.name))
+        start, end = len(header), len(header) + slot.size_bytes
+        self._check_header(slot, header, bytes(member[:start]))
+        if hashlib.sha256(member[start:end]).hexdigest() != slot.sha256:
+            raise _other_content(self.path, slot)
+        if any(member[end:]):
+            raise _other_padding(self.path, slot)
 
     def _read_manifest(self, limits: ReadLimits) -> tuple[bytes, str]:
         header = self._bytes.read(MANIFEST_HEADER_BYTES, MANIFEST_MEMBER)
@@ -282,7 +313,7 @@ class MemberStream(io.RawIOBase):
         entry: Entry of the media file; None: the member is not a media file.
     """
 
-    def __init__(self, slot: Slot, source: _Bytes, entry: MediaEntry | None = None) -> None:
+    def __init__(self, slot: Slot, source: _Bytes, entry: ListedMedia | None = None) -> None:
         self.name = slot.name
         self.size_bytes = slot.size_bytes
         self.entry = entry
@@ -321,22 +352,12 @@ class MemberStream(io.RawIOBase):
         while self._remaining_bytes:
             self.readinto(scratch)
         if any(self._source.read(padding_bytes(self.size_bytes), self.name)):
-            raise CorruptArchiveError(
-                "its padding is not zeros",
-                archive=self._source.path.name,
-                member=self.name,
-                offset=self._slot.data_end,
-            )
+            raise _other_padding(self._source.path, self._slot)
         self.close()
 
     def _check_content(self) -> None:
         if self._digest.hexdigest() != self._slot.sha256:
-            raise CorruptArchiveError(
-                "its sha256 differs from the declared one",
-                archive=self._source.path.name,
-                member=self.name,
-                offset=self._slot.data_at,
-            )
+            raise _other_content(self._source.path, self._slot)
 
 
 class _Bytes(Protocol):
@@ -358,16 +379,19 @@ class _ArchiveBytes:
         self.path = path
         self._file = file
         self.size_bytes = os.fstat(file.fileno()).st_size
+        # The position of a buffered file is a system call away.
+        self._position = file.tell()
 
     def read(self, size: int, member: str | None) -> bytes:
         """Read exactly ``size`` bytes."""
         # A size from a hostile header is compared with the file before memory is allocated.
-        if size > self.size_bytes - self._file.tell():
+        if size > self.size_bytes - self._position:
             raise self._truncated(member)
         try:
             content = self._file.read(size)
         except OSError as error:
             raise UnreadableArchiveError(self.path, error) from error
+        self._position += len(content)
         if len(content) != size:
             raise self._truncated(member)
         return content
@@ -380,6 +404,7 @@ class _ArchiveBytes:
             raise UnreadableArchiveError(self.path, error) from error
         if count == 0:
             raise self._truncated(member)
+        self._position += count
         return count
 
     def at(self, offset: int) -> _BytesAt:
@@ -387,7 +412,7 @@ class _ArchiveBytes:
         return _BytesAt(self.path, self._file.fileno(), offset)
 
     def _truncated(self, member: str | None) -> CorruptArchiveError:
-        return _truncated(self.path, member, self._file.tell())
+        return _truncated(self.path, member, self._position)
 
 
 class _BytesAt:
@@ -419,4 +444,19 @@ class _BytesAt:
 def _truncated(path: Path, member: str | None, offset: int) -> CorruptArchiveError:
     return CorruptArchiveError(
         "the file ends too early", archive=path.name, member=member, offset=offset
+    )
+
+
+def _other_content(path: Path, slot: Slot) -> CorruptArchiveError:
+    return CorruptArchiveError(
+        "its sha256 differs from the declared one",
+        archive=path.name,
+        member=slot.name,
+        offset=slot.data_at,
+    )
+
+
+def _other_padding(path: Path, slot: Slot) -> CorruptArchiveError:
+    return CorruptArchiveError(
+        "its padding is not zeros", archive=path.name, member=slot.name, offset=slot.data_end
     )

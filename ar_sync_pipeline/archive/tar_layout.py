@@ -14,7 +14,7 @@ silently. It shows a flipped bit in the manifest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER
 
@@ -38,8 +38,7 @@ _SIZE_FIELD = slice(2 * BLOCK + 124, 2 * BLOCK + 135)
 _DIGEST_LABEL = b" comment=sha256:"
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
+class Slot(NamedTuple):
     """Offsets of a member in the archive.
 
     Attributes:

@@ -15,6 +15,7 @@ import os
 import secrets
 import stat
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ar_sync_pipeline.archive.errors import MemberChangedError
@@ -26,7 +27,6 @@ from ar_sync_pipeline.files import sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from typing_extensions import Buffer
 
@@ -163,7 +163,7 @@ class _Member(NamedTuple):
     """A member, its file (None: the manifest), and the stamp of the file when it was hashed."""
 
     slot: Slot
-    path: Path | None
+    path: Path | str | None
     stamp: FileStamp | None
 
 
@@ -227,6 +227,8 @@ class _VirtualTar(io.RawIOBase):
             return _copy(END_OF_ARCHIVE, self._position - self._content_end, view)
         member = self._current()
         slot = member.slot
+        if self._position == slot.header_at and slot.end - slot.header_at <= len(view):
+            return self._read_whole(member, view)
         if self._position < slot.data_at:
             if slot.size_bytes == 0:
                 self._enter(member)
@@ -237,6 +239,22 @@ class _VirtualTar(io.RawIOBase):
         if member.path is None:
             return _copy(self._manifest_json, self._position - slot.data_at, view)
         return self._enter(member).read_into(self._position - slot.data_at, view)
+
+    def _read_whole(self, member: _Member, view: memoryview) -> int:
+        """Fill the view with a member that it has space for: most media files are small."""
+        slot = member.slot
+        size_bytes, start, end = slot.end - slot.header_at, slot.data_at, slot.data_end
+        view[: start - slot.header_at] = slot.header()
+        content = view[start - slot.header_at : end - slot.header_at]
+        if member.path is None:
+            content[:] = self._manifest_json
+        else:
+            checked, filled = self._enter(member), 0
+            while filled < slot.size_bytes:
+                filled += checked.read_into(filled, content[filled:])
+            self._leave_member()
+        view[end - slot.header_at : size_bytes] = bytes(slot.end - end)
+        return size_bytes
 
     def _current(self) -> _Member:
         """Return the member at the current position."""
@@ -267,7 +285,7 @@ class _CheckedMember:
     member.
     """
 
-    def __init__(self, slot: Slot, path: Path, stamp: FileStamp | None) -> None:
+    def __init__(self, slot: Slot, path: Path | str, stamp: FileStamp | None) -> None:
         self.slot = slot
         self._stamp = stamp
         self._path = path
@@ -340,7 +358,7 @@ class _CheckedMember:
             raise self._changed("its sha256 differs")
 
     def _changed(self, change: str) -> MemberChangedError:
-        return MemberChangedError(self.slot.name, self._path, change)
+        return MemberChangedError(self.slot.name, Path(self._path), change)
 
 
 def _copy(source: bytes, start: int, view: memoryview) -> int:

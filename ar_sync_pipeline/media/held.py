@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
 from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
 from ar_sync_pipeline.media.web_content import exclusion_reason
@@ -32,7 +32,7 @@ class HeldFiles:
         self._folder = folder
         self._nearest = NearestFolder(folder)
 
-    def has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
+    def has(self, entry: ListedMedia, snapshot_at: datetime) -> bool:
         """Return whether the folder has a file as an archive of this snapshot lists it.
 
         Raises:
@@ -47,7 +47,7 @@ class HeldFiles:
         """Close the folder that is open."""
         self._nearest.close()
 
-    def _has(self, entry: MediaEntry, snapshot_at: datetime) -> bool:
+    def _has(self, entry: ListedMedia, snapshot_at: datetime) -> bool:
         name = entry.path.rpartition("/")[2]
         parent, depth = self._nearest.of(entry.path)
         facts = status_of(parent, name) if depth == entry.path.count("/") else None
@@ -59,7 +59,7 @@ class HeldFiles:
         return sha256_of(parent, name) == entry.sha256
 
 
-def is_left_out(entry: MediaEntry, allowed: Sequence[str]) -> bool:
+def is_left_out(entry: ListedMedia, allowed: Sequence[str]) -> bool:
     """Return whether this receiver does not install a file, so that it cannot lack it."""
     return exclusion_reason(entry.path, allowed) is not None
 

@@ -13,7 +13,7 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from uuid import UUID
 
@@ -21,7 +21,7 @@ from ar_sync_pipeline.files import HeldFolder, open_file
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
-from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, open_parent
+from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, OpenParent, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
 
 # Temporary names of versions before the journal.
@@ -57,12 +57,16 @@ def rename_into_place(stage: MediaStage, blaming: Blaming) -> None:
     if journal is None:
         return
     stage.is_renamed_into_place = True
-    for step in (_prepare, _put):
-        for file in journal:
-            with blaming(file.archive_id), explained(folder, file.path):
-                step(folder, file, touched)
-        with explained(folder):
-            touched.sync()
+    with closing(OpenParent()) as parents:
+        for step in (_prepare, _put) if stage.needs_preparation else (_put,):
+            for file in journal:
+                try:
+                    step(folder, file, touched, parents)
+                except Exception:
+                    with blaming(file.archive_id), explained(folder, file.path):
+                        raise
+            with explained(folder):
+                touched.sync()
 
 
 def finish_or_undo(
@@ -162,37 +166,37 @@ class _Folders:
         self._paths.clear()
 
 
-def _prepare(folder: Path, file: StagedFile, touched: _Folders) -> None:
+def _prepare(folder: Path, file: StagedFile, touched: _Folders, parents: OpenParent) -> None:
     """Make the folders of a file, and back up the file that it replaces."""
     if file.has_its_folder and not file.replaces:
         return
     if not file.has_its_folder:
         _move_file_away(folder, file, file.folders[file.depth])
     touched.add_of(file)
-    with open_parent(folder, file.path, create=True) as (parent, name):
-        if _kind(parent, name) in {None, stat.S_IFDIR}:
+    parent, name = parents.of(folder, file.path, create=True)
+    if _kind(parent, name) in {None, stat.S_IFDIR}:
+        return
+    for keep in (_link, _copy):
+        with suppress(OSError):
+            keep(parent, name, file.backup_name)
             return
-        for keep in (_link, _copy):
-            with suppress(OSError):
-                keep(parent, name, file.backup_name)
-                return
-        # Neither works for a named pipe, for example: `_put` renames it.
+    # Neither works for a named pipe, for example: `_put` renames it.
 
 
-def _put(folder: Path, file: StagedFile, touched: _Folders) -> None:
+def _put(folder: Path, file: StagedFile, touched: _Folders, parents: OpenParent) -> None:
     """Rename a file to its final name; what had the name is backed up or moved aside."""
     touched.add_of(file)
-    with open_parent(folder, file.path) as (parent, name):
-        kind = _kind(parent, name)
-        if kind == stat.S_IFDIR:
-            _rename(parent, name, file.moved_name(name))
-        elif kind is not None and _kind(parent, file.backup_name) is None:
-            _rename(parent, name, file.backup_name)
-        if file.has_its_folder:
-            _rename(parent, file.staged_name, name)
-            return
-        with open_parent(folder, file.staged_path) as (waiting, staged):
-            os.rename(staged, name, src_dir_fd=waiting, dst_dir_fd=parent)
+    parent, name = parents.of(folder, file.path)
+    kind = _kind(parent, name)
+    if kind == stat.S_IFDIR:
+        _rename(parent, name, file.moved_name(name))
+    elif kind is not None and _kind(parent, file.backup_name) is None:
+        _rename(parent, name, file.backup_name)
+    if file.has_its_folder:
+        _rename(parent, file.staged_name, name)
+        return
+    with open_parent(folder, file.staged_path) as (waiting, staged):
+        os.rename(staged, name, src_dir_fd=waiting, dst_dir_fd=parent)
 
 
 def _finish(folder: Path, file: StagedFile) -> None:

@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +29,7 @@ from ar_sync_pipeline.media.errors import (
     MediaUnreadableError,
 )
 from ar_sync_pipeline.media.safe_paths import (
+    OpenParent,
     media_name_problem,
     open_parent,
 )
@@ -34,11 +38,14 @@ from ar_sync_pipeline.visible_text import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    _Match = Callable[[str], re.Match[str] | None]
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _READ_BYTES = 1024 * 1024
+_NOTHING = "(?!)"
 IS_A_FOLDER = "it is a folder, and only files are sent"
 # The name does not exist, or the file or one of its folders was replaced by a folder or a link.
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
@@ -198,35 +205,32 @@ def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
         MediaUnreadableError: A file cannot be opened or read.
         MediaChangedError: A file changed while it was read.
     """
-    for file in files:
-        try:
-            entry = _hash_file(file)
-        except OSError as error:
-            kind = MediaGoneError if error.errno in _GONE else MediaUnreadableError
-            raise _changed(file, str(error.strerror), kind) from error
-        yield entry
+    with closing(OpenParent()) as parents:
+        for file in files:
+            try:
+                entry = _hash_file(file, *parents.of(file.folder, file.path))
+            except OSError as error:
+                kind = MediaGoneError if error.errno in _GONE else MediaUnreadableError
+                raise _changed(file, str(error.strerror), kind) from error
+            yield entry
 
 
-def _hash_file(file: MediaFile) -> MediaEntry:
-    with open_parent(file.folder, file.path) as (parent, name):
-        fd = open_file(parent, name)
+def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
+    fd = open_file(parent, name)
     try:
-        stream = os.fdopen(fd, "rb", buffering=0)
-    except IsADirectoryError:
-        os.close(fd)
-        raise
-    digest = hashlib.sha256()
-    with stream:
-        before = os.fstat(stream.fileno())
+        before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
             raise _changed(file, "it is no longer a regular file", MediaGoneError)
-        size_bytes = 0
-        while block := stream.read(_READ_BYTES):
+        digest, size_bytes = hashlib.sha256(), 0
+        # One byte more shows a file that grows, perhaps faster than it can be read.
+        while block := os.read(fd, min(_READ_BYTES, before.st_size - size_bytes + 1)):
             digest.update(block)
             size_bytes += len(block)
             if size_bytes > before.st_size:
-                break  # the file grows, perhaps faster than it can be read
-        after = os.fstat(stream.fileno())
+                break
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
     if (before.st_size, before.st_mtime_ns) != (size_bytes, after.st_mtime_ns):
         raise _changed(file, "it was being written")
     return MediaEntry(
@@ -352,8 +356,20 @@ def _kind_of(mode: int) -> str:
 
 
 def _matches(relative: str, patterns: Sequence[str]) -> bool:
+    of_names, of_paths = _compiled(tuple(patterns))
     name = relative.rpartition("/")[2]
-    return any(fnmatchcase(relative if "/" in p else name, p) for p in patterns)
+    return of_names(name) is not None or of_paths(relative) is not None
+
+
+@lru_cache
+def _compiled(patterns: tuple[str, ...]) -> tuple[_Match, _Match]:
+    """Return one function each for the patterns of names and those of paths."""
+    return _any_of(p for p in patterns if "/" not in p), _any_of(p for p in patterns if "/" in p)
+
+
+def _any_of(patterns: Iterable[str]) -> _Match:
+    expressions = map(translate, patterns)
+    return re.compile("|".join(expressions) or _NOTHING).match
 
 
 def _facts_below(folder: Path, name: str) -> os.stat_result:

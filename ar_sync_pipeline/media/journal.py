@@ -12,10 +12,11 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 from uuid import UUID
+
+from pydantic_core import to_json
 
 from ar_sync_pipeline.files import sync_folder
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
@@ -24,8 +25,7 @@ _MOVED_ASIDE = ".moved-aside-"
 _LONGEST_SHOWN = 200
 
 
-@dataclass(frozen=True, slots=True)
-class StagedFile:
+class StagedFile(NamedTuple):
     """A file under a temporary name, on the file system of its final path.
 
     Attributes:
@@ -182,7 +182,7 @@ def _path(folder: Path, owner: str) -> Path:
 
 
 def _write(file: IO[str], line: list[object]) -> None:
-    file.write(json.dumps(line) + "\n")
+    file.write(to_json(line).decode() + "\n")
 
 
 def _parsed(line: str) -> list[Any] | None:

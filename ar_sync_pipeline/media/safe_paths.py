@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.archive.member_names import name_problem
+from ar_sync_pipeline.archive.member_names import is_plain_name, name_problem
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.media.errors import MediaNameError
 from ar_sync_pipeline.visible_text import quoted
@@ -24,6 +24,8 @@ TEMPORARY_PREFIX = ".ar-sync-"
 
 def media_name_problem(name: str) -> str | None:
     """Return why a name is not safe as that of a media file; None if it is safe."""
+    if is_plain_name(name):
+        return None
     problem = name_problem(name)
     if problem is None and any(
         component.startswith(TEMPORARY_PREFIX) for component in name.split("/")
@@ -102,6 +104,34 @@ def open_nearest(folder: Path, name: str) -> Iterator[tuple[int, int]]:
         yield held.fd, depth
     finally:
         held.close()
+
+
+class OpenParent:
+    """Keeps the folder of the last file open, as `NearestFolder`, for files that have one."""
+
+    def __init__(self) -> None:
+        self._open = ExitStack()
+        self._place: tuple[Path, str] | None = None
+        self._fd = -1
+
+    def of(self, folder: Path, name: str, *, create: bool = False) -> tuple[int, str]:
+        """Return what `open_parent` yields, valid until the next call.
+
+        Raises:
+            OSError: See `open_parent`.
+        """
+        place = folder, name.rpartition("/")[0]
+        if place != self._place:
+            self.close()
+            opened = open_parent(folder, name, create=create)
+            self._fd, _ = self._open.enter_context(opened)
+            self._place = place
+        return self._fd, name.rpartition("/")[2]
+
+    def close(self) -> None:
+        """Close the folder that is open."""
+        self._open.close()
+        self._place = None
 
 
 class NearestFolder:

@@ -13,13 +13,12 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 from uuid import UUID
 
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.durability import Durability
@@ -34,7 +33,6 @@ from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
 _READ_BYTES = 1024 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Outcome(StrEnum):
@@ -66,6 +64,7 @@ class MediaStage:
     Attributes:
         durability: Staged files, which are durable after its `flush`.
         is_renamed_into_place: Whether a file may already have its final name.
+        needs_preparation: Whether a file replaces an entry, or its folder does not exist yet.
     """
 
     def __init__(
@@ -76,11 +75,12 @@ class MediaStage:
         self.journal = JournalWriter(folder, owner, archives)
         self.durability = Durability()
         self.is_renamed_into_place = False
+        self.needs_preparation = False
         self._nearest = NearestFolder(folder)
         self._allowed = allowed
         self._count = 0
 
-    def stage(self, stream: ReadableStream, entry: MediaEntry, archive_id: UUID) -> Outcome:
+    def stage(self, stream: ReadableStream, entry: ListedMedia, archive_id: UUID) -> Outcome:
         """Write one file under a temporary name, unless it is unchanged or excluded.
 
         If the installed file has the same size and sha256, the stream is not read.
@@ -110,6 +110,7 @@ class MediaStage:
                 replaces = outcome is not Outcome.INSTALLED
                 file = StagedFile(archive_id, entry.path, depth, replaces, inode, load, number)
                 self._record_staged(file, parent)
+                self.needs_preparation |= replaces or not file.has_its_folder
         return outcome
 
     def close(self) -> None:
@@ -119,20 +120,22 @@ class MediaStage:
         self._nearest.close()
 
     def _write_checked(
-        self, stream: ReadableStream, entry: MediaEntry, parent: int, name: str
+        self, stream: ReadableStream, entry: ListedMedia, parent: int, name: str
     ) -> int:
         """Write the file under a temporary name; return its inode."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(name, flags, 0o644, dir_fd=parent), "wb", buffering=0) as file:
-            try:
-                _copy_checked(stream, entry, file.fileno())
-                os.utime(file.fileno(), ns=(modified_ns(entry), modified_ns(entry)))
-                self.durability.add_file(file.fileno(), parent)
-                return os.fstat(file.fileno()).st_ino
-            except BaseException:
-                with suppress(FileNotFoundError):
-                    os.unlink(name, dir_fd=parent)
-                raise
+        fd = os.open(name, flags, 0o644, dir_fd=parent)
+        try:
+            _copy_checked(stream, entry, fd)
+            os.utime(fd, ns=(modified_ns(entry), modified_ns(entry)))
+            self.durability.add_file(fd, parent)
+            return os.fstat(fd).st_ino
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=parent)
+            raise
+        finally:
+            os.close(fd)
 
     def _record_staged(self, file: StagedFile, parent: int) -> None:
         try:
@@ -172,7 +175,7 @@ def explained(
         raise MediaFolderError(problem, remedy=remedy) from error
 
 
-def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
+def _outcome(parent: int, depth: int, entry: ListedMedia) -> Outcome:
     """Return what installing the file will do; UNCHANGED if there is nothing to do."""
     *folders, name = entry.path.split("/")
     existing = status_of(parent, folders[depth] if depth < len(folders) else name)
@@ -186,10 +189,11 @@ def _outcome(parent: int, depth: int, entry: MediaEntry) -> Outcome:
     return Outcome.REPLACED
 
 
-def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
+def _copy_checked(stream: ReadableStream, entry: ListedMedia, fd: int) -> None:
     digest = hashlib.sha256()
     size_bytes = 0
-    while block := stream.read(_READ_BYTES):
+    # One byte more than declared shows a longer stream; a buffer of that size is allocated.
+    while block := stream.read(min(_READ_BYTES, entry.size_bytes - size_bytes + 1)):
         size_bytes += len(block)
         if size_bytes > entry.size_bytes:
             break
@@ -205,9 +209,9 @@ def _copy_checked(stream: ReadableStream, entry: MediaEntry, fd: int) -> None:
         )
 
 
-def modified_ns(entry: MediaEntry) -> int:
+def modified_ns(entry: ListedMedia) -> int:
     """Return the modification time that an installed file has, in nanoseconds."""
-    return (entry.modified_at - _EPOCH) // timedelta(microseconds=1) * 1000
+    return entry.modified_us * 1000
 
 
 def status_of(parent: int, name: str) -> os.stat_result | None:
@@ -224,7 +228,7 @@ def sha256_of(parent: int, name: str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _check_space(parent: int, entry: MediaEntry, folder: Path) -> None:
+def _check_space(parent: int, entry: ListedMedia, folder: Path) -> None:
     facts = os.fstatvfs(parent)
     free_bytes = facts.f_bavail * facts.f_frsize
     if entry.size_bytes > free_bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 # Apache's mod_mime takes every extension of a name into account (manual, "Files with Multiple
 # Extensions"); IIS stops at a semicolon, NTFS at a colon.
@@ -43,9 +44,12 @@ def exclusion_reason(path: str, allowed: Sequence[str]) -> str | None:
             any other with the last component. A pattern allows only what it spells out: the dot
             of a hidden name, and each refused extension. ``*`` allows nothing.
     """
-    components = path.split("/")
-    hidden = [component for component in components if component.startswith(".")]
-    active = [ending for ending in _endings(components[-1]) if _is_active(ending)]
+    hidden = []
+    if path.startswith(".") or "/." in path:
+        hidden = [component for component in path.split("/") if component.startswith(".")]
+    name = path.rpartition("/")[2]
+    separator = _SEPARATORS.search(name)
+    active = _active_endings(name[separator.start() :]) if separator else ()
     if not hidden and not active:
         return None
     if any(_names(pattern, path, hidden, active) for pattern in allowed):
@@ -53,6 +57,11 @@ def exclusion_reason(path: str, allowed: Sequence[str]) -> str | None:
     if hidden:
         return "it is hidden"
     return f"a web server may run or render .{active[0]}"
+
+
+@lru_cache(maxsize=1_000)
+def _active_endings(endings: str) -> tuple[str, ...]:
+    return tuple(ending for ending in _endings(endings) if _is_active(ending))
 
 
 def _endings(name: str) -> list[str]:

@@ -13,7 +13,7 @@ from datetime import datetime
 from psycopg.rows import class_row
 
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 
@@ -42,8 +42,8 @@ def ensure_media_files(connection: Connection) -> None:
 def remember_media(
     connection: Connection,
     manifest: Manifest,
-    media: Iterable[MediaEntry],
-    is_left_out: Callable[[MediaEntry], bool],
+    media: Iterable[ListedMedia],
+    is_left_out: Callable[[ListedMedia], bool],
 ) -> None:
     """Record every file that an archive lists, in the transaction that applies the archive.
 

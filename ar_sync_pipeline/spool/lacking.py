@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.archive.manifest_fields import BigInt, Instant, TableName
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 
 MOST_TABLES, MOST_CHUNKS, MOST_FILES = 200, 200, 200
 _MOST_BYTES = 16 * 1024
@@ -53,7 +53,7 @@ class Lacking(BaseModel):
     everything: bool = False
 
     @classmethod
-    def of(cls, chunks: Mapping[str, Sequence[Chunk]], media: Sequence[MediaEntry]) -> Self:
+    def of(cls, chunks: Mapping[str, Sequence[Chunk]], media: Sequence[ListedMedia]) -> Self:
         """Describe lacking chunks, by table, and lacking media files."""
         tables = tuple(
             LackingTable(name=table, chunks=_lows(lacking))
@@ -80,7 +80,7 @@ class Lacking(BaseModel):
             for lacking in self.tables
         )
 
-    def has_file(self, entry: MediaEntry) -> bool:
+    def has_file(self, entry: ListedMedia) -> bool:
         """Return whether a media file may be lacking."""
         recent = self.media_since is not None and entry.modified_at >= self.media_since
         return self.everything or recent or entry.path in self.media

@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,21 @@ class BundleFiles:
             map(_found, files),
         )
 
-    def describe(self, entry: MediaEntry, stamp: FileStamp | None) -> None:
-        """Record the content of a file."""
-        modified_us = (entry.modified_at - _EPOCH) // _MICROSECOND
-        if stamp is not None and stamp.size_bytes != entry.size_bytes:
-            stamp = None
-        self._connection.execute(
+    def describe(self, described: Iterable[tuple[MediaEntry, FileStamp | None]]) -> None:
+        """Record the content of files, each with its stamp before it was hashed."""
+        self._connection.executemany(
             "UPDATE file SET sha256 = ?, size_bytes = ?, modified_us = ?, device = ?, inode = ?,"
             " modified_ns = ?, changed_ns = ? WHERE path = ?",
-            [entry.sha256, entry.size_bytes, modified_us, *_facts(stamp), entry.path],
+            (
+                (
+                    entry.sha256,
+                    entry.size_bytes,
+                    entry.modified_us,
+                    *_facts(stamp if stamp and stamp.size_bytes == entry.size_bytes else None),
+                    entry.path,
+                )
+                for entry, stamp in described
+            ),
         )
 
     def describe_known(self, journal: Path, is_hashed_again: Callable[[str], bool]) -> None:
@@ -206,9 +213,12 @@ class BundleFiles:
         """Yield every file, sorted by path."""
         return self._rows("true")
 
-    def undescribed(self) -> Iterator[BundledFile]:
-        """Yield the files that are not hashed yet and that the receiver is not known to have."""
-        return self._rows(f"sha256 IS NULL AND status <> {Status.HELD:d}")
+    def undescribed(self) -> Iterator[list[BundledFile]]:
+        """Yield pages of files to hash, not of those that the receiver is known to have."""
+        return (
+            [_file(row) for row in page]
+            for page in self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
+        )
 
     def listed(self) -> Iterator[BundledFile]:
         """Yield the files that the archive lists."""
@@ -216,19 +226,19 @@ class BundleFiles:
 
     def lines(self) -> Iterator[ListedFile]:
         """Yield the lines of the archive's media list."""
-        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+        for row in self._each(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
             path, size_bytes, modified_us, sha256, status, *_ = row
             yield ListedFile(path, size_bytes, sha256, modified_us, status == Status.CARRIED)
 
     def versions(self) -> Iterator[tuple[Any, ...]]:
         """Yield the files that the archive lists, as the journal of media files stores them."""
-        for row in self._pages(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
+        for row in self._each(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
             path, size_bytes, _, sha256, _, _, inode, modified_ns, changed_ns = row
             yield path, size_bytes, sha256, inode, modified_ns, changed_ns
 
     def carried_after(self, path: str, folder: Path) -> Iterator[CarriedFile]:
         """Yield the files after a path that the archive carries, from a media folder."""
-        for row in self._pages(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path):
+        for row in self._each(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path):
             name, size_bytes, _, sha256, *_ = row
             yield CarriedFile(name, size_bytes, sha256, folder, name, _stamp(row))
 
@@ -259,12 +269,15 @@ class BundleFiles:
         return int(row[0]), int(row[1]), int(row[2])
 
     def _rows(self, condition: str) -> Iterator[BundledFile]:
-        return map(_file, self._pages(condition))
+        return map(_file, self._each(condition))
 
-    def _pages(self, condition: str, after: str = "") -> Iterator[tuple[Any, ...]]:
+    def _each(self, condition: str, after: str = "") -> Iterator[tuple[Any, ...]]:
+        return chain.from_iterable(self._pages(condition, after))
+
+    def _pages(self, condition: str, after: str = "") -> Iterator[list[tuple[Any, ...]]]:
         query = f"{_SELECT} path > ? AND {condition} ORDER BY path LIMIT ?"
         while page := self._connection.execute(query, [after, _PAGE]).fetchall():
-            yield from page
+            yield page
             after = page[-1][0]
 
     @contextmanager

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
+from collections.abc import Iterable
 
-from ar_sync_pipeline.archive.file_stamp import steady_stamp
+from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
@@ -19,6 +21,8 @@ _TRIES = 3
 _PAUSE_SECONDS = 1.0
 _WRITTEN = "it was being written"
 
+_Described = list[tuple[MediaEntry, FileStamp | None]]
+
 
 def describe_all(chosen: MediaSelection) -> None:
     """Hash the chosen files that are not described yet; omit those that cannot be hashed.
@@ -30,17 +34,21 @@ def describe_all(chosen: MediaSelection) -> None:
         chosen.omit(OmittedMedia(path, "it became a folder while it was read", temporary=True))
     for attempt in range(_TRIES):
         left = False
-        for file in files.undescribed():
+        for page in files.undescribed():
             if attempt and not left:
                 time.sleep(_PAUSE_SECONDS)
             left = True
-            problem = _describe(files, file.found_in(chosen.folder))[1]
-            if problem is not None:
+            described, problems = _hash(
+                [file.found_in(chosen.folder) for file in page], is_retried=attempt > 0
+            )
+            files.describe(described)
+            for problem in problems:
                 chosen.omit(problem)
         if not left:
             return
-    for file in files.undescribed():
-        chosen.omit(OmittedMedia(file.path, _WRITTEN, temporary=True))
+    for page in files.undescribed():
+        for file in page:
+            chosen.omit(OmittedMedia(file.path, _WRITTEN, temporary=True))
 
 
 def describe_again(
@@ -50,30 +58,38 @@ def describe_again(
     for attempt in range(_TRIES):
         if attempt:
             time.sleep(_PAUSE_SECONDS)
-        entry, problem = _describe(files, file)
-        if entry is not None or problem is not None:
+        described, problems = _hash([file], is_retried=True)
+        if described:
+            files.describe(described)
+            return described[0][0], None
+        if problems:
             break
-    else:
-        problem = OmittedMedia(file.path, _WRITTEN, temporary=True)
-    if problem is not None:
-        files.drop(file.path)
-    return entry, problem
+    files.drop(file.path)
+    return None, next(iter(problems), OmittedMedia(file.path, _WRITTEN, temporary=True))
 
 
-def _describe(files: BundleFiles, file: MediaFile) -> tuple[MediaEntry | None, OmittedMedia | None]:
-    """Hash a file; neither an entry nor a problem: it is being written."""
+def _hash(files: Iterable[MediaFile], *, is_retried: bool) -> tuple[_Described, list[OmittedMedia]]:
+    """Hash files; one that is neither described nor a problem is being written.
+
+    Args:
+        is_retried: Whether the files may have changed since they were found.
+    """
+    described, problems = _Described(), list[OmittedMedia]()
     # Before the hash, so that an equal stamp later proves that the file is unchanged.
-    stamp = steady_stamp(file.location)
-    try:
-        entry = next(hash_media([file]))
-    except MediaGoneError:
-        return None, OmittedMedia(file.path, WENT_AWAY)
-    except MediaUnreadableError as error:
-        return None, OmittedMedia(file.path, _cause(error), temporary=True)
-    except MediaChangedError:
-        return None, None
-    files.describe(entry, stamp)
-    return entry, None
+    left = deque(
+        (file, (not is_retried and file.stamp) or steady_stamp(file.location)) for file in files
+    )
+    while left:
+        try:
+            for entry in hash_media([file for file, _ in left]):
+                described.append((entry, left.popleft()[1]))
+        except MediaChangedError as error:
+            file, _ = left.popleft()
+            if isinstance(error, MediaGoneError):
+                problems.append(OmittedMedia(file.path, WENT_AWAY))
+            elif isinstance(error, MediaUnreadableError):
+                problems.append(OmittedMedia(file.path, _cause(error), temporary=True))
+    return described, problems
 
 
 def _cause(error: MediaUnreadableError) -> str:

@@ -10,7 +10,7 @@ from uuid import UUID
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of, joined
@@ -59,7 +59,7 @@ class ArchivesAtHand:
         """Return the file of an archive."""
         return self.archives[archive_id].path
 
-    def media(self, archive_id: UUID) -> Iterator[MediaEntry]:
+    def media(self, archive_id: UUID) -> Iterator[ListedMedia]:
         """Yield the media files that an archive lists.
 
         Raises:
@@ -71,7 +71,7 @@ class ArchivesAtHand:
             return
         with open_archive(self.path(archive_id)) as reader:
             reader.check_manifest(self.manifest_sha256[archive_id])
-            yield from reader.media()
+            yield from reader.listed_media()
 
     def new_before(self, archive_id: UUID) -> UUID:
         """Return the archive itself if it is new, else the last new one that is applied before it.

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from uuid import UUID
 
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 
 
 class NewestMedia:
@@ -27,7 +27,7 @@ class NewestMedia:
         self._connection.executescript(_TABLES)
         self._is_empty = True
 
-    def add(self, archive_id: UUID, media: Iterable[MediaEntry]) -> None:
+    def add(self, archive_id: UUID, media: Iterable[ListedMedia]) -> None:
         """Add the files of an archive; the archives come in reverse order, without the first."""
         name = str(archive_id)
         counted = ((entry.path, name) for entry in media if not self._is_covered(entry.path))

@@ -83,7 +83,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
                 with open_archive(archive.path) as reader:
                     warnings = examine(reader, receiver)
                     reader.read_to_the_end()
-                    media = (entry.path for entry in reader.media())
+                    media = (entry.path for entry in reader.listed_media())
                     if left_out := left_out_warning(media, settings.receiver_media_allow):
                         warnings.append(left_out)
                 at_hand = plan_for(

@@ -18,7 +18,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
 from ar_sync_pipeline.archive.manifest import Chunk, Manifest
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
@@ -81,10 +81,10 @@ class MediaOutcomes:
     counts: Counter[Outcome] = field(default_factory=Counter)
     size_bytes: int = 0
     left_out: list[str] = field(default_factory=list)
-    lacking: list[MediaEntry] = field(default_factory=list)
+    lacking: list[ListedMedia] = field(default_factory=list)
     _oldest: datetime = _LATEST
 
-    def add(self, entry: MediaEntry, outcome: Outcome) -> None:
+    def add(self, entry: ListedMedia, outcome: Outcome) -> None:
         """Count a file."""
         self.counts[outcome] += 1
         if outcome is Outcome.LEFT_OUT:
@@ -93,7 +93,7 @@ class MediaOutcomes:
         elif outcome is not Outcome.UNCHANGED:
             self.size_bytes += entry.size_bytes
 
-    def add_lacking(self, entry: MediaEntry) -> None:
+    def add_lacking(self, entry: ListedMedia) -> None:
         """Record a file that the receiver lacks."""
         if len(self.lacking) <= MOST_FILES:
             self.lacking.append(entry)
@@ -243,14 +243,14 @@ class ArchiveStager:
         self._watch.lap("media")
 
     def _stage_media(
-        self, media: MediaStage, stream: MemberStream, entry: MediaEntry, archive: StagedArchive
+        self, media: MediaStage, stream: MemberStream, entry: ListedMedia, archive: StagedArchive
     ) -> None:
         """Stage a media file, unless a later archive carries it."""
         archive_id = archive.manifest.archive_id
         if self.newest.is_of(archive_id, entry.path):
             archive.media.add(entry, media.stage(stream, entry, archive_id))
 
-    def _check_held(self, entry: MediaEntry, archive: StagedArchive, held: HeldFiles) -> None:
+    def _check_held(self, entry: ListedMedia, archive: StagedArchive, held: HeldFiles) -> None:
         """Check a file that the archive does not carry, unless a later archive carries it."""
         if not self.newest.is_of(archive.manifest.archive_id, entry.path):
             return
