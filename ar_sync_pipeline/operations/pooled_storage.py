@@ -1,0 +1,92 @@
+"""Storage of `dagster.yaml`: that of dagster-postgres, with connections that are kept.
+
+Dagster's own storage opens a connection for each query, and asks before many queries which tables
+there are: 53 connections and 75 statements for each tick of a sensor. This one keeps connections
+for all instances of a process, which a code server opens one for each tick, and knows the tables:
+a product version requires a Dagster version whose first start has made all of them.
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import sqlalchemy
+from dagster_postgres import DagsterPostgresStorage, PostgresScheduleStorage
+
+from ar_sync_pipeline.operations.dagster_internals import ConfigurableClassData
+
+# Kept by a process; more are opened while they are needed.
+_KEPT_CONNECTIONS = 5
+_RECYCLED_AFTER_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class _OfProcess:
+    """What the instances of a process share: connections, and which indexes are built."""
+
+    engine: sqlalchemy.Engine
+    indexes_of_runs: dict[str, bool] = field(default_factory=dict)
+    indexes_of_events: dict[str, bool] = field(default_factory=dict)
+
+
+class PooledPostgresStorage(DagsterPostgresStorage):
+    """Runs, events and schedules in PostgreSQL, over connections that are kept."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,
+        inst_data: ConfigurableClassData | None = None,
+    ) -> None:
+        # Only the first instance of a process looks for missing tables.
+        is_first = postgres_url not in _shared
+        super().__init__(postgres_url, should_autocreate_tables and is_first, inst_data)
+        if is_first:
+            _shared.setdefault(postgres_url, _OfProcess(_engine(postgres_url)))
+        shared = _shared[postgres_url]
+        self._schedule_storage = _ScheduleStorage(postgres_url, should_autocreate_tables=False)
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = shared.engine  # noqa: SLF001  no setting chooses the pool
+        self._run_storage._index_migration_cache = shared.indexes_of_runs  # noqa: SLF001
+        self._event_log_storage._secondary_index_cache = shared.indexes_of_events  # noqa: SLF001
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:  # noqa: ANN401  as its base
+        """Make the storage; Dagster calls this."""
+        return cls(inst_data=inst_data, **config_value)
+
+
+class _ScheduleStorage(PostgresScheduleStorage):
+    def has_instigators_table(self) -> bool:
+        return True
+
+    def _has_instigators_table(self, conn: sqlalchemy.Connection) -> bool:
+        del conn
+        return True
+
+    def has_built_index(self, migration_name: str) -> bool:
+        del migration_name
+        return True
+
+
+def _engine(postgres_url: str) -> sqlalchemy.Engine:
+    return sqlalchemy.create_engine(
+        postgres_url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=_KEPT_CONNECTIONS,
+        max_overflow=-1,
+        # A connection that a restart of the server has closed is replaced.
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        pool_recycle=_RECYCLED_AFTER_SECONDS,
+    )
+
+
+def _leave_to_the_parent() -> None:
+    """Forget the connections of the parent, without a word to the server, in a forked process."""
+    for shared in _shared.values():
+        shared.engine.dispose(close=False)
+
+
+_shared: dict[str, _OfProcess] = {}
+os.register_at_fork(after_in_child=_leave_to_the_parent)
