@@ -208,7 +208,7 @@ def test_outages_of_one_pair_are_no_business_of_the_others(three_pairs: list[Dep
                 assert boxes[pair.pair].subjects == []
                 assert told(pair) == QUIET
                 until(lambda pair=pair: equal(pair), "changes have arrived", 120)  # type: ignore[misc]
-            # Each outage has one opening message and one recovery message, and nothing else has.
+            # One message when an outage begins and one when it is over; none about its code server.
             assert len(boxes[dead.pair].subjects) == 2 * 3, boxes[dead.pair].subjects
             for pair in three_pairs:
                 until(

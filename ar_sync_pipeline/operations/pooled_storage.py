@@ -6,18 +6,26 @@ for all instances of a process, which a code server opens one for each tick, and
 a product version requires a Dagster version whose first start has made all of them.
 """
 
+import math
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy
 from dagster_postgres import DagsterPostgresStorage, PostgresScheduleStorage
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from ar_sync_pipeline.operations.dagster_internals import ConfigurableClassData
 
 # Kept by a process; more are opened while they are needed.
 _KEPT_CONNECTIONS = 5
 _RECYCLED_AFTER_SECONDS = 600
+# A restart takes longer.
+_TESTED_AFTER_SECONDS = 1.0
+_USED_AT = "used_at"
 
 
 @dataclass(frozen=True)
@@ -70,16 +78,35 @@ class _ScheduleStorage(PostgresScheduleStorage):
 
 
 def _engine(postgres_url: str) -> sqlalchemy.Engine:
-    return sqlalchemy.create_engine(
+    engine = sqlalchemy.create_engine(
         postgres_url,
         isolation_level="AUTOCOMMIT",
         pool_size=_KEPT_CONNECTIONS,
         max_overflow=-1,
-        # A connection that a restart of the server has closed is replaced.
-        pool_pre_ping=True,
         pool_use_lifo=True,
         pool_recycle=_RECYCLED_AFTER_SECONDS,
     )
+    sqlalchemy.event.listen(engine, "checkout", _replace_if_broken)
+    sqlalchemy.event.listen(engine, "checkin", _note_use)
+    return engine
+
+
+def _replace_if_broken(connection: DBAPIConnection, record: ConnectionPoolEntry, _: object) -> None:
+    """Test a connection that was idle; a restart of the server has closed it.
+
+    `pool_pre_ping` would test it before each query, which doubles their number.
+    """
+    # A new connection was not used yet.
+    if time.monotonic() - record.info.get(_USED_AT, math.inf) < _TESTED_AFTER_SECONDS:
+        return
+    try:
+        connection.cursor().execute("SELECT 1")
+    except psycopg2.Error as error:
+        raise sqlalchemy.exc.InvalidatePoolError from error
+
+
+def _note_use(_: object, record: ConnectionPoolEntry) -> None:
+    record.info[_USED_AT] = time.monotonic()
 
 
 def _leave_to_the_parent() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_tick_asks_neither_for_tables_nor_for_indexes(home: str, deployment: Dep
 def test_restart_of_the_server_is_no_error(home: str, url: str) -> None:
     with dg.DagsterInstance.from_config(home) as instance:
         assert instance.get_runs_count() == 0
+        time.sleep(1.1)
         with psycopg.connect(url) as connection:
             assert connection.execute(_END_ALL).fetchone() != (0,)
         assert instance.get_runs_count() == 0
