@@ -15,6 +15,12 @@ from typing import Any, Self
 import psycopg2  # type: ignore[import-untyped]
 import sqlalchemy
 from dagster_postgres import DagsterPostgresStorage, PostgresScheduleStorage
+from dagster_postgres.auth import PgTokenProvider
+from dagster_postgres.utils import (
+    create_pg_engine,
+    get_token_provider_from_config,
+    pg_url_from_config,
+)
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -45,12 +51,14 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         postgres_url: str,
         should_autocreate_tables: bool = True,
         inst_data: ConfigurableClassData | None = None,
+        token_provider: PgTokenProvider | None = None,
     ) -> None:
         # Only the first instance of a process looks for missing tables.
         is_first = postgres_url not in _shared
-        super().__init__(postgres_url, should_autocreate_tables and is_first, inst_data)
+        create_tables = should_autocreate_tables and is_first
+        super().__init__(postgres_url, create_tables, inst_data, token_provider)
         if is_first:
-            _shared.setdefault(postgres_url, _OfProcess(_engine(postgres_url)))
+            _shared.setdefault(postgres_url, _OfProcess(_engine(postgres_url, token_provider)))
         shared = _shared[postgres_url]
         self._schedule_storage = _ScheduleStorage(postgres_url, should_autocreate_tables=False)
         for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
@@ -61,7 +69,12 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:  # noqa: ANN401  as its base
         """Make the storage; Dagster calls this."""
-        return cls(inst_data=inst_data, **config_value)
+        return cls(
+            pg_url_from_config(config_value),
+            config_value.get("should_autocreate_tables", True),
+            inst_data,
+            get_token_provider_from_config(config_value),
+        )
 
 
 class _ScheduleStorage(PostgresScheduleStorage):
@@ -77,9 +90,10 @@ class _ScheduleStorage(PostgresScheduleStorage):
         return True
 
 
-def _engine(postgres_url: str) -> sqlalchemy.Engine:
-    engine = sqlalchemy.create_engine(
+def _engine(postgres_url: str, token_provider: PgTokenProvider | None) -> sqlalchemy.Engine:
+    engine = create_pg_engine(
         postgres_url,
+        token_provider,
         isolation_level="AUTOCOMMIT",
         pool_size=_KEPT_CONNECTIONS,
         max_overflow=-1,

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import dagster as dg
 import psycopg
 import pytest
+from dagster._config import process_config
 from dagster._core.test_utils import create_run_for_test
 from dagster_postgres import DagsterPostgresStorage
 from sqlalchemy import Engine, event
@@ -118,3 +120,21 @@ def test_each_storage_of_a_process_has_its_own_tables(
     for storage in storages:
         assert storage.run_storage.get_runs_count() == 0
         assert storage.schedule_storage.all_instigator_state() == []
+
+
+def test_settings_are_those_of_dagster_postgres(home: str, url: str) -> None:
+    parts = urlsplit(url)
+    account = {
+        "username": parts.username,
+        "hostname": parts.hostname,
+        "port": parts.port,
+        "db_name": parts.path.removeprefix("/"),
+    }
+    config = process_config(
+        PooledPostgresStorage.config_type(), {"postgres_db": {**account, "password": "any"}}
+    )
+    assert config.success, config.errors
+    storage = PooledPostgresStorage.from_config_value(None, config.value)
+    with dg.DagsterInstance.from_config(home) as instance:
+        run = create_run_for_test(instance)
+    assert storage.run_storage.has_run(run.run_id)
