@@ -22,7 +22,7 @@ from sqlalchemy import Engine, event
 
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
-_MOST_TICKS_A_MINUTE = 16
+_MOST_TICKS_A_MINUTE = 9
 
 
 @contextmanager

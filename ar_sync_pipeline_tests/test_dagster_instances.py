@@ -48,4 +48,4 @@ def test_both_files_differ_in_their_storage_only() -> None:
     postgres, of_postgres = (ROOT / "dagster.postgres.yaml").read_text().split("# Storage: ")
     assert sqlite.splitlines()[1:] == postgres.splitlines()[1:]
     assert "\nevent_log_storage:\n" in of_sqlite
-    assert "\nstorage:\n  postgres:\n" in of_postgres
+    assert "\nstorage:\n  custom:\n" in of_postgres

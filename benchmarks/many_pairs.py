@@ -1,6 +1,7 @@
 """Whether one daemon keeps up with many pairs: ticks, lateness of schedules, processor, storage.
 
     .venv/bin/python -m benchmarks.many_pairs [--pairs 100] [--minutes 11] [--workers 20]
+                                              [--storage pooled|dagster] [--pgbouncer]
 
 Daemon, code servers and PostgreSQL storage are real, and so is each tick: all pairs have the
 schedules, sensors and settings of real ones, with windows of five minutes, and share two small
@@ -31,6 +32,7 @@ from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
 from benchmarks.many_pairs_location import pair_names
+from benchmarks.pooler import pooler
 
 ROOT = Path(__file__).parents[1]
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -39,6 +41,11 @@ _TICKED = """
 SELECT count(*), count(*) FILTER (WHERE status = 'FAILURE') FROM job_ticks
 WHERE timestamp >= to_timestamp(%(since)s) AT TIME ZONE 'UTC'
   AND timestamp < to_timestamp(%(to)s) AT TIME ZONE 'UTC'
+"""
+# Most statements are transactions of their own.
+_STATISTICS = """
+SELECT pg_database_size(datname), xact_commit + xact_rollback, sessions
+FROM pg_stat_database WHERE datname = current_database()
 """
 # A run's creation, after the end of the window that its schedule's tick is for.
 _LATE = """
@@ -58,6 +65,8 @@ class Reading:
     at: float
     cpu_seconds: dict[str, float]
     storage_bytes: int
+    transactions: int
+    connections: int
 
 
 def main() -> None:
@@ -66,6 +75,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100)
     parser.add_argument("--minutes", type=int, default=11)
     parser.add_argument("--workers", type=int, default=20)
+    parser.add_argument("--storage", choices=["pooled", "dagster"], default="pooled")
+    parser.add_argument("--pgbouncer", action="store_true")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ar_sync_many_pairs_"))
     with two_servers(folder / "demo", interval_minutes=5) as servers:
@@ -74,13 +85,18 @@ def main() -> None:
             spool = servers.spool.with_name(pair)
             spool.mkdir(mode=0o700)
             prepare_spool(spool)
-        storage = EmbeddedPostgres(folder / "storage")
-        with storage, _processes(servers, storage, options) as pids:
-            url = storage.url("dagster")
+        with ExitStack() as running:
+            storage = EmbeddedPostgres(folder / "storage", password="of the storage")  # noqa: S106  of this benchmark
+            running.enter_context(storage)
+            url = through = storage.create_database("dagster")
+            if options.pgbouncer:
+                through = running.enter_context(pooler(storage, "dagster"))
+            pids = running.enter_context(_processes(servers, through, options))
+            pids["PostgreSQL storage"] = storage.process_id
             _until_every_sensor_has_ticked(url, options.pairs)
             before = _reading(pids, url)
             time.sleep(60 * options.minutes)
-            _print(options, before, _reading(pids, url), url)
+            _print(options, before, _reading(pids, url), url, _due_ticks_a_second(servers))
 
 
 def _first_complete(servers: TwoServers) -> None:
@@ -93,7 +109,7 @@ def _first_complete(servers: TwoServers) -> None:
 
 @contextmanager
 def _processes(
-    servers: TwoServers, storage: EmbeddedPostgres, options: argparse.Namespace
+    servers: TwoServers, storage_url: str, options: argparse.Namespace
 ) -> Iterator[dict[str, int]]:
     """Start the code servers and the daemon; yield the process ids."""
     home = servers.folder / "control_plane"
@@ -101,15 +117,15 @@ def _processes(
     base = {
         **os.environ,
         "DAGSTER_HOME": str(home),
-        "DAGSTER_POSTGRES_URL": storage.create_database("dagster"),
+        "DAGSTER_POSTGRES_URL": storage_url,
         "PYTHONPATH": str(ROOT),
         "PAIRS": str(options.pairs),
     }
-    _write_instance(home, options.workers)
+    _write_instance(home, options)
     ports = {side: free_port() for side in ("sender", "receiver")}
     workspace = home / "workspace.yaml"
     write_workspace(workspace, ports)
-    pids = {"PostgreSQL storage": storage.process_id}
+    pids = {}
     with ExitStack() as running:
         for side, port in ports.items():
             words = ["dagster", "api", "grpc", "-m", "benchmarks.many_pairs_location"]
@@ -146,13 +162,15 @@ def _until_it_answers(side: str, port: int) -> None:
     print(f"The code server of the {side}s has answered after {time.monotonic() - started:.0f} s.")
 
 
-def _write_instance(home: Path, workers: int) -> None:
+def _write_instance(home: Path, options: argparse.Namespace) -> None:
     made = yaml.safe_load((ROOT / "dagster.postgres.yaml").read_text())
     made["run_launcher"] = {
         "module": "benchmarks.recorded_launcher",
         "class": "RecordedRunLauncher",
     }
-    made["sensors"]["num_workers"] = made["schedules"]["num_workers"] = workers
+    made["sensors"]["num_workers"] = made["schedules"]["num_workers"] = options.workers
+    if options.storage == "dagster":
+        made["storage"] = {"postgres": made["storage"]["custom"]["config"]}
     (home / "dagster.yaml").write_text(yaml.safe_dump(made))
 
 
@@ -174,10 +192,10 @@ def _until_every_sensor_has_ticked(url: str, pairs: int) -> None:
 
 def _reading(pids: dict[str, int], url: str) -> Reading:
     with psycopg.connect(url) as connection:
-        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        row = connection.execute(_STATISTICS).fetchone()
     assert row is not None
     used = {name: _cpu_seconds(pid) for name, pid in pids.items()}
-    return Reading(time.time(), used, row[0])
+    return Reading(time.time(), used, *row)
 
 
 def _cpu_seconds(root: int) -> float:
@@ -195,7 +213,9 @@ def _cpu_seconds(root: int) -> float:
     return total
 
 
-def _print(options: argparse.Namespace, before: Reading, after: Reading, url: str) -> None:
+def _print(
+    options: argparse.Namespace, before: Reading, after: Reading, url: str, due: float
+) -> None:
     seconds = after.at - before.at
     span = {"since": before.at, "to": after.at}
     with psycopg.connect(url) as connection:
@@ -207,10 +227,15 @@ def _print(options: argparse.Namespace, before: Reading, after: Reading, url: st
     load = " ".join(f"{value:.1f}" for value in os.getloadavg())
     print(
         f"\n{options.pairs} pairs, {seconds:.0f} s until {datetime.now(UTC):%H:%M} UTC,"
-        f" load of the machine {load}, {os.cpu_count()} cores, {options.workers} workers\n"
+        f" load of the machine {load}, {os.cpu_count()} cores, {options.workers} workers,"
+        f" storage {options.storage}{' with PgBouncer' if options.pgbouncer else ''}\n"
     )
     print("| figure | value |\n|---|--:|")
     print(f"| ticks a second | {ticks[0] / seconds:.1f} |")
+    print(f"| ticks a second that are due | {options.pairs * due:.1f} |")
+    for name in ("transactions", "connections"):
+        made = getattr(after, name) - getattr(before, name)
+        print(f"| {name} of the storage for each tick | {made / ticks[0]:.1f} |")
     print(f"| ticks that failed | {ticks[1]} |")
     print(f"| runs of partial_dump | {runs[0]} |")
     print(f"| requested after the window's end, median, s | {runs[2]:.0f} |")
@@ -219,13 +244,18 @@ def _print(options: argparse.Namespace, before: Reading, after: Reading, url: st
     for name, used in after.cpu_seconds.items():
         share = (used - before.cpu_seconds[name]) / seconds
         print(f"| {name}, processor seconds a second | {share:.2f} |")
-    instance_due = options.pairs * _due_ticks_a_second()
-    print(f"| ticks a second that are due | {instance_due:.1f} |")
+    total = sum(after.cpu_seconds.values()) - sum(before.cpu_seconds.values())
+    print(f"| all of them, processor seconds for each tick | {total / ticks[0]:.3f} |")
 
 
-def _due_ticks_a_second() -> float:
-    """Return the ticks of one pair with windows of five minutes (docs/many_pairs.md)."""
-    return (4 + 11.2) / 60
+def _due_ticks_a_second(servers: TwoServers) -> float:
+    """Return the ticks of the sensors of one pair, and of its schedule of partials."""
+    both = (
+        sender_definitions(load_sender_settings(servers.sender_environment())),
+        receiver_definitions(load_receiver_settings(servers.receiver_environment())),
+    )
+    sensors = [one for side in both for one in side.get_repository_def().sensor_defs]
+    return sum(1 / (sensor.minimum_interval_seconds or 30) for sensor in sensors) + 1 / 300
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from ar_sync_pipeline.visible_text import visible
 
 _PAGE = "preflight_fails"
 CHECK = "preflight"
-_INTERVAL_SECONDS = 60
+_INTERVAL_SECONDS = 120
 # Less than the 60 s that the daemon waits for a sensor.
 _TICK_SECONDS = 45.0
 _AGAIN_AFTER_SECONDS = {True: 3600.0, False: 300.0}

@@ -20,8 +20,10 @@ from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
 ARCHIVES_TAG = "ar_sync/archives"
 _SLOWEST_SECONDS, _FASTEST_SECONDS = 60, 5
+# A load of partials takes a waiting complete along.
+_COMPLETE_SECONDS = 120
 # An archive waits at most a small part of its window before a tick finds it.
-_LOOKS_PER_WINDOW = 30
+_LOOKS_PER_WINDOW = 15
 
 
 LoadInTick = Callable[[dg.SensorEvaluationContext], dg.SensorResult | None]
@@ -85,7 +87,7 @@ def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:
     A daemon for many pairs can run only a limited number of ticks.
     """
     if kind is ArchiveKind.COMPLETE:
-        return _SLOWEST_SECONDS
+        return _COMPLETE_SECONDS
     part = 60 * site.settings.partial_interval // _LOOKS_PER_WINDOW
     return min(max(part, _FASTEST_SECONDS), _SLOWEST_SECONDS)
 

@@ -25,6 +25,9 @@ from ar_sync_pipeline.sender.site import SenderSite
 _PAGE = "hole_in_windows"
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
+# A gap fails the check after two windows: a tick a minute would find it no sooner.
+_TICKS_PER_WINDOW = 2.5
+_FASTEST_SECONDS, _SLOWEST_SECONDS = 60, 300
 
 
 def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
@@ -53,13 +56,15 @@ def no_gap_check(
 def no_gap_sensor(
     site: SenderSite, windows: dg.TimeWindowPartitionsDefinition
 ) -> dg.SensorDefinition:
-    """Return a sensor that evaluates the check every minute."""
+    """Return a sensor that evaluates the check a few times in each window."""
+    seconds = int(60 * site.settings.partial_interval / _TICKS_PER_WINDOW)
     return standing_check_sensor(
         [no_gap_spec(site.names)],
         lambda instance: [check_for_gaps(site, windows, instance)],
         site.clock,
         name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
+        interval_seconds=min(max(seconds, _FASTEST_SECONDS), _SLOWEST_SECONDS),
     )
 
 

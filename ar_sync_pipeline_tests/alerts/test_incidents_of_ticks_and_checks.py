@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import dagster as dg
+import pytest
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -18,15 +21,27 @@ from dagster._core.scheduler.instigation import (
     TickData,
     TickStatus,
 )
+from dagster._grpc.__generated__.dagster_api_pb2 import PingRequest
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key, endpoint_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
+from ar_sync_pipeline_tests.fix_alerts import free_port, silent_server
 
 
 def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueError") -> None:
     """A finished tick of a sensor, as the daemon writes it."""
+    failure = error and SerializableErrorInfo(
+        "dagster.SensorExecutionError: in the evaluation", [], "SensorExecutionError",
+        cause=SerializableErrorInfo(f"some.module.{cls_name}: {error}\n", [], cls_name),
+    )  # fmt: skip
+    write_tick(watched, name, failure or None)
+
+
+def write_tick(watched: Watched, name: str, failure: SerializableErrorInfo | None) -> None:
     location = GrpcServerCodeLocationOrigin(host="viz", port=4000, location_name="receiver")
     origin = RemoteInstigatorOrigin(
         repository_origin=RemoteRepositoryOrigin(location, "__repository__"), instigator_name=name
@@ -37,10 +52,6 @@ def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueE
         InstigatorStatus.DECLARED_IN_CODE,
         SensorInstigatorData(min_interval=10),
     )
-    failure = error and SerializableErrorInfo(
-        "dagster.SensorExecutionError: in the evaluation", [], "SensorExecutionError",
-        cause=SerializableErrorInfo(f"some.module.{cls_name}: {error}\n", [], cls_name),
-    )  # fmt: skip
     with watched.instance() as instance:
         if not instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
             instance.add_instigator_state(state)
@@ -52,7 +63,7 @@ def tick(watched: Watched, name: str, error: str | None, cls_name: str = "ValueE
                 status=TickStatus.FAILURE if failure else TickStatus.SKIPPED,
                 timestamp=time.time(),
                 selector_id=state.selector_id,
-                error=failure or None,
+                error=failure,
             )
         )
 
@@ -95,6 +106,34 @@ def test_tick_that_failed_and_worked_at_once_again_is_no_news(bare: Watched) -> 
     tick(bare, "new_partial_archives", None)
     bare.tick_both()
     assert bare.subjects == []
+
+
+def failure_of_a_tick(port: int, seconds: int) -> SerializableErrorInfo:
+    """Return the error that a daemon stores if a code server does not answer a tick."""
+    try:
+        try:
+            client = DagsterGrpcClient(port=port, host="127.0.0.1")
+            client._query("Ping", PingRequest, timeout=seconds, echo="")  # noqa: SLF001  the timeout
+        except DagsterUserCodeUnreachableError as error:
+            raise DagsterUserCodeUnreachableError("Unable to reach the server") from error
+    except DagsterUserCodeUnreachableError:
+        return serializable_error_info_from_exc_info(sys.exc_info())
+    pytest.fail("a server answers")
+
+
+def test_ticks_while_the_code_server_was_down_are_no_news_when_it_is_back(bare: Watched) -> None:
+    for name in ("new_partial_archives", "data_age"):
+        write_tick(bare, name, failure_of_a_tick(free_port(), 5))
+    bare.tick_both()
+    assert bare.subjects == []
+
+
+def test_tick_that_takes_too_long_is_reported(bare: Watched) -> None:
+    with silent_server() as port:
+        write_tick(bare, "data_age", failure_of_a_tick(port, 1))
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert subject.startswith("[ar_sync receiver] Failing: sensor data_age: ")
 
 
 def test_sensors_that_fail_because_the_spool_is_gone_are_one_cause(bare: Watched) -> None:

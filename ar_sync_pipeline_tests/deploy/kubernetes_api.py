@@ -45,6 +45,8 @@ class KubernetesApi:
         asked: Each right that a request needs, as API group, resource and verb.
         namespaces: Namespaces of all requests.
         pods: Pods of every job.
+        status: State of every job.
+        refusal: HTTP status of every answer; None: 200.
     """
 
     kubeconfig: Path
@@ -52,6 +54,8 @@ class KubernetesApi:
     asked: set[tuple[str, str, str]] = field(default_factory=set)
     namespaces: set[str] = field(default_factory=set)
     pods: list[dict[str, Any]] = field(default_factory=lambda: [_POD])
+    refusal: int | None = None
+    status: dict[str, int] = field(default_factory=lambda: {"failed": 1})
 
     def answer(self, method: str, path: str, body: bytes) -> Any:
         found = _PATH.fullmatch(path.partition("?")[0])
@@ -65,7 +69,7 @@ class KubernetesApi:
                 self.jobs.append(json.loads(body))
                 return self.jobs[-1]
             case "GET", "jobs/status":
-                return {"status": {"failed": 1}}
+                return {"status": self.status}
             case "GET", "pods":
                 return {"items": self.pods}
             case "GET", "pods/log":
@@ -85,7 +89,7 @@ def kubernetes_api(folder: Path) -> Iterator[KubernetesApi]:
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             answer = json.dumps(made.answer(self.command, self.path, body)).encode()
-            self.send_response(200)
+            self.send_response(made.refusal or 200)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

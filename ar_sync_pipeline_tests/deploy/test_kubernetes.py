@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import dagster as dg
@@ -17,9 +18,10 @@ from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.launcher import LaunchRunContext, WorkerStatus
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.test_utils import create_run_for_test
-from dagster_k8s import K8sRunLauncher
 from dagster_shared.yaml_utils import load_yaml_from_path
 
+from ar_sync_pipeline.operations.runs import watched_launcher
+from ar_sync_pipeline.operations.runs.kubernetes_launcher import WatchedK8sRunLauncher
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, variables
 from ar_sync_pipeline_tests.deploy.kubernetes_api import KubernetesApi, kubernetes_api
 from ar_sync_pipeline_tests.deploy.test_deployment_files import parse, servers
@@ -84,19 +86,26 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def launcher(api: KubernetesApi, instance: dg.DagsterInstance) -> K8sRunLauncher:
+def launcher(
+    api: KubernetesApi, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> WatchedK8sRunLauncher:
     """Return the launcher of the instance's `dagster.yaml`."""
+    # No pod of the tests reports its end.
+    monkeypatch.setattr(watched_launcher, "_ENDS_WITHIN_SECONDS", 0)
+    written = yaml_file("dagster.yaml")["run_launcher"]
+    assert written["module"] == WatchedK8sRunLauncher.__module__
+    assert written["class"] == WatchedK8sRunLauncher.__name__
     config = process_config(
-        K8sRunLauncher.config_type(),  # type: ignore[no-untyped-call]
+        WatchedK8sRunLauncher.config_type(),  # type: ignore[no-untyped-call]
         {
-            **yaml_file("dagster.yaml")["run_launcher"]["config"],
+            **written["config"],
             "load_incluster_config": False,
             "kubeconfig_file": str(api.kubeconfig),
         },
     )
     assert config.success, config.errors
     assert config.value is not None
-    made = K8sRunLauncher(**config.value)
+    made: WatchedK8sRunLauncher = WatchedK8sRunLauncher.from_config_value(None, config.value)  # type: ignore[no-untyped-call]
     made.register_instance(instance)
     return made
 
@@ -218,7 +227,7 @@ def test_no_container_may_do_more_than_it_needs() -> None:
 
 @SIDES
 def test_pod_of_a_run_has_the_image_folders_and_secrets_of_its_code_server(
-    side: str, api: KubernetesApi, instance: dg.DagsterInstance, launcher: K8sRunLauncher
+    side: str, api: KubernetesApi, instance: dg.DagsterInstance, launcher: WatchedK8sRunLauncher
 ) -> None:
     launcher.launch_run(LaunchRunContext(run_of(side, instance), workspace=None))
     (job,) = api.jobs
@@ -243,7 +252,7 @@ def test_pod_of_a_run_has_the_image_folders_and_secrets_of_its_code_server(
 
 @SIDES
 def test_pod_of_a_run_is_confined_like_its_code_server(
-    side: str, api: KubernetesApi, instance: dg.DagsterInstance, launcher: K8sRunLauncher
+    side: str, api: KubernetesApi, instance: dg.DagsterInstance, launcher: WatchedK8sRunLauncher
 ) -> None:
     launcher.launch_run(LaunchRunContext(run_of(side, instance), workspace=None))
     template = api.jobs[0]["spec"]["template"]
@@ -262,13 +271,13 @@ def test_pod_of_a_run_is_confined_like_its_code_server(
 
 
 def test_control_plane_may_do_what_the_launcher_asks_and_nothing_else(
-    api: KubernetesApi, instance: dg.DagsterInstance, launcher: K8sRunLauncher
+    api: KubernetesApi, instance: dg.DagsterInstance, launcher: WatchedK8sRunLauncher
 ) -> None:
     run = run_of("sender", instance)
     launcher.launch_run(LaunchRunContext(run, workspace=None))
     assert launcher.check_run_worker_health(run).status is WorkerStatus.FAILED
     assert "OOMKilled" in str(launcher.get_run_worker_debug_info(run))
-    assert launcher.terminate(run.run_id)  # type: ignore[no-untyped-call]
+    assert launcher.terminate(run.run_id)
     api.pods = []
     assert launcher.get_run_worker_debug_info(run)
     (role,) = of_kind("Role").values()
@@ -282,11 +291,64 @@ def test_control_plane_may_do_what_the_launcher_asks_and_nothing_else(
     assert allowed == api.asked
 
 
-def test_run_that_an_operator_terminates_is_canceled_and_not_retried(
-    instance: dg.DagsterInstance, launcher: K8sRunLauncher
+# 403: rights or tokens that change during an upgrade. A proxy in front of the server answers 418.
+@pytest.mark.parametrize("refusal", [403, 409, 418])
+def test_run_is_not_lost_while_the_api_server_does_not_answer(
+    refusal: int,
+    api: KubernetesApi,
+    instance: dg.DagsterInstance,
+    launcher: WatchedK8sRunLauncher,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, other = run_of("sender", instance), run_of("receiver", instance)
+    api.status = {"active": 1}
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    api.refusal = refusal
+    for one in (run, other):
+        found = launcher.check_run_worker_health(one)
+        assert found.status is WorkerStatus.RUNNING
+        assert found.msg == "the API server of the cluster does not answer"
+    # An answer in between starts the minutes again.
+    api.refusal = None
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    api.refusal = refusal
+    assert launcher.check_run_worker_health(run).status is WorkerStatus.RUNNING
+    monkeypatch.setattr(watched_launcher, "SILENT_SECONDS", 0)
+    found = launcher.check_run_worker_health(run)
+    assert found.status is WorkerStatus.NOT_FOUND
+    assert "the API server of the cluster has not answered for" in str(found.msg)
+
+
+def test_run_without_a_job_is_gone_at_once(
+    api: KubernetesApi, instance: dg.DagsterInstance, launcher: WatchedK8sRunLauncher
+) -> None:
+    api.refusal = 404
+    found = launcher.check_run_worker_health(run_of("sender", instance))
+    assert found.status is WorkerStatus.NOT_FOUND
+    assert found.msg == "the worker is gone, the cluster no longer has its Job"
+
+
+def test_run_that_took_too_long_has_failed_after_its_pod_has_reported_the_end(
+    instance: dg.DagsterInstance,
+    launcher: WatchedK8sRunLauncher,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run = run_of("sender", instance)
-    assert launcher.terminate(run.run_id)  # type: ignore[no-untyped-call]
+    monkeypatch.setattr(watched_launcher, "_ENDS_WITHIN_SECONDS", 20)
+    pod = Timer(1, lambda: instance.report_run_canceled(run))
+    pod.start()
+    assert launcher.terminate(run.run_id)
+    found = instance.get_run_by_id(run.run_id)
+    pod.join()
+    assert found is not None
+    assert found.status is dg.DagsterRunStatus.CANCELED
+
+
+def test_run_that_an_operator_terminates_is_canceled_and_not_retried(
+    instance: dg.DagsterInstance, launcher: WatchedK8sRunLauncher
+) -> None:
+    run = run_of("sender", instance)
+    assert launcher.terminate(run.run_id)
     found = instance.get_run_by_id(run.run_id)
     assert found is not None
     assert found.status is dg.DagsterRunStatus.CANCELING

@@ -14,7 +14,8 @@ from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
 from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
-INTERVAL_SECONDS = 30
+# A failed step is reported at once, by a hook in its run.
+_INTERVAL_SECONDS = 60
 # A tick may take 60 seconds; each part has a share of them.
 _SECONDS_TO_SEND = 20
 _FIRST_LOOK = timedelta(hours=1)
@@ -32,7 +33,7 @@ def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=f"{scope.side}_alerts",
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=_INTERVAL_SECONDS,
         description="Keeps incidents: failed, killed and never started runs, failed ticks of"
         " schedules and sensors, failed asset checks; one message when one opens, a reminder a"
         " day, one message when it is over. Starts nothing. If it fails: read the tick's error;"

@@ -10,6 +10,7 @@ from ar_sync_pipeline.errors import code_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
 from ar_sync_pipeline.operations.dagster_internals import (
+    DagsterUserCodeUnreachableError,
     InstigatorState,
     InstigatorTick,
     TickStatus,
@@ -24,7 +25,8 @@ def tick_findings(
 ) -> Iterator[Problem | Success]:
     """Yield a finding from the newest finished tick of each schedule and sensor.
 
-    A failed tick before it is not reported.
+    A failed tick before it is not reported, nor one that did not reach the code server: the caller
+    runs there, so the server is back.
 
     Args:
         instance: Dagster instance.
@@ -38,7 +40,22 @@ def tick_findings(
             state.instigator_origin_id, state.selector_id, limit=1, statuses=_FINISHED
         )
         for tick in ticks:
-            yield _finding(scope, state, tick)
+            if not _found_no_server(tick):
+                yield _finding(scope, state, tick)
+
+
+def _found_no_server(tick: InstigatorTick) -> bool:
+    """Return whether a tick failed because its code server was down, such as during an upgrade.
+
+    A tick that took too long has the same class, and another message.
+    """
+    error = tick.error
+    while error is not None:
+        is_unreachable = error.cls_name == DagsterUserCodeUnreachableError.__name__
+        if is_unreachable and "gRPC Error code: UNAVAILABLE" in error.message:
+            return True
+        error = error.cause
+    return False
 
 
 def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) -> Problem | Success:
