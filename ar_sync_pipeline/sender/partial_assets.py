@@ -40,6 +40,7 @@ from ar_sync_pipeline.sftp.retry_budget import CONNECTION_ERRORS
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
+from ar_sync_pipeline.sync.dump.window_end import wait_for_end
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -89,7 +90,9 @@ def partial_assets(
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
-            dump = _dump(site, context, build, windows, start)
+            window = _window(context, windows)
+            _wait_for_end(context, site, window)
+            dump = _dump(site, context, build, window, start)
             yield from _tables(dump, keys, site)
             yield materialize_media(site, KIND, build)
             yield materialize_archive(context, site, KIND, build)
@@ -147,11 +150,11 @@ def _dump(
     site: SenderSite,
     context: dg.AssetExecutionContext,
     build: BuildFolder,
-    windows: dg.TimeWindowPartitionsDefinition,
+    window: Window,
     start: StartingPoint,
 ) -> TableDump:
     request = PartialRequest(
-        window=_window(context, windows),
+        window=window,
         look_back=timedelta(minutes=site.settings.time),
         since=start.since,
         after=start.after,
@@ -179,6 +182,16 @@ def _dump(
             ", ".join(dump.untracked_tables),
         )
     return dump
+
+
+def _wait_for_end(context: dg.AssetExecutionContext, site: SenderSite, window: Window) -> None:
+    """Wait in a run that was started early; every other window has ended."""
+    if window.end > site.clock():
+        context.log.info(
+            "Waiting until %s UTC, the end of the window; the snapshot is taken then.",
+            f"{window.end:%H:%M:%S}",
+        )
+        wait_for_end(window.end, site.clock)
 
 
 def _window(
