@@ -12,6 +12,9 @@ import dagster as dg
 from sqlalchemy import ColumnElement, func, or_, select, true
 
 from ar_sync_pipeline.operations.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _COMPLETED,
+)
+from ar_sync_pipeline.operations.dagster_internals import (
     RUNLESS_RUN_ID,
     AssetCheckEvaluationTargetMaterializationData,
     AssetCheckExecutionRecord,
@@ -113,6 +116,19 @@ def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id
     if overtaken and isinstance(storage, SqlEventLogStorage):
         with storage.index_connection() as connection:
             connection.execute(checks.delete().where(checks.c.id.in_([o.id for o in overtaken])))
+
+
+def forget_planned(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete the plans of a run that evaluates none of its checks: they hide what was found."""
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    with storage.index_connection() as connection:
+        connection.execute(
+            checks.delete()
+            .where(checks.c.run_id == run_id)
+            .where(checks.c.execution_status.not_in([status.value for status in _COMPLETED]))
+        )
 
 
 def _delete_without_run(

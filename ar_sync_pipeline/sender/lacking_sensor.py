@@ -17,7 +17,8 @@ from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 
 _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
-_SECONDS = 120
+# Partials read what the receiver lacks once in a window.
+_SECONDS = 300
 # The receiver's word must not keep the sender busy.
 _MOST, _WITHIN = 4, timedelta(days=1)
 
