@@ -200,8 +200,11 @@ def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord,
     }
     for event in events:
         assert event.asset_materialization is not None
-        name = str(event.asset_materialization.metadata["archive"].value)
-        found[name] = (runs[event.run_id], datetime.fromtimestamp(event.timestamp, UTC))
+        # Of a range of windows, the newest one has the figures.
+        archive = event.asset_materialization.metadata.get("archive")
+        if archive is not None:
+            at = datetime.fromtimestamp(event.timestamp, UTC)
+            found[str(archive.value)] = (runs[event.run_id], at)
     return found
 
 

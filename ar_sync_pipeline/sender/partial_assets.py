@@ -94,9 +94,13 @@ def partial_assets(
             request = _request(site, _window(context, windows), start)
             _wait_for_end(context, site, request)
             dump = _dump(site, context, build, request)
-            yield from _tables(dump, keys, site)
-            yield materialize_media(site, KIND, build)
-            yield materialize_archive(context, site, KIND, build)
+            made = [*_tables(dump, keys, site), materialize_media(site, KIND, build)]
+            try:
+                archive = materialize_archive(context, site, KIND, build)
+            finally:
+                # After the upload, because recording these events takes as long as it.
+                yield from made
+            yield archive
 
     return [partial_archive]
 
