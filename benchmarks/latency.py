@@ -183,15 +183,15 @@ def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
         for name, snapshot, applied_at, closed in applied:
             load = next((r for r in loads if _start(r) <= applied_at <= _end(r)), None)
             if load is not None:  # an archive without rows is loaded without a run
-                dump, published = sent[name]
+                dump, age = sent[name]
                 journeys[snapshot] = Journey(
-                    closed, _start(dump), snapshot, published, _start(load)
+                    closed, _start(dump), snapshot, snapshot + age, _start(load)
                 )
     return journeys
 
 
-def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, datetime]]:
-    """The run that published an archive, and when, by the archive's name."""
+def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, timedelta]]:
+    """The run that published an archive, and the age of its snapshot then, by its name."""
     found = {}
     events = instance.fetch_materializations(archive_key(ArchiveKind.PARTIAL), limit=10_000).records
     runs = {
@@ -201,10 +201,10 @@ def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord,
     for event in events:
         assert event.asset_materialization is not None
         # Of a range of windows, the newest one has the figures.
-        archive = event.asset_materialization.metadata.get("archive")
-        if archive is not None:
-            at = datetime.fromtimestamp(event.timestamp, UTC)
-            found[str(archive.value)] = (runs[event.run_id], at)
+        figures = event.asset_materialization.metadata
+        if "archive" in figures:
+            age = timedelta(seconds=float(str(figures["snapshot_age_seconds"].value)))
+            found[str(figures["archive"].value)] = (runs[event.run_id], age)
     return found
 
 

@@ -11,7 +11,8 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
-from ar_sync_pipeline.sender.window_requests import WindowRequests
+from ar_sync_pipeline.operations.runs.run_state import is_stopped
+from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
 
 # A daemon for many pairs can run only a limited number of ticks.
 _PART_OF_WINDOW, _LONGEST_PAUSE = 0.3, timedelta(seconds=90)
@@ -33,7 +34,8 @@ def early_sensor(
 
     A window has at most one early run, so one that was terminated is not started again before the
     window's end. While runs are queued there is none, since it would hold one of the slots of the
-    instance. A tick before its time does not use Dagster's storage.
+    instance. There is none either while the schedule is stopped, by which a user stops all runs of
+    windows. A tick before its time does not use Dagster's storage.
 
     Args:
         interval: Length of a window.
@@ -42,6 +44,7 @@ def early_sensor(
     """
     pause = min(_PART_OF_WINDOW * interval, _LONGEST_PAUSE)
     earliest = min(early, interval / 2) + pause
+    schedule = names.name(SCHEDULE)
     requests = WindowRequests(job.name, windows, clock, names)
 
     @dg.sensor(
@@ -50,7 +53,7 @@ def early_sensor(
         minimum_interval_seconds=round(pause.total_seconds()),
         description="Requests the run of a window at most"
         f" {earliest.total_seconds():.0f} seconds before its end: its process starts, waits for the"
-        f" end and takes the snapshot then. The schedule `{names.name('partial_dump_schedule')}`"
+        f" end and takes the snapshot then. The schedule `{schedule}`"
         " requests what this sensor did not.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
@@ -63,6 +66,8 @@ def early_sensor(
             return dg.SkipReason(f"The window ends at {end:%H:%M} UTC.")
         if end - now < _LEFT_TO_SCHEDULE:
             return dg.SkipReason("The window ends now; the schedule requests its run.")
+        if is_stopped(context.instance, schedule):
+            return dg.SkipReason(f"The schedule {schedule} is stopped.")
         queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
         if context.instance.get_runs_count(queued):
             return dg.SkipReason("Other runs wait for a slot; a waiting run would hold one.")

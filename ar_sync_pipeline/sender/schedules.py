@@ -9,7 +9,7 @@ from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.sender.missing_windows import HORIZON
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sender.window_requests import WindowRequests
+from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
 
 
 def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
@@ -53,7 +53,7 @@ def partial_schedule(
     requests = WindowRequests(job.name, windows, clock, names)
 
     @dg.schedule(
-        name=names.name("partial_dump_schedule"),
+        name=names.name(SCHEDULE),
         job=job,
         cron_schedule=windows.get_cron_schedule(),
         execution_timezone="UTC",

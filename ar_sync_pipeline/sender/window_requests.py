@@ -19,6 +19,8 @@ from ar_sync_pipeline.operations.runs.run_state import (
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.sender.missing_windows import MissingWindows, find_missing_windows
 
+SCHEDULE = "partial_dump_schedule"
+
 
 @dataclass(frozen=True)
 class WindowRequests:

@@ -14,8 +14,15 @@ import pytest
 import time_machine
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
 )
 from dagster._core.test_utils import create_run_for_test
 
@@ -91,12 +98,18 @@ class Sender:
         return window_partitions(self.now, days_back=14, interval_minutes=5, first=OPENED)
 
 
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dg.DagsterInstance]:
+    home = tmp_path_factory.mktemp("home")
+    with dg.DagsterInstance.from_config(str(home)) as made:
+        yield made
+
+
 @pytest.fixture
-def sender() -> Iterator[Sender]:
-    with (
-        time_machine.travel(OPENED, tick=False) as clock,
-        dg.DagsterInstance.ephemeral() as instance,
-    ):
+def sender(instance: dg.DagsterInstance) -> Iterator[Sender]:
+    instance.wipe()
+    instance.wipe_all_schedules()
+    with time_machine.travel(OPENED, tick=False) as clock:
         yield Sender(instance, clock)
 
 
@@ -191,7 +204,21 @@ def test_no_early_run_while_runs_wait_for_a_slot_of_the_instance(sender: Sender)
     assert "wait for a slot" in reason(sender.early_tick())
 
 
-@pytest.mark.parametrize("seed", range(4))
+def test_no_early_run_while_the_schedule_is_stopped(sender: Sender) -> None:
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("sender"), "__repository__")
+    sender.instance.add_instigator_state(
+        InstigatorState(
+            RemoteInstigatorOrigin(location, "partial_dump_schedule"),
+            InstigatorType.SCHEDULE,
+            InstigatorStatus.STOPPED,
+            ScheduleInstigatorData("*/5 * * * *"),
+        )
+    )
+    sender.at(ENDED - 30 * SECOND)
+    assert "partial_dump_schedule is stopped" in reason(sender.early_tick())
+
+
+@pytest.mark.parametrize("seed", range(2))
 def test_every_window_is_sent_once_whatever_fails(sender: Sender, seed: int) -> None:
     """Daemons are down, runs fail, are killed or terminated while they wait or work."""
     chance, under_way = random.Random(seed), None  # noqa: S311  what happens in a test
