@@ -182,7 +182,8 @@ def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
         journeys = {}
         for name, snapshot, applied_at, closed in applied:
             load = next((r for r in loads if _start(r) <= applied_at <= _end(r)), None)
-            if load is not None:  # an archive without rows is loaded without a run
+            # An archive without rows is loaded without a run; the last dump may still be at work.
+            if load is not None and name in sent:
                 dump, age = sent[name]
                 journeys[snapshot] = Journey(
                     closed, _start(dump), snapshot, snapshot + age, _start(load)

@@ -12,9 +12,7 @@ import dagster as dg
 from sqlalchemy import ColumnElement, func, or_, select, true
 
 from ar_sync_pipeline.operations.dagster_internals import (
-    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as _COMPLETED,
-)
-from ar_sync_pipeline.operations.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     RUNLESS_RUN_ID,
     AssetCheckEvaluationTargetMaterializationData,
     AssetCheckExecutionRecord,
@@ -123,12 +121,10 @@ def forget_planned(instance: dg.DagsterInstance, run_id: str) -> None:
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
         return
+    evaluated = [status.value for status in COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES]
+    plans = checks.c.execution_status.not_in(evaluated)
     with storage.index_connection() as connection:
-        connection.execute(
-            checks.delete()
-            .where(checks.c.run_id == run_id)
-            .where(checks.c.execution_status.not_in([status.value for status in _COMPLETED]))
-        )
+        connection.execute(checks.delete().where(checks.c.run_id == run_id, plans))
 
 
 def _delete_without_run(

@@ -14,7 +14,7 @@ import psycopg
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.errors import LONGEST_PROBLEM, ArSyncError
 from ar_sync_pipeline.export.change_probe import any_row_changed
 from ar_sync_pipeline.export.selection import Selection
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -24,6 +24,7 @@ from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, Announcement
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
+from ar_sync_pipeline.visible_text import visible
 
 # The receiver's sensor needs ten seconds to see it, and the process of a load some more to start.
 _BEFORE_END = timedelta(seconds=25)
@@ -48,17 +49,17 @@ def announce_when_changed(
     """
     end = request.window.end
     selection = Selection(request.changed_at, request.since, request.look_back)
-    wait_for_end(end - _BEFORE_END, clock)
+    wait_for_end(end, clock, before=_BEFORE_END)
     until = time.monotonic() + (_BEFORE_END - _LATEST).total_seconds()
     try:
         while clock() < end - _LATEST and time.monotonic() < until:
-            next_probe = clock() + _PROBE_EVERY
+            next_probe = max(end - clock() - _PROBE_EVERY, _LATEST)
             if any_row_changed(_url(settings), catalog, selection):
                 _announce(settings, end, clock)
                 return None
-            wait_for_end(min(next_probe, end - _LATEST), clock)
+            wait_for_end(end, clock, before=next_probe)
     except (ArSyncError, psycopg.Error) as error:
-        return f"{error}"
+        return visible(f"{error}", LONGEST_PROBLEM)
     return None
 
 
