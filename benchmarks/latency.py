@@ -1,17 +1,20 @@
-"""From commit at the sender to visible at the receiver, and where the time goes.
+"""From commit, and from the end of a window, to visible at the receiver; where the time goes.
 
     .venv/bin/python -m benchmarks.latency [--minutes 30]
 
 The demo's two servers with everything on: code servers, daemon, UI, windows of one minute, and
 traffic. A probe commits a report every few seconds, at no fixed distance from a window's end, and
 looks at the receiver until it is there. The ledger names the archive that carried it, and
-Dagster's records of the two runs say how long each phase took.
+Dagster's records of the two runs say how long each phase took. The own time of a window is that
+from its end to its last visible row. The processes of both runs may start before they have
+anything to do; how long before is printed below the phases.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import shutil
 import statistics
@@ -41,11 +44,9 @@ _LOOK_SECONDS = 0.1
 _DRAIN = timedelta(minutes=4)
 _PHASES = (
     "window still open",
-    "dump waits for its process",
     "until the snapshot",
     "dump, bundle, upload",
-    "sensor sees the archive",
-    "load waits for its process",
+    "load is not there yet",
     "verify and load",
 )
 _INSERT = (
@@ -69,13 +70,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Journey:
-    """When an archive passed each station."""
+    """When an archive passed each station; the starts of both processes may be early."""
 
-    dump_created: datetime
+    closed: datetime
     dump_started: datetime
     snapshot: datetime
     published: datetime
-    load_created: datetime
     load_started: datetime
 
 
@@ -169,7 +169,7 @@ def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
     """Every partial that was applied, by its snapshot."""
     with psycopg.connect(servers.receiver_url) as receiver:
         applied = receiver.execute(
-            "SELECT name, snapshot_at, applied_at FROM ar_sync.applied_archive"
+            "SELECT name, snapshot_at, applied_at, window_end FROM ar_sync.applied_archive"
             " WHERE kind = 'partial' AND NOT superseded"
         ).fetchall()
     with dg.DagsterInstance.from_config(str(servers.dagster_home)) as instance:
@@ -180,22 +180,19 @@ def _journeys(servers: TwoServers) -> dict[datetime, Journey]:
             for record in instance.get_run_records(dg.RunsFilter(job_name=job))
         ]
         journeys = {}
-        for name, snapshot, applied_at in applied:
-            dump, published = sent[name]
-            load = next(r for r in loads if _start(r) <= applied_at <= _end(r))
-            journeys[snapshot] = Journey(
-                dump.create_timestamp,
-                _start(dump),
-                snapshot,
-                published,
-                load.create_timestamp,
-                _start(load),
-            )
+        for name, snapshot, applied_at, closed in applied:
+            load = next((r for r in loads if _start(r) <= applied_at <= _end(r)), None)
+            # An archive without rows is loaded without a run; the last dump may still be at work.
+            if load is not None and name in sent:
+                dump, age = sent[name]
+                journeys[snapshot] = Journey(
+                    closed, _start(dump), snapshot, snapshot + age, _start(load)
+                )
     return journeys
 
 
-def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, datetime]]:
-    """The run that published an archive, and when, by the archive's name."""
+def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord, timedelta]]:
+    """The run that published an archive, and the age of its snapshot then, by its name."""
     found = {}
     events = instance.fetch_materializations(archive_key(ArchiveKind.PARTIAL), limit=10_000).records
     runs = {
@@ -204,8 +201,11 @@ def _publications(instance: dg.DagsterInstance) -> dict[str, tuple[dg.RunRecord,
     }
     for event in events:
         assert event.asset_materialization is not None
-        name = str(event.asset_materialization.metadata["archive"].value)
-        found[name] = (runs[event.run_id], datetime.fromtimestamp(event.timestamp, UTC))
+        # Of a range of windows, the newest one has the figures.
+        figures = event.asset_materialization.metadata
+        if "archive" in figures:
+            age = timedelta(seconds=float(str(figures["snapshot_age_seconds"].value)))
+            found[str(figures["archive"].value)] = (runs[event.run_id], age)
     return found
 
 
@@ -221,6 +221,7 @@ def _end(record: dg.RunRecord) -> datetime:
 
 def _report(watcher: _Watcher, journeys: dict[datetime, Journey]) -> None:
     totals, phases = [], []
+    last_visible: dict[Journey, datetime] = {}
     for probe in watcher.arrived:
         assert probe.visible is not None
         totals.append((probe.visible - probe.committed).total_seconds())
@@ -229,22 +230,30 @@ def _report(watcher: _Watcher, journeys: dict[datetime, Journey]) -> None:
         )
         if carrier is not None:
             phases.append(_durations(probe, carrier))
+            before = last_visible.get(carrier, probe.visible)
+            last_visible[carrier] = max(before, probe.visible)
     print(f"{len(totals)} probes arrived, {watcher.under_way} did not")
+    print(f"load average of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
+    own = [(seen - way.closed).total_seconds() for way, seen in last_visible.items()]
+    print(f"window closed to rows visible, {len(own)} windows: {_line(own)}")
     print(f"commit to visible: {_line(totals)}")
     for number, phase in enumerate(_PHASES):
         print(f"  {phase:>28}: {_line([durations[number] for durations in phases])}")
+    for what, early in (
+        ("dump is there before the end", [way.closed - way.dump_started for way in last_visible]),
+        ("load before the archive", [way.published - way.load_started for way in last_visible]),
+    ):
+        print(f"  {what:>28}: {_line([one.total_seconds() for one in early])}")
 
 
 def _durations(probe: Probe, journey: Journey) -> list[float]:
     assert probe.visible is not None
     stations = (
         probe.committed,
-        journey.dump_created,
-        journey.dump_started,
-        journey.snapshot,
+        max(journey.closed, probe.committed),
+        max(journey.snapshot, probe.committed),
         journey.published,
-        journey.load_created,
-        journey.load_started,
+        max(journey.load_started, journey.published),
         probe.visible,
     )
     pairs = itertools.pairwise(stations)

@@ -93,7 +93,7 @@ def select_rows(
         and {*key.columns} <= {*columns_read(catalog.rules(facts.name), facts)}
     ]
     for facts in tables.values():
-        condition = _changed(connection, catalog, facts, selection)
+        condition = changed_rows(connection, catalog, facts, selection)
         if condition is not None:
             collector.choose(facts, condition)
     for key in references:
@@ -197,9 +197,10 @@ def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
     return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
 
 
-def _changed(
+def changed_rows(
     connection: Connection, catalog: Catalog, facts: TableFacts, selection: Selection
 ) -> sql.Composable | None:
+    """Return the condition for changed rows ``t`` of a table; None: they cannot be told."""
     rules, since, interval = catalog.rules(facts.name), selection.since, selection.changed_at
     conditions: list[sql.Composable] = []
     if rules.changed_at is not None:

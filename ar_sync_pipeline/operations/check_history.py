@@ -12,6 +12,7 @@ import dagster as dg
 from sqlalchemy import ColumnElement, func, or_, select, true
 
 from ar_sync_pipeline.operations.dagster_internals import (
+    COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     RUNLESS_RUN_ID,
     AssetCheckEvaluationTargetMaterializationData,
     AssetCheckExecutionRecord,
@@ -113,6 +114,17 @@ def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id
     if overtaken and isinstance(storage, SqlEventLogStorage):
         with storage.index_connection() as connection:
             connection.execute(checks.delete().where(checks.c.id.in_([o.id for o in overtaken])))
+
+
+def forget_planned(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Delete the plans of a run that evaluates none of its checks: they hide what was found."""
+    storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    evaluated = [status.value for status in COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES]
+    plans = checks.c.execution_status.not_in(evaluated)
+    with storage.index_connection() as connection:
+        connection.execute(checks.delete().where(checks.c.run_id == run_id, plans))
 
 
 def _delete_without_run(

@@ -56,7 +56,12 @@ from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
 
 # Ticks and failed steps that mails report.
 from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorTick,
+    TickStatus,
+)
 
 # The type that `define_asset_job` returns, and the ticks of a cron expression.
 from dagster._core.definitions.unresolved_asset_job_definition import (  # isort: skip
@@ -91,6 +96,7 @@ __all__ = [
     "ExecutionPlan",
     "InProcessExecutor",
     "InstigatorState",
+    "InstigatorStatus",
     "InstigatorTick",
     "LaunchRunContext",
     "PlanOrchestrationContext",

@@ -12,7 +12,7 @@ from ar_sync_pipeline.operations.dagster_internals import DATA_VERSION_TAG
 
 Result = dg.MaterializeResult[None] | dg.AssetCheckResult
 Results = Iterator[Result]
-Step = Callable[[dg.AssetExecutionContext], Results]
+Step = Callable[..., Results]
 
 # Metadata of an asset in every partition; other figures belong to one archive.
 _DESCRIPTIONS = frozenset({"dagster/table_name", "dagster/column_schema"})
@@ -29,11 +29,11 @@ def whatever_is_selected(step: Step) -> Step:
     """
 
     @wraps(step)
-    def whole(context: dg.AssetExecutionContext) -> Results:
+    def whole(context: dg.AssetExecutionContext, **config: object) -> Results:
         ranged = context.has_partition_key_range
         # In a run without a window, Dagster would look up the windows of an output's inputs.
         outputs = ranged or context.has_partition_key or not context.assets_def.partitions_def
-        for result in _parts(step(context)):
+        for result in _parts(step(context, **config)):
             if isinstance(result, dg.AssetCheckResult):
                 delete_overtaken(context.instance, _check_key(result), context.run.run_id)
             else:

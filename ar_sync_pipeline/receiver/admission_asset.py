@@ -1,6 +1,7 @@
 """The archives that a load may use: verified to the last byte, and compatible with the receiver."""
 
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,14 +16,15 @@ from ar_sync_pipeline.operations.check_evaluation import (
     explained_by,
     with_page,
 )
-from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.check_history import forget_planned, shown_evaluation
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
-from ar_sync_pipeline.operations.selected_outputs import Result
+from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.receiver.ledger_metadata import observe_unapplied
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
+from ar_sync_pipeline.sync.load.expected_partial import wait_for_partial
 from ar_sync_pipeline.sync.rejection import Rejection
 from ar_sync_pipeline.visible_text import listed
 
@@ -40,17 +42,20 @@ class Intake(dg.Config):
 
     Attributes:
         kinds: ``partial``, or both kinds.
+        waits_until: Time until which a run that was started early waits for a partial, in seconds
+            since 1970; 0: it does not wait.
     """
 
     kinds: list[str] = Field(default_factory=lambda: [str(kind) for kind in ArchiveKind])
+    waits_until: float = 0.0
 
 
 def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     """Return the first step of both load jobs."""
     key = admitted_key(site.names)
 
-    @dg.asset(
-        key=key,
+    spec = dg.AssetSpec(
+        key,
         deps=[archive_key(kind, site.names) for kind in ArchiveKind],
         group_name=site.names.name(GROUP),
         description="Waiting archives that may be loaded: read to their last byte and compared with"
@@ -58,17 +63,35 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
         " Materialized alone, it loads nothing: the next load does.",
         kinds={"tar"},
         owners=OWNERS,
-        pool=site.pool,
-        check_specs=_check_specs(key),
     )
-    def admitted_archives(
-        context: dg.AssetExecutionContext, config: Intake
-    ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult[None]]:
-        for spec in _check_specs(key):
-            delete_overtaken(context.instance, spec.key, context.run.run_id)
+
+    # A subset of the results is allowed, because a run that waited in vain has none.
+    @dg.multi_asset(
+        name=key.to_python_identifier(),
+        specs=[spec],
+        check_specs=_check_specs(key),
+        pool=site.pool,
+        can_subset=True,
+    )
+    @whatever_is_selected
+    def admitted_archives(context: dg.AssetExecutionContext, config: Intake) -> Iterator[Result]:
+        if config.waits_until and not _has_arrived(context, site, config.waits_until):
+            forget_planned(context.instance, context.run.run_id)
+            return
         yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
 
     return admitted_archives
+
+
+def _has_arrived(context: dg.AssetExecutionContext, site: ReceiverSite, until: float) -> bool:
+    """Wait for the announced archive; without it the run ends, and its other steps are skipped."""
+    left = timedelta(seconds=until) - timedelta(seconds=site.clock().timestamp())
+    context.log.info("Waiting %.0f s for the announced archive.", max(left.total_seconds(), 0))
+    with operator_errors():
+        found = wait_for_partial(site.settings.remote_bkp_fldr, left)
+    if not found:
+        context.log.info("No archive has arrived in time; the sensor finds it when it does.")
+    return found
 
 
 def admission_results(

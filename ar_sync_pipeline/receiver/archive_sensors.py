@@ -29,9 +29,16 @@ _LOOKS_PER_WINDOW = 15
 LoadInTick = Callable[[dg.SensorEvaluationContext], dg.SensorResult | None]
 """Loads what waits without a run; None: a run is needed."""
 
+RequestEarly = Callable[[dg.DagsterInstance], dg.RunRequest | None]
+"""Requests a run that waits for an archive on its way; None: none is known to be."""
+
 
 def archive_sensor(
-    site: ReceiverSite, kind: ArchiveKind, job: AssetJob, load_in_tick: LoadInTick | None = None
+    site: ReceiverSite,
+    kind: ArchiveKind,
+    job: AssetJob,
+    load_in_tick: LoadInTick | None = None,
+    request_early: RequestEarly | None = None,
 ) -> dg.SensorDefinition:
     """Return a sensor that requests one run for all waiting archives, with pauses after failures.
 
@@ -44,7 +51,8 @@ def archive_sensor(
         job=job,
         minimum_interval_seconds=_interval_seconds(site, kind),
         description=f"Looks for {kind} archives in the spool, and asks for one load of all."
-        + (" Loads archives without rows itself." if load_in_tick else ""),
+        + (" Loads archives without rows itself." if load_in_tick else "")
+        + (" Starts a load early when the sender announces an archive." if request_early else ""),
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def new_archives(
@@ -54,11 +62,14 @@ def archive_sensor(
         parked = [a for a in list_parked(spool) if not held_by_guard(a)]
         old = other_archives_to_load(site.settings, site.clock())
         found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
-        if not found:
+        early = request_early(context.instance) if request_early and not found else None
+        if not found and early is None:
             return dg.SkipReason("No archive waits.")
         at_work = _load_under_way(context.instance, site)
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
+        if early is not None:
+            return early
         loaded = load_in_tick(context) if load_in_tick else None
         if loaded is not None:
             return loaded

@@ -29,6 +29,7 @@ from ar_sync_pipeline.receiver.admission_asset import admission_asset
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.arriving_archives import arriving_archives
 from ar_sync_pipeline.receiver.empty_windows import load_empty_windows
+from ar_sync_pipeline.receiver.expected_archives import request_for_expected
 from ar_sync_pipeline.receiver.jobs import complete_loaddata, partial_loaddata
 from ar_sync_pipeline.receiver.load_assets import load_assets
 from ar_sync_pipeline.receiver.postprocess_asset import postprocess_asset
@@ -85,6 +86,7 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
                 ArchiveKind.PARTIAL,
                 partial,
                 lambda context: load_empty_windows(context, site, postprocessor),
+                lambda instance: request_for_expected(instance, site),
             ),
             up_to_date_sensor(site),
             preflight_sensor(

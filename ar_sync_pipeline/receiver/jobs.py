@@ -1,6 +1,7 @@
 """The receiver's jobs, named as in the old system."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -22,10 +23,15 @@ def load_jobs(names: PairNames) -> tuple[str, str]:
     return names.name(_COMPLETE), names.name(_PARTIAL)
 
 
-def intake_of(kinds: Sequence[str], names: PairNames) -> dict[str, Any]:
-    """Return the run configuration of a load of these kinds."""
+def intake_of(
+    kinds: Sequence[str], names: PairNames, until: datetime | None = None
+) -> dict[str, Any]:
+    """Return the run configuration of a load of these kinds, which waits for one until a time."""
     admitted = admitted_key(names).to_python_identifier()
-    return {"ops": {admitted: {"config": {"kinds": [*map(str, kinds)]}}}}
+    config: dict[str, Any] = {"kinds": [*map(str, kinds)]}
+    if until is not None:
+        config["waits_until"] = until.timestamp()
+    return {"ops": {admitted: {"config": config}}}
 
 
 def _load_job(names: PairNames, name: str, kinds: list[str], description: str) -> AssetJob:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
 from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, MEDIA_REFERENCES
 from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
+from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
 from ar_sync_pipeline.operations.location_error import location_errors
 from ar_sync_pipeline.operations.preflight_check import (
@@ -26,6 +27,7 @@ from ar_sync_pipeline.package_files import linked_to
 from ar_sync_pipeline.sender.acknowledgement_check import acknowledgement_check_spec
 from ar_sync_pipeline.sender.archive_assets import references_check
 from ar_sync_pipeline.sender.complete_assets import complete_assets
+from ar_sync_pipeline.sender.early_runs import early_sensor
 from ar_sync_pipeline.sender.endpoint_asset import CHECK, endpoint_check, endpoint_spec, first_check
 from ar_sync_pipeline.sender.grid_start import grid_start
 from ar_sync_pipeline.sender.jobs import complete_dump, partial_dump, ssh_sftp_checker
@@ -85,6 +87,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         sensors=[
             no_gap_sensor(site, windows),
             lacking_sensor(site, complete),
+            *_early(site, partial, windows),
             preflight_sensor(
                 endpoint,
                 examine,
@@ -124,6 +127,17 @@ def _fresh(
     for assets in partial_assets(site, windows):
         policy = every_window(settings.partial_interval)
         yield with_freshness(assets, dict.fromkeys(assets.keys, policy))
+
+
+def _early(
+    site: SenderSite, job: AssetJob, windows: dg.TimeWindowPartitionsDefinition
+) -> Iterator[dg.SensorDefinition]:
+    """Yield the sensor of early runs, unless they are switched off."""
+    settings = site.settings
+    if settings.start_early:
+        interval = timedelta(minutes=settings.partial_interval)
+        early = timedelta(seconds=settings.start_early)
+        yield early_sensor(job, windows, site.clock, site.names, interval=interval, early=early)
 
 
 def _examination(site: SenderSite) -> Examine:

@@ -17,7 +17,7 @@ from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
 
 _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
-# A complete takes minutes to build anyway.
+# Partials read what the receiver lacks once in a window.
 _SECONDS = 300
 # The receiver's word must not keep the sender busy.
 _MOST, _WITHIN = 4, timedelta(days=1)

@@ -37,9 +37,11 @@ from ar_sync_pipeline.sender.snapshot_metadata import (
     table_metadata,
 )
 from ar_sync_pipeline.sftp.retry_budget import CONNECTION_ERRORS
+from ar_sync_pipeline.sync.dump.announce_changes import announce_when_changed
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, TableDump, dump_partial
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
+from ar_sync_pipeline.sync.dump.window_end import wait_for_end
 
 KIND = ArchiveKind.PARTIAL
 GROUP = "partial_dump"
@@ -89,10 +91,16 @@ def partial_assets(
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
-            dump = _dump(site, context, build, windows, start)
-            yield from _tables(dump, keys, site)
-            yield materialize_media(site, KIND, build)
-            yield materialize_archive(context, site, KIND, build)
+            request = _request(site, _window(context, windows), start)
+            _wait_for_end(context, site, request)
+            dump = _dump(site, context, build, request)
+            made = [*_tables(dump, keys, site), materialize_media(site, KIND, build)]
+            try:
+                archive = materialize_archive(context, site, KIND, build)
+            finally:
+                # After the upload, because recording these events takes as long as it.
+                yield from made
+            yield archive
 
     return [partial_archive]
 
@@ -143,20 +151,22 @@ def _specs(site: SenderSite, keys: dict[str, dg.AssetKey]) -> list[dg.AssetSpec]
     return [*tracked, referenced]
 
 
-def _dump(
-    site: SenderSite,
-    context: dg.AssetExecutionContext,
-    build: BuildFolder,
-    windows: dg.TimeWindowPartitionsDefinition,
-    start: StartingPoint,
-) -> TableDump:
-    request = PartialRequest(
-        window=_window(context, windows),
+def _request(site: SenderSite, window: Window, start: StartingPoint) -> PartialRequest:
+    return PartialRequest(
+        window=window,
         look_back=timedelta(minutes=site.settings.time),
         since=start.since,
         after=start.after,
         claimed=start.claimed,
     )
+
+
+def _dump(
+    site: SenderSite,
+    context: dg.AssetExecutionContext,
+    build: BuildFolder,
+    request: PartialRequest,
+) -> TableDump:
     dump = dump_partial(
         site.url,
         site.catalog,
@@ -179,6 +189,23 @@ def _dump(
             ", ".join(dump.untracked_tables),
         )
     return dump
+
+
+def _wait_for_end(
+    context: dg.AssetExecutionContext, site: SenderSite, request: PartialRequest
+) -> None:
+    """Wait in a run that was started early; every other window has ended."""
+    end = request.window.end
+    if end <= site.clock():
+        return
+    context.log.info(
+        "Waiting until %s UTC, the end of the window; the snapshot is taken then.",
+        f"{end:%H:%M:%S}",
+    )
+    problem = announce_when_changed(site.settings, site.catalog, site.clock, request)
+    if problem is not None:
+        context.log.info("The archive is not announced, so its load starts later. %s", problem)
+    wait_for_end(end, site.clock)
 
 
 def _window(

@@ -5,19 +5,11 @@ from datetime import datetime
 
 import dagster as dg
 
-from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
-from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames
-from ar_sync_pipeline.operations.runs.backoff import next_try
-from ar_sync_pipeline.operations.runs.run_state import (
-    failures_in_a_row,
-    last_success,
-    work_under_way,
-)
-from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
-from ar_sync_pipeline.sender.missing_windows import HORIZON, MissingWindows, find_missing_windows
+from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.sender.missing_windows import HORIZON
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
 
 
 def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
@@ -58,10 +50,10 @@ def partial_schedule(
     During other work on these windows nothing is requested, so that runs never pile up; the next
     tick includes the missed windows. After failures the pauses grow.
     """
-    key = archive_key(ArchiveKind.PARTIAL, names)
+    requests = WindowRequests(job.name, windows, clock, names)
 
     @dg.schedule(
-        name=names.name("partial_dump_schedule"),
+        name=names.name(SCHEDULE),
         job=job,
         cron_schedule=windows.get_cron_schedule(),
         execution_timezone="UTC",
@@ -75,55 +67,9 @@ def partial_schedule(
         context: dg.ScheduleEvaluationContext,
     ) -> dg.RunRequest | dg.SkipReason:
         # A daemon that was down repeats missed ticks: the first of them includes all windows.
-        now = max(context.scheduled_execution_time, clock())
-        at_work = work_under_way(context.instance, job.name, key, clock())
-        if at_work is not None:
-            return dg.SkipReason(f"{at_work} is still at work; the next tick catches up.")
-        pause = _pause(context.instance, names, job.name, key, clock())
-        if pause is not None:
-            return dg.SkipReason(pause)
-        missing = find_missing_windows(context.instance, key, windows, now)
-        if missing.older_in_words is not None:
-            context.log.warning(missing.older_in_words)
-        if not missing.recent:
-            return dg.SkipReason(missing.older_in_words or "No window is missing.")
-        return _request(missing, windows, context.scheduled_execution_time)
+        tick = context.scheduled_execution_time
+        until = max(tick, clock())
+        mark = f"{tick.timestamp():.0f}"
+        return requests.request(context.instance, until, mark, context.log)
 
     return partial_dump_schedule
-
-
-def _pause(
-    instance: dg.DagsterInstance,
-    names: PairNames,
-    job_name: str,
-    key: dg.AssetKey,
-    now: datetime,
-) -> str | None:
-    """Return why nothing is requested now, after failures; None if a run may be requested."""
-    success = last_success(instance, key, {SIDE_TAG: names.name("sender")})
-    failures = failures_in_a_row(instance, job_name, success)
-    again = next_try(failures)
-    if again is None or again <= now:
-        return None
-    return (
-        f"{len(failures)} runs in a row have failed, see the last one; again at the first tick"
-        f" after {again:%H:%M:%S} UTC, over all windows that are missing then."
-    )
-
-
-def _request(
-    missing: MissingWindows, windows: dg.TimeWindowPartitionsDefinition, tick: datetime
-) -> dg.RunRequest:
-    first, last = missing.recent[0], missing.recent[-1]
-    start = windows.start_time_for_partition_key(first)
-    end = windows.time_window_for_partition_key(last).end
-    tags = {
-        WINDOW_TAG: window_in_words(
-            start, end, len(windows.get_partition_keys_in_time_window(dg.TimeWindow(start, end)))
-        ),
-        "dagster/asset_partition_range_start": first,
-        "dagster/asset_partition_range_end": last,
-    }
-    if missing.older:
-        tags["ar_sync/missing_older_windows"] = f"{missing.older[0]} to {missing.older[-1]}"
-    return dg.RunRequest(run_key=f"{first}_{last}_{tick.timestamp():.0f}", tags=tags)

@@ -20,6 +20,7 @@ from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
 from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
 from ar_sync_pipeline.sender.site import SenderSite
+from ar_sync_pipeline.sender.window_requests import SCHEDULE
 
 # Two windows may be in a run that has just started; the next tick starts a third one.
 _PAGE = "hole_in_windows"
@@ -37,7 +38,7 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         asset=archive_key(ArchiveKind.PARTIAL, names),
         description=f"Every window of the last {HORIZON.total_seconds() / 3600:.0f} hours has its"
         " archive, or a run is about to make it. If not: see that the schedule"
-        f" `{names.name('partial_dump_schedule')}` is on, that the daemon runs, and what the last"
+        f" `{names.name(SCHEDULE)}` is on, that the daemon runs, and what the last"
         f" run of `{names.name(PARTIAL_DUMP)}` says; the next run takes missed windows"
         " along. Their rows are not lost: every partial carries all changes since the newest"
         " archive that the receiver has." + see(_PAGE),

@@ -121,6 +121,16 @@ class SenderSettings(PseudonymSettings, CommonSettings):
             "7",
         ),
     ] = 7
+    start_early: Annotated[
+        int,
+        whole_number(0, 60, "seconds"),
+        Variable(
+            "Seconds before a window's end at which its run is started, because a process needs "
+            "some to start: it waits for the end, and then takes the snapshot. At most half a "
+            "window; 0: at the end.",
+            "45",
+        ),
+    ] = 45
     acknowledge_within: Annotated[
         int,
         whole_number(1, 7 * 24 * 60, "minutes"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import SpooledArchive
@@ -97,3 +99,15 @@ class ArchiveRefusedError(Exception):
         super().__init__(str(error))
         self.archive = archive
         self.error = error
+
+
+class WindowStillOpenError(TerminalError):
+    """The window of a partial has not ended, by this side's clock, when it should have."""
+
+    def __init__(self, end: datetime, now: datetime) -> None:
+        super().__init__(
+            f"the window ends at {end:%Y-%m-%d %H:%M:%S} UTC, and the clock says"
+            f" {now:%Y-%m-%d %H:%M:%S}: it was set back, or a window of the future was requested",
+            remedy="check the time synchronization of this machine; the schedule requests the"
+            " window when it has ended",
+        )

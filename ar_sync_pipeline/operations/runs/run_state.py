@@ -9,6 +9,7 @@ from ar_sync_pipeline.operations.dagster_internals import (
     IMPLICIT_ASSET_JOB_NAME,
     BulkActionsFilter,
     BulkActionStatus,
+    InstigatorStatus,
 )
 
 UNFINISHED = [
@@ -52,6 +53,12 @@ def work_under_way(
         if key in (backfill.asset_selection or ()) or backfill.job_name == job_name:
             return f"Backfill {backfill.backfill_id}"
     return None
+
+
+def is_stopped(instance: dg.DagsterInstance, name: str) -> bool:
+    """Return whether a user has stopped the schedule or sensor of this name."""
+    stopped = instance.all_instigator_state(instigator_statuses={InstigatorStatus.STOPPED})
+    return any(state.instigator_name == name for state in stopped)
 
 
 def failures_in_a_row(
