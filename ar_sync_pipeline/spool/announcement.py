@@ -24,7 +24,7 @@ from ar_sync_pipeline.spool.signed_json import MAX_BYTES, SignedJson, parse_sign
 ANNOUNCEMENT_FILE = "next_partial.json"
 # The time from the snapshot to the end of an upload; a longer one needs no early load.
 _ARRIVES_WITHIN = timedelta(seconds=20)
-_LONGEST_SECONDS = 30
+_LONGEST_SECONDS = 60
 # Of another host's file system, whose clock may differ.
 _TOLERANCE = timedelta(seconds=5)
 

@@ -55,6 +55,13 @@ def test_changed_row_is_announced_with_the_seconds_that_are_left(deployment: Dep
     assert [*(deployment.spool / ".incoming").iterdir()] == [file_of(deployment)]
 
 
+def test_earliest_announcement_is_one_that_the_receiver_accepts(deployment: Deployment) -> None:
+    assert announce(deployment, seconds_left=41) is None
+    content = file_of(deployment).read_bytes()
+    assert parse_signed(Announcement, content, what="the announcement", keys=()).seconds > 35
+    assert expected_archive(deployment.spool, now()) is not None
+
+
 def test_announcement_is_signed_and_says_how_long_to_wait(
     deployment: Deployment,
 ) -> None:
