@@ -23,11 +23,12 @@ def load_catalog(path: Path | None = None) -> Catalog:
         text = resources.files(__package__).joinpath(DEFAULT_CATALOG).read_text("utf-8")
         return _parse(text, DEFAULT_CATALOG)
     try:
-        return _parse(path.read_text("utf-8"), str(path))
+        return _parse(path.read_text("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise CatalogError(
-            f"the catalog {path} cannot be read ({error})",
-            remedy="let AR_SYNC_CATALOG name a readable TOML file, or unset it",
+            f"the catalog {path} cannot be read ({reason})",
+            remedy="name a readable TOML file, in the call or by AR_SYNC_CATALOG",
         ) from error
 
 

@@ -66,6 +66,12 @@ def _described(detail: ErrorDetails) -> ValidationProblem:
             return ValidationProblem(place(*keys), "is no key of a catalog", _meant(keys))
         case "too_short":
             return ValidationProblem(place(*keys), "is empty", "name a table or a pattern")
+        case "tuple_type" | "frozen_set_type" | "set_type" | "list_type":
+            remedy = 'write a list: ["name", "other"]'
+            return ValidationProblem(place(*keys), "has a wrong value (it is no list)", remedy)
+        case "dict_type" | "mapping_type" | "model_type" | "model_attributes_type":
+            remedy = "write a table: { name = VALUE }"
+            return ValidationProblem(place(*keys), "has a wrong value (it is no table)", remedy)
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     return ValidationProblem(place(*keys), f"has a wrong value ({message})", "correct the value")
 

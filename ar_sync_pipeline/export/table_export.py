@@ -249,6 +249,18 @@ def readable(table: str) -> Iterator[None]:
             remedy="correct the text, or recreate a SQL_ASCII database with the encoding that its"
             " texts really have",
         ) from error
+    except (
+        psycopg.errors.DatetimeFieldOverflow,
+        psycopg.errors.NumericValueOutOfRange,
+    ) as error:
+        # Only what a rule computes can leave the range of its type.
+        words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
+        raise SchemaError(
+            f"a column rule of table {table} cannot be computed for one of its values ({words})",
+            remedy="correct the value at the end of its type's range, such as a date before"
+            ' 4700 BC, or give the column the mask "null" or { constant = VALUE }, or name it in'
+            " `exclude`",
+        ) from error
     except (psycopg.DataError, psycopg.InternalError) as error:
         words = (error.diag.message_primary or type(error).__name__).partition(":")[0]
         raise SchemaError(

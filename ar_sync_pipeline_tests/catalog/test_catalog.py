@@ -58,8 +58,28 @@ def test_wrong_catalog_gets_one_sentence(tmp_path: Path, text: str, error: str) 
 
 
 def test_missing_catalog_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CatalogError, match="cannot be read"):
+    with pytest.raises(CatalogError, match=r"cannot be read \(No such file or directory\): name a"):
         load_catalog(tmp_path / "nowhere.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(CatalogError, match=r"cannot be read \(it is not text in UTF-8\): name a"):
+        load_catalog(tmp_path / "bytes.toml")
+
+
+def test_byte_order_mark_of_a_windows_editor_is_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_bytes(b"\xef\xbb\xbfname = 'x'\r\ntables = ['a']\r\n")
+    assert load_catalog(path).tables == ("a",)
+
+
+def test_wrong_kind_of_value_is_said_in_the_words_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.toml"
+    path.write_text("name = 'x'\ntables = ['a']\n[table.a]\nexclude = 'b'\nmask = ['c']\n")
+    with pytest.raises(InvalidCatalogError) as caught:
+        load_catalog(path)
+    assert [str(error) for error in caught.value.problems] == [
+        '[table.a] exclude: has a wrong value (it is no list): write a list: ["name", "other"]',
+        "[table.a] mask: has a wrong value (it is no table): write a table: { name = VALUE }",
+    ]
 
 
 def catalog_of(*tables: str, **fields: object) -> Catalog:

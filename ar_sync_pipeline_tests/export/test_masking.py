@@ -360,6 +360,23 @@ def test_a_catalog_with_pseudonyms_needs_the_secret(table: Table, tmp_path: Path
         source.complete()
 
 
+@pytest.mark.parametrize(
+    ("column", "unit", "value"),
+    [("date", "decade", "4713-01-01 BC"), ("timestamp", "decade", "4713-01-01 BC")],
+)
+def test_value_at_the_end_of_its_type_that_a_rule_cannot_take_is_told_as_that(
+    table: Table, tmp_path: Path, column: str, unit: str, value: str
+) -> None:
+    table.make(column, f"INSERT INTO t_a VALUES (1, '{value}')")
+    source = Source(table.url, tmp_path, table.catalog({"truncate": unit}))
+    with pytest.raises(ArSyncError, match="out of range") as caught:
+        source.complete()
+    assert "a column rule of table t_a cannot be computed for one of its values" in str(
+        caught.value
+    )
+    assert 'the mask "null" or { constant = VALUE }' in str(caught.value)
+
+
 def random_numbers() -> list[float]:
     """Return numbers of every size, and the middles between two results with their neighbours."""
     random = Random(20261129)  # noqa: S311

@@ -24,9 +24,9 @@ changed_at = "changed"
 """
 
 
-def compare(sites: TwoSites, *words: str) -> Result:
+def compare(sites: TwoSites, *words: str, text: str = CATALOG) -> Result:
     file = sites.folder / "catalog.toml"
-    file.write_text(CATALOG)
+    file.write_text(text)
     return CliRunner().invoke(
         main,
         ["compare", "--catalog", str(file), *words],
@@ -96,6 +96,13 @@ def test_missing_more_and_different_rows_are_counted_and_ten_keys_named(
     text = compare(loaded, *archive)
     assert "different: 20, 21" in text.stdout
     assert "1 of 2 tables differ." in text.stdout
+
+
+def test_table_that_was_left_out_since_is_told_as_that(loaded: TwoSites) -> None:
+    text = 'name = "small"\ntables = ["app_parent"]\nexclude = ["app_child"]\n'
+    archive = str(applied(loaded, "complete"))
+    shown = tables(compare(loaded, "--json", archive, text=text))
+    assert shown["app_child"]["problem"] == "this catalog does not name the table"
 
 
 def test_of_a_partial_only_its_own_rows_count(loaded: TwoSites) -> None:

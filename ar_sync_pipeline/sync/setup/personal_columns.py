@@ -61,7 +61,7 @@ def _by_names(table: TableFacts, tables: Mapping[str, TableFacts]) -> dict[str, 
     contexts = [
         *([_CARDS] if not _CARD_TABLES.isdisjoint(split_name(name)) else []),
         *([_of_people(table)] if known or is_about_people(name) else []),
-        *([_OWNERS] if _belongs_to_people(table, tables) else []),
+        *([_OWNERS] if _belongs_to_people(table, tables) or _is_of_entries(name) else []),
     ]
     found = dict(strong)
     for column in table.columns:
@@ -75,7 +75,7 @@ def is_about_people(name: str) -> bool:
     split = split_name(name)
     if not split or split[-1] in _OTHER_TABLES:
         return False
-    return split[-1].endswith(_ADDRESSES) or any(word.endswith(_SUBJECTS) for word in split)
+    return split[-1].endswith(_ADDRESSES) or _any_ends(split, _SUBJECTS)
 
 
 def _of_people(table: TableFacts) -> dict[str, Kind]:
@@ -90,8 +90,20 @@ def _belongs_to_people(table: TableFacts, tables: Mapping[str, TableFacts]) -> b
     return any(is_about_people(other.relname or other.name) for other in referenced if other)
 
 
+def _is_of_entries(name: str) -> bool:
+    split = split_name(name)
+    return bool(split) and split[-1] not in _OTHER_TABLES and _any_ends(split, _ENTRIES)
+
+
+def _any_ends(split: tuple[str, ...], ends: tuple[str, ...]) -> bool:
+    return any(word.endswith(ends) for word in split)
+
+
 def _strong(column: ColumnFacts) -> Kind | None:
     """Return the kind of a column that is personal in any table."""
+    if column.type == "tsvector":
+        # The words of other columns, whatever rules those have.
+        return Kind.FREE_TEXT
     split = split_name(column.name)
     if len(split) > 1 and (split[-1] in _DESCRIPTIONS or split[0] in _COUNTS):
         return None
@@ -168,6 +180,7 @@ _OWNERS = _kinds(words.OF_OWNERS)
 _CARD_TABLES, _PLACES = frozenset(words.CARDS.split()), frozenset(words.PLACES.split())
 _AMBIGUOUS = frozenset(words.AMBIGUOUS.split())
 _SUBJECTS, _ADDRESSES = tuple(words.PEOPLE.split()), tuple(words.ADDRESSES.split())
+_ENTRIES = tuple(words.ENTRIES.split())
 _PREFIXES, _COUNTS = set(words.PREFIXES.split()), set(words.COUNTS.split())
 _DESCRIPTIONS, _OTHER_TABLES = set(words.DESCRIPTIONS.split()), set(words.OTHER_TABLES.split())
 _NOT_OF_PEOPLE = _DESCRIPTIONS - {"state", "expiry"}
@@ -179,5 +192,5 @@ _FREE_WORDS = {
 _KNOWN = {
     *_BY_WORD, *_PEOPLE, *_CARDS, *_OWNERS, *_PREFIXES, *_DESCRIPTIONS, *_OTHER_TABLES,
     *(word for pair in _BY_PAIR for word in pair), *words.PEOPLE.split(), *words.CARDS.split(),
-    *words.ADDRESSES.split(), *_NUMBERED,
+    *words.ADDRESSES.split(), *_NUMBERED, *words.ENTRIES.split(),
 }  # fmt: skip

@@ -25,7 +25,7 @@ PERSONAL = {
 PAIRS = {
     "secret": "api key, secret key, private key, access key, activation key, reset key,"
     " encryption key, verification code, activation code, reset code, access code, invite code,"
-    " security code, session key, password hash",
+    " security code, session key, password hash, key hash, key digest",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, author name, recipient name, sender name, holder name, owner name, buyer name,"
     " payer name, guest name, customer name, client name, employee name, billing name,"
@@ -46,7 +46,7 @@ OF_PEOPLE = {
 PREFIXES = (
     "billing shipping bill ship home work office delivery postal mailing mail contact invoice"
     " residence permanent current guest customer client user owner primary secondary alternate"
-    " emergency address display change search company"
+    " emergency address display change search company draft seo previous"
 )
 # Words that are personal only in a table about bank cards and accounts.
 OF_CARDS = "number name holder reference expiry expiration"
@@ -64,6 +64,8 @@ PEOPLE = (
     "user customer client person people employee member patient contact passenger driver student"
     " subscriber account profile guest visitor recipient usuario cliente persona pasajero conductor"
 )
+# A table of what people sent in by a form has a word that ends with one of these.
+ENTRIES = "submission enquiry inquiry"
 CARDS = "card bankcard creditcard bankaccount"
 ADDRESSES = "address direccion dirección"
 # Last words of tables that are about something else: `customer_type`, `user_permission`.

@@ -41,6 +41,7 @@ from ar_sync_pipeline.sync.watch.row_differences import (
 )
 
 _NO_TABLE = "the second has no such table"
+_LEFT_OUT = "this catalog does not name the table"
 _ONLY_THERE = "only the second has this table"
 
 
@@ -129,7 +130,8 @@ def compare_archive(
         found = []
         for table in manifest.tables:
             if table.name not in staged:
-                found.append(_uncompared(table.name, _NO_TABLE))
+                named = catalog.replicates(table.name)
+                found.append(_uncompared(table.name, _NO_TABLE if named else _LEFT_OUT))
                 continue
             one = staged[table.name]
             columns = [column.name for column in one.target.columns]

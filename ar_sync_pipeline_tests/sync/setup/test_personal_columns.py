@@ -186,6 +186,10 @@ def test_name_is_not_personal_by_itself(name: str, type_: str) -> None:
         ("bankcard", "number", True),
         ("bankcard", "card_type", False),
         ("users", "profile_data", False),
+        ("client", "draft_title", True),
+        ("client", "seo_title", True),
+        ("apitoken", "key_hash", True),
+        ("page", "draft_title", False),
     ],
 )
 def test_name_is_personal_by_the_kind_of_its_table(table: str, name: str, found: bool) -> None:
@@ -198,3 +202,14 @@ def test_name_is_personal_beside_personal_columns() -> None:
     assert found == {"name": Kind.NAME, "email": Kind.CONTACT, "extra": Kind.FREE_TEXT}
     assert "state" not in kinds("order", email="text", state="text")
     assert "state" in kinds("order", email="text", city="text", state="text")
+
+
+@pytest.mark.parametrize("table", ["wagtailforms_formsubmission", "form_submissions", "inquiry"])
+def test_documents_that_visitors_submitted_are_free_text(table: str) -> None:
+    assert kinds(table, form_data="jsonb") == {"form_data": Kind.FREE_TEXT}
+    assert kinds("invoice", form_data="jsonb") == {}
+
+
+def test_words_of_a_search_index_are_free_text_whatever_its_name() -> None:
+    found = kinds("indexentry", title="tsvector", autocomplete="tsvector", title_norm="real")
+    assert found == {"title": Kind.FREE_TEXT, "autocomplete": Kind.FREE_TEXT}
