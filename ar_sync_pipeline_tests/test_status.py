@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.dump import receiver_view
 from ar_sync_pipeline.sync.dump.receiver_view import observe_receiver
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
@@ -97,6 +99,22 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
         "made good since": 0,
     }  # fmt: skip
     assert "min behind, because" in status(receiver).stdout
+
+
+def test_full_disk_of_the_scratch_folder_does_not_hide_the_state(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.succeed("complete_dump")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(receiver_view, "write_atomically", full)
+    monkeypatch.setattr(receiver_view, "remember_receipts", full)
+    deployment.succeed("complete_loaddata")
+    shown = status(deployment.sender_environment(), "--json")
+    assert shown.exit_code == 0, shown.output
+    assert counts(shown)["not acknowledged"] == 0
 
 
 @pytest.mark.long

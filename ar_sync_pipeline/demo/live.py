@@ -29,6 +29,7 @@ from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.model import load_sender_settings
 
 _INTERVAL_MINUTES = 1
+_SEED = 7
 _BURST_SECONDS = 20
 # Only completes replicate deletions: a daily one would delete so many rows of the small tables that
 # the delete guard would park it.
@@ -129,14 +130,28 @@ def _running(process: DagsterProcess) -> Iterator[None]:
 
 
 def _keep_production_busy(servers: TwoServers, console: Console, seconds: float | None) -> None:
+    """Write until the time is over; what keeps production from it is told, and tried again."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
-    with psycopg.connect(servers.sender_url) as production:
-        traffic = Traffic(production, servers.sender_media, seed=7)
-        try:
-            while time.monotonic() < until:
-                summary = traffic.burst(datetime.now(UTC))
-                rows = sum(summary.inserted.values()) + sum(summary.updated.values())
-                console.print(f"{summary.at:%H:%M:%S} production wrote {rows} rows")
+    seed = _SEED
+    try:
+        while time.monotonic() < until:
+            try:
+                with psycopg.connect(servers.sender_url, autocommit=True) as production:
+                    traffic = Traffic(production, servers.sender_media, seed)
+                    while time.monotonic() < until:
+                        _burst(traffic, console)
+                        time.sleep(min(_BURST_SECONDS, max(0.0, until - time.monotonic())))
+            except psycopg.Error as error:
+                reason = str(error).strip().partition("\n")[0]
+                console.print(f"{datetime.now(UTC):%H:%M:%S} production cannot write ({reason})")
                 time.sleep(min(_BURST_SECONDS, max(0.0, until - time.monotonic())))
-        except KeyboardInterrupt:
-            console.print("Ending the demo.")
+            # Never the values that an earlier burst has drawn.
+            seed += 1
+    except KeyboardInterrupt:
+        console.print("Ending the demo.")
+
+
+def _burst(traffic: Traffic, console: Console) -> None:
+    summary = traffic.burst(datetime.now(UTC))
+    rows = sum(summary.inserted.values()) + sum(summary.updated.values())
+    console.print(f"{summary.at:%H:%M:%S} production wrote {rows} rows")

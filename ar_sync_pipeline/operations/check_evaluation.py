@@ -18,6 +18,9 @@ ERROR = "error"
 REMEDY = "remedy"
 """Metadata of a failed evaluation: what to do about this finding; its message may end with it."""
 
+PAGE = "runbook_page"
+"""Metadata of a failed evaluation: name of the runbook page about this finding."""
+
 _EXPLAINED_BY = "explained_by"
 
 
@@ -25,7 +28,7 @@ def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:
     """Return a result that, if it fails, shows the runbook page: the UI opens it in place."""
     if result.passed:
         return result
-    page = {"runbook": dg.MetadataValue.md(runbook_text(name))}
+    page = {PAGE: dg.MetadataValue.text(name), "runbook": dg.MetadataValue.md(runbook_text(name))}
     return result._replace(metadata={**(result.metadata or {}), **page})
 
 

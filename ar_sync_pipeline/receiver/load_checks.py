@@ -10,11 +10,13 @@ from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, common_
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
+from ar_sync_pipeline.sync.errors import DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
+_GUARD_PAGE = "delete_guard"
 # The next archive contains the rows of a lost one, so only a gap that lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
@@ -93,7 +95,7 @@ def load_check_results(
     gaps = report.chain.gaps if report.chain else ()
     damaged = [r for r in report.refused if not r.waits]
     aside = [*report.kept, *damaged]
-    yield _result(
+    loaded = _result(
         key,
         LOADED,
         " ".join(listed([*map(str, aside)])),
@@ -101,6 +103,8 @@ def load_check_results(
         archives_not_applied=len(aside),
         **common_remedy(one.remedy for one in aside),
     )
+    guarded = all(one.code == DeleteGuardError.code for one in aside)
+    yield with_page(loaded, _GUARD_PAGE) if guarded else loaded
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged - unverified

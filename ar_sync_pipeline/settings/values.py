@@ -320,6 +320,11 @@ def folder(*, writable: bool) -> BeforeValidator:
         if not _allowed(path, os.R_OK | os.X_OK):
             raise invalid_value("cannot be read by this user", "give this user read permission")
         if writable and not _allowed(path, os.W_OK):
+            if os.statvfs(path).f_flag & os.ST_RDONLY:
+                raise invalid_value(
+                    "is on a file system that is mounted read-only",
+                    "read the kernel's log, and mount it writable again",
+                )
             raise invalid_value("cannot be written by this user", "give this user write permission")
         return path
 

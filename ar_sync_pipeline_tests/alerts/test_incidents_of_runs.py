@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.instance import DagsterInstance
+from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline_tests.alerts.watched import Watched
@@ -36,6 +37,19 @@ def test_run_that_never_started_until_one_ends_well(bare: Watched) -> None:
     bare.end_run(None)
     bare.tick_both()
     assert "Recovered: job partial_dump" in bare.subjects[1]
+
+
+def test_run_whose_process_could_not_load_tells_why(bare: Watched) -> None:
+    wrong = SerializableErrorInfo(
+        "1 error in the settings of the sender\n  AR_SYNC_TMP_BKP_FLDR=/x: does not exist\n",
+        [],
+        "SettingsError",
+    )
+    bare.end_run("This run has been marked as failed from outside.", engine_error=wrong)
+    bare.tick_both()
+    (subject,) = bare.subjects
+    assert "job partial_dump: the run never started (1 error in the settings" in subject
+    assert "AR_SYNC_TMP_BKP_FLDR=/x: does not exist)" in bare.text(0)
 
 
 def test_run_that_waits_for_hours_in_the_queue(

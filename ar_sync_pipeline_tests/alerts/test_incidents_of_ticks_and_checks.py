@@ -89,6 +89,16 @@ def evaluate(
         )
 
 
+def test_mail_names_the_page_of_the_finding_in_place_of_that_of_the_check(bare: Watched) -> None:
+    evaluate(bare, applied_archives_key(), "archives_loaded", "one.", runbook_page="delete_guard")
+    evaluate(bare, applied_archives_key(), "no_holes", "one hole.")
+    bare.tick_both()
+    guard, hole = (bare.text(0), bare.text(1))
+    assert "docs/runbook/delete_guard.md" in guard
+    assert "archive_parked" not in guard
+    assert "docs/runbook/hole_in_windows.md" in hole
+
+
 def test_sensor_that_fails_is_reported_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
         tick(bare, "new_partial_archives", f"cannot count to {number}")

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pytest
+from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.instance import DagsterInstance
+from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
@@ -81,11 +83,13 @@ class Watched:
         events: Sequence[tuple[dg.DagsterEventType, str]] = (),
         retry_of: str | None = None,
         tags: Mapping[str, str] | None = None,
+        engine_error: SerializableErrorInfo | None = None,
     ) -> str:
         """A run of job ``partial_dump`` with these events of its steps, as Dagster writes them.
 
         Args:
             message: of the failure that ended it; None: it ended well.
+            engine_error: for which its process could not load.
         """
         job = self.definitions("sender").resolve_job_def("partial_dump")
         group = (
@@ -95,6 +99,12 @@ class Watched:
             run = instance.create_run_for_job(
                 job, tags={**(tags or {}), **group}, parent_run_id=retry_of, root_run_id=retry_of
             )
+            if engine_error is not None:
+                instance.report_engine_event(
+                    "Could not load job definition.",
+                    run,
+                    EngineEventData.engine_error(engine_error),
+                )
             for kind, step in events:
                 instance.report_dagster_event(
                     dg.DagsterEvent(

@@ -100,6 +100,13 @@ def test_a_guarded_archive_is_in_the_list_with_the_command_that_lets_it_through(
     assert f"`ar-sync allow {guarded}`" in line
     assert "**parked** since " in line
     assert "would be emptied" in line
+    key = dg.AssetCheckKey(LEDGER, "archives_loaded")
+    record = seen.instance.get_latest_asset_check_evaluation_record(key)
+    assert record is not None
+    assert record.event is not None
+    evaluation = record.event.get_dagster_event().asset_check_evaluation_data
+    assert not evaluation.passed
+    assert evaluation.metadata["runbook_page"].value == "delete_guard"
     site = ReceiverSite(
         seen.settings, load_catalog(seen.settings.catalog), lambda: datetime.now(UTC)
     )

@@ -10,23 +10,28 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 from click.testing import CliRunner
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding
+from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     secret_findings,
     spool_findings,
 )
+from ar_sync_pipeline.sync.watch.other_side import _interval
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
@@ -263,6 +268,28 @@ def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployme
     (waits,) = at_receiver(deployment, AR_SYNC_SENDER_NAME="production")
     assert waits.level == "error"
     assert "this receiver accepts production only" in waits.problem
+
+
+@pytest.mark.parametrize(
+    ("partials", "minutes", "said"), [(1, 10, False), (2, 10, False), (3, 10, True), (1, 3, True)]
+)
+def test_first_archives_over_several_windows_are_no_other_length(
+    deployment: Deployment, partials: int, minutes: int, *, said: bool
+) -> None:
+    settings = load_receiver_settings(deployment.receiver_environment())
+    start = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    lines = [
+        cast(
+            AppliedArchive,
+            SimpleNamespace(
+                kind=ArchiveKind.PARTIAL,
+                window_start=start,
+                window_end=start + timedelta(minutes=minutes),
+                system_identifier="1",
+            ),
+        )
+    ] * partials
+    assert bool(list(_interval(settings, lines))) is said
 
 
 @pytest.mark.long

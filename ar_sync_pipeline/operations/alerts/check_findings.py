@@ -11,6 +11,7 @@ from ar_sync_pipeline.operations.alerts.problem_areas import Area
 from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
     NO_MAIL_BEFORE,
+    PAGE,
     REMEDY,
     check_label,
 )
@@ -75,6 +76,7 @@ def check_problem(
     own = evaluation.metadata.get(REMEDY)
     # What to do about this finding is more exact than what the check says about all findings.
     remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
+    page = evaluation.metadata.get(PAGE)
     return Problem(
         cause=area.cause if area else check_source(key),
         source=check_source(key),
@@ -87,7 +89,7 @@ def check_problem(
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),
-        runbook=page_of(full),
+        runbook=scope.page(str(page.value)) if page is not None else page_of(full),
     )
 
 

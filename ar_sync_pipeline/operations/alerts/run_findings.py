@@ -71,7 +71,7 @@ def run_findings(
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
     elif not problems and _was_cut_short(run, events):
-        findings.append(_cut_short(scope, run, events, end.message, at))
+        findings.append(_cut_short(scope, run, events, _reason(instance, run, end), at))
     return [*findings, *problems]
 
 
@@ -144,6 +144,17 @@ def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bo
         event.dagster_event_type is canceling and "maximum runtime" in event.message
         for event in events
     )
+
+
+def _reason(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogEntry) -> str:
+    """Return why Dagster ended a run: the error for which its process could not load, if any."""
+    entries = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT)
+    for entry in reversed(entries):
+        error = entry.get_dagster_event().engine_event_data.error
+        # Only errors of settings and the like are without a traceback.
+        if error is not None and not error.stack:
+            return " ".join(error.message.split())
+    return end.message
 
 
 def _cut_short(

@@ -6,13 +6,15 @@ accepted checkpoint is used instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
@@ -124,13 +126,14 @@ def observe_receiver(
         return ReceiverView(
             before, None, heard, capabilities=current(capabilities_before(scratch), before)
         )
-    if new:
-        remember_receipts(scratch, new)
     before = believed_before(cache, known, clock())
-    if position is not None and position.watermark is not None:
-        write_atomically(cache, position.to_bytes())
-    if can_read is not None:
-        write_atomically(scratch / CACHED_CAPABILITIES, can_read.to_bytes())
+    with _where_the_disk_allows():
+        if new:
+            remember_receipts(scratch, new)
+        if position is not None and position.watermark is not None:
+            write_atomically(cache, position.to_bytes())
+        if can_read is not None:
+            write_atomically(scratch / CACHED_CAPABILITIES, can_read.to_bytes())
     return ReceiverView(
         position or before,
         waiting,
@@ -140,6 +143,16 @@ def observe_receiver(
         claimed=look.claimed,
         capabilities=current(can_read, position or before),
     )
+
+
+@contextmanager
+def _where_the_disk_allows() -> Iterator[None]:
+    """Let a look succeed on a full or broken disk: what it could not remember is read again."""
+    try:
+        yield
+    except OSError as error:
+        if disk_error(error) is None:
+            raise
 
 
 def unsettled(sent: Sequence[SentArchive], position: Checkpoint | None) -> list[SentArchive]:

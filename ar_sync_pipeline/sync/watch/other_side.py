@@ -26,6 +26,8 @@ from ar_sync_pipeline.visible_text import visible
 
 _WORTH_SAYING = timedelta(seconds=60)
 _RECENT_PARTIALS = 10
+# The first ones after a start may each cover several windows.
+_ENOUGH_PARTIALS = 3
 
 
 def clock_findings(connection: Connection, clock: Clock) -> Iterator[Finding]:
@@ -155,6 +157,9 @@ def _interval(settings: ReceiverSettings, ledger: Sequence[AppliedArchive]) -> I
     ][-_RECENT_PARTIALS:]
     here = timedelta(minutes=settings.partial_interval)
     if not lengths or lengths[-1] == here or min(lengths) == here:
+        return
+    may_be_several = min(lengths) % here == timedelta()
+    if may_be_several and len(lengths) < _ENOUGH_PARTIALS:
         return
     minutes = min(lengths).total_seconds() / 60
     yield Finding(

@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings
-from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, list_parked
+from ar_sync_pipeline.spool.states import SpoolState, list_parked
+from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.rejection import Rejection
 
 _MOST_CAUSES = 20
 
 
-def parked_findings(settings: ReceiverSettings) -> Iterator[Finding]:
+def parked_findings(
+    settings: ReceiverSettings, catalog: Catalog, clock: Clock
+) -> Iterator[Finding]:
     """Yield a warning for each cause for which archives are parked, that of the oldest first."""
     try:
         parked = [
@@ -25,13 +30,12 @@ def parked_findings(settings: ReceiverSettings) -> Iterator[Finding]:
         ]
     except ArSyncError:
         return  # the check of the spool reports it
-    causes = Counter(map(_cause, parked))
+    causes = Counter(map(_cause, examine_again(settings, catalog, parked, clock())))
     for (problem, remedy), count in islice(causes.items(), _MOST_CAUSES):
         archives = "1 archive is" if count == 1 else f"{count:,} archives are"
         yield Finding(Level.WARNING, f"{archives} parked: {problem}", remedy)
 
 
-def _cause(archive: SpooledArchive) -> tuple[str, str]:
+def _cause(rejection: Rejection) -> tuple[str, str]:
     """Return problem and remedy, without the archive's name, so that equal ones match."""
-    rejection = Rejection.read(archive)
     return rejection.problem.replace(rejection.name, "the archive"), rejection.remedy

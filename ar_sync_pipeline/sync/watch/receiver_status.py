@@ -27,6 +27,7 @@ from ar_sync_pipeline.spool.states import (
     list_waiting,
 )
 from ar_sync_pipeline.sync.load.applied_chain import promised_chain
+from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
@@ -47,18 +48,19 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog)
     spooled, incidents = _spooled(settings), read_open_incidents(settings)
+    parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
     chain = promised_chain(recorded.ledger, spooled.waiting)
     lost = [a for a in spooled.quarantined if chain is None or a.name.snapshot_at > chain.until]
     lag = explain_lag(
         chain.until if chain else None,
         now,
         timedelta(minutes=settings.partial_interval),
-        _backlog(recorded, spooled, chain, lost, incidents),
+        _backlog(recorded, spooled, parked, chain, lost, incidents),
     )
     return Status(
         "receiver",
         lag,
-        tuple(_counts(recorded, spooled, lost)),
+        tuple(_counts(recorded, spooled, parked, lost)),
         gaps=len(chain.gaps) if chain else 0,
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
@@ -118,6 +120,7 @@ def _spooled(settings: ReceiverSettings) -> _Spooled:
 def _backlog(
     recorded: _Recorded,
     spooled: _Spooled,
+    parked: Sequence[str],
     chain: Chain | None,
     lost: Sequence[SpooledArchive],
     incidents: OpenIncidents,
@@ -126,7 +129,7 @@ def _backlog(
         gaps=len(chain.gaps) if chain else 0,
         new_history=any(gap.new_history for gap in chain.gaps) if chain else False,
         waiting=len(spooled.waiting),
-        parked=_problems(spooled.parked),
+        parked=parked,
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
@@ -135,7 +138,10 @@ def _backlog(
 
 
 def _counts(
-    recorded: _Recorded, spooled: _Spooled, lost: Sequence[SpooledArchive]
+    recorded: _Recorded,
+    spooled: _Spooled,
+    parked: Sequence[str],
+    lost: Sequence[SpooledArchive],
 ) -> list[StateCount]:
     applied = [line.name for line in recorded.ledger if not line.superseded]
     superseded = [line.name for line in recorded.ledger if line.superseded]
@@ -144,7 +150,7 @@ def _counts(
         count("waiting", _names(spooled.waiting)),
         count("applied", applied, earlier=recorded.summarized_applied),
         count("superseded", superseded, earlier=recorded.summarized_superseded),
-        count("parked", _names(spooled.parked), "; ".join(_problems(spooled.parked))),
+        count("parked", _names(spooled.parked), "; ".join(parked)),
         count("quarantined", _names(lost), "; ".join(_problems(lost))),
         count(
             "made good since",

@@ -140,7 +140,7 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "clock": partial(_ask_for, url, lambda c: clock_findings(c, clock)),
         "media": partial(media_findings, settings),
         "spool": partial(spool_findings, settings),
-        "parked": partial(parked_findings, settings),
+        "parked": partial(parked_findings, settings, catalog, clock),
         "secrets": partial(secret_findings, settings),
         "state": partial(state_findings, settings),
         "transform": partial(transform_findings, settings, catalog),

@@ -1,0 +1,66 @@
+"""Why parked archives wait now: what was granted or migrated since their last check counts.
+
+Nothing is changed: the next load moves them, and writes their new reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.ledger import has_ledger
+from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.states import SpooledArchive
+from ar_sync_pipeline.sync.errors import ArchiveParkedError
+from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
+from ar_sync_pipeline.sync.rejection import Rejection
+
+# The oldest ones give the reason that is shown; a manifest may have many chunks.
+_MOST = 30
+
+
+def examine_again(
+    settings: ReceiverSettings, catalog: Catalog, parked: Sequence[SpooledArchive], now: datetime
+) -> list[Rejection]:
+    """Return the rejections of parked archives in their order.
+
+    Those that wait for the receiver's schema, catalog or rights are compared again; what cannot be
+    compared now has the reason that was written.
+    """
+    written = [Rejection.read(archive) for archive in parked]
+    again = [n for n, one in enumerate(written) if one.code == ArchiveParkedError.code][:_MOST]
+    if not again:
+        return written
+    url = settings.receiver_database_url.get_secret_value()
+    try:
+        with connect(url, application="status") as connection:
+            if not has_ledger(connection):
+                return written
+            receiver = describe_receiver(connection, settings, catalog, now)
+    except ArSyncError:
+        return written  # whoever asks learns of it elsewhere
+    for number in again:
+        written[number] = _compared(parked[number], written[number], receiver)
+    return written
+
+
+def _compared(archive: SpooledArchive, written: Rejection, receiver: Receiver) -> Rejection:
+    try:
+        with open_archive(archive.path) as reader:
+            examine(reader, receiver)
+            replaced = receiver.has_content_of(reader.manifest)
+    except ArchiveParkedError as error:
+        return replace(Rejection.of(archive, error), since=written.since)
+    except (ArSyncError, OSError):
+        return written
+    found = "brings nothing new any more" if replaced else "fits the receiver now"
+    return replace(
+        written,
+        problem=f"{written.name} {found}, and waits for the next load",
+        remedy="nothing; the next load takes it from there",
+    )
