@@ -21,6 +21,9 @@ REMEDY = "remedy"
 PAGE = "runbook_page"
 """Metadata of a failed evaluation: name of the runbook page about this finding."""
 
+CAUSE = "incident"
+"""Metadata of a failed evaluation that needs a mail of its own, whatever else the check found."""
+
 _EXPLAINED_BY = "explained_by"
 
 

@@ -6,7 +6,12 @@ from datetime import timedelta
 import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
-from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE, common_remedy, with_page
+from ar_sync_pipeline.operations.check_evaluation import (
+    CAUSE,
+    NO_MAIL_BEFORE,
+    common_remedy,
+    with_page,
+)
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
@@ -95,6 +100,7 @@ def load_check_results(
     gaps = report.chain.gaps if report.chain else ()
     damaged = [r for r in report.refused if not r.waits]
     aside = [*report.kept, *damaged]
+    guarded = any(one.code == DeleteGuardError.code for one in aside)
     loaded = _result(
         key,
         LOADED,
@@ -102,8 +108,9 @@ def load_check_results(
         "Every admitted archive is applied.",
         archives_not_applied=len(aside),
         **common_remedy(one.remedy for one in aside),
+        # Only a person lets it through, who may know of the other archives already.
+        **({CAUSE: "delete guard"} if guarded else {}),
     )
-    guarded = all(one.code == DeleteGuardError.code for one in aside)
     yield with_page(loaded, _GUARD_PAGE) if guarded else loaded
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)

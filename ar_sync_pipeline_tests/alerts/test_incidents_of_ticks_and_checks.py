@@ -99,6 +99,22 @@ def test_mail_names_the_page_of_the_finding_in_place_of_that_of_the_check(bare: 
     assert "docs/runbook/hole_in_windows.md" in hole
 
 
+def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watched) -> None:
+    key, name = applied_archives_key(), "archives_loaded"
+    evaluate(bare, key, name, "one is parked.")
+    bare.tick_both()
+    evaluate(bare, key, name, "one is parked. two is guarded.", incident="delete guard")
+    bare.tick_both()
+    evaluate(bare, key, name, "one is parked. two is guarded.", incident="delete guard")
+    bare.tick_both()
+    evaluate(bare, key, name)
+    bare.tick_both()
+    assert [subject.split(": ")[0].partition("] ")[2] for subject in bare.subjects] == [
+        "Failing", "Failing", "Recovered", "Recovered",
+    ]  # fmt: skip
+    assert "two is guarded" in bare.text(1)
+
+
 def test_sensor_that_fails_is_reported_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
         tick(bare, "new_partial_archives", f"cannot count to {number}")

@@ -9,6 +9,7 @@ from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.problem_areas import Area
 from ar_sync_pipeline.operations.check_evaluation import (
+    CAUSE,
     ERROR,
     NO_MAIL_BEFORE,
     PAGE,
@@ -76,9 +77,10 @@ def check_problem(
     own = evaluation.metadata.get(REMEDY)
     # What to do about this finding is more exact than what the check says about all findings.
     remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
-    page = evaluation.metadata.get(PAGE)
+    page, cause = evaluation.metadata.get(PAGE), evaluation.metadata.get(CAUSE)
+    own_cause = str(cause.value) if cause is not None else check_source(key)
     return Problem(
-        cause=area.cause if area else check_source(key),
+        cause=area.cause if area else own_cause,
         source=check_source(key),
         occurrence=occurrence,
         at=at,
