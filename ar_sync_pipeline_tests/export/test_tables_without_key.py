@@ -128,4 +128,4 @@ def test_reference_to_a_table_outside_the_catalog_is_named(source: Source) -> No
     )
     (sentence,) = source.complete().references_out
     assert "t_x (owner) refers to users" in sentence
-    assert "add users to `tables`" in sentence
+    assert 'add "users" to `tables`' in sentence
