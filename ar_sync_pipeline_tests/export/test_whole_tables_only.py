@@ -151,7 +151,7 @@ def test_check_before_any_dump_finds_everything_at_once(
     assert "may not read t_b:" in problems
     assert "rows of t_a" in problems
     assert "column rights of t_c" in problems
-    assert "add users to `tables`" in found.warnings[0]
+    assert 'add "users" to `tables`' in found.warnings[0]
     (problem,) = check_source(f"{source.url}_absent", source.catalog).problems
     assert "does not exist" in problem.problem
 
