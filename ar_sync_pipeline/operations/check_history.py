@@ -117,7 +117,10 @@ def delete_overtaken(instance: dg.DagsterInstance, key: dg.AssetCheckKey, run_id
 
 
 def forget_planned(instance: dg.DagsterInstance, run_id: str) -> None:
-    """Delete the plans of a run that evaluates none of its checks: they hide what was found."""
+    """Delete the plans of a run's checks, which hide what was found before.
+
+    Dagster stores an evaluation without a plan too.
+    """
     storage, checks = instance.event_log_storage, AssetCheckExecutionsTable
     if not isinstance(storage, SqlEventLogStorage):
         return

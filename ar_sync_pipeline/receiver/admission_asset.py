@@ -75,9 +75,11 @@ def admission_asset(site: ReceiverSite) -> dg.AssetsDefinition:
     )
     @whatever_is_selected
     def admitted_archives(context: dg.AssetExecutionContext, config: Intake) -> Iterator[Result]:
-        if config.waits_until and not _has_arrived(context, site, config.waits_until):
+        if config.waits_until:
+            # Nothing is examined while the run waits, so what was found before stays shown.
             forget_planned(context.instance, context.run.run_id)
-            return
+            if not _has_arrived(context, site, config.waits_until):
+                return
         yield from admission_results(context, site, [ArchiveKind(kind) for kind in config.kinds])
 
     return admitted_archives

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.asset_keys import (
     snapshot_key,
 )
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline.operations.check_history import forget_planned
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.selected_outputs import whatever_is_selected
 from ar_sync_pipeline.operations.space_check import space_check_result, space_check_spec
@@ -202,6 +203,8 @@ def _wait_for_end(
         "Waiting until %s UTC, the end of the window; the snapshot is taken then.",
         f"{end:%H:%M:%S}",
     )
+    # Nothing is examined while the run waits, so what was found before stays shown.
+    forget_planned(context.instance, context.run.run_id)
     problem = announce_when_changed(site.settings, site.catalog, site.clock, request)
     if problem is not None:
         context.log.info("The archive is not announced, so its load starts later. %s", problem)

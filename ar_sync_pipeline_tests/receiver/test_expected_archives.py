@@ -170,6 +170,23 @@ def test_archive_that_arrives_meanwhile_is_loaded(receiver: Receiver) -> None:
     assert receiver.shown()["archives_loaded"].passed
 
 
+def test_findings_stay_shown_while_a_load_waits_and_are_new_after_it(receiver: Receiver) -> None:
+    deployment = receiver.deployment
+    before = receiver.shown()
+    execute(deployment.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
+    waiting = threading.Thread(target=receiver.load, args=[now() + timedelta(seconds=60)])
+    waiting.start()
+    while not receiver.instance.get_runs(dg.RunsFilter(job_name="partial_loaddata")):
+        time.sleep(0.1)
+    time.sleep(3)
+    assert receiver.shown() == before
+    deployment.succeed("partial_dump")
+    waiting.join(timeout=100)
+    after = receiver.shown()
+    assert after.keys() == before.keys()
+    assert "2 chunks were written" in str(after["digests_equal"].description)
+
+
 def test_late_process_of_an_early_load_does_not_wait(receiver: Receiver) -> None:
     started = time.monotonic()
     assert receiver.load(now() - timedelta(minutes=5)).success
