@@ -75,13 +75,15 @@ def chunk_whole_table(
 def are_masks_remembered(connection: Connection, table: ExportedTable) -> bool:
     """Return whether PostgreSQL computes each expensive mask once for equal values.
 
-    Its planner decides by its statistics of the column. Without such masks the result is False.
+    Its planner decides by its statistics of the column. Without such masks the result is True.
     """
+    if not table.costly:
+        return True
     plan = sql.SQL("EXPLAIN (FORMAT JSON) SELECT {} FROM {}").format(
         table.column_list("t"), table.source("t")
     )
     remembered = str(scalar(connection, plan)).count("'Memoize'")
-    return 0 < len(table.costly) == remembered
+    return remembered == len(table.costly)
 
 
 @dataclass(frozen=True)

@@ -162,5 +162,5 @@ def split_table(
     """
     if held is not None:
         return compare_with_held(connection, table, held)
-    digested = not table.masks or are_masks_remembered(connection, table)
+    digested = are_masks_remembered(connection, table)
     return chunk_whole_table(connection, table, digested=digested)
