@@ -96,6 +96,12 @@ def has_ledger(connection: Connection) -> bool:
     return True
 
 
+def may_read_ledger(connection: Connection, table: str) -> bool | None:
+    """Return whether this role may read a table of the ledger; None: there is no such table."""
+    readable: bool | None = scalar(connection, _MAY_READ, [table])
+    return readable
+
+
 def claim_ledger(connection: Connection, catalog_name: str) -> None:
     """Create the ledger if it is missing, for one catalog only.
 
@@ -120,7 +126,7 @@ def check_catalog(connection: Connection, catalog_name: str) -> None:
     Raises:
         LedgerOfAnotherCatalogError: It is.
     """
-    if not connection.execute(_READABLE_CATALOG).fetchall():
+    if not may_read_ledger(connection, "replicated_catalog"):
         return
     row = connection.execute("SELECT name FROM ar_sync.replicated_catalog").fetchone()
     if row is not None and row[0] != catalog_name:
@@ -336,11 +342,11 @@ def _typed(row: AppliedArchive) -> AppliedArchive:
     return AppliedArchive(**{**vars(row), "kind": ArchiveKind(row.kind)})
 
 
-_READABLE_CATALOG = """
-SELECT FROM pg_class c
+_MAY_READ = """
+SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+  FROM pg_class c
   JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = 'ar_sync' AND c.relname = 'replicated_catalog'
-   AND has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+ WHERE n.nspname = 'ar_sync' AND c.relname = %s
 """
 
 # CREATE SCHEMA, with IF NOT EXISTS too, requires CREATE on the database (PostgreSQL manual, CREATE

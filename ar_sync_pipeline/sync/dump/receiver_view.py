@@ -147,7 +147,7 @@ def observe_receiver(
 
 @contextmanager
 def _where_the_disk_allows() -> Iterator[None]:
-    """Let a look succeed on a full or broken disk: what it could not remember is read again."""
+    """Let a reading command succeed on a full disk: what it could not store is read again."""
     try:
         yield
     except OSError as error:

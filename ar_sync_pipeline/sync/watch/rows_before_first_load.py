@@ -7,26 +7,20 @@ from collections.abc import Iterator
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.ledger import may_read_ledger
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
-_LEDGER_IS_READABLE = """
-SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = 'ar_sync' AND c.relname = 'applied_archive'
-"""
 _ANY_APPLIED = "SELECT EXISTS (SELECT FROM ar_sync.applied_archive)"
 
 
 def rows_before_first_load(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
     """Yield a warning about replicated tables with rows although nothing was ever applied."""
-    readable = connection.execute(_LEDGER_IS_READABLE).fetchone()
-    if readable is not None:
-        applied = connection.execute(_ANY_APPLIED).fetchone() if readable[0] else None
-        if applied is None or applied[0]:
-            return
+    readable = may_read_ledger(connection, "applied_archive")
+    if readable is not None and (not readable or scalar(connection, _ANY_APPLIED)):
+        return
     found = tables_with_rows(connection, catalog, catalog.replicates)
     tables = [visible(table, _LONGEST_NAME) for table in found]
     if tables:

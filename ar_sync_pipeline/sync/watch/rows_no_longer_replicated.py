@@ -10,16 +10,11 @@ from ar_sync_pipeline.catalog.edits import replicate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.ledger import may_read_ledger
 from ar_sync_pipeline.sync.load.unsent_tables import tables_with_rows
 from ar_sync_pipeline.visible_text import visible
 
 _LONGEST_NAME = 130
-_READABLE_LEDGER = """
-SELECT has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
-  FROM pg_class c
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE n.nspname = 'ar_sync' AND c.relname = 'table_definition'
-"""
 _REPLICATED_ONCE = "SELECT table_name FROM ar_sync.table_definition ORDER BY table_name"
 
 
@@ -28,8 +23,7 @@ def rows_no_longer_replicated(connection: Connection, catalog: Catalog) -> Itera
 
     A table that `receiver_tables` names is the receiver's own now.
     """
-    readable = connection.execute(_READABLE_LEDGER).fetchone()
-    if readable is None or not readable[0]:
+    if not may_read_ledger(connection, "table_definition"):
         return
     once = {name for (name,) in connection.execute(_REPLICATED_ONCE).fetchall()}
     left = {n for n in once if not catalog.replicates(n) and not catalog.is_receiver_only(n)}
