@@ -204,9 +204,14 @@ def _parse(path: Path) -> ast.Module:
             f"{path} cannot be read ({error.strerror})", remedy="name a readable file"
         ) from error
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" in line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        line = error.lineno if isinstance(error, SyntaxError) else None
+        if line is None:
+            raise UnreadableSourceError(
+                f"{path} is not the source of a Python module ({error or type(error).__name__})",
+                remedy="name the settings module of the old system, or a copy of it as plain text",
+            ) from None
         raise UnreadableSourceError(
-            f"{path} is not Python 3 source{line}",
+            f"{path} is not Python 3 source in line {line}",
             remedy="copy it, remove that line from the copy (a print statement of Python 2, for"
             " example), and name the copy",
         ) from None

@@ -16,7 +16,11 @@ from ar_sync_pipeline.operations.check_evaluation import (
     explained_by,
     with_page,
 )
-from ar_sync_pipeline.operations.check_history import forget_planned, shown_evaluation
+from ar_sync_pipeline.operations.check_history import (
+    forget_planned,
+    newest_target,
+    shown_evaluation,
+)
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.operations.selected_outputs import Result, whatever_is_selected
@@ -129,7 +133,8 @@ def record_made_good(
     check = dg.AssetCheckKey(admitted_key(site.names), _SOUND)
     shown = shown_evaluation(context.instance, check)
     if shown is not None and not shown.passed and not lost:
-        context.log_event(evaluation_of(_result(check, [], is_error=False)))
+        target = newest_target(context.instance, check.asset_key)
+        context.log_event(evaluation_of(_result(check, [], is_error=False), target=target))
 
 
 def _check_specs(key: dg.AssetKey) -> list[dg.AssetCheckSpec]:

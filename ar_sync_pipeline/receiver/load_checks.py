@@ -1,7 +1,7 @@
 """Checks of a load: all archives applied, digests equal, no gap, no drift, all tables sent."""
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -15,14 +15,14 @@ from ar_sync_pipeline.operations.check_evaluation import (
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
-from ar_sync_pipeline.sync.errors import DeleteGuardError
+from ar_sync_pipeline.sync.errors import ContentLackingError, DeleteGuardError
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_in_words
 from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
 _GUARD_PAGE = "delete_guard"
-# The next archive contains the rows of a lost one, so only a gap that lasts is an incident.
+# The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
 LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
@@ -51,7 +51,9 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
             description="Every admitted archive was applied. If not: it is in the spool's parked or"
             " quarantine folder with the reason beside it. An archive that the delete guard keeps"
             " is let through with `ar-sync allow`; `ar-sync plan` shows what it would do. Until"
-            " then the others are loaded all the same." + see(_PAGES[LOADED]),
+            " then the others are loaded all the same. What a complete does not carry and the"
+            " receiver lacks comes with the sender's next complete, by itself; it is mailed if that"
+            f" takes more than {_CLOSES_WITHIN_WINDOWS} windows." + see(_PAGES[LOADED]),
         ),
         dg.AssetCheckSpec(
             DIGESTS,
@@ -94,29 +96,51 @@ def load_check_results(
 ) -> Iterator[dg.AssetCheckResult]:
     """Yield the check results of a load."""
     key = applied_archives_key(names)
-    drift = {
-        plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
-    }
-    gaps = report.chain.gaps if report.chain else ()
-    damaged = [r for r in report.refused if not r.waits]
-    aside = [*report.kept, *damaged]
-    guarded = any(one.code == DeleteGuardError.code for one in aside)
-    loaded = _result(
+    yield _archives_loaded(key, report, window_minutes)
+    yield _digests_equal(key, report)
+    yield _no_holes(key, report, window_minutes)
+    yield _result(
+        key,
+        _ALL_SENT,
+        unsent_in_words(report.unsent),
+        "The sender's newest complete has every replicated table that has rows here.",
+        tables_not_sent=len(report.unsent),
+    )
+    yield _no_drift(key, report)
+
+
+def _archives_loaded(
+    key: dg.AssetKey, report: LoadReport, window_minutes: int
+) -> dg.AssetCheckResult:
+    rejected = [*report.kept, *(one for one in report.refused if not one.waits)]
+    guarded = any(one.code == DeleteGuardError.code for one in rejected)
+    result = _result(
         key,
         LOADED,
-        " ".join(listed([*map(str, aside)])),
+        " ".join(listed([*map(str, rejected)])),
         "Every admitted archive is applied.",
-        archives_not_applied=len(aside),
-        **common_remedy(one.remedy for one in aside),
+        archives_not_applied=len(rejected),
+        **common_remedy(one.remedy for one in rejected),
         # Only a person lets it through, who may know of the other archives already.
         **({CAUSE: "delete guard"} if guarded else {}),
     )
-    yield with_page(loaded, _GUARD_PAGE) if guarded else loaded
+    if guarded:
+        return with_page(result, _GUARD_PAGE)
+    if rejected and all(one.code == ContentLackingError.code for one in rejected):
+        # The sender's next complete replaces them, at once and by itself.
+        since = min((one.since for one in rejected if one.since), default=None)
+        return _mailed_if_it_lasts(
+            result._replace(severity=dg.AssetCheckSeverity.WARN), since, window_minutes
+        )
+    return result
+
+
+def _digests_equal(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
     staged = sum(archive.chunks_staged for archive in report.loaded)
     unverified = sum(plan.unverified for one in report.loaded for plan in one.tables)
     unchanged = sum(archive.chunks for archive in report.loaded) - staged - unverified
     differing = [r for r in report.refused if r.code == DigestMismatchError.code]
-    yield _result(
+    return _result(
         key,
         DIGESTS,
         " ".join(listed([*map(str, differing)])),
@@ -127,27 +151,35 @@ def load_check_results(
         chunks_unverified=unverified,
         **common_remedy(one.remedy for one in differing),
     )
-    gap_result = _result(
+
+
+def _no_holes(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.AssetCheckResult:
+    """Return the result about gaps; its mail is delayed, unless the sender was restored.
+
+    Only a complete closes the gap after a restored sender, so it is mailed at once.
+    """
+    gaps = report.chain.gaps if report.chain else ()
+    result = _result(
         key,
         _NO_HOLES,
         "; ".join(listed([*map(str, gaps)])),
         _without_gap(report),
         gaps=len(gaps),
     )
-    yield _mailed_if_it_lasts(gap_result, report, window_minutes)
-    yield _result(
-        key,
-        _ALL_SENT,
-        unsent_in_words(report.unsent),
-        "The sender's newest complete has every replicated table that has rows here.",
-        tables_not_sent=len(report.unsent),
-    )
+    if any(gap.new_history for gap in gaps):
+        return result
+    return _mailed_if_it_lasts(result, report.gaps_since, window_minutes)
+
+
+def _no_drift(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
+    drift = {
+        plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
+    }
     tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
-    sentence = ", ".join(listed(tables, most=20))
-    yield _result(
+    return _result(
         key,
         _NO_DRIFT,
-        sentence,
+        ", ".join(listed(tables, most=20)),
         "The last load repaired nothing that partials should have brought.",
         rows_repaired=sum(drift.values()),
     )
@@ -160,18 +192,14 @@ def _without_gap(report: LoadReport) -> str:
 
 
 def _mailed_if_it_lasts(
-    gaps: dg.AssetCheckResult, report: LoadReport, window_minutes: int
+    result: dg.AssetCheckResult, since: datetime | None, window_minutes: int
 ) -> dg.AssetCheckResult:
-    """Delay the mail about gaps, unless the sender was restored.
-
-    Only a complete closes the gap after a restored sender, so it is mailed at once.
-    """
-    restored = report.chain and any(gap.new_history for gap in report.chain.gaps)
-    if report.gaps_since is None or restored:
-        return gaps
-    due = report.gaps_since + _CLOSES_WITHIN_WINDOWS * timedelta(minutes=window_minutes)
+    """Delay the mail about what the next archives repair; without a start it is not delayed."""
+    if since is None:
+        return result
+    due = since + _CLOSES_WITHIN_WINDOWS * timedelta(minutes=window_minutes)
     times = {NO_MAIL_BEFORE: dg.MetadataValue.timestamp(due)}
-    return gaps._replace(metadata={**(gaps.metadata or {}), **times})
+    return result._replace(metadata={**(result.metadata or {}), **times})
 
 
 def _result(

@@ -77,7 +77,7 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
     return {
         **_position(report, now),
         "archives_applied": len(report.loaded),
-        "archives_put_aside": len(report.refused),
+        "archives_rejected": len(report.refused),
         "archives_superseded": len(report.superseded),
         **_changes(report, plans),
         "size_bytes": sum(archive.size_bytes for archive in report.loaded),

@@ -106,7 +106,7 @@ def materialize_archive(
     """Publish the archive, and log every failed attempt."""
 
     def report(error: ArSyncError) -> None:
-        context.log.warning("The upload broke off. %s", error)
+        context.log.warning("An attempt to upload the archive failed: %s", error)
 
     with record_publication(context, site):
         published = publish_archive(site.settings, build, site.clock, on_retry=report)

@@ -14,7 +14,11 @@ from ar_sync_pipeline.operations.check_evaluation import (
     explained_by,
     with_page,
 )
-from ar_sync_pipeline.operations.check_history import delete_overtaken, shown_evaluation
+from ar_sync_pipeline.operations.check_history import (
+    delete_overtaken,
+    newest_target,
+    shown_evaluation,
+)
 from ar_sync_pipeline.operations.owners import OWNERS
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
@@ -124,7 +128,7 @@ def record_failed_link(context: dg.AssetExecutionContext, site: SenderSite) -> I
 
 def _record(context: dg.AssetExecutionContext, key: dg.AssetKey, **found: Any) -> None:  # noqa: ANN401  of a result
     result = with_page(dg.AssetCheckResult(asset_key=key, check_name=CHECK, **found), _PAGE)
-    context.log_event(evaluation_of(result))
+    context.log_event(evaluation_of(result, target=newest_target(context.instance, key)))
 
 
 def _verdict(key: dg.AssetKey, found: EndpointCheck) -> dg.AssetCheckResult:

@@ -32,6 +32,7 @@ from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
+LOADED = dg.AssetCheckKey(applied_archives_key(), "archives_loaded")
 NO_HOLES = dg.AssetCheckKey(applied_archives_key(), "no_holes")
 NO_GAP = dg.AssetCheckKey(archive_key(ArchiveKind.PARTIAL), "no_gap_in_windows")
 ENDPOINT = dg.AssetCheckKey(endpoint_key(), "archives_can_be_published")
@@ -165,6 +166,29 @@ def test_complete_that_cannot_be_loaded_does_not_hold_up_partials(operation: Ope
             asked = sensor(context)
     assert isinstance(asked, dg.RunRequest)
     assert not asked.run_config
+
+
+def test_what_the_next_complete_brings_is_mailed_only_if_it_lasts(operation: Operation) -> None:
+    """The receiver lacks rows that a differential complete does not carry."""
+    operation.run("complete_dump", "complete_loaddata")
+    receiver_url = operation.watched.deployment.receiver_url
+    execute(receiver_url, "UPDATE app_child SET amount = -1 WHERE id = 7")
+    operation.run("complete_dump")
+    assert not operation.watched.run("complete_loaddata").succeeded
+    operation.tick()
+    found = operation.found(LOADED)
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert operation.subjects == []
+
+    operation.now += 16 * MINUTES
+    with time_machine.travel(operation.now):
+        operation.run("partial_loaddata")
+    operation.tick()
+    (subject,) = operation.subjects
+    assert "archives_loaded" in subject
+
+    operation.run("partial_dump", "complete_dump", "complete_loaddata")
+    assert operation.found(LOADED).passed
 
 
 def test_no_second_load_is_asked_for_while_one_is_at_work(operation: Operation) -> None:

@@ -269,7 +269,7 @@ def test_password_is_shown_nowhere_and_written_to_files_of_their_owner_only(tmp_
         ("x = 1\n", "may belong to the sender or the receiver"),
         (SENDER_BACKUPS + RECEIVER_BACKUPS, "may belong to the sender or the receiver"),
         ("x = " + "(" * 5000, "not Python 3 source"),
-        ("x = '\0'", "not Python 3 source"),
+        ("x = '\0'", "not the source of a Python module"),
     ],
 )
 def test_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, source: str, said: str) -> None:

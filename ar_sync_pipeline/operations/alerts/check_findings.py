@@ -133,7 +133,7 @@ def _since(
         at = datetime.fromtimestamp(record.event.timestamp, UTC)
         if evaluation.passed:
             yield Success(check_source(key), at)
-        elif _is_to_be_mailed(evaluation, at):
+        elif is_to_be_mailed(evaluation, at):
             yield check_problem(
                 scope,
                 evaluation,
@@ -143,7 +143,8 @@ def _since(
             )
 
 
-def _is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
+def is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
+    """Return whether a failed evaluation is mailed at this time, or not yet."""
     due = evaluation.metadata.get(NO_MAIL_BEFORE)
     return not isinstance(due, dg.TimestampMetadataValue) or at.timestamp() >= due.value
 

@@ -7,7 +7,11 @@ import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope, is_by_hand
-from ar_sync_pipeline.operations.alerts.check_findings import check_problem, check_source
+from ar_sync_pipeline.operations.alerts.check_findings import (
+    check_problem,
+    check_source,
+    is_to_be_mailed,
+)
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
 
@@ -67,25 +71,25 @@ def run_findings(
         for event in events
         if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS and event.step_key
     ]
-    problems = list(_step_problems(scope, run, events))
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
-    elif not problems and _was_cut_short(run, events):
+    elif not any(map(_is_step_failure, events)) and _was_cut_short(run, events):
         findings.append(_cut_short(scope, run, events, _reason(instance, run, end), at))
-    return [*findings, *problems]
+    return [*findings, *_step_problems(scope, run, events)]
 
 
 def _step_problems(
     scope: AlertScope, run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]
 ) -> Iterator[Problem]:
     for event in events:
-        if event.dagster_event_type is not dg.DagsterEventType.STEP_FAILURE or not event.step_key:
+        if not _is_step_failure(event):
             continue
         data = event.get_dagster_event().step_failure_data
         sentence = of_step_failure(data)
-        explained = list(_explaining_checks(scope, run, events, sentence))
-        if explained:
-            yield from explained
+        explaining = list(_explaining_checks(scope, events, sentence))
+        if explaining:
+            # One cause, so one incident: that of the check.
+            yield from _check_problems(scope, run, explaining)
             continue
         area = scope.areas.get(sentence.error)
         source = _step_source(event.step_key)
@@ -105,16 +109,14 @@ def _step_problems(
         )
 
 
-def _explaining_checks(
-    scope: AlertScope,
-    run: dg.DagsterRun,
-    events: Sequence[dg.EventLogEntry],
-    sentence: Sentence,
-) -> Iterator[Problem]:
-    """Yield failed checks that a step failure only repeats: one cause, so one incident.
+def _is_step_failure(event: dg.EventLogEntry) -> bool:
+    return event.dagster_event_type is dg.DagsterEventType.STEP_FAILURE and bool(event.step_key)
 
-    The incident is that of the check.
-    """
+
+def _explaining_checks(
+    scope: AlertScope, events: Sequence[dg.EventLogEntry], sentence: Sentence
+) -> Iterator[dg.EventLogEntry]:
+    """Yield evaluations of failed checks that a step failure only repeats."""
     for event in events:
         if event.dagster_event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             continue
@@ -123,13 +125,17 @@ def _explaining_checks(
             continue
         blocking = sentence.error == _BLOCKED and evaluation.severity is dg.AssetCheckSeverity.ERROR
         if blocking or check_label(evaluation.asset_check_key) in sentence.explained_by:
-            yield check_problem(
-                scope,
-                evaluation,
-                at=_moment(event.timestamp),
-                run_id=run.run_id,
-                occurrence=run.run_id,
-            )
+            yield event
+
+
+def _check_problems(
+    scope: AlertScope, run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]
+) -> Iterator[Problem]:
+    for event in events:
+        evaluation = event.get_dagster_event().asset_check_evaluation_data
+        at = _moment(event.timestamp)
+        if is_to_be_mailed(evaluation, at):
+            yield check_problem(scope, evaluation, at=at, run_id=run.run_id, occurrence=run.run_id)
 
 
 def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bool:

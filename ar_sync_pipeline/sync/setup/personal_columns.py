@@ -105,7 +105,7 @@ def _strong(column: ColumnFacts) -> Kind | None:
         # The words of other columns, whatever rules those have.
         return Kind.FREE_TEXT
     split = split_name(column.name)
-    if len(split) > 1 and (split[-1] in _DESCRIPTIONS or split[0] in _COUNTS):
+    if _describes_data(split):
         return None
     for pair in pairwise(split):
         if (kind := _BY_PAIR.get(pair)) is not None and _fits(column, kind, split):
@@ -115,6 +115,12 @@ def _strong(column: ColumnFacts) -> Kind | None:
         if kind is not None and _fits(column, kind, split):
             return kind
     return None
+
+
+def _describes_data(split: tuple[str, ...]) -> bool:
+    if len(split) == 1 or split[-2:] in _PAGES:
+        return False
+    return split[-1] in _DESCRIPTIONS or split[0] in _COUNTS
 
 
 def _weak(column: ColumnFacts, contexts: list[dict[str, Kind]]) -> Kind | None:
@@ -175,6 +181,7 @@ _BY_PAIR = {
     for kind, text in words.PAIRS.items()
     for first, second in (pair.split() for pair in text.split(","))
 }
+_PAGES = {pair for pair in _BY_PAIR if pair[-1] == "url"}
 _CARDS = dict.fromkeys(words.OF_CARDS.split(), Kind.IDENTITY)
 _OWNERS = _kinds(words.OF_OWNERS)
 _CARD_TABLES, _PLACES = frozenset(words.CARDS.split()), frozenset(words.PLACES.split())

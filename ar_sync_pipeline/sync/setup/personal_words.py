@@ -30,6 +30,8 @@ PAIRS = {
     " family name, author name, recipient name, sender name, holder name, owner name, buyer name,"
     " payer name, guest name, customer name, client name, employee name, billing name,"
     " shipping name",
+    "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
+    " personal url, linkedin url, twitter url, facebook url, instagram url, github url",
     "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
     " mac address, credit card, last login, last seen, last active, last activity, last access",
     "position": "remote addr, ip address, geo location",
@@ -38,7 +40,7 @@ PAIRS = {
 OF_PEOPLE = {
     "name": "name displayname nombre",
     "contact": "city town state province county country region comuna ciudad company line"
-    " location homepage website",
+    " location homepage website url blog linkedin twitter facebook instagram skype telegram",
     "secret": "key hash digest salt",
     "free text": "search query text content title subject description summary bio about"
     " instruction question answer review",
