@@ -8,7 +8,7 @@ import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.operations.asset_keys import short_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.postgres.table_facts import TableFacts

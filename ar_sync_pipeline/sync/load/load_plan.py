@@ -14,7 +14,7 @@ from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, covers_from
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of, joined
-from ar_sync_pipeline.spool.plan import Candidate, LoadPlan, plan_load
+from ar_sync_pipeline.spool.load_order import Candidate, LoadPlan, plan_load
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     SpoolState,

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.chain import Span, joined
-from ar_sync_pipeline.spool.plan import Candidate
+from ar_sync_pipeline.spool.load_order import Candidate
 from ar_sync_pipeline.sync.load.dates import Histories
 
 

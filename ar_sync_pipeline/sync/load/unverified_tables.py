@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.merge.plan import TablePlan
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.table_definitions import (

@@ -1,4 +1,4 @@
-"""Plan of a load: a pure function of archives and ledger.
+"""Order in which a load applies archives: a pure function of archives and ledger.
 
 The receiver's state is a function of the set of archives: the newest complete, then all later
 partials in the order of their snapshots. A load restores exactly this state,

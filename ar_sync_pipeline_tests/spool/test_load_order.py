@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.spool.chain import Span, chain_of
-from ar_sync_pipeline.spool.plan import Candidate, plan_load
+from ar_sync_pipeline.spool.load_order import Candidate, plan_load
 
 COMPLETE, PARTIAL = ArchiveKind.COMPLETE, ArchiveKind.PARTIAL
 START = datetime(2026, 11, 23, tzinfo=UTC)
