@@ -9,9 +9,9 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import count_drift
 from ar_sync_pipeline.merge.found_changes import FoundChanges
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.postgres.scalar import scalar
 
 

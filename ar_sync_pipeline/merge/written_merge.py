@@ -17,13 +17,13 @@ from ar_sync_pipeline.merge.differences import REPLACE, TableDifference
 from ar_sync_pipeline.merge.filling import fill_from_staging
 from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.freeing import UniqueValueFreer
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.planned_merge import PlannedMerge
 from ar_sync_pipeline.merge.row_writing import (
     remember_source_values,
     take_out_replaced_rows,
     write_statements,
 )
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.unique_values import repeated_values
 from ar_sync_pipeline.merge.verification import verify_table
 from ar_sync_pipeline.postgres.connect import Connection

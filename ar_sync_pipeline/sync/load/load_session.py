@@ -27,12 +27,12 @@ from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import (
     TargetTable,
     count_rows,

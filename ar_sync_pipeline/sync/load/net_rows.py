@@ -14,8 +14,8 @@ from itertools import count
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import current_values
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
