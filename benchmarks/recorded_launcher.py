@@ -1,12 +1,14 @@
 """Run launcher of a simulation: it records each run as a success, and the windows that it made.
 
 What is measured is the daemon. A real run of 3 to 5 processor seconds for each pair and window
-would take more than the machine has, and is measured by `benchmarks.empty_windows`.
+would take more than the machine has, and is measured by `benchmarks.empty_windows`. A run of a
+window ends after the window, as a real one does.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from threading import Timer
 from typing import Any, Self
 
 import dagster as dg
@@ -27,21 +29,32 @@ class RecordedRunLauncher(dg.DefaultRunLauncher):
         return cls(inst_data=inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Record that the run has succeeded."""
-        run, instance = context.dagster_run, self._instance
-        for kind in (dg.DagsterEventType.PIPELINE_START, dg.DagsterEventType.PIPELINE_SUCCESS):
-            event = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name)
-            instance.report_dagster_event(event, run_id=run.run_id)
-        pair = run.tags.get("ar_sync/pair")
-        first = run.tags.get("dagster/asset_partition_range_start")
-        if pair is None or first is None:
-            return
-        window = _parsed(first)
-        while window <= _parsed(run.tags["dagster/asset_partition_range_end"]):
-            key = dg.AssetKey([pair, "partial", "archive"])
-            made = dg.AssetMaterialization(key, partition=window.strftime(_KEY))
-            instance.report_runless_asset_event(made)
-            window += _WINDOW
+        """Record that the run has started, and its success when its newest window has ended."""
+        run = context.dagster_run
+        self._record(run, dg.DagsterEventType.PIPELINE_START)
+        newest = run.tags.get("dagster/asset_partition_range_end")
+        left = _parsed(newest) + _WINDOW - datetime.now(UTC) if newest else timedelta(0)
+        timer = Timer(max(left.total_seconds(), 0), self._end, [run])
+        timer.daemon = True
+        timer.start()
+
+    def _end(self, run: dg.DagsterRun) -> None:
+        pair, first = (
+            run.tags.get("ar_sync/pair"),
+            run.tags.get("dagster/asset_partition_range_start"),
+        )
+        if pair is not None and first is not None:
+            window = _parsed(first)
+            while window <= _parsed(run.tags["dagster/asset_partition_range_end"]):
+                key = dg.AssetKey([pair, "partial", "archive"])
+                made = dg.AssetMaterialization(key, partition=window.strftime(_KEY))
+                self._instance.report_runless_asset_event(made)
+                window += _WINDOW
+        self._record(run, dg.DagsterEventType.PIPELINE_SUCCESS)
+
+    def _record(self, run: dg.DagsterRun, kind: dg.DagsterEventType) -> None:
+        event = dg.DagsterEvent(event_type_value=kind.value, job_name=run.job_name)
+        self._instance.report_dagster_event(event, run_id=run.run_id)
 
 
 def _parsed(key: str) -> datetime:
