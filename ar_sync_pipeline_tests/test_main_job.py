@@ -49,8 +49,9 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     applied = [path.name for path in (deployment.spool / "complete").iterdir()]
     assert applied == [waiting[0].removeprefix("NEW_")]
     assert list((deployment.spool / ".incoming").iterdir()) == []
-    journals = ["ar_sync_media.sqlite", "ar_sync_receiver.json", "ar_sync_sent.json"]
-    assert sorted(p.name for p in (deployment.folder / "scratch").iterdir()) == journals
+    manifest, *journals = sorted(p.name for p in (deployment.folder / "scratch").iterdir())
+    assert manifest.startswith("ar_sync_manifest_")
+    assert journals == ["ar_sync_media.sqlite", "ar_sync_receiver.json", "ar_sync_sent.json"]
 
 
 @pytest.mark.long

@@ -58,10 +58,11 @@ def constant_problems(
             except psycopg.errors.InsufficientPrivilege:
                 continue  # reported as a missing right on a schema
             except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CannotCoerce):
+                others = other_rules(column, facts, tried=mask.function)
                 yield SchemaError(
                     f"`mask` of table {facts.name} gives {name}, a {column.type}, the value"
                     f" {'NULL' if text is None else repr(text)}, which is none of this type",
-                    remedy=f"correct the value in the catalog, or {other_rules(column, facts)}",
+                    remedy=f"correct the value in the catalog, or {others}",
                 )
 
 

@@ -103,10 +103,18 @@ def _conflicts(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[C
         yield problem, first + other_rules(column, facts)
 
 
-def other_rules(column: ColumnFacts, facts: TableFacts) -> str:
-    """Return the rules that a column can have, as a remedy for one that it cannot have."""
+def other_rules(
+    column: ColumnFacts, facts: TableFacts, *, tried: MaskFunction | None = None
+) -> str:
+    """Return the rules that a column can have, as a remedy for one that it cannot have.
+
+    Args:
+        tried: Function of a mask that is not offered, since its value was refused.
+    """
     fitting = [
-        text for text, mask in _ANY_VALUE.items() if not any(_obstacles(mask, column, facts))
+        text
+        for text, mask in _ANY_VALUE.items()
+        if mask.function is not tried and not any(_obstacles(mask, column, facts))
     ]
     masks = f"give it the mask {' or '.join(fitting)}, or " if fitting else ""
     return masks + exclude_it(column)

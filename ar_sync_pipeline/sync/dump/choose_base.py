@@ -25,10 +25,12 @@ _MOST_ROUNDS = 2
 
 def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
     """Return the base of the next complete; None: it carries everything."""
-    said = view.capabilities
-    reached = view.position.watermark if view.position else None
-    if said is None or DIFFERENTIAL_FORMAT not in said.archive_formats or reached is None:
+    said, position = view.capabilities, view.position
+    if said is None or DIFFERENTIAL_FORMAT not in said.archive_formats:
         return None
+    if position is None or position.watermark is None:
+        return None
+    reached = position.watermark
     completes = _completes(scratch)
     applied = [place for place, one in enumerate(completes) if _is_applied(one, reached)]
     if not applied:
@@ -43,6 +45,7 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
         said.digest_probe,
         lacking[0] if lacking else Lacking(),
         takes_changes=CHANGES_FORMAT in said.archive_formats,
+        unverified=frozenset(position.unverified),
     )
 
 
