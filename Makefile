@@ -14,10 +14,10 @@ demo: $(READY)  ## two servers in one folder, proved equal
 demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-C
 	$(VENV)/bin/ar-sync demo --ui
 
-test: $(READY)  ## every part: a quarter of an hour on two cores
+test: $(READY)  ## every part: seven minutes on two cores
 	$(VENV)/bin/python -m pytest
 
-test-all: $(READY)  ## the long scenarios too: three quarters of an hour
+test-all: $(READY)  ## the long scenarios too: forty minutes
 	$(VENV)/bin/python -m pytest -m ""
 
 soak: $(READY)  ## for a night: 500 random histories and hostile archives, three days, every kill, every situation as every role

@@ -53,6 +53,7 @@ def children(deployment: Deployment) -> list[list[tuple[object, ...]]]:
     return [rows(url, query) for url in (deployment.sender_url, deployment.receiver_url)]
 
 
+@pytest.mark.long
 def test_catalog_of_patterns_only_runs_all_four_jobs(patterns_only: Deployment) -> None:
     patterns_only.succeed("complete_dump")
     patterns_only.succeed("complete_loaddata")

@@ -50,6 +50,7 @@ def latest_test(deployment: Deployment, *, passed: bool) -> dict[str, dg.Metadat
         return dict(found.metadata)
 
 
+@pytest.mark.long
 def test_working_connection_is_reported_step_by_step(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -155,6 +156,7 @@ def test_error_in_the_settings_is_another_exit_code(deployment: Deployment) -> N
     assert "AR_SYNC_TIME" in shown.stderr
 
 
+@pytest.mark.long
 def test_receipts_that_are_signed_with_another_key_are_found_out(deployment: Deployment) -> None:
     deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = KEY
     deployment.sender_changes["AR_SYNC_SIGNING_KEY"] = KEY

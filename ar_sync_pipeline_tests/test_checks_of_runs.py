@@ -118,6 +118,7 @@ def test_a_parked_complete_fails_the_check_until_it_fits_whatever_is_loaded_mean
     assert seen.check(ADMITTED, "archives_fit_schema").passed
 
 
+@pytest.mark.long
 def test_what_the_delete_guard_keeps_fails_the_check_until_a_later_load_has_it(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -133,6 +134,7 @@ def test_what_the_delete_guard_keeps_fails_the_check_until_a_later_load_has_it(
     assert loaded.metadata["archives_not_applied"].value == 1
 
 
+@pytest.mark.long
 def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -158,6 +160,7 @@ def test_rows_that_a_trigger_alters_fail_the_digests_and_nothing_is_changed(
     assert equal.metadata["chunks_compared"].value == 2
 
 
+@pytest.mark.long
 def test_a_dump_and_a_load_leave_figures_as_numbers_and_columns_with_whose_they_are(
     deployment: Deployment, seen: Seen
 ) -> None:

@@ -55,6 +55,7 @@ def test_check_shows_fingerprint_paths_and_sql_on_one_line(deployment: Deploymen
     assert "the cipher" in host_key
 
 
+@pytest.mark.long
 def test_status_plan_and_retention_show_whole_names(deployment: Deployment) -> None:
     table = f"app_{LONG}"
     for url in (deployment.sender_url, deployment.receiver_url):

@@ -16,6 +16,7 @@ from ar_sync_pipeline_tests.fix_sites import rows
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.long
 def test_sqlite_instance_records_a_run(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -29,6 +30,7 @@ def test_sqlite_instance_records_a_run(
         assert instance.run_monitoring_enabled
 
 
+@pytest.mark.long
 def test_postgres_instance_records_a_run(
     deployment: Deployment,
     database_factory: DatabaseFactory,

@@ -27,6 +27,7 @@ def retried_steps(deployment: Deployment, run_id: str) -> int:
         return len(instance.get_records_for_run(run_id, of_type=kind).records)
 
 
+@pytest.mark.long
 def test_partial_ends_at_once_and_the_next_one_takes_its_changes_along(
     deployment: Deployment,
 ) -> None:

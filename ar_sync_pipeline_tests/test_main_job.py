@@ -19,6 +19,7 @@ def equal(deployment: Deployment) -> bool:
     return rows(deployment.sender_url, CHILDREN) == rows(deployment.receiver_url, CHILDREN)
 
 
+@pytest.mark.long
 def test_complete_then_partial_then_complete_end_equal(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -177,6 +178,7 @@ class TestCommandTransform:
         assert not applied.name.startswith("NEW_")
 
 
+@pytest.mark.long
 def test_two_locations_of_the_workspace_validate(deployment: Deployment) -> None:
     """Both sides on one host share the variable of the spool, so it must be the same path."""
     root = Path(__file__).parents[1]
@@ -195,6 +197,7 @@ def test_two_locations_of_the_workspace_validate(deployment: Deployment) -> None
     assert "WARNING" not in done.stderr
 
 
+@pytest.mark.long
 def test_wrong_settings_are_all_named_when_a_location_loads(deployment: Deployment) -> None:
     environment = deployment.sender_environment() | {
         "AR_SYNC_TIME": "5",

@@ -54,6 +54,7 @@ def synced(deployment: Deployment) -> Deployment:
     return deployment
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_figures_are_those_of_status_and_incidents(synced: Deployment, side: str) -> None:
     environment = getattr(synced, f"{side}_environment")()
@@ -82,6 +83,7 @@ def test_figures_are_those_of_status_and_incidents(synced: Deployment, side: str
         assert 0 <= one(found, "free_ratio", folder=folder) <= 1
 
 
+@pytest.mark.long
 def test_older_format_of_the_textfile_collector_reads_the_same(synced: Deployment) -> None:
     text = run(synced.receiver_environment(), "metrics").stdout
     older = {sample.name: sample.value for f in as_older_format(text) for sample in f.samples}
@@ -115,6 +117,7 @@ def test_database_that_cannot_be_asked_is_a_figure(deployment: Deployment) -> No
     assert "127.0.0.1" in result.stderr
 
 
+@pytest.mark.long
 def test_rules_ask_for_figures_that_exist(synced: Deployment) -> None:
     made = {name for name, _ in samples(run(synced.receiver_environment(), "metrics").stdout)}
     rules = load_yaml_from_path(str(RULES))
@@ -127,6 +130,7 @@ def test_rules_ask_for_figures_that_exist(synced: Deployment) -> None:
         assert rule["annotations"]["summary"]
 
 
+@pytest.mark.long
 def test_manual_lists_every_figure(synced: Deployment) -> None:
     made = {name for name, _ in samples(run(synced.receiver_environment(), "metrics").stdout)}
     manual = (ROOT / "docs" / "commands.md").read_text("utf-8")

@@ -26,6 +26,7 @@ def waiting(deployment: Deployment) -> list[Path]:
     return sorted(deployment.spool.glob("*/NEW_*"))
 
 
+@pytest.mark.long
 def test_d10_receiver_that_loads_during_an_upload_takes_nothing_of_it(
     deployment: Deployment,
 ) -> None:
@@ -131,6 +132,7 @@ def test_d38_changed_picture_is_replaced_by_the_next_complete(deployment: Deploy
         assert (deployment.folder / "receiver_media" / "bus.jpeg").read_bytes() == content
 
 
+@pytest.mark.long
 def test_d32_receiver_that_was_off_for_days_finds_everything(deployment: Deployment) -> None:
     """The old sender's cleanup deleted the archives before the receiver read them."""
     deployment.succeed("complete_dump")

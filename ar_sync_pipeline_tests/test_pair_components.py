@@ -69,6 +69,7 @@ def cause_of(error: BaseException) -> BaseException:
     return error
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_three_cities_in_one_code_location(
     three_pairs: list[Deployment], project: Path, side: str, monkeypatch: pytest.MonkeyPatch
@@ -124,6 +125,7 @@ def test_executor_that_would_spread_steps_is_refused_beside_a_component(
     assert "both have an executor" in str(cause_of(caught.value))
 
 
+@pytest.mark.long
 def test_dg_knows_both_and_scaffolds_what_a_side_cannot_do_without(project: Path) -> None:
     def dg_command(*words: str) -> str:
         done = dagster_command("dg", *words, environment={}, home=project)

@@ -65,6 +65,7 @@ def test_every_name_of_a_pair_is_the_plain_one_behind_a_prefix(
     }
 
 
+@pytest.mark.long
 def test_nothing_is_recorded_under_a_name_without_the_pair(three_pairs: list[Deployment]) -> None:
     for pair in three_pairs[:2]:
         for job in WHOLE_WAY:
@@ -78,6 +79,7 @@ def test_nothing_is_recorded_under_a_name_without_the_pair(three_pairs: list[Dep
     assert sides == {f"{pair}_{side}" for pair in folders for side in ("sender", "receiver")}
 
 
+@pytest.mark.long
 def test_work_and_windows_of_one_pair_are_not_those_of_another(
     three_pairs: list[Deployment],
 ) -> None:
@@ -103,6 +105,7 @@ def test_work_and_windows_of_one_pair_are_not_those_of_another(
     assert isinstance(asked["lima"], dg.RunRequest)
 
 
+@pytest.mark.long
 def test_outage_of_one_pair_is_an_incident_of_its_own_side_only(
     three_pairs: list[Deployment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +124,7 @@ def test_outage_of_one_pair_is_an_incident_of_its_own_side_only(
     assert len(incidents(santiago)) == 1
 
 
+@pytest.mark.long
 def test_archive_of_another_pair_is_quarantined_and_the_preflight_says_so(
     deployment: Deployment,
 ) -> None:
@@ -138,6 +142,7 @@ def test_archive_of_another_pair_is_quarantined_and_the_preflight_says_so(
     assert "AR_SYNC_PAIR is lima here and bogota at the receiver" in problems(deployment, "sender")
 
 
+@pytest.mark.long
 def test_pair_that_gets_its_name_later_keeps_what_was_applied(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -198,6 +203,7 @@ def look(
     return event
 
 
+@pytest.mark.long
 def test_scratch_folder_of_another_receiver_is_refused(three_pairs: list[Deployment]) -> None:
     santiago, lima, _ = three_pairs
     santiago.succeed("complete_dump")

@@ -125,6 +125,7 @@ def superuser(url: str) -> str:
     return parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}").geturl()
 
 
+@pytest.mark.long
 def test_nothing_that_is_kept_back_is_anywhere_outside_the_sender(private: Deployment) -> None:
     admin = superuser(private.sender_url)
     private.succeed("complete_dump")
@@ -159,6 +160,7 @@ def test_nothing_that_is_kept_back_is_anywhere_outside_the_sender(private: Deplo
     assert [path.name for path in (private.folder / "receiver_media").iterdir()] == ["bus.jpeg"]
 
 
+@pytest.mark.long
 def test_the_search_finds_all_of_it_without_the_rules(private: Deployment) -> None:
     catalog = private.folder / "catalog.toml"
     catalog.write_text(catalog.read_text().partition("[table.app_user]")[0])
@@ -179,6 +181,7 @@ def test_catalog_with_pseudonyms_and_no_secret_is_named_by_run_and_check(
     assert "AR_SYNC_PSEUDONYM_KEY is not set" in json.dumps(json.loads(shown.stdout))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loaded", [False, True], ids=["first load", "later load"])
 def test_errors_of_the_receiver_s_database_and_their_mails_hold_no_value(
     private: Deployment, mailbox: Mailbox, *, loaded: bool

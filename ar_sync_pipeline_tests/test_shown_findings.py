@@ -170,6 +170,7 @@ ORDERS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
 def test_every_order_of_events_shows_the_newest_finding_after_one_tick(live: LiveInstance) -> None:
     """One deployment for all cases, because its start takes longer than the cases."""

@@ -81,6 +81,7 @@ def written(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> list[tuple[b
     return [(each.passed, str(each.description)) for each in found if each is not None]
 
 
+@pytest.mark.long
 def test_a_receiver_that_falls_behind_is_shown_as_it_is_now(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
@@ -112,6 +113,7 @@ def test_a_receiver_that_falls_behind_is_shown_as_it_is_now(
     assert not again.passed
 
 
+@pytest.mark.long
 def test_evaluations_of_one_finding_replace_each_other(
     deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

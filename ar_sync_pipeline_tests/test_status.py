@@ -81,6 +81,7 @@ def counts(result: Result) -> dict[str, int]:
     return {row["state"]: row["count"] for row in json.loads(result.stdout)["archives"]}
 
 
+@pytest.mark.long
 def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     sender, receiver = deployment.sender_environment(), deployment.receiver_environment()
     deployment.succeed("complete_dump")
@@ -101,6 +102,7 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     assert "min behind, because" in status(receiver).stdout
 
 
+@pytest.mark.long
 def test_full_disk_of_the_scratch_folder_does_not_hide_the_state(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -207,6 +209,7 @@ def test_data_that_is_too_old_is_not_well(deployment: Deployment) -> None:
     assert "5 h behind, because no newer archive has arrived" in shown.stdout
 
 
+@pytest.mark.long
 def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     (damaged,) = (deployment.spool / "complete").iterdir()

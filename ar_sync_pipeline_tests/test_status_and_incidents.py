@@ -47,6 +47,7 @@ def settings_of(deployment: Deployment, side: str) -> Settings:
     return load(environment(deployment, side))
 
 
+@pytest.mark.long
 def test_open_incident_is_named_and_nothing_is_well_until_it_is_over(loaded: Deployment) -> None:
     for side in SIDES:
         given = environment(loaded, side)
@@ -69,6 +70,7 @@ def test_open_incident_is_named_and_nothing_is_well_until_it_is_over(loaded: Dep
         assert json.loads(status(given, "--json").stdout)["incidents"] == []
 
 
+@pytest.mark.long
 def test_failed_run_of_the_sender_is_named_by_its_status(loaded: Deployment) -> None:
     url = loaded.sender_url
     loaded.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
@@ -80,6 +82,7 @@ def test_failed_run_of_the_sender_is_named_by_its_status(loaded: Deployment) -> 
     assert "all is well" not in shown.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", SIDES)
 def test_file_of_incidents_that_cannot_be_used_is_said_and_the_rest_shown(
     loaded: Deployment, side: str
@@ -93,6 +96,7 @@ def test_file_of_incidents_that_cannot_be_used_is_said_and_the_rest_shown(
     assert json.loads(status(environment(loaded, side), "--json").stdout)["incidents_note"]
 
 
+@pytest.mark.long
 def test_missing_file_of_incidents_is_said_and_not_made(loaded: Deployment, tmp_path: Path) -> None:
     given = loaded.receiver_environment() | {"AR_SYNC_STATE_FLDR": str(tmp_path / "none")}
     shown = status(given)
@@ -101,6 +105,7 @@ def test_missing_file_of_incidents_is_said_and_not_made(loaded: Deployment, tmp_
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.long
 def test_sender_says_that_nothing_newer_was_published_and_when_that_is_too_long(
     loaded: Deployment,
 ) -> None:
@@ -112,6 +117,7 @@ def test_sender_says_that_nothing_newer_was_published_and_when_that_is_too_long(
         assert shown.exit_code == exit_code
 
 
+@pytest.mark.long
 def test_sender_says_that_the_newest_archive_is_not_reported_as_applied(
     loaded: Deployment,
 ) -> None:

@@ -38,6 +38,7 @@ def test_hooks_are_on_every_step_of_every_job(watched: Watched, side: str) -> No
             assert {hook.name for hook in hooks} == {OF_FAILURE, OF_SUCCESS}, (job.name, node.name)
 
 
+@pytest.mark.long
 def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender(
     watched: Watched,
 ) -> None:
@@ -62,6 +63,7 @@ def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender
     assert "job complete_dump, step complete_tables" in watched.text(1)
 
 
+@pytest.mark.long
 def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
     watched: Watched,
 ) -> None:
@@ -81,6 +83,7 @@ def test_parked_archive_is_one_incident_of_the_receiver_until_it_is_loaded(
     assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
 
 
+@pytest.mark.long
 def test_incident_ends_with_a_success_where_no_daemon_runs_the_sensors(watched: Watched) -> None:
     deployment = watched.deployment
     execute(deployment.receiver_url, "ALTER TABLE app_child DROP picture")

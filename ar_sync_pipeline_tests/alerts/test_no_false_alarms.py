@@ -120,6 +120,7 @@ def operation(
     return Operation(Watched(deployment, mailbox))
 
 
+@pytest.mark.long
 def test_complete_that_waits_closes_the_gap_before_a_partial_that_overtook_it(
     operation: Operation,
 ) -> None:
@@ -168,6 +169,7 @@ def test_complete_that_cannot_be_loaded_does_not_hold_up_partials(operation: Ope
     assert not asked.run_config
 
 
+@pytest.mark.long
 def test_what_the_next_complete_brings_is_mailed_only_if_it_lasts(operation: Operation) -> None:
     """The receiver lacks rows that a differential complete does not carry."""
     operation.run("complete_dump", "complete_loaddata")
@@ -191,6 +193,7 @@ def test_what_the_next_complete_brings_is_mailed_only_if_it_lasts(operation: Ope
     assert operation.found(LOADED).passed
 
 
+@pytest.mark.long
 def test_no_second_load_is_asked_for_while_one_is_at_work(operation: Operation) -> None:
     """It would wait in the queue of the pool, for an hour where a complete is large."""
     operation.run("complete_dump", "complete_loaddata", "partial_dump")
@@ -221,6 +224,7 @@ def test_receiver_without_any_archive_has_until_its_first_complete(operation: Op
     assert "up_to_date: The receiver holds no data yet" in subject
 
 
+@pytest.mark.long
 def test_receiver_that_was_off_loads_what_waits_before_a_mail_is_sent(
     operation: Operation,
 ) -> None:
@@ -276,6 +280,7 @@ def gaps(operation: Operation) -> list[str]:
     return [subject for subject in operation.subjects if "no_gap_in_windows" in subject]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("midnight", ["2026-04-05T03:00", "2026-09-06T04:00"])
 def test_windows_go_on_where_local_clocks_change(operation: Operation, midnight: str) -> None:
     """In America/Santiago the hour before midnight came twice, or the one after it never."""
@@ -384,6 +389,7 @@ def test_list_of_missing_windows_that_grows_and_shrinks_is_shown_as_it_is(
     assert not after.passed
 
 
+@pytest.mark.long
 def test_gap_sends_no_second_mail_in_addition_to_that_of_the_failed_runs(
     operation: Operation,
 ) -> None:
@@ -452,6 +458,7 @@ def test_receiver_that_cannot_be_reached_is_shown_at_the_endpoint_at_once(
         assert operation.found(ENDPOINT).passed
 
 
+@pytest.mark.long
 def test_failed_upload_is_shown_at_the_endpoint_at_once_until_one_works(
     operation: Operation,
 ) -> None:

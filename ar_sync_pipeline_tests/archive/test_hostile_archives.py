@@ -96,6 +96,7 @@ def archive(tmp_path: Path) -> Path:
     return write_archive(tmp_path, source)
 
 
+@pytest.mark.long
 def test_d12_a_flipped_byte_anywhere_is_refused(archive: Path) -> None:
     whole = archive.read_bytes()
     for offset in range(0, len(whole), 7):
@@ -130,6 +131,7 @@ def test_any_bytes_are_refused(tmp_path: Path, content: bytes) -> None:
     refusal(path)
 
 
+@pytest.mark.long
 @_one_folder
 @given(content=st.binary(max_size=300) | st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

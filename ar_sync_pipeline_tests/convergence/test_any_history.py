@@ -404,6 +404,7 @@ def _usual_seed() -> int:
     return 20_261_124 if SHARDS == 1 else secrets.randbits(32)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("shard", range(SHARDS))
 def test_receiver_converges_whatever_happens_on_the_way(

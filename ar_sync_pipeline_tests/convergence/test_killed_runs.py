@@ -92,6 +92,7 @@ def line(servers: Servers, killable_runs: KillableRuns, tmp_path: Path) -> Itera
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", LOAD_POINTS)
 def test_killed_load_is_finished_by_the_next_one(
@@ -130,6 +131,7 @@ def assert_half_way(line: Line, before: State, *, committed: bool) -> None:
         claims.assert_same(now, line.sender.state())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 @pytest.mark.parametrize("point", DUMP_POINTS)
 def test_killed_dump_is_made_good_by_the_next_one(

@@ -49,6 +49,7 @@ def _as_it_is(state: State) -> State:
     return state
 
 
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("history", [MaskedHistory, ChangingHistory])
 def test_receiver_converges_to_the_masked_rows(

@@ -54,6 +54,7 @@ def sites(servers: Servers, tmp_path: Path) -> Sites:
     return made
 
 
+@pytest.mark.long
 def test_row_whose_unique_value_was_taken_over_behind_a_hole_keeps_own_data(sites: Sites) -> None:
     lost = sites.partial("UPDATE app_parent SET code = 'x' WHERE id = 1")
     sites.partial("INSERT INTO app_parent VALUES (4, 0, 'a', 'l')")
@@ -64,6 +65,7 @@ def test_row_whose_unique_value_was_taken_over_behind_a_hole_keeps_own_data(site
     claims.assert_same(sites.receiver.state(), sites.sender.state())
 
 
+@pytest.mark.long
 def test_children_of_a_row_that_a_late_archive_displaces_stay(sites: Sites) -> None:
     late = sites.partial("UPDATE app_parent SET code = 'x' WHERE id = 1")
     sites.partial("UPDATE app_parent SET code = 'a' WHERE id = 3")
@@ -75,6 +77,7 @@ def test_children_of_a_row_that_a_late_archive_displaces_stay(sites: Sites) -> N
     claims.assert_same(sites.receiver.state(), sites.sender.state())
 
 
+@pytest.mark.long
 def test_children_of_a_row_that_a_late_archive_displaces_for_a_moment_stay(sites: Sites) -> None:
     late = sites.partial("INSERT INTO app_parent VALUES (5, 0, 'q', 'l')")
     second = sites.partial(

@@ -35,6 +35,7 @@ def test_every_table_has_rows_and_all_together_about_100_000(city_url: str, send
     assert 95_000 < sum(each.sender_rows for each in tables) < 110_000
 
 
+@pytest.mark.long
 def test_same_seed_and_instant_give_the_same_city(
     city_url: str, database_factory: DatabaseFactory, sender_template: str
 ) -> None:

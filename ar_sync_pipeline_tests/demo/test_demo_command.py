@@ -47,6 +47,7 @@ def _start(temporary: Path, *options: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_ends_a_background_demo_and_nothing_is_left(
     tmp_path: Path, number: signal.Signals
@@ -69,6 +70,7 @@ def test_signal_ends_a_background_demo_and_nothing_is_left(
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.long
 def test_port_of_another_program_is_refused_at_once(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])

@@ -50,6 +50,7 @@ def test_two_bursts_bring_different_rows(city_db: str, tmp_path: Path) -> None:
     assert first.inserted["busv2"] == second.inserted["busv2"] == 3
 
 
+@pytest.mark.long
 def test_summary_counts_what_the_database_shows(
     city_db: str, city_url: str, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_without_deletions_no_row_goes(city_db: str, city_url: str, tmp_path: Pa
     assert all(each.missing_rows == 0 for each in compare_databases(city_url, city_db))
 
 
+@pytest.mark.long
 def test_half_an_hour_without_a_complete_is_not_stopped_by_the_delete_guard(
     city_db: str, tmp_path: Path
 ) -> None:

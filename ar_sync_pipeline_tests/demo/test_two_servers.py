@@ -11,6 +11,7 @@ import pytest
 from ar_sync_pipeline.demo.two_servers import two_servers
 
 
+@pytest.mark.long
 def test_databases_ask_everybody_else_for_a_password(tmp_path: Path) -> None:
     with two_servers(tmp_path, interval_minutes=1) as servers:
         for url in (servers.sender_url, servers.receiver_url):

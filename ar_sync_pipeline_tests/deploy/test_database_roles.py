@@ -368,6 +368,7 @@ def test_ledger_that_another_role_has_made_is_taken_over(
     assert len(rows(role, "SELECT FROM ar_sync.applied_archive")) == 2
 
 
+@pytest.mark.long
 def test_city_and_its_traffic_travel_and_are_transformed_through_the_roles(
     sender_db: str, receiver_db: str, role_script: RoleScript, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def run_of(side: str, instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRu
     return run
 
 
+@pytest.mark.long
 def test_every_resource_is_valid_for_each_kubernetes_version() -> None:
     found = resources()
     assert {"Deployment", "NetworkPolicy", "Role", "Service"} <= {r["kind"] for r in found}

@@ -132,6 +132,7 @@ def machines(
     return Machines(tmp_path, databases, sftp)
 
 
+@pytest.mark.long
 def test_from_empty_folders_to_an_equal_receiver(machines: Machines) -> None:
     said = ""
     with machines.sftp:

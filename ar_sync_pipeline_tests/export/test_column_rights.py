@@ -42,6 +42,7 @@ def test_complete_and_partial_need_no_right_on_the_excluded_column(
     assert row_counts(reader.partial(first.watermark)) == {"t_a": 2, "t_b": 1}
 
 
+@pytest.mark.long
 def test_table_that_another_session_has_locked_is_named(source: Source, reader: Source) -> None:
     with (
         source.session("LOCK TABLE t_a IN ACCESS EXCLUSIVE MODE"),

@@ -66,6 +66,7 @@ def test_each_snapshot_leaves_traces_that_its_history_knows(source: Source) -> N
         assert not has_traces(connection, future)
 
 
+@pytest.mark.long
 def test_cluster_put_back_from_a_cold_copy_is_noticed_although_it_has_overtaken(
     tmp_path: Path,
 ) -> None:

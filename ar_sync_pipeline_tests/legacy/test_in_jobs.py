@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 from ar_sync_pipeline_tests.legacy.building import complete, dump
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 PARENTS = "SELECT id, code, label FROM app_parent WHERE id IN (1, 77) ORDER BY id"
 
 
+@pytest.mark.long
 def test_new_sender_goes_on_where_the_old_one_stopped(deployment: Deployment) -> None:
     """With a partial first: no watermark joins the two, so its window alone counts."""
     deployment.receiver_changes["AR_SYNC_OLD_ARCHIVES"] = "accept"

@@ -110,6 +110,7 @@ def rehearsal(shared_databases: SharedDatabases, tmp_path: Path) -> Iterator[Reh
         yield made
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 def test_moving_in_and_back_ends_equal_and_keeps_what_the_receiver_owns(
     rehearsal: Rehearsal, seed: int

@@ -104,6 +104,7 @@ def differences(sites: TwoSites) -> list[str]:
     return [t.table for t in compare_databases(sites.sender, sites.receiver) if not t.equal]
 
 
+@pytest.mark.long
 def test_receiver_is_replaced_first_and_the_sender_later(migration: Migration) -> None:
     complete_makes_the_receiver_equal(migration)
     a_complete_that_comes_twice_is_taken_once(migration)

@@ -116,6 +116,7 @@ def assert_nothing_is_missing(folder: Path) -> None:
         assert (folder / name).read_bytes() in contents
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["install", "install_at_once"])
 def test_killed_before_any_step_and_recovered(killable: Killable, folder: Path, how: str) -> None:
     for step in count(1):

@@ -64,6 +64,7 @@ def remembered(instance: dg.DagsterInstance) -> dict[str, object]:
     }
 
 
+@pytest.mark.long
 def test_same_is_remembered_with_and_without_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -29,6 +29,7 @@ def test_an_error_of_the_program_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("side", ["sender", "receiver"])
 def test_a_code_server_ends_with_all_errors_and_no_traceback(side: str, tmp_path: Path) -> None:
     module = f"ar_sync_pipeline.{side}"

@@ -138,6 +138,7 @@ def test_files_that_an_interrupted_purge_left_are_deleted_by_the_next(
     assert Path(instance.event_log_storage.path_for_shard(young)).exists()
 
 
+@pytest.mark.long
 def test_job_deletes_runs_of_its_own_code_location_and_those_from_its_command_line(
     instance: dg.DagsterInstance,
 ) -> None:
@@ -178,6 +179,7 @@ def test_what_was_found_by_the_checks_of_another_pair_stays(
     assert left == dict.fromkeys(roots, 2) | {own: 1}
 
 
+@pytest.mark.long
 def test_events_without_a_run_are_deleted_but_for_the_newest_of_each_asset(
     instance: dg.DagsterInstance,
 ) -> None:

@@ -45,6 +45,7 @@ def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
     raise AssertionError("the run did not start")
 
 
+@pytest.mark.long
 def test_job_with_an_executor_that_spreads_steps_is_refused(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:

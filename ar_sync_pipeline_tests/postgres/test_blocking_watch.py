@@ -76,6 +76,7 @@ def test_session_that_idles_in_its_transaction_is_ended_too(scratch: Scratch) ->
         connection.execute("SELECT 1")
 
 
+@pytest.mark.long
 def test_lock_that_is_given_up_names_its_holder(scratch: Scratch) -> None:
     with scratch.session() as other:
         other.execute("BEGIN")
@@ -107,6 +108,7 @@ def test_other_errors_are_left_as_they_are(scratch: Scratch) -> None:
         connection.execute("SELECT 1 / 0")
 
 
+@pytest.mark.long
 def test_waits_that_are_not_for_us_do_not_count(scratch: Scratch) -> None:
     done = threading.Event()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -278,6 +280,7 @@ PGBOSS = Situation(
 )
 
 
+@pytest.mark.long
 @cases((MEDUSA, OSCAR, PROCRASTINATE, PGBOSS))
 def test_applications_of_other_people_stay_equal(
     run_situation: RunSituation, situation: Situation, mode: Mode

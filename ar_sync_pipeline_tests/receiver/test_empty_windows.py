@@ -91,6 +91,7 @@ def quiet(receiver: Receiver) -> Receiver:
     return receiver
 
 
+@pytest.mark.long
 def test_an_empty_archive_is_applied_without_a_run_and_the_data_is_newer(quiet: Receiver) -> None:
     path, runs = quiet.partial(), quiet.instance.get_runs_count()
     assert isinstance(quiet.tick(), dg.SensorResult)
@@ -106,6 +107,7 @@ def test_an_empty_archive_is_applied_without_a_run_and_the_data_is_newer(quiet: 
     assert path.name.removeprefix("NEW_") in str(shown["applied"])
 
 
+@pytest.mark.long
 def test_every_check_is_shown_and_passes_after_each_empty_archive(quiet: Receiver) -> None:
     for _ in range(2):
         quiet.partial()
@@ -115,6 +117,7 @@ def test_every_check_is_shown_and_passes_after_each_empty_archive(quiet: Receive
         assert {"up_to_date", "no_holes", "archives_sound", "free_space"} <= found.keys()
 
 
+@pytest.mark.long
 def test_the_window_names_the_ledger_in_which_its_archive_was_applied(quiet: Receiver) -> None:
     quiet.partial()
     quiet.tick()
@@ -125,6 +128,7 @@ def test_the_window_names_the_ledger_in_which_its_archive_was_applied(quiet: Rec
     assert newest.partition_key is not None
 
 
+@pytest.mark.long
 def test_the_events_do_not_grow_with_findings_that_stay(quiet: Receiver) -> None:
     counts = []
     for _ in range(3):
@@ -137,6 +141,7 @@ def test_the_events_do_not_grow_with_findings_that_stay(quiet: Receiver) -> None
     assert counts[2] <= 3
 
 
+@pytest.mark.long
 def test_nothing_is_unsynced_after_an_empty_archive(quiet: Receiver) -> None:
     quiet.partial()
     quiet.tick()
@@ -147,6 +152,7 @@ def test_nothing_is_unsynced_after_an_empty_archive(quiet: Receiver) -> None:
     assert {key for key, status in statuses.items() if status is StaleStatus.STALE} == set()
 
 
+@pytest.mark.long
 def test_an_archive_with_a_row_or_a_file_is_loaded_by_a_run(receiver: Receiver) -> None:
     execute(receiver.deployment.sender_url, "UPDATE app_child SET amount = 7, changed = now()")
     receiver.partial()
@@ -158,6 +164,7 @@ def test_an_archive_with_a_row_or_a_file_is_loaded_by_a_run(receiver: Receiver) 
     assert isinstance(receiver.tick(), dg.RunRequest)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", ["cut", "one byte", "another sender"])
 def test_a_damaged_empty_archive_is_for_a_run_and_nothing_is_recorded(
     quiet: Receiver, harm: str
@@ -175,6 +182,7 @@ def test_a_damaged_empty_archive_is_for_a_run_and_nothing_is_recorded(
     assert quiet.applied() == before
 
 
+@pytest.mark.long
 def test_an_unsigned_empty_archive_is_not_applied(quiet: Receiver) -> None:
     quiet.deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = secrets.token_hex(32)
     quiet.partial()
@@ -183,6 +191,7 @@ def test_an_unsigned_empty_archive_is_not_applied(quiet: Receiver) -> None:
     assert quiet.applied() == before
 
 
+@pytest.mark.long
 def test_after_a_failed_load_a_run_is_needed_to_end_its_incident(quiet: Receiver) -> None:
     path = quiet.partial()
     path.write_bytes(path.read_bytes()[:-2000])
@@ -194,12 +203,14 @@ def test_after_a_failed_load_a_run_is_needed_to_end_its_incident(quiet: Receiver
     assert isinstance(quiet.tick(), dg.SensorResult)
 
 
+@pytest.mark.long
 def test_a_command_as_transform_runs_after_every_load(quiet: Receiver) -> None:
     quiet.deployment.receiver_changes["AR_SYNC_TRANSFORM"] = "command:true"
     quiet.partial()
     assert isinstance(quiet.tick(), dg.RunRequest)
 
 
+@pytest.mark.long
 def test_an_older_archive_that_comes_late_is_for_a_run(quiet: Receiver) -> None:
     late = quiet.partial()
     aside = quiet.deployment.folder / late.name
@@ -210,6 +221,7 @@ def test_an_older_archive_that_comes_late_is_for_a_run(quiet: Receiver) -> None:
     assert isinstance(quiet.tick(), dg.RunRequest)
 
 
+@pytest.mark.long
 def test_the_transform_has_no_asset_to_materialize_without_one(quiet: Receiver) -> None:
     quiet.partial()
     answer = quiet.tick()

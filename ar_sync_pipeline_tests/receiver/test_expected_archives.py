@@ -81,6 +81,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@pytest.mark.long
 def test_fresh_announcement_starts_one_load(receiver: Receiver) -> None:
     made = receiver.announced(seconds=15)
     first, second = receiver.tick(), receiver.tick()
@@ -92,6 +93,7 @@ def test_fresh_announcement_starts_one_load(receiver: Receiver) -> None:
     assert 30 < left <= 35
 
 
+@pytest.mark.long
 def test_announcement_is_ignored_when_stale_forged_or_no_file(receiver: Receiver) -> None:
     receiver.announced(seconds=15)
     os.utime(receiver.file, (time.time() - 40,) * 2)
@@ -113,6 +115,7 @@ def test_announcement_is_ignored_when_stale_forged_or_no_file(receiver: Receiver
     assert isinstance(receiver.tick(), dg.SkipReason)
 
 
+@pytest.mark.long
 def test_announcement_is_signed_where_archives_are(receiver: Receiver) -> None:
     receiver.deployment.receiver_changes["AR_SYNC_SIGNING_KEY"] = KEY
     receiver.announced()
@@ -121,6 +124,7 @@ def test_announcement_is_signed_where_archives_are(receiver: Receiver) -> None:
     assert isinstance(receiver.tick(), dg.RunRequest)
 
 
+@pytest.mark.long
 def test_nothing_is_started_early_while_a_complete_waits_for_its_own_load(
     receiver: Receiver,
 ) -> None:
@@ -129,6 +133,7 @@ def test_nothing_is_started_early_while_a_complete_waits_for_its_own_load(
     assert isinstance(receiver.tick(), dg.SkipReason)
 
 
+@pytest.mark.long
 def test_nothing_is_started_early_during_or_after_a_failed_load(receiver: Receiver) -> None:
     receiver.announced()
     started = dg.DagsterRunStatus.STARTED
@@ -140,6 +145,7 @@ def test_nothing_is_started_early_during_or_after_a_failed_load(receiver: Receiv
     assert isinstance(receiver.tick(), dg.SkipReason)
 
 
+@pytest.mark.long
 def test_load_in_vain_succeeds_and_changes_nothing_that_is_shown(receiver: Receiver) -> None:
     before = receiver.shown()
     figures = receiver.instance.get_latest_materialization_event(LEDGER)
@@ -154,6 +160,7 @@ def test_load_in_vain_succeeds_and_changes_nothing_that_is_shown(receiver: Recei
     assert after.run_id == figures.run_id
 
 
+@pytest.mark.long
 def test_archive_that_arrives_meanwhile_is_loaded(receiver: Receiver) -> None:
     deployment = receiver.deployment
     execute(deployment.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
@@ -170,6 +177,7 @@ def test_archive_that_arrives_meanwhile_is_loaded(receiver: Receiver) -> None:
     assert receiver.shown()["archives_loaded"].passed
 
 
+@pytest.mark.long
 def test_findings_stay_shown_while_a_load_waits_and_are_new_after_it(receiver: Receiver) -> None:
     deployment = receiver.deployment
     before = receiver.shown()
@@ -187,12 +195,14 @@ def test_findings_stay_shown_while_a_load_waits_and_are_new_after_it(receiver: R
     assert "2 chunks were written" in str(after["digests_equal"].description)
 
 
+@pytest.mark.long
 def test_late_process_of_an_early_load_does_not_wait(receiver: Receiver) -> None:
     started = time.monotonic()
     assert receiver.load(now() - timedelta(minutes=5)).success
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.long
 def test_announcement_is_no_archive_and_is_deleted_when_it_is_old(receiver: Receiver) -> None:
     receiver.announced()
     old = time.time() - 3 * 86400

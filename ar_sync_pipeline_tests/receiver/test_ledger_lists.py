@@ -69,6 +69,7 @@ def guarded(deployment: Deployment) -> str:
     return archive.name.applied
 
 
+@pytest.mark.long
 def test_each_window_names_the_run_that_applied_its_archive_and_the_run_names_the_window(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -131,6 +132,7 @@ def test_the_load_of_an_allowed_archive_says_who_allowed_it_and_when(
     assert "by ana \\| \\<b\\> at 2026-11-28 14:35 UTC" in line
 
 
+@pytest.mark.long
 def test_a_damaged_archive_stays_in_the_list_as_replaced_once_another_has_come(
     deployment: Deployment, seen: Seen
 ) -> None:
@@ -147,6 +149,7 @@ def test_a_damaged_archive_stays_in_the_list_as_replaced_once_another_has_come(
     assert replaced.state == "quarantined, replaced"
 
 
+@pytest.mark.long
 def test_the_load_that_makes_a_damaged_archive_good_says_so_itself(
     deployment: Deployment, seen: Seen
 ) -> None:

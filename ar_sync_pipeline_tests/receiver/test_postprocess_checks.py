@@ -111,6 +111,7 @@ def test_looks_of_a_database_that_was_restored_since_say_nothing(looks: Looks) -
     assert looks.waiting(31) == (True, 1, 0)
 
 
+@pytest.mark.long
 def test_a_command_that_ends_well_but_leaves_rows_behind_is_found_out(looks: Looks) -> None:
     looks.sites.load_some_rows()
     for minute in (0, 31):

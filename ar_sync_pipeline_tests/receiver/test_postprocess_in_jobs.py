@@ -24,6 +24,7 @@ RESULTS = {
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_d8_it_runs_behind_a_complete_and_behind_a_partial_that_brings_one_table(
     sites: PostprocessedSites,
 ) -> None:

@@ -110,6 +110,7 @@ def test_before_the_first_load_there_is_nothing_to_do(kind: Kind) -> None:
     assert kind.run().succeeded
 
 
+@pytest.mark.long
 def test_d2_a_failure_is_one_sentence_and_undoes_and_blocks_no_load(kind: Kind) -> None:
     sites = kind.sites
     sites.load_some_rows()

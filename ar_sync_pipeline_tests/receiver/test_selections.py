@@ -118,6 +118,7 @@ def test_the_admission_alone_verifies_and_the_next_load_applies(operator: Operat
     assert rows(deployment.receiver_url, AMOUNTS) == rows(deployment.sender_url, AMOUNTS)
 
 
+@pytest.mark.long
 def test_an_archive_that_cannot_be_loaded_fails_the_run_of_one_table_with_its_reason(
     operator: Operator,
 ) -> None:

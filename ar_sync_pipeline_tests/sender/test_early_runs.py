@@ -218,6 +218,7 @@ def test_no_early_run_while_the_schedule_is_stopped(sender: Sender) -> None:
     assert "partial_dump_schedule is stopped" in reason(sender.early_tick())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(2))
 def test_every_window_is_sent_once_whatever_fails(sender: Sender, seed: int) -> None:
     """Daemons are down, runs fail, are killed or terminated while they wait or work."""

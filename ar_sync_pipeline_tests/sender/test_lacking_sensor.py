@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 import psycopg
+import pytest
 
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline_tests.fix_dagster import Deployment
@@ -30,6 +31,7 @@ def change_a_child(deployment: Deployment) -> None:
         )
 
 
+@pytest.mark.long
 def test_complete_is_requested_once_for_an_edited_receiver(deployment: Deployment) -> None:
     for job in ("complete_dump", "complete_loaddata"):
         deployment.succeed(job)
@@ -56,6 +58,7 @@ def test_complete_is_requested_once_for_an_edited_receiver(deployment: Deploymen
     assert rows(deployment.sender_url, CHILDREN) == rows(deployment.receiver_url, CHILDREN)
 
 
+@pytest.mark.long
 def test_requests_within_a_day_are_limited(deployment: Deployment) -> None:
     """A receiver that says of every complete that it lacks something."""
     job = deployment.sender_definitions().resolve_job_def("complete_dump")
@@ -77,6 +80,7 @@ def test_requests_within_a_day_are_limited(deployment: Deployment) -> None:
     assert "4 completes were requested within a day" in str(answer.skip_message)
 
 
+@pytest.mark.long
 def test_complete_is_requested_once_for_a_table_that_ddl_at_the_receiver_changed(
     deployment: Deployment,
 ) -> None:

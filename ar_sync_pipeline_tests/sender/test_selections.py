@@ -68,6 +68,7 @@ def operator(deployment: Deployment) -> Iterator[Operator]:
         yield Operator(deployment, instance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("selection", SELECTIONS.values(), ids=SELECTIONS)
 def test_every_selection_of_a_complete_makes_and_reports_the_whole_once(
     operator: Operator, selection: list[dg.AssetKey]
@@ -82,6 +83,7 @@ def test_every_selection_of_a_complete_makes_and_reports_the_whole_once(
     assert not list((operator.deployment.folder / "scratch").glob("ar_sync_build_*"))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("selection", [[PARTIAL], [CHANGED_ROWS]], ids=["archive", "one table"])
 def test_a_window_of_one_partial_asset_is_a_window_of_all(
     operator: Operator, selection: list[dg.AssetKey]
@@ -93,6 +95,7 @@ def test_a_window_of_one_partial_asset_is_a_window_of_all(
         assert [event.partition for event in operator.made(key)] == [window], key
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "selection", [None, [PARTIAL], [CHANGED_ROWS]], ids=["all", "one", "table"]
 )

@@ -53,6 +53,7 @@ def sent_manifest(deployment: Deployment) -> Manifest:
         return reader.manifest
 
 
+@pytest.mark.long
 def test_snapshot_is_taken_when_the_window_has_ended(quick: Deployment, end: datetime) -> None:
     with dg.DagsterInstance.from_config(str(quick.home)) as instance:
         result = run_over_open_window(quick, instance, end)
@@ -65,6 +66,7 @@ def test_snapshot_is_taken_when_the_window_has_ended(quick: Deployment, end: dat
         assert any(text.startswith(f"Waiting until {end:%H:%M:%S} UTC") for text in logged)
 
 
+@pytest.mark.long
 def test_windows_before_it_are_in_the_same_archive(quick: Deployment, end: datetime) -> None:
     execute(quick.sender_url, "UPDATE app_child SET amount = amount + 1 WHERE id < 9")
     with dg.DagsterInstance.from_config(str(quick.home)) as instance:

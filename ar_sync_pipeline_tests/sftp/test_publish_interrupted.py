@@ -68,6 +68,7 @@ def leave_part(server: SftpTestServer, source: MemorySource, content: bytes) -> 
     part.chmod(0o666)
 
 
+@pytest.mark.long
 def test_interrupted_upload_resumes_where_it_stopped(
     any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_caller_may_take_its_time_between_calls(sftp_server: AsyncsshTestServer)
         assert session.is_folder(sftp_server.spool)
 
 
+@pytest.mark.long
 def test_upload_that_gets_on_is_tried_again_long_after_one_that_does_not_is_given_up(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
@@ -286,6 +288,7 @@ def test_upload_that_gets_on_is_tried_again_long_after_one_that_does_not_is_give
     assert final_bytes(sftp_server) == source.content
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("swallow_after", [0, 1500, 4000])
 def test_network_that_drops_everything_ends_all_attempts_in_the_plans_time(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path, swallow_after: int
@@ -300,6 +303,7 @@ def test_network_that_drops_everything_ends_all_attempts_in_the_plans_time(
     assert len(failures) == proxy.connections > 1
 
 
+@pytest.mark.long
 def test_frozen_server_ends_all_attempts_in_the_plans_time(
     sftp_server: AsyncsshTestServer,
 ) -> None:

@@ -80,6 +80,7 @@ def test_long_line_has_several_and_the_archive_is_the_same(
     assert list((any_sftp_server.spool_path / INCOMING).iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("long_line")
 def test_interrupted_upload_by_several_resumes_before_its_possible_gaps(
     sftp_server: AsyncsshTestServer, cutting_proxy: Callable[..., CuttingProxy], tmp_path: Path

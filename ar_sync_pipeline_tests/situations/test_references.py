@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from itertools import product
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -565,6 +567,7 @@ CYCLES = (
 )
 
 
+@pytest.mark.long
 @cases(BY_ACTION)
 def test_no_action_fires_when_values_move(
     run_situation: RunSituation, situation: Situation, mode: Mode
@@ -579,6 +582,7 @@ def test_references_to_a_unique_value_follow_it(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(SELVES)
 def test_trees_move_and_lose_their_roots(
     run_situation: RunSituation, situation: Situation, mode: Mode
@@ -586,6 +590,7 @@ def test_trees_move_and_lose_their_roots(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(CYCLES)
 def test_rows_that_need_each_other_arrive_together(
     run_situation: RunSituation, situation: Situation, mode: Mode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -765,6 +767,7 @@ def test_unique_values_move_without_a_deletion(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(KINDS)
 def test_every_kind_of_unique_key_lets_its_values_move(
     run_situation: RunSituation, situation: Situation, mode: Mode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     Mode,
@@ -360,6 +362,7 @@ def test_bytes_count_and_not_what_a_collation_calls_equal(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(TYPED)
 def test_values_of_every_type_arrive_to_the_bit(
     run_situation: RunSituation, situation: Situation, mode: Mode

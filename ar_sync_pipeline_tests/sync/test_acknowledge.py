@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.ledger import load_lock
@@ -52,6 +54,7 @@ def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
     assert not acknowledge_moved_files(filled.settings, lambda: NOW)
 
 
+@pytest.mark.long
 def test_a_load_at_work_writes_the_position_itself(filled: TwoSites) -> None:
     filled.complete()
     filled.load()

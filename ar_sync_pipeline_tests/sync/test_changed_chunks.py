@@ -72,6 +72,7 @@ def complete_after(pair: MediaSender, *statements: str) -> Manifest:
     return pair.complete()
 
 
+@pytest.mark.long
 def test_changes_of_chunks_and_a_list_of_media_files_are_in_one_archive(
     pair: MediaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def load_of(pair: MediaSender, manifest: Manifest) -> None:
     assert_equal(pair)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("statement", "expected"),
     [
@@ -124,6 +126,7 @@ def test_rows_that_were_written_and_keys_that_are_gone(
     assert_applied(pair, pair.complete())
 
 
+@pytest.mark.long
 def test_keys_at_both_ends_of_bigint(pair: MediaSender) -> None:
     """The first and the last chunk that there can be."""
     for change in (pair.sites.at_sender, pair.sites.at_receiver):
@@ -518,6 +521,7 @@ class TestWhatAnOperatorSees:
         assert "1 of 4 chunks" in problem(pair.sites.receiver)
 
 
+@pytest.mark.long
 def test_archive_on_the_line_is_small(pair: MediaSender) -> None:
     """One in a hundred rows is changed, in every chunk."""
 

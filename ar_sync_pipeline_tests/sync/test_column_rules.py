@@ -286,6 +286,7 @@ def test_defaults_of_an_excluded_column_are_not_named(
     assert [f for f in check_receiver(url, rules) if "column v of" in f.problem] == []
 
 
+@pytest.mark.long
 def test_search_for_values_that_takes_too_long_is_given_up(sites: TwoSites) -> None:
     with (
         connect(sites.receiver, application="test") as connection,

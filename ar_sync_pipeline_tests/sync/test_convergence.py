@@ -224,6 +224,7 @@ MEDDLING = (
 )
 
 
+@pytest.mark.long
 def test_d13_second_load_waits_for_the_first(filled: TwoSites) -> None:
     filled.complete()
     with connect(filled.receiver, application="other") as other:
@@ -310,6 +311,7 @@ def test_receiver_whose_digests_differ_stages_everything_and_compares_rows(
     assert equal(filled)
 
 
+@pytest.mark.long
 def test_archive_that_the_receivers_own_constraint_refuses_is_parked_and_others_go_on(
     filled: TwoSites,
 ) -> None:

@@ -33,6 +33,7 @@ DDL = (
 )
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_random_ddl_neither_waits_for_long_nor_keeps_the_receiver_from_being_equal(
     filled: TwoSites, record_property: Callable[[str, object], None]

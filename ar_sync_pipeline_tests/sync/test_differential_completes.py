@@ -607,6 +607,7 @@ def unverified(report: LoadReport) -> dict[str, int]:
     return {plan.table: plan.unverified for plan in plans if plan.unverified}
 
 
+@pytest.mark.long
 def test_archive_on_the_line_is_small(pair: MediaSender) -> None:
     """The manifest and nothing else."""
     put(pair, "large.jpeg", os.urandom(500_000))
@@ -619,6 +620,7 @@ def test_archive_on_the_line_is_small(pair: MediaSender) -> None:
     assert_applied(pair, manifest)
 
 
+@pytest.mark.long
 def test_complete_that_was_killed_before_its_upload_is_no_base(pair: MediaSender) -> None:
     """Its manifest is kept, and no receipt names it."""
     pair.sites.at_sender("UPDATE app_child SET amount = -1 WHERE id = (1 << 16) + 3")
@@ -661,6 +663,7 @@ class TestWhatAnOperatorSees:
         assert problems()["app_child"] == (message, 1, 9)
 
 
+@pytest.mark.long
 def test_signed_pair(pair: MediaSender) -> None:
     """What is not signed with the shared key is no reason to leave anything out."""
     key = "3f9c1e7ab05d48826d2eb7f4910c5a83"
@@ -679,6 +682,7 @@ def test_signed_pair(pair: MediaSender) -> None:
     assert_applied(pair, third)
 
 
+@pytest.mark.long
 def test_table_without_a_key(pair: MediaSender) -> None:
     for change in (pair.sites.at_sender, pair.sites.at_receiver):
         change("CREATE TABLE app_log (text text)")
@@ -697,6 +701,7 @@ def test_table_without_a_key(pair: MediaSender) -> None:
     assert rows(pair.sites.receiver, "SELECT text FROM app_log ORDER BY 1")[-1] == ("b",)
 
 
+@pytest.mark.long
 def test_late_archive_after_a_partial_with_a_table_without_a_key(pair: MediaSender) -> None:
     for change in (pair.sites.at_sender, pair.sites.at_receiver):
         change("CREATE TABLE app_log (text text)")

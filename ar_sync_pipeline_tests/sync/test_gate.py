@@ -150,6 +150,7 @@ class TestIdentity:
         assert len(list_quarantined(filled.spool)) == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mismatch", "undone"),
     [

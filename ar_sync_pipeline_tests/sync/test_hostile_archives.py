@@ -44,6 +44,7 @@ def everything_else(sites: TwoSites) -> dict[str, tuple[int, int, int]]:
     }
 
 
+@pytest.mark.long
 @settings(
     max_examples=int(os.environ.get("AR_SYNC_HISTORIES", "100")),
     deadline=None,
@@ -120,6 +121,7 @@ def test_what_is_no_file_is_not_even_looked_at(
     assert elsewhere.read_bytes() == archive.content
 
 
+@pytest.mark.long
 def test_memory_stays_small_with_any_content(honest: tuple[TwoSites, Path, Honest]) -> None:
     sites, path, archive = honest
     worst = {

@@ -44,6 +44,7 @@ SLOW = (
 )
 
 
+@pytest.mark.long
 def test_readers_of_empty_tables_end_a_load_which_goes_on_without_their_locks(
     sites: TwoSites,
 ) -> None:
@@ -71,6 +72,7 @@ def test_readers_of_empty_tables_end_a_load_which_goes_on_without_their_locks(
     assert max(waits) < LIMIT_SECONDS + 4
 
 
+@pytest.mark.long
 def test_forgotten_lock_is_named_with_its_session(sites: TwoSites) -> None:
     sites.complete()
     sites.load()
@@ -100,6 +102,7 @@ def with_short_waits(sites: TwoSites) -> TwoSites:
     )
 
 
+@pytest.mark.long
 def test_nothing_is_left_of_a_load_that_was_ended(sites: TwoSites) -> None:
     sites.complete()
     with forgotten_lock(sites.receiver), pytest.raises(LockWaitError):

@@ -83,6 +83,7 @@ def test_picture_that_was_only_touched_does_not_travel(sender: MediaSender) -> N
     assert names(sender.partial()) == []
 
 
+@pytest.mark.long
 def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
     put(sender, "1.jpeg", "changed")
     touch_rows(sender.sites)
@@ -161,6 +162,7 @@ def test_version_that_comes_back_is_sent_where_an_archive_after_a_gap_had_anothe
     assert names(sender.partial()) == ["1.jpeg"]
 
 
+@pytest.mark.long
 def test_file_that_becomes_a_folder_and_back_is_followed(sender: MediaSender) -> None:
     sites, path = sender.sites, sender.media / "7.jpeg"
     path.unlink()

@@ -103,6 +103,7 @@ def pictures(folder: Path, but: frozenset[str]) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["complete", "partial"])
 def test_unreadable_growing_and_replaced_files_are_named_and_come_later(
     sender: MediaSender, kind: str

@@ -35,6 +35,7 @@ def reported(sender: MediaSender) -> tuple[str, ...]:
     return (*sender.bundle.missing, *(name for name, _ in sender.bundle.refused))
 
 
+@pytest.mark.long
 def test_missing_file_is_a_finding_of_every_partial_and_complete(sender: MediaSender) -> None:
     assert [missing_of_partial(sender) for _ in range(3)] == [("lost.jpeg",)] * 3
     sender.complete()
@@ -50,6 +51,7 @@ def test_finding_of_a_complete_is_one_of_the_next_partial(media_sender: MediaSen
     assert missing_of_partial(media_sender) == ("lost.jpeg",)
 
 
+@pytest.mark.long
 def test_restored_file_ends_the_finding_and_is_sent_though_its_time_is_old(
     sender: MediaSender,
 ) -> None:
@@ -74,6 +76,7 @@ def test_finding_ends_when_no_row_names_the_file(sender: MediaSender) -> None:
     assert missing_of_partial(sender) == ()
 
 
+@pytest.mark.long
 def test_refused_name_is_a_finding_of_every_partial(sender: MediaSender) -> None:
     sender.sites.at_sender("UPDATE app_child SET picture = '../x.jpeg' WHERE id = 1")
     assert [missing_of_partial(sender) for _ in range(2)] == [("../x.jpeg",)] * 2
@@ -81,6 +84,7 @@ def test_refused_name_is_a_finding_of_every_partial(sender: MediaSender) -> None
     assert missing_of_partial(sender) == ()
 
 
+@pytest.mark.long
 def test_table_too_large_to_be_read_keeps_the_finding_until_the_complete(
     sender: MediaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:

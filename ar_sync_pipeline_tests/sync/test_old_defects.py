@@ -172,6 +172,7 @@ def test_d35_migrations_of_the_sender_are_named_and_never_copied(filled: TwoSite
     assert rows(filled.receiver, query) == [("0034",), ("0035",), ("0900",)]
 
 
+@pytest.mark.long
 def test_d39_a_backlog_is_loaded_in_one_run(filled: TwoSites) -> None:
     mark = watermark_of(filled.complete())
     for number in range(1, 13):

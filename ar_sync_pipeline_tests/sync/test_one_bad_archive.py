@@ -265,6 +265,7 @@ def test_failure_that_nobody_has_foreseen_is_that_of_the_archive(
     assert put_aside(sites) == []
 
 
+@pytest.mark.long
 def test_table_outside_the_catalog_is_never_written(
     spool_of_two: tuple[TwoSites, Path, Honest],
 ) -> None:

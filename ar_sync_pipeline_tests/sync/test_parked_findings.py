@@ -39,6 +39,7 @@ def test_archives_are_not_only_said_to_be_loaded(parked: TwoSites) -> None:
     assert found.verdict.startswith("Archives can be loaded, with ")
 
 
+@pytest.mark.long
 def test_each_cause_is_named(parked: TwoSites) -> None:
     parked.environ["AR_SYNC_DELETE_GUARD"] = "1"
     (finding,) = parked_findings(parked.settings, parked.catalog, parked.clock)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+import pytest
 
 from ar_sync_pipeline_tests.fix_sites import TwoSites, rows
 
@@ -42,6 +43,7 @@ def reader(url: str, seen: list[tuple[object, ...]]) -> Iterator[None]:
     assert failures == []
 
 
+@pytest.mark.long
 def test_readers_see_the_state_before_or_the_state_after(small_sites: TwoSites) -> None:
     sites = small_sites
     sites.at_sender(

@@ -181,6 +181,7 @@ def test_operator_is_told_that_the_sender_was_restored(restored: Restored) -> No
     assert "all is well" in said
 
 
+@pytest.mark.long
 def test_lost_history_that_arrives_late_takes_nobody_back_after_the_complete(
     restored: Restored,
 ) -> None:

@@ -49,6 +49,7 @@ def differences(sites: TwoSites) -> list[TableComparison]:
     return [t for t in compare_databases(sites.sender, sites.receiver) if not t.equal]
 
 
+@pytest.mark.long
 def test_receiver_ends_equal_in_every_shared_column_and_keeps_fixed(
     sites: tuple[TwoSites, TwoSites], sample_folder: Path
 ) -> None:
@@ -72,6 +73,7 @@ def test_receiver_ends_equal_in_every_shared_column_and_keeps_fixed(
     assert [key for (key,) in kept] == ids
 
 
+@pytest.mark.long
 def test_d9_partial_brings_new_buses_with_their_events(sites: tuple[TwoSites, TwoSites]) -> None:
     before, after = sites
     before.complete()

@@ -61,6 +61,7 @@ def test_complete_and_partial_carry_the_rows_of_all_schemas(sites: TwoSites) -> 
     assert rows(sites.receiver, "SELECT last_value FROM x.t_a_id_seq") == [(21,)]
 
 
+@pytest.mark.long
 def test_deletions_follow_references_between_schemas(sites: TwoSites) -> None:
     sites.complete()
     sites.load()

@@ -64,6 +64,7 @@ def said(findings: list[Finding]) -> list[str]:
     return [f"{one.area} {one.level}: {one.problem}" for one in findings]
 
 
+@pytest.mark.long
 def test_what_is_well_gives_no_finding_and_leaves_nothing_behind(
     deployment: Deployment, mailbox: Mailbox
 ) -> None:
@@ -259,6 +260,7 @@ def test_settings_that_differ_between_the_sides_are_said_at_the_sender(
     ]
 
 
+@pytest.mark.long
 def test_sender_that_is_another_one_is_said_at_the_receiver(deployment: Deployment) -> None:
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")
@@ -302,6 +304,7 @@ def test_windows_of_another_length_are_said_at_the_receiver(deployment: Deployme
     )
 
 
+@pytest.mark.long
 def test_clocks_that_differ_are_said(deployment: Deployment) -> None:
     settings = load_receiver_settings(deployment.receiver_environment())
     catalog = load_catalog(settings.catalog)
@@ -435,6 +438,7 @@ def test_spool_folder_of_another_account_is_named(deployment: Deployment) -> Non
     ]
 
 
+@pytest.mark.long
 def test_key_that_only_the_senders_table_has_is_an_error(deployment: Deployment) -> None:
     execute(deployment.receiver_url, "ALTER TABLE app_child DROP CONSTRAINT app_child_pkey CASCADE")
     (unknown,) = at_receiver(deployment)
@@ -480,6 +484,7 @@ def test_secrets_that_everybody_may_read_are_said(
     ]
 
 
+@pytest.mark.long
 def test_table_that_somebody_locks_meanwhile_is_a_warning(deployment: Deployment) -> None:
     with psycopg.connect(deployment.sender_url) as connection:
         connection.execute("LOCK TABLE app_child")

@@ -61,6 +61,7 @@ def finding(pair: MediaSender, manifest: Manifest) -> dg.AssetCheckResult:
     return result
 
 
+@pytest.mark.long
 def test_digests_are_those_of_the_first_complete_until_some_days_have_passed(
     pair: MediaSender,
 ) -> None:
@@ -80,6 +81,7 @@ def test_all_are_computed_if_the_journal_is_lost(pair: MediaSender) -> None:
     assert digests(pair, manifest).computed_at == manifest.snapshot_at
 
 
+@pytest.mark.long
 def test_error_is_found_repaired_and_reported(
     pair: MediaSender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_error_is_found_repaired_and_reported(
     assert_applied(pair, last)
 
 
+@pytest.mark.long
 def test_daily_complete_is_verified_on_the_seventh_day(pair: MediaSender) -> None:
     """Although it is made some seconds earlier on that day."""
     clock = pair.sites.clock

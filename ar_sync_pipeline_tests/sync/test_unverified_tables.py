@@ -35,6 +35,7 @@ def partial_loads(sites: TwoSites) -> tuple[str, ...]:
     return sites.load().unverified
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "statements",
     [
@@ -77,6 +78,7 @@ def test_table_is_unverified_until_a_complete(
     assert shown.lag.because == "that was the last window, all is well"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "statement",
     [
@@ -102,6 +104,7 @@ def test_what_changes_no_replicated_row_by_ddl_is_none(loaded: TwoSites, stateme
     assert partial_loads(loaded) == ()
 
 
+@pytest.mark.long
 def test_column_of_parked_archives_that_is_added_again_is_reported(loaded: TwoSites) -> None:
     loaded.at_receiver(AGAIN[0])
     for _ in range(2):
@@ -129,6 +132,7 @@ def test_column_that_the_sender_adds_comes_whole_and_is_verified(loaded: TwoSite
     assert rows(loaded.receiver, "SELECT DISTINCT size FROM app_parent") == [(7,)]
 
 
+@pytest.mark.long
 def test_column_that_archives_carry_only_for_some_rows_is_reported(loaded: TwoSites) -> None:
     """A partial without a watermark has the rows of its window only."""
     loaded.at_sender("ALTER TABLE app_child ADD size integer DEFAULT 7")
@@ -148,6 +152,7 @@ def test_ledger_of_an_earlier_version_reports_nothing(loaded: TwoSites) -> None:
     assert partial_loads(loaded) == ("app_child",)
 
 
+@pytest.mark.long
 def test_partition_that_is_created_again_is_reported(small_sites: TwoSites) -> None:
     parted = (
         "CREATE TABLE app_event (id integer PRIMARY KEY, t text) PARTITION BY RANGE (id)",

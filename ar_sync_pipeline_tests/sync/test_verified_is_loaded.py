@@ -299,6 +299,7 @@ def signed_or_not(request: pytest.FixtureRequest, filled: TwoSites, tmp_path: Pa
     return line
 
 
+@pytest.mark.long
 @settings(
     max_examples=int(os.environ.get("AR_SYNC_HISTORIES", "8")),
     deadline=None,

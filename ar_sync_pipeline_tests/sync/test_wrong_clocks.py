@@ -86,6 +86,7 @@ def clocks(filled: TwoSites) -> WrongClocks:
     return WrongClocks(filled)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ahead", [timedelta(minutes=40), DAY])
 def test_archives_of_a_clock_that_was_ahead_wait_and_take_nobody_back(
     clocks: WrongClocks, ahead: timedelta

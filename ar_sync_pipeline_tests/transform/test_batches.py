@@ -70,6 +70,7 @@ def test_a_row_that_cannot_even_be_marked_stays_and_is_counted_each_time(
     assert rejected["last_seen"] == NOW + timedelta(hours=1)
 
 
+@pytest.mark.long
 def test_a_database_that_refuses_everything_is_not_a_hundred_bad_rows(receiver: Receiver) -> None:
     for _ in range(110):
         receiver.bus_event()
@@ -93,6 +94,7 @@ def test_results_do_not_depend_on_the_size_of_a_batch(receiver: Receiver, batch_
     assert report.batches == sum(-(-count // batch_rows) for count in counts)
 
 
+@pytest.mark.long
 def test_running_twice_gives_the_same_tables(sample_receiver: Receiver) -> None:
     done = sample_receiver.transform()
     tables = (*TABLES, "reportinfo")

@@ -135,6 +135,7 @@ def test_a_report_of_a_bus_gets_the_direction_of_its_phone(receiver: Receiver) -
 _STORABLE = TEXTS.filter(lambda text: not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text))
 
 
+@pytest.mark.long
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -36,6 +36,7 @@ def facts(sample_receiver: Receiver) -> oracle.Facts:
     return facts
 
 
+@pytest.mark.long
 def test_sample_agrees_with_the_old_system_wherever_the_rules_do_not_say_otherwise(
     facts: oracle.Facts,
 ) -> None:

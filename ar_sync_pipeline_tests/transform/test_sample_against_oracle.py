@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import shapely
 
 from ar_sync_pipeline_tests.transform import oracle
@@ -20,6 +21,7 @@ def _by_key(rows: list[Row], key: str) -> dict[Any, list[Row]]:
     return grouped
 
 
+@pytest.mark.long
 def test_sample_gets_the_results_that_the_rules_give_row_by_row(sample_receiver: Receiver) -> None:
     before = oracle.read_facts(sample_receiver.url)
 
