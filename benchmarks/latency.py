@@ -42,6 +42,7 @@ _PROBE_SECONDS = (4.0, 10.0)
 _BURST_SECONDS = 20
 _LOOK_SECONDS = 0.1
 _DRAIN = timedelta(minutes=4)
+_SLOWEST = 3
 _PHASES = (
     "window still open",
     "until the snapshot",
@@ -236,6 +237,10 @@ def _report(watcher: _Watcher, journeys: dict[datetime, Journey]) -> None:
     print(f"load average of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}")
     own = [(seen - way.closed).total_seconds() for way, seen in last_visible.items()]
     print(f"window closed to rows visible, {len(own)} windows: {_line(own)}")
+    slowest = sorted(zip(own, last_visible, strict=True), key=lambda pair: -pair[0])[:_SLOWEST]
+    shown = ", ".join(f"{seconds:.1f} s at {way.closed:%H:%M}" for seconds, way in slowest)
+    first = min(way.closed for way in last_visible)
+    print(f"the slowest: {shown}; the first window ended at {first:%H:%M}")
     print(f"commit to visible: {_line(totals)}")
     for number, phase in enumerate(_PHASES):
         print(f"  {phase:>28}: {_line([durations[number] for durations in phases])}")
@@ -261,7 +266,7 @@ def _durations(probe: Probe, journey: Journey) -> list[float]:
 
 
 def _line(seconds: Sequence[float]) -> str:
-    p95 = statistics.quantiles(seconds, n=20)[-1]
+    p95 = statistics.quantiles(seconds, n=20, method="inclusive")[-1]
     return f"p50 {statistics.median(seconds):5.1f} s, p95 {p95:5.1f} s, max {max(seconds):5.1f} s"
 
 
