@@ -224,6 +224,10 @@ class BundleFiles:
         """Yield the files that the archive lists."""
         return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
 
+    def held(self) -> Iterator[str]:
+        """Yield the paths of the files that the receiver is known to have."""
+        return (file.path for file in self._rows(f"status = {Status.HELD:d}"))
+
     def lines(self) -> Iterator[ListedFile]:
         """Yield the lines of the archive's media list."""
         for row in self._each(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}"):
@@ -401,4 +405,10 @@ WHERE sha256 IS NOT NULL AND (SELECT
     FROM journal.carried AS known WHERE known.path = file.path AND known.archive >=
         (SELECT max(archive) FROM journal.carried AS applied WHERE applied.path = file.path
             AND applied.archive IN (SELECT archive FROM temp.applied)))
+    AND NOT EXISTS (SELECT 1 FROM journal.archive AS complete WHERE complete.kind = 'complete'
+        AND complete.archive > (SELECT max(archive) FROM journal.carried AS applied
+            WHERE applied.path = file.path
+                AND applied.archive IN (SELECT archive FROM temp.applied))
+        AND NOT EXISTS (SELECT 1 FROM journal.carried AS known
+            WHERE known.path = file.path AND known.archive = complete.archive))
 """
