@@ -14,6 +14,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
+from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.open_sessions import close_sessions
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
@@ -79,6 +80,11 @@ def data_until(pair: MediaSender) -> object:
     return position.watermark.snapshot_at
 
 
+def status(pair: MediaSender) -> str:
+    sites = pair.sites
+    return str(receiver_status(sites.settings, sites.catalog, sites.clock()).lag)
+
+
 def loaded(pair: MediaSender, manifest: Manifest) -> Manifest:
     assert [archive.manifest.archive_id for archive in load(pair).loaded] == [manifest.archive_id]
     return manifest
@@ -95,10 +101,12 @@ def test_copy_of_the_database_is_another_history(pair: MediaSender, databases: D
     assert (partial.since, partial.new_history) == (None, True)
     # The rows of before are not in this partial: the receiver knows that it has a gap.
     assert data_until(pair) == reached
+    assert "the sender's database was restored, failed over or replaced" in status(pair)
     complete = pair.complete()
     assert complete.base is None
     assert_applied(pair, complete)
     assert data_until(pair) == complete.snapshot_at
+    assert "all is well" in status(pair)
     assert loaded(pair, pair.partial()).since is not None
     assert_applied(pair, pair.complete())
 
