@@ -13,7 +13,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
-from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE
+from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.open_sessions import close_sessions
@@ -159,7 +159,7 @@ def test_complete_reads_the_tables_of_another_schema(swapped: MediaSender) -> No
     assert_applied(swapped, manifest)
 
 
-def test_rights_and_a_lost_journal_send_nothing(pair: MediaSender) -> None:
+def test_rights_and_a_lost_file_send_nothing(pair: MediaSender) -> None:
     """Neither is a sign of another database."""
     name = Databases(pair.sites.sender).name
     pair.sites.at_sender(
@@ -169,6 +169,6 @@ def test_rights_and_a_lost_journal_send_nothing(pair: MediaSender) -> None:
         "ALTER SCHEMA aside RENAME TO public",
     )
     assert loaded(pair, pair.partial()).tables == ()
-    (pair.scratch / SENT_FILE).unlink()
+    (pair.scratch / OBJECTS_FILE).unlink()
     partial = loaded(pair, pair.partial())
     assert (partial.tables, partial.since is None) == ((), False)

@@ -18,10 +18,10 @@ from ar_sync_pipeline.export.row_versions import judged_tables
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
+from ar_sync_pipeline.sync.dump.known_objects import objects_of
 from ar_sync_pipeline.sync.dump.sent_archives import (
     DigestsOf,
     digests_of,
-    objects_of,
     tables_with_other_rules,
 )
 

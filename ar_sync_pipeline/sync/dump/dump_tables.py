@@ -52,12 +52,11 @@ from ar_sync_pipeline.sync.dump.compare_base import (
     tables_read_otherwise,
 )
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
+from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sent_archives import (
     DigestsOf,
-    objects_of,
     remember_digests,
-    remember_objects,
     remember_rules,
 )
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
@@ -314,7 +313,7 @@ def _compared(base: Base | None) -> dict[str, object]:
 
 
 def _is_of_this_database(build: BuildFolder, point: Watermark, objects: ObjectIds) -> bool:
-    """Return whether the journal knows no other database of the cluster for an earlier point."""
+    """Return whether no other database of the cluster is known for an earlier point."""
     before = objects_of(build.path.parent, point.snapshot_at)
     return before is None or before.database == objects.database
 

@@ -9,7 +9,6 @@ partial must contain every change, and which snapshot was the newest. If the jou
   partial's window counts, the receiver reports a gap, and the next complete repairs it;
 - a snapshot is dated only after the receiver's checkpoint and after what waits in its spool;
 - the next partial exports tables with column rules whole, once;
-- a database or schema that was replaced by another one of its name in the meantime is not detected;
 - archives sent before are no longer reported if the receiver does not acknowledge them.
 """
 
@@ -26,7 +25,6 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.export.object_ids import ObjectIds
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState
@@ -35,7 +33,7 @@ SENT_FILE = "ar_sync_sent.json"
 KEPT_COMPLETES = 3
 """Number of the newest completes whose content the sender remembers, to compare the next one."""
 _REMEMBERED = timedelta(days=8)
-_MOST_RULES, _MOST_DIGESTS, _MOST_OBJECTS = 1_000, 1_000, 1_000
+_MOST_RULES, _MOST_DIGESTS = 1_000, 1_000
 
 
 class SentArchive(BaseModel):
@@ -79,15 +77,6 @@ class RulesFrom(BaseModel):
     digests: dict[str, str]
 
 
-class ObjectsFrom(BaseModel):
-    """The database and schemas that the archives from a snapshot on were read from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    snapshot_at: AwareDatetime
-    ids: ObjectIds
-
-
 class DigestsOf(BaseModel):
     """When the digests of all chunks of a complete were computed, and not taken from its base.
 
@@ -110,7 +99,6 @@ class _Journal(BaseModel):
 
     Attributes:
         rules: One for each change of the catalog's column rules, oldest first.
-        objects: One for each change of the database or its schemas, oldest first.
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
@@ -119,7 +107,6 @@ class _Journal(BaseModel):
     archives: tuple[SentArchive, ...] = ()
     announced: tuple[Watermark, ...] = ()
     rules: tuple[RulesFrom, ...] = ()
-    objects: tuple[ObjectsFrom, ...] = ()
     digests: tuple[DigestsOf, ...] = ()
 
 
@@ -176,25 +163,6 @@ def tables_with_other_rules(
     before = _rules_before(_read(scratch), since.snapshot_at)
     names = before.keys() | digests.keys()
     return frozenset(name for name in names if before.get(name) != digests.get(name))
-
-
-def remember_objects(scratch: Path, snapshot_at: datetime, ids: ObjectIds) -> None:
-    """Record the ids of an archive in progress if they differ from those before."""
-    if objects_of(scratch, snapshot_at) == ids:
-        return
-    with locked(scratch):
-        journal = _read(scratch)
-        known = [one for one in journal.objects if one.snapshot_at != snapshot_at]
-        known.append(ObjectsFrom(snapshot_at=snapshot_at, ids=ids))
-        known.sort(key=lambda one: one.snapshot_at)
-        kept = tuple(known[-_MOST_OBJECTS:])
-        _write(scratch, journal.model_copy(update={"objects": kept}))
-
-
-def objects_of(scratch: Path, snapshot_at: datetime) -> ObjectIds | None:
-    """Return the ids of what was read for a snapshot; None: unknown."""
-    known = [one for one in _read(scratch).objects if one.snapshot_at <= snapshot_at]
-    return known[-1].ids if known else None
 
 
 def remember_digests(scratch: Path, digests: DigestsOf) -> None:
