@@ -9,6 +9,8 @@ keeps both:
 - if it has overtaken both, the *traces* tell: each dump uses sixteen transaction ids, of which a
   random half aborts. The commit log of another history has other outcomes for these ids.
 
+All databases of a cluster share ids, WAL and commit log: `object_ids` tells them apart.
+
 Not detected: a standby as the sender, which can use no ids, that was reset and has overtaken the
 log's position; and another history whose sixteen ids have the same outcomes by chance (one in
 10,000 if half of its transactions abort, far less otherwise). A crash right after a dump may lose

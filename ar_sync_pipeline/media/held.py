@@ -2,20 +2,24 @@
 
 A file with the size and the modification time of its installation counts as unchanged, except for a
 rotating share, which is compared by content: each file once in `CONTENT_CHECK_DAYS` completes that
-are made daily.
+are made daily. A file that has the content and another time gets the time of the archive, so that
+it is not read again with each complete after the sender's files were copied or touched.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
+from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
-from ar_sync_pipeline.media.stage import explained, modified_ns, sha256_of, status_of
+from ar_sync_pipeline.media.stage import explained, modified_ns, status_of
 from ar_sync_pipeline.media.web_content import exclusion_reason
 
 CONTENT_CHECK_DAYS = 30
@@ -26,10 +30,12 @@ class HeldFiles:
 
     Args:
         folder: The media folder.
+        dates: Whether to give files with the right content the modification time of the archive.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, dates: bool = False) -> None:
         self._folder = folder
+        self._dates = dates
         self._nearest = NearestFolder(folder)
 
     def has(self, entry: ListedMedia, snapshot_at: datetime) -> bool:
@@ -56,7 +62,19 @@ class HeldFiles:
         as_installed = facts.st_mtime_ns == modified_ns(entry)
         if as_installed and not is_checked_by_content(entry.path, snapshot_at):
             return True
-        return sha256_of(parent, name) == entry.sha256
+        with os.fdopen(open_file(parent, name), "rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                return False
+            if self._dates and not as_installed:
+                _date(file.fileno(), facts, entry)
+        return True
+
+
+def _date(fd: int, before: os.stat_result, entry: ListedMedia) -> None:
+    """Set the modification time of a file, unless it was written to after it was found."""
+    if os.fstat(fd).st_mtime_ns == before.st_mtime_ns:
+        with suppress(PermissionError):  # the file of another account, which may be read
+            os.utime(fd, ns=(before.st_atime_ns, modified_ns(entry)))
 
 
 def is_left_out(entry: ListedMedia, allowed: Sequence[str]) -> bool:

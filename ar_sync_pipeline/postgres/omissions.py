@@ -78,6 +78,8 @@ class _Child:
 
 def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding]:
     label = label_of(relation.schema, relation.name, catalog.schema_name)
+    if relation.kind == "f" and relation.root_name is not None:
+        yield from _foreign_partition(catalog, relation, label)
     if not catalog.replicates(label):
         return
     # A section or an entry of `tables` means this relation; a wildcard may mean others.
@@ -104,6 +106,18 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
             f"{_KINDS[relation.kind]} {label} "
             "matches `tables` of the catalog and is not replicated",
             f"{_INSTEAD[relation.kind]}, and {leave_out(catalog, label)}",
+        )
+
+
+def _foreign_partition(catalog: Catalog, relation: _Relation, label: str) -> Iterator[Finding]:
+    """Warn of rows without the transaction ids by which partials find changes."""
+    root = label_of(relation.root_schema or "", relation.root_name or "", catalog.schema_name)
+    if catalog.replicates(root):
+        yield Finding(
+            Level.WARNING,
+            f"partition {label} of {root} is a foreign table, so its changes come with completes"
+            " only",
+            f"keep rows that change in ordinary partitions of {root}",
         )
 
 

@@ -24,7 +24,8 @@ from ar_sync_pipeline.spool.signed_json import MAX_BYTES, SignedJson, parse_sign
 ANNOUNCEMENT_FILE = "next_partial.json"
 # The time from the snapshot to the end of an upload; a longer one needs no early load.
 _ARRIVES_WITHIN = timedelta(seconds=20)
-_LONGEST_SECONDS = 60
+LONGEST_SECONDS = 60
+"""Most seconds that an announcement may say."""
 # Of another host's file system, whose clock may differ.
 _TOLERANCE = timedelta(seconds=5)
 
@@ -38,7 +39,7 @@ class Announcement(SignedJson):
     """
 
     announcement_id: UUID
-    seconds: Annotated[float, Field(ge=0, le=_LONGEST_SECONDS)]
+    seconds: Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def expected_archive(
             if facts is None:
                 return None
             age = timedelta(seconds=now.timestamp() - facts.st_mtime)
-            if not -_TOLERANCE <= age <= _ARRIVES_WITHIN + timedelta(seconds=_LONGEST_SECONDS):
+            if not -_TOLERANCE <= age <= _ARRIVES_WITHIN + timedelta(seconds=LONGEST_SECONDS):
                 return None
             content = folder.read(ANNOUNCEMENT_FILE, MAX_BYTES)
         what = f"{INCOMING}/{ANNOUNCEMENT_FILE}"

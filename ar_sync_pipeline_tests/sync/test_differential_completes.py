@@ -67,6 +67,11 @@ def carried(manifest: Manifest, table: str = "app_child") -> list[int]:
     return [c.key_range.low >> 16 for c in found.chunks if c.carried and c.key_range]
 
 
+def times(folder: Path) -> list[int]:
+    """Modification times of the files, which are replicated to the microsecond."""
+    return [(folder / path).stat().st_mtime_ns // 1000 for path in FILES]
+
+
 def carried_files(manifest: Manifest) -> list[str]:
     return [entry.path for entry in manifest.media if entry.carried]
 
@@ -377,6 +382,20 @@ class TestWhatTheReceiverLacks:
         manifest = pair.complete()
         assert carried_files(manifest) == []
         assert_applied(pair, manifest)
+
+    @pytest.mark.parametrize("at_sender", [True, False])
+    def test_file_with_another_time_is_read_once(self, pair: MediaSender, at_sender: bool) -> None:
+        """It gets the sender's time, as after a copy of either folder that kept no times."""
+        folder = pair.media if at_sender else pair.sites.receiver_media
+        for path in FILES:
+            os.utime(folder / path, (1_700_000_000, 1_700_000_000))
+        manifest = pair.complete()
+        assert carried_files(manifest) == []
+        archive, sites = pair.waiting(manifest), pair.sites
+        preview_load(sites.settings, sites.catalog, archive, sites.clock)
+        assert times(pair.sites.receiver_media) != times(pair.media)
+        assert_applied(pair, manifest)
+        assert times(pair.sites.receiver_media) == times(pair.media)
 
     def test_file_with_other_content_and_the_same_size_and_time_is_found_within_a_month(
         self, pair: MediaSender

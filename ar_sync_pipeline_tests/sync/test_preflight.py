@@ -275,6 +275,20 @@ def test_tables_that_inherit_and_are_not_replicated_are_said(empty_database: str
     assert "table more inherits from t_p" in found(empty_database, catalog_of("t_*"))[0]
 
 
+def test_partitions_whose_changes_only_completes_bring_are_said(empty_database: str) -> None:
+    """Rows of a foreign table have no transaction ids."""
+    execute(
+        empty_database,
+        "CREATE FOREIGN DATA WRAPPER w",
+        "CREATE SERVER far FOREIGN DATA WRAPPER w",
+        "CREATE TABLE t_p (id int) PARTITION BY RANGE (id)",
+        "CREATE TABLE near PARTITION OF t_p FOR VALUES FROM (0) TO (9)",
+        "CREATE FOREIGN TABLE old PARTITION OF t_p FOR VALUES FROM (9) TO (20) SERVER far",
+    )
+    (said,) = [one for one in found(empty_database, catalog_of("t_*")) if "old" in one]
+    assert "partition old of t_p is a foreign table, so its changes come with completes" in said
+
+
 def test_database_that_cannot_be_used_is_a_finding(tmp_path: Path) -> None:
     assert tmp_path
     (unusable,) = check_sender("postgresql://nobody@127.0.0.1:1/nowhere", catalog_of("t"))

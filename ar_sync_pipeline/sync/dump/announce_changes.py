@@ -20,7 +20,11 @@ from ar_sync_pipeline.export.selection import Selection
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.announce import replace_small_file
 from ar_sync_pipeline.sftp.session import SessionLimits, open_session
-from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, Announcement
+from ar_sync_pipeline.spool.announcement import (
+    ANNOUNCEMENT_FILE,
+    LONGEST_SECONDS,
+    Announcement,
+)
 from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
@@ -66,7 +70,8 @@ def announce_when_changed(
 def _announce(settings: SenderSettings, end: datetime, clock: Clock) -> None:
     keys = settings.signing_keys.accepted(clock())
     with open_session(endpoint(settings), _LIMITS) as session:
-        left = max((end - clock()).total_seconds(), 0.0)
+        # More only if the clock was set back while the run waited.
+        left = min(max((end - clock()).total_seconds(), 0.0), LONGEST_SECONDS)
         announcement = Announcement(announcement_id=uuid4(), seconds=left).signed(keys)
         replace_small_file(
             session, settings.remote_bkp_fldr, ANNOUNCEMENT_FILE, announcement.to_bytes()

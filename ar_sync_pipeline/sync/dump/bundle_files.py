@@ -138,7 +138,9 @@ class BundleFiles:
         self._connection.executemany(
             "INSERT INTO applied VALUES (?)", ((archive,) for archive in archives)
         )
+        self._connection.execute("CREATE TEMP TABLE complete (archive integer PRIMARY KEY)")
         with self._attached(journal):
+            self._connection.execute(_COMPLETES)
             self._connection.execute(_MARK_HELD, [Status.LISTED])
 
     def mark(self, paths: Iterable[str], status: Status) -> None:
@@ -223,6 +225,10 @@ class BundleFiles:
     def listed(self) -> Iterator[BundledFile]:
         """Yield the files that the archive lists."""
         return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
+
+    def held(self) -> Iterator[str]:
+        """Yield the paths of the files that the receiver is known to have."""
+        return (file.path for file in self._rows(f"status = {Status.HELD:d}"))
 
     def lines(self) -> Iterator[ListedFile]:
         """Yield the lines of the archive's media list."""
@@ -394,11 +400,22 @@ UPDATE file SET sha256 = (
     ORDER BY known.archive DESC LIMIT 1)
 WHERE inode IS NOT NULL AND NOT is_hashed_again(path)
 """
+# The plus keeps SQLite from a search for each applied archive, of which a day has hundreds.
 _MARK_HELD = """
 UPDATE file SET status = ?
 WHERE sha256 IS NOT NULL AND (SELECT
     min(known.size_bytes = file.size_bytes AND known.sha256 = file.sha256)
     FROM journal.carried AS known WHERE known.path = file.path AND known.archive >=
         (SELECT max(archive) FROM journal.carried AS applied WHERE applied.path = file.path
-            AND applied.archive IN (SELECT archive FROM temp.applied)))
+            AND +applied.archive IN (SELECT archive FROM temp.applied)))
+    AND NOT EXISTS (SELECT 1 FROM temp.complete WHERE NOT EXISTS
+        (SELECT 1 FROM journal.carried AS known WHERE known.path = file.path
+            AND known.archive = complete.archive)
+        AND complete.archive > (SELECT max(archive) FROM journal.carried AS applied
+            WHERE applied.path = file.path
+                AND +applied.archive IN (SELECT archive FROM temp.applied)))
+"""
+# Few, and looked up for each file.
+_COMPLETES = """
+INSERT INTO temp.complete SELECT archive FROM journal.archive WHERE kind = 'complete'
 """

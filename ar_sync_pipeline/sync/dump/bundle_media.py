@@ -220,6 +220,7 @@ def _choose_partial(
     describe_all(chosen)
     with open_journal(scratch) as journal:
         files.mark(_known_by_content(journal.held(dump.since), files), Status.HELD)
+        journal.leave_out(dump.watermark.snapshot_at, files.held())
         journal.owe(chosen.omitted.values())
         fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
         journal.settle(fulfilled | chosen.gone)

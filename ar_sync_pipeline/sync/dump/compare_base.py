@@ -8,14 +8,17 @@ from datetime import datetime, timedelta
 from typing import Self
 
 import ar_sync_pipeline
+from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.held_tables import HeldTable
 from ar_sync_pipeline.export.history import may_precede
+from ar_sync_pipeline.export.object_ids import ObjectIds
 from ar_sync_pipeline.export.row_versions import judged_tables
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
+from ar_sync_pipeline.sync.dump.known_objects import objects_of
 from ar_sync_pipeline.sync.dump.sent_archives import (
     DigestsOf,
     digests_of,
@@ -68,12 +71,14 @@ class Comparison:
         build: BuildFolder,
         base: Base | None,
         rules: Mapping[str, str],
+        objects: ObjectIds,
         verify_after: timedelta,
     ) -> Self:
         """Decide how to compare with a base, if there is one.
 
         Args:
             rules: Result of `rule_digests`.
+            objects: Result of `read_object_ids`.
             verify_after: Age of digests from which those of unchanged chunks are computed again.
         """
         if base is None:
@@ -82,17 +87,35 @@ class Comparison:
         before = digests_of(build.path.parent, base.manifest.snapshot_at)
         if before is not None and now - before.computed_at >= verify_after - _EARLIER:
             before = None
-        judged = _judged(session, build, base, rules)
+        judged = _judged(session, build, base, rules, objects)
         held = base.held_tables(catalog, session.tables, judged, digests_all=before is None)
         return cls(held, before)
 
 
+def tables_read_otherwise(
+    session: DumpSession,
+    build: BuildFolder,
+    since: Watermark,
+    rules: Mapping[str, str],
+    objects: ObjectIds,
+) -> frozenset[str]:
+    """Return tables that were read by other rules, or in another schema, for an earlier archive."""
+    scratch = build.path.parent
+    before = objects_of(scratch, since.snapshot_at)
+    moved = objects.tables_of_others(before, session.tables) if before else frozenset()
+    return moved | tables_with_other_rules(scratch, since, rules)
+
+
 def _judged(
-    session: DumpSession, build: BuildFolder, base: Base, rules: Mapping[str, str]
+    session: DumpSession,
+    build: BuildFolder,
+    base: Base,
+    rules: Mapping[str, str],
+    objects: ObjectIds,
 ) -> frozenset[str]:
     """Return the tables whose row versions show every change since the base."""
     if base.manifest.product_version != ar_sync_pipeline.__version__:
         return frozenset()  # it may have exported other values, or computed other digests
     since, now = base.manifest.watermark, session.snapshot.watermark
     judged = judged_tables(session.connection, session.tables, since, now)
-    return judged - tables_with_other_rules(build.path.parent, since, rules)
+    return judged - tables_read_otherwise(session, build, since, rules, objects)

@@ -25,6 +25,7 @@ from ar_sync_pipeline.export.dump_session import DumpSession, DumpStart
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
 from ar_sync_pipeline.export.masking import rule_digests
 from ar_sync_pipeline.export.media_references import media_references
+from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
 from ar_sync_pipeline.export.selection import (
     Selection,
     reads_watermark,
@@ -45,14 +46,18 @@ from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
-from ar_sync_pipeline.sync.dump.compare_base import Comparison, has_same_history
+from ar_sync_pipeline.sync.dump.compare_base import (
+    Comparison,
+    has_same_history,
+    tables_read_otherwise,
+)
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
+from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sent_archives import (
     DigestsOf,
     remember_digests,
     remember_rules,
-    tables_with_other_rules,
 )
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -176,11 +181,12 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
         )
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            start_at = _StartAt.of(session, since, claimed)
+            objects = read_object_ids(session.connection, session.tables)
+            start_at = _StartAt.of(session, build, objects, since, claimed)
             rules = rule_digests(catalog, session.tables, pseudonym_key)
-            untold = _sent_otherwise(session, build, start_at.since, rules)
+            untold = _sent_otherwise(session, build, start_at.since, rules, objects)
             known = base if base and start_at.continues(session, base) else None
-            compared = Comparison.of(session, catalog, build, known, rules, verify_after)
+            compared = Comparison.of(session, catalog, build, known, rules, objects, verify_after)
             writer = WholeTables(
                 session.connections, build.members, start_at.since, untold, compared.held
             )
@@ -192,6 +198,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
         update=_compared(known) | {"digests": digests, "seconds": stopwatch.seconds}
     )
     remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
+    remember_objects(build.path.parent, dump.watermark.snapshot_at, objects)
     remember_digests(build.path.parent, digests)
     build.save(dump)
     return dump
@@ -238,9 +245,10 @@ def dump_partial(
         )
         with start.begin() as session:
             stopwatch.lap("snapshot")
-            start_at = _StartAt.of(session, request.since, request.claimed)
+            objects = read_object_ids(session.connection, session.tables)
+            start_at = _StartAt.of(session, build, objects, request.since, request.claimed)
             rules = rule_digests(catalog, session.tables, pseudonym_key)
-            redefined = _sent_otherwise(session, build, start_at.since, rules)
+            redefined = _sent_otherwise(session, build, start_at.since, rules, objects)
             found = _PartialRows(session, catalog, build, request, start_at.since, redefined)
             found.select()
             stopwatch.lap("selection")
@@ -249,6 +257,7 @@ def dump_partial(
     stopwatch.lap("tables")
     dump = dump.model_copy(update=found.described | {"seconds": stopwatch.seconds})
     remember_rules(build.path.parent, dump.watermark.snapshot_at, rules)
+    remember_objects(build.path.parent, dump.watermark.snapshot_at, objects)
     build.save(dump)
     return dump
 
@@ -267,13 +276,24 @@ class _StartAt:
     new_history: bool
 
     @classmethod
-    def of(cls, session: DumpSession, since: Watermark | None, claimed: Watermark | None) -> Self:
+    def of(
+        cls,
+        session: DumpSession,
+        build: BuildFolder,
+        objects: ObjectIds,
+        since: Watermark | None,
+        claimed: Watermark | None,
+    ) -> Self:
         now = session.snapshot.watermark
         strange = [
             point
             for point in (since, claimed)
             if point is not None
-            and not (may_precede(point, now) and has_traces(session.connection, point))
+            and not (
+                may_precede(point, now)
+                and has_traces(session.connection, point)
+                and _is_of_this_database(build, point, objects)
+            )
         ]
         known = comparable(since, now) if since not in strange else None
         return cls(known, bool(strange))
@@ -292,14 +312,24 @@ def _compared(base: Base | None) -> dict[str, object]:
     return {"base": earlier, "held_at": base.reached, "lacking": base.lacking}
 
 
+def _is_of_this_database(build: BuildFolder, point: Watermark, objects: ObjectIds) -> bool:
+    """Return whether no other database of the cluster is known for an earlier point."""
+    before = objects_of(build.path.parent, point.snapshot_at)
+    return before is None or before.database == objects.database
+
+
 def _sent_otherwise(
-    session: DumpSession, build: BuildFolder, since: Watermark | None, rules: Mapping[str, str]
+    session: DumpSession,
+    build: BuildFolder,
+    since: Watermark | None,
+    rules: Mapping[str, str],
+    objects: ObjectIds,
 ) -> frozenset[str]:
     """Return tables whose unchanged rows have other values than in an earlier archive."""
     if since is None:
         return frozenset()
     redefined = redefined_tables(session.connection, session.tables, since)
-    changed = tables_with_other_rules(build.path.parent, since, rules)
+    changed = tables_read_otherwise(session, build, since, rules, objects)
     return redefined | (changed & session.tables.keys())
 
 

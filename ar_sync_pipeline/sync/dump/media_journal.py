@@ -29,9 +29,10 @@ from ar_sync_pipeline.sync.errors import MediaJournalError
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
-_VERSION, _WITHOUT_UNRESOLVED = 2, 1
+_VERSION, _WITHOUT_LEFT_OUT, _WITHOUT_UNRESOLVED = 3, 2, 1
 MOST_UNRESOLVED = 1_000
 _LONGEST_UNRESOLVED = 1_000
+_CAME_BACK = "it was not in its place when a complete was made"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class HeldMedia:
 
     These are the versions of the archive with that snapshot, of the one that it follows, and so on
     back to a complete. A lost archive is not in such a chain. If a later archive contained another
-    version of a file, the receiver's version of it is unknown.
+    version of a file, the receiver's version of it is unknown; it may have deleted a file that a
+    later complete did not list.
 
     Attributes:
         archives: Numbers of these archives.
@@ -101,9 +103,14 @@ class HeldMedia:
         ):
             version = _Carried(*row)
             if version.archive in self.archives:
-                return version, later
+                is_listed = self._is_in_completes_after(version.archive, path)
+                return (version if is_listed else None), later
             later.append(version)
         return None, later
+
+    def _is_in_completes_after(self, archive: int, path: str) -> bool:
+        row = self._connection.execute(_UNLISTED, [str(ArchiveKind.COMPLETE), archive, path])
+        return row.fetchone() is None
 
 
 class MediaJournal:
@@ -165,7 +172,19 @@ class MediaJournal:
             ((archive, *version) for version in versions()),
         )
         if manifest.kind is ArchiveKind.COMPLETE:
+            self._owe_left_out(archive)
             self._keep_newest_completes()
+
+    def leave_out(self, snapshot_at: datetime, paths: Iterable[str]) -> None:
+        """Record files that a partial leaves out because the receiver has them.
+
+        A complete whose snapshot is earlier may be on its way. If it does not list such a file,
+        because the file was not in its place for a while, the receiver deletes it.
+        """
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO left_out VALUES (?, ?)",
+            ((path, _number(snapshot_at)) for path in paths),
+        )
 
     def owed(self) -> tuple[str, ...]:
         """Return paths that could not be sent earlier; the path of a folder ends with ``/``."""
@@ -213,6 +232,16 @@ class MediaJournal:
                 "DELETE FROM carried WHERE path > ? AND path < ?",
                 [path + "/", path + "0"],  # "0" follows "/"
             )
+
+    def _owe_left_out(self, complete: int) -> None:
+        """Owe the files that later partials left out and this complete does not list."""
+        self._connection.execute(
+            "INSERT OR REPLACE INTO owed SELECT path, ? FROM left_out AS l WHERE archive > ?"
+            " AND NOT EXISTS"
+            " (SELECT 1 FROM carried AS c WHERE c.path = l.path AND c.archive = ?)",
+            [_CAME_BACK, complete, complete],
+        )
+        self._connection.execute("DELETE FROM left_out WHERE archive <= ?", [complete])
 
     def _keep_newest_completes(self) -> None:
         row = self._connection.execute(
@@ -262,10 +291,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection) -> None:
     found = connection.execute("PRAGMA user_version").fetchone()[0]
-    if found == _WITHOUT_UNRESOLVED:
-        connection.executescript(_ADD_UNRESOLVED)
+    if found in (_WITHOUT_UNRESOLVED, _WITHOUT_LEFT_OUT):
+        connection.executescript(_ADD_LATER_TABLES)
     elif found != _VERSION:
-        connection.executescript(_DDL + _ADD_UNRESOLVED)
+        connection.executescript(_DDL + _ADD_LATER_TABLES)
 
 
 def _can_be_owed(item: OmittedMedia) -> bool:
@@ -301,9 +330,14 @@ CREATE TABLE carried (
 CREATE TABLE owed (path text PRIMARY KEY, reason text NOT NULL);
 COMMIT;
 """
-_ADD_UNRESOLVED = f"""
+_ADD_LATER_TABLES = f"""
 BEGIN;
 CREATE TABLE IF NOT EXISTS unresolved (name text PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS left_out (path text PRIMARY KEY, archive integer NOT NULL) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 COMMIT;
+"""
+_UNLISTED = """
+SELECT 1 FROM archive AS a WHERE a.kind = ? AND a.archive > ? AND NOT EXISTS
+    (SELECT 1 FROM carried AS c WHERE c.path = ? AND c.archive = a.archive)
 """

@@ -225,7 +225,8 @@ class ArchiveStager:
             if chunk is not None
         }
         self._watch.lap("stage")
-        with closing(HeldFiles(self._media.folder)) as held:
+        loads = self._media.stage is not None
+        with closing(HeldFiles(self._media.folder, dates=loads)) as held:
             for member, stream in reader.members(
                 lambda entry: self._check_held(entry, archive, held)
             ):

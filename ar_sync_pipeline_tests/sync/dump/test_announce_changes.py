@@ -43,6 +43,23 @@ def file_of(deployment: Deployment) -> Path:
     return deployment.spool / ".incoming" / ANNOUNCEMENT_FILE
 
 
+def test_clock_that_is_set_back_while_the_run_waits_is_no_failure(deployment: Deployment) -> None:
+    """By less than a run tolerates, and by more than an announcement can say."""
+    settings = load_sender_settings(deployment.sender_environment())
+    end = now() + timedelta(seconds=39)
+    asked = 0
+
+    def set_back_after_the_probe() -> datetime:
+        nonlocal asked
+        asked += 1
+        return now() - timedelta(seconds=25) * (asked > 4)
+
+    request = PartialRequest(Window(start=end - timedelta(minutes=5), end=end), LOOK_BACK, None)
+    catalog = load_catalog(settings.catalog)
+    announce_when_changed(settings, catalog, set_back_after_the_probe, request)
+    assert expected_archive(deployment.spool, now()) is not None
+
+
 def test_changed_row_is_announced_with_the_seconds_that_are_left(deployment: Deployment) -> None:
     assert announce(deployment) is None
     content = file_of(deployment).read_bytes()

@@ -1,0 +1,110 @@
+"""A media file that is not in its place while a complete is made, and comes back.
+
+With ``AR_SYNC_MEDIA_DELETE`` the receiver deletes what a complete does not list. Partials that were
+made before its arrival may have left the file out, since the receiver still had it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.archive.manifest import Manifest
+from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
+from ar_sync_pipeline_tests.sync.test_differential_completes import (
+    assert_applied,
+    assert_equal,
+    carried_files,
+    load,
+    put,
+)
+
+NAME = "UPDATE app_child SET picture = 'back.jpeg' WHERE id = {}"
+
+
+@pytest.fixture
+def pair(media_sender: MediaSender) -> MediaSender:
+    """Two equal servers; the receiver deletes files, and has applied completes and a partial."""
+    media_sender.sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
+    for name in ("back.jpeg", *(f"{number}.jpeg" for number in range(25))):
+        put(media_sender, name, name.encode())
+    for _ in range(2):
+        assert_applied(media_sender, media_sender.complete())
+    media_sender.partial()
+    load(media_sender)
+    return media_sender
+
+
+def is_there(pair: MediaSender) -> bool:
+    return (pair.sites.receiver_media / "back.jpeg").exists()
+
+
+def late_complete(pair: MediaSender, aside: Path, partials: int = 1) -> None:
+    """Apply a complete without the file, which came back before partials that name it."""
+    file = pair.media / "back.jpeg"
+    file.rename(aside)
+    build = pair.bundled_complete()
+    aside.rename(file)
+    for number in range(partials):
+        pair.sites.at_sender(NAME.format(number + 1))
+        assert names(pair.partial()) == []
+        load(pair)
+    assert_applied_without_file(pair, pair.publish(build))
+
+
+def assert_applied_without_file(pair: MediaSender, manifest: Manifest) -> None:
+    report = load(pair)
+    assert report.loaded[0].manifest.archive_id == manifest.archive_id
+    assert report.media.removed == 1
+    assert not is_there(pair)
+
+
+def test_next_partial_carries_it_although_no_row_of_it_names_it(
+    pair: MediaSender, tmp_path: Path
+) -> None:
+    late_complete(pair, tmp_path / "aside")
+    assert names(pair.partial()) == ["back.jpeg"]
+    load(pair)
+    assert_equal(pair)
+    pair.sites.at_sender(NAME.format(7))
+    assert names(pair.partial()) == []
+    load(pair)
+    manifest = pair.complete()
+    assert carried_files(manifest) == []
+    assert_applied(pair, manifest)
+
+
+def test_next_complete_carries_it_at_once(pair: MediaSender, tmp_path: Path) -> None:
+    late_complete(pair, tmp_path / "aside", partials=2)
+    manifest = pair.complete()
+    assert carried_files(manifest) == ["back.jpeg"]
+    assert_applied(pair, manifest)
+    assert names(pair.partial()) == []
+
+
+def test_partial_that_is_lost_is_made_good(pair: MediaSender, tmp_path: Path) -> None:
+    late_complete(pair, tmp_path / "aside")
+    pair.waiting(pair.partial()).unlink()
+    assert names(pair.partial()) == ["back.jpeg"]
+    load(pair)
+    assert_equal(pair)
+
+
+def test_file_that_is_gone_again_is_not_waited_for(pair: MediaSender, tmp_path: Path) -> None:
+    late_complete(pair, tmp_path / "aside")
+    (pair.media / "back.jpeg").unlink()
+    assert names(pair.partial()) == []
+    with open_journal(pair.scratch) as journal:
+        assert journal.owed() == ()
+
+
+def test_journal_of_an_earlier_version_is_kept(pair: MediaSender) -> None:
+    path = pair.scratch / MEDIA_JOURNAL
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE left_out")
+        connection.execute("PRAGMA user_version = 2")
+    pair.sites.at_sender(NAME.format(1))
+    assert names(pair.partial()) == []
