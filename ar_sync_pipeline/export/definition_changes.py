@@ -1,9 +1,9 @@
 """Changes of a table's content that write none of its rows, found in the system catalogs.
 
 ``ADD COLUMN ... DEFAULT`` with a constant writes no row: ``pg_attribute`` stores the value. Nor is
-a row written by attaching a partition, by renaming another table to this name, or by a change of a
-column's type that keeps the bytes. Each of them writes a row of a system catalog, whose ``xmin``
-shows when.
+a row written by attaching a partition, by renaming another table to this name, by a change of a
+column's type that keeps the bytes, by renaming labels of an enum, or by a change of a composite
+type. Each of them writes a row of a system catalog, whose ``xmin`` shows when.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ def redefined_tables(
     """Return the tables whose definition an earlier snapshot could not see, or saw differently."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
     query = sql.SQL(_REDEFINED).format(
-        attribute=unseen_by(since, "a"), type=unseen_by(since, "y"), parent=unseen_by(since, "i")
+        attribute=unseen_by(since, "a"),
+        type=unseen_by(since, "y"),
+        parent=unseen_by(since, "i"),
+        label=unseen_by(since, "e"),
     )
     found = connection.execute(query, {"names": list(names)})
     return frozenset(names[name] for (name,) in found)
@@ -39,6 +42,19 @@ WITH RECURSIVE part AS (
   SELECT p.name, i.inhrelid FROM part p
     JOIN pg_class c ON c.oid = p.oid AND c.relkind = 'p'
     JOIN pg_inherits i ON i.inhparent = p.oid
+), used AS (
+  SELECT p.name, a.atttypid AS oid FROM part p
+    JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION
+  SELECT u.name, inner_type.oid FROM used u
+    JOIN pg_type y ON y.oid = u.oid
+   CROSS JOIN LATERAL (
+      SELECT unnest(ARRAY[y.typelem, y.typbasetype]) AS oid
+      UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE y.oid IN (r.rngtypid, r.rngmultitypid)
+      UNION ALL SELECT a.atttypid FROM pg_attribute a
+       WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+   ) AS inner_type
+   WHERE inner_type.oid <> 0
 )
 SELECT DISTINCT p.name FROM part p
  WHERE EXISTS (SELECT FROM pg_attribute a
@@ -47,4 +63,9 @@ SELECT DISTINCT p.name FROM part p
     OR EXISTS (SELECT FROM pg_inherits i
                  JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'
                 WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent})
+    OR EXISTS (SELECT FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
+                WHERE u.name = p.name AND {label})
+    OR EXISTS (SELECT FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
+                 JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
+                WHERE u.name = p.name AND {attribute})
 """

@@ -41,10 +41,19 @@ class ColumnDefinition(_Frozen):
     Attributes:
         place: Its number, type and collation.
         written: Transaction that last changed its definition.
+        labels: Labels of the enums that its type contains, by ``oid``; a row stores the ``oid``.
     """
 
     place: str
     written: str
+    labels: Mapping[int, str] = {}
+
+    def reads_like(self, before: ColumnDefinition) -> bool:
+        """Return whether the same stored values have the same text as before."""
+        labels = ((number, self.labels.get(number)) for number in before.labels)
+        return self.place == before.place and all(
+            label == before.labels[number] for number, label in labels
+        )
 
 
 class TableDefinition(_Frozen):
@@ -72,7 +81,7 @@ class TableDefinition(_Frozen):
         if not before.parts.keys() <= self.parts.keys():
             return False
         for name, column in self.columns.items():
-            if name not in before.columns or before.columns[name].place != column.place:
+            if name not in before.columns or not column.reads_like(before.columns[name]):
                 return False
         files = [n for n, part in before.parts.items() if part.file != self.parts[n].file]
         if not files:
@@ -150,6 +159,19 @@ WITH RECURSIVE part AS (
   SELECT p.name, p.root, i.inhrelid FROM part p
     JOIN pg_class c ON c.oid = p.oid AND c.relkind = 'p'
     JOIN pg_inherits i ON i.inhparent = p.oid
+), used AS (
+  SELECT p.root, a.attnum, a.atttypid AS oid FROM part p
+    JOIN pg_attribute a ON a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped
+  UNION
+  SELECT u.root, u.attnum, inner_type.oid FROM used u
+    JOIN pg_type y ON y.oid = u.oid
+   CROSS JOIN LATERAL (
+      SELECT unnest(ARRAY[y.typelem, y.typbasetype]) AS oid
+      UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE y.oid IN (r.rngtypid, r.rngmultitypid)
+      UNION ALL SELECT a.atttypid FROM pg_attribute a
+       WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+   ) AS inner_type
+   WHERE inner_type.oid <> 0
 )
 SELECT p.name,
        jsonb_object_agg(c.oid, jsonb_build_object(
@@ -158,7 +180,10 @@ SELECT p.name,
            OR c.reltuples = 0 AND current_setting('server_version_num')::integer >= 140000)),
        (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
                  'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
-                 'written', a.xmin::text))
+                 'written', a.xmin::text,
+                 'labels', (SELECT coalesce(jsonb_object_agg(e.oid, e.enumlabel), '{}')
+                              FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
+                             WHERE u.root = p.root AND u.attnum = a.attnum)))
           FROM pg_attribute a
          WHERE a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped)
   FROM part p

@@ -50,6 +50,49 @@ def test_table_whose_definition_changed_comes_whole(source: Source, statement: s
     assert row_counts(source.partial(dump.watermark)) == {}
 
 
+SWAP = "ALTER TYPE {0} RENAME VALUE 'a' TO 'x'; ALTER TYPE {0} RENAME VALUE 'b' TO 'a';"
+SWAP += "ALTER TYPE {0} RENAME VALUE 'x' TO 'b'"
+
+
+@pytest.mark.parametrize(
+    ("types", "column", "change"),
+    [
+        ("CREATE TYPE mood AS ENUM ('a', 'b')", "mood DEFAULT 'a'", SWAP.format("mood")),
+        ("CREATE TYPE mood AS ENUM ('a', 'b')", "mood[] DEFAULT '{a,b}'", SWAP.format("mood")),
+        (
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE DOMAIN kind AS mood",
+            "kind DEFAULT 'b'",
+            SWAP.format("mood"),
+        ),
+        (
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE pair AS (n integer, m mood)",
+            "pair DEFAULT '(1,a)'",
+            SWAP.format("mood"),
+        ),
+        (
+            "CREATE TYPE mood AS ENUM ('a', 'b'); CREATE TYPE span AS RANGE (SUBTYPE = mood)",
+            "span DEFAULT '[a,b)'",
+            "ALTER TYPE mood RENAME VALUE 'b' TO 'c'",
+        ),
+        (
+            "CREATE TYPE pair AS (n integer, m text)",
+            "pair DEFAULT '(1,x)'",
+            "ALTER TYPE pair ADD ATTRIBUTE o integer",
+        ),
+    ],
+    ids=["enum", "array", "domain", "composite", "range", "attribute"],
+)
+def test_table_whose_values_a_type_reads_otherwise_comes_whole(
+    source: Source, types: str, column: str, change: str
+) -> None:
+    source.run(types, f"ALTER TABLE t_b ADD v {column}")
+    base = source.complete().watermark
+    source.run(change)
+    dump = source.partial(base)
+    assert (whole_tables(dump), row_counts(dump)["t_b"]) == ({"t_b"}, 20)
+    assert row_counts(source.partial(dump.watermark)) == {}
+
+
 def test_attached_partition_comes_with_its_table(source: Source) -> None:
     base = source.complete().watermark
     source.run("ALTER TABLE t_p ATTACH PARTITION apart FOR VALUES FROM (10) TO (20)")

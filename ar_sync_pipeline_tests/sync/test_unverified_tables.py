@@ -115,6 +115,39 @@ def test_column_of_parked_archives_that_is_added_again_is_reported(loaded: TwoSi
     assert list_parked(loaded.spool) == []
 
 
+MOODS = (
+    "CREATE TYPE mood AS ENUM ('a', 'b')",
+    "ALTER TABLE app_child ADD mood mood NOT NULL DEFAULT 'a'",
+)
+SWAP = (
+    "ALTER TYPE mood RENAME VALUE 'a' TO 'x'",
+    "ALTER TYPE mood RENAME VALUE 'b' TO 'a'",
+    "ALTER TYPE mood RENAME VALUE 'x' TO 'b'",
+)
+
+
+def test_labels_that_swap_at_one_side_and_later_at_the_other_swap_nothing(
+    filled: TwoSites,
+) -> None:
+    for at_side in (filled.at_sender, filled.at_receiver):
+        at_side(*MOODS)
+    filled.complete()
+    filled.load()
+    moods = "SELECT mood::text, count(*) FROM app_child GROUP BY 1"
+
+    filled.at_sender(*SWAP)
+    assert partial_loads(filled) == ()
+    assert rows(filled.sender, moods) == rows(filled.receiver, moods) == [("b", 2000)]
+
+    filled.at_receiver(*SWAP)
+    assert partial_loads(filled) == ("app_child",)
+    filled.complete()
+    assert filled.load().unverified == ()
+    assert rows(filled.receiver, moods) == [("b", 2000)]
+    filled.at_receiver("ALTER TYPE mood ADD VALUE 'c'")
+    assert partial_loads(filled) == ()
+
+
 def test_load_of_empty_archives_finds_it(loaded: TwoSites) -> None:
     loaded.at_receiver(*AGAIN)
     loaded.partial(recent_window(0.01), minutes=0)
