@@ -93,6 +93,7 @@ def superuser(url: str) -> str:
     return parts._replace(netloc=f"postgres@{parts.hostname}:{parts.port}").geturl()
 
 
+@pytest.mark.long
 def test_first_complete_and_a_partial_of_the_example_end_equal(shop: TwoSites) -> None:
     first = watermark_of(shop.complete())
     shop.load()

@@ -127,6 +127,7 @@ def test_account_that_may_open_no_session(configured: Configured) -> None:
     assert "MaxSessions" in sentence
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may let sshd change the root folder")
 def test_chroot_folder_that_others_may_write(configured: Configured) -> None:
     server = configured("Subsystem sftp internal-sftp", "ChrootDirectory {root}")
@@ -136,6 +137,7 @@ def test_chroot_folder_that_others_may_write(configured: Configured) -> None:
     assert "ChrootDirectory" in sentence
 
 
+@pytest.mark.long
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may let sshd change the root folder")
 def test_chroot_folder_that_does_not_exist(configured: Configured) -> None:
     assert "ChrootDirectory" in refusal(
