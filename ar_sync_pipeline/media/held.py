@@ -73,7 +73,7 @@ class HeldFiles:
 def _date(fd: int, before: os.stat_result, entry: ListedMedia) -> None:
     """Set the modification time of a file, unless it was written to after it was found."""
     if os.fstat(fd).st_mtime_ns == before.st_mtime_ns:
-        with suppress(PermissionError):  # the file of another account, which may be read
+        with suppress(OSError):  # the file of another account, or a read-only file system
             os.utime(fd, ns=(before.st_atime_ns, modified_ns(entry)))
 
 
