@@ -29,6 +29,9 @@ soak: $(READY)  ## for a night: 500 random histories and hostile archives, three
 
 bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown; under ten minutes
 	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown
+	$(VENV)/bin/python -m benchmarks.completes --scale 0.05 --pictures 1000 --markdown
+	$(VENV)/bin/python -m benchmarks.pictures --files 200 20000 --markdown
+	$(VENV)/bin/python -m benchmarks.latency --minutes 2
 	$(VENV)/bin/python -m benchmarks.imports
 
 screenshots: $(READY)  ## the pictures of docs/ui.md, from the live demo; needs chromium
