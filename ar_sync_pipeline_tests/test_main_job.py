@@ -52,7 +52,12 @@ def test_spool_and_scratch_are_clean_behind_a_load(deployment: Deployment) -> No
     assert list((deployment.spool / ".incoming").iterdir()) == []
     manifest, *journals = sorted(p.name for p in (deployment.folder / "scratch").iterdir())
     assert manifest.startswith("ar_sync_manifest_")
-    assert journals == ["ar_sync_media.sqlite", "ar_sync_receiver.json", "ar_sync_sent.json"]
+    assert journals == [
+        "ar_sync_media.sqlite",
+        "ar_sync_objects.json",
+        "ar_sync_receiver.json",
+        "ar_sync_sent.json",
+    ]
 
 
 @pytest.mark.long
