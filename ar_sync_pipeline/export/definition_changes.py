@@ -34,7 +34,8 @@ def redefined_tables(
 
 
 # A table's row type is renamed and moved together with the table. pg_class cannot be used, since
-# its row is also rewritten by GRANT, VACUUM FULL or a first trigger.
+# its row is also rewritten by GRANT, VACUUM FULL or a first trigger. PostgreSQL's own types, whose
+# ids are below 16384, contain no enum and never change.
 _REDEFINED = """
 WITH RECURSIVE part AS (
   SELECT n.name, to_regclass(n.name)::oid AS oid FROM unnest(%(names)s::text[]) AS n (name)
@@ -45,6 +46,7 @@ WITH RECURSIVE part AS (
 ), used AS (
   SELECT p.name, a.atttypid AS oid FROM part p
     JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.atttypid >= 16384
   UNION
   SELECT u.name, inner_type.oid FROM used u
     JOIN pg_type y ON y.oid = u.oid
@@ -54,7 +56,7 @@ WITH RECURSIVE part AS (
       UNION ALL SELECT a.atttypid FROM pg_attribute a
        WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
    ) AS inner_type
-   WHERE inner_type.oid <> 0
+   WHERE inner_type.oid >= 16384
 )
 SELECT DISTINCT p.name FROM part p
  WHERE EXISTS (SELECT FROM pg_attribute a

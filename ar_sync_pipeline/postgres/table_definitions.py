@@ -150,7 +150,8 @@ def read_unverified(connection: Connection) -> tuple[str, ...]:
     return tuple(name for (name,) in rows)
 
 
-# Since PostgreSQL 14 the number of rows is -1 until the first count.
+# Since PostgreSQL 14 the number of rows is -1 until the first count. The ids of PostgreSQL's own
+# types, none of which contains an enum, are below 16384.
 _READ = """
 WITH RECURSIVE part AS (
   SELECT n.name, to_regclass(n.name)::oid AS root, to_regclass(n.name)::oid AS oid
@@ -162,6 +163,7 @@ WITH RECURSIVE part AS (
 ), used AS (
   SELECT p.root, a.attnum, a.atttypid AS oid FROM part p
     JOIN pg_attribute a ON a.attrelid = p.root AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE a.atttypid >= 16384
   UNION
   SELECT u.root, u.attnum, inner_type.oid FROM used u
     JOIN pg_type y ON y.oid = u.oid
@@ -171,7 +173,7 @@ WITH RECURSIVE part AS (
       UNION ALL SELECT a.atttypid FROM pg_attribute a
        WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
    ) AS inner_type
-   WHERE inner_type.oid <> 0
+   WHERE inner_type.oid >= 16384
 )
 SELECT p.name,
        jsonb_object_agg(c.oid, jsonb_build_object(
