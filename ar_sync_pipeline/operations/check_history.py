@@ -171,7 +171,8 @@ def delete_old_evaluations(
 def is_of_pair(column: ColumnElement[str], names: PairNames) -> ColumnElement[bool]:
     """Return a condition on a column of asset keys; keys are stored as JSON lists."""
     beginnings = [dg.AssetKey(root).to_string()[:-1] for root in sorted(names.roots)]
-    return or_(*(column.startswith(beginning, autoescape=True) for beginning in beginnings))
+    # Not LIKE, which ignores case in SQLite.
+    return or_(*(func.substr(column, 1, len(text)) == text for text in beginnings))
 
 
 def _newest_materialization(

@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.event_log import SqliteEventLogStorage
+from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, Purged, purge_runs
@@ -156,13 +157,37 @@ def test_job_deletes_runs_of_its_own_code_location_and_those_from_its_command_li
     assert mine != by_hand
 
 
+def test_run_by_hand_is_deleted_by_the_pair_of_its_assets_alone(
+    instance: dg.DagsterInstance,
+) -> None:
+    def by_hand(*pairs: str) -> str:
+        made = create_run_for_test(
+            instance,
+            job_name="__ASSET_JOB",
+            status=dg.DagsterRunStatus.SUCCESS,
+            asset_selection=frozenset(dg.AssetKey([pair, "partial", "archive"]) for pair in pairs),
+            tags={".dagster/repository": OURS},
+        )
+        return made.run_id
+
+    lima, santiago, both = by_hand("lima"), by_hand("lima_2"), by_hand("lima", "lima_2")
+    later = datetime.now(UTC) + timedelta(days=15)
+    job = purge_job("sender", 14, [], lambda: later, PairNames("lima"))
+    assert job.execute_in_process(instance=instance, tags={".dagster/repository": OURS}).success
+    left = {each.run_id for each in instance.get_runs()}
+    assert santiago in left
+    assert lima not in left
+    assert both not in left
+
+
 @pytest.mark.parametrize(
     ("names", "own"), [(PairNames("a_b"), "a_b"), (ALONE, "receiver")], ids=["named", "plain"]
 )
 def test_what_was_found_by_the_checks_of_another_pair_stays(
     instance: dg.DagsterInstance, names: PairNames, own: str
 ) -> None:
-    roots = ["a_b", "axb", "receiver", "receivers"]
+    # LIKE of SQLite takes "A_B" for "a_b".
+    roots = ["a_b", "axb", "A_B", "receiver", "receivers"]
     for root in roots * 2:
         key = dg.AssetKey([root, "applied_archives"])
         instance.report_runless_asset_event(dg.AssetCheckEvaluation(key, "sound", passed=True))

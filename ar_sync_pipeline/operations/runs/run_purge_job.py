@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.operations.owners import OWNERS
-from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames
+from ar_sync_pipeline.operations.pair_names import ALONE, SIDE_TAG, PairNames, queue_of
 from ar_sync_pipeline.operations.runs.run_purge import Lifetimes, purge_runs
 
 NAME = "purge_runs"
@@ -42,12 +42,13 @@ def purge_job(
         repository = context.run.tags.get(_REPOSITORY_TAG)
 
         def is_own(run: dg.DagsterRun) -> bool:
-            made_by, of_side = run.tags.get(_REPOSITORY_TAG), run.tags.get(SIDE_TAG)
+            made_by = run.tags.get(_REPOSITORY_TAG)
             if made_by is None:
                 return run.job_name in own_jobs
-            # One code location may have several pairs. A run by hand has no side tag, and runs from
-            # before the pair got its name are tagged with the plain side.
-            return made_by == repository and of_side in (None, side, tags[SIDE_TAG])
+            # One code location may have several pairs. Runs from before the pair got its name have
+            # the plain side.
+            own_sides = {None, side, tags[SIDE_TAG]}
+            return made_by == repository and not own_sides.isdisjoint(_sides(run))
 
         purged = purge_runs(context.instance, lifetimes, clock, is_own, names)
         context.add_output_metadata({"runs_deleted": purged.runs, "files_deleted": purged.files})
@@ -66,6 +67,17 @@ def purge_job(
 
     own_jobs = {*job_names, names.name(NAME)}
     return purge
+
+
+def _sides(run: dg.DagsterRun) -> set[str | None]:
+    """Return the sides that a run belongs to: its tag, or those of the assets of a run by hand.
+
+    None: assets or checks of the operator's own, or a run without any.
+    """
+    if SIDE_TAG in run.tags:
+        return {run.tags[SIDE_TAG]}
+    keys = {*(run.asset_selection or ()), *(c.asset_key for c in run.asset_check_selection or ())}
+    return {queue_of(key) for key in keys} or {None}
 
 
 def purge_schedule(names: PairNames) -> dg.ScheduleDefinition:
