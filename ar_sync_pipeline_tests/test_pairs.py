@@ -125,6 +125,32 @@ def test_outage_of_one_pair_is_an_incident_of_its_own_side_only(
 
 
 @pytest.mark.long
+def test_failure_in_a_run_by_hand_over_two_pairs_is_an_incident_of_one_of_them(
+    three_pairs: list[Deployment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
+    santiago, lima, _ = three_pairs
+    lima.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = _CLOSED
+    run_completes_by_hand(santiago, lima)
+    for pair in (santiago, lima):
+        tick(pair, "sender_alerts")
+    assert [one.incident.latest.title for one in incidents(lima)] == ["the sender's database"]
+    assert incidents(santiago) == []
+
+
+def run_completes_by_hand(*pairs: Deployment) -> None:
+    """Dump a complete of each pair in one run without a job, as the UI does in one location."""
+    together = dg.Definitions.merge(*(pair.sender_definitions() for pair in pairs))
+    keys = together.resolve_asset_graph().materializable_asset_keys
+    with dg.DagsterInstance.from_config(str(pairs[0].home)) as instance:
+        together.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance,
+            asset_selection=[key for key in keys if key.path[1] == "complete"],
+            raise_on_error=False,
+        )
+
+
+@pytest.mark.long
 def test_archive_of_another_pair_is_quarantined_and_the_preflight_says_so(
     deployment: Deployment,
 ) -> None:

@@ -21,6 +21,7 @@ class AlertScope:
         jobs: Names of its jobs.
         assets: Keys of its assets.
         checks: Description of each check.
+        steps: Names of the steps of its assets and checks.
         instigators: Names of schedules and sensors.
         areas: Areas by the code of an error.
         checks_of_areas: Checks that evaluate an area; their failures belong to the area.
@@ -32,6 +33,7 @@ class AlertScope:
     jobs: frozenset[str]
     assets: frozenset[dg.AssetKey]
     checks: Mapping[dg.AssetCheckKey, str]
+    steps: frozenset[str]
     instigators: frozenset[str]
     areas: Mapping[str, Area]
     checks_of_areas: Mapping[dg.AssetCheckKey, Area] = field(default_factory=dict)
@@ -48,6 +50,13 @@ class AlertScope:
             checks = {key.asset_key for key in run.asset_check_selection or ()}
             return bool(self.assets & ((run.asset_selection or frozenset()) | checks))
         return run.job_name in self.jobs
+
+    def has_step(self, run: dg.DagsterRun, step: str) -> bool:
+        """Return whether a step of a covered run belongs to this side.
+
+        A run by hand can have assets of several sides and pairs.
+        """
+        return step in self.steps or not is_by_hand(run)
 
 
 def is_by_hand(run: dg.DagsterRun) -> bool:
@@ -67,10 +76,12 @@ def scope_of(
     """Return everything that a code location defines."""
     assets: set[dg.AssetKey] = set()
     checks: dict[dg.AssetCheckKey, str] = {}
+    steps: set[str] = set()
     for found in (*(definitions.assets or ()), *(definitions.asset_checks or ())):
         if isinstance(found, dg.AssetsDefinition):
             assets |= set(found.keys)
             checks |= {spec.key: spec.description or "" for spec in found.check_specs}
+            steps |= {found.node_def.name} if found.is_executable else set()
         elif isinstance(found, dg.AssetSpec):
             assets.add(found.key)
     assets |= {key.asset_key for key in checks}
@@ -79,6 +90,7 @@ def scope_of(
         _names(definitions.jobs),
         frozenset(assets),
         checks,
+        frozenset(steps),
         _names(definitions.schedules) | _names(definitions.sensors),
         areas_by_error(areas),
         checks_of_areas,

@@ -69,7 +69,9 @@ def run_findings(
     findings: list[Problem | Success] = [
         Success(_step_source(event.step_key), _moment(event.timestamp))
         for event in events
-        if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS and event.step_key
+        if event.dagster_event_type is dg.DagsterEventType.STEP_SUCCESS
+        and event.step_key
+        and scope.has_step(run, event.step_key)
     ]
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
@@ -82,7 +84,7 @@ def _step_problems(
     scope: AlertScope, run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]
 ) -> Iterator[Problem]:
     for event in events:
-        if not _is_step_failure(event):
+        if not _is_step_failure(event) or not scope.has_step(run, event.step_key or ""):
             continue
         data = event.get_dagster_event().step_failure_data
         sentence = of_step_failure(data)
@@ -175,7 +177,7 @@ def _cut_short(
     for event in events:
         if event.step_key and event.dagster_event_type in _TYPES:
             running[event.step_key] = event.dagster_event_type in _RUNNING
-    step = next((key for key, is_running in running.items() if is_running), None)
+    step = next((key for key, runs in running.items() if runs and scope.has_step(run, key)), None)
     what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
     source = _step_source(step) if step else run_source(run)
     ended = "was cut short" if running else "never started"
