@@ -3,6 +3,7 @@
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.runs.run_state import has_last_run_failed
 from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
@@ -23,7 +24,7 @@ def request_for_expected(instance: dg.DagsterInstance, site: ReceiverSite) -> dg
     )
     if expected is None or _is_complete_waiting(site):
         return None
-    if has_last_run_failed(instance, load_jobs(site.names)):
+    if has_last_run_failed(instance, load_jobs(site.names), applied_archives_key(site.names)):
         return None
     return dg.RunRequest(
         run_key=f"announced_{expected.announcement_id}",

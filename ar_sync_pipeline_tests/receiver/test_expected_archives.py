@@ -145,6 +145,21 @@ def test_nothing_is_started_early_during_or_after_a_failed_load(receiver: Receiv
     assert isinstance(receiver.tick(), dg.SkipReason)
 
 
+@pytest.mark.parametrize(("pair", "is_started"), [([], False), (["lima"], True)])
+def test_of_failed_runs_by_hand_only_those_of_this_pair_count(
+    receiver: Receiver, pair: list[str], is_started: bool
+) -> None:
+    run = create_run_for_test(
+        receiver.instance,
+        job_name="__ASSET_JOB",
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset({dg.AssetKey([*pair, *LEDGER.path])}),
+    )
+    receiver.instance.report_run_failed(run)
+    receiver.announced()
+    assert isinstance(receiver.tick(), dg.RunRequest) is is_started
+
+
 @pytest.mark.long
 def test_load_in_vain_succeeds_and_changes_nothing_that_is_shown(receiver: Receiver) -> None:
     before = receiver.shown()

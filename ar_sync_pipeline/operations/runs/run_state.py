@@ -1,6 +1,6 @@
 """Unfinished and failed work on some assets."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -77,18 +77,29 @@ def failures_in_a_row(
     return found
 
 
-def has_last_run_failed(instance: dg.DagsterInstance, job_names: Collection[str]) -> bool:
-    """Return whether the newest finished run of these jobs, or of a job by hand, has failed."""
-    finished = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+def has_last_run_failed(
+    instance: dg.DagsterInstance, job_names: Collection[str], key: dg.AssetKey
+) -> bool:
+    """Return whether the newest finished run of these jobs, or by hand of this asset, has failed."""
     newest = [
         record
         for name in (*job_names, IMPLICIT_ASSET_JOB_NAME)
-        for record in instance.get_run_records(
-            dg.RunsFilter(job_name=name, statuses=finished), limit=1
-        )
+        for record in _last_finished(instance, name, key)
     ]
     last = max(newest, key=lambda record: record.end_time or 0, default=None)
     return last is not None and not last.dagster_run.is_success
+
+
+def _last_finished(
+    instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey
+) -> Sequence[dg.RunRecord]:
+    """Return the newest finished run of a job; of those by hand, which all pairs share, of a key."""
+    finished = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
+    filters = dg.RunsFilter(job_name=job_name, statuses=finished)
+    if job_name != IMPLICIT_ASSET_JOB_NAME:
+        return instance.get_run_records(filters, limit=1)
+    by_hand = instance.get_run_records(filters, limit=_MANY)
+    return [one for one in by_hand if key in (one.dagster_run.asset_selection or ())][:1]
 
 
 def last_success(
