@@ -144,3 +144,7 @@ def test_dg_knows_both_and_scaffolds_what_a_side_cannot_do_without(project: Path
     assert "remote_bkp_fldr" in made["attributes"]["settings"]
     secrets = made["attributes"]["secrets"]
     assert secrets["receiver_database_url"] == "BOGOTA_RECEIVER_DATABASE_URL"
+    dg_command("scaffold", "defs", "ar_sync_pipeline.ReceiverComponent", "lima")
+    other = yaml.safe_load((project / "cities/defs/lima/defs.yaml").read_text())
+    shared = made["attributes"]["settings"].items() & other["attributes"]["settings"].items()
+    assert not {name for name, _ in shared if name.endswith("_fldr")}

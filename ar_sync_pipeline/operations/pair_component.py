@@ -62,7 +62,11 @@ class PairScaffolder(dg.Scaffolder[Any]):
         pair = request.target_path.name
         known = variables(self.model)
         required = {_setting(name): one for name, one in known.items() if one.default is None}
-        settings = {name: one.example for name, one in required.items() if not one.secret}
+        settings = {
+            name: _example(name, one.example, pair)
+            for name, one in required.items()
+            if not one.secret
+        }
         secrets = [name for name in _SECRETS_SHOWN if _variable(name) in known]
         dg.scaffold_component(
             request,
@@ -94,6 +98,11 @@ def _problems(
                 "set it for the code server, or name another one",
                 _variable(name),
             )
+
+
+def _example(setting: str, example: str, pair: str) -> str:
+    """Return an example value; pairs with the same folder would overwrite each other's files."""
+    return f"{example}/{pair}" if setting.endswith("_fldr") else example
 
 
 def _variable(setting: str) -> str:

@@ -48,7 +48,8 @@ def load_empty_windows(
     A run is also needed for a command as transform, which runs after every load, for rows that wait
     for the transform, and after a failed run, whose incident ends with a run that succeeds.
     """
-    if has_last_run_failed(context.instance, load_jobs(site.names), applied_archives_key(site.names)):
+    ledger = applied_archives_key(site.names)
+    if has_last_run_failed(context.instance, load_jobs(site.names), ledger):
         return None
     try:
         transformed = _nothing_to_transform(site, postprocessor)

@@ -80,7 +80,7 @@ def failures_in_a_row(
 def has_last_run_failed(
     instance: dg.DagsterInstance, job_names: Collection[str], key: dg.AssetKey
 ) -> bool:
-    """Return whether the newest finished run of these jobs, or by hand of this asset, has failed."""
+    """Return whether the newest finished run of these jobs, or by hand of an asset, has failed."""
     newest = [
         record
         for name in (*job_names, IMPLICIT_ASSET_JOB_NAME)
@@ -93,7 +93,7 @@ def has_last_run_failed(
 def _last_finished(
     instance: dg.DagsterInstance, job_name: str, key: dg.AssetKey
 ) -> Sequence[dg.RunRecord]:
-    """Return the newest finished run of a job; of those by hand, which all pairs share, of a key."""
+    """Return the newest finished run of a job; of runs by hand, which all pairs have, of a key."""
     finished = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     filters = dg.RunsFilter(job_name=job_name, statuses=finished)
     if job_name != IMPLICIT_ASSET_JOB_NAME:
