@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,6 +27,7 @@ directory_type = "project"
 [tool.dg.project]
 root_module = "cities"
 """
+_PAGE = Path(__file__).parents[1] / "docs" / "many_pairs.md"
 _SECRET = {"sender": "sender_database_url", "receiver": "receiver_database_url"}
 
 
@@ -148,3 +150,30 @@ def test_dg_knows_both_and_scaffolds_what_a_side_cannot_do_without(project: Path
     other = yaml.safe_load((project / "cities/defs/lima/defs.yaml").read_text())
     shared = made["attributes"]["settings"].items() & other["attributes"]["settings"].items()
     assert not {name for name, _ in shared if name.endswith("_fldr")}
+
+
+@pytest.mark.long
+def test_project_of_the_page_loads_both_pairs(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = _PAGE.read_text()
+    folder = tmp_path / "senders"
+    (folder / "senders" / "defs").mkdir(parents=True)
+    for fence, file in (("toml", "pyproject.toml"), ("python", "senders/definitions.py")):
+        (found,) = re.findall(
+            rf"^```{fence}\n# {re.escape(file)}\n(.*?)^```", page, re.MULTILINE | re.DOTALL
+        )
+        (folder / file).write_text(found)
+    environment = deployment.sender_environment()
+    for pair in ("santiago", "lima"):
+        made = folder / "senders" / "defs" / pair / "defs.yaml"
+        made.parent.mkdir()
+        content = attributes(environment, "sender", pair)
+        content["settings"]["pair"] = pair
+        kind = "ar_sync_pipeline.SenderComponent"
+        made.write_text(yaml.safe_dump({"type": kind, "attributes": content}))
+    url = environment["AR_SYNC_SENDER_DATABASE_URL"]
+    databases = {"SANTIAGO_DATABASE": url, "LIMA_DATABASE": url}
+    monkeypatch.chdir(folder)
+    checked = dagster_command("dg", "check", "defs", environment=databases, home=folder)
+    assert checked.returncode == 0, checked.stderr + checked.stdout

@@ -168,7 +168,7 @@ def test_run_by_hand_is_deleted_by_the_pair_of_its_assets_alone(
             asset_selection=frozenset(dg.AssetKey([pair, "partial", "archive"]) for pair in pairs),
             tags={".dagster/repository": OURS},
         )
-        return made.run_id
+        return str(made.run_id)
 
     lima, santiago, both = by_hand("lima"), by_hand("lima_2"), by_hand("lima", "lima_2")
     later = datetime.now(UTC) + timedelta(days=15)
