@@ -20,6 +20,10 @@ class MediaFolderError(ParkedError):
     """The media folder, or an entry in it, is missing, of the wrong type or not accessible."""
 
 
+class MediaOfAnotherError(TerminalError):
+    """The receiver's media folder is that of another pair."""
+
+
 class MediaSpaceError(ParkedError):
     """The disk of the media folder has too little free space for a file."""
 

@@ -15,6 +15,7 @@ import psycopg
 
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaSpaceError
 from ar_sync_pipeline.media.install import clean_leftovers, finish_or_undo
+from ar_sync_pipeline.media.pair_mark import claim_folder
 from ar_sync_pipeline.media.stage import MediaStage
 from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.postgres.connect import Connection
@@ -34,9 +35,11 @@ def recover_media(
         cleans: Whether to search the whole folder also for files that no journal names.
 
     Raises:
+        MediaOfAnotherError: The folder is that of another pair.
         MediaFolderError: A file cannot be renamed or removed.
     """
     folder, owner = settings.receiver_media_fldr, _owner(connection, catalog)
+    claim_folder(folder, settings.pair)
     finish_or_undo(folder, owner, lambda archives: _is_committed(connection, archives))
     if cleans:
         clean_leftovers(folder, owner)

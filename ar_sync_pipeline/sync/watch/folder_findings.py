@@ -14,6 +14,8 @@ from itertools import islice
 from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
+from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.errors import SpoolAccessError
@@ -44,6 +46,10 @@ def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
                 f"chmod -R o+rX {_word(folder)}, or give the account's group that right",
             )
         return
+    try:
+        check_mark(settings.receiver_media_fldr, settings.pair)
+    except (MediaOfAnotherError, MediaFolderError) as error:
+        yield Finding(Level.ERROR, error.problem, error.remedy)
     yield from _writable(settings.receiver_media_fldr, "AR_SYNC_RECEIVER_MEDIA_FLDR")
     for folder in _closed_folders(settings.receiver_media_fldr, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(
