@@ -170,6 +170,7 @@ def test_receipts_that_are_signed_with_another_key_are_found_out(deployment: Dep
     assert KEY[::-1] not in shown.output
 
 
+@pytest.mark.long
 def test_job_materializes_the_endpoint_with_numbers_that_draw_charts(
     deployment: Deployment,
 ) -> None:

@@ -126,6 +126,7 @@ def test_media_differ_by_content_not_by_time(tmp_path: Path) -> None:
     assert not found.equal
 
 
+@pytest.mark.long
 def test_report_names_the_table_and_the_row_that_differ(city_url: str, copied_db: str) -> None:
     _change(copied_db, f'UPDATE "{BUSES}" SET uuid = gen_random_uuid() WHERE id = 77')
     console = Console(width=160, record=True, quiet=False, file=None, force_terminal=False)

@@ -77,6 +77,7 @@ def test_events_change_with_and_without_a_new_time(
     assert 0 < len(moved) < changed
 
 
+@pytest.mark.long
 def test_pictures_come_and_change(city_db: str, tmp_path: Path) -> None:
     with psycopg.connect(city_db, autocommit=True) as connection:
         for folder in ("before", "after"):
@@ -89,6 +90,7 @@ def test_pictures_come_and_change(city_db: str, tmp_path: Path) -> None:
     assert len(done.changed_pictures) == 1
 
 
+@pytest.mark.long
 def test_without_deletions_no_row_goes(city_db: str, city_url: str, tmp_path: Path) -> None:
     with psycopg.connect(city_db, autocommit=True) as connection:
         done = Traffic(connection, tmp_path, seed=7).burst(LATER, deletions=False)

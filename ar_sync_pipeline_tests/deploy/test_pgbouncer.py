@@ -49,6 +49,7 @@ def instance(
         yield made
 
 
+@pytest.mark.long
 def test_many_clients_share_the_connections_of_the_example(
     url: str, storage: EmbeddedPostgres, instance: dg.DagsterInstance
 ) -> None:
@@ -73,6 +74,7 @@ def test_many_clients_share_the_connections_of_the_example(
     assert 1 <= row[0] <= 20
 
 
+@pytest.mark.long
 def test_time_limit_of_the_web_server_is_not_that_of_the_daemon(
     url: str, instance: dg.DagsterInstance
 ) -> None:

@@ -326,6 +326,7 @@ admit.admit_archives(
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["_publish", "mark_applied"])
 def test_run_that_is_killed_in_between_is_completed_by_the_next(
     receiver: OldReceiver, point: str
@@ -441,6 +442,7 @@ def test_status_counts_old_archives(receiver: OldReceiver) -> None:
     assert (counts["waiting"], counts["quarantined"]) == (2, 1)
 
 
+@pytest.mark.long
 def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> None:
     """Nobody knows what they miss, so by the new system's measure each would follow a gap."""
     receiver.environ["AR_SYNC_TIME"] = "15"

@@ -91,6 +91,7 @@ def test_tick_asks_neither_for_tables_nor_for_indexes(home: str, deployment: Dep
     assert [one for one in asked if "secondary_indexes" in one or "relkind" in one] == []
 
 
+@pytest.mark.long
 def test_restart_of_the_server_is_no_error(home: str, url: str) -> None:
     with dg.DagsterInstance.from_config(home) as instance:
         assert instance.get_runs_count() == 0

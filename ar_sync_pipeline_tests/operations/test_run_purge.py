@@ -61,6 +61,7 @@ def files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
     return list(Path(instance.root_directory).rglob(f"*{run_id}*"))
 
 
+@pytest.mark.long
 def test_run_is_deleted_with_events_output_files_and_check_evaluations(
     instance: dg.DagsterInstance,
 ) -> None:

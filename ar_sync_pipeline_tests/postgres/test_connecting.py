@@ -83,6 +83,7 @@ def test_absent_server_is_unreachable_and_may_come_back() -> None:
     assert f"127.0.0.1:{port}/bus" in error.problem
 
 
+@pytest.mark.long
 def test_server_that_takes_the_line_and_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

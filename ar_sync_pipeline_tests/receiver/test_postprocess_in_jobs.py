@@ -46,6 +46,7 @@ def test_d8_it_runs_behind_a_complete_and_behind_a_partial_that_brings_one_table
     assert sites.waiting() == 0
 
 
+@pytest.mark.long
 def test_a_load_that_finds_nothing_new_takes_what_a_failed_transform_has_left(
     sites: PostprocessedSites,
 ) -> None:

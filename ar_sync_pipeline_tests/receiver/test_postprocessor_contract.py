@@ -131,6 +131,7 @@ def test_d2_a_failure_is_one_sentence_and_undoes_and_blocks_no_load(kind: Kind) 
     assert sites.waiting() == 0
 
 
+@pytest.mark.long
 def test_it_ends_after_its_timeout_with_all_that_it_started(kind: Kind) -> None:
     kind.sites.load_some_rows()
     started = time.monotonic()

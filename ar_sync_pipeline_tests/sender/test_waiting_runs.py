@@ -80,6 +80,7 @@ def test_windows_before_it_are_in_the_same_archive(quick: Deployment, end: datet
     assert (manifest.window.start, manifest.window.end) == (end - 3 * MINUTE, end)
 
 
+@pytest.mark.long
 def test_window_that_ends_much_later_fails_with_one_sentence(
     quick: Deployment, end: datetime
 ) -> None:

@@ -159,6 +159,7 @@ def test_command_that_waits_forever_looks_like_a_slow_server(
         pass
 
 
+@pytest.mark.long
 def test_server_that_starts_slowly_is_waited_for(configured: Configured) -> None:
     server = configured(
         SUBSYSTEM, f"ForceCommand sleep 2; exec {_EXTERNAL}", user=getpass.getuser()

@@ -119,6 +119,7 @@ def test_it_has_no_shell_no_command_no_forwarding_and_no_terminal(session: SftpS
     assert session.is_folder(PurePosixPath("/")) is True
 
 
+@pytest.mark.long
 def test_chroot_below_a_folder_that_others_may_write_is_found_out(
     chrooted_server: ChrootedTestServer,
 ) -> None:

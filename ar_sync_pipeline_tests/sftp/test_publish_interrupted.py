@@ -154,6 +154,7 @@ def test_lost_answer_to_the_rename_is_recovered(sftp_server: AsyncsshTestServer)
     assert final_bytes(sftp_server) == source.content
 
 
+@pytest.mark.long
 def test_black_hole_ends_within_the_limit(
     any_sftp_server: SftpTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:
@@ -228,6 +229,7 @@ def publish_slowly(
     return time.monotonic() - started
 
 
+@pytest.mark.long
 def test_slow_flush_is_waited_for_as_long_as_the_server_shows_signs_of_life(
     sftp_server: AsyncsshTestServer,
 ) -> None:
@@ -243,6 +245,7 @@ def test_flush_that_never_ends_is_given_up(sftp_server: AsyncsshTestServer) -> N
     assert not (sftp_server.spool_path / "partial" / NAME).exists()
 
 
+@pytest.mark.long
 def test_network_that_dies_during_a_flush_is_noticed_long_before_the_limit_of_the_flush(
     sftp_server: AsyncsshTestServer, cutting_proxy: StartProxy, tmp_path: Path
 ) -> None:

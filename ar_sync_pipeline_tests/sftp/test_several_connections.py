@@ -123,6 +123,7 @@ def test_helpers_that_cannot_connect_are_done_without(
     assert (sftp_server.spool_path / "partial" / NAME).read_bytes() == source.content
 
 
+@pytest.mark.long
 def test_part_of_one_connection_is_taken_over_by_several(
     sftp_server: AsyncsshTestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     EVERY_MODE,
@@ -321,6 +323,7 @@ def test_code_at_the_receiver_alters_nothing_or_is_named(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(AUDITS)
 def test_audits_of_the_receiver_stop_no_load(
     run_situation: RunSituation, situation: Situation, mode: Mode

@@ -575,6 +575,7 @@ def test_no_action_fires_when_values_move(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(BY_UNIQUE_KEY)
 def test_references_to_a_unique_value_follow_it(
     run_situation: RunSituation, situation: Situation, mode: Mode

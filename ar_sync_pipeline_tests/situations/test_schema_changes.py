@@ -387,6 +387,7 @@ MADE_BY_EACH = {
 }
 
 
+@pytest.mark.long
 @cases(WAITING)
 def test_archive_waits_for_the_schema_and_then_loads_by_itself(
     run_situation: RunSituation, situation: Situation, mode: Mode
@@ -394,6 +395,7 @@ def test_archive_waits_for_the_schema_and_then_loads_by_itself(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(BOTH_SIDES)
 def test_schemas_that_differ_in_what_does_not_matter(
     run_situation: RunSituation, situation: Situation, mode: Mode
@@ -401,6 +403,7 @@ def test_schemas_that_differ_in_what_does_not_matter(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("table", "column"),
     [

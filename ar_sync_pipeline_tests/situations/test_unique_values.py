@@ -760,6 +760,7 @@ SWAPS = (
 )
 
 
+@pytest.mark.long
 @cases(SWAPS)
 def test_unique_values_move_without_a_deletion(
     run_situation: RunSituation, situation: Situation, mode: Mode

@@ -148,6 +148,7 @@ def test_keys_at_both_ends_of_bigint(pair: MediaSender) -> None:
     assert rows(pair.sites.receiver, query) == rows(pair.sites.sender, query)
 
 
+@pytest.mark.long
 def test_transformed_columns_and_the_receivers_own_stay(pair: MediaSender) -> None:
     pair.sites.at_receiver(
         "UPDATE app_parent SET label = 'better', seen = true, transformed = true"
@@ -162,6 +163,7 @@ def test_transformed_columns_and_the_receivers_own_stay(pair: MediaSender) -> No
     assert set(found) == {("new", True, False, 1), ("better", True, True, 1549)}
 
 
+@pytest.mark.long
 def test_unique_values_that_rows_exchange(pair: MediaSender) -> None:
     manifest = complete_after(
         pair,
@@ -175,6 +177,7 @@ def test_unique_values_that_rows_exchange(pair: MediaSender) -> None:
     assert_applied(pair, manifest)
 
 
+@pytest.mark.long
 def test_rows_changed_back_are_not_carried(pair: MediaSender) -> None:
     manifest = complete_after(
         pair,
@@ -186,6 +189,7 @@ def test_rows_changed_back_are_not_carried(pair: MediaSender) -> None:
     assert_applied(pair, manifest)
 
 
+@pytest.mark.long
 def test_plan_of_the_load_counts_what_changes(pair: MediaSender) -> None:
     manifest = complete_after(
         pair,

@@ -117,6 +117,7 @@ def test_of_a_partial_only_its_own_rows_count(loaded: TwoSites) -> None:
     assert child["keys"] == {"missing": [], "more": [], "different": ["2"]}
 
 
+@pytest.mark.long
 def test_columns_and_tables_that_are_not_there_are_differences_unless_they_were_ignored(
     loaded: TwoSites,
 ) -> None:

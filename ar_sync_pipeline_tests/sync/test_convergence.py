@@ -49,6 +49,7 @@ def test_d7_children_are_loaded_into_empty_tables_behind_their_parents(filled: T
     assert equal(filled, PARENTS)
 
 
+@pytest.mark.long
 def test_same_archive_again_changes_nothing(filled: TwoSites) -> None:
     path = filled.complete()
     filled.load()

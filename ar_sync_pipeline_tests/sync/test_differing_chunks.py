@@ -25,6 +25,7 @@ def chunks(small_sites: TwoSites) -> TwoSites:
 
 
 # One range, some ranges, more ranges than a condition may have; the ends of the keys.
+@pytest.mark.long
 @pytest.mark.parametrize(
     "which", ["n = 3", "n % 50 = 0", "n % 2 = 0", "n IN (-80, 79)", "n > -70", "true", "false"]
 )
@@ -45,6 +46,7 @@ def test_changes_deletions_and_additions_in_any_chunks_arrive(chunks: TwoSites, 
     assert report.chunks_staged == different[0][0]
 
 
+@pytest.mark.long
 def test_rows_in_chunks_that_the_sender_does_not_have_are_deleted(chunks: TwoSites) -> None:
     chunks.at_receiver(
         "INSERT INTO app_child (id, parent_id) SELECT i, 1"
@@ -56,6 +58,7 @@ def test_rows_in_chunks_that_the_sender_does_not_have_are_deleted(chunks: TwoSit
     assert rows(chunks.sender, ROWS) == rows(chunks.receiver, ROWS)
 
 
+@pytest.mark.long
 def test_unchanged_chunks_of_a_table_with_changes_are_not_written(chunks: TwoSites) -> None:
     versions = "SELECT id, xmin::text FROM app_child WHERE id >> 16 <> 5 ORDER BY id"
     before = rows(chunks.receiver, versions)

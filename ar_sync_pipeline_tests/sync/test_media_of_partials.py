@@ -53,6 +53,7 @@ def received(sites: TwoSites) -> dict[str, str]:
     }
 
 
+@pytest.mark.long
 def test_rows_come_along_and_their_pictures_do_not_travel_again(sender: MediaSender) -> None:
     for _ in range(2):
         touch_rows(sender.sites)
@@ -62,6 +63,7 @@ def test_rows_come_along_and_their_pictures_do_not_travel_again(sender: MediaSen
         sender.sites.load()
 
 
+@pytest.mark.long
 def test_pictures_do_not_travel_again_while_the_archive_waits(sender: MediaSender) -> None:
     put(sender, "1.jpeg", "changed")
     touch_rows(sender.sites)
@@ -127,6 +129,7 @@ def test_lost_journal_makes_a_partial_larger_never_smaller(
     assert carried in ({PICTURES} if lost == MEDIA_JOURNAL else {0, PICTURES})
 
 
+@pytest.mark.long
 def test_receiver_that_was_set_back_gets_the_files_of_later_archives_again(
     sender: MediaSender,
 ) -> None:
@@ -141,6 +144,7 @@ def test_receiver_that_was_set_back_gets_the_files_of_later_archives_again(
     assert names(sender.partial()) == ["1.jpeg"]
 
 
+@pytest.mark.long
 def test_version_that_comes_back_is_sent_again(sender: MediaSender) -> None:
     for text in ("other", "picture 1"):
         put(sender, "1.jpeg", text)
@@ -188,6 +192,7 @@ def test_complete_carries_everything(sender: MediaSender) -> None:
     assert len(names(sender.complete())) == PICTURES
 
 
+@pytest.mark.long
 def test_complete_that_is_not_applied_costs_nothing(sender: MediaSender) -> None:
     """While it waits, it counts; once it is refused, the archives before it count."""
     waiting = sender.waiting(sender.complete())

@@ -146,6 +146,7 @@ def test_unreadable_growing_and_replaced_files_are_named_and_come_later(
     assert names(sender.partial()) == []
 
 
+@pytest.mark.long
 def test_archive_with_the_late_file_is_lost(sender: MediaSender) -> None:
     """The file is owed until the receiver has it."""
     secret = sender.media / "17.jpeg"
@@ -163,6 +164,7 @@ def test_archive_with_the_late_file_is_lost(sender: MediaSender) -> None:
     assert same_media(sender.sites)
 
 
+@pytest.mark.long
 def test_unreadable_subfolder_is_named_and_its_files_come_later(sender: MediaSender) -> None:
     for name in ("2017/a.jpeg", "2017/11/b.jpeg"):
         (sender.media / name).parent.mkdir(parents=True, exist_ok=True)

@@ -63,6 +63,7 @@ def test_restored_file_ends_the_finding_and_is_sent_though_its_time_is_old(
     assert missing_of_partial(sender) == ()
 
 
+@pytest.mark.long
 def test_restored_file_is_sent_again_if_its_partial_is_lost(sender: MediaSender) -> None:
     put(sender, "lost.jpeg", "restored")
     sender.waiting(sender.partial()).unlink()
@@ -104,6 +105,7 @@ def test_journal_keeps_a_limited_number_of_names(sender: MediaSender) -> None:
         assert journal.unresolved() == {"a.jpeg"}
 
 
+@pytest.mark.long
 def test_journal_of_an_earlier_version_keeps_what_it_knows(sender: MediaSender) -> None:
     put(sender, "1.jpeg", "sent before")
     sender.sites.at_sender("UPDATE app_child SET picture = '1.jpeg' WHERE id = 1")

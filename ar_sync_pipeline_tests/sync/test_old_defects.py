@@ -98,6 +98,7 @@ def test_d22_column_that_the_receiver_lacks_parks_the_archive_until_it_is_there(
     assert equal(filled, "SELECT id, user_id FROM app_child ORDER BY id")
 
 
+@pytest.mark.long
 def test_d31_rows_from_before_the_window_and_deletions_arrive(filled: TwoSites) -> None:
     base = watermark_of(filled.complete())
     filled.load()

@@ -185,6 +185,7 @@ def put_aside(sites: TwoSites) -> list[str]:
     return [str(read_reason(archive.path)) for archive in found]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HOSTILE)
 def test_bad_archive_is_put_aside_and_the_good_ones_are_loaded(
     spool_of_two: tuple[TwoSites, Path, Honest], name: str
@@ -194,6 +195,7 @@ def test_bad_archive_is_put_aside_and_the_good_ones_are_loaded(
     _expect_good_state(sites)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", DRIFTED)
 def test_archive_of_odd_columns_where_drift_is_ignored(
     spool_of_two: tuple[TwoSites, Path, Honest], name: str
@@ -236,6 +238,7 @@ def test_honest_one_is_loaded_all_the_same(
     assert equal(sites)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), RecursionError("deep"), KeyError("x"), ZeroDivisionError(), OSError(22)],

@@ -46,6 +46,7 @@ def equal(sites: TwoSites) -> bool:
     return all(one.equal for one in found)
 
 
+@pytest.mark.long
 def test_complete_and_partial_carry_the_rows_of_all_schemas(sites: TwoSites) -> None:
     sites.complete()
     sites.load()

@@ -319,6 +319,7 @@ def test_clocks_that_differ_are_said(deployment: Deployment) -> None:
     assert "the sender's clock is at least" in found.problem
 
 
+@pytest.mark.long
 def test_what_hangs_keeps_nothing_else_from_being_examined(deployment: Deployment) -> None:
     with silent_server() as port:
         settings = load_receiver_settings(

@@ -213,6 +213,7 @@ def test_window_in_the_future_waits_as_well(clocks: WrongClocks, tmp_path: Path)
     assert clocks.load(2 * HOUR) == [partial.name]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["partial", "complete"])
 def test_archive_that_claims_the_end_of_all_ids_overtakes_nothing(
     clocks: WrongClocks, tmp_path: Path, kind: str

@@ -250,6 +250,7 @@ _LONGITUDES = st.floats(-180, 180) | st.floats(-70.8, -70.5)
 _LATITUDES = st.floats(-90, 90) | st.floats(-33.6, -33.3)
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(_LONGITUDES, _LATITUDES), min_size=1, max_size=40),
     st.lists(st.tuples(_LONGITUDES, _LATITUDES), min_size=1, max_size=10),

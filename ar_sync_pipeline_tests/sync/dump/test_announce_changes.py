@@ -90,6 +90,7 @@ def test_announcement_is_signed_and_says_how_long_to_wait(
     assert expected_archive(deployment.spool, now(), signing_keys=[b"other"]) is None
 
 
+@pytest.mark.long
 def test_window_without_changes_is_not_announced(deployment: Deployment) -> None:
     execute(deployment.sender_url, OLD)
     assert announce(deployment, seconds_left=8) is None

@@ -78,6 +78,7 @@ def problems(url: str, catalog: Catalog, side: str) -> list[str]:
     return [str(finding) for finding in found if finding.level is not Level.NOTE]
 
 
+@pytest.mark.long
 def test_roles_with_these_rights_alone_dump_and_load(
     database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
 ) -> None:
@@ -170,6 +171,7 @@ CREATE TABLE t_post (id serial PRIMARY KEY, user_id int NOT NULL REFERENCES t_us
 """
 
 
+@pytest.mark.long
 def test_an_excluded_column_cannot_be_read_and_dumps_do_without_it(
     database_factory: DatabaseFactory, tmp_path: Path, granted: Granted
 ) -> None:
