@@ -27,7 +27,7 @@ soak: $(READY)  ## for a night: 500 random histories and hostile archives, three
 	  ar_sync_pipeline_tests/sync/test_hostile_archives.py \
 	  ar_sync_pipeline_tests/sync/test_verified_is_loaded.py ar_sync_pipeline_tests/test_live_pairs.py
 
-bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown; under ten minutes
+bench: $(READY)  ## the figures of docs/benchmarks.md, short, as markdown
 	$(VENV)/bin/python -m benchmarks.load --scale 0.1 --repeat 3 --changes recent --markdown
 	$(VENV)/bin/python -m benchmarks.completes --scale 0.05 --pictures 1000 --markdown
 	$(VENV)/bin/python -m benchmarks.pictures --files 200 20000 --markdown
