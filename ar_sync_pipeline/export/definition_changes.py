@@ -15,6 +15,7 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.table_definitions import PARTS_AND_TYPES
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -23,7 +24,7 @@ def redefined_tables(
 ) -> frozenset[str]:
     """Return the tables whose definition an earlier snapshot could not see, or saw differently."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
-    query = sql.SQL(_REDEFINED).format(
+    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_REDEFINED).format(
         attribute=unseen_by(since, "a"),
         type=unseen_by(since, "y"),
         parent=unseen_by(since, "i"),
@@ -34,30 +35,8 @@ def redefined_tables(
 
 
 # A table's row type is renamed and moved together with the table. pg_class cannot be used, since
-# its row is also rewritten by GRANT, VACUUM FULL or a first trigger. PostgreSQL's own types, whose
-# ids are below 16384, contain no enum and never change.
+# its row is also rewritten by GRANT, VACUUM FULL or a first trigger.
 _REDEFINED = """
-WITH RECURSIVE part AS (
-  SELECT n.name, to_regclass(n.name)::oid AS oid FROM unnest(%(names)s::text[]) AS n (name)
-  UNION
-  SELECT p.name, i.inhrelid FROM part p
-    JOIN pg_class c ON c.oid = p.oid AND c.relkind = 'p'
-    JOIN pg_inherits i ON i.inhparent = p.oid
-), used AS (
-  SELECT p.name, a.atttypid AS oid FROM part p
-    JOIN pg_attribute a ON a.attrelid = p.oid AND a.attnum > 0 AND NOT a.attisdropped
-   WHERE a.atttypid >= 16384
-  UNION
-  SELECT u.name, inner_type.oid FROM used u
-    JOIN pg_type y ON y.oid = u.oid
-   CROSS JOIN LATERAL (
-      SELECT unnest(ARRAY[y.typelem, y.typbasetype]) AS oid
-      UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE y.oid IN (r.rngtypid, r.rngmultitypid)
-      UNION ALL SELECT a.atttypid FROM pg_attribute a
-       WHERE y.typtype = 'c' AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-   ) AS inner_type
-   WHERE inner_type.oid >= 16384
-)
 SELECT DISTINCT p.name FROM part p
  WHERE EXISTS (SELECT FROM pg_attribute a
                 WHERE a.attrelid = p.oid AND a.attnum > 0 AND {attribute})
@@ -66,8 +45,8 @@ SELECT DISTINCT p.name FROM part p
                  JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'
                 WHERE (i.inhparent = p.oid OR i.inhrelid = p.oid) AND {parent})
     OR EXISTS (SELECT FROM used u JOIN pg_enum e ON e.enumtypid = u.oid
-                WHERE u.name = p.name AND {label})
+                WHERE u.root = p.root AND {label})
     OR EXISTS (SELECT FROM used u JOIN pg_type t ON t.oid = u.oid AND t.typtype = 'c'
                  JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0
-                WHERE u.name = p.name AND {attribute})
+                WHERE u.root = p.root AND {attribute})
 """

@@ -6,7 +6,6 @@ leaves no mark, since it is the only one of its Dagster instance.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from ar_sync_pipeline.files import HeldFolder, write_atomically
@@ -66,8 +65,7 @@ def claim_folder(folder: Path, pair: str) -> None:
 
 
 def _unusable(folder: Path, error: OSError) -> MediaFolderError:
-    reason = error.strerror or os.strerror(error.errno or 0)
     return MediaFolderError(
-        f"the mark {folder / MARK} of the media folder cannot be used ({reason})",
+        f"the mark {folder / MARK} of the media folder cannot be used ({error.strerror})",
         remedy="check that the folder exists and that this account may read and write in it",
     )

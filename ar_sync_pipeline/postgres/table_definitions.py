@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg import sql
 from psycopg.types.json import Jsonb
 from pydantic import BaseModel, ConfigDict
 
@@ -50,10 +51,7 @@ class ColumnDefinition(_Frozen):
 
     def reads_like(self, before: ColumnDefinition) -> bool:
         """Return whether the same stored values have the same text as before."""
-        labels = ((number, self.labels.get(number)) for number in before.labels)
-        return self.place == before.place and all(
-            label == before.labels[number] for number, label in labels
-        )
+        return self.place == before.place and before.labels.items() <= self.labels.items()
 
 
 class TableDefinition(_Frozen):
@@ -109,7 +107,8 @@ def read_definitions(
 ) -> dict[str, TableDefinition]:
     """Return the definitions of tables now, all columns as replicated; without missing tables."""
     names = {facts.relation.as_string(connection): name for name, facts in tables.items()}
-    rows = connection.execute(_READ, {"names": list(names)}).fetchall()
+    query = sql.SQL(PARTS_AND_TYPES) + sql.SQL(_READ)
+    rows = connection.execute(query, {"names": list(names)}).fetchall()
     return {
         names[name]: TableDefinition.model_validate({"parts": parts, "columns": columns or {}})
         for name, parts, columns in rows
@@ -150,9 +149,8 @@ def read_unverified(connection: Connection) -> tuple[str, ...]:
     return tuple(name for (name,) in rows)
 
 
-# Since PostgreSQL 14 the number of rows is -1 until the first count. The ids of PostgreSQL's own
-# types, none of which contains an enum, are below 16384.
-_READ = """
+# The ids of PostgreSQL's own types, none of which contains an enum, are below 16384.
+PARTS_AND_TYPES = """
 WITH RECURSIVE part AS (
   SELECT n.name, to_regclass(n.name)::oid AS root, to_regclass(n.name)::oid AS oid
     FROM unnest(%(names)s::text[]) AS n (name)
@@ -175,6 +173,15 @@ WITH RECURSIVE part AS (
    ) AS inner_type
    WHERE inner_type.oid >= 16384
 )
+"""
+"""Tables by ``names`` with their partitions (``part``), and each column's own types (``used``).
+
+Own types are those of the database; they include the types that an array, a domain, a range or a
+composite type contains.
+"""
+
+# Since PostgreSQL 14 the number of rows is -1 until the first count.
+_READ = """
 SELECT p.name,
        jsonb_object_agg(c.oid, jsonb_build_object(
          'file', c.relfilenode,
