@@ -21,8 +21,9 @@ from ar_sync_pipeline.postgres.digest import (
     CHUNK_KEY_BITS,
     ChunkDigest,
     chunk_index,
-    digest_of,
+    digest_of_rows,
     is_chunked,
+    row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
@@ -383,15 +384,24 @@ def _held_digests(
     connection: Connection, target: TargetTable, *, by_key: bool
 ) -> dict[int | None, ChunkDigest]:
     source, values = held_digest_source(target)
-    digest = digest_of(connection, target.columns, values, alias="t")
+    one = row_digest(connection, target.columns, values, alias="t")
     if not (by_key and is_chunked(target.columns, target.key)):
         row = connection.execute(
-            sql.SQL("SELECT count(*), {} FROM {}").format(digest, source)
+            sql.SQL("SELECT count(*), {} FROM {}").format(digest_of_rows(one), source)
         ).fetchone()
         return {None: ChunkDigest(row[0], str(row[1]))} if row else {}
+    # OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as keys, and its
+    # parallel workers hand over every row instead of their sums.
     rows = connection.execute(
-        sql.SQL("SELECT {}, count(*), {} FROM {} GROUP BY 1").format(
-            chunk_index(sql.Identifier("t", target.key[0])), digest, source
+        sql.SQL(
+            "SELECT index, count(*), {digest} FROM"
+            " (SELECT {index} AS index, {one} AS digest FROM {source} OFFSET NULL) AS r"
+            " GROUP BY index"
+        ).format(
+            digest=digest_of_rows(sql.Identifier("r", "digest")),
+            index=chunk_index(sql.Identifier("t", target.key[0])),
+            one=one,
+            source=source,
         )
     )
     return {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}

@@ -71,7 +71,11 @@ def digest_of(
         value_of: Expressions to read instead of the column, by column name.
         alias: Alias of the relation in the query.
     """
-    one = row_digest(connection, columns, value_of, alias=alias)
+    return digest_of_rows(row_digest(connection, columns, value_of, alias=alias))
+
+
+def digest_of_rows(one: sql.Composable) -> sql.Composed:
+    """Return the aggregate expression for the digest of rows with these digests of `row_digest`."""
     return sql.SQL("coalesce(sum({}), 0)::numeric(40)").format(one)
 
 
