@@ -43,6 +43,11 @@ class Mailbox:
     recipients: list[list[str]] = field(default_factory=list)
 
     @property
+    def environ(self) -> dict[str, str]:
+        """Settings that send mails here."""
+        return {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(self.port)}
+
+    @property
     def mails(self) -> list[EmailMessage]:
         return [message_from_bytes(raw, policy=policy.default) for raw in self.raw]
 

@@ -200,7 +200,7 @@ def mailboxes(pairs: Iterable[Deployment]) -> Iterator[dict[str, Mailbox]]:
     with ExitStack() as stack:
         for pair in pairs:
             box = found[pair.pair] = stack.enter_context(smtp_server(Mailbox()))
-            mail = {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(box.port)}
+            mail = box.environ
             pair.sender_changes |= mail
             pair.receiver_changes |= mail
         yield found

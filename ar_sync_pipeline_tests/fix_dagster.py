@@ -93,6 +93,11 @@ class Deployment:
             **self.receiver_changes,
         }
 
+    def change_both(self, changes: Mapping[str, str]) -> None:
+        """Change settings of both sides."""
+        self.sender_changes |= changes
+        self.receiver_changes |= changes
+
     def sender_definitions(self) -> dg.Definitions:
         return sender_definitions(load_sender_settings(self.sender_environment()))
 

@@ -11,11 +11,12 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dagster as dg
+import psycopg
 import pytest
 from dagster_shared.yaml_utils import load_yaml_from_path
 
@@ -237,8 +238,15 @@ def live(deployment: Deployment) -> Iterator[LiveInstance]:
 
     A test first changes settings, then starts the processes that it needs.
     """
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"}
+    deployment.change_both({"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"})
     made = LiveInstance(deployment)
     yield made
     made.close()
+
+
+@contextmanager
+def held_up(url: str) -> Iterator[None]:
+    """Lock a table, so that a run that uses it waits in the middle of its work."""
+    with psycopg.connect(url) as connection:
+        connection.execute("LOCK TABLE app_child IN ACCESS EXCLUSIVE MODE")
+        yield

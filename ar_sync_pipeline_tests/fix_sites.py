@@ -20,11 +20,8 @@ from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump.dump_tables import (
-    PartialRequest,
-    dump_complete,
-    dump_partial,
-)
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory

@@ -22,9 +22,9 @@ from dagster_shared.yaml_utils import load_yaml_from_path
 from ar_sync_pipeline.demo.dagster_process import HOST, DagsterProcess, free_port
 from ar_sync_pipeline.operations.pair_names import QUEUE_TAG, queue_of
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER, LiveInstance, held_up
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-from ar_sync_pipeline_tests.test_crashes import Line, held_up, windows_of_yesterday
+from ar_sync_pipeline_tests.test_crashes import Line, windows_of_yesterday
 
 ROOT = Path(__file__).parents[1]
 _TERMINATE = """
@@ -80,8 +80,7 @@ def _answers(client: redis.Redis) -> bool:
 def line(live: LiveInstance, broker: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[CeleryLine]:
     """Two equal, quiet sides: windows are hours, so schedules hardly request runs."""
     deployment = live.deployment
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"}
+    deployment.change_both({"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"})
     deployment.receiver_changes["AR_SYNC_MAX_LAG"] = "120"
     deployment.succeed("complete_dump")
     deployment.succeed("complete_loaddata")

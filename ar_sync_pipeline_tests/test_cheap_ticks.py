@@ -99,9 +99,7 @@ def test_ticks_of_a_pair_follow_its_windows(deployment: Deployment) -> None:
             for sensor in definitions.get_repository_def().sensor_defs
         )
 
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1"}
+    deployment.change_both({"AR_SYNC_PARTIAL_INTERVAL": "1"})
     quick = ticks()
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "5"}
+    deployment.change_both({"AR_SYNC_PARTIAL_INTERVAL": "5"})
     assert ticks() < min(quick, _MOST_TICKS_A_MINUTE)

@@ -26,8 +26,7 @@ KEY = "2b7e151628aed2a6abf7158809cf4f3c"
 @pytest.fixture(autouse=True)
 def mailbox(deployment: Deployment) -> Iterator[Mailbox]:
     with smtp_server(Mailbox()) as box:
-        for changes in (deployment.sender_changes, deployment.receiver_changes):
-            changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(box.port)}
+        deployment.change_both(box.environ)
         yield box
 
 

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
-import psycopg
 import pytest
 
-from ar_sync_pipeline_tests.fix_live_instance import SENDER, LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import SENDER, LiveInstance, held_up
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child ORDER BY id"
 APPLIED = "SELECT name, count(*) FROM ar_sync.applied_archive GROUP BY name HAVING count(*) > 1"
 LOCKED = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = '{}'"
 LONGEST_SECONDS = 6
-
-
-@contextmanager
-def held_up(url: str) -> Iterator[None]:
-    """Lock a table, so that a run that uses it waits in the middle of its work."""
-    with psycopg.connect(url) as connection:
-        connection.execute("LOCK TABLE app_child IN ACCESS EXCLUSIVE MODE")
-        yield
 
 
 @dataclass
@@ -116,8 +106,7 @@ def is_running(pid: int) -> bool:
 def line(live: LiveInstance) -> Line:
     """Two equal, quiet sides: windows are hours, so schedules hardly request runs."""
     deployment = live.deployment
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"}
+    deployment.change_both({"AR_SYNC_PARTIAL_INTERVAL": "60", "AR_SYNC_TIME": "120"})
     deployment.receiver_changes["AR_SYNC_MAX_LAG"] = "120"
     live.changes["run_monitoring"] |= {"max_runtime_seconds": LONGEST_SECONDS}
     deployment.succeed("complete_dump")

@@ -26,7 +26,7 @@ from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.windows import window_partitions
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_dagster import Deployment
-from ar_sync_pipeline_tests.fix_live_instance import DAEMON, LiveInstance
+from ar_sync_pipeline_tests.fix_live_instance import DAEMON, LiveInstance, held_up
 from ar_sync_pipeline_tests.fix_sites import rows
 
 _LAUNCH = """
@@ -184,14 +184,6 @@ def restarted(sftp: LoopbackSftpServer) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def held_up(url: str) -> Iterator[None]:
-    """Lock a table, so that a run that uses it waits in the middle of its work."""
-    with psycopg.connect(url) as connection:
-        connection.execute("LOCK TABLE app_child IN ACCESS EXCLUSIVE MODE")
-        yield
-
-
 def shared_rows(url: str) -> dict[str, list[tuple[object, ...]]]:
     """Return all rows in the columns that both sides have."""
     return {table: rows(url, query) for table, query in _SHARED.items()}
@@ -211,8 +203,7 @@ def sleep_until_a_window_has_passed() -> None:
 def told(live: LiveInstance, mailbox: Mailbox) -> Mailbox:
     """The mailbox to which both sides send their alerts."""
     deployment = live.deployment
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(mailbox.port)}
+    deployment.change_both(mailbox.environ)
     return mailbox
 
 

@@ -78,8 +78,7 @@ def equal(pair: Deployment) -> bool:
 
 def windows_of_a_minute(pairs: Sequence[Deployment]) -> None:
     for pair in pairs:
-        for changes in (pair.sender_changes, pair.receiver_changes):
-            changes |= {"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"}
+        pair.change_both({"AR_SYNC_PARTIAL_INTERVAL": "1", "AR_SYNC_TIME": "3"})
 
 
 def first_loads(pairs: Sequence[Deployment]) -> None:

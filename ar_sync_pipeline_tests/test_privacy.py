@@ -188,7 +188,7 @@ def test_errors_of_the_receiver_s_database_and_their_mails_hold_no_value(
 ) -> None:
     """PostgreSQL puts whole rows and keys into the details of such errors."""
     admin = superuser(private.sender_url)
-    mail = {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(mailbox.port)}
+    mail = mailbox.environ
     private.sender_changes |= mail
     private.receiver_changes |= mail
     refuse = (

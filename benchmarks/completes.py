@@ -87,7 +87,9 @@ class Pair:
             after=start.after,
         )
         bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
-        return publish_archive(self.settings, build, sites.clock)
+        published = publish_archive(self.settings, build, sites.clock)
+        build.remove()
+        return published
 
     def run(self) -> Sent:
         """Send completes until the receiver has applied one."""

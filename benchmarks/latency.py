@@ -1,13 +1,13 @@
 """From commit, and from the end of a window, to visible at the receiver; where the time goes.
 
-    .venv/bin/python -m benchmarks.latency [--minutes 30]
+    .venv/bin/python -m benchmarks.latency [--minutes 30] [--window 1]
 
-The demo's two servers with everything on: code servers, daemon, UI, windows of one minute, and
+The demo's two servers with everything on: code servers, daemon, UI, windows of some minutes, and
 traffic. A probe commits a report every few seconds, at no fixed distance from a window's end, and
 looks at the receiver until it is there. The ledger names the archive that carried it, and
 Dagster's records of the two runs say how long each phase took. The own time of a window is that
 from its end to its last visible row. The processes of both runs may start before they have
-anything to do; how long before is printed below the phases.
+anything to do; how long before is printed below the phases, and what memory they take then.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from ar_sync_pipeline.demo.live import live_servers
 from ar_sync_pipeline.demo.traffic import Traffic
 from ar_sync_pipeline.demo.two_servers import TwoServers
 from ar_sync_pipeline.operations.asset_keys import archive_key
+from benchmarks.run_processes import WaitingProcesses
 
 _PROBE_SECONDS = (4.0, 10.0)
 _BURST_SECONDS = 20
@@ -119,18 +120,24 @@ class _Watcher(threading.Thread):
                         self.arrived.append(probe)
 
 
-def main(minutes: float) -> None:
-    """Run for some minutes and print the table."""
+def main(minutes: float, window: int) -> None:
+    """Run for some minutes, with windows of ``window`` minutes, and print the table."""
     folder = Path(tempfile.mkdtemp(prefix="ar-sync-latency-"))
     console = Console(quiet=True)
     try:
-        with live_servers(folder / "servers", free_port(), console) as servers:
+        with live_servers(
+            folder / "servers", free_port(), console, interval_minutes=window
+        ) as servers:
             _wait_for_first_load(servers)
             watcher = _Watcher(servers.receiver_url)
             watcher.start()
-            _probe(servers, watcher, minutes)
+            waiting = WaitingProcesses(servers.dagster_home, timedelta(minutes=window))
+            waiting.start()
+            _probe(servers, watcher, minutes, _DRAIN + timedelta(minutes=window))
+            waiting.end()
             watcher.end()
             _report(watcher, _journeys(servers))
+            print(waiting)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -146,7 +153,7 @@ def _wait_for_first_load(servers: TwoServers) -> None:
     raise SystemExit("nothing was loaded within five minutes")
 
 
-def _probe(servers: TwoServers, watcher: _Watcher, minutes: float) -> None:
+def _probe(servers: TwoServers, watcher: _Watcher, minutes: float, drain: timedelta) -> None:
     chance = random.Random(7)  # noqa: S311  distances between probes
     until = time.monotonic() + 60 * minutes
     next_burst = 0.0
@@ -161,7 +168,7 @@ def _probe(servers: TwoServers, watcher: _Watcher, minutes: float) -> None:
             assert row is not None
             watcher.expect(Probe(row[0], datetime.now(UTC)))
             time.sleep(chance.uniform(*_PROBE_SECONDS))
-    deadline = datetime.now(UTC) + _DRAIN
+    deadline = datetime.now(UTC) + drain
     while watcher.under_way and datetime.now(UTC) < deadline:
         time.sleep(1)
 
@@ -273,4 +280,6 @@ def _line(seconds: Sequence[float]) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
-    main(parser.parse_args().minutes)
+    parser.add_argument("--window", type=int, default=1, help="length of a window in minutes")
+    chosen = parser.parse_args()
+    main(chosen.minutes, chosen.window)

@@ -75,6 +75,10 @@ class _Bench:
     def folder_dump(self) -> Path:
         return self.folder / "pg_dump"
 
+    @property
+    def zstd_dump(self) -> Path:
+        return self.folder / "pg_dump_zstd"
+
     def program(self, name: str) -> Path:
         return self.server.binaries.program(name)
 
@@ -116,6 +120,11 @@ class _Bench:
         command = [self.program("pg_dump"), "-Fd", "-j2", "-f", self.folder_dump, self.sender]
         return ["bash", "-euc", f"rm -rf {self.folder_dump}; {' '.join(map(str, command))}"]
 
+    def pg_dump_zstd(self, program: Path) -> list[str | Path]:
+        """With zstd, which the programs of version 16 and newer may offer."""
+        words = [program, "-Fd", "-j2", "--compress=zstd:1", "-f", self.zstd_dump, self.sender]
+        return ["bash", "-euc", f"rm -rf {self.zstd_dump}; {' '.join(map(str, words))}"]
+
     def pg_restore(self, receiver: str) -> list[str | Path]:
         script = (
             f"{self.program('psql')} -qX {receiver} -c '{_quoted(_DROP)}' 2>/dev/null;"
@@ -128,18 +137,22 @@ class _Bench:
 @click.option("--scale", default=0.25, show_default=True, help="1 is 10.6 million rows.")
 @click.option("--repeat", default=1, show_default=True, help="Runs of each way, interleaved.")
 @click.option("--changes", type=click.Choice(CHANGES), multiple=True, default=CHANGES)
-@click.option("--first/--no-first", default=True, help="Measure the load into an empty receiver.")
 @click.option("--only-first", is_flag=True, help="Leave out the later completes.")
 @click.option("--markdown", is_flag=True, help="Print the tables as markdown.")
+@click.option(
+    "--zstd-pg-dump",
+    type=click.Path(exists=True, path_type=Path),
+    help="A newer pg_dump with zstd, measured beside the server's own.",
+)
 @click.option("--ours/--all", "only_ours", default=False, help="Leave out what others run.")
 def main(
     *,
     scale: float,
     repeat: int,
     changes: tuple[str, ...],
-    first: bool,
     only_first: bool,
     markdown: bool,
+    zstd_pg_dump: Path | None,
     only_ours: bool,
 ) -> None:
     """Print a table for each part."""
@@ -148,8 +161,8 @@ def main(
         fill_sender(bench.server.create_database("sender"), scale)
         rows = sum(sizes(scale).values())
         print(f"{rows:,} rows, {_size_mb(bench.sender):,.0f} MB, {_versions(bench)}", flush=True)
-        _measure_dumps(bench, only_ours=only_ours)
-        _first_load(bench, repeat, measured=first, only_ours=only_ours)
+        _measure_dumps(bench, repeat, zstd_pg_dump, only_ours=only_ours)
+        _first_load(bench, repeat, only_ours=only_ours)
         if only_first:
             return
         bench.server.create_database("sender_before", "sender")
@@ -170,24 +183,39 @@ def _bench(scale: float, show: Callable[[Part], None]) -> Iterator[_Bench]:
             server.destroy()
 
 
-def _measure_dumps(bench: _Bench, *, only_ours: bool) -> None:
-    figures = {"ours": bench.ours("dump", bench.sender)[0]}
-    archives = {"ours": bench.archive}
-    if not only_ours:
-        figures["pg_dump -Fd -j2"], _ = bench.measure(bench.sender, bench.pg_dump())
-        figures["old: plain, tar -z twice"], _ = bench.measure(bench.sender, bench.old_dump())
-        archives |= {
-            "pg_dump -Fd -j2": bench.folder_dump,
-            "old: plain, tar -z twice": bench.plain_dump,
-        }
-    sizes_mb = {way: _folder_mb(path) for way, path in archives.items()}
-    notes = {way: f"{size:.0f} MB" for way, size in sizes_mb.items()}
+def _measure_dumps(
+    bench: _Bench, repeat: int, zstd_pg_dump: Path | None, *, only_ours: bool
+) -> None:
+    ways = {} if only_ours else _other_dumps(bench, zstd_pg_dump)
+    runs: dict[str, list[Figures]] = {way: [] for way in ("ours", *ways)}
+    for number in range(repeat):
+        if number:
+            bench.archive.unlink()
+        runs["ours"].append(bench.ours("dump", bench.sender)[0])
+        for way, (command, _) in ways.items():
+            runs[way].append(bench.measure(bench.sender, command)[0])
+    archives = {"ours": bench.archive} | {way: archive for way, (_, archive) in ways.items()}
+    notes = {way: f"{_folder_mb(path):.0f} MB" for way, path in archives.items()}
+    figures = {way: median(each) for way, each in runs.items()}
     bench.show(Part("dump of everything", figures, notes=notes))
 
 
-def _first_load(bench: _Bench, repeat: int, *, measured: bool, only_ours: bool) -> None:
+def _other_dumps(
+    bench: _Bench, zstd_pg_dump: Path | None
+) -> dict[str, tuple[Sequence[str | Path], Path]]:
+    """The command and the result of each way."""
+    ways = {
+        "pg_dump -Fd -j2": (bench.pg_dump(), bench.folder_dump),
+        "old: plain, tar -z twice": (bench.old_dump(), bench.plain_dump),
+    }
+    if zstd_pg_dump is not None:
+        ways["newer pg_dump -Fd -j2, zstd:1"] = (bench.pg_dump_zstd(zstd_pg_dump), bench.zstd_dump)
+    return ways
+
+
+def _first_load(bench: _Bench, repeat: int, *, only_ours: bool) -> None:
     """Leaves the database ``yesterday``: loaded, transformed, vacuumed."""
-    others = _others(bench) if measured and not only_ours else {}
+    others = _others(bench) if not only_ours else {}
     runs: dict[str, list[Figures]] = {way: [] for way in ("ours", *others)}
     for number in range(repeat):
         if number:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple, Self
 
 from pydantic import model_validator
@@ -15,10 +15,9 @@ from ar_sync_pipeline.archive.manifest_fields import (
     Sha256,
     Strict,
 )
+from ar_sync_pipeline.archive.microseconds import from_microseconds, to_microseconds
 
 MEDIA_LIST_MEMBER = "media.list.zst"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class MediaEntry(Strict):
@@ -42,7 +41,7 @@ class MediaEntry(Strict):
     @property
     def modified_us(self) -> int:
         """Mtime in microseconds since 1970."""
-        return (self.modified_at - _EPOCH) // _MICROSECOND
+        return to_microseconds(self.modified_at)
 
 
 class ListedFile(NamedTuple):
@@ -73,7 +72,7 @@ class ListedFile(NamedTuple):
     @property
     def modified_at(self) -> datetime:
         """Mtime, aware UTC."""
-        return _EPOCH + timedelta(microseconds=self.modified_us)
+        return from_microseconds(self.modified_us)
 
     @property
     def member(self) -> str:

@@ -13,13 +13,13 @@ import os
 import re
 import sys
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.chunk_member import ReadableStream, decompress_chunk
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest_media import MEDIA_LIST_MEMBER, ListedFile, MediaList
 from ar_sync_pipeline.archive.member_names import PathOrder
+from ar_sync_pipeline.archive.microseconds import EARLIEST, LATEST
 from ar_sync_pipeline.archive.tar_layout import member_bytes
 
 if sys.version_info >= (3, 14):
@@ -35,12 +35,8 @@ __all__ = ["ListedFile", "read_media_list", "write_media_list"]
 
 _LEVEL = 1
 _BATCH_BYTES = 256 * 1024
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 # The limits of an entry in a manifest.
 _MOST_BYTES = 2**50
-_EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 # 1,024 characters of four bytes, and the other fields.
 _LONGEST_LINE = 4_300
 # Only one spelling of each value, so that equal lists have equal bytes.
@@ -163,7 +159,7 @@ def _parsed(line: bytes) -> ListedFile | None:
         return None
     path, size, sha256, modified, sign = fields.groups()
     size_bytes, modified_us = int(size), int(modified)
-    if size_bytes > _MOST_BYTES or not _EARLIEST <= modified_us <= _LATEST:
+    if size_bytes > _MOST_BYTES or not EARLIEST <= modified_us <= LATEST:
         return None
     return ListedFile(path, size_bytes, sha256, modified_us, sign == "+")
 

@@ -90,6 +90,11 @@ class ArchiveSource:
         return self._content_end + len(END_OF_ARCHIVE)
 
     @property
+    def head(self) -> bytes:
+        """Header and content of the manifest, which contains the hashes of everything after it."""
+        return self._layout.slots[0].header() + self._manifest_json
+
+    @property
     def manifest_bytes(self) -> int:
         """Size of the manifest in bytes."""
         return len(self._manifest_json)

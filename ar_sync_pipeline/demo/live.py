@@ -73,14 +73,22 @@ def _check_port(port: int) -> None:
 
 
 @contextmanager
-def live_servers(folder: Path, port: int, console: Console) -> Iterator[TwoServers]:
+def live_servers(
+    folder: Path, port: int, console: Console, *, interval_minutes: int = _INTERVAL_MINUTES
+) -> Iterator[TwoServers]:
     """Start both servers with code servers, daemon and UI, and send a first complete.
+
+    Args:
+        folder: Folder of both servers.
+        port: Port of the Dagster UI.
+        console: Console for messages.
+        interval_minutes: Length of a window.
 
     Raises:
         DemoRunError: A process of the demo did not start.
     """
     with ExitStack() as running:
-        servers = running.enter_context(two_servers(folder, interval_minutes=_INTERVAL_MINUTES))
+        servers = running.enter_context(two_servers(folder, interval_minutes=interval_minutes))
         with psycopg.connect(servers.sender_url) as production:
             correct_city(production)
         console.print("Dumping the first complete")

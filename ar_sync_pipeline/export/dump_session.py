@@ -21,7 +21,12 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.errors import TablesChangingError
-from ar_sync_pipeline.export.locks import limit_lock_waits, lock_by_query
+from ar_sync_pipeline.export.locks import (
+    limit_lock_waits,
+    lock_by_query,
+    lock_tables,
+    open_indexes,
+)
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.selection import prepare_keys
 from ar_sync_pipeline.export.snapshot import Snapshot, join_snapshot, take_snapshot
@@ -164,8 +169,10 @@ class DumpStart:
     def _join(
         self, stack: ExitStack, snapshot: Snapshot, tables: Mapping[str, TableFacts]
     ) -> Connection:
-        worker = join_snapshot(self.url, snapshot.exported, tables=tables.values())
-        connection = stack.enter_context(worker)
+        connection = stack.enter_context(join_snapshot(self.url, snapshot.exported))
+        # Here, since an error inside `connect` says no more that a lock was not available.
+        lock_tables(connection, tables.values())
+        open_indexes(connection, tables.values())
         set_pseudonym_key(connection, self.pseudonym_key)
         stack.enter_context(self.watch.over(connection))
         return connection

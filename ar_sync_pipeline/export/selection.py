@@ -96,9 +96,10 @@ def select_rows(
         condition = changed_rows(connection, catalog, facts, selection)
         if condition is not None:
             collector.choose(facts, condition)
-    for key in references:
-        if key.table in catalog.rules(key.referenced_table).children:
-            collector.add_children(key)
+    to_children = [k for k in references if k.table in catalog.rules(k.referenced_table).children]
+    # Children may have children of their own.
+    while any(collector.add_children(key) for key in to_children):
+        pass
     pending = {key.table for key in references}
     while pending:
         pending = {

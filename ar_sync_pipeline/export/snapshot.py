@@ -93,23 +93,14 @@ def fitting(snapshot: str) -> str:
 
 
 @contextmanager
-def join_snapshot(
-    url: str, exported: str, *, tables: Iterable[TableFacts] = ()
-) -> Iterator[Connection]:
-    """Open another connection that reads the same snapshot.
-
-    Args:
-        tables: Tables to lock first.
-    """
-    locked = tuple(tables)
+def join_snapshot(url: str, exported: str) -> Iterator[Connection]:
+    """Open another connection that reads the same snapshot; it has no locks yet."""
     with connect(url, application="dump worker") as connection:
         limit_lock_waits(connection)
         _begin(connection)
         with connection.transaction():
             statement = sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(exported))
             connection.execute(statement)
-            lock_tables(connection, locked)
-            open_indexes(connection, locked)
             yield connection
 
 

@@ -190,7 +190,7 @@ class _TakeOver:
             build = open_build(scratch, f"{name.kind}_{name.stamp}")
             try:
                 clean_members(build)
-                url = self.context.settings.receiver_database_url.get_secret_value()
+                url = self.context.settings.database_url
                 with connect(url, application="convert") as connection:
                     conversion = Conversion(
                         connection,

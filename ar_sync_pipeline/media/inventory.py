@@ -13,7 +13,7 @@ import re
 import stat
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.microseconds import EARLIEST, LATEST, from_microseconds
 from ar_sync_pipeline.files import open_file
 from ar_sync_pipeline.media.errors import (
     MediaChangedError,
@@ -40,10 +41,6 @@ if TYPE_CHECKING:
 
     _Match = Callable[[str], re.Match[str] | None]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
-_LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
 _READ_BYTES = 1024 * 1024
 _NOTHING = "(?!)"
 IS_A_FOLDER = "it is a folder, and only files are sent"
@@ -86,7 +83,7 @@ class RefusedName:
     """A name that cannot be sent, with the reason.
 
     Attributes:
-        name: The name, made printable unless the refusal is temporary.
+        name: The name as it is; it may contain invisible characters.
         reason: The reason, as a clause.
         temporary: Whether the file can be sent later, when it is readable.
     """
@@ -161,7 +158,7 @@ def scan_media(
         if problem is None:
             yield MediaFile.of(relative, folder, facts)
         elif on_refused is not None:
-            on_refused(RefusedName(visible(relative), problem))
+            on_refused(RefusedName(relative, problem))
 
 
 def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
@@ -192,8 +189,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
             elif facts is not None:
                 found.append(MediaFile.of(name, folder, facts))
         if problem is not None:
-            shown = name if temporary else visible(name)
-            refused.append(RefusedName(shown, problem, temporary))
+            refused.append(RefusedName(name, problem, temporary))
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
 
 
@@ -407,5 +403,4 @@ def _changed(
 def _modified_at(facts: os.stat_result) -> datetime:
     # A float of seconds is too imprecise for microseconds. Cameras without a clock and 64-bit file
     # systems have times outside the range of datetime.
-    microseconds = min(max(facts.st_mtime_ns // 1000, _EARLIEST), _LATEST)
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return from_microseconds(min(max(facts.st_mtime_ns // 1000, EARLIEST), LATEST))

@@ -30,4 +30,4 @@ class ReceiverSite:
     @property
     def url(self) -> str:
         """URL of the receiver's database; it contains the password."""
-        return self.settings.receiver_database_url.get_secret_value()
+        return self.settings.database_url

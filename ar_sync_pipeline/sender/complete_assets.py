@@ -36,9 +36,10 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
     evaluate_unchanged_chunks,
     unchanged_chunks_check,
 )
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump, dump_complete
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 from ar_sync_pipeline.visible_text import visible
 
@@ -123,6 +124,8 @@ def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     at = dump.watermark.snapshot_at
     digests = dump.digests or DigestsOf(snapshot_at=at, computed_at=at)
     yield result._replace(check_results=[evaluate_unchanged_chunks(site, digests)])
+    # The result is recorded now. Before, a retry of this step alone would need the folder.
+    build.remove()
 
 
 def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:

@@ -24,7 +24,7 @@ class SenderSite:
     @property
     def url(self) -> str:
         """URL of the sender's database; it contains the password."""
-        return self.settings.sender_database_url.get_secret_value()
+        return self.settings.database_url
 
     @property
     def names(self) -> PairNames:

@@ -11,8 +11,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.operations.asset_keys import qualified_name, short_name
 from ar_sync_pipeline.operations.run_metadata import column_schema, markdown_table, seconds_by_phase
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 
 _SHOWN = 20
 

@@ -176,6 +176,11 @@ class SenderSettings(PseudonymSettings, CommonSettings):
         Variable("Megabits per second that an upload may use; 0 for no limit.", "0"),
     ] = 0
 
+    @property
+    def database_url(self) -> str:
+        """Connection string of the production database, with its password."""
+        return self.sender_database_url.get_secret_value()
+
     @field_validator("tmp_bkp_fldr")
     @classmethod
     def _scratch_apart_from_media(cls, path: Path, info: ValidationInfo) -> Path:
@@ -279,6 +284,11 @@ class ReceiverSettings(CommonSettings):
             "30",
         ),
     ] = 30
+
+    @property
+    def database_url(self) -> str:
+        """Connection string of the visualization database, with its password."""
+        return self.receiver_database_url.get_secret_value()
 
     @field_validator("max_lag")
     @classmethod

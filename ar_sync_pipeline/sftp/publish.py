@@ -335,8 +335,7 @@ def _difference(
 ) -> str | None:
     if found_bytes != source.size_bytes:
         return f"{found_bytes:,} bytes instead of {source.size_bytes:,}"
-    with source.open() as file:
-        expected = file.read(_HEAD_BYTES)
+    expected = source.head[:_HEAD_BYTES]
     with session.handle(path, READ) as handle, session.operation("reading", path):
         head = read_range(session.client, handle, 0, len(expected))
     return None if head == expected else "the same size, but another beginning"

@@ -39,6 +39,10 @@ class Publishable(Protocol):
     def sha256(self) -> str:
         """SHA-256 of the file in hex; the first access may read the whole file."""
 
+    @property
+    def head(self) -> bytes:
+        """First bytes of the file, which identify the content together with its size."""
+
     def open(self) -> BinaryIO:
         """Return a seekable stream, which the caller closes.
 

@@ -23,8 +23,9 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
-from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import load_archives
@@ -63,6 +64,7 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
         dump_partial(url, catalog, build, lambda: now, request)
     bundle_media(build, catalog, url, settings.sender_media_fldr, settings.media_patterns)
     publish_archive(settings, build, lambda: now)
+    build.remove()
 
 
 def _run(order: Order) -> None:

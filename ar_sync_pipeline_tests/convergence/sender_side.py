@@ -22,7 +22,7 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import choose_base
-from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, unsettled
@@ -32,6 +32,7 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
     remember_receipts,
     remember_sent,
 )
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_joined, newest_snapshot
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.model import Shipment

@@ -8,7 +8,7 @@ from ar_sync_pipeline.export.source_tables import exported_table, replicated_tab
 from ar_sync_pipeline.export.table_export import chunk_whole_table
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.digest import ChunkDigest
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 
 
 def assert_digests_are_true(

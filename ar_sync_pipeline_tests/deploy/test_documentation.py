@@ -74,8 +74,7 @@ def test_every_check_names_its_page_of_the_runbook(deployment: Deployment) -> No
 
 
 def test_every_check_links_to_its_published_page_if_there_is_one(deployment: Deployment) -> None:
-    for changes in (deployment.sender_changes, deployment.receiver_changes):
-        changes["AR_SYNC_DOCS_URL"] = "https://git.example.org/docs/"
+    deployment.change_both({"AR_SYNC_DOCS_URL": "https://git.example.org/docs/"})
     for definitions in (deployment.sender_definitions(), deployment.receiver_definitions()):
         graph = definitions.resolve_asset_graph()
         for key in graph.asset_check_keys:

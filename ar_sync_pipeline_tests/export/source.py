@@ -12,12 +12,8 @@ import psycopg
 from ar_sync_pipeline.archive.manifest import TableManifest, Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.sync.dump.build_folder import open_build
-from ar_sync_pipeline.sync.dump.dump_tables import (
-    PartialRequest,
-    TableDump,
-    dump_complete,
-    dump_partial,
-)
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, TableDump
 from ar_sync_pipeline_tests.fix_sites import execute
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -16,6 +17,7 @@ from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.export import dump_session, source_tables, table_export, whole_tables
 from ar_sync_pipeline.export.errors import TablesChangingError
 from ar_sync_pipeline.export.locks import lock_tables
+from ar_sync_pipeline.export.snapshot import join_snapshot
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError, LockWaitError
 from ar_sync_pipeline.postgres.other_sessions import first_words
@@ -188,6 +190,26 @@ def test_lock_that_is_given_back_lets_the_dump_begin(
         timer.start()
         assert row_counts(source.complete()) == {"t_a": 100, "t_b": 100}
         timer.join()
+
+
+def test_migration_between_the_locks_of_two_connections_starts_the_dump_again(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrations = list[threading.Thread]()
+
+    def migrate_and_join(url: str, exported: str) -> AbstractContextManager[Connection]:
+        if not migrations:
+            migrate = partial(source.run, "ALTER TABLE t_b ADD word text DEFAULT 'x'")
+            migrations.append(threading.Thread(target=migrate))
+            migrations[0].start()
+            source.run(UNTIL_SOMEBODY_WAITS)
+        return join_snapshot(url, exported)
+
+    monkeypatch.setattr(dump_session, "join_snapshot", migrate_and_join)
+    found = table(source.complete(), "t_b")
+    migrations[0].join()
+    assert found is not None
+    assert [column.name for column in found.columns] == ["id", "a", "word"]
 
 
 def test_locked_table_outside_the_catalog_does_not_matter(source: Source) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ar_sync_pipeline.export import whole_tables
 from ar_sync_pipeline.export.table_export import chunk_whole_table
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline_tests.export.source import Source, catalog
 
 TABLES = (

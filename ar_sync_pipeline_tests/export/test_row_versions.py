@@ -16,7 +16,7 @@ from ar_sync_pipeline.export.source_tables import exported_table, replicated_tab
 from ar_sync_pipeline.export.table_export import chunk_whole_table, digest_chunks
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline_tests.export.source import Source, now, table
 
 TABLES = (

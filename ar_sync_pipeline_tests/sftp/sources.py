@@ -30,6 +30,10 @@ class MemorySource:
     def fingerprint(self) -> str:
         return self.sha256
 
+    @property
+    def head(self) -> bytes:
+        return self.content[:MIB]
+
     def open(self) -> BinaryIO:
         return io.BytesIO(self.content)
 

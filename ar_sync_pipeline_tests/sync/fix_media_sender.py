@@ -16,8 +16,9 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
-from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest, dump_complete, dump_partial
+from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
@@ -89,6 +90,7 @@ class MediaSender:
         published = publish_archive(
             self.settings, build, lambda: datetime.now(UTC), on_retry=on_retry
         )
+        build.remove()
         return published.manifest
 
     def waiting(self, manifest: Manifest) -> Path:

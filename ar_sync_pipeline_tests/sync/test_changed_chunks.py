@@ -21,14 +21,7 @@ from ar_sync_pipeline.sync.dump import assemble
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, rows
-from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
-    TestLate as LateCompletes,
-)
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
-    TestRestoredReceiver as RestoredReceivers,
-)
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
+from ar_sync_pipeline_tests.sync.fix_differential import (
     asks_for,
     assert_applied,
     assert_equal,
@@ -38,6 +31,13 @@ from ar_sync_pipeline_tests.sync.test_differential_completes import (
     put,
     restored,
     unverified,
+)
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
+from ar_sync_pipeline_tests.sync.test_differential_completes import (
+    TestLate as LateCompletes,
+)
+from ar_sync_pipeline_tests.sync.test_differential_completes import (
+    TestRestoredReceiver as RestoredReceivers,
 )
 
 

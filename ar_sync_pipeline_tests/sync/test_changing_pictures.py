@@ -84,6 +84,21 @@ def test_picture_that_changes_between_hash_and_upload_is_sent_as_it_is_now(
     assert list((filled.spool / ".incoming").iterdir()) == []
 
 
+def test_picture_that_changes_after_the_archive_was_published(
+    filled: TwoSites, sender: SenderSettings
+) -> None:
+    """A sender that was killed before it recorded the archive finds it, with its own picture."""
+    for name in ("a.jpeg", "b.jpeg"):
+        (filled.sender_media / name).write_bytes(b"old")
+    build = bundled(filled)
+    archive, _ = publish(sender, build)
+    (filled.sender_media / "a.jpeg").write_bytes(b"new, and longer")
+    again, failures = publish(sender, build)
+    assert (again, failures) == (archive, [])
+    filled.load()
+    assert pictures(filled) == {"a.jpeg": b"old", "b.jpeg": b"old"}
+
+
 def test_all_that_changed_costs_one_new_upload(filled: TwoSites, sender: SenderSettings) -> None:
     for number in range(6):
         (filled.sender_media / f"{number}.jpeg").write_bytes(b"old")

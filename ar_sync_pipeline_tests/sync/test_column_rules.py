@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from importlib import resources
@@ -23,6 +24,7 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_shared_databases import SharedDatabases
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
@@ -140,6 +142,16 @@ def test_files_of_an_excluded_media_column_stay_at_the_sender(sites: TwoSites) -
     assert [entry.path for entry in verify_archive(partial).media] == ["i.jpeg"]
     sites.load()
     assert [path.name for path in sites.receiver_media.iterdir()] == ["i.jpeg"]
+
+
+def test_unreadable_folder_whose_name_is_not_utf8_stops_no_partial(sites: TwoSites) -> None:
+    first = watermark_of(sites.complete())
+    (sites.sender_media / "i.jpeg").write_bytes(b"changed without its row")
+    folder = Path(os.fsdecode(bytes(sites.sender_media) + b"/caf\xe9"))
+    folder.mkdir(mode=0)
+    with permissions_count():
+        partial = sites.partial(recent_window(), since=first)
+    assert [entry.path for entry in verify_archive(partial).media] == ["i.jpeg"]
 
 
 def test_comparison_is_with_what_the_sender_sends(sites: TwoSites) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 from pydantic import SecretStr
@@ -16,16 +15,24 @@ from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.held import CONTENT_CHECK_DAYS, is_checked_by_content
-from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, read_receipt, write_receipt
+from ar_sync_pipeline.spool.receipts import Receipt, ReceiptState, write_receipt
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
-from ar_sync_pipeline.sync.dump.watermark import starting_point
-from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline.sync.watch.compare import compare_archive
 from ar_sync_pipeline.sync.watch.row_differences import Kind
-from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, equal, execute, rows
-from ar_sync_pipeline_tests.open_sessions import close_sessions
+from ar_sync_pipeline_tests.fix_sites import CHILDREN, equal, rows
+from ar_sync_pipeline_tests.sync.fix_differential import (
+    asks_for,
+    assert_applied,
+    assert_equal,
+    assert_lacking,
+    carried,
+    carried_files,
+    load,
+    put,
+    restored,
+    unverified,
+)
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 FILES = {"a.jpeg": b"first", "2026/b.jpeg": b"second", "c.jpeg": b"third"}
@@ -48,75 +55,9 @@ def pair(media_sender: MediaSender) -> MediaSender:
     return media_sender
 
 
-def put(pair: MediaSender, path: str, content: bytes) -> None:
-    file = pair.media / path
-    file.parent.mkdir(exist_ok=True)
-    file.write_bytes(content)
-    # A file that was just written may still be written to, and is hashed again.
-    stamp = (datetime.now(UTC) - timedelta(hours=2)).timestamp()
-    os.utime(file, (stamp, stamp))
-
-
-def load(pair: MediaSender) -> LoadReport:
-    return pair.sites.load()
-
-
-def carried(manifest: Manifest, table: str = "app_child") -> list[int]:
-    """Numbers of the carried chunks of a table."""
-    found = next(one for one in manifest.tables if one.name == table)
-    return [c.key_range.low >> 16 for c in found.chunks if c.carried and c.key_range]
-
-
 def times(folder: Path) -> list[int]:
     """Modification times of the files, which are replicated to the microsecond."""
     return [(folder / path).stat().st_mtime_ns // 1000 for path in FILES]
-
-
-def carried_files(manifest: Manifest) -> list[str]:
-    return [entry.path for entry in manifest.media if entry.carried]
-
-
-def assert_equal(pair: MediaSender) -> None:
-    assert equal(pair.sites, CHILDREN)
-    assert equal(pair.sites, PARENTS)
-    received = pair.sites.receiver_media
-    for file in (f for f in pair.media.rglob("*") if f.is_file()):
-        assert (received / file.relative_to(pair.media)).read_bytes() == file.read_bytes()
-
-
-def assert_applied(pair: MediaSender, manifest: Manifest) -> LoadReport:
-    """Load, and check that the archive was applied and both servers are equal."""
-    report = load(pair)
-    assert report.refused == ()
-    assert manifest.archive_id in [archive.manifest.archive_id for archive in report.loaded]
-    assert_equal(pair)
-    return report
-
-
-def receipt(pair: MediaSender, manifest: Manifest) -> Receipt:
-    found = read_receipt(pair.sites.spool, manifest.name)
-    assert found is not None
-    return found
-
-
-def assert_lacking(pair: MediaSender, manifest: Manifest, what: str) -> Receipt:
-    """Load, and check that nothing was applied and that the sender is told why."""
-    before = [rows(pair.sites.receiver, query) for query in (CHILDREN, PARENTS)]
-    report = load(pair)
-    assert manifest.archive_id not in [a.manifest.archive_id for a in report.loaded]
-    assert [rows(pair.sites.receiver, query) for query in (CHILDREN, PARENTS)] == before
-    said = receipt(pair, manifest)
-    assert said.state is ReceiptState.PARKED
-    assert what in said.reason
-    assert "the sender carries it with its next complete" in said.remedy
-    assert said.lacking is not None
-    return said
-
-
-def asks_for(pair: MediaSender) -> str | None:
-    """The archive for which the sender requests a complete by itself."""
-    starting_point(pair.settings, datetime.now(UTC))
-    return complete_to_repeat(pair.scratch)
 
 
 class TestWhatIsCarried:
@@ -480,16 +421,6 @@ class TestWhatTheReceiverLacks:
         assert_applied(pair, pair.complete())
 
 
-def restored(pair: MediaSender) -> str:
-    """The URL of a copy of the receiver's database: a backup of now."""
-    address = urlsplit(pair.sites.receiver)
-    name = address.path.lstrip("/")
-    maintenance = address._replace(path="/postgres").geturl()
-    close_sessions(pair.sites.receiver)
-    execute(maintenance, f'CREATE DATABASE "{name}_backup" TEMPLATE "{name}"')
-    return address._replace(path=f"/{name}_backup").geturl()
-
-
 class TestRestoredReceiver:
     def test_gets_what_it_lacks_by_itself(self, pair: MediaSender) -> None:
         backup = restored(pair)
@@ -619,11 +550,6 @@ class TestLate:
         load(pair)
         withheld.rename(path)
         assert_applied(pair, manifest)
-
-
-def unverified(report: LoadReport) -> dict[str, int]:
-    plans = [plan for archive in report.loaded for plan in archive.tables]
-    return {plan.table: plan.unverified for plan in plans if plan.unverified}
 
 
 @pytest.mark.long

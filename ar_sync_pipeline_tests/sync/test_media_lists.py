@@ -32,8 +32,8 @@ from ar_sync_pipeline.sync.load.newest_media import NewestMedia
 from ar_sync_pipeline.sync.load.preview import Verdict, preview_load
 from ar_sync_pipeline_tests.archive.building import make_entry
 from ar_sync_pipeline_tests.fix_sites import equal, rows
+from ar_sync_pipeline_tests.sync.fix_differential import put
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
-from ar_sync_pipeline_tests.sync.test_differential_completes import put
 
 FILES = {f"{n % 7}/{n}.jpeg": b"picture %d" % n for n in range(40)} | {"ñ.jpeg": b""}
 ONE, TWO = UUID(int=1), UUID(int=2)

@@ -17,12 +17,15 @@ from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.media.errors import MediaUnreadableError
 from ar_sync_pipeline.media.inventory import MediaFile, hash_media
+from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
 PICTURES = 200
 OLD = time.time() - 86400
+# As macOS names screenshots, with a narrow blank that Python does not call printable.
+UNPRINTABLE = "shot 3.14\u202fPM.jpeg"
 
 
 @pytest.fixture
@@ -253,6 +256,32 @@ def test_file_that_becomes_unreadable_before_it_is_sent(sender: MediaSender) -> 
     assert names(sender.partial()) == ["3.jpeg"]
 
 
+def test_named_file_that_is_away_only_while_it_is_sent(sender: MediaSender) -> None:
+    """No pattern matches it, so only its row can bring it later."""
+    put(sender.media / "a.pdf", "a report")
+    sender.sites.at_sender("UPDATE app_child SET picture = 'a.pdf' WHERE id = 3")
+    build = sender.bundled_complete()
+    (sender.media / "a.pdf").rename(sender.media / ".away")
+    assert "a.pdf" not in names(sender.publish(build))
+    sender.sites.load()
+    (sender.media / ".away").rename(sender.media / "a.pdf")
+    assert names(sender.partial()) == ["a.pdf"]
+
+
+def test_owed_file_that_becomes_a_link_is_owed_no_longer(sender: MediaSender) -> None:
+    (sender.media / UNPRINTABLE).write_text("a screenshot")
+    (sender.media / UNPRINTABLE).chmod(0)
+    with permissions_count():
+        sender.complete()
+    with open_journal(sender.scratch) as journal:
+        assert journal.owed() == (UNPRINTABLE,)
+    (sender.media / UNPRINTABLE).unlink()
+    (sender.media / UNPRINTABLE).symlink_to("3.jpeg")
+    sender.partial()
+    with open_journal(sender.scratch) as journal:
+        assert journal.owed() == ()
+
+
 def test_file_that_becomes_a_folder_before_it_is_sent(sender: MediaSender) -> None:
     build = sender.bundled_complete()
     (sender.media / "3.jpeg").unlink()
@@ -264,12 +293,12 @@ def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> Non
     """``AR_SYNC_MEDIA_DELETE``: a file that a complete could not read still exists."""
     sites = sender.sites
     sites.environ["AR_SYNC_MEDIA_DELETE"] = "true"
-    for name in ("2017/a.jpeg", "2018/b.jpeg"):
+    for name in ("2017/a.jpeg", "2018/b.jpeg", UNPRINTABLE, f"{UNPRINTABLE} d/c.jpeg"):
         put(sender.media / name, name)
     sender.complete()
     sites.load()
-    (sender.media / "17.jpeg").chmod(0)
-    (sender.media / "2017").chmod(0)
+    for hidden in ("17.jpeg", "2017", UNPRINTABLE, f"{UNPRINTABLE} d"):
+        (sender.media / hidden).chmod(0)
     (sender.media / "18.jpeg").unlink()
     (sender.media / "2018" / "b.jpeg").unlink()
     with permissions_count():
@@ -277,7 +306,8 @@ def test_omitted_file_is_not_removed_at_the_receiver(sender: MediaSender) -> Non
     report = sites.load()
     assert report.media.removed == 2
     left = pictures(sites.receiver_media, frozenset())
-    assert {"17.jpeg", "2017/a.jpeg"} <= left.keys()
+    kept = {"17.jpeg", "2017/a.jpeg", UNPRINTABLE, f"{UNPRINTABLE} d/c.jpeg"}
+    assert kept <= left.keys()
     assert not {"18.jpeg", "2018/b.jpeg"} & left.keys()
 
 

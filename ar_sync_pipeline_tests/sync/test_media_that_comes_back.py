@@ -13,14 +13,14 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
-from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
+from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_applied,
     assert_equal,
     carried_files,
     load,
     put,
 )
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
 
 NAME = "UPDATE app_child SET picture = 'back.jpeg' WHERE id = {}"
 

@@ -17,27 +17,19 @@ from ar_sync_pipeline.sync.dump.known_objects import OBJECTS_FILE
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.open_sessions import close_sessions
-from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
+from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_applied,
     assert_equal,
     carried,
     load,
 )
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 CHANGE = (
     "UPDATE app_child SET amount = -1 WHERE id < 100",
     "UPDATE app_parent SET label = 'new' WHERE id = 3",
 )
 SWAP_SCHEMAS = "BEGIN; ALTER SCHEMA public RENAME TO old; ALTER SCHEMA next RENAME TO public; END"
-
-
-@pytest.fixture
-def pair(media_sender: MediaSender) -> MediaSender:
-    """Two equal servers, of which the receiver has applied two completes."""
-    assert_applied(media_sender, media_sender.complete())
-    assert_applied(media_sender, media_sender.complete())
-    return media_sender
 
 
 class Databases:

@@ -43,8 +43,7 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, rows
 @pytest.fixture(autouse=True)
 def mailbox(deployment: Deployment) -> Iterator[Mailbox]:
     with smtp_server(Mailbox()) as box:
-        for changes in (deployment.sender_changes, deployment.receiver_changes):
-            changes |= {"AR_SYNC_EMAIL_HOST": "127.0.0.1", "AR_SYNC_EMAIL_PORT": str(box.port)}
+        deployment.change_both(box.environ)
         yield box
 
 

@@ -18,22 +18,14 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
 )
 from ar_sync_pipeline.sync.dump.sent_archives import SENT_FILE, DigestsOf, digests_of
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, equal
-from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
+from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_applied,
     carried,
     load,
 )
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
 
 EDIT = "UPDATE app_child SET amount = {} WHERE id = 7"
-
-
-@pytest.fixture
-def pair(media_sender: MediaSender) -> MediaSender:
-    """Two equal servers, of which the receiver has applied two completes."""
-    assert_applied(media_sender, media_sender.complete())
-    assert_applied(media_sender, media_sender.complete())
-    return media_sender
 
 
 def verify_days(pair: MediaSender, days: int) -> None:

@@ -25,8 +25,8 @@ from ar_sync_pipeline.spool.announcement import (
     LONGEST_SECONDS,
     Announcement,
 )
-from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest
 from ar_sync_pipeline.sync.dump.publish import endpoint
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.window_end import wait_for_end
 from ar_sync_pipeline.visible_text import visible
 
@@ -58,7 +58,7 @@ def announce_when_changed(
     try:
         while clock() < end - _LATEST and time.monotonic() < until:
             next_probe = max(end - clock() - _PROBE_EVERY, _LATEST)
-            if any_row_changed(_url(settings), catalog, selection):
+            if any_row_changed(settings.database_url, catalog, selection):
                 _announce(settings, end, clock)
                 return None
             wait_for_end(end, clock, before=next_probe)
@@ -76,7 +76,3 @@ def _announce(settings: SenderSettings, end: datetime, clock: Clock) -> None:
         replace_small_file(
             session, settings.remote_bkp_fldr, ANNOUNCEMENT_FILE, announcement.to_bytes()
         )
-
-
-def _url(settings: SenderSettings) -> str:
-    return settings.sender_database_url.get_secret_value()

@@ -27,7 +27,7 @@ from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import MediaListTooLongError
 
 # A longer list is a member of its own; archives with a shorter one are readable by any version.

@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -73,7 +74,7 @@ class BuildFolder:
     def remove(self) -> None:
         """Delete the folder and everything in it."""
         if (self.path / _MARKER).is_file():
-            shutil.rmtree(self.path)
+            _remove_tree(self.path)
 
 
 def check_scratch(scratch: Path) -> None:
@@ -131,8 +132,23 @@ def stale_builds(
     """
     for path in sorted(scratch.glob(f"{_PREFIX}*")):
         marker = path / _MARKER
-        if not path.is_symlink() and marker.is_file():
-            touched = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            build = BuildFolder(path)
-            if touched < now - keep or is_over(build.run_id):
-                yield build
+        build, touched = BuildFolder(path), _mtime(path)
+        if path.is_symlink() or not marker.is_file() or touched is None:
+            continue
+        if touched < now - keep or is_over(build.run_id):
+            yield build
+
+
+def _mtime(path: Path) -> datetime | None:
+    """Return the mtime of a folder; None if another run has just removed it."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
+
+
+def _remove_tree(folder: Path) -> None:
+    """Delete a folder, also if another run deletes it at the same time."""
+    while folder.exists():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
+from ar_sync_pipeline.archive.microseconds import from_microseconds, to_microseconds
 from ar_sync_pipeline.media.inventory import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingError
 
@@ -28,8 +28,6 @@ _PAGE = 1_000
 _CACHE_KIB = 32 * 1024
 # The journal, which is attached, may be locked by another dump that records its files.
 _WAIT_SECONDS = 60
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class Status(IntEnum):
@@ -75,13 +73,13 @@ class BundledFile:
             path=self.path,
             size_bytes=self.size_bytes,
             sha256=self.sha256 or "",
-            modified_at=_EPOCH + timedelta(microseconds=self.modified_us),
+            modified_at=from_microseconds(self.modified_us),
             carried=carried,
         )
 
     def found_in(self, folder: Path) -> MediaFile:
         """Return the file as the inventory of the folder describes it."""
-        modified_at = _EPOCH + timedelta(microseconds=self.modified_us)
+        modified_at = from_microseconds(self.modified_us)
         return MediaFile(self.path, folder, self.size_bytes, modified_at, self.stamp)
 
 
@@ -177,7 +175,10 @@ class BundleFiles:
 
     def is_named(self, path: str) -> bool:
         """Return whether a row names a file."""
-        row = self._connection.execute("SELECT 1 FROM named WHERE name = ?", [path])
+        try:
+            row = self._connection.execute("SELECT 1 FROM named WHERE name = ?", [path])
+        except UnicodeEncodeError:  # no row contains a name that is not UTF-8
+            return False
         return row.fetchone() is not None
 
     def names_without_file(self) -> Iterator[list[str]]:
@@ -226,9 +227,9 @@ class BundleFiles:
         """Yield the files that the archive lists."""
         return self._rows(f"sha256 IS NOT NULL AND status <> {Status.HELD:d}")
 
-    def held(self) -> Iterator[str]:
-        """Yield the paths of the files that the receiver is known to have."""
-        return (file.path for file in self._rows(f"status = {Status.HELD:d}"))
+    def held(self) -> Iterator[BundledFile]:
+        """Yield the files that the receiver is known to have."""
+        return self._rows(f"status = {Status.HELD:d}")
 
     def lines(self) -> Iterator[ListedFile]:
         """Yield the lines of the archive's media list."""
@@ -367,8 +368,7 @@ def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
 
 
 def _found(file: MediaFile) -> tuple[object, ...]:
-    modified_us = (file.modified_at - _EPOCH) // _MICROSECOND
-    return (file.path, file.size_bytes, modified_us, *_facts(file.stamp))
+    return (file.path, file.size_bytes, to_microseconds(file.modified_at), *_facts(file.stamp))
 
 
 def _facts(stamp: FileStamp | None) -> tuple[int | None, ...]:

@@ -34,18 +34,20 @@ from ar_sync_pipeline.sync.dump.bundle_files import (
     new_bundle_files,
 )
 from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,
     MOST_UNRESOLVED,
     HeldMedia,
     open_journal,
 )
-from ar_sync_pipeline.sync.dump.select_media import MediaSelection
+from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
+from ar_sync_pipeline.visible_text import visible
 
 _MOST_MISSING = 1_000
 _WAS_MISSING = "its file was missing"
+_WAS_LEFT_OUT = "a complete without it was sent"
 _REPLACED = "it is replaced again and again"
 
 
@@ -61,7 +63,8 @@ class MediaBundle(BaseModel):
         refused_count: Number of all of them.
         omitted: Paths in the media folder that are not sent now, with the reason: links, folders
             and special files that match a pattern, and files that cannot be read or are changing;
-            such files are sent with a later archive.
+            such files are sent with a later archive. A path that no archive can name is made
+            printable.
         held: Number of files that are not sent because the receiver already has them; a complete
             lists them all the same.
         renewed: Paths of files that changed after the bundle was made, and were described again.
@@ -85,7 +88,7 @@ class MediaBundle(BaseModel):
     def omitted_names(self) -> tuple[str, ...]:
         """Sorted paths of omitted files, as far as a manifest can name them."""
         paths = {path for path, reason in self.omitted if reason != IS_A_FOLDER}
-        return tuple(sorted(p for p in paths if media_name_problem(p.removesuffix("/")) is None))
+        return tuple(sorted(filter(_can_be_named, paths)))
 
 
 def bundle_media(
@@ -128,8 +131,9 @@ def bundle_media(
 def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
     """Describe the changed files of a bundle again; remove those that no longer exist.
 
-    A file that changes a second time is removed from the bundle as well, and reported: a file that
-    is replaced four times a second would otherwise prevent the upload for ever.
+    If a row names a removed file, the next partial looks for it. A file that changes a second time
+    is removed from the bundle as well, and reported: a file that is replaced four times a second
+    would otherwise prevent the upload for ever.
 
     Args:
         member: Member of the archive whose file is known to have changed.
@@ -139,7 +143,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
     """
     bundle = build.read(MediaBundle)
     culprit = member.removeprefix("media/")
-    omitted, renewed = list[OmittedMedia](), set[str]()
+    omitted, lost, renewed = list[OmittedMedia](), list[str](), set[str]()
     with bundle_files(build) as files:
         if culprit == member or files.get(culprit) is None:
             return False
@@ -148,7 +152,9 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
             if before.path != culprit and stamp is not None and stamp == before.stamp:
                 continue
             now, problem = describe_again(files, before.found_in(folder))
-            if problem is not None:
+            if problem is not None and problem.reason == WENT_AWAY and files.is_named(before.path):
+                lost.append(before.path)
+            elif problem is not None:
                 omitted.append(problem)
             elif now is not None and (before.path == culprit or now != before.described):
                 renewed.add(before.path)
@@ -158,7 +164,9 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
                     files.drop(before.path)
                     omitted.append(OmittedMedia(before.path, _REPLACED, temporary=True))
         count, held, size_bytes = files.totals()
-    _owe(build, omitted)
+    with open_journal(build.path.parent) as journal:
+        journal.owe(omitted)
+        journal.keep_unresolved((), lost)
     changes = {
         "file_count": count,
         "size_bytes": size_bytes,
@@ -193,8 +201,8 @@ def _choose_complete(
         if dump.lacking != Lacking():
             lacking = (f.path for f in files.listed() if dump.lacking.has_file(f.entry))
             files.mark(lacking, Status.CARRIED)
-    _owe(build, chosen.omitted.values())
     with open_journal(scratch) as journal:
+        journal.owe(chosen.omitted.values())
         journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
 
 
@@ -219,11 +227,15 @@ def _choose_partial(
         files.mark((f.path for f in files.all() if held.has_stamp(f.path, f.stamp)), Status.HELD)
     describe_all(chosen)
     with open_journal(scratch) as journal:
-        files.mark(_known_by_content(journal.held(dump.since), files), Status.HELD)
-        journal.leave_out(dump.watermark.snapshot_at, files.held())
+        now_held = journal.held(dump.since)
+        # A complete that does not list them may have been recorded meanwhile.
+        no_more = [f.path for f in files.held() if not now_held.has_stamp(f.path, f.stamp)]
+        files.mark(_known_by_content(now_held, files), Status.HELD)
+        journal.leave_out(dump.watermark.snapshot_at, (file.path for file in files.held()))
         journal.owe(chosen.omitted.values())
         fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
         journal.settle(fulfilled | chosen.gone)
+        journal.owe(OmittedMedia(path, _WAS_LEFT_OUT, temporary=True) for path in no_more)
         # Its row may not be in a later partial, if this one is lost.
         journal.owe(
             OmittedMedia(path, _WAS_MISSING, temporary=True)
@@ -275,24 +287,22 @@ def _summary(chosen: MediaSelection) -> MediaBundle:
     )
 
 
-def _owe(build: BuildFolder, omitted: Iterable[OmittedMedia]) -> None:
-    wanted = [item for item in omitted if item.temporary]
-    if wanted:
-        with open_journal(build.path.parent) as journal:
-            journal.owe(wanted)
-
-
 def _pairs(omitted: Iterable[OmittedMedia]) -> list[tuple[str, str]]:
     return [(item.path, item.reason) for item in omitted]
 
 
 def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs by path, with one reason each; paths that do not fit JSON are escaped."""
-    return tuple(sorted({_printable(path): reason for path, reason in pairs}.items()))
+    """Return the pairs by path, with one reason each; a path may not fit JSON as it is."""
+    return tuple(
+        sorted(
+            {p if _can_be_named(p) else visible(p): reason for p, reason in pairs}.items(),
+        )
+    )
 
 
-def _printable(path: str) -> str:
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
+def _can_be_named(path: str) -> bool:
+    """Return whether a manifest can name a file, or a folder whose path ends with ``/``."""
+    return media_name_problem(path.removesuffix("/")) is None
 
 
 def _all_references(url: str, catalog: Catalog) -> Iterator[str]:

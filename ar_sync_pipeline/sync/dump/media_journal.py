@@ -13,13 +13,14 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.inventory import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import media_name_problem
@@ -27,7 +28,6 @@ from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
 from ar_sync_pipeline.sync.errors import MediaJournalError
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WAIT_SECONDS = 60
 _VERSION, _WITHOUT_LEFT_OUT, _WITHOUT_UNRESOLVED = 3, 2, 1
 MOST_UNRESOLVED = 1_000
@@ -127,8 +127,8 @@ class MediaJournal:
             base_at: Snapshot of a complete that the receiver has applied, from which the chain of
                 archives need not start.
         """
-        chain = set[int]() if base_at is None else {_number(base_at)}
-        point = None if since is None else _number(since.snapshot_at)
+        chain = set[int]() if base_at is None else {to_microseconds(base_at)}
+        point = None if since is None else to_microseconds(since.snapshot_at)
         while point is not None and point not in chain:
             row = self._connection.execute(
                 "SELECT kind, since FROM archive WHERE archive = ?", [point]
@@ -158,11 +158,11 @@ class MediaJournal:
             def versions() -> Iterator[tuple[Any, ...]]:
                 return (_version(entry, stamps.get(entry.member)) for entry in manifest.media)
 
-        archive = _number(manifest.snapshot_at)
+        archive = to_microseconds(manifest.snapshot_at)
         since = manifest.since if manifest.kind is ArchiveKind.PARTIAL else None
         self._connection.execute(
             "INSERT OR REPLACE INTO archive VALUES (?, ?, ?)",
-            [archive, str(manifest.kind), since and _number(since.snapshot_at)],
+            [archive, str(manifest.kind), since and to_microseconds(since.snapshot_at)],
         )
         if manifest.kind is ArchiveKind.PARTIAL:
             self._forget_other_shapes(version[0] for version in versions())
@@ -183,7 +183,7 @@ class MediaJournal:
         """
         self._connection.executemany(
             "INSERT OR REPLACE INTO left_out VALUES (?, ?)",
-            ((path, _number(snapshot_at)) for path in paths),
+            ((path, to_microseconds(snapshot_at)) for path in paths),
         )
 
     def owed(self) -> tuple[str, ...]:
@@ -299,10 +299,6 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 def _can_be_owed(item: OmittedMedia) -> bool:
     return item.temporary and media_name_problem(item.path.removesuffix("/")) is None
-
-
-def _number(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)
 
 
 def _version(entry: MediaEntry, stamp: FileStamp | None) -> tuple[Any, ...]:

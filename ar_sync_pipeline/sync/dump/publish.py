@@ -20,12 +20,12 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, renew_bundle
-from ar_sync_pipeline.sync.dump.dump_tables import TableDump
 from ar_sync_pipeline.sync.dump.kept_manifests import keep_manifest
 from ar_sync_pipeline.sync.dump.last_view import receiver_formats
 from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
@@ -58,10 +58,12 @@ def publish_archive(
     *,
     on_retry: Callable[[ArSyncError], None] | None = None,
 ) -> PublishedArchive:
-    """Send the archive of a build folder and delete the folder.
+    """Send the archive of a build folder.
 
-    A media file that production changes meanwhile is described again, and the archive is sent with
-    it. A file that changes a second time is left out, and sent with a later archive.
+    The caller deletes the folder once nothing of it can be needed again; a repeated call finds the
+    archive that is there. A media file that production changes meanwhile is described again, and
+    the archive is sent with it. A file that changes a second time is left out, and sent with a
+    later archive.
 
     Args:
         on_retry: Called with each failure that is followed by another attempt, or by the end.
@@ -122,7 +124,6 @@ def _publish_as_it_is(
     with suppress(MediaJournalError), open_journal(settings.tmp_bkp_fldr) as journal:
         _remember_media(build, source, journal)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
-    build.remove()
     return PublishedArchive(
         source.manifest,
         source.size_bytes,

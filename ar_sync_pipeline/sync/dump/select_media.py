@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from ar_sync_pipeline.media.inventory import (
     scan_media,
 )
 from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
+from ar_sync_pipeline.visible_text import visible
 
 WENT_AWAY = "it went away, or became something else, while it was read"
 _NAMES_AT_ONCE = 1_000
@@ -27,7 +28,7 @@ class MediaSelection:
 
     Attributes:
         files: The files, and names in rows.
-        refused: The first names that cannot be those of a media file.
+        refused: The first names that cannot be those of a media file, made printable.
         refused_count: Number of all of them.
         omitted: Files that exist and are not sent now, by path.
         gone: Owed paths of which nothing is left to send.
@@ -118,7 +119,7 @@ class MediaSelection:
     def _refuse(self, name: RefusedName) -> None:
         self.refused_count += 1
         if len(self.refused) < _MOST_REFUSED:
-            self.refused.append(name)
+            self.refused.append(replace(name, name=visible(name.name)))
 
 
 def _pages(names: Sequence[str]) -> Iterator[list[str]]:

@@ -121,7 +121,7 @@ def acknowledge_moved_files(settings: ReceiverSettings, clock: Clock) -> bool:
     is_same = written.parked == tuple(_parked(spool))
     if is_same and not written.quarantined and not list_quarantined(spool):
         return False
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="acknowledge") as connection, suppress(LoadInProgressError):
         if not has_ledger(connection):
             return False

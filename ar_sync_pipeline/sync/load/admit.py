@@ -103,7 +103,7 @@ def admit_archives(
     """
     watch, spool = Stopwatch(), settings.remote_bkp_fldr
     prepare_spool(spool)
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="admit") as connection:
         open_ledger(connection, spool, catalog)
         receiver = describe_receiver(connection, settings, catalog, clock())

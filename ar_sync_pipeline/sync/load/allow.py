@@ -52,7 +52,7 @@ def allow_archive(
     # If a waiting and a parked file have the same name, the waiting one is loaded.
     with open_archive(found[-1].path) as reader:
         manifest_sha256 = reader.manifest_sha256
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="allow") as connection:
         ensure_ledger(connection)
         allow(connection, name.applied, manifest_sha256, allowed_by, clock())

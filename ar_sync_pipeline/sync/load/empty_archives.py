@@ -53,7 +53,7 @@ def load_empty_archives(
     waiting = list_waiting(settings.remote_bkp_fldr)
     if not _may_be_loaded(settings, waiting, clock):
         return None
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="empty archives") as connection:
         ledger = read_ledger(connection) if has_ledger(connection) else []
     if not _extend(ledger, waiting, list_applied(settings.remote_bkp_fldr)):

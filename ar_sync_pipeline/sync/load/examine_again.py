@@ -36,7 +36,7 @@ def examine_again(
     again = [n for n, one in enumerate(written) if one.code == ArchiveParkedError.code][:_MOST]
     if not again:
         return written
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     try:
         with connect(url, application="status") as connection:
             if not has_ledger(connection):

@@ -134,7 +134,7 @@ def _load(
     *,
     rebuilds: bool,
 ) -> LoadReport:
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with (
         end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
         connect(url, application="load") as connection,

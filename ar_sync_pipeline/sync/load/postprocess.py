@@ -65,7 +65,7 @@ def choose_transform(settings: ReceiverSettings, catalog: Catalog) -> TransformS
 
 def command_words(settings: ReceiverSettings, transform: CommandTransform) -> list[str] | None:
     """Return the operator's command for the newest applied archive; None before the first load."""
-    newest = _newest_applied(settings.receiver_database_url.get_secret_value())
+    newest = _newest_applied(settings.database_url)
     if newest is None:
         return None
     look_back = timedelta(minutes=settings.time)
@@ -86,7 +86,7 @@ def run_builtin(
     from ar_sync_pipeline.transform.transapp.run import run_transapp  # noqa: PLC0415
 
     return run_transapp(
-        settings.receiver_database_url.get_secret_value(),
+        settings.database_url,
         clock=clock,
         timeout_seconds=timeout_seconds,
     )
@@ -97,7 +97,7 @@ def postprocess_state(
 ) -> PostprocessState:
     """Count the rows that the transform has left; frequent calls make the ages more exact."""
     limit = timedelta(minutes=settings.transform_max_age)
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="postprocess state") as connection:
         return PostprocessState(
             count_waiting_rows(connection, catalog, now=clock(), limit=limit),

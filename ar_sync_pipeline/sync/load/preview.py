@@ -74,7 +74,7 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
     """
     archive = _archive_at(path)
     name = archive.name.applied
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="plan") as connection:
         open_ledger(connection, settings.remote_bkp_fldr, catalog)
         try:

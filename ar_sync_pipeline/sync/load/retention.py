@@ -64,7 +64,7 @@ def run_retention(settings: ReceiverSettings, clock: Clock, *, dry_run: bool) ->
         LoadInProgressError: A load is using these files.
         SpoolAccessError: The operating system refuses.
     """
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="retention") as connection:
         if not has_ledger(connection):
             return Retention((), (), 0)

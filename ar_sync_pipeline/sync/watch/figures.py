@@ -217,7 +217,7 @@ def _sent(settings: SenderSettings) -> dict[str, _Newest]:
 
 
 def _applied(settings: ReceiverSettings) -> dict[str, _Newest]:
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="metrics") as connection:
         known = read_ledger(connection) if has_ledger(connection) else []
     ledger = [line for line in known if not line.superseded]

@@ -44,7 +44,7 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         LedgerOfAnotherCatalogError: The ledger is another catalog's.
         SpoolMissingError: The spool does not exist.
     """
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="status") as connection:
         recorded = _recorded(connection, catalog)
     spooled, incidents = _spooled(settings), read_open_incidents(settings)

@@ -90,7 +90,7 @@ def preflight(
 def _sender_areas(
     settings: SenderSettings, catalog: Catalog, clock: Clock, checked: list[EndpointCheck]
 ) -> dict[str, Area]:
-    url = settings.sender_database_url.get_secret_value()
+    url = settings.database_url
 
     def link() -> Iterator[Finding]:
         # The receiver needs no SSH client, which takes a twentieth of a run's start.
@@ -122,7 +122,7 @@ def _pseudonym_findings(settings: SenderSettings, catalog: Catalog) -> Iterator[
 
 
 def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) -> dict[str, Area]:
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
 
     def written(connection: Connection) -> Iterator[Finding]:
         has_ledger = bool(_one(connection, _HAS_LEDGER))

@@ -70,7 +70,7 @@ def view_ledger(settings: ReceiverSettings) -> LedgerView:
         DatabaseUnreachableError: The receiver's database cannot be reached.
         SpoolMissingError: The spool does not exist.
     """
-    url = settings.receiver_database_url.get_secret_value()
+    url = settings.database_url
     with connect(url, application="status") as connection:
         known = has_ledger(connection)
         ledger = read_ledger(connection) if known else []

@@ -18,7 +18,7 @@ from ar_sync_pipeline.spool.announcement import (
 )
 from ar_sync_pipeline.spool.signed_json import parse_signed
 from ar_sync_pipeline.sync.dump.announce_changes import announce_when_changed
-from ar_sync_pipeline.sync.dump.dump_tables import PartialRequest
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 

@@ -1,0 +1,88 @@
+"""How a dump reads the tables, compared with how the archives before it were read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.export.definition_changes import redefined_tables
+from ar_sync_pipeline.export.dump_session import DumpSession
+from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
+from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
+from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
+from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The point from which a dump knows the changes, and what it reads the tables by.
+
+    Attributes:
+        scratch: Scratch folder, with the journals of earlier archives.
+        rules: Digests of the column rules, by table.
+        objects: Ids of the database, the schemas and the tables.
+        since: Requested starting point; None if transaction ids cannot be compared with it.
+        new_history: Whether that point, or the one that the receiver claims to have, is not in the
+            current history of the database.
+    """
+
+    session: DumpSession
+    scratch: Path
+    rules: Mapping[str, str]
+    objects: ObjectIds
+    since: Watermark | None
+    new_history: bool
+
+    @classmethod
+    def begin(
+        cls,
+        session: DumpSession,
+        scratch: Path,
+        rules: Mapping[str, str],
+        since: Watermark | None,
+        claimed: Watermark | None,
+    ) -> Self:
+        """Compare the requested and the claimed starting point with the database as it is now."""
+        objects = read_object_ids(session.connection, session.tables)
+        now = session.snapshot.watermark
+        foreign = [
+            point
+            for point in (since, claimed)
+            if point is not None
+            and not (
+                may_precede(point, now)
+                and has_traces(session.connection, point)
+                and _is_of_database(scratch, point, objects)
+            )
+        ]
+        known = comparable(since, now) if since not in foreign else None
+        return cls(session, scratch, rules, objects, known, bool(foreign))
+
+    def redefined(self) -> frozenset[str]:
+        """Return tables whose unchanged rows have other values than in an earlier archive."""
+        if self.since is None:
+            return frozenset()
+        tables = self.session.tables
+        changed = redefined_tables(self.session.connection, tables, self.since)
+        return changed | (self.read_otherwise(self.since) & tables.keys())
+
+    def read_otherwise(self, since: Watermark) -> frozenset[str]:
+        """Return tables that had other rules, or were others, at an earlier point."""
+        before = objects_of(self.scratch, since.snapshot_at)
+        moved = self.objects.tables_of_others(before, self.session.tables) if before else set()
+        return tables_with_other_rules(self.scratch, since, self.rules) | moved
+
+    def remember(self) -> None:
+        """Record it for the dumps that follow."""
+        at = self.session.snapshot.watermark.snapshot_at
+        remember_rules(self.scratch, at, self.rules)
+        remember_objects(self.scratch, at, self.objects)
+
+
+def _is_of_database(scratch: Path, point: Watermark, objects: ObjectIds) -> bool:
+    """Return whether no other database of the cluster is known for an earlier point."""
+    before = objects_of(scratch, point.snapshot_at)
+    return before is None or before.database == objects.database

@@ -1,0 +1,90 @@
+"""Request for a partial, and the result of the first step of a dump."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from ar_sync_pipeline.archive.manifest import (
+    BaseArchive,
+    Column,
+    TableManifest,
+    TypeDefinition,
+    Watermark,
+    Window,
+)
+from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
+
+
+@dataclass(frozen=True)
+class PartialRequest:
+    """Request for a partial.
+
+    Attributes:
+        window: Window, or range of missed windows, of the archive.
+        look_back: TIME: how far before the window's end rows count as changed.
+        since: Newest point that the receiver is known to have; None: only the window counts.
+        after: Time of the newest snapshot that was taken before this one.
+        claimed: Point that the receiver claims to have.
+    """
+
+    window: Window
+    look_back: timedelta
+    since: Watermark | None
+    after: datetime | None = None
+    claimed: Watermark | None = None
+
+    @property
+    def changed_at(self) -> Window:
+        """Interval of ``changed_at`` to read: never less than the window."""
+        start = min(self.window.start, self.window.end - self.look_back)
+        return Window(start=start, end=self.window.end)
+
+
+class TableDump(BaseModel):
+    """Result of the first step of a dump: everything of a manifest except the media files.
+
+    Attributes:
+        window: Window of a partial; None in a complete.
+        since: Point from which a partial contains every change; in a complete the point that the
+            receiver is known to have.
+        new_history: As in `Manifest`.
+        media_references: Names of media files in the dumped rows of a partial.
+        untracked_tables: Tables whose changes a partial may miss until the next complete.
+        types: Types of these columns.
+        references: Foreign keys of the replicated tables.
+        references_out: Foreign keys to tables that are not replicated, one sentence each.
+        columns: Replicated columns of every replicated table, also of tables without exported rows.
+        base: Complete that a differential complete was compared with; None: everything is carried.
+        held_at: Point at which the receiver is known to have the media files of the archives up to
+            there.
+        lacking: What the receiver lacks of a complete after the base.
+        digests: When all digests of a complete were computed.
+        seconds: Seconds by phase: snapshot, selection (of a partial), tables.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    window: Window | None
+    since: Watermark | None
+    new_history: bool = False
+    watermark: Watermark
+    database: str
+    digest_probe: str
+    migrations: tuple[str, ...]
+    schema_fingerprint: str
+    tables: tuple[TableManifest, ...]
+    media_references: tuple[str, ...] = ()
+    untracked_tables: tuple[str, ...] = ()
+    references_out: tuple[str, ...] = ()
+    columns: dict[str, tuple[Column, ...]] = {}
+    types: tuple[TypeDefinition, ...] = ()
+    references: tuple[str, ...] = ()
+    base: BaseArchive | None = None
+    held_at: Watermark | None = None
+    lacking: Lacking = Lacking()
+    digests: DigestsOf | None = None
+    seconds: dict[str, float] = {}

@@ -1,0 +1,142 @@
+"""Rows of the tables as members of an archive: all of a complete, the chosen ones of a partial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.export.dump_session import DumpSession
+from ar_sync_pipeline.export.media_references import media_references
+from ar_sync_pipeline.export.selection import (
+    Selection,
+    reads_watermark,
+    select_rows,
+    untracked_tables,
+)
+from ar_sync_pipeline.export.source_tables import exported_table
+from ar_sync_pipeline.export.table_export import (
+    chunk_selected_rows,
+    chunk_whole_table,
+    write_chunk,
+)
+from ar_sync_pipeline.export.whole_tables import WholeTables
+from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
+
+
+def whole_tables(
+    session: DumpSession, catalog: Catalog, writer: WholeTables
+) -> tuple[list[TableManifest], dict[str, int]]:
+    """Return the tables of a complete, and the number of misjudged chunks by table."""
+    tables = session.tables
+    largest_first = sorted(tables, key=lambda name: -tables[name].size_bytes)
+    written = writer.write([exported_table(catalog, tables[name]) for name in largest_first])
+    manifests = [
+        _manifest(
+            session, catalog, name, written[name].chunks, absent_keys=written[name].absent_keys
+        ).model_copy(update={"changed_keys": written[name].changed_keys})
+        for name in tables
+    ]
+    return manifests, {name: one.misjudged for name, one in written.items() if one.misjudged}
+
+
+class PartialRows:
+    """The rows of a partial: chosen, then written.
+
+    Attributes:
+        since: Point from which every change is exported, if ids can be compared with it.
+        redefined: Tables whose unchanged rows have other values than before.
+    """
+
+    def __init__(
+        self,
+        session: DumpSession,
+        catalog: Catalog,
+        build: BuildFolder,
+        request: PartialRequest,
+        since: Watermark | None,
+        redefined: frozenset[str],
+    ) -> None:
+        self.since = since
+        self._session = session
+        self._catalog = catalog
+        self._build = build
+        self._request = request
+        self._redefined = redefined
+        self._whole: frozenset[str] = frozenset()
+        self._references: set[str] = set()
+
+    def select(self) -> None:
+        """Choose the rows."""
+        session, request = self._session, self._request
+        self._whole = select_rows(
+            session.connection,
+            self._catalog,
+            session.tables,
+            session.keys,
+            Selection(request.changed_at, self.since, request.look_back),
+            self._redefined,
+        )
+
+    def write(self) -> list[TableManifest]:
+        """Write the chosen rows; tables without any are left out, unless they are whole."""
+        found = (self._write_table(name) for name in self._session.tables)
+        return [manifest for manifest in found if manifest.chunks or manifest.whole]
+
+    @property
+    def described(self) -> dict[str, object]:
+        """Fields of the dump in addition to its tables."""
+        return {
+            "window": self._request.window,
+            "media_references": tuple(sorted(self._references)),
+            "untracked_tables": untracked_tables(
+                self._catalog, self._session.tables, self.since, self._redefined
+            ),
+        }
+
+    def _write_table(self, name: str) -> TableManifest:
+        connection, whole = self._session.connection, name in self._whole
+        table = exported_table(self._catalog, self._session.tables[name])
+        keys = None if whole else self._session.keys.get(name)
+        if whole:
+            queries = chunk_whole_table(connection, table)
+        else:
+            queries = chunk_selected_rows(connection, table, keys) if keys is not None else []
+        chunks = [
+            write_chunk(connection, self._build.members, table, number, query)
+            for number, query in enumerate(queries)
+        ]
+        if chunks:
+            rules = self._catalog.rules(name)
+            self._references.update(media_references(connection, table, rules, keys))
+        manifest = _manifest(self._session, self._catalog, name, chunks, whole=whole)
+        covers = self.since is not None and (
+            whole or reads_watermark(self._catalog, self._session.tables[name])
+        )
+        return manifest.model_copy(update={"covers_since": covers})
+
+
+def _manifest(
+    session: DumpSession,
+    catalog: Catalog,
+    name: str,
+    chunks: Sequence[Chunk],
+    *,
+    whole: bool = False,
+    absent_keys: Chunk | None = None,
+) -> TableManifest:
+    facts = session.tables[name]
+    table = exported_table(catalog, facts)
+    return TableManifest(
+        name=name,
+        columns=table.columns,
+        primary_key=table.primary_key,
+        row_count=sum(chunk.row_count for chunk in chunks),
+        chunks=tuple(chunks),
+        absent_keys=absent_keys,
+        sequences=session.sequences[name],
+        whole=whole,
+        unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),
+        column_rules=catalog.rules(name).column_rules,
+    )
