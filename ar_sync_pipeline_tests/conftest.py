@@ -22,8 +22,8 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_live_instance",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
     "ar_sync_pipeline_tests.situations.fix_situations",
-    "ar_sync_pipeline_tests.sync.fix_differential",
     "ar_sync_pipeline_tests.sync.fix_media_sender",
+    "ar_sync_pipeline_tests.sync.fix_differential",
 ]
 
 
