@@ -1,9 +1,8 @@
 """Tables of which the receiver has the chunks of an earlier archive.
 
-Row versions show what was written since that archive's snapshot. If a chunk has as many rows as
-then and none that is newer, it has the same rows: a row version that is visible now and was written
-before that snapshot was visible in it too, and as many were. So it need not be read again. A chunk
-with few newer rows can be carried as a change.
+Row versions show what was written since that archive's snapshot. A chunk is unchanged if it has as
+many rows as then and no newer row version, because every older row version that is visible now was
+visible then. So it need not be read again. A chunk with few newer rows can be carried as a change.
 """
 
 from __future__ import annotations
@@ -70,7 +69,7 @@ class ComparedChunk(ChunkQuery):
     @property
     def is_held(self) -> bool:
         """Whether the receiver has exactly these rows."""
-        return self.held is not None and _content(self.held) == self.content
+        return self.held is not None and ChunkDigest.of(self.held) == self.content
 
     @property
     def is_misjudged(self) -> bool:
@@ -103,7 +102,7 @@ def compare_with_held(
     counted = count_chunks(connection, table, held.since)
     chunks = {n: held.chunks.get(None if n is None else range_of(n)) for n in counted}
     unchanged = {
-        number: _content(chunk)
+        number: ChunkDigest.of(chunk)
         for number, chunk in chunks.items()
         if chunk is not None and _is_unchanged(chunk, counted[number])
     }
@@ -158,10 +157,6 @@ def _compared(
     query: ChunkQuery, held: Chunk | None, counted: CountedChunk | None = None
 ) -> ComparedChunk:
     return ComparedChunk(query.key_range, query.content, query.query, held, counted)
-
-
-def _content(chunk: Chunk) -> ChunkDigest:
-    return ChunkDigest(chunk.row_count, chunk.digest)
 
 
 def _is_unchanged(held: Chunk | None, counted: CountedChunk | None) -> bool:

@@ -16,10 +16,10 @@ from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
 def limit_lock_waits(connection: Connection) -> None:
-    """Set a lock timeout that ends before any other session could be a deadlock's victim.
+    """Set a lock timeout below ``deadlock_timeout``.
 
-    A deadlock is ended by the session that has waited for ``deadlock_timeout``, which may be one of
-    production. This session has given up by then (PostgreSQL manual, 20.12 "Lock Management").
+    So no other session is cancelled for a deadlock with this one (PostgreSQL manual, 20.12 "Lock
+    Management").
     """
     connection.execute(_LIMIT)
 

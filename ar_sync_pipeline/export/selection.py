@@ -23,8 +23,6 @@ from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.rights import columns_read
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
-_MEGABYTE = 1024 * 1024
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -195,7 +193,7 @@ def untracked_tables(
 def reads_watermark(catalog: Catalog, facts: TableFacts) -> bool:
     """Return whether a partial reads a whole table to find rows unseen by an earlier snapshot."""
     chosen = catalog.rules(facts.name).watermark
-    return facts.size_bytes <= catalog.watermark_limit_mb * _MEGABYTE if chosen is None else chosen
+    return facts.size_mb <= catalog.watermark_limit_mb if chosen is None else chosen
 
 
 def changed_rows(

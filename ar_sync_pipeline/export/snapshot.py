@@ -65,8 +65,7 @@ def take_snapshot(
     locked = tuple(tables)
     limit_lock_waits(connection)
     traces = leave_traces(connection)
-    # Before the snapshot: a session that is not listed any more has ended, and the snapshot sees
-    # it.
+    # Before the snapshot, so that a session that has ended in between is visible to it.
     oldest_write_at = _one(connection, _OLDEST_WRITE)[0]
     _begin(connection)
     with connection.transaction():

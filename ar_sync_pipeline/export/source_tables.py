@@ -26,8 +26,6 @@ from ar_sync_pipeline.postgres.rights import (
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-_MEGABYTE = 1024 * 1024
-
 
 def replicated_tables(connection: Connection, catalog: Catalog) -> dict[str, TableFacts]:
     """Return the sender's tables that the catalog replicates, by name.
@@ -165,10 +163,10 @@ def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError
             f"the catalog keeps key column {lost[0]} of {facts.name} from being replicated",
             remedy="take it out of the table's `receiver_columns`",
         )
-    if not facts.key and facts.size_bytes > catalog.whole_table_limit_mb * _MEGABYTE:
+    if not facts.key and facts.size_mb > catalog.whole_table_limit_mb:
         yield SchemaError(
             f"table {facts.name} has no primary key and no unique key of NOT NULL columns, and its"
-            f" {facts.size_bytes // _MEGABYTE} MB are too much to carry whole each time",
+            f" {facts.size_mb:.0f} MB are too much to carry whole each time",
             remedy="give it a primary key, raise whole_table_limit_mb in the catalog, or"
             f" {leave_out(catalog, facts.name)}",
         )

@@ -12,8 +12,8 @@ def unseen_by(since: Watermark, alias: str = "t") -> sql.Composed:
 
     They were written by transactions from that snapshot's ``xmin`` on, compared modulo 2^32. The
     low end is used instead of membership in the snapshot: rows written in savepoints have ids of
-    subtransactions, which a snapshot does not list. Frozen rows keep their old ``xmin``: its age is
-    larger, or negative from 2^31 ids on, and that of the permanent ids below 3 is the largest.
+    subtransactions, which a snapshot does not list. Frozen rows keep their ``xmin``. Their age is
+    larger than that of ``lowest``, or negative after 2^31 ids. Ids below 3 have the largest age.
     """
     lowest = int(since.snapshot.split(":")[0]) % 2**32
     return sql.SQL("age({xmin}) BETWEEN 0 AND age({lowest}::xid)").format(

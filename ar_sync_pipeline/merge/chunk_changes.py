@@ -10,12 +10,9 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from ar_sync_pipeline.merge.staging import (
-    StagedTable,
-    content_of,
-    held_digest_source,
-    index_of,
-)
+from ar_sync_pipeline.merge.held_content import held_digest_source
+from ar_sync_pipeline.merge.staging import StagedTable
+from ar_sync_pipeline.postgres.chunk_ranges import number_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, chunk_index, is_chunked, row_digest
 
@@ -34,9 +31,9 @@ def unconfirmed_changes(connection: Connection, staged: StagedTable) -> frozense
     unconfirmed = set[str]()
     for member, chunk in changes.items():
         held = staged.held.get(member, ChunkDigest(0, "0"))
-        rows, digest = difference.get(index_of(chunk), (0, 0))
+        rows, digest = difference.get(number_of(chunk), (0, 0))
         outcome = ChunkDigest(held.row_count + rows, str(int(held.digest) + int(digest)))
-        if outcome != content_of(chunk):
+        if outcome != ChunkDigest.of(chunk):
             unconfirmed.add(member)
     return frozenset(unconfirmed)
 
@@ -96,4 +93,4 @@ def _absent(staged: StagedTable, source: sql.Composable, columns: sql.Composable
 
 def _numbers(staged: StagedTable) -> sql.Composed:
     """Return the numbers of the changed chunks, as an array."""
-    return sql.SQL("{}::bigint[]").format(sql.Literal([index_of(c) for c in staged.changes]))
+    return sql.SQL("{}::bigint[]").format(sql.Literal([number_of(c) for c in staged.changes]))

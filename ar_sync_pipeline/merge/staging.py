@@ -15,20 +15,17 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Chunk, Column, TableManifest
 from ar_sync_pipeline.merge.errors import refusal
 from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.chunk_ranges import number_of, outside_chunks
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_in
 from ar_sync_pipeline.postgres.digest import (
-    CHUNK_KEY_BITS,
     ChunkDigest,
     chunk_index,
-    digest_of_rows,
     is_chunked,
-    row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
 
-_MOST_RANGES = 64
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
 # another encoding, a longer text.
 _UNKNOWN_HERE = (
@@ -130,31 +127,15 @@ class StagedTable:
         return self._outside(alias, self.skipped | {c.member for c in self.changes})
 
     def _outside(self, alias: str, members: Collection[str]) -> sql.Composable:
-        """Return the condition that the key of ``alias`` is in none of these chunks.
-
-        The condition uses ranges, for the key's index. A table with very many ranges is filtered
-        instead.
-        """
-        key = sql.Identifier(alias, self.target.key[0])
-        skipped = self._indexes(members)
-        if not skipped:
-            return sql.SQL("true")
-        ranges = _gaps(skipped)
-        if len(ranges) > _MOST_RANGES:
-            return sql.SQL("{} <> ALL ({}::bigint[])").format(
-                chunk_index(key), sql.Literal(skipped)
-            )
-        return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
+        """Return the condition that the key of ``alias`` is in none of these chunks."""
+        return outside_chunks(sql.Identifier(alias, self.target.key[0]), self._indexes(members))
 
     def _indexes(self, members: Collection[str]) -> list[int]:
-        """Return the numbers of some chunks, ascending, if the table is chunked by key."""
+        """Return the numbers of some chunks, if the table is chunked by key."""
         if not is_chunked(self.target.columns, self.target.key):
             return []
-        return sorted(
-            chunk.key_range.low >> CHUNK_KEY_BITS
-            for chunk in self.manifest.chunks
-            if chunk.member in members and chunk.key_range is not None
-        )
+        numbers = (number_of(chunk) for chunk in self.manifest.chunks if chunk.member in members)
+        return [number for number in numbers if number is not None]
 
 
 def chunks_with_rows(
@@ -174,41 +155,7 @@ def chunks_with_rows(
         chunk_index(sql.Identifier("n", table.target.key[0])), other.relation
     )
     touched = {index for (index,) in connection.execute(query)}
-    return frozenset(chunk.member for chunk in lacking if index_of(chunk) in touched)
-
-
-def unchanged_chunks(
-    connection: Connection, target: TargetTable, manifest: TableManifest
-) -> frozenset[str]:
-    """Return the members of the chunks whose rows the receiver already has, to the bit."""
-    held = held_chunks(connection, target, manifest)
-    return frozenset(c.member for c in manifest.chunks if held.get(c.member) == content_of(c))
-
-
-def held_chunks(
-    connection: Connection, target: TargetTable, manifest: TableManifest
-) -> dict[str, ChunkDigest]:
-    """Return the receiver's content of each chunk of an archive, by member, if it has rows."""
-    if not manifest.chunks:
-        return {}
-    held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
-    return {c.member: held[index_of(c)] for c in manifest.chunks if index_of(c) in held}
-
-
-def content_of(chunk: Chunk) -> ChunkDigest:
-    """Return the content of a chunk as its manifest describes it."""
-    return ChunkDigest(chunk.row_count, chunk.digest)
-
-
-def holds_exactly(connection: Connection, target: TargetTable, manifest: TableManifest) -> bool:
-    """Return whether a table without transformed columns has exactly an archive's rows, to the bit.
-
-    It is one scan, by parallel workers if the server has some: nobody else reads the table yet.
-    """
-    connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
-    held = _held_digests(connection, target, by_key=manifest.chunks[0].key_range is not None)
-    connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-    return held == {index_of(chunk): content_of(chunk) for chunk in manifest.chunks}
+    return frozenset(chunk.member for chunk in lacking if number_of(chunk) in touched)
 
 
 def create_staging(connection: Connection, staged: StagedTable) -> None:
@@ -363,67 +310,3 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
             f"it holds rows of {staged.target.name} that have the same key, or none",
             remedy="run ar-sync verify on the archive and look at the sender's version",
         ) from error
-
-
-def held_digest_source(target: TargetTable) -> tuple[sql.Composed, dict[str, sql.Composable]]:
-    """Return the relation to digest, as ``t``, and what to read for transformed columns.
-
-    A row without stored source values is left out, so that its chunk counts as different and the
-    load stores them.
-    """
-    source = sql.SQL("{} AS t").format(target.rows)
-    if not target.rewritten:
-        return source, {}
-    joined = sql.SQL("{} JOIN {} AS s ON {}").format(
-        source, target.source_values, target.same_row("t", "s")
-    )
-    return joined, {name: sql.Identifier("s", name) for name in target.rewritten}
-
-
-def _held_digests(
-    connection: Connection, target: TargetTable, *, by_key: bool
-) -> dict[int | None, ChunkDigest]:
-    source, values = held_digest_source(target)
-    one = row_digest(connection, target.columns, values, alias="t")
-    if not (by_key and is_chunked(target.columns, target.key)):
-        row = connection.execute(
-            sql.SQL("SELECT count(*), {} FROM {}").format(digest_of_rows(one), source)
-        ).fetchone()
-        return {None: ChunkDigest(row[0], str(row[1]))} if row else {}
-    # OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as keys, and its
-    # parallel workers hand over every row instead of their sums.
-    rows = connection.execute(
-        sql.SQL(
-            "SELECT index, count(*), {digest} FROM"
-            " (SELECT {index} AS index, {one} AS digest FROM {source} OFFSET NULL) AS r"
-            " GROUP BY index"
-        ).format(
-            digest=digest_of_rows(sql.Identifier("r", "digest")),
-            index=chunk_index(sql.Identifier("t", target.key[0])),
-            one=one,
-            source=source,
-        )
-    )
-    return {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}
-
-
-def _gaps(indexes: list[int]) -> list[tuple[int | None, int | None]]:
-    """Return the ranges of chunk numbers between ascending ones: half-open, None where open."""
-    ends = [None, *(index + 1 for index in indexes)]
-    starts = [*indexes, None]
-    return [(low, high) for low, high in zip(ends, starts, strict=True) if low != high]
-
-
-def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Composed:
-    """Return the condition that the key is in these chunks."""
-    bounds = [
-        sql.SQL("{} {} {}").format(key, sql.SQL(comparison), sql.Literal(index << CHUNK_KEY_BITS))
-        for comparison, index in ((">=", low), ("<", high))
-        if index is not None
-    ]
-    return sql.SQL("({})").format(sql.SQL(" AND ").join(bounds))
-
-
-def index_of(chunk: Chunk) -> int | None:
-    """Return the number of a chunk; None: it is the whole table."""
-    return None if chunk.key_range is None else chunk.key_range.low >> CHUNK_KEY_BITS

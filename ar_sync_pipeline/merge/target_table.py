@@ -13,7 +13,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.merge.row_identity import PLACE, RowIdentity
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
-from ar_sync_pipeline.postgres.ledger import LEDGER_SCHEMA
+from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 

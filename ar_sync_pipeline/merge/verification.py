@@ -7,12 +7,8 @@ from psycopg import sql
 from ar_sync_pipeline.archive.manifest import Chunk
 from ar_sync_pipeline.merge.differences import count_differences
 from ar_sync_pipeline.merge.errors import GRANT
-from ar_sync_pipeline.merge.staging import (
-    StagedTable,
-    content_of,
-    held_digest_source,
-    holds_exactly,
-)
+from ar_sync_pipeline.merge.held_content import held_digest_source, holds_exactly
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
 from ar_sync_pipeline.postgres.errors import (
@@ -45,9 +41,9 @@ def _verify_digests(connection: Connection, staged: StagedTable) -> None:
         if chunk.member in staged.unverified:
             continue
         held = _held(connection, staged, chunk)
-        if held == content_of(chunk):
+        if held == ChunkDigest.of(chunk):
             continue
-        if not chunk.is_change and _staged(connection, staged, chunk) != content_of(chunk):
+        if not chunk.is_change and _staged(connection, staged, chunk) != ChunkDigest.of(chunk):
             numbers = [c.name for c in staged.manifest.columns if is_catalog_number(c.type)]
             if numbers:
                 raise _meaning_differs(staged, numbers)

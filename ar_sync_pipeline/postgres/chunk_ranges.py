@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from psycopg import sql
 
-from ar_sync_pipeline.archive.manifest import KeyRange
+from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.postgres import digest
 
 _MOST_RANGES = 64
@@ -16,6 +16,11 @@ def range_of(number: int) -> KeyRange:
     """Return the range of keys of a chunk."""
     low = number << digest.CHUNK_KEY_BITS
     return KeyRange(low=low, high=low + (1 << digest.CHUNK_KEY_BITS))
+
+
+def number_of(chunk: Chunk) -> int | None:
+    """Return the number of a chunk; None: it is the whole table."""
+    return None if chunk.key_range is None else chunk.key_range.low >> digest.CHUNK_KEY_BITS
 
 
 def in_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
@@ -42,6 +47,22 @@ def in_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
     return sql.SQL("({})").format(sql.SQL(" OR ").join(within))
 
 
+def outside_chunks(key: sql.Composable, numbers: Collection[int]) -> sql.Composed:
+    """Return the condition that a key is in none of these chunks.
+
+    The condition uses ranges, for the key's index. Very many ranges are filtered instead.
+    """
+    skipped = sorted(numbers)
+    if not skipped:
+        return sql.SQL("true").format()
+    ranges = _gaps(skipped)
+    if len(ranges) > _MOST_RANGES:
+        return sql.SQL("{} <> ALL ({}::bigint[])").format(
+            digest.chunk_index(key), sql.Literal(skipped)
+        )
+    return sql.SQL("({})").format(sql.SQL(" OR ").join(_within(key, *r) for r in ranges))
+
+
 def offset_in_chunk(key: sql.Composable) -> sql.Composed:
     """Return the place of a key in its chunk, from 0."""
     return sql.SQL("({}::bigint & {})").format(key, sql.Literal((1 << digest.CHUNK_KEY_BITS) - 1))
@@ -57,3 +78,22 @@ def key_at(number: sql.Composable, offset: sql.Composable) -> sql.Composed:
 def keys_per_chunk() -> int:
     """Return how many keys the range of a chunk has."""
     return 1 << digest.CHUNK_KEY_BITS
+
+
+def _gaps(indexes: list[int]) -> list[tuple[int | None, int | None]]:
+    """Return the ranges of chunk numbers between ascending ones: half-open, None where open."""
+    ends = [None, *(index + 1 for index in indexes)]
+    starts = [*indexes, None]
+    return [(low, high) for low, high in zip(ends, starts, strict=True) if low != high]
+
+
+def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Composed:
+    """Return the condition that the key is in these chunks."""
+    bounds = [
+        sql.SQL("{} {} {}").format(
+            key, sql.SQL(comparison), sql.Literal(index << digest.CHUNK_KEY_BITS)
+        )
+        for comparison, index in ((">=", low), ("<", high))
+        if index is not None
+    ]
+    return sql.SQL("({})").format(sql.SQL(" AND ").join(bounds))

@@ -14,10 +14,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from psycopg import sql
 
-from ar_sync_pipeline.archive.manifest import Column
+from ar_sync_pipeline.archive.manifest import Chunk, Column
 from ar_sync_pipeline.postgres.connect import Connection
 
 CHUNK_KEY_BITS = 16
@@ -42,6 +43,11 @@ class ChunkDigest:
 
     row_count: int
     digest: str
+
+    @classmethod
+    def of(cls, chunk: Chunk) -> Self:
+        """Return the content of a chunk as its manifest describes it."""
+        return cls(chunk.row_count, chunk.digest)
 
 
 def is_chunked(columns: Sequence[Column], primary_key: Sequence[str]) -> bool:

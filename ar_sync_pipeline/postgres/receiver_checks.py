@@ -18,7 +18,6 @@ from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
-_MEGABYTE = 1024 * 1024
 _PARAMETERS_CAN_BE_GRANTED = 150000
 _RIGHTS = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _MAY_SUPPRESS = "SELECT has_parameter_privilege('session_replication_role', 'SET')"
@@ -122,7 +121,7 @@ def _key(
             yield Finding(Level.ERROR, f"{problem}, so archives are parked", text, sql=f"{text};")
     elif not table.key:
         rules = catalog.rules(table.name)
-        too_large = table.size_bytes > catalog.whole_table_limit_mb * _MEGABYTE
+        too_large = table.size_mb > catalog.whole_table_limit_mb
         needed = too_large or rules.changed_at or rules.receiver_columns
         yield Finding(
             Level.ERROR if needed else Level.WARNING,

@@ -18,8 +18,6 @@ from ar_sync_pipeline.postgres.rights import denied_columns, role_script
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
-_MEGABYTE = 1024 * 1024
-
 
 def check_sender_tables(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
@@ -81,7 +79,7 @@ def _is_relation(connection: Connection, catalog: Catalog, label: str) -> bool:
 
 
 def _key(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    size = table.size_bytes / _MEGABYTE
+    size = table.size_mb
     generated = [c.name for c in table.columns if c.generated and c.name in table.primary_key]
     if table.key and table.key != table.primary_key:
         why = f"its primary key is generated ({', '.join(generated)})"

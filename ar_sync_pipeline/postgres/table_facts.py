@@ -185,6 +185,11 @@ class TableFacts:
     partition_key: tuple[str, ...] = ()
 
     @property
+    def size_mb(self) -> float:
+        """Size of the table in units of 1,048,576 bytes, without indexes."""
+        return self.size_bytes / 2**20
+
+    @property
     def relation(self) -> sql.Identifier:
         """Name of the table, quoted and qualified: the target of inserts."""
         return sql.Identifier(*self.place)

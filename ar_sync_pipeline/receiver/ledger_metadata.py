@@ -14,10 +14,10 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline.operations.run_metadata import Link, markdown_list
 from ar_sync_pipeline.operations.windows import keys_of, window_in_words
-from ar_sync_pipeline.postgres.ledger import Approval
+from ar_sync_pipeline.postgres.approved_archives import Approval
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.load_archives import LoadReport
-from ar_sync_pipeline.sync.load.load_session import LoadedArchive
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.watch.unapplied import LedgerView, UnappliedArchive, view_ledger
 from ar_sync_pipeline.visible_text import as_code, as_markdown
 

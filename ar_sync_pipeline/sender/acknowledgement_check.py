@@ -22,7 +22,7 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
         _NAME,
         asset=archive_key(ArchiveKind.PARTIAL, names),
-        description="The receiver has said of every archive what became of it, within"
+        description="The receiver has acknowledged every archive within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
         " whether its loads fail; what the archives carried is sent again until it answers. It"
         " fails too where a receipt or the receiver's position is not believed." + see(_PAGE),
@@ -34,7 +34,7 @@ def acknowledgement_check_result(start: StartingPoint, site: SenderSite) -> dg.A
     late, problems = start.unacknowledged, start.problems
     found = (
         [f"Nothing was heard of {len(late)} archives, the oldest of them {late[0].name}."]
-        if (late)
+        if late
         else []
     )
     found += [f"{problem[:1].upper()}{problem[1:]}." for problem in problems]

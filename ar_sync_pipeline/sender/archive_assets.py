@@ -21,8 +21,8 @@ _PAGE = "pictures_missing"
 _MEDIA = {
     ArchiveKind.COMPLETE: "Every media file of the sender that matches a pattern or that a row"
     " names; the archive carries those that the receiver is not known to have.",
-    ArchiveKind.PARTIAL: "Media files that the window's rows name, and those that changed in it:"
-    " of these what the receiver is not known to have.",
+    ArchiveKind.PARTIAL: "Media files that the window's rows name or that changed in the window,"
+    " without those that the receiver has.",
 }
 _ARCHIVE = {
     ArchiveKind.COMPLETE: "The newest complete archive, in the receiver's spool under its final"

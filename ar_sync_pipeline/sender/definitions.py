@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.asset_keys import endpoint_key, of_side
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.freshness import every_complete, every_window, with_freshness
 from ar_sync_pipeline.operations.location_error import location_errors
+from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.preflight_check import (
     Examine,
     preflight_check,
@@ -84,19 +85,7 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
             checker_schedule(site, checker),
             purge_schedule(names),
         ],
-        sensors=[
-            no_gap_sensor(site, windows),
-            lacking_sensor(site, complete),
-            *_early(site, partial, windows),
-            preflight_sensor(
-                endpoint,
-                examine,
-                name=names.name("sender_preflight"),
-                clock=site.clock,
-                side=names.name("sender"),
-                further=lambda instance, found: first_check(site, instance, found.link),
-            ),
-        ],
+        sensors=list(_sensors(site, complete, partial, windows)),
     )
     return with_alerts(
         definitions,
@@ -104,15 +93,40 @@ def _definitions(settings: SenderSettings) -> dg.Definitions:
         site.clock,
         checks_of_areas={dg.AssetCheckKey(endpoint, CHECK): ENDPOINT}
         | {references_check(site, kind).key: MEDIA_REFERENCES for kind in ArchiveKind},
-        # If the receiver is unreachable, its answers cannot be read and windows cannot be sent.
-        muted=dict.fromkeys(
-            (
-                acknowledgement_check_spec(names).key,
-                no_gap_spec(names).key,
-                preflight_spec(endpoint).key,
-            ),
-            ENDPOINT.cause,
-        ),
+        muted=dict.fromkeys(_consequences_of_the_link(names), ENDPOINT.cause),
+    )
+
+
+def _consequences_of_the_link(names: PairNames) -> list[dg.AssetCheckKey]:
+    """Return checks that fail too if the receiver is unreachable.
+
+    Its answers cannot be read then, and windows cannot be sent.
+    """
+    specs = (
+        acknowledgement_check_spec(names),
+        no_gap_spec(names),
+        preflight_spec(endpoint_key(names)),
+    )
+    return [spec.key for spec in specs]
+
+
+def _sensors(
+    site: SenderSite,
+    complete: AssetJob,
+    partial: AssetJob,
+    windows: dg.TimeWindowPartitionsDefinition,
+) -> Iterator[dg.SensorDefinition]:
+    yield no_gap_sensor(site, windows)
+    yield lacking_sensor(site, complete)
+    yield from _early(site, partial, windows)
+    names = site.names
+    yield preflight_sensor(
+        endpoint_key(names),
+        _examination(site),
+        name=names.name("sender_preflight"),
+        clock=site.clock,
+        side=names.name("sender"),
+        further=lambda instance, found: first_check(site, instance, found.link),
     )
 
 

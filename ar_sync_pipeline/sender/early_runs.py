@@ -33,9 +33,9 @@ def early_sensor(
     """Return the sensor; the schedule requests whatever it does not.
 
     A window has at most one early run, so one that was terminated is not started again before the
-    window's end. While runs are queued there is none, since it would hold one of the slots of the
-    instance. There is none either while the schedule is stopped, by which a user stops all runs of
-    windows. A tick before its time does not use Dagster's storage.
+    window's end. While runs are queued there is none, since it would hold one of the slots of
+    the instance. No run is requested while the schedule is stopped. A tick before its time does
+    not use Dagster's storage.
 
     Args:
         interval: Length of a window.

@@ -43,7 +43,7 @@ def ssh_sftp_checker(names: PairNames = ALONE) -> AssetJob:
     return dg.define_asset_job(
         names.name("ssh_sftp_checker"),
         selection=dg.AssetSelection.checks(dg.AssetCheckKey(endpoint_key(names), CHECK)),
-        description="Walk an archive's whole way to the receiver with a test file, step by step.",
+        description="Tests every step of the connection to the receiver with a small file.",
         tags={"dagster/max_runtime": str(_LONGEST_CHECK_SECONDS), **names.run_tags("sender")},
         owners=OWNERS,
     )

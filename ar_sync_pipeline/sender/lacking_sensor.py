@@ -37,8 +37,8 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
         minimum_interval_seconds=_SECONDS,
         description="Requests a complete when the receiver lacks rows or files that the last one"
         " did not carry: it was restored from a backup, or somebody changed it. The new one carries"
-        " them; if the receiver still lacks something, the next one carries everything. Also when a"
-        " change of a table's definition has changed its rows at the receiver.",
+        " them; if the receiver still lacks something, the next one carries everything. It also"
+        " requests one when DDL at the receiver has changed replicated rows.",
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def complete_for_receiver(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:

@@ -35,7 +35,7 @@ class MissingWindows:
         span = f"{self.older[0]} to {self.older[-1]}"
         return (
             f"{len(self.older)} windows from {span} have no archive and are too old to be taken"
-            " along. No row is missing for that, later archives carried what changed in them. To"
+            " along. No rows are missing: later archives contain the changes. To"
             f" fill the grid, materialize {self.archive} for these windows by hand: it is one run."
         )
 

@@ -34,7 +34,7 @@ def checker_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
         job=job,
         cron_schedule="17 * * * *",
         execution_timezone="UTC",
-        description="The way to the receiver, step by step, every hour.",
+        description="Tests the connection to the receiver every hour.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
 

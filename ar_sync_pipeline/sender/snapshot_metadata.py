@@ -23,7 +23,7 @@ def table_metadata(table: TableManifest, catalog: Catalog) -> dict[str, Any]:
         "dagster/row_count": table.row_count,
         "dagster/table_name": qualified_name(catalog, table.name),
         **column_schema(table.columns, table.primary_key),
-        "size_bytes": _stored(table),
+        "size_bytes": table.carried_bytes,
         "compression_ratio": _ratio([table]),
         "chunks": len(table.chunks),
         "chunks_carried": sum(chunk.carried for chunk in table.chunks),
@@ -55,7 +55,7 @@ def unlisted_metadata(tables: Sequence[TableManifest], catalog: Catalog) -> dict
     return {
         "dagster/row_count": sum(table.row_count for table in tables),
         "tables": len(tables),
-        "size_bytes": sum(_stored(table) for table in tables),
+        "size_bytes": sum(table.carried_bytes for table in tables),
         "chunks": sum(len(table.chunks) for table in tables),
         "rows_by_table": _rows_as_table(tables, catalog),
     }
@@ -69,7 +69,7 @@ def referenced_metadata(
     return {
         "dagster/partition_row_count": sum(table.row_count for table in tables),
         "tables": len(tables),
-        "size_bytes": sum(_stored(table) for table in tables),
+        "size_bytes": sum(table.carried_bytes for table in tables),
         "snapshot_at": dg.MetadataValue.timestamp(dump.watermark.snapshot_at),
         "carries_changes_since": dg.MetadataValue.timestamp(since.snapshot_at)
         if since
@@ -145,19 +145,15 @@ def _rows_as_table(
     return markdown_table(
         ("table", "rows", "KB"),
         [
-            (short_name(catalog, table.name), table.row_count, round(_stored(table) / 1000, 1))
+            (short_name(catalog, table.name), table.row_count, round(table.carried_bytes / 1000, 1))
             for table in sorted(tables, key=lambda table: -table.row_count)
             if table.row_count
         ],
     )
 
 
-def _stored(table: TableManifest) -> int:
-    return table.carried_bytes
-
-
 def _ratio(tables: Sequence[TableManifest]) -> float:
     """Return the compression ratio of the rows; 1.0 if there are no rows."""
-    stored = sum(map(_stored, tables))
+    stored = sum(table.carried_bytes for table in tables)
     raw = sum(chunk.raw_bytes for table in tables for chunk in table.chunks if chunk.carried)
     return round(raw / stored, 2) if stored else 1.0

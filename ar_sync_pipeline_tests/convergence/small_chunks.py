@@ -6,7 +6,6 @@ import pytest
 
 from ar_sync_pipeline.export import held_tables
 from ar_sync_pipeline.export.table_export import CountedChunk
-from ar_sync_pipeline.merge import staging
 from ar_sync_pipeline.postgres import digest
 
 
@@ -15,8 +14,7 @@ def use_small_chunks(patch: pytest.MonkeyPatch) -> None:
 
     Most changed chunks are then carried as changes, however few rows they have.
     """
-    for module in (digest, staging):
-        patch.setattr(module, "CHUNK_KEY_BITS", 1)
+    patch.setattr(digest, "CHUNK_KEY_BITS", 1)
     patch.setattr(held_tables, "_pays", _is_partly_old)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import load_lock
+from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.spool.checkpoint import MOST_PARKED, read_checkpoint
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE
 from ar_sync_pipeline.spool.reasons import Reason, reason_path

@@ -11,7 +11,7 @@ from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadInProgressError
-from ar_sync_pipeline.postgres.ledger import ensure_ledger, load_lock
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger, load_lock
 from ar_sync_pipeline_tests.fix_sites import (
     PARENTS,
     TwoSites,

@@ -9,12 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from ar_sync_pipeline.postgres.ledger import (
-    ensure_ledger,
-    read_ledger,
-    read_summarized,
-    summarize_ledger,
-)
+from ar_sync_pipeline.postgres.ledger import read_ledger, read_summarized, summarize_ledger
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
 from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import (

@@ -4,7 +4,7 @@ The next partial contains every change since the checkpoint, so a wrong checkpoi
 later than the true one. The sender's own journal decides if it can:
 
 - a point in the journal is accepted if all its facts are equal;
-- a point that is not in the journal, and not older than all points in it, was never sent;
+- a point that is not in the journal and is newer than its oldest point was never sent;
 - a point older than the journal, or any point if the journal is lost (a new machine), is accepted
   if it is consistent: an archive's id is derived from the other facts of its watermark. The dump
   then compares it with the database (`ar_sync_pipeline.export.history`): it must be of the same

@@ -50,7 +50,7 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
 
 
 def complete_to_repeat(scratch: Path) -> str | None:
-    """Return the newest complete if it waits for what another one has to carry.
+    """Return the newest complete if the receiver parked it because content is lacking.
 
     None: nothing is lacking, or a complete with everything was requested for it before.
     """

@@ -53,7 +53,7 @@ class Comparison:
     before: DigestsOf | None = None
 
     def digests(self, snapshot_at: datetime, misjudged: dict[str, int]) -> DigestsOf:
-        """Return when all digests are computed, and what was found then.
+        """Return the time of the last full computation of digests, and its findings.
 
         Args:
             misjudged: Number of chunks by table that are found to differ in this complete.

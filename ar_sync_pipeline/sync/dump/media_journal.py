@@ -56,9 +56,8 @@ class HeldMedia:
     """The versions of files that the receiver has, at a point that it is known to have reached.
 
     These are the versions of the archive with that snapshot, of the one that it follows, and so on
-    back to a complete. A lost archive is not in such a chain. If a later archive contained another
-    version of a file, the receiver's version of it is unknown; it may have deleted a file that a
-    later complete did not list.
+    back to a complete. A lost archive is not in such a chain. If a later archive has another
+    version of a file, or a later complete does not list it, the receiver's version is unknown.
 
     Attributes:
         archives: Numbers of these archives.

@@ -85,7 +85,7 @@ class MediaSelection:
             self.gone |= {*named.missing, *(n.name for n in named.refused if not n.temporary)}
 
     def keep_named(self, names: Iterable[str], owed: Iterable[str]) -> None:
-        """Drop every file that no name refers to, also owed ones."""
+        """Keep only files that a row names; owed files are no exception."""
         self.files.add_names(names)
         self.files.keep_named()
         self.omitted = {

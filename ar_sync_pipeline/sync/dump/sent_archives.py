@@ -82,7 +82,7 @@ class DigestsOf(BaseModel):
 
     Attributes:
         snapshot_at: Snapshot of the complete.
-        computed_at: The same, or that of an earlier complete that it builds on.
+        computed_at: Time at which a complete last computed every digest.
         misjudged: Number of chunks by table that differed then although row versions showed no
             change.
     """

@@ -49,8 +49,7 @@ class TableDump(BaseModel):
 
     Attributes:
         window: Window of a partial; None in a complete.
-        since: Point from which a partial contains every change; in a complete the point that the
-            receiver is known to have.
+        since: Starting point of a partial. In a complete: the receiver's checkpoint.
         new_history: As in `Manifest`.
         media_references: Names of media files in the dumped rows of a partial.
         untracked_tables: Tables whose changes a partial may miss until the next complete.

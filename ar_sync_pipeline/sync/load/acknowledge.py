@@ -23,13 +23,8 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import LoadInProgressError
-from ar_sync_pipeline.postgres.ledger import (
-    AppliedArchive,
-    has_ledger,
-    load_lock,
-    read_ledger,
-    read_watermark,
-)
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_watermark
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger, load_lock
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.agreed_settings import AgreedSettings, write_agreed_settings

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.postgres.approved_archives import allow
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import allow, ensure_ledger
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,

@@ -68,3 +68,12 @@ def held_by_guard(archive: SpooledArchive) -> bool:
     if archive.state is not SpoolState.PARKED:
         return False
     return Rejection.read(archive).code == DeleteGuardError.code
+
+
+def guard_error(name: str, found: Sequence[Deletion]) -> DeleteGuardError:
+    """Return the error with which an archive is parked for its deletions."""
+    return DeleteGuardError(
+        f"{name} is kept from loading: {'; '.join(map(str, found))}",
+        remedy=f"if the sender really deleted them, run `ar-sync allow {name}` at the receiver;"
+        " `ar-sync plan` shows all that the load would do",
+    )

@@ -16,7 +16,8 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, has_ledger, read_ledger
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives

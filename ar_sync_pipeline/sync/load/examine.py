@@ -16,6 +16,7 @@ from ar_sync_pipeline.archive.manifest import Manifest, SenderIdentity, TypeDefi
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.approved_archives import read_allowed
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.gate import (
     catalog_mismatches,
@@ -23,12 +24,7 @@ from ar_sync_pipeline.postgres.gate import (
     missing_rights,
     schema_mismatches,
 )
-from ar_sync_pipeline.postgres.ledger import (
-    AppliedArchive,
-    read_allowed,
-    read_ledger,
-    read_sender,
-)
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
 from ar_sync_pipeline.postgres.migrations import read_migrations
 from ar_sync_pipeline.postgres.own_database import REMEDY, OwnDatabase, read_own_database
 from ar_sync_pipeline.postgres.rights import role_script

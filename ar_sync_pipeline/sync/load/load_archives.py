@@ -10,14 +10,12 @@ from pathlib import Path
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.postgres.approved_archives import read_admitted
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import BlockingEndedError
-from ar_sync_pipeline.postgres.ledger import (
-    load_lock,
-    read_admitted,
-    read_ledger,
-)
+from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.postgres.media_files import ensure_media_files
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -35,11 +33,12 @@ from ar_sync_pipeline.sync.errors import (
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge
 from ar_sync_pipeline.sync.load.applied_chain import promised_chain
 from ar_sync_pipeline.sync.load.examine import describe_receiver
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import (
     ArchivesAtHand,
     archives_at_hand,
 )
-from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadOutcome, LoadSession
+from ar_sync_pipeline.sync.load.load_session import LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import (
     left_out_warning,
     recover_media,

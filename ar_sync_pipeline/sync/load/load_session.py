@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,7 +23,6 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
-from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
@@ -32,7 +30,6 @@ from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
-from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import (
     TargetTable,
     count_rows,
@@ -47,17 +44,16 @@ from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
-from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import (
     ArchiveRefusedError,
     ContentLackingError,
-    DeleteGuardError,
 )
-from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
-from ar_sync_pipeline.sync.load.net_rows import NetRows, RowsBefore, planned_rows
+from ar_sync_pipeline.sync.load.net_rows import RowsBefore, planned_rows
 from ar_sync_pipeline.sync.load.stage_archives import (
     ArchiveStager,
     MediaFolder,
@@ -67,56 +63,6 @@ from ar_sync_pipeline.sync.load.stage_archives import (
 )
 from ar_sync_pipeline.sync.load.unverified_tables import AppliedColumns, record_definitions
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
-
-
-@dataclass(frozen=True)
-class LoadedArchive:
-    """Result of the load of one archive.
-
-    Attributes:
-        again: Whether it was applied before and is applied again, after an older one.
-        tables: Rows added, changed and deleted, by table.
-        chunks_staged: Number of chunks that differed from the receiver's content, of ``chunks``.
-        size_bytes: Size of the archive file in bytes.
-        media_bytes: Size of the media files that were installed or replaced, in bytes.
-        media_left_out: The first media files that this receiver does not install.
-        media_left_out_count: Number of all of them.
-        fired: Triggers at the receiver that fired for replicated rows, as ``table.trigger``.
-    """
-
-    manifest: Manifest
-    again: bool
-    tables: tuple[TablePlan, ...]
-    chunks: int
-    chunks_staged: int
-    media_installed: int
-    media_unchanged: int
-    size_bytes: int
-    media_bytes: int
-    media_left_out: tuple[str, ...] = ()
-    media_left_out_count: int = 0
-    fired: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class LoadOutcome:
-    """Result of all merges of one load.
-
-    Attributes:
-        deletions: Rows of replicated tables that are deleted in the end.
-        net: Rows by table that the load as a whole has added, changed and deleted.
-        tables: Tables of the receiver, as its database describes them.
-        seconds: Seconds by phase: stage, media, merge, verify, commit.
-        obstacle: Why empty tables were filled slowly and what would change that; None: they were
-            not.
-    """
-
-    loaded: tuple[LoadedArchive, ...]
-    deletions: tuple[Deletion, ...]
-    net: Mapping[str, NetRows]
-    tables: Mapping[str, TableFacts]
-    seconds: Mapping[str, float]
-    obstacle: str | None = None
 
 
 class LoadSession:
@@ -201,17 +147,7 @@ class LoadSession:
                 with self._blaming(archive.manifest.archive_id):
                     for table in archive.tables:
                         advance_sequences(self._connection, table.manifest, table.target.facts)
-            for loaded in outcome.loaded:
-                with self._blaming(loaded.manifest.archive_id):
-                    plan = [table.as_dict() for table in loaded.tables]
-                    self._record(loaded.manifest, clock(), plan)
-                    if remembers_media:
-                        self._remember_media(loaded.manifest)
-            for candidate in self._at_hand.plan.superseded:
-                manifest = self._at_hand.manifests[candidate.archive_id]
-                with self._blaming(candidate.archive_id):
-                    self._record(manifest, clock(), superseded=True)
-            supersede(self._connection, self._at_hand.replaced)
+            self._record_all(outcome, clock, remembers_media=remembers_media)
             self._record_definitions(staged, outcome, clock())
             if self._media.stage is not None:
                 # The files get their names before the rows that name them are committed. Only the
@@ -290,7 +226,15 @@ class LoadSession:
             with self._blaming(archive.manifest.archive_id):
                 later = _relations(staged[number + 1 :])
                 result = self._merge(number, archive, effects, preserved, later)
-                loaded.append(self._summary(archive, result))
+                archive_id = archive.manifest.archive_id
+                loaded.append(
+                    LoadedArchive.of(
+                        archive,
+                        result,
+                        again=archive_id in self._at_hand.known,
+                        size_bytes=self._at_hand.archives[archive_id].size_bytes,
+                    )
+                )
                 if suspect is None and later and not self._constraints_hold():
                     suspect = archive.manifest.archive_id
         if preserved is not None:
@@ -368,6 +312,20 @@ class LoadSession:
             self._rows_before.setdefault(table, count)
         return result
 
+    def _record_all(self, outcome: LoadOutcome, clock: Clock, *, remembers_media: bool) -> None:
+        """Record the applied archives and those that need not be applied any more."""
+        for loaded in outcome.loaded:
+            with self._blaming(loaded.manifest.archive_id):
+                plan = [table.as_dict() for table in loaded.tables]
+                self._record(loaded.manifest, clock(), plan)
+                if remembers_media:
+                    self._remember_media(loaded.manifest)
+        for candidate in self._at_hand.plan.superseded:
+            manifest = self._at_hand.manifests[candidate.archive_id]
+            with self._blaming(candidate.archive_id):
+                self._record(manifest, clock(), superseded=True)
+        supersede(self._connection, self._at_hand.replaced)
+
     def _record(
         self,
         manifest: Manifest,
@@ -422,7 +380,7 @@ class LoadSession:
             archive_id = loaded.manifest.archive_id
             approved = allowed.get(name) == self._at_hand.manifest_sha256[archive_id]
             if deletes and not loaded.again and not approved:
-                raise self._refused(archive_id, _guard_error(name, found))
+                raise self._refused(archive_id, guard_error(name, found))
 
     @contextmanager
     def _blaming(self, archive_id: UUID) -> Iterator[None]:
@@ -447,23 +405,6 @@ class LoadSession:
     def _refused(self, archive_id: UUID, error: ArSyncError) -> ArchiveRefusedError:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
 
-    def _summary(self, archive: StagedArchive, result: MergeResult) -> LoadedArchive:
-        media = archive.media
-        return LoadedArchive(
-            archive.manifest,
-            archive.manifest.archive_id in self._at_hand.known,
-            result.plans,
-            chunks=sum(len(staged.manifest.chunks) for staged in archive.tables),
-            chunks_staged=sum(len(staged.differing) for staged in archive.tables),
-            media_installed=media.installed,
-            media_unchanged=media.counts[Outcome.UNCHANGED],
-            size_bytes=self._at_hand.archives[archive.manifest.archive_id].size_bytes,
-            media_bytes=media.size_bytes,
-            media_left_out=tuple(media.left_out),
-            media_left_out_count=media.counts[Outcome.LEFT_OUT],
-            fired=result.fired,
-        )
-
 
 def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifier]]:
     """Return the staging tables of some archives, by their target table."""
@@ -472,11 +413,3 @@ def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifi
         for staged in archive.tables:
             relations.setdefault(staged.target.name, []).append(staged.relation)
     return relations
-
-
-def _guard_error(name: str, found: Sequence[Deletion]) -> DeleteGuardError:
-    return DeleteGuardError(
-        f"{name} is kept from loading: {'; '.join(map(str, found))}",
-        remedy=f"if the sender really deleted them, run `ar-sync allow {name}` at the receiver;"
-        " `ar-sync plan` shows all that the load would do",
-    )

@@ -8,7 +8,8 @@ from datetime import timedelta
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import AppliedArchive, has_ledger, read_ledger
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.transform.errors import NoBuiltinTransformError
 from ar_sync_pipeline.transform.rejected_rows import RejectedRows, count_rejected_rows

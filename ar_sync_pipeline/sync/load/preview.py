@@ -12,14 +12,15 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import load_lock
+from ar_sync_pipeline.postgres.ledger_tables import load_lock
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, NoArchiveError
 from ar_sync_pipeline.sync.load.delete_guard import suspicious
 from ar_sync_pipeline.sync.load.examine import describe_receiver, examine
+from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand, plan_for
-from ar_sync_pipeline.sync.load.load_session import LoadedArchive, LoadSession
+from ar_sync_pipeline.sync.load.load_session import LoadSession
 from ar_sync_pipeline.sync.load.media_of_load import left_out_warning
 from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.stage_archives import MediaFolder

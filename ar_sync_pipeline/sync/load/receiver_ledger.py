@@ -10,7 +10,7 @@ from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.ledger import claim_ledger, has_ledger
+from ar_sync_pipeline.postgres.ledger_tables import claim_ledger, has_ledger
 from ar_sync_pipeline.postgres.own_database import REMEDY, read_own_database
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,

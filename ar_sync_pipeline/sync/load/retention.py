@@ -10,12 +10,8 @@ from pathlib import Path
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import (
-    has_ledger,
-    load_lock,
-    read_ledger,
-    summarize_ledger,
-)
+from ar_sync_pipeline.postgres.ledger import read_ledger, summarize_ledger
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger, load_lock
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.retention import (
     Decision,

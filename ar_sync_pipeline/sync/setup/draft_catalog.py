@@ -22,8 +22,6 @@ from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_
 from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
 
-_MEGABYTE = 1024 * 1024
-
 
 def draft_catalog(
     sender_url: str,
@@ -128,7 +126,7 @@ def _personal_note(kinds: list[Kind]) -> str:
 
 
 def _about(table: TableFacts, statistics: TableStatistics) -> str:
-    size = f"{table.size_bytes / _MEGABYTE:,.1f} MB, "
+    size = f"{table.size_mb:,.1f} MB, "
     size += (
         "not analyzed" if statistics.row_count is None else f"about {statistics.row_count:,} rows"
     )

@@ -12,7 +12,6 @@ from ar_sync_pipeline.sync.setup.personal_columns import Kind
 from ar_sync_pipeline.sync.setup.personal_rules import PersonalRules, propose_rules
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings
 
-_MEGABYTE = 1024 * 1024
 WATERMARK_LIMIT_MB: int = Catalog.model_fields["watermark_limit_mb"].default
 
 
@@ -72,7 +71,7 @@ def _table_notes(
         yield f"changed_at: {changed_at.about}."
     if changed_at.others:
         yield f"Other columns with times: {', '.join(changed_at.others)}."
-    if table.size_bytes > WATERMARK_LIMIT_MB * _MEGABYTE:
+    if table.size_mb > WATERMARK_LIMIT_MB:
         only = "only by changed_at" if changed_at.column else "by nothing: completes bring them"
         yield f"Larger than watermark_limit_mb: partials find its changes {only}."
     for column in sender.media.get(table.name, []):

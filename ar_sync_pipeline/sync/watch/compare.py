@@ -20,12 +20,8 @@ from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.masking import require_pseudonym_key, set_pseudonym_key
 from ar_sync_pipeline.export.source_tables import exported_table
-from ar_sync_pipeline.merge.staging import (
-    StagedTable,
-    create_staging,
-    stage_chunk,
-    unchanged_chunks,
-)
+from ar_sync_pipeline.merge.held_content import unchanged_chunks
+from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_chunk
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest

@@ -13,7 +13,8 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import has_ledger, read_ledger
+from ar_sync_pipeline.postgres.ledger import read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.states import list_applied

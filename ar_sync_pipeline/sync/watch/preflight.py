@@ -11,7 +11,7 @@ from ar_sync_pipeline.export.source_tables import shape_problems, source_problem
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
-from ar_sync_pipeline.postgres.ledger import check_catalog
+from ar_sync_pipeline.postgres.ledger_tables import check_catalog
 from ar_sync_pipeline.postgres.migrations import migration_findings
 from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables

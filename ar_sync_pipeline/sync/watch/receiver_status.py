@@ -9,13 +9,8 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.ledger import (
-    AppliedArchive,
-    check_catalog,
-    has_ledger,
-    read_ledger,
-    read_summarized,
-)
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_summarized
+from ar_sync_pipeline.postgres.ledger_tables import check_catalog, has_ledger
 from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain

@@ -6,14 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ar_sync_pipeline.postgres.approved_archives import Approval, read_approvals
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import (
-    AppliedArchive,
-    Approval,
-    has_ledger,
-    read_approvals,
-    read_ledger,
-)
+from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger
+from ar_sync_pipeline.postgres.ledger_tables import has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
