@@ -9,6 +9,7 @@ reaches another file through a hard link.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import secrets
 import stat
@@ -87,10 +88,7 @@ class HeldFolder:
 
     def facts(self, name: str) -> os.stat_result | None:
         """Return the lstat(2) result of a name; None if there is nothing of this name."""
-        try:
-            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
-            return None
+        return status_of(self.fd, name)
 
     def file_facts(self, name: str) -> os.stat_result | None:
         """Return the lstat(2) result of a regular file; None if the name is none."""
@@ -142,7 +140,7 @@ class HeldFolder:
     def new_file(self) -> Iterator[tuple[int, str]]:
         """Create a file under a temporary name; the block renames it, an error removes it."""
         temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
-        fd = os.open(temporary, _NEW_FILE, 0o644, dir_fd=self.fd)
+        fd = create_file(temporary, 0o644, self.fd)
         try:
             yield fd, temporary
         except BaseException:
@@ -176,6 +174,34 @@ class HeldFolder:
     def sync(self) -> None:
         """Fsync the folder: only then does a rename survive a power failure."""
         os.fsync(self.fd)
+
+
+def status_of(parent: int, name: str) -> os.stat_result | None:
+    """Return the facts of an entry of a folder, not of a link's target; None if it is missing."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+
+
+def sha256_of(parent: int, name: str) -> str:
+    """Return the SHA-256 of a file of a folder in hex."""
+    with os.fdopen(open_file(parent, name), "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def create_file(path: str | Path, mode: int, parent: int | None = None) -> int:
+    """Create a file that does not exist yet, and open it for writing; return its descriptor.
+
+    Args:
+        path: Path of the file, or its name in a folder.
+        mode: Permissions, before the umask.
+        parent: Descriptor of that folder.
+
+    Raises:
+        FileExistsError: There is something of this name, be it a link.
+    """
+    return os.open(path, _NEW_FILE, mode, dir_fd=parent)
 
 
 def open_file(folder_fd: int, name: str) -> int:

@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import open_file, status_of
 from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
-from ar_sync_pipeline.media.stage import explained, modified_ns, status_of
+from ar_sync_pipeline.media.stage import explained, modified_ns
 from ar_sync_pipeline.media.web_content import exclusion_reason
 
 CONTENT_CHECK_DAYS = 30

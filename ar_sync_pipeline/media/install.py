@@ -17,7 +17,7 @@ from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from uuid import UUID
 
-from ar_sync_pipeline.files import HeldFolder, open_file
+from ar_sync_pipeline.files import HeldFolder, create_file, open_file, status_of
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
 from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
@@ -268,12 +268,11 @@ def _link(parent: int, name: str, kept: str) -> None:
 
 def _copy(parent: int, name: str, kept: str) -> None:
     """Copy a file, for file systems without hard links and files that this account may not link."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(open_file(parent, name), "rb") as old:
         facts = os.fstat(old.fileno())
         if not stat.S_ISREG(facts.st_mode):
             raise IsADirectoryError(name)
-        with os.fdopen(os.open(kept, flags, 0o600, dir_fd=parent), "wb") as new:
+        with os.fdopen(create_file(kept, 0o600, parent), "wb") as new:
             try:
                 shutil.copyfileobj(old, new)
                 new.flush()
@@ -291,14 +290,10 @@ def _rename(parent: int, name: str, other: str) -> None:
 
 def _kind(parent: int, name: str) -> int | None:
     """Return the file type of a name, as in st_mode; None if the name does not exist."""
-    try:
-        return stat.S_IFMT(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return None
+    facts = status_of(parent, name)
+    return None if facts is None else stat.S_IFMT(facts.st_mode)
 
 
 def _inode(parent: int, name: str) -> int | None:
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_ino
-    except FileNotFoundError:
-        return None
+    facts = status_of(parent, name)
+    return None if facts is None else facts.st_ino

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
-from ar_sync_pipeline.files import sync_folder
+from ar_sync_pipeline.files import create_file, sync_folder
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
 _MOVED_ASIDE = ".moved-aside-"
@@ -106,8 +106,7 @@ class JournalWriter:
     def add(self, file: StagedFile) -> None:
         """Record a staged file; `sync` makes the record durable."""
         if self._file is None:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            self._file = os.fdopen(os.open(self._path, flags, 0o600), "w", encoding="utf-8")
+            self._file = os.fdopen(create_file(self._path, 0o600), "w", encoding="utf-8")
             _write(self._file, [self.load, *map(str, self._archives)])
         number = self._archives[file.archive_id]
         _write(self._file, [number, file.path, file.depth, file.replaces, file.inode])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import sha256_of
 from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
 
 if TYPE_CHECKING:
@@ -54,5 +53,4 @@ def _holds(parent: int, name: str, size_bytes: int, sha256: str) -> bool:
     facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
     if not stat.S_ISREG(facts.st_mode) or facts.st_size != size_bytes:
         return False
-    with os.fdopen(open_file(parent, name), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    return sha256_of(parent, name) == sha256

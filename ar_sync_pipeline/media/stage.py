@@ -20,7 +20,7 @@ from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.disk_errors import NO_SPACE
-from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.files import create_file, sha256_of, status_of
 from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
@@ -123,8 +123,7 @@ class MediaStage:
         self, stream: ReadableStream, entry: ListedMedia, parent: int, name: str
     ) -> int:
         """Write the file under a temporary name; return its inode."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(name, flags, 0o644, dir_fd=parent)
+        fd = create_file(name, 0o644, parent)
         try:
             _copy_checked(stream, entry, fd)
             os.utime(fd, ns=(modified_ns(entry), modified_ns(entry)))
@@ -212,20 +211,6 @@ def _copy_checked(stream: ReadableStream, entry: ListedMedia, fd: int) -> None:
 def modified_ns(entry: ListedMedia) -> int:
     """Return the modification time that an installed file has, in nanoseconds."""
     return entry.modified_us * 1000
-
-
-def status_of(parent: int, name: str) -> os.stat_result | None:
-    """Return the facts of an entry of a folder, not of a link's target; None if it is missing."""
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-
-
-def sha256_of(parent: int, name: str) -> str:
-    """Return the SHA-256 of a file of a folder in hex."""
-    with os.fdopen(open_file(parent, name), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_space(parent: int, entry: ListedMedia, folder: Path) -> None:
