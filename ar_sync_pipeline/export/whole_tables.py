@@ -61,7 +61,7 @@ class WholeTables:
         folder: Folder of the members.
         since: Point that the receiver is known to have; the keys of rows that were written since
             then are exported too.
-        untold: Tables whose rows are exported differently than before, so that no keys are
+        redefined: Tables whose rows are exported differently than before, so that no keys are
             exported.
         held: What the receiver has of tables. An equal chunk is not written.
     """
@@ -69,7 +69,7 @@ class WholeTables:
     connections: Sequence[Connection]
     folder: Path
     since: Watermark | None
-    untold: frozenset[str] = frozenset()
+    redefined: frozenset[str] = frozenset()
     held: Mapping[str, HeldTable] = field(default_factory=dict)
 
     def write(self, tables: Sequence[ExportedTable]) -> Mapping[str, WrittenTable]:
@@ -140,7 +140,7 @@ class WholeTables:
         return write_chunk(connection, self.folder, table, number, chunk)
 
     def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
-        if self.since is None or not table.primary_key or table.name in self.untold:
+        if self.since is None or not table.primary_key or table.name in self.redefined:
             return None
         query = changed_keys_query(table, unseen_by(self.since))
         with readable(table.name), ChunkWriter(self.folder, table.name, CHANGED_KEYS) as writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +17,9 @@ from ar_sync_pipeline.sync.load.load_archives import LoadReport
 from ar_sync_pipeline_tests.fix_sites import CHILDREN, PARENTS, equal, execute, rows
 from ar_sync_pipeline_tests.open_sessions import close_sessions
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
+
+FILES = {"a.jpeg": b"first", "2026/b.jpeg": b"second", "c.jpeg": b"third"}
+NAMES = "UPDATE app_child SET picture = '{}', changed = now() WHERE id = 1"
 
 
 def put(pair: MediaSender, path: str, content: bytes) -> None:
@@ -99,9 +103,53 @@ def unverified(report: LoadReport) -> dict[str, int]:
     return {plan.table: plan.unverified for plan in plans if plan.unverified}
 
 
+def run_until_equal(pair: MediaSender) -> None:
+    """What the schedules and sensors of both sides do, in two rounds at most."""
+    load(pair)
+    load(pair)
+    for _ in range(2):
+        if asks_for(pair) is not None or not equal(pair.sites, CHILDREN):
+            pair.complete()
+        load(pair)
+    assert_equal(pair)
+    assert asks_for(pair) is None
+
+
+def late_complete(pair: MediaSender, *after: str) -> tuple[Manifest, Path]:
+    """A complete that is still on its way while a partial with changes is applied."""
+    manifest = pair.complete()
+    path = pair.waiting(manifest)
+    withheld = path.rename(path.with_name(path.name + ".on-its-way"))
+    pair.sites.at_sender(*after)
+    pair.partial()
+    load(pair)
+    withheld.rename(path)
+    return manifest, path
+
+
 @pytest.fixture
 def pair(media_sender: MediaSender) -> MediaSender:
     """Two equal servers, of which the receiver has applied two completes."""
     assert_applied(media_sender, media_sender.complete())
     assert_applied(media_sender, media_sender.complete())
     return media_sender
+
+
+@pytest.fixture
+def pair_with_files(media_sender: MediaSender) -> MediaSender:
+    """Two equal servers: children in five chunks, parents in one, three media files."""
+    media_sender.sites.at_sender(
+        "INSERT INTO app_child (id, parent_id, amount, changed) SELECT (n << 16) + k, 1, n,"
+        " now() - interval '1 day' FROM generate_series(1, 4) n, generate_series(0, 9) k"
+    )
+    for path, content in FILES.items():
+        put(media_sender, path, content)
+    media_sender.complete()
+    load(media_sender)
+    assert_equal(media_sender)
+    return media_sender
+
+
+def times(folder: Path) -> list[int]:
+    """Modification times of the files, which are replicated to the microsecond."""
+    return [(folder / path).stat().st_mtime_ns // 1000 for path in FILES]

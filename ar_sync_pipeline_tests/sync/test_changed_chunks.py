@@ -27,18 +27,14 @@ from ar_sync_pipeline_tests.sync.fix_differential import (
     assert_equal,
     assert_lacking,
     carried,
+    late_complete,
     load,
     put,
     restored,
+    run_until_equal,
     unverified,
 )
 from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
-    TestLate as LateCompletes,
-)
-from ar_sync_pipeline_tests.sync.test_differential_completes import (
-    TestRestoredReceiver as RestoredReceivers,
-)
 
 
 @pytest.fixture
@@ -341,7 +337,7 @@ class TestOutcomeThatIsNotProven:
         for file in (pair.sites.spool / "complete").iterdir():
             file.unlink()
         pair.sites.receiver = backup
-        RestoredReceivers().run_until_equal(pair)
+        run_until_equal(pair)
 
     def test_receiver_that_was_restored_replays_changes_in_their_order(
         self, pair: MediaSender
@@ -353,7 +349,7 @@ class TestOutcomeThatIsNotProven:
                 complete_after(pair, f"UPDATE app_child SET amount = {amount} WHERE id = 6"),
             )
         pair.sites.receiver = backup
-        RestoredReceivers().run_until_equal(pair)
+        run_until_equal(pair)
 
     def test_plan_says_what_is_lacking(self, pair: MediaSender) -> None:
         path = pair.waiting(complete_after(pair, "DELETE FROM app_child WHERE id = (1 << 16) + 6"))
@@ -378,7 +374,7 @@ class TestLateChange:
             "DELETE FROM app_child WHERE id IN ((1 << 16) + 1, (1 << 16) + 9)",
             "UPDATE app_child SET amount = -1 WHERE id IN ((1 << 16) + 2, (1 << 16) + 3)",
         )
-        manifest, _ = LateCompletes().late(
+        manifest, _ = late_complete(
             pair,
             "UPDATE app_child SET amount = 8, changed = now() WHERE id = (1 << 16) + 3",
             "UPDATE app_child SET amount = 9, changed = now() WHERE id = (1 << 16) + 4",
@@ -393,7 +389,7 @@ class TestLateChange:
     def test_rest_of_such_a_chunk_is_verified_with_the_next(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
         pair.sites.at_sender("DELETE FROM app_child WHERE id = (1 << 16) + 1")
-        manifest, _ = LateCompletes().late(
+        manifest, _ = late_complete(
             pair, "UPDATE app_child SET amount = 8, changed = now() WHERE id = (1 << 16) + 3"
         )
         assert changes(manifest) == {1: 0}
@@ -407,7 +403,7 @@ class TestLateChange:
     def test_chunk_that_they_did_not_touch_must_be_proven(self, pair: MediaSender) -> None:
         pair.sites.at_receiver("UPDATE app_child SET amount = 99 WHERE id = (1 << 16) + 50")
         pair.sites.at_sender("DELETE FROM app_child WHERE id = (1 << 16) + 1")
-        manifest, _ = LateCompletes().late(
+        manifest, _ = late_complete(
             pair, "UPDATE app_child SET amount = 8, changed = now() WHERE id = 3"
         )
         said = assert_lacking(pair, manifest, "1 chunk of app_child")
