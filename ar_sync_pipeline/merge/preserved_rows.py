@@ -130,6 +130,8 @@ class PreservedRows:
         if not target.key:
             return
         derived = {*target.rules.reset_on_change, *target.rules.clear_on_change}
+        # PostgreSQL refuses to update such an identity: the row keeps the one of its insertion.
+        derived |= {c.name for c in target.facts.columns if c.always_identity}
         own = [name for name in target.own if name not in derived]
         references = [k for k in target.facts.foreign_keys if set(k.columns) & set(own)]
         plain = [name for name in own if not any(name in key.columns for key in references)]

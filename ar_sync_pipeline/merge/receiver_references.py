@@ -51,6 +51,12 @@ class References:
         """
         target = self.targets.get(key.table)
         shared = set(target.shared) if target else set[str]()
+        # The sender's values determine what is computed from them alone.
+        shared |= {
+            c.name
+            for c in self.tables[key.table].columns
+            if c.generated and c.computed_from and shared.issuperset(c.computed_from)
+        }
         return tuple(name for name in key.columns if name not in shared)
 
     def cleared_columns(self, key: ForeignKey) -> tuple[str, ...]:

@@ -12,12 +12,18 @@ from ar_sync_pipeline.postgres.scalar import scalar
 
 
 def ensure_source_values(connection: Connection, target: TargetTable) -> None:
-    """Create the table for the sender's values of columns that the transform changes in place."""
+    """Create the table for the sender's values of columns that the transform changes in place.
+
+    A table whose columns or key are no longer those of the target is created again, without rows:
+    the next complete stores the values again.
+    """
     if not target.rewritten:
         return
     columns = (*target.key, *target.rewritten)
     if _exists(connection, target.source_values):
-        return
+        if _fits(connection, target, columns):
+            return
+        connection.execute(sql.SQL("DROP TABLE {}").format(target.source_values))
     with connection.transaction():
         connection.execute(
             sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
@@ -157,6 +163,39 @@ def remember_source_values(connection: Connection, difference: TableDifference) 
             excluded=row_of(columns, "excluded"),
         )
     )
+
+
+def _fits(connection: Connection, target: TargetTable, columns: tuple[str, ...]) -> bool:
+    """Return whether the stored values have the columns, types and key of the target."""
+    return bool(
+        scalar(
+            connection,
+            _FITS,
+            {
+                "source": target.source_values.as_string(connection),
+                "target": target.relation.as_string(connection),
+                "columns": list(columns),
+                "key": sorted(target.key),
+            },
+        )
+    )
+
+
+_FITS = """
+WITH wanted AS (
+    SELECT attname, atttypid, atttypmod, attcollation FROM pg_attribute
+     WHERE attrelid = %(target)s::regclass AND attname = ANY (%(columns)s) AND NOT attisdropped
+), held AS (
+    SELECT attname, atttypid, atttypmod, attcollation FROM pg_attribute
+     WHERE attrelid = %(source)s::regclass AND attnum > 0 AND NOT attisdropped
+)
+SELECT NOT EXISTS (TABLE wanted EXCEPT TABLE held) AND NOT EXISTS (TABLE held EXCEPT TABLE wanted)
+   AND %(key)s::text[] = (
+       SELECT array_agg(a.attname::text ORDER BY a.attname::text COLLATE "C")
+         FROM pg_index i
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+        WHERE i.indrelid = %(source)s::regclass AND i.indisprimary)
+"""
 
 
 def _exists(connection: Connection, relation: sql.Identifier) -> bool:

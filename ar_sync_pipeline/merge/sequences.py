@@ -35,8 +35,9 @@ def advance_sequences(connection: Connection, manifest: TableManifest, facts: Ta
 def _advance(connection: Connection, sequence: sql.Identifier, last: int) -> None:
     connection.execute(
         sql.SQL(
-            "SELECT setval({name}, {last}) FROM {sequence}"
-            " WHERE last_value < {last} OR (last_value = {last} AND NOT is_called)"
+            "SELECT setval({name}, {last}) FROM {sequence}, pg_sequence AS p"
+            " WHERE p.seqrelid = {name}::regclass AND (last_value = {last} AND NOT is_called OR"
+            " CASE WHEN p.seqincrement > 0 THEN last_value < {last} ELSE last_value > {last} END)"
         ).format(
             name=sql.Literal(sequence.as_string(connection)),
             last=sql.Literal(last),

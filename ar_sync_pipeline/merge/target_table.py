@@ -169,6 +169,7 @@ def with_key(facts: TableFacts, key: Sequence[str]) -> TableFacts:
         column: operator
         for unique in facts.unique_keys
         if unique.plain and set(unique.plain) == set(key)
+        if unique.valid and not unique.exclusion and unique.predicate is None
         for column, operator in zip(unique.plain, unique.operators, strict=True)
     }
     if len(operators) != len(key):

@@ -31,7 +31,7 @@ _TRANSPORT = {
     "tcp_user_timeout": 60_000,
 }
 _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
-_SERVER_STATES = frozenset({"53100", "53300", "55P03", "25P03", "25P04"})
+_SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
     r"|permission denied|is not permitted|not currently accepting connections"

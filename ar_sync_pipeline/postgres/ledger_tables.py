@@ -18,6 +18,7 @@ LEDGER_SCHEMA = "ar_sync"
 _LOAD_LOCK = 7_017_250_917_033_000
 
 
+_TABLES_LOCK = _LOAD_LOCK + 1
 _LOCK_WAIT = "10s"
 
 
@@ -27,8 +28,10 @@ def ensure_ledger(connection: Connection) -> None:
     has_schema, has_tables = row or (False, False)
     if not has_tables:
         with connection.transaction():
+            # Sensors that tick at the same time may all find an older ledger.
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES_LOCK])
             if not has_schema:
-                connection.execute("CREATE SCHEMA ar_sync")
+                connection.execute("CREATE SCHEMA IF NOT EXISTS ar_sync")
             connection.execute(_TABLES)
 
 

@@ -84,7 +84,8 @@ def archive_sensor(
             )
         with_completes = not attempts and _completes_can_be_loaded(context.instance, site)
         return dg.RunRequest(
-            run_key=f"{group}_{len(attempts)}",
+            # Not their number: a purge of runs would repeat it, and Dagster skips a known key.
+            run_key=f"{group}_{max(attempts).timestamp() if attempts else 0}",
             run_config=intake_of([*ArchiveKind], site.names) if with_completes else None,
             tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
         )

@@ -16,7 +16,7 @@ from ar_sync_pipeline.spool.layout import folder_of
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ def plan_retention(
     ledger: Mapping[ArchiveName, datetime],
     policy: RetentionPolicy,
     now: datetime,
+    superseded: Collection[ArchiveName] = (),
 ) -> list[Decision]:
     """Decide for every archive, in the given order.
 
@@ -61,13 +62,16 @@ def plan_retention(
         archives: Archives in any state.
         ledger: Time when each applied or superseded archive was applied.
         now: Current time, aware UTC.
+        superseded: Archives in the ledger of which nothing was loaded, so that they are no base.
     """
     found = list(archives)
     base_at = max(
         (
             archive.name.snapshot_at
             for archive in found
-            if archive.name.kind is ArchiveKind.COMPLETE and _is_applied(archive, ledger)
+            if archive.name.kind is ArchiveKind.COMPLETE
+            and _is_applied(archive, ledger)
+            and archive.name not in superseded
         ),
         default=None,
     )

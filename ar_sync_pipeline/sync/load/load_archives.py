@@ -39,6 +39,7 @@ from ar_sync_pipeline.sync.load.load_plan import (
     archives_at_hand,
 )
 from ar_sync_pipeline.sync.load.load_session import LoadSession
+from ar_sync_pipeline.sync.load.lock_budget import names_that_fit
 from ar_sync_pipeline.sync.load.media_of_load import (
     left_out_warning,
     recover_media,
@@ -107,7 +108,8 @@ def load_archives(
 
     To apply an archive twice changes nothing. A load that is killed leaves the state before it, and
     the next one recovers what was left between commit, renaming and receipts. An archive that
-    cannot be applied is rejected with its reason, and the others are loaded.
+    cannot be applied is rejected with its reason, and the others are loaded. Of a very long backlog
+    the oldest are loaded; the others keep waiting.
 
     Args:
         names: Names of admitted archives, without the prefix of waiting ones; None: all of them.
@@ -209,6 +211,10 @@ class _Loader:
             session: LoadSession | None = None
             try:
                 at_hand = archives_at_hand(self._spool, names, receiver, admitted)
+                fitting = names_that_fit(self.connection, names, at_hand)
+                if len(fitting) < len(names):
+                    names = fitting
+                    continue
                 ids = [candidate.archive_id for candidate in at_hand.plan.apply]
                 with staged_media(self.connection, self.settings, self.catalog.name, ids) as media:
                     session = LoadSession(
@@ -230,7 +236,8 @@ class _Loader:
                         remembers_media=self.settings.media_delete,
                     )
             except ArchiveRefusedError as refusal:
-                if session and session.filling and session.filling.dropped:
+                filling = session.filling if session else None
+                if filling and (filling.dropped or filling.direct):
                     direct = False  # retry with staged rows, which finds the reason
                 else:
                     self._reject(refusal.archive, refusal.error)

@@ -92,10 +92,16 @@ def _applied_name(archive: SpooledArchive) -> str:
 
 
 def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) -> list[Decision]:
+    ledger = read_ledger(connection)
     applied_at = {
         name: line.applied_at
-        for line in read_ledger(connection)
+        for line in ledger
         if (name := ArchiveName.parse(line.name)) is not None
+    }
+    superseded = {
+        name
+        for line in ledger
+        if line.superseded and (name := ArchiveName.parse(line.name)) is not None
     }
     spool = settings.remote_bkp_fldr
     archives = [
@@ -108,7 +114,7 @@ def _decide(settings: ReceiverSettings, connection: Connection, clock: Clock) ->
     applied_at |= _old_applied_at(old, applied_at)
     archives += old
     policy = RetentionPolicy(complete_lifetime=timedelta(days=settings.bkps_lifetime))
-    return plan_retention(archives, applied_at, policy, clock())
+    return plan_retention(archives, applied_at, policy, clock(), superseded)
 
 
 def _old_applied_at(
