@@ -16,12 +16,13 @@ from ar_sync_pipeline.spool.layout import FOLDERS, INCOMING, RECEIPTS
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def archive_argument() -> Callable[[Command], Command]:
+def archive_argument(*, required: bool = True) -> Callable[[Command], Command]:
     """Return the argument ARCHIVE: a file, or the name of an archive in the spool."""
     return click.argument(
         "archive",
         type=click.Path(path_type=Path),
-        callback=lambda _context, _parameter, path: _file(path),
+        required=required,
+        callback=lambda _context, _parameter, path: path and _file(path),
     )
 
 

@@ -17,7 +17,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.column_masks import exclude_it, mask_conflicts, other_rules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, ForeignKey, TableFacts
 
 
 def column_rule_problems(
@@ -121,6 +121,32 @@ def _one_side_only(
                 " `exclude` or `mask` does not treat both alike",
                 remedy=_alike(facts, here, referenced, there),
             )
+        elif _equal_and_not_the_same(child, here, referenced, there):
+            yield SchemaError(
+                f"column {here} of {key.table} refers to {there} of {key.referenced_table} by a"
+                " collation in which different texts are equal, and their pseudonyms would not be",
+                remedy=_other_than_pseudonym(column),
+            )
+
+
+def _equal_and_not_the_same(
+    child: TableRules, here: str, referenced: TableFacts, there: str
+) -> bool:
+    """Return whether a pseudonym would part a reference whose two texts differ in their letters."""
+    return (
+        here in child.mask
+        and child.mask[here].function is MaskFunction.PSEUDONYM
+        and any(
+            there == name and collation
+            for unique in referenced.unique_keys
+            for name, collation in zip(unique.plain, unique.collations, strict=False)
+        )
+    )
+
+
+def _other_than_pseudonym(column: ColumnFacts | None) -> str:
+    null = f'give {column.name} the mask "null", or ' if column and column.nullable else ""
+    return f"{null}give neither a rule"
 
 
 def _refers_to_nothing(rules: TableRules, key: ForeignKey) -> bool:

@@ -137,6 +137,9 @@ def _obstacles(mask: Mask, column: ColumnFacts, facts: TableFacts) -> Iterator[t
     else:
         uniques = (unique for unique in facts.unique_keys if column.name in unique.uses)
         yield from (found for u in uniques if (found := _not_unique(mask, column, u)) is not None)
+        for computed in facts.columns:
+            if column.name in computed.computed_from:
+                yield from _not_unique_when_computed(mask, column, computed, facts)
 
 
 def _takes(mask: Mask, column: ColumnFacts) -> str:
@@ -166,7 +169,7 @@ def _takes(mask: Mask, column: ColumnFacts) -> str:
 
 
 def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> tuple[str, str] | None:
-    if mask.function is MaskFunction.NULL and _null_is_distinct(column, unique):
+    if mask.function is MaskFunction.NULL and null_is_distinct(column, unique):
         return None
     if mask.function is not MaskFunction.PSEUDONYM:
         return f"is unique ({unique.name}), which `mask` {mask.function} does not keep", ""
@@ -181,8 +184,24 @@ def _not_unique(mask: Mask, column: ColumnFacts, unique: UniqueKey) -> tuple[str
     return None
 
 
-def _null_is_distinct(column: ColumnFacts, unique: UniqueKey) -> bool:
-    """Return whether no two rows with NULL in a column can violate a unique key."""
+def _not_unique_when_computed(
+    mask: Mask, column: ColumnFacts, computed: ColumnFacts, facts: TableFacts
+) -> Iterator[tuple[str, str]]:
+    """Yield unique keys over a computed column that masked values of another one may violate."""
+    keeps = mask.function in (MaskFunction.PSEUDONYM, MaskFunction.NULL)
+    if keeps and _survives(computed.expression, column.name):
+        return
+    for unique in facts.unique_keys:
+        if computed.name in unique.uses:
+            problem = f"computes {computed.name}, which is unique ({unique.name})"
+            yield f"{problem}, and `mask` {mask.function} does not keep that", ""
+
+
+def null_is_distinct(column: ColumnFacts, unique: UniqueKey) -> bool:
+    """Return whether NULL in a column cannot make two rows equal for a unique key."""
+    without = rf"\(+({_spellings(column.name)}) IS NOT NULL\)+"
+    if column.name not in unique.uses or re.fullmatch(without, unique.predicate or ""):
+        return True
     return unique.nulls_distinct and any(
         _mentions(element, column.name) and _survives(element, column.name)
         for element in unique.elements

@@ -29,9 +29,14 @@ _SAMPLE = "0123456789abcdef" * 2
 
 
 def masked_constraint_findings(
-    connection: Connection, rules: TableRules, table: TableFacts
+    connection: Connection, rules: TableRules, table: TableFacts, *, receives: bool
 ) -> Iterator[Finding]:
-    """Yield findings on check constraints of a table that read a masked column."""
+    """Yield findings on check constraints of a table that read a masked column.
+
+    Args:
+        receives: Whether the table is the receiver's, which has to store the masked rows. The
+            sender's only shows what the receiver's may be like, and is no reason to send nothing.
+    """
     if not rules.mask:
         return
     relation = (table.schema, table.relname or table.name)
@@ -42,9 +47,11 @@ def masked_constraint_findings(
             subject = f"constraint {name} of table {table.name}"
             holds = _holds(connection, condition, column, rules.mask[column.name], columns)
             if holds is False:
+                parked = "so" if receives else "so that, where the receiver has it too,"
                 yield Finding(
-                    Level.ERROR,
-                    f"{subject} refuses what `mask` makes of {column.name}, so archives are parked",
+                    Level.ERROR if receives else Level.WARNING,
+                    f"{subject} refuses what `mask` makes of {column.name}, {parked} archives are"
+                    " parked",
                     f"take another function of `mask`, {exclude_it(column)}, or drop the"
                     " constraint at the receiver",
                 )

@@ -8,7 +8,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
-from ar_sync_pipeline.postgres.column_masks import mask_conflicts
+from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.left_values import values_left
@@ -48,13 +48,22 @@ def column_findings(
             yield from values_left(connection, table, column)
     for problem, remedy in mask_conflicts(rules, table):
         yield Finding(Level.ERROR, f"{problem}, so archives are parked", remedy)
-    yield from masked_constraint_findings(connection, rules, table)
+    yield from masked_constraint_findings(connection, rules, table, receives=True)
 
 
 def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) -> Iterator[Finding]:
     """Yield what prevents new rows from being written without a value of an excluded column."""
     subject = f"column {column.name} of table {table.name}"
-    if column.nullable:
+    if column.nullable and not column.has_default:
+        unique = next((u for u in table.unique_keys if not null_is_distinct(column, u)), None)
+        if unique is not None:
+            yield Finding(
+                Level.WARNING,
+                f"{subject} is in `exclude`, and rows without its value may be equal for the unique"
+                f" key {unique.name}, so that archives are parked",
+                f"drop {unique.name} at the receiver, or make a key there that does not use"
+                f" {column.name}",
+            )
         return
     if not column.has_default:
         statement = sql.SQL("ALTER TABLE {} ALTER {} DROP NOT NULL").format(
@@ -72,7 +81,8 @@ def _excluded(connection: Connection, table: TableFacts, column: ColumnFacts) ->
         yield Finding(
             Level.WARNING,
             f"{subject} is in `exclude` and unique ({unique.name}), and new rows get its default",
-            "give it a default that differs from row to row, or make it nullable at the receiver",
+            "give it a default that differs from row to row there, or make it nullable without a"
+            " default",
         )
 
 

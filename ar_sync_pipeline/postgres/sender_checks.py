@@ -38,7 +38,8 @@ def check_sender_tables(
         findings += _children(catalog, table, tables)
         findings += _references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
-        findings += masked_constraint_findings(connection, catalog.rules(table.name), table)
+        rules = catalog.rules(table.name)
+        findings += masked_constraint_findings(connection, rules, table, receives=False)
     return findings
 
 

@@ -224,6 +224,7 @@ def test_a_pseudonym_is_refused_where_an_index_would_judge_it_otherwise(
         ("(v) NULLS NOT DISTINCT", False),
         ("(coalesce(v, ''))", False),
         ("(id) WHERE v IS NULL", False),
+        ("(id) WHERE v IS NOT NULL", True),
     ],
 )
 def test_null_is_refused_only_where_two_nulls_are_equal(
@@ -231,6 +232,25 @@ def test_null_is_refused_only_where_two_nulls_are_equal(
 ) -> None:
     table.make("text", f"CREATE UNIQUE INDEX i ON t_a {index}")
     assert (table.problem("null") == "") is kept, table.problem("null")
+
+
+@pytest.mark.parametrize(
+    ("expression", "mask", "kept"),
+    [
+        ("lower(v)", "pseudonym", True),
+        ("lower(v)", "null", True),
+        ("lower(v)", {"truncate": 3}, False),
+        ("lower(v)", {"constant": "x"}, False),
+        ("split_part(v, '@', 1)", "pseudonym", False),
+        ("coalesce(v, '')", "null", False),
+    ],
+)
+def test_a_unique_column_that_is_computed_from_masked_ones_is_heeded(
+    table: Table, expression: str, mask: object, kept: bool
+) -> None:
+    computed = f"g text GENERATED ALWAYS AS ({expression}) STORED UNIQUE"
+    table.make("text", f"ALTER TABLE t_a ADD {computed}")
+    assert (table.problem(mask) == "") is kept, table.problem(mask)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +306,21 @@ def test_one_side_of_a_reference_alone_is_refused(table: Table) -> None:
     execute(table.url, "DROP TABLE t_wide")
     assert problem(table.url, catalog(table=every)) == ""
     assert problem(table.url, catalog(table={"t_user": excluded, "t_post": excluded})) == ""
+
+
+def test_a_pseudonym_is_refused_where_a_reference_joins_different_texts(table: Table) -> None:
+    execute(
+        table.url,
+        "CREATE COLLATION caseless (provider = icu, locale = 'und-u-ks-level2',"
+        " deterministic = false)",
+        "CREATE TABLE t_user (id int PRIMARY KEY, mail text COLLATE caseless UNIQUE)",
+        "CREATE TABLE t_post (id int PRIMARY KEY, mail text COLLATE caseless"
+        " REFERENCES t_user (mail))",
+    )
+    for mask, told in (("pseudonym", True), ("null", False)):
+        rules = {"mask": {"mail": mask}}
+        found = problem(table.url, catalog(table={"t_user": rules, "t_post": rules}))
+        assert ("different texts are equal" in found) is told, found
 
 
 def test_a_nullable_reference_can_be_null_alone(table: Table) -> None:

@@ -33,6 +33,7 @@ def compare(sites: TwoSites, *words: str, text: str = CATALOG) -> Result:
         env={
             "AR_SYNC_SENDER_DATABASE_URL": sites.sender,
             "AR_SYNC_RECEIVER_DATABASE_URL": sites.receiver,
+            "AR_SYNC_REMOTE_BKP_FLDR": str(sites.spool),
         },
     )
 
@@ -164,6 +165,10 @@ def test_nothing_is_left_behind_and_a_damaged_archive_is_said(loaded: TwoSites) 
     assert shown.exit_code == 1
     assert "Traceback" not in shown.output
     assert compare(loaded).exit_code == 0
+
+
+def test_name_of_an_archive_in_the_spool_is_enough(loaded: TwoSites) -> None:
+    assert compare(loaded, applied(loaded, "complete").name).exit_code == 0
 
 
 def test_missing_database_or_file_is_an_error_in_the_call(tmp_path: Path) -> None:

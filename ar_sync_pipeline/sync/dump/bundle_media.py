@@ -116,7 +116,7 @@ def bundle_media(
     watch = Stopwatch()
     dump = build.read(TableDump)
     with new_bundle_files(build) as files:
-        chosen = MediaSelection(folder, patterns, files)
+        chosen = MediaSelection(folder, patterns, files, named_only=catalog.excludes_media)
         if dump.window is None:
             _choose_complete(build, catalog, url, dump, chosen)
         else:

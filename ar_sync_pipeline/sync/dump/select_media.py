@@ -32,6 +32,7 @@ class MediaSelection:
         refused_count: Number of all of them.
         omitted: Files that exist and are not sent now, by path.
         gone: Owed paths of which nothing is left to send.
+        named_only: Whether only files that a row names are sent, so that other names are not told.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class MediaSelection:
     refused_count: int = 0
     omitted: dict[str, OmittedMedia] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    named_only: bool = False
 
     def scan(self, within: tuple[datetime, datetime] | None, *, below: str = "") -> None:
         """Add the files that match a pattern.
@@ -53,7 +55,7 @@ class MediaSelection:
             self.folder,
             self.patterns,
             modified_within=within,
-            on_refused=self._refuse,
+            on_refused=None if self.named_only else self._refuse,
             on_omitted=self.omit,
             below=below,
             in_order=False,

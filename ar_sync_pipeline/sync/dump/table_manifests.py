@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.media_references import media_references
 from ar_sync_pipeline.export.selection import (
@@ -21,6 +21,7 @@ from ar_sync_pipeline.export.table_export import (
     write_chunk,
 )
 from ar_sync_pipeline.export.whole_tables import WholeTables
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 
@@ -137,6 +138,17 @@ def _manifest(
         absent_keys=absent_keys,
         sequences=session.sequences[name],
         whole=whole,
-        unique_keys=tuple(sorted({u.definition for u in facts.unique_keys if u.valid})),
+        unique_keys=_unique_keys(facts, catalog.rules(name)),
         column_rules=catalog.rules(name).column_rules,
     )
+
+
+def _unique_keys(facts: TableFacts, rules: TableRules) -> tuple[str, ...]:
+    """Return the definitions of the unique keys that the sent rows have.
+
+    One that reads an excluded column says nothing of them, and may have a value of it as a literal.
+    """
+    hidden = set(rules.exclude)
+    hidden |= {c.name for c in facts.columns if not hidden.isdisjoint(c.computed_from)}
+    shown = (u for u in facts.unique_keys if u.valid and hidden.isdisjoint(u.uses))
+    return tuple(sorted({unique.definition for unique in shown}))

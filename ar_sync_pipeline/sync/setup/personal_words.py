@@ -8,14 +8,14 @@ PERSONAL = {
     " credential signature webhook clave contrasena contraseña cvv cvc passwordhash userpassword"
     " accesstoken refreshtoken",
     "contact": "email mail correo phone telephone tel mobile cell cellphone fax telefono teléfono"
-    " celular whatsapp address street addr direccion dirección postcode postalcode postal zip"
-    " zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
+    " celular whatsapp recipient address street addr direccion dirección postcode postalcode postal"
+    " zip zipcode domicilio emailaddress useremail streetname phonenumber mobilephone homephone"
     " workphone",
     "name": "firstname lastname surname forename fullname nickname username login"
     " nombres apellido usuario cardholder",
-    "identity": "birth birthday birthdate dob ssn passport rut dni nif curp iban bic gender sex"
-    " nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid nationality"
-    " religion ethnicity salary dateofbirth creditcard",
+    "identity": "birth born birthday birthdate dob ssn passport rut dni nif curp iban bic gender"
+    " sex nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid"
+    " nationality religion ethnicity salary dateofbirth creditcard",
     "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
     " latitud longitud ubicacion ubicación",
     "free text": "note comment message body remark memo feedback biography transcript nota"
@@ -25,7 +25,7 @@ PERSONAL = {
 PAIRS = {
     "secret": "api key, secret key, private key, access key, activation key, reset key,"
     " encryption key, verification code, activation code, reset code, access code, invite code,"
-    " security code, session key, password hash, key hash, key digest",
+    " security code, recovery code, backup code, session key, password hash, key hash, key digest",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
     " family name, author name, recipient name, sender name, holder name, owner name, buyer name,"
     " payer name, guest name, customer name, client name, employee name, billing name,"
@@ -33,7 +33,8 @@ PAIRS = {
     "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
     " personal url, linkedin url, twitter url, facebook url, instagram url, github url",
     "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
-    " mac address, credit card, last login, last seen, last active, last activity, last access",
+    " card no, account no, mac address, credit card, last login, last seen,"
+    " last active, last activity, last access",
     "position": "remote addr, ip address, geo location",
 }
 # Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
