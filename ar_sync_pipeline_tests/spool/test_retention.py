@@ -87,6 +87,18 @@ def test_newest_complete_and_what_builds_on_it_stay_for_ever() -> None:
     assert [keep for keep, _ in reasons(archives, ledger_of(*archives))] == [False, True, True]
 
 
+def test_superseded_complete_is_no_base() -> None:
+    """Its date may be wrong: a sender's clock was ahead when it was made."""
+    base, ahead = stored(COMPLETE, 6), stored(COMPLETE, 0)
+    partial = stored(PARTIAL, 5)
+    archives = [base, partial, ahead]
+    plan = plan_retention(archives, ledger_of(*archives), POLICY, NOON, {ahead.name})
+    assert [(d.keep, d.reason) for d in plan[:2]] == [
+        (True, "it is the newest applied complete"),
+        (True, "it is later than the newest applied complete"),
+    ]
+
+
 def test_age_counts_from_applying_not_from_the_snapshot() -> None:
     late, base = stored(PARTIAL, 30), stored(COMPLETE, 0)
     assert reasons([late, base], {late.name: NOON, base.name: NOON})[0][0] is True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,17 @@ def test_right_url_loads_what_was_there(misdirected: TwoSites) -> None:
         misdirected.at_receiver("ALTER TABLE app_child RENAME other TO amount")
     misdirected.load()
     assert equal(misdirected, "SELECT id, code FROM app_parent")
+
+
+def test_one_archive_of_this_database_stops_no_other(filled: TwoSites) -> None:
+    """Somebody else's archive, dated in the future, in the spool of a receiver with a ledger."""
+    filled.complete()
+    filled.load()
+    filled.at_sender("UPDATE app_child SET amount = 5 WHERE id = 3")
+    ahead = replace(filled, sender=filled.receiver, clock=lambda: datetime(2100, 1, 1, tzinfo=UTC))
+    stray = ahead.complete()
+    good = filled.complete()
+    report = filled.load()
+    assert [one.manifest.name.waiting for one in report.loaded] == [good.name]
+    assert equal(filled)
+    assert not stray.exists()

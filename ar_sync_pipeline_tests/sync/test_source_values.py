@@ -1,0 +1,64 @@
+"""The sender's values of columns that the transform changes in place follow the schema."""
+
+from __future__ import annotations
+
+import pytest
+
+from ar_sync_pipeline_tests.fix_sites import PARENTS, TwoSites, equal, rows
+
+TRANSFORM = "UPDATE app_parent SET label = upper(label), transformed = true"
+SHOWN = "SELECT DISTINCT label = upper(label), transformed FROM app_parent"
+
+
+@pytest.fixture
+def transformed(filled: TwoSites) -> TwoSites:
+    filled.complete()
+    filled.load()
+    filled.at_receiver(TRANSFORM)
+    return filled
+
+
+@pytest.mark.parametrize(
+    "migration",
+    [
+        "ALTER TABLE app_parent ALTER label TYPE varchar(60)",
+        'ALTER TABLE app_parent ALTER label TYPE text COLLATE "C"',
+    ],
+)
+def test_migration_of_such_a_column(transformed: TwoSites, migration: str) -> None:
+    transformed.at_sender(migration, "UPDATE app_parent SET label = 'as new' WHERE id = 7")
+    transformed.at_receiver(migration)
+    transformed.complete()
+    assert transformed.load().refused == ()
+    assert equal(transformed, PARENTS)
+    transformed.at_receiver(TRANSFORM)
+    transformed.complete()
+    assert transformed.load().refused == ()
+    assert rows(transformed.receiver, SHOWN) == [(True, True)]
+
+
+def test_further_column_of_this_kind(transformed: TwoSites) -> None:
+    rules = transformed.catalog.table["app_parent"]
+    more = rules.model_copy(update={"rewritten_by_transform": ("label", "code")})
+    tables = {**transformed.catalog.table, "app_parent": more}
+    transformed.catalog = transformed.catalog.model_copy(update={"table": tables})
+    transformed.complete()
+    assert transformed.load().refused == ()
+    transformed.at_receiver("UPDATE app_parent SET code = 'C' || id, transformed = true")
+    transformed.complete()
+    assert transformed.load().refused == ()
+    assert rows(transformed.receiver, "SELECT code FROM app_parent WHERE id = 3") == [("C3",)]
+
+
+def test_other_key(transformed: TwoSites) -> None:
+    for url in (transformed.at_sender, transformed.at_receiver):
+        url(
+            "ALTER TABLE app_child DROP CONSTRAINT app_child_parent_id_fkey",
+            "ALTER TABLE app_parent ALTER code SET NOT NULL",
+        )
+    transformed.at_receiver("ALTER TABLE app_note DROP CONSTRAINT app_note_parent_id_fkey")
+    for url in (transformed.at_sender, transformed.at_receiver):
+        url("ALTER TABLE app_parent DROP CONSTRAINT app_parent_pkey, ADD PRIMARY KEY (code)")
+    transformed.complete()
+    assert transformed.load().refused == ()
+    assert equal(transformed, PARENTS)
