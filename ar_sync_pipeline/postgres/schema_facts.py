@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
 from ar_sync_pipeline.postgres import schema_queries as queries
@@ -30,11 +32,14 @@ def read_tables(
 ) -> dict[str, TableFacts]:
     """Describe the tables of a database whose names are wanted, by name.
 
+    All facts are of one state of the database: a table that is dropped or replaced between two
+    queries would seem to have no columns.
+
     Args:
         schema: Schema of the catalog; its tables have plain names, those of others
             ``schema.table``.
     """
-    with connection.cursor(row_factory=dict_row) as cursor:
+    with _one_state(connection), connection.cursor(row_factory=dict_row) as cursor:
         arguments = {"schema": schema}
         tables = cursor.execute(queries.TABLES, arguments).fetchall()
         tables = [row for row in tables if wanted(row["name"])]
@@ -53,6 +58,16 @@ def read_tables(
         )
         for row in tables
     }
+
+
+@contextmanager
+def _one_state(connection: Connection) -> Iterator[None]:
+    if connection.info.transaction_status is not TransactionStatus.IDLE:
+        yield  # the caller's transaction, as under the snapshot of a dump
+        return
+    with connection.transaction():
+        connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        yield
 
 
 def schema_fingerprint(tables: Mapping[str, TableFacts]) -> str:
