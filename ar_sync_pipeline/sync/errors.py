@@ -37,6 +37,10 @@ class ScratchFullError(ParkedError):
     """The sender's scratch disk has no space for the archive."""
 
 
+class ScratchMissingError(ParkedError):
+    """The sender's scratch folder does not exist."""
+
+
 class ScratchNotPrivateError(ParkedError):
     """Another account can change the content of the sender's scratch folder."""
 

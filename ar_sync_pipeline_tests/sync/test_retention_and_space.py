@@ -17,7 +17,11 @@ from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_wai
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
-from ar_sync_pipeline.sync.errors import ScratchFullError, ScratchNotPrivateError
+from ar_sync_pipeline.sync.errors import (
+    ScratchFullError,
+    ScratchMissingError,
+    ScratchNotPrivateError,
+)
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
 
 
@@ -85,6 +89,11 @@ def test_retention_command_says_why_and_deletes_nothing_in_a_dry_run(filled: Two
 
 
 class TestScratch:
+    def test_missing_folder_is_one_sentence(self, tmp_path: Path) -> None:
+        with pytest.raises(ScratchMissingError, match="does not exist") as caught:
+            open_build(tmp_path / "unmounted", "run")
+        assert f"install -d -m 0700 -o {os.geteuid()}" in caught.value.remedy
+
     def test_folders_of_killed_runs_go_and_nothing_else(self, tmp_path: Path) -> None:
         killed, working = open_build(tmp_path, "killed"), open_build(tmp_path, "working")
         others = [tmp_path / "ar_sync_build_of_a_person", tmp_path / "photos"]

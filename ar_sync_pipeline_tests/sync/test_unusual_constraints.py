@@ -33,9 +33,9 @@ def test_exclusion_constraint_over_the_columns_of_the_key(make: Make) -> None:
     sites = make(
         "CREATE EXTENSION btree_gist",
         (
-            "CREATE TABLE t_booking (room int, during int4range, who text,"
-            " PRIMARY KEY (room, during),"
-            " CONSTRAINT t_z_overlap EXCLUDE USING gist (room WITH =, during WITH &&))"
+            "CREATE TABLE t_booking (hall int, during int4range, who text,"
+            " PRIMARY KEY (hall, during),"
+            " CONSTRAINT t_z_overlap EXCLUDE USING gist (hall WITH =, during WITH &&))"
         ),
     )
     everything = "SELECT * FROM t_booking ORDER BY 1, 2"

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ar_sync_pipeline.errors import TerminalError
-from ar_sync_pipeline.sync.errors import ScratchNotPrivateError
+from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
 
 _MARKER = ".ar_sync_build"
 _PREFIX = "ar_sync_build_"
@@ -84,10 +84,19 @@ def check_scratch(scratch: Path) -> None:
     folders.
 
     Raises:
+        ScratchMissingError: It does not exist.
         ScratchNotPrivateError: It, or the link to it, belongs to another account, or others may
             write.
     """
-    facts, us = scratch.stat(), os.geteuid()
+    us = os.geteuid()
+    try:
+        facts = scratch.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ScratchMissingError(
+            f"the scratch folder {scratch} does not exist",
+            remedy=f"mount its disk; if there is none, run `install -d -m 0700 -o {us} {scratch}`"
+            " as root",
+        ) from error
     if facts.st_uid != us or scratch.lstat().st_uid not in {us, 0}:
         raise ScratchNotPrivateError(
             f"the scratch folder {scratch} belongs to another account than this one (uid {us})",
