@@ -117,10 +117,15 @@ def silent_server() -> Iterator[int]:
 
 @dataclass
 class WebServer:
-    """Requests to an HTTP server, and its answers."""
+    """Requests to an HTTP server, and its answers.
+
+    Attributes:
+        redirects: Status and new path of the paths that it redirects.
+    """
 
     url: str = ""
     status: int = 204
+    redirects: dict[str, tuple[int, str]] = field(default_factory=dict)
     calls: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     @property
@@ -137,7 +142,10 @@ def web_server() -> Iterator[WebServer]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             seen.calls.append((self.command, self.path, self.rfile.read(length)))
-            self.send_response(seen.status)
+            status, location = seen.redirects.get(self.path, (seen.status, ""))
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
 
         do_GET = do_POST = answer  # noqa: N815  http.server's names

@@ -65,6 +65,15 @@ def test_test_message_says_what_does_not_get_through(environ: dict[str, str]) ->
     assert webhook["sent"]
 
 
+def test_test_message_that_is_redirected_is_not_sent(
+    environ: dict[str, str], web: WebServer
+) -> None:
+    web.redirects[f"/{TOKEN}"] = (301, "/login")
+    shown = call(environ, "alert-test")
+    assert shown.exit_code == 1
+    assert "the webhook answered 301" in shown.stdout
+
+
 def test_with_nothing_configured_the_test_fails(environ: dict[str, str]) -> None:
     shown = call(environ | {"AR_SYNC_ADMINS": "", "AR_SYNC_WEBHOOK_URL": ""}, "alert-test")
     assert shown.exit_code == 1
