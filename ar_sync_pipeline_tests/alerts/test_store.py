@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,11 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
 from ar_sync_pipeline.alerts.errors import AlertStoreError
+from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
-from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
+from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, Recorder, at, problem, success
+from ar_sync_pipeline_tests.fix_alerts import Mailbox
 
 
 class Side:
@@ -110,6 +113,82 @@ def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: S
     assert side.send().sent == 2
     assert mail.kinds == ["opened", "recovered"]
     assert side.outbox.unsent() == []
+
+
+def mail_to_two(box: Mailbox) -> MailChannel:
+    return MailChannel(
+        MailServer("127.0.0.1", box.port), "ar_sync@example.org", ["ops@x.org", "boss@x.org"], PLACE
+    )
+
+
+def test_greylisted_administrator_gets_the_mail_later_and_nobody_twice(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mail = mail_to_two(mailbox)
+    mailbox.refused["boss@x.org"] = "451 greylisted"
+    side.store.failed(problem(0), at(0))
+    (said,) = side.send(mail).problems
+    assert "boss@x.org (451)" in said
+    assert [message.error for message in side.outbox.unsent()] == [said]
+    mailbox.refused.clear()
+    side.now = at(1)
+    assert side.send(mail).sent == 1
+    assert mailbox.recipients == [["ops@x.org"], ["boss@x.org"]]
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 1
+
+
+def test_administrator_whose_mailbox_is_full_keeps_nothing_from_the_others(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mail = mail_to_two(mailbox)
+    mailbox.refused["boss@x.org"] = "452 mailbox full"
+    for minutes, cause in ((0, "endpoint"), (0.1, "disk")):
+        side.store.failed(problem(minutes, cause=cause), at(minutes))
+    side.store.succeeded(success(0.2), at(0.2))
+    side.now = at(0.3)
+    side.send(mail)
+    assert mailbox.recipients == [["ops@x.org"]] * 4
+    assert len(side.outbox.unsent()) == 4
+
+
+def test_unknown_administrator_is_named_once_and_the_message_is_done(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mailbox.refused["boss@x.org"] = "550 no such user"
+    side.store.failed(problem(0), at(0))
+    done = side.send(mail_to_two(mailbox))
+    assert (done.sent, len(done.problems)) == (1, 1)
+    assert "boss@x.org (550)" in done.problems[0]
+    assert side.outbox.unsent() == []
+
+
+_FIRST_VERSION = """
+CREATE TABLE store (id TEXT NOT NULL);
+CREATE TABLE incident (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, cause TEXT NOT NULL, is_open INTEGER NOT NULL,
+  changed_at REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX incident_cause ON incident (cause, number);
+CREATE UNIQUE INDEX one_open_incident ON incident (cause) WHERE is_open;
+CREATE TABLE seen (
+  cause TEXT NOT NULL, occurrence TEXT NOT NULL, seen_at REAL NOT NULL,
+  PRIMARY KEY (cause, occurrence)) WITHOUT ROWID;
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, incident INTEGER NOT NULL, cause TEXT NOT NULL,
+  channel TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, made_at REAL NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL, lease_until REAL NOT NULL DEFAULT 0,
+  error TEXT NOT NULL DEFAULT '');
+INSERT INTO store VALUES ('first');
+PRAGMA user_version = 1;
+"""
+
+
+def test_file_of_the_first_version_is_upgraded(side: Side) -> None:
+    side.path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(side.path)) as db:
+        db.executescript(_FIRST_VERSION)
+    side.store.failed(problem(0), at(0))
+    assert side.send().sent == 1
+    assert side.channels[0].notices[0].store == "first"
 
 
 def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -> None:
