@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -191,7 +192,10 @@ OPS, BOSS = ADMINS
 def test_refused_administrator_is_named_when_others_get_the_mail(mailbox: Mailbox) -> None:
     mailbox.refused[BOSS] = "550 no such user at viz"
     mail = channel(MailServer("127.0.0.1", mailbox.port))
-    for send in (lambda: mail.send(notice()), lambda: mail.send_test("a test")):
+    sends: list[Callable[[], None]] = [
+        lambda: mail.send(notice()), lambda: mail.send_test("a test")
+    ]  # fmt: skip
+    for send in sends:
         with pytest.raises(DeliveryError, match=rf"refuses {BOSS} \(550\)") as refused:
             send()
         assert "AR_SYNC_ADMINS" in refused.value.remedy
