@@ -43,6 +43,8 @@ class Problem:
         run_id: Id of the failed run, if any.
         page: Path of the page with details, relative to the URL of the Dagster UI.
         runbook: Address of the runbook page, or its path on this machine.
+        ends_other_causes: Whether this failure is all that is wrong with its source, so that
+            incidents of other causes which only this source reported are over.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident,
             this failure is not reported.
     """
@@ -59,6 +61,7 @@ class Problem:
     page: str = ""
     muted_by: str | None = None
     runbook: str = ""
+    ends_other_causes: bool = False
 
 
 @dataclass(frozen=True)

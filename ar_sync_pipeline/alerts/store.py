@@ -53,7 +53,7 @@ class IncidentStore:
         self._channels = tuple(channels)
 
     def failed(self, problem: Problem, now: datetime) -> None:
-        """Record a failure; the same occurrence counts once.
+        """Record a failure; the same occurrence counts once, and may end other incidents.
 
         Raises:
             AlertStoreError: The file cannot be used.
@@ -63,6 +63,8 @@ class IncidentStore:
                 return
             if not _first_seen(db, problem):
                 return
+            if problem.ends_other_causes:
+                self._end_others(db, problem, now)
             newest = _newest_incident(db, problem.cause)
             self._save(db, newest, fail(newest.incident if newest else None, problem, now), now)
 
@@ -112,6 +114,13 @@ class IncidentStore:
         """
         with transaction(self._path) as db:
             return list(_open_incidents(db))
+
+    def _end_others(self, db: sqlite3.Connection, problem: Problem, now: datetime) -> None:
+        """End incidents of other causes that no success could end while this source fails."""
+        over = Success(problem.source, problem.at)
+        for found in _open_incidents(db):
+            if found.incident.cause != problem.cause and [*found.incident.sources] == [over.source]:
+                self._save(db, found, succeed(found.incident, over), now)
 
     def _save(
         self,

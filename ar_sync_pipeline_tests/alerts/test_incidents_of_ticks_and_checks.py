@@ -115,6 +115,37 @@ def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watc
     assert "two is guarded" in bare.text(1)
 
 
+def test_incident_of_the_guard_ends_with_the_guard_although_the_check_still_fails(
+    bare: Watched,
+) -> None:
+    key, name = applied_archives_key(), "archives_loaded"
+    both = "one waits for its schema. two is guarded."
+    evaluate(bare, key, name, both, incident="delete guard")
+    bare.tick_both()
+    for _ in range(2):
+        evaluate(bare, key, name, "one waits for its schema.")
+        bare.tick_both()
+    assert [subject.split(": ")[0].partition("] ")[2] for subject in bare.subjects] == [
+        "Failing", "Recovered", "Failing",
+    ]  # fmt: skip
+    assert "two is guarded" in bare.text(1)
+    assert "It is closed; nothing more is sent about it." in bare.text(1)
+
+
+def test_check_that_cannot_be_evaluated_says_nothing_about_the_guard(bare: Watched) -> None:
+    key, name = applied_archives_key(), "archives_loaded"
+    evaluate(bare, key, name, "two is guarded.", incident="delete guard")
+    bare.tick_both()
+    evaluate(bare, key, name, "no answer.", error="database-unreachable")
+    bare.tick_both()
+    assert [subject.split(": ")[0].partition("] ")[2] for subject in bare.subjects] == [
+        "Failing", "Failing",
+    ]  # fmt: skip
+    evaluate(bare, key, name, "one waits for its schema.")
+    bare.tick_both()
+    assert len([one for one in bare.subjects if "] Recovered: " in one]) == 2
+
+
 def test_sensor_that_fails_is_reported_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
         tick(bare, "new_partial_archives", f"cannot count to {number}")

@@ -10,6 +10,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,6 +86,24 @@ def test_failure_that_is_seen_again_after_its_recovery_is_known(side: Side) -> N
     side.now = at(6)
     side.send()
     assert side.kinds == ["opened", "recovered"]
+
+
+def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side) -> None:
+    check, step = "check:archives_loaded", "step:load"
+    side.store.failed(problem(0, cause="guard", source=check), at(0))
+    side.store.failed(problem(1, cause="shared", source=check), at(1))
+    side.store.failed(problem(2, cause="shared", source=step), at(2))
+    whole = replace(problem(3, cause=check, source=check), ends_other_causes=True)
+    side.store.failed(replace(whole, at=at(-1), occurrence="late"), at(3))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["guard", "shared", check]
+    side.store.failed(whole, at(3))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["shared", check]
+
+
+def test_failure_of_a_step_ends_no_other_cause(side: Side) -> None:
+    side.store.failed(problem(0, cause="endpoint"), at(0))
+    side.store.failed(problem(1, cause="database"), at(1))
+    assert len(side.store.open_incidents()) == 2
 
 
 def test_consequence_is_not_reported_while_its_cause_is_open(side: Side) -> None:

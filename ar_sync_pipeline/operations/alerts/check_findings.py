@@ -92,6 +92,8 @@ def check_problem(
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),
         runbook=scope.page(str(page.value)) if page is not None else page_of(full),
+        # With a cause of its own or an error, the check does not say what became of the others.
+        ends_other_causes=cause is None and ERROR not in evaluation.metadata,
     )
 
 
