@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from ar_sync_pipeline.alerts.database import transaction
 from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 
 # Longer than all timeouts of one delivery together.
 _LEASE = timedelta(minutes=5)
@@ -119,12 +120,19 @@ class Outbox:
             row = db.execute(
                 "SELECT id, incident, channel, kind, body, made_at, attempts, recipients"
                 " FROM outbox one WHERE channel IN (SELECT value FROM json_each(?))"
-                " AND due_at <= ? AND lease_until < ?"
+                " AND (due_at <= ? OR due_at > ?) AND (lease_until < ? OR lease_until > ?)"
                 " AND NOT EXISTS (SELECT 1 FROM outbox earlier WHERE earlier.id < one.id"
                 " AND earlier.cause = one.cause AND earlier.channel = one.channel"
                 " AND earlier.recipients = '')"
                 " ORDER BY id LIMIT 1",
-                (json.dumps(list(channels)), now.timestamp(), now.timestamp()),
+                (
+                    json.dumps(list(channels)),
+                    now.timestamp(),
+                    # No pause and no lease is longer: a clock that was ahead wrote the time.
+                    (now + _LONGEST_PAUSE + CLOCK_TOLERANCE).timestamp(),
+                    now.timestamp(),
+                    (now + _LEASE + CLOCK_TOLERANCE).timestamp(),
+                ),
             ).fetchone()
             if row is None:
                 return None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import time_machine
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -249,6 +251,25 @@ def test_check_that_failed_and_passed_between_two_ticks_is_still_reported(
     evaluate(bare, applied_archives_key(), "no_drift")
     bare.tick_both()
     assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_ticks_and_checks_are_reported_after_the_clock_was_set_back(bare: Watched) -> None:
+    check = (applied_archives_key(), "no_drift")
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=3), tick=True):
+        evaluate(bare, *check)
+        tick(bare, "data_age", None)
+        bare.tick_both()
+    evaluate(bare, *check, "3 rows of app_child")
+    tick(bare, "data_age", "cannot count")
+    bare.tick_both()
+    assert [s.split(": ")[1] for s in bare.subjects] == [
+        "check receiver/applied_archives", "sensor data_age"
+    ]  # fmt: skip
+    evaluate(bare, *check)
+    tick(bare, "data_age", None)
+    for _ in range(2):
+        bare.tick_both()
+    assert [s.split()[2] for s in bare.subjects[2:]] == ["Recovered:", "Recovered:"]
 
 
 def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare: Watched) -> None:

@@ -134,6 +134,77 @@ def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: S
     assert side.outbox.unsent() == []
 
 
+class TestClockThatWasAhead:
+    """A host boots three hours ahead, and its clock is set back to noon."""
+
+    def test_failure_after_an_incident_of_the_future_is_reported(self, side: Side) -> None:
+        side.store.failed(problem(180), at(180))
+        side.store.succeeded(success(185), at(185))
+        side.store.failed(problem(0), at(1))
+        side.now = at(1)
+        side.send()
+        assert side.kinds == ["opened", "recovered", "opened"]
+
+    def test_open_incident_of_the_future_recovers_now(self, side: Side) -> None:
+        side.store.failed(problem(180), at(180))
+        side.store.succeeded(success(0), at(1))
+        side.now = at(1)
+        side.send()
+        assert side.kinds == ["opened", "recovered"]
+        incident = side.channels[0].notices[1].incident
+        assert incident.recovered_at == at(0)
+        assert incident.opened_at <= at(0)
+
+    def test_newest_failure_is_that_after_the_clock_was_set_back(self, side: Side) -> None:
+        side.store.failed(problem(180, sentence="old"), at(180))
+        side.store.failed(problem(2, sentence="new"), at(3))
+        (one,) = side.store.open_incidents()
+        assert (one.incident.latest.sentence, one.incident.last_seen_at) == ("new", at(2))
+
+    def test_incident_of_next_year_is_reminded_of_a_day_after_the_clock_was_set(
+        self, side: Side
+    ) -> None:
+        side.store.failed(problem(60 * 24 * 365), at(60 * 24 * 365))
+        for hours in (0, 23, 25):
+            side.now = at(60 * hours)
+            side.store.remind(side.now)
+        side.send()
+        assert side.kinds == ["opened", "reminder"]
+
+    @pytest.mark.parametrize("broken", [True, False])
+    def test_message_of_the_future_is_sent_now(self, side: Side, broken: bool) -> None:
+        side.now = at(180)
+        side.store.failed(problem(180), side.now)
+        if broken:
+            side.channels[0].broken = True
+            side.send()
+            side.channels[0].broken = False
+        else:  # the process is killed, so only the lease is left
+            assert side.outbox.take(side.now, ["mail"])
+        side.now = at(0)
+        side.send()
+        assert side.kinds == ["opened"]
+
+    def test_pause_and_lease_of_a_right_clock_are_kept(self, side: Side) -> None:
+        side.store.failed(problem(0), at(0))
+        assert side.outbox.take(at(0), ["mail"])
+        assert side.outbox.take(at(1), ["mail"]) is None
+        side.now, side.channels[0].broken = at(6), True
+        while side.now < at(120):
+            side.send()
+            side.now += timedelta(minutes=1)
+        (unsent,) = side.outbox.unsent()
+        assert unsent.attempts < 15
+
+
+def test_failure_that_changed_nothing_is_not_remembered(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    side.store.succeeded(success(5), at(5))
+    side.store.failed(problem(3), at(6))
+    with closing(sqlite3.connect(side.path)) as db:
+        assert db.execute("SELECT occurrence FROM seen").fetchall() == [("run at 0",)]
+
+
 def mail_to_two(box: Mailbox) -> MailChannel:
     return MailChannel(
         MailServer("127.0.0.1", box.port), "ar_sync@example.org", ["ops@x.org", "boss@x.org"], PLACE
