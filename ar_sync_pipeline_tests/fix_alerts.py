@@ -34,11 +34,13 @@ class Mailbox:
     Attributes:
         login: Accepted user and password.
         answer: Answer to DATA; a code other than 250 refuses the mail.
+        refused: Answers to RCPT for recipients that are refused.
     """
 
     port: int = 0
     login: tuple[str, str] = (USER, PASSWORD)
     answer: str = "250 OK"
+    refused: dict[str, str] = field(default_factory=dict)
     raw: list[bytes] = field(default_factory=list)
     recipients: list[list[str]] = field(default_factory=list)
 
@@ -59,6 +61,19 @@ class Mailbox:
         login = cast("Any", arguments[4])
         right = (login.login, login.password) == tuple(text.encode() for text in self.login)
         return AuthResult(success=right, handled=False)
+
+    async def handle_RCPT(  # noqa: N802  aiosmtpd's name
+        self,
+        _server: object,
+        _session: object,
+        envelope: Envelope,
+        address: str,
+        _options: list[str],
+    ) -> str:
+        if address in self.refused:
+            return self.refused[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(  # noqa: N802  aiosmtpd's name
         self, _server: object, _session: object, envelope: Envelope
@@ -117,10 +132,15 @@ def silent_server() -> Iterator[int]:
 
 @dataclass
 class WebServer:
-    """Requests to an HTTP server, and its answers."""
+    """Requests to an HTTP server, and its answers.
+
+    Attributes:
+        redirects: Status and new path of the paths that it redirects.
+    """
 
     url: str = ""
     status: int = 204
+    redirects: dict[str, tuple[int, str]] = field(default_factory=dict)
     calls: list[tuple[str, str, bytes]] = field(default_factory=list)
 
     @property
@@ -137,7 +157,10 @@ def web_server() -> Iterator[WebServer]:
         def answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             seen.calls.append((self.command, self.path, self.rfile.read(length)))
-            self.send_response(seen.status)
+            status, location = seen.redirects.get(self.path, (seen.status, ""))
+            self.send_response(status)
+            if location:
+                self.send_header("Location", location)
             self.end_headers()
 
         do_GET = do_POST = answer  # noqa: N815  http.server's names

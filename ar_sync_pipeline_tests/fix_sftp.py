@@ -20,6 +20,7 @@ import pwd
 import select
 import shutil
 import socket
+import struct
 import subprocess
 import tempfile
 import threading
@@ -36,7 +37,7 @@ from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
 
@@ -86,6 +87,8 @@ class Faults:
         lose_last_bytes: Whether it reports success of a write and writes one byte less.
         seconds_per_write: Duration of each write.
         seconds_per_fsync: Duration of each flush.
+        announced_attributes: Number of extended attributes that it announces for every file, and
+            does not send.
     """
 
     unsupported: set[str] = field(default_factory=set)
@@ -102,6 +105,18 @@ class Faults:
     lose_last_bytes: bool = False
     seconds_per_write: float = 0
     seconds_per_fsync: float = 0
+    announced_attributes: int = 0
+
+
+class LyingAttributes(asyncssh.SFTPAttrs):
+    """Attributes of a file that announce extended ones and have none."""
+
+    def __init__(self, announced: int) -> None:
+        super().__init__()
+        self._announced = announced
+
+    def encode(self, _sftp_version: int) -> bytes:
+        return struct.pack(">II", asyncssh.FILEXFER_ATTR_EXTENDED, self._announced)
 
 
 class FaultySftp(asyncssh.SFTPServer):
@@ -170,6 +185,20 @@ class FaultySftp(asyncssh.SFTPServer):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         await _sleep_or_close(self._faults.seconds_per_fsync, file_obj)
         super().fsync(file_obj)
+
+    def stat(self, path: bytes) -> Any:
+        return self._lie() or super().stat(path)
+
+    def lstat(self, path: bytes) -> Any:
+        return self._lie() or super().lstat(path)
+
+    async def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
+        async for found in super().scandir(path):
+            yield asyncssh.SFTPName(found.filename, attrs=self._lie() or found.attrs)
+
+    def _lie(self) -> LyingAttributes | None:
+        announced = self._faults.announced_attributes
+        return LyingAttributes(announced) if announced else None
 
     def _offered(self, name: str) -> None:
         if name in self._faults.unsupported:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline_tests.archive.building import make_source, write_archive
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +159,44 @@ def test_a_usage_error_is_exit_code_2(command: str, tmp_path: Path) -> None:
     assert missing.stderr.count("\n") == 1
     assert run(command).exit_code == 2
     assert run(command, "a", "--jso").exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_closed_folder_is_one_message(archive: Path, tmp_path: Path, command: str) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    archive = archive.rename(closed / archive.name)
+    closed.chmod(0)
+    for path in (archive, closed / "deeper" / archive.name):
+        with permissions_count():
+            shown = run(command, path)
+        assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+        assert f"{archive.name} cannot be read (Permission denied)" in shown.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_name_is_found_in_the_spool_from_a_folder_that_the_account_may_not_enter(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    # `sudo -u ar_sync ar-sync verify NAME`, called in /root.
+    spooled = tmp_path / "spool" / "parked" / archive.name.removeprefix("NEW_")
+    spooled.parent.mkdir(parents=True)
+    archive.rename(spooled)
+    (tmp_path / "spool" / "quarantine").mkdir(mode=0)
+    (root := tmp_path / "root").mkdir()
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("AR_SYNC_REMOTE_BKP_FLDR", str(tmp_path / "spool"))
+    root.chmod(0)
+    with permissions_count():
+        shown = run(command, spooled.name)
+    assert shown.exit_code == 0, shown.stderr
+
+
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_name_that_no_file_system_takes_is_one_message(command: str) -> None:
+    shown = run(command, "x" * 300)
+    assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+    assert "cannot be read (File name too long)" in shown.stderr
 
 
 @pytest.mark.parametrize("command", ["inspect", "verify"])

@@ -93,7 +93,9 @@ def test_file_of_incidents_that_cannot_be_used_is_said_and_the_rest_shown(
     shown = status(environment(loaded, side))
     assert "incidents: they are not known: the file of incidents" in shown.stdout
     assert "that was the last window, and its incidents are not known." in shown.stdout
-    assert json.loads(status(environment(loaded, side), "--json").stdout)["incidents_note"]
+    asked = json.loads(status(environment(loaded, side), "--json").stdout)
+    assert asked["incidents_note"]
+    assert (shown.exit_code, asked["ok"]) == (1, False)
 
 
 @pytest.mark.long

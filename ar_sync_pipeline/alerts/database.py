@@ -26,9 +26,10 @@ CREATE TABLE IF NOT EXISTS outbox (
   id INTEGER PRIMARY KEY AUTOINCREMENT, incident INTEGER NOT NULL, cause TEXT NOT NULL,
   channel TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, made_at REAL NOT NULL,
   attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL, lease_until REAL NOT NULL DEFAULT 0,
-  error TEXT NOT NULL DEFAULT '');
+  error TEXT NOT NULL DEFAULT '', recipients TEXT NOT NULL DEFAULT '');
 """
-_VERSION = 1
+_TO_VERSION_2 = "ALTER TABLE outbox ADD COLUMN recipients TEXT NOT NULL DEFAULT ''"
+_VERSION = 2
 
 
 @contextmanager
@@ -66,7 +67,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"the file of incidents {path} was made by a newer version of the product",
             remedy="install that version, or set AR_SYNC_STATE_FLDR to another folder",
         )
-    for statement in filter(str.strip, _SCHEMA.split(";")):
-        connection.execute(statement)
-    connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
+    if version == 1:
+        connection.execute(_TO_VERSION_2)
+    else:
+        for statement in filter(str.strip, _SCHEMA.split(";")):
+            connection.execute(statement)
+        connection.execute("INSERT INTO store VALUES (?)", (uuid4().hex,))
     connection.execute(f"PRAGMA user_version = {_VERSION:d}")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from ar_sync_pipeline.alerts.errors import DeliveryError
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
@@ -24,7 +25,7 @@ class Channel(Protocol):
         """Send one notice.
 
         Raises:
-            DeliveryError: The notice was not delivered.
+            DeliveryError: The notice was not delivered, or not to every recipient.
         """
 
 
@@ -34,7 +35,7 @@ class Delivery:
 
     Attributes:
         sent: Number of delivered messages.
-        problems: Reasons why others were not delivered, one sentence each.
+        problems: Reasons why others, or some recipients, were not reached, one sentence each.
     """
 
     sent: int = 0
@@ -72,23 +73,37 @@ def _deliver(
             message = outbox.take(clock(), list(working))
             if message is None:
                 return
-            problem = _attempt(working[message.channel], message.notice)
-            if problem is None:
+            failure = _attempt(working[message.channel], message.notice)
+            if failure is not None:
+                done.problems.append(failure.problem)
+            if failure is None or failure.retry_to == ():
                 outbox.sent(message)
                 done.sent += 1
-            else:
-                outbox.put_back(message, clock(), problem)
-                done.problems.append(problem)
+                continue
+            lacking = failure.retry_to or message.notice.recipients
+            outbox.put_back(message, clock(), failure.problem, lacking)
+            if failure.retry_to is None:
                 del working[message.channel]
     except ArSyncError as error:
         done.problems.append(str(error))
 
 
-def _attempt(channel: Channel, notice: Notice) -> str | None:
+@dataclass(frozen=True)
+class _Failure:
+    """Why a message was not delivered, and as in `DeliveryError`, to whom it is due again."""
+
+    problem: str
+    retry_to: tuple[str, ...] | None = None
+
+
+def _attempt(channel: Channel, notice: Notice) -> _Failure | None:
     try:
         channel.send(notice)
+    except DeliveryError as error:
+        return _Failure(str(error), error.retry_to)
     except ArSyncError as error:
-        return str(error)
+        return _Failure(str(error))
     except Exception as error:  # noqa: BLE001  an alert must not take a run along
-        return f"a message of channel {channel.name} cannot be sent ({type(error).__name__})."
+        kind = type(error).__name__
+        return _Failure(f"a message of channel {channel.name} cannot be sent ({kind}).")
     return None

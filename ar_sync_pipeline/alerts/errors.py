@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ar_sync_pipeline.errors import ParkedError, TransientError
 
 
@@ -10,4 +12,13 @@ class AlertStoreError(ParkedError):
 
 
 class DeliveryError(TransientError):
-    """A message was not delivered; it stays due and is tried again."""
+    """A message was not delivered; it stays due and is tried again.
+
+    Attributes:
+        retry_to: Recipients to try again, after the message reached others; None: it reached
+            nobody, so all of them.
+    """
+
+    def __init__(self, problem: str, *, remedy: str, retry_to: Sequence[str] | None = None) -> None:
+        super().__init__(problem, remedy=remedy)
+        self.retry_to = None if retry_to is None else tuple(retry_to)

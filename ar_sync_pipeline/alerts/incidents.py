@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
+
 BY_HAND = "a person"
 REMIND_AFTER = timedelta(hours=24)
 
@@ -43,6 +45,8 @@ class Problem:
         run_id: Id of the failed run, if any.
         page: Path of the page with details, relative to the URL of the Dagster UI.
         runbook: Address of the runbook page, or its path on this machine.
+        ends_other_causes: Whether this failure is all that is wrong with its source, so that
+            incidents of other causes which only this source reported are over.
         muted_by: Cause that this failure is only a consequence of; while it has an open incident,
             this failure is not reported.
     """
@@ -59,6 +63,7 @@ class Problem:
     page: str = ""
     muted_by: str | None = None
     runbook: str = ""
+    ends_other_causes: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,32 @@ class Outcome:
 
     incident: Incident | None
     due: tuple[NoticeKind, ...] = field(default=())
+
+
+def corrected(incident: Incident, at: datetime, now: datetime) -> Incident:
+    """Return the incident without times of a clock that was ahead and was set back since.
+
+    Args:
+        incident: Incident as it is stored.
+        at: Time of a finding, or of a request. The wrong times count as just before it, since the
+            incident is older than the finding.
+        now: Current time.
+    """
+    limit = now + CLOCK_TOLERANCE
+    if at > limit:  # the finding is of the same clock
+        return incident
+    before = at - timedelta(microseconds=1)
+
+    def right(time: datetime) -> datetime:
+        return time if time <= limit else before
+
+    return replace(
+        incident,
+        opened_at=right(incident.opened_at),
+        last_seen_at=right(incident.last_seen_at),
+        told_at=incident.told_at if incident.told_at <= limit else now,
+        recovered_at=incident.recovered_at and right(incident.recovered_at),
+    )
 
 
 def fail(incident: Incident | None, problem: Problem, now: datetime) -> Outcome:

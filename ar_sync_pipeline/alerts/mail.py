@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import smtplib
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +18,7 @@ from ar_sync_pipeline.alerts.incidents import NoticeKind
 from ar_sync_pipeline.alerts.outbox import Notice
 from ar_sync_pipeline.alerts.wording import Message, Place, write_message, write_test
 
+_FOR_GOOD, _NOT_ASKED = 500, (451, b"")
 _CONTINUE, _LOGGED_IN = 334, (235, 503)  # RFC 4954; 503: it was logged in already
 # Headers stay on one line: Python would fold a subject of 70 characters, and some programs then
 # show a blank before it. RFC 5322 allows 998 characters.
@@ -74,10 +75,10 @@ class MailChannel:
         self._place = place
 
     def send(self, notice: Notice) -> None:
-        """Mail a notice; the mails of an incident form one thread.
+        """Mail a notice to those who lack it; the mails of an incident form one thread.
 
         Raises:
-            DeliveryError: The server accepted the mail for no recipient.
+            DeliveryError: The server refused the mail, or some of the recipients.
         """
         message = self._envelope(write_message(notice, self._place))
         thread = f"<ar-sync.{notice.store}.{notice.number}"
@@ -88,15 +89,19 @@ class MailChannel:
             unique = f"{notice.kind}.{notice.made_at.timestamp():.0f}"
             message["Message-ID"] = f"{thread}.{unique}@{self._domain}>"
             message["In-Reply-To"] = message["References"] = f"{thread}@{self._domain}>"
-        self._hand_over(message)
+        if notice.recipients:
+            lacking = [one for one in self._recipients if one in notice.recipients]
+            self._hand_over(message, lacking, others_have_it=True)
+        else:
+            self._hand_over(message, self._recipients)
 
     def send_test(self, text: str) -> None:
         """Mail a test message.
 
         Raises:
-            DeliveryError: The server accepted the mail for no recipient.
+            DeliveryError: The server refused the mail, or some of the recipients.
         """
-        self._hand_over(self._envelope(write_test(text, self._place)))
+        self._hand_over(self._envelope(write_test(text, self._place)), self._recipients)
 
     def check_server(self) -> None:
         """Connect, encrypt and log in without sending a mail.
@@ -123,9 +128,32 @@ class MailChannel:
         message.add_alternative(content.html, subtype="html")
         return message
 
-    def _hand_over(self, message: EmailMessage) -> None:
+    def _hand_over(
+        self, message: EmailMessage, recipients: Sequence[str], *, others_have_it: bool = False
+    ) -> None:
+        if not recipients:
+            return
         with self._connection() as connection:
-            connection.send_message(message)
+            try:
+                refused = connection.send_message(message, to_addrs=list(recipients))
+            except smtplib.SMTPRecipientsRefused as error:
+                if not others_have_it:
+                    raise
+                # After 421 the server is not asked about the later recipients.
+                refused = dict.fromkeys(recipients, _NOT_ASKED) | error.recipients
+        if refused:
+            raise self._partly_refused({one: code for one, (code, _) in refused.items()})
+
+    def _partly_refused(self, codes: Mapping[str, int]) -> DeliveryError:
+        """Return the error for recipients that are refused while others get the mail."""
+        named = ", ".join(f"{one} ({code})" for one, code in codes.items())
+        return DeliveryError(
+            f"the mail server {self._server.host}:{self._server.port} refuses {named}",
+            remedy="correct AR_SYNC_ADMINS, or ask the administrator of the mail server why it"
+            " refuses; after a code below 500 alerts are sent to them again",
+            # RFC 5321, section 4.2.1: 4yz is temporary, such as greylisting.
+            retry_to=[one for one, code in codes.items() if code < _FOR_GOOD],
+        )
 
     @contextmanager
     def _connection(self) -> Iterator[smtplib.SMTP]:

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from ar_sync_pipeline.alerts.database import transaction
 from ar_sync_pipeline.alerts.incidents import Incident, NoticeKind
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 
 # Longer than all timeouts of one delivery together.
 _LEASE = timedelta(minutes=5)
@@ -34,6 +35,7 @@ class Notice:
         store: Id of the file of incidents, so that a message that arrives twice has the same id.
         number: Number of the incident.
         made_at: Time when the notice fell due, which may be long before its delivery.
+        recipients: Recipients who still lack it; empty: all of them.
     """
 
     store: str
@@ -41,6 +43,7 @@ class Notice:
     kind: NoticeKind
     incident: Incident
     made_at: datetime
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,31 +111,40 @@ class Outbox:
         """Lease the oldest due message, so that no other process sends it.
 
         Messages of one cause pass a channel in order: while one waits for its next attempt, the
-        later ones wait too.
+        later ones wait too, unless only some recipients lack it.
 
         Raises:
             AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
             row = db.execute(
-                "SELECT id, incident, channel, kind, body, made_at, attempts"
+                "SELECT id, incident, channel, kind, body, made_at, attempts, recipients"
                 " FROM outbox one WHERE channel IN (SELECT value FROM json_each(?))"
-                " AND due_at <= ? AND lease_until < ?"
+                " AND (due_at <= ? OR due_at > ?) AND (lease_until < ? OR lease_until > ?)"
                 " AND NOT EXISTS (SELECT 1 FROM outbox earlier WHERE earlier.id < one.id"
-                " AND earlier.cause = one.cause AND earlier.channel = one.channel)"
+                " AND earlier.cause = one.cause AND earlier.channel = one.channel"
+                " AND earlier.recipients = '')"
                 " ORDER BY id LIMIT 1",
-                (json.dumps(list(channels)), now.timestamp(), now.timestamp()),
+                (
+                    json.dumps(list(channels)),
+                    now.timestamp(),
+                    # No pause and no lease is longer: a clock that was ahead wrote the time.
+                    (now + _LONGEST_PAUSE + CLOCK_TOLERANCE).timestamp(),
+                    now.timestamp(),
+                    (now + _LEASE + CLOCK_TOLERANCE).timestamp(),
+                ),
             ).fetchone()
             if row is None:
                 return None
-            message_id, number, channel, kind, body, made_at, attempts = row
+            message_id, number, channel, kind, body, made_at, attempts, recipients = row
             (store,) = db.execute("SELECT id FROM store").fetchone()
             db.execute(
                 "UPDATE outbox SET lease_until = ? WHERE id = ?",
                 ((now + _LEASE).timestamp(), message_id),
             )
         incident = _INCIDENT.validate_json(body)
-        notice = Notice(store, number, NoticeKind(kind), incident, _moment(made_at))
+        lacking = tuple(json.loads(recipients or "[]"))
+        notice = Notice(store, number, NoticeKind(kind), incident, _moment(made_at), lacking)
         return DueMessage(message_id, channel, notice, attempts)
 
     def sent(self, message: DueMessage) -> None:
@@ -144,8 +156,16 @@ class Outbox:
         with transaction(self._path) as db:
             db.execute("DELETE FROM outbox WHERE id = ?", (message.message_id,))
 
-    def put_back(self, message: DueMessage, now: datetime, error: str) -> None:
+    def put_back(
+        self, message: DueMessage, now: datetime, error: str, recipients: Sequence[str]
+    ) -> None:
         """Make a message due again, after a pause that grows to a quarter of an hour.
+
+        Args:
+            message: Message that was not delivered, or not to everybody.
+            now: Time from which the pause is counted.
+            error: Why it was not delivered.
+            recipients: Recipients who still lack it; empty: all of them.
 
         Raises:
             AlertStoreError: The file cannot be used; the lease expires nevertheless.
@@ -154,9 +174,14 @@ class Outbox:
         due = now + min(_FIRST_PAUSE * (1 << doublings), _LONGEST_PAUSE)
         with transaction(self._path) as db:
             db.execute(
-                "UPDATE outbox SET attempts = attempts + 1, due_at = ?, lease_until = 0, error = ?"
-                " WHERE id = ?",
-                (due.timestamp(), error, message.message_id),
+                "UPDATE outbox SET attempts = attempts + 1, due_at = ?, lease_until = 0, error = ?,"
+                " recipients = ? WHERE id = ?",
+                (
+                    due.timestamp(),
+                    error,
+                    json.dumps(list(recipients)) if recipients else "",
+                    message.message_id,
+                ),
             )
 
     def unsent(self) -> list[UnsentMessage]:

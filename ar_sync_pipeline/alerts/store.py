@@ -17,6 +17,7 @@ from ar_sync_pipeline.alerts.incidents import (
     Problem,
     Success,
     close,
+    corrected,
     fail,
     remind,
     succeed,
@@ -36,6 +37,10 @@ class NumberedIncident:
     number: int
     incident: Incident
 
+    def corrected(self, at: datetime, now: datetime) -> NumberedIncident:
+        """Return it without times of a clock that was ahead; see `incidents.corrected`."""
+        return NumberedIncident(self.number, corrected(self.incident, at, now))
+
 
 class IncidentStore:
     """The incidents of one side; safe with several processes, and if a process is killed.
@@ -53,7 +58,7 @@ class IncidentStore:
         self._channels = tuple(channels)
 
     def failed(self, problem: Problem, now: datetime) -> None:
-        """Record a failure; the same occurrence counts once.
+        """Record a failure; the same occurrence counts once, and may end other incidents.
 
         Raises:
             AlertStoreError: The file cannot be used.
@@ -61,10 +66,16 @@ class IncidentStore:
         with transaction(self._path) as db:
             if problem.muted_by and _open_incident(db, problem.muted_by):
                 return
-            if not _first_seen(db, problem):
+            if _is_known(db, problem):
                 return
+            if problem.ends_other_causes:
+                self._end_others(db, problem, now)
             newest = _newest_incident(db, problem.cause)
-            self._save(db, newest, fail(newest.incident if newest else None, problem, now), now)
+            if newest is not None:
+                newest = newest.corrected(problem.at, now)
+            changed = fail(newest.incident if newest else None, problem, now)
+            if self._save(db, newest, changed, now):
+                _remember(db, problem)
 
     def succeeded(self, success: Success, now: datetime) -> None:
         """Record a success, and end the incidents of its source.
@@ -73,7 +84,8 @@ class IncidentStore:
             AlertStoreError: The file cannot be used.
         """
         with transaction(self._path) as db:
-            for found in _open_incidents(db):
+            for stored in _open_incidents(db):
+                found = stored.corrected(success.at, now)
                 self._save(db, found, succeed(found.incident, success), now)
 
     def close(self, number: int, now: datetime) -> bool:
@@ -85,7 +97,8 @@ class IncidentStore:
         with transaction(self._path) as db:
             for found in _open_incidents(db):
                 if found.number == number:
-                    self._save(db, found, close(found.incident, now), now)
+                    right = found.corrected(now, now)
+                    self._save(db, found, close(right.incident, now), now)
                     return True
         return False
 
@@ -97,7 +110,8 @@ class IncidentStore:
         """
         with transaction(self._path) as db:
             for found in _open_incidents(db):
-                self._save(db, found, remind(found.incident, now), now)
+                right = found.corrected(now, now)
+                self._save(db, found, remind(right.incident, now), now)
             db.execute("DELETE FROM seen WHERE seen_at < ?", ((now - _SEEN_KEPT).timestamp(),))
             db.execute(
                 "DELETE FROM incident WHERE NOT is_open AND changed_at < ?",
@@ -113,16 +127,25 @@ class IncidentStore:
         with transaction(self._path) as db:
             return list(_open_incidents(db))
 
+    def _end_others(self, db: sqlite3.Connection, problem: Problem, now: datetime) -> None:
+        """End incidents of other causes that no success could end while this source fails."""
+        over = Success(problem.source, problem.at)
+        for stored in _open_incidents(db):
+            found = stored.corrected(problem.at, now)
+            if found.incident.cause != problem.cause and [*found.incident.sources] == [over.source]:
+                self._save(db, found, succeed(found.incident, over), now)
+
     def _save(
         self,
         db: sqlite3.Connection,
         before: NumberedIncident | None,
         outcome: Outcome,
         now: datetime,
-    ) -> None:
+    ) -> bool:
+        """Save a change with its notices; return whether there is one."""
         after = outcome.incident
         if after is None or (before is not None and after == before.incident):
-            return
+            return False
         values = (after.is_open, now.timestamp(), _INCIDENT.dump_json(after).decode())
         if before is not None and before.incident.is_open:
             number = before.number
@@ -138,14 +161,22 @@ class IncidentStore:
             ).fetchone()[0]
         for kind in outcome.due:
             enqueue(db, self._channels, number, after, kind, now)
+        return True
 
 
-def _first_seen(db: sqlite3.Connection, problem: Problem) -> bool:
-    inserted = db.execute(
-        "INSERT INTO seen VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+def _is_known(db: sqlite3.Connection, problem: Problem) -> bool:
+    found = db.execute(
+        "SELECT 1 FROM seen WHERE cause = ? AND occurrence = ?",
+        (problem.cause, problem.occurrence),
+    )
+    return found.fetchone() is not None
+
+
+def _remember(db: sqlite3.Connection, problem: Problem) -> None:
+    db.execute(
+        "INSERT INTO seen VALUES (?, ?, ?)",
         (problem.cause, problem.occurrence, problem.at.timestamp()),
     )
-    return inserted.rowcount == 1
 
 
 def _newest_incident(db: sqlite3.Connection, cause: str) -> NumberedIncident | None:

@@ -23,8 +23,8 @@ def alert_test(side: str | None, as_json: bool) -> None:
     Nothing is saved, and no incident changes. The heartbeat URL is not called: that would mean
     that a load was applied.
 
-    Exit codes: 0 every configured channel delivered it; 1 a channel failed, or none is configured;
-    2 invalid settings.
+    Exit codes: 0 every configured channel delivered it to everybody; 1 a channel failed or a
+    recipient was refused, or none is configured; 2 invalid settings.
     """
     try:
         tried = send_tests(load_side(side), lambda: datetime.now(UTC))

@@ -28,14 +28,26 @@ def archive_argument(*, required: bool = True) -> Callable[[Command], Command]:
 
 def _file(path: Path) -> Path:
     # An operator, unlike the spool, may name a folder that is a link.
-    if path.parent.is_symlink():
+    if _is(Path.is_symlink, path.parent):
         return path.parent.resolve() / path.name
-    if path.name != str(path) or path.exists():
+    if path.name != str(path) or _is(Path.exists, path):
         return path
-    # The command itself reports an unreadable archive, or unreadable settings.
-    with suppress(OSError, EnvironmentFileError):
+    # The command itself reports unreadable settings.
+    with suppress(EnvironmentFileError):
         return _in_spool(path.name) or path
     return path
+
+
+def _is(what: Callable[[Path], bool], path: Path) -> bool:
+    """Return the answer about a path; False for one that cannot be looked up.
+
+    The command itself then reports the archive, for example in a folder that this account may not
+    enter.
+    """
+    try:
+        return what(path)
+    except OSError:
+        return False
 
 
 def _in_spool(name: str) -> Path | None:
@@ -48,4 +60,4 @@ def _in_spool(name: str) -> Path | None:
         for candidate in (WAITING_PREFIX + name, name)
         if spool
     )
-    return next((path for path in found if path.is_file()), None)
+    return next((path for path in found if _is(Path.is_file, path)), None)

@@ -20,13 +20,14 @@ def operator_environment(folder: Path | None = None) -> dict[str, str]:
     Raises:
         EnvironmentFileError: The file is not readable for this account, or is not text.
     """
-    file = (folder or Path.cwd()) / ".env"
+    # Not Path.cwd(), which fails in a folder that was deleted.
+    file = (folder or Path()) / ".env"
     try:
         values = dotenv_values(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
         raise EnvironmentFileError(
-            f"the settings in {file} cannot be read ({reason})",
+            f"the settings in {file.absolute()} cannot be read ({reason})",
             remedy="run the command as the account of the product, or in another folder",
         ) from error
     return {name: value for name, value in values.items() if value is not None} | dict(os.environ)

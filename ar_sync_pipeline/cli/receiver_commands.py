@@ -60,7 +60,7 @@ def allow(archive: str, as_json: bool) -> None:
     Exit codes: 0 allowed; 2 no such archive, it is parked for another reason, or an invalid call or
     invalid settings.
     """
-    who = os.environ.get("SUDO_USER") or getpass.getuser()
+    who = os.environ.get("SUDO_USER") or _account()
     try:
         settings = load_receiver("allow")
         name = allow_archive(
@@ -72,6 +72,13 @@ def allow(archive: str, as_json: bool) -> None:
         click.echo(json.dumps({"ok": True, "name": name, "allowed_by": who}))
     else:
         click.echo(f"{name} is allowed by {who}; it waits in the spool, and the next run loads it.")
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # in a container, an account may have no name
+        return f"user {os.getuid()}"
 
 
 def _as_dict(preview: Preview) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class _Memory(BaseModel):
             memory = cls.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or that of another version
             return cls(watching_since=now, ticked_at=now, seen_at=now)
-        if now - memory.ticked_at > _INTERRUPTION:
+        # Also if the clock was set back since: nobody knows how long ago the last tick was.
+        if abs(now - memory.ticked_at) > _INTERRUPTION:
             memory.watching_since = memory.seen_at = now
         memory.ticked_at = now
         return memory

@@ -7,6 +7,7 @@ key types.
 
 from __future__ import annotations
 
+import errno
 import logging
 import queue
 import socket
@@ -56,6 +57,8 @@ _TCP_OPTIONS = {
 _KEEPALIVE_SECONDS = 15
 # Timeouts inside paramiko; the limit of the watchdog for the whole opening is the effective one.
 _STEP_SECONDS = 30
+# Where this machine has no IPv6, an IPv6 address says nothing about the host.
+_NO_SUCH_NETWORK = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.ENETUNREACH})
 
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 
@@ -106,22 +109,32 @@ def connect(
         UnreachableHostError: No address answers.
     """
     end = time.monotonic() + seconds
-    reason: OSError = TimeoutError("timed out")
+    reason: OSError | None = None
     for family, address in addresses:
-        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection.settimeout(max(end - time.monotonic(), 0.1))
-            connection.connect(address)
+            return _connect_to(family, address, seconds=max(end - time.monotonic(), 0.1))
         except OSError as error:
-            connection.close()
-            reason = error
-            continue
-        _set_options(connection)
-        return connection
+            if reason is None or error.errno not in _NO_SUCH_NETWORK:
+                reason = error
+    reason = reason or TimeoutError("timed out")
     raise UnreachableHostError(
         f"{endpoint.host} port {endpoint.port} does not answer ({reason.strerror or reason})",
         remedy="check that the receiver's SSH server runs and that no firewall is in between",
     ) from reason
+
+
+def _connect_to(
+    family: socket.AddressFamily, address: tuple[object, ...], *, seconds: float
+) -> socket.socket:
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(seconds)
+        connection.connect(address)
+        _set_options(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _set_options(connection: socket.socket) -> None:

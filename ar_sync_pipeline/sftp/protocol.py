@@ -19,16 +19,19 @@ from paramiko import SFTPAttributes, SFTPClient
 from paramiko.common import cMSG_CHANNEL_DATA as _CHANNEL_DATA
 from paramiko.message import Message
 from paramiko.sftp import (
+    CMD_ATTRS,
     CMD_CLOSE,
     CMD_DATA,
     CMD_EXTENDED,
     CMD_EXTENDED_REPLY,
     CMD_HANDLE,
+    CMD_LSTAT,
     CMD_NAME,
     CMD_OPEN,
     CMD_OPENDIR,
     CMD_READ,
     CMD_READDIR,
+    CMD_STAT,
     CMD_STATUS,
     CMD_WRITE,
     SFTP_FLAG_CREATE,
@@ -53,6 +56,9 @@ IN_FLIGHT_BYTES = 4 * 2**20
 MOST_ENTRIES = 100_000
 _READ_BLOCK_BYTES = 32768
 _READ_WINDOW = 32
+# draft-ietf-secsh-filexfer-02, section 5; a pair is two strings, each after its length.
+_HAS_SIZE, _HAS_OWNER, _HAS_MODE, _HAS_TIMES, _HAS_EXTENDED = 1, 2, 4, 8, 0x80000000
+_SMALLEST_PAIR_BYTES = 8
 
 
 class RequestPipe:
@@ -175,6 +181,53 @@ def read_range(client: SFTPClient, handle: bytes, offset: int, length: int) -> b
     return bytes(parts)
 
 
+@dataclass(frozen=True)
+class RemoteAttributes:
+    """Attributes of a file at the receiver; None if the server does not send one.
+
+    Attributes:
+        size_bytes: Size of the file in bytes.
+        mode: File type and permissions, as in ``st_mode``.
+        modified_at_seconds: mtime by the receiver's clock, in seconds since 1970.
+    """
+
+    size_bytes: int | None = None
+    mode: int | None = None
+    modified_at_seconds: int | None = None
+
+
+def read_attributes(message: Message) -> RemoteAttributes:
+    """Read the attributes of a file from a reply, and skip its owner and extended attributes.
+
+    paramiko believes the number of extended attributes: with a reply of 16 bytes, a server keeps it
+    busy for hours, which no time limit ends.
+
+    Raises:
+        SFTPError: The reply announces more extended attributes than it can contain.
+    """
+    flags = message.get_int()
+    size = message.get_int64() if flags & _HAS_SIZE else None
+    if flags & _HAS_OWNER:
+        message.get_int64()
+    mode = message.get_int() if flags & _HAS_MODE else None
+    _accessed, modified = (
+        (message.get_int(), message.get_int()) if flags & _HAS_TIMES else (None, None)
+    )
+    if flags & _HAS_EXTENDED:
+        pairs, packet = message.get_int(), message.packet
+        rest = packet.getbuffer().nbytes - packet.tell()
+        if pairs > rest // _SMALLEST_PAIR_BYTES:
+            raise SFTPError(f"the server announces {pairs:,} extended attributes and sends fewer")
+        for _ in range(2 * pairs):
+            message.get_binary()
+    return RemoteAttributes(size, mode, modified)
+
+
+def file_attributes(client: SFTPClient, path: str, *, follow: bool) -> RemoteAttributes:
+    """Return the attributes of a path, or of what a symbolic link leads to with ``follow``."""
+    return read_attributes(_request(client, CMD_ATTRS, CMD_STAT if follow else CMD_LSTAT, path))
+
+
 def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
     """Return names and modes of the entries of a folder; U+FFFD replaces bytes that are not UTF-8.
 
@@ -188,9 +241,7 @@ def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
             message = _request(client, CMD_NAME, CMD_READDIR, handle)
             for _ in range(min(message.get_int(), MOST_ENTRIES)):
                 name, _long_name = message.get_binary(), message.get_binary()
-                attributes: Any = SFTPAttributes
-                mode = attributes._from_msg(message).st_mode  # noqa: SLF001  see the module's text
-                entries.append((name.decode(errors="replace"), mode))
+                entries.append((name.decode(errors="replace"), read_attributes(message).mode))
     close_handle(client, handle)
     return entries
 

@@ -135,12 +135,12 @@ class SftpSession:
         found = self._attributes(path)
         if found is None:
             return None
-        if not stat.S_ISREG(found.st_mode or stat.S_IFREG):
+        if not stat.S_ISREG(found.mode or stat.S_IFREG):
             raise RefusedByServerError(
                 f"{path} at {self.endpoint.host} is not a regular file",
                 remedy="check it at the receiver and move it away",
             )
-        return found.st_size or 0
+        return found.size_bytes or 0
 
     def is_folder(self, path: PurePosixPath, *, follow: bool = True) -> bool | None:
         """Return whether a path is a folder; None if it does not exist.
@@ -150,12 +150,12 @@ class SftpSession:
             follow: Whether a symbolic link to a folder counts as a folder.
         """
         found = self._attributes(path, follow=follow)
-        return None if found is None else stat.S_ISDIR(found.st_mode or stat.S_IFDIR)
+        return None if found is None else stat.S_ISDIR(found.mode or stat.S_IFDIR)
 
     def modified_at_seconds(self, path: PurePosixPath) -> int | None:
         """Return the mtime of a file by the receiver's clock, in seconds since 1970."""
         found = self._attributes(path)
-        return None if found is None else found.st_mtime
+        return None if found is None else found.modified_at_seconds
 
     def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
         """Return the free space at ``path``; None if the server cannot tell."""
@@ -270,11 +270,11 @@ class SftpSession:
 
     def _attributes(
         self, path: PurePosixPath, *, follow: bool = False
-    ) -> paramiko.SFTPAttributes | None:
+    ) -> protocol.RemoteAttributes | None:
         started = time.monotonic()
         try:
             with self.operation("looking at", path):
-                return (self.client.stat if follow else self.client.lstat)(str(path))
+                return protocol.file_attributes(self.client, str(path), follow=follow)
         except RemoteFileMissingError:
             return None
         finally:

@@ -33,6 +33,7 @@ from ar_sync_pipeline.spool.layout import (
     INCOMING,
     PARKED,
     QUARANTINE,
+    RECEIPTS,
     folder_of,
     open_folder,
     regular_files,
@@ -188,7 +189,8 @@ def clean_incoming(spool: Path, *, older_than: datetime) -> list[Path]:
         The deleted files.
     """
     deleted = []
-    for name, ours in ((INCOMING, ""), (PARKED, TEMPORARY_PREFIX), (QUARANTINE, TEMPORARY_PREFIX)):
+    own = [(name, TEMPORARY_PREFIX) for name in (PARKED, QUARANTINE, RECEIPTS)]
+    for name, ours in ((INCOMING, ""), *own):
         with open_folder(spool, name) as folder:
             for entry in folder.regular_files():
                 stale = entry.facts.st_mtime < older_than.timestamp()

@@ -65,6 +65,25 @@ def test_test_message_says_what_does_not_get_through(environ: dict[str, str]) ->
     assert webhook["sent"]
 
 
+def test_test_message_names_the_administrator_who_did_not_get_it(
+    environ: dict[str, str], mailbox: Mailbox
+) -> None:
+    mailbox.refused["boss@example.org"] = "550 no such user"
+    shown = call(environ | {"AR_SYNC_ADMINS": "ops@example.org,boss@example.org"}, "alert-test")
+    assert shown.exit_code == 1
+    assert "refuses boss@example.org (550)" in shown.stdout
+    assert mailbox.recipients == [["ops@example.org"]]
+
+
+def test_test_message_that_is_redirected_is_not_sent(
+    environ: dict[str, str], web: WebServer
+) -> None:
+    web.redirects[f"/{TOKEN}"] = (301, "/login")
+    shown = call(environ, "alert-test")
+    assert shown.exit_code == 1
+    assert "the webhook answered 301" in shown.stdout
+
+
 def test_with_nothing_configured_the_test_fails(environ: dict[str, str]) -> None:
     shown = call(environ | {"AR_SYNC_ADMINS": "", "AR_SYNC_WEBHOOK_URL": ""}, "alert-test")
     assert shown.exit_code == 1

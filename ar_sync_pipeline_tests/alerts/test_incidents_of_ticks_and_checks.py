@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import time_machine
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.remote_origin import (
     GrpcServerCodeLocationOrigin,
@@ -115,6 +117,37 @@ def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watc
     assert "two is guarded" in bare.text(1)
 
 
+def test_incident_of_the_guard_ends_with_the_guard_although_the_check_still_fails(
+    bare: Watched,
+) -> None:
+    key, name = applied_archives_key(), "archives_loaded"
+    both = "one waits for its schema. two is guarded."
+    evaluate(bare, key, name, both, incident="delete guard")
+    bare.tick_both()
+    for _ in range(2):
+        evaluate(bare, key, name, "one waits for its schema.")
+        bare.tick_both()
+    assert [subject.split(": ")[0].partition("] ")[2] for subject in bare.subjects] == [
+        "Failing", "Recovered", "Failing",
+    ]  # fmt: skip
+    assert "two is guarded" in bare.text(1)
+    assert "It is closed; nothing more is sent about it." in bare.text(1)
+
+
+def test_check_that_cannot_be_evaluated_says_nothing_about_the_guard(bare: Watched) -> None:
+    key, name = applied_archives_key(), "archives_loaded"
+    evaluate(bare, key, name, "two is guarded.", incident="delete guard")
+    bare.tick_both()
+    evaluate(bare, key, name, "no answer.", error="database-unreachable")
+    bare.tick_both()
+    assert [subject.split(": ")[0].partition("] ")[2] for subject in bare.subjects] == [
+        "Failing", "Failing",
+    ]  # fmt: skip
+    evaluate(bare, key, name, "one waits for its schema.")
+    bare.tick_both()
+    assert len([one for one in bare.subjects if "] Recovered: " in one]) == 2
+
+
 def test_sensor_that_fails_is_reported_once_and_only_by_its_side(bare: Watched) -> None:
     for number in range(3):
         tick(bare, "new_partial_archives", f"cannot count to {number}")
@@ -218,6 +251,25 @@ def test_check_that_failed_and_passed_between_two_ticks_is_still_reported(
     evaluate(bare, applied_archives_key(), "no_drift")
     bare.tick_both()
     assert [subject.split()[2] for subject in bare.subjects] == ["Failing:", "Recovered:"]
+
+
+def test_ticks_and_checks_are_reported_after_the_clock_was_set_back(bare: Watched) -> None:
+    check = (applied_archives_key(), "no_drift")
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=3), tick=True):
+        evaluate(bare, *check)
+        tick(bare, "data_age", None)
+        bare.tick_both()
+    evaluate(bare, *check, "3 rows of app_child")
+    tick(bare, "data_age", "cannot count")
+    bare.tick_both()
+    assert [s.split(": ")[1] for s in bare.subjects] == [
+        "check receiver/applied_archives", "sensor data_age"
+    ]  # fmt: skip
+    evaluate(bare, *check)
+    tick(bare, "data_age", None)
+    for _ in range(2):
+        bare.tick_both()
+    assert [s.split()[2] for s in bare.subjects[2:]] == ["Recovered:", "Recovered:"]
 
 
 def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare: Watched) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -183,6 +184,63 @@ def test_server_that_refuses_the_mail(mailbox: Mailbox) -> None:
     mailbox.answer = "554 no thanks"
     with pytest.raises(DeliveryError, match="answered 554"):
         channel(MailServer("127.0.0.1", mailbox.port)).send(notice())
+
+
+OPS, BOSS = ADMINS
+
+
+def test_refused_administrator_is_named_when_others_get_the_mail(mailbox: Mailbox) -> None:
+    mailbox.refused[BOSS] = "550 no such user at viz"
+    mail = channel(MailServer("127.0.0.1", mailbox.port))
+    sends: list[Callable[[], None]] = [
+        lambda: mail.send(notice()), lambda: mail.send_test("a test")
+    ]  # fmt: skip
+    for send in sends:
+        with pytest.raises(DeliveryError, match=rf"refuses {BOSS} \(550\)") as refused:
+            send()
+        assert "AR_SYNC_ADMINS" in refused.value.remedy
+        assert refused.value.retry_to == ()
+    assert mailbox.recipients == [[OPS], [OPS]]
+
+
+def test_only_a_temporary_refusal_is_to_be_tried_again(mailbox: Mailbox) -> None:
+    third = "night@example.org"
+    mailbox.refused = {BOSS: "451 greylisted", third: "550 no such user"}
+    mail = MailChannel(
+        MailServer("127.0.0.1", mailbox.port), "ar_sync@example.org", [*ADMINS, third], PLACE
+    )
+    with pytest.raises(DeliveryError, match=r"\(451\), night@example.org \(550\)") as refused:
+        mail.send(notice())
+    assert refused.value.retry_to == (BOSS,)
+
+
+def test_repeated_mail_goes_to_those_who_lack_it_and_still_are_administrators(
+    mailbox: Mailbox,
+) -> None:
+    mail = channel(MailServer("127.0.0.1", mailbox.port))
+    mail.send(replace(notice(), recipients=(BOSS, "former@example.org")))
+    mail.send(replace(notice(), recipients=("former@example.org",)))
+    assert mailbox.recipients == [[BOSS]]
+    assert mailbox.mails[0]["To"] == ", ".join(ADMINS)
+
+
+@pytest.mark.parametrize(
+    ("answer", "retry_to"), [("550 no", ()), ("451 later", (BOSS,)), ("421 bye", (BOSS,))]
+)
+def test_last_recipient_is_given_up_only_when_refused_for_good(
+    mailbox: Mailbox, answer: str, retry_to: tuple[str, ...]
+) -> None:
+    mailbox.refused[BOSS] = answer
+    with pytest.raises(DeliveryError) as refused:
+        channel(MailServer("127.0.0.1", mailbox.port)).send(replace(notice(), recipients=(BOSS,)))
+    assert refused.value.retry_to == retry_to
+
+
+def test_mail_that_everybody_refuses_stays_due_for_everybody(mailbox: Mailbox) -> None:
+    mailbox.refused = dict.fromkeys(ADMINS, "550 no such user")
+    with pytest.raises(DeliveryError, match="accepts mail for none of") as refused:
+        channel(MailServer("127.0.0.1", mailbox.port)).send(notice())
+    assert refused.value.retry_to is None
 
 
 def test_server_that_is_down() -> None:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +22,11 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
 from ar_sync_pipeline.alerts.errors import AlertStoreError
+from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
-from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
+from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, Recorder, at, problem, success
+from ar_sync_pipeline_tests.fix_alerts import Mailbox
 
 
 class Side:
@@ -84,6 +88,24 @@ def test_failure_that_is_seen_again_after_its_recovery_is_known(side: Side) -> N
     assert side.kinds == ["opened", "recovered"]
 
 
+def test_failure_of_another_cause_ends_what_only_its_source_could_end(side: Side) -> None:
+    check, step = "check:archives_loaded", "step:load"
+    side.store.failed(problem(0, cause="guard", source=check), at(0))
+    side.store.failed(problem(1, cause="shared", source=check), at(1))
+    side.store.failed(problem(2, cause="shared", source=step), at(2))
+    whole = replace(problem(3, cause=check, source=check), ends_other_causes=True)
+    side.store.failed(replace(whole, at=at(-1), occurrence="late"), at(3))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["guard", "shared", check]
+    side.store.failed(whole, at(3))
+    assert [one.incident.cause for one in side.store.open_incidents()] == ["shared", check]
+
+
+def test_failure_of_a_step_ends_no_other_cause(side: Side) -> None:
+    side.store.failed(problem(0, cause="endpoint"), at(0))
+    side.store.failed(problem(1, cause="database"), at(1))
+    assert len(side.store.open_incidents()) == 2
+
+
 def test_consequence_is_not_reported_while_its_cause_is_open(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     for minutes in (1, 10):
@@ -110,6 +132,153 @@ def test_server_that_is_down_gets_both_messages_in_order_when_it_is_back(side: S
     assert side.send().sent == 2
     assert mail.kinds == ["opened", "recovered"]
     assert side.outbox.unsent() == []
+
+
+class TestClockThatWasAhead:
+    """A host boots three hours ahead, and its clock is set back to noon."""
+
+    def test_failure_after_an_incident_of_the_future_is_reported(self, side: Side) -> None:
+        side.store.failed(problem(180), at(180))
+        side.store.succeeded(success(185), at(185))
+        side.store.failed(problem(0), at(1))
+        side.now = at(1)
+        side.send()
+        assert side.kinds == ["opened", "recovered", "opened"]
+
+    def test_open_incident_of_the_future_recovers_now(self, side: Side) -> None:
+        side.store.failed(problem(180), at(180))
+        side.store.succeeded(success(0), at(1))
+        side.now = at(1)
+        side.send()
+        assert side.kinds == ["opened", "recovered"]
+        incident = side.channels[0].notices[1].incident
+        assert incident.recovered_at == at(0)
+        assert incident.opened_at <= at(0)
+
+    def test_newest_failure_is_that_after_the_clock_was_set_back(self, side: Side) -> None:
+        side.store.failed(problem(180, sentence="old"), at(180))
+        side.store.failed(problem(2, sentence="new"), at(3))
+        (one,) = side.store.open_incidents()
+        assert (one.incident.latest.sentence, one.incident.last_seen_at) == ("new", at(2))
+
+    def test_incident_of_next_year_is_reminded_of_a_day_after_the_clock_was_set(
+        self, side: Side
+    ) -> None:
+        side.store.failed(problem(60 * 24 * 365), at(60 * 24 * 365))
+        for hours in (0, 23, 25):
+            side.now = at(60 * hours)
+            side.store.remind(side.now)
+        side.send()
+        assert side.kinds == ["opened", "reminder"]
+
+    @pytest.mark.parametrize("broken", [True, False])
+    def test_message_of_the_future_is_sent_now(self, side: Side, broken: bool) -> None:
+        side.now = at(180)
+        side.store.failed(problem(180), side.now)
+        if broken:
+            side.channels[0].broken = True
+            side.send()
+            side.channels[0].broken = False
+        else:  # the process is killed, so only the lease is left
+            assert side.outbox.take(side.now, ["mail"])
+        side.now = at(0)
+        side.send()
+        assert side.kinds == ["opened"]
+
+    def test_pause_and_lease_of_a_right_clock_are_kept(self, side: Side) -> None:
+        side.store.failed(problem(0), at(0))
+        assert side.outbox.take(at(0), ["mail"])
+        assert side.outbox.take(at(1), ["mail"]) is None
+        side.now, side.channels[0].broken = at(6), True
+        while side.now < at(120):
+            side.send()
+            side.now += timedelta(minutes=1)
+        (unsent,) = side.outbox.unsent()
+        assert unsent.attempts < 15
+
+
+def test_failure_that_changed_nothing_is_not_remembered(side: Side) -> None:
+    side.store.failed(problem(0), at(0))
+    side.store.succeeded(success(5), at(5))
+    side.store.failed(problem(3), at(6))
+    with closing(sqlite3.connect(side.path)) as db:
+        assert db.execute("SELECT occurrence FROM seen").fetchall() == [("run at 0",)]
+
+
+def mail_to_two(box: Mailbox) -> MailChannel:
+    return MailChannel(
+        MailServer("127.0.0.1", box.port), "ar_sync@example.org", ["ops@x.org", "boss@x.org"], PLACE
+    )
+
+
+def test_greylisted_administrator_gets_the_mail_later_and_nobody_twice(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mail = mail_to_two(mailbox)
+    mailbox.refused["boss@x.org"] = "451 greylisted"
+    side.store.failed(problem(0), at(0))
+    (said,) = side.send(mail).problems
+    assert "boss@x.org (451)" in said
+    assert [message.error for message in side.outbox.unsent()] == [said]
+    mailbox.refused.clear()
+    side.now = at(1)
+    assert side.send(mail).sent == 1
+    assert mailbox.recipients == [["ops@x.org"], ["boss@x.org"]]
+    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 1
+
+
+def test_administrator_whose_mailbox_is_full_keeps_nothing_from_the_others(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mail = mail_to_two(mailbox)
+    mailbox.refused["boss@x.org"] = "452 mailbox full"
+    for minutes, cause in ((0, "endpoint"), (0.1, "disk")):
+        side.store.failed(problem(minutes, cause=cause), at(minutes))
+    side.store.succeeded(success(0.2), at(0.2))
+    side.now = at(0.3)
+    side.send(mail)
+    assert mailbox.recipients == [["ops@x.org"]] * 4
+    assert len(side.outbox.unsent()) == 4
+
+
+def test_unknown_administrator_is_named_once_and_the_message_is_done(
+    side: Side, mailbox: Mailbox
+) -> None:
+    mailbox.refused["boss@x.org"] = "550 no such user"
+    side.store.failed(problem(0), at(0))
+    done = side.send(mail_to_two(mailbox))
+    assert (done.sent, len(done.problems)) == (1, 1)
+    assert "boss@x.org (550)" in done.problems[0]
+    assert side.outbox.unsent() == []
+
+
+_FIRST_VERSION = """
+CREATE TABLE store (id TEXT NOT NULL);
+CREATE TABLE incident (
+  number INTEGER PRIMARY KEY AUTOINCREMENT, cause TEXT NOT NULL, is_open INTEGER NOT NULL,
+  changed_at REAL NOT NULL, body TEXT NOT NULL);
+CREATE INDEX incident_cause ON incident (cause, number);
+CREATE UNIQUE INDEX one_open_incident ON incident (cause) WHERE is_open;
+CREATE TABLE seen (
+  cause TEXT NOT NULL, occurrence TEXT NOT NULL, seen_at REAL NOT NULL,
+  PRIMARY KEY (cause, occurrence)) WITHOUT ROWID;
+CREATE TABLE outbox (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, incident INTEGER NOT NULL, cause TEXT NOT NULL,
+  channel TEXT NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL, made_at REAL NOT NULL,
+  attempts INTEGER NOT NULL DEFAULT 0, due_at REAL NOT NULL, lease_until REAL NOT NULL DEFAULT 0,
+  error TEXT NOT NULL DEFAULT '');
+INSERT INTO store VALUES ('first');
+PRAGMA user_version = 1;
+"""
+
+
+def test_file_of_the_first_version_is_upgraded(side: Side) -> None:
+    side.path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(side.path)) as db:
+        db.executescript(_FIRST_VERSION)
+    side.store.failed(problem(0), at(0))
+    assert side.send().sent == 1
+    assert side.channels[0].notices[0].store == "first"
 
 
 def test_attempts_grow_apart_to_a_quarter_of_an_hour_and_never_end(side: Side) -> None:

@@ -63,6 +63,23 @@ def test_answer_that_is_no_success_is_a_failure_without_the_address(
     assert TOKEN not in str(failed.value) + repr(failed.value)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_webhook_that_redirects_has_not_taken_the_message(web: WebServer, status: int) -> None:
+    # A redirected POST becomes a GET without the message, which any page answers with 200.
+    web.redirects[f"/{TOKEN}"] = (status, f"/new/{TOKEN}")
+    with pytest.raises(DeliveryError, match=f"answered {status}, a redirect") as failed:
+        WebhookChannel(f"{web.url}/{TOKEN}", PLACE).send(notice())
+    assert "set AR_SYNC_WEBHOOK_URL to the address that it redirects to" in str(failed.value)
+    assert TOKEN not in str(failed.value) + repr(failed.value)
+    assert [(method, path) for method, path, _ in web.calls] == [("POST", f"/{TOKEN}")]
+
+
+def test_heartbeat_follows_a_redirect(web: WebServer) -> None:
+    web.redirects["/ping"] = (301, "/new")
+    beat(f"{web.url}/ping")
+    assert [path for _, path, _ in web.calls] == ["/ping", "/new"]
+
+
 def test_server_that_is_down_is_a_failure_without_the_address() -> None:
     with pytest.raises(DeliveryError, match="cannot be reached") as failed:
         beat(f"http://127.0.0.1:{free_port()}/{TOKEN}")

@@ -139,6 +139,19 @@ def test_stale_uploads_are_deleted_and_fresh_ones_kept(spool: Path) -> None:
     assert set(clean_incoming(spool, older_than=NOON + timedelta(days=1))) == {fresh, killed}
 
 
+def test_files_of_killed_writers_are_deleted_in_every_folder_of_the_receiver(spool: Path) -> None:
+    killed = {
+        spool / folder / ".writing-0123456789abcdef"
+        for folder in ("parked", "quarantine", "receipts")
+    }
+    kept = {spool / "receipts" / name for name in ("checkpoint.json", "writing-notes")}
+    for path in killed | kept:
+        path.write_bytes(b"part")
+        os.utime(path, (0, 0))
+    assert set(clean_incoming(spool, older_than=NOON)) == killed
+    assert all(path.exists() for path in kept)
+
+
 def test_cleaning_uploads_never_touches_an_archive(spool: Path, put: PutArchive) -> None:
     paths = [put(), put(folder="parked"), put(folder="quarantine")]
     for path in paths:

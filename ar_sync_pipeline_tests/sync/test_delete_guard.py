@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     equal,
@@ -162,6 +166,22 @@ def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) 
     assert "migrate the receiver" in shown.stderr
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may take an account without a name")
+def test_account_without_a_name_may_allow_an_archive() -> None:
+    code = (
+        "import os; os.setresuid(54321, 0, 0)\n"
+        "from ar_sync_pipeline.cli.receiver_commands import allow, _account\n"
+        "print(_account()); allow(['backup.tar'])"
+    )
+    environ = {"PATH": os.environ["PATH"]}
+    shown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environ
+    )
+    # The settings are missing, which is an error of one message; the account is none.
+    assert shown.stdout == "user 54321\n"
+    assert (shown.returncode, "Traceback" in shown.stderr) == (2, False), shown.stderr
+
+
 class TestPlanCommand:
     def test_it_shows_rows_by_table_and_changes_nothing(self, guarded: TwoSites) -> None:
         guarded.at_sender(
@@ -221,6 +241,20 @@ class TestPlanCommand:
         shown = run(guarded, command, guarded.folder / "catalog.toml")
         assert shown.exit_code == 2
         assert shown.stderr.count("\n") == 1
+
+    def test_archive_that_cannot_be_looked_up_is_one_message(self, guarded: TwoSites) -> None:
+        name = next((guarded.spool / "complete").iterdir()).name
+        closed = guarded.folder / "closed"
+        closed.mkdir(mode=0)
+        for path, reason in (
+            (closed / name, "cannot be read (Permission denied)"),
+            (guarded.folder / name, "does not exist"),
+            (guarded.folder / f"{'x' * 300}.tar", "cannot be read (File name too long)"),
+        ):
+            with permissions_count():
+                shown = run(guarded, "plan", path)
+            assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+            assert f"{path.name[-40:]} {reason}" in shown.stderr
 
     def test_settings_are_also_read_from_a_file_as_dagster_does(
         self, guarded: TwoSites, monkeypatch: pytest.MonkeyPatch

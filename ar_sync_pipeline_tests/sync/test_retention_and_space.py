@@ -105,6 +105,21 @@ class TestScratch:
         assert not killed.path.exists()
         assert all(folder.exists() for folder in (working.path, *others))
 
+    def test_files_of_killed_writers_go_after_two_days(self, tmp_path: Path) -> None:
+        now = datetime.now(UTC)
+        names = (".writing-0123456789abcdef", ".writing-fedcba9876543210", ".writing", "a.json")
+        old, new, *others = (tmp_path / name for name in names)
+        (tmp_path / ".writing-folder").mkdir()
+        (tmp_path / ".writing-link").symlink_to(others[1])
+        for path in (old, new, *others):
+            path.touch()
+            days = 1 if path == new else 3
+            at = (now - timedelta(days=days)).timestamp()
+            os.utime(path, (at, at))
+        assert clean_scratch(tmp_path, now) == 0
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {names[1], *names[2:], ".writing-folder", ".writing-link"}
+
     def test_full_disk_is_one_sentence_and_gives_back_what_was_written(
         self, filled: TwoSites, small_disk: Path
     ) -> None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
-from ar_sync_pipeline.operations.alerts.check_findings import check_findings
+from ar_sync_pipeline.operations.alerts.check_findings import EvaluationsSeen, check_findings
 from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_runs
 from ar_sync_pipeline.operations.alerts.run_findings import run_findings
 from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
@@ -26,6 +26,7 @@ class _Seen(BaseModel):
 
     runs: RunsSeen = Field(default_factory=RunsSeen)
     checks: dict[str, float] = Field(default_factory=dict)
+    check_ids: dict[str, int] = Field(default_factory=dict)
 
 
 def alert_sensor(scope: AlertScope, alerts: Alerts) -> dg.SensorDefinition:
@@ -72,11 +73,13 @@ def _look(
     findings: list[Problem | Success] = []
     for run, end in runs:
         findings += run_findings(instance, scope, run, end)
-    of_checks, checks_seen = check_findings(instance, scope, seen.checks)
+    of_checks, checks_seen = check_findings(
+        instance, scope, EvaluationsSeen(at=seen.checks, ids=seen.check_ids)
+    )
     findings += of_checks
-    findings += tick_findings(instance, scope, _repository_id(context))
+    findings += tick_findings(instance, scope, alerts.clock(), _repository_id(context))
     findings += waiting_runs(instance, scope, alerts.clock())
-    return findings, _Seen(runs=runs_seen, checks=checks_seen)
+    return findings, _Seen(runs=runs_seen, checks=checks_seen.at, check_ids=checks_seen.ids)
 
 
 def _repository_id(context: dg.SensorEvaluationContext) -> str | None:

@@ -1,9 +1,10 @@
 """Findings of the newest evaluations of a side's asset checks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import BaseModel, Field
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
@@ -28,10 +29,30 @@ _LOOK_BACK = 20
 _REMEDY = "If not: "
 
 
+class EvaluationsSeen(BaseModel):
+    """The newest evaluation of each check that was read.
+
+    Attributes:
+        at: Newest time of an evaluation.
+        ids: Id of its record, which counts where the clock was set back; older cursors have none.
+    """
+
+    at: dict[str, float] = Field(default_factory=dict)
+    ids: dict[str, int] = Field(default_factory=dict)
+
+    def has(self, name: str, record: AssetCheckExecutionRecord) -> bool:
+        """Return whether an evaluation of a check was read.
+
+        A run evaluates the record that it planned: a record with a lower id may have a later time.
+        """
+        known = record.event is None or record.event.timestamp <= self.at.get(name, 0)
+        return known and record.id <= self.ids.get(name, record.id)
+
+
 def check_findings(
-    instance: dg.DagsterInstance, scope: AlertScope, seen: Mapping[str, float]
-) -> tuple[list[Problem | Success], dict[str, float]]:
-    """Return every evaluation since the last tick, and when each check was evaluated last.
+    instance: dg.DagsterInstance, scope: AlertScope, seen: EvaluationsSeen
+) -> tuple[list[Problem | Success], EvaluationsSeen]:
+    """Return every evaluation since the last tick, and which evaluations were read.
 
     Args:
         instance: Dagster instance.
@@ -40,22 +61,23 @@ def check_findings(
             entry.
     """
     findings: list[Problem | Success] = []
-    newest = dict(seen)
+    newest = seen.model_copy(deep=True)
     storage = instance.event_log_storage
     summaries = storage.get_asset_check_summary_records(list(scope.checks))
     for key, summary in summaries.items():
         last, name = summary.last_completed_check_execution_record, key.to_user_string()
-        if last is None or last.event is None or last.event.timestamp <= seen.get(name, 0):
+        if last is None or last.event is None or seen.has(name, last):
             continue
-        newest[name] = last.event.timestamp
+        newest.at[name] = max(last.event.timestamp, seen.at.get(name, 0))
+        newest.ids[name] = max(last.id, seen.ids.get(name, 0))
         records = [last]
-        if name in seen:
+        if name in seen.at:
             records = list(
                 storage.get_asset_check_execution_history(
                     key, limit=_LOOK_BACK, status=COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES
                 )
             )
-        findings += _since(scope, key, records, seen.get(name, 0))
+        findings += _of_records(scope, [one for one in records if not seen.has(name, one)])
     return findings, newest
 
 
@@ -92,6 +114,8 @@ def check_problem(
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
         muted_by=scope.muted.get(key),
         runbook=scope.page(str(page.value)) if page is not None else page_of(full),
+        # With a cause of its own or an error, the check does not say what became of the others.
+        ends_other_causes=cause is None and ERROR not in evaluation.metadata,
     )
 
 
@@ -120,19 +144,16 @@ def check_source(key: dg.AssetCheckKey) -> str:
     return f"check:{key.to_user_string()}"
 
 
-def _since(
-    scope: AlertScope,
-    key: dg.AssetCheckKey,
-    records: list[AssetCheckExecutionRecord],
-    after: float,
+def _of_records(
+    scope: AlertScope, records: list[AssetCheckExecutionRecord]
 ) -> Iterator[Problem | Success]:
     for record in records:
         evaluation = record.evaluation
-        if record.event is None or evaluation is None or record.event.timestamp <= after:
+        if record.event is None or evaluation is None:
             continue
         at = datetime.fromtimestamp(record.event.timestamp, UTC)
         if evaluation.passed:
-            yield Success(check_source(key), at)
+            yield Success(check_source(evaluation.asset_check_key), at)
         elif is_to_be_mailed(evaluation, at):
             yield check_problem(
                 scope,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.alerts.incidents import Problem, Success
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.errors import code_of_class
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.event_sentences import of_error
@@ -21,7 +22,10 @@ _REMEDY = "correct it; the next tick tries again by itself, and what it missed i
 
 
 def tick_findings(
-    instance: dg.DagsterInstance, scope: AlertScope, repository_id: str | None = None
+    instance: dg.DagsterInstance,
+    scope: AlertScope,
+    now: datetime,
+    repository_id: str | None = None,
 ) -> Iterator[Problem | Success]:
     """Yield a finding from the newest finished tick of each schedule and sensor.
 
@@ -31,13 +35,18 @@ def tick_findings(
     Args:
         instance: Dagster instance.
         scope: Definitions of the side.
+        now: Current time; later ticks were written by a clock that was ahead.
         repository_id: Repository of the code location; without it the ticks of all pairs are read.
     """
     for state in instance.all_instigator_state(repository_selector_id=repository_id):
         if state.instigator_name not in scope.instigators:
             continue
         ticks = instance.get_ticks(
-            state.instigator_origin_id, state.selector_id, limit=1, statuses=_FINISHED
+            state.instigator_origin_id,
+            state.selector_id,
+            before=(now + CLOCK_TOLERANCE).timestamp(),
+            limit=1,
+            statuses=_FINISHED,
         )
         for tick in ticks:
             if not _found_no_server(tick):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.disk_errors import DiskFullError, disk_error
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
 from ar_sync_pipeline.sync.dump.build_folder import (
     BuildFolder,
     check_scratch,
@@ -28,9 +29,9 @@ def _never_over(_: str) -> bool:
 def clean_scratch(
     scratch: Path, now: datetime, is_over: Callable[[str], bool] = _never_over
 ) -> int:
-    """Remove the build folders that no run resumes; return how many.
+    """Remove the build folders that no run resumes, return how many, and files of killed writers.
 
-    Only folders that the product itself created are removed (D36).
+    Only what the product itself created is removed (D36).
 
     Args:
         is_over: Whether the run of this id is never resumed; by default a folder is kept for two
@@ -43,7 +44,17 @@ def clean_scratch(
     stale = list(stale_builds(scratch, now, _ABANDONED, is_over))
     for build in stale:
         build.remove()
+    _remove_temporary_files(scratch, now - _ABANDONED)
     return len(stale)
+
+
+def _remove_temporary_files(scratch: Path, older_than: datetime) -> None:
+    """Remove the temporary files of journals and manifests whose writer was killed."""
+    with HeldFolder.open(scratch, follow=True) as folder:
+        for entry in folder.regular_files():
+            stale = entry.facts.st_mtime < older_than.timestamp()
+            if stale and entry.name.startswith(TEMPORARY_PREFIX):
+                folder.remove(entry.name)
 
 
 @contextmanager

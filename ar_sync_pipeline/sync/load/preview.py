@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -108,15 +109,25 @@ def preview_load(settings: ReceiverSettings, catalog: Catalog, path: Path, clock
 
 def _archive_at(path: Path) -> SpooledArchive:
     name = ArchiveName.parse(path.name)
-    if name is None or not path.is_file():
-        wrong = "is not the file of an archive" if path.exists() else "does not exist"
-        raise NoArchiveError(
-            f"{path} {wrong}",
-            remedy="name a file backup_<kind>_<instant>.tar of the spool, waiting or parked",
-        )
+    try:
+        facts = path.stat()
+    except OSError as error:
+        absent = isinstance(error, FileNotFoundError | NotADirectoryError)
+        wrong = "does not exist" if absent else f"cannot be read ({error.strerror})"
+        raise _no_archive(path, wrong) from error
+    if name is None or not stat.S_ISREG(facts.st_mode):
+        raise _no_archive(path, "is not the file of an archive")
     applied = path.name == name.applied
     state = SpoolState.APPLIED if applied else SpoolState.WAITING
-    return SpooledArchive(name, path, state, path.stat().st_size)
+    return SpooledArchive(name, path, state, facts.st_size)
+
+
+def _no_archive(path: Path, wrong: str) -> NoArchiveError:
+    return NoArchiveError(
+        f"{path} {wrong}",
+        remedy="name a file backup_<kind>_<instant>.tar of the spool, waiting or parked, that this"
+        " account can read",
+    )
 
 
 def _decided(at_hand: ArchivesAtHand) -> Verdict | None:

@@ -13,6 +13,8 @@ from ar_sync_pipeline.errors import TerminalError
 
 SENDER_URL, RECEIVER_URL = "AR_SYNC_SENDER_DATABASE_URL", "AR_SYNC_RECEIVER_DATABASE_URL"
 
+SENDER_MEDIA, CATALOG = "AR_SYNC_SENDER_MEDIA_FLDR", "AR_SYNC_CATALOG"
+
 
 class MissingDatabaseError(TerminalError):
     """A database or folder is not set, or its value cannot be used."""
@@ -68,21 +70,44 @@ def given_databases(environ: Mapping[str, str]) -> GivenDatabases:
     """Read the databases and folders; other settings may be missing.
 
     Raises:
-        MissingDatabaseError: A URL cannot be used, or the media folder does not exist.
+        MissingDatabaseError: A URL or a path cannot be used, or the media folder does not exist.
     """
-    media = environ.get("AR_SYNC_SENDER_MEDIA_FLDR", "").strip()
-    if media and not Path(media).is_dir():
-        raise MissingDatabaseError(
-            f"AR_SYNC_SENDER_MEDIA_FLDR={media} is no folder",
-            remedy="correct it, or unset it to look for no media columns",
-        )
-    catalog = environ.get("AR_SYNC_CATALOG", "").strip()
     return GivenDatabases(
         _url(environ, SENDER_URL),
         _url(environ, RECEIVER_URL),
-        Path(media) if media else None,
-        Path(catalog).expanduser() if catalog else None,
+        _media_folder(environ),
+        _path(environ, CATALOG),
     )
+
+
+def _media_folder(environ: Mapping[str, str]) -> Path | None:
+    media = _path(environ, SENDER_MEDIA)
+    if media is None:
+        return None
+    try:
+        is_folder = media.is_dir()
+    except OSError as error:
+        raise MissingDatabaseError(
+            f"{SENDER_MEDIA}={media} cannot be looked up ({error.strerror})",
+            remedy="run the command as an account that may enter the folders above it, or unset the"
+            " variable to look for no media columns",
+        ) from error
+    if not is_folder:
+        raise MissingDatabaseError(
+            f"{SENDER_MEDIA}={media} is no folder",
+            remedy="correct it, or unset it to look for no media columns",
+        )
+    return media
+
+
+def _path(environ: Mapping[str, str], variable: str) -> Path | None:
+    text = environ.get(variable, "").strip()
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError:
+        raise MissingDatabaseError(
+            f"{variable}={text} has an unknown user after ~", remedy="write the whole path"
+        ) from None
 
 
 def _required(url: str | None, variable: str, side: str) -> str:

@@ -70,6 +70,13 @@ def asked_variables(side: SideName) -> dict[str, DescribedVariable]:
     return {n: v for n, v in known.items() if v.default is None or n in login}
 
 
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:  # the check of the settings reports the unknown user
+        return path
+
+
 def known_variables(side: SideName) -> Mapping[str, DescribedVariable]:
     """Return all variables of a side."""
     return variables(SenderSettings if side == "sender" else ReceiverSettings)
@@ -107,7 +114,7 @@ def first_files(
     refuse_existing([env, *([drafted] if catalog == DRAFT else [])])
     values = dict(values)
     if catalog not in {DRAFT, SHIPPED}:
-        values[CATALOG] = str(Path(catalog).expanduser().absolute())
+        values[CATALOG] = _absolute(catalog)
     if catalog != SHIPPED and side == "receiver":
         # The built-in transform knows the tables of one application.
         values.setdefault(_TRANSFORM, "none")

@@ -7,10 +7,8 @@ connections and does not answer, the others are still checked, and the whole end
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from ar_sync_pipeline.catalog.model import Catalog
@@ -18,11 +16,12 @@ from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.masking import require_pseudonym_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
-from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.findings import Finding, as_error
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
+from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
@@ -37,6 +36,7 @@ from ar_sync_pipeline.sync.watch.other_side import (
     receiver_as_written,
     sender_as_written,
 )
+from ar_sync_pipeline.sync.watch.parallel_areas import Area, examine_areas
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 PATIENCE_SECONDS = 115.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
 _HAS_LEDGER = "SELECT to_regclass('ar_sync.applied_archive') IS NOT NULL"
-
-Area = Callable[[], Iterable[Finding]]
 
 
 def preflight(
@@ -77,7 +75,7 @@ def preflight(
         areas = _receiver_areas(settings, catalog, clock)
     if moving_in:
         areas["moving in"] = partial(moving_in_findings, settings)
-    findings = sorted_by_level(_examine(areas, within_seconds))
+    findings = sorted_by_level(examine_areas(incidents_file(settings), areas, within_seconds))
     return Preflight(
         "sender" if isinstance(settings, SenderSettings) else "receiver",
         findings,
@@ -147,49 +145,6 @@ def _receiver_areas(settings: ReceiverSettings, catalog: Catalog, clock: Clock) 
         "mail": partial(mail_findings, settings),
         "sender": partial(_ask_for, url, written),
     }
-
-
-def _examine(areas: Mapping[str, Area], within_seconds: float) -> list[Finding]:
-    """Return the findings of all areas, in their order; a thread that hangs is abandoned."""
-    done: dict[str, list[Finding]] = {}
-    broken: list[BaseException] = []
-
-    def examine(name: str, area: Area) -> None:
-        try:
-            done[name] = [replace(found, area=found.area or name) for found in area()]
-        except ArSyncError as error:
-            done[name] = [replace(as_error(error), area=name)]
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            problem = f"{name} cannot be examined: {error.strerror or error}{where}"
-            remedy = "check that the path is there and that this account may use it"
-            done[name] = [Finding(Level.ERROR, problem, remedy, area=name)]
-        except BaseException as error:  # noqa: BLE001  raised again in the main thread
-            broken.append(error)
-
-    threads = {
-        name: Thread(target=examine, args=(name, area), name=f"check {name}", daemon=True)
-        for name, area in areas.items()
-    }
-    deadline = time.monotonic() + within_seconds
-    for thread in threads.values():
-        thread.start()
-    for thread in threads.values():
-        thread.join(max(0.0, deadline - time.monotonic()))
-    if broken:
-        raise broken[0]
-    unfinished = [name for name in areas if name not in done]
-    late = [_unfinished(name, within_seconds) for name in unfinished]
-    return [found for name in areas for found in done.get(name, [])] + late
-
-
-def _unfinished(name: str, within_seconds: float) -> Finding:
-    return Finding(
-        Level.ERROR,
-        f"the check of {name} did not end within {within_seconds:.0f} s",
-        "find out what does not answer, a server or a mounted file system, and run the check again",
-        area=name,
-    )
 
 
 def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN401  as it answers

@@ -63,7 +63,7 @@ class Status:
     def ok(self) -> bool:
         """Whether there is no problem."""
         wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
-        wrong = bool(wrong or self.unsent or self.unverified or self.incidents.found)
+        wrong = bool(wrong or self.unsent or self.unverified or self.incidents.faults)
         return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
 
     def count(self, state: str) -> int:

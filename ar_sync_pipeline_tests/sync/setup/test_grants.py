@@ -22,6 +22,7 @@ from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
 from ar_sync_pipeline_tests.deploy.test_database_roles import allowed
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     equal,
@@ -153,6 +154,22 @@ def test_a_catalog_that_does_not_load_is_named(tmp_path: Path) -> None:
     shown = CliRunner().invoke(main, ["grants", "sender", "--catalog", str(tmp_path / "no.toml")])
     assert shown.exit_code == 2
     assert "errors in the catalog" in shown.stderr
+
+
+@pytest.mark.parametrize("words", [("grants", "sender"), ("catalog", "draft"), ("compare",)])
+def test_path_that_cannot_be_used_is_one_message(tmp_path: Path, words: tuple[str, ...]) -> None:
+    closed = tmp_path / "closed"
+    (closed / "media").mkdir(parents=True)
+    closed.chmod(0)
+    for variable, path, said in (
+        ("AR_SYNC_CATALOG", "~typo/c.toml", "has an unknown user after ~: write the whole path"),
+        ("AR_SYNC_SENDER_MEDIA_FLDR", "~typo/media", "has an unknown user after ~"),
+        ("AR_SYNC_SENDER_MEDIA_FLDR", f"{closed}/media", "cannot be looked up (Permission denied)"),
+    ):
+        with permissions_count():
+            shown = CliRunner().invoke(main, words, env={variable: path})
+        assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1), shown.output
+        assert f"{variable}={path} {said}" in shown.stderr
 
 
 PRIVATE = """

@@ -143,6 +143,17 @@ def test_with_an_error_nothing_is_written_and_all_errors_are_said(
     assert list((tmp_path / "new").iterdir()) == []
 
 
+def test_catalog_of_an_unknown_user_is_one_error_of_the_settings(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    shown = call(
+        *("init", "sender", "--no-input", "--catalog", "~typo/c.toml", *flags(sender_values))
+    )
+    assert shown.exit_code == 1
+    assert "AR_SYNC_CATALOG=~typo/c.toml: has an unknown user after ~" in shown.stderr
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 def test_a_database_that_does_not_answer_leaves_no_files(
     sender_values: dict[str, str], tmp_path: Path
 ) -> None:
