@@ -18,7 +18,7 @@ _IDEOGRAPHIC_SPACE = "\u3000"
 _BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 _LINK = re.compile(r"@|://|\bwww\.|`", re.IGNORECASE)
 # An underscore within a word is no markup, and a block begins only at the start of a line.
-_MARKUP = re.compile(r"[\\*\[\]<>!|~&]|\b_|_\b")
+_MARKUP = re.compile(r"[\\*\[\]<>!|~&]|(?<![^\W_])_|_(?![^\W_])")
 _BLOCK = re.compile(r"^(\d*)([#+=.)-])")
 
 
