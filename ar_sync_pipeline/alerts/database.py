@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from pydantic import ValidationError
+
 from ar_sync_pipeline.alerts.errors import AlertStoreError
 
 # Hooks, the sensor and commands are separate processes; each holds the lock for milliseconds.
@@ -50,9 +52,11 @@ def transaction(path: Path) -> Iterator[sqlite3.Connection]:
             with connection:
                 _prepare(connection, path)
                 yield connection
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, ValidationError) as error:
+        is_damaged = isinstance(error, ValidationError)
+        reason = "it contains something that is no incident" if is_damaged else error
         raise AlertStoreError(
-            f"the file of incidents {path} cannot be used ({error})",
+            f"the file of incidents {path} cannot be used ({reason})",
             remedy="check its permissions and the free space of its disk; if the file is damaged,"
             " move it away, and what still fails is reported again",
         ) from error

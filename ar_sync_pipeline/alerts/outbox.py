@@ -142,7 +142,7 @@ class Outbox:
                 "UPDATE outbox SET lease_until = ? WHERE id = ?",
                 ((now + _LEASE).timestamp(), message_id),
             )
-        incident = _INCIDENT.validate_json(body)
+            incident = _INCIDENT.validate_json(body)
         lacking = tuple(json.loads(recipients or "[]"))
         notice = Notice(store, number, NoticeKind(kind), incident, _moment(made_at), lacking)
         return DueMessage(message_id, channel, notice, attempts)

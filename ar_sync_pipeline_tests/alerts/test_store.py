@@ -369,6 +369,20 @@ def test_damaged_file_is_one_sentence_with_what_to_do(tmp_path: Path) -> None:
         IncidentStore(path, ["mail"]).failed(problem(0), at(0))
 
 
+@pytest.mark.parametrize("table", ["incident", "outbox"])
+def test_damaged_row_is_one_sentence_with_what_to_do(side: Side, table: str) -> None:
+    side.store.failed(problem(0), at(0))
+    with closing(sqlite3.connect(side.path)) as db, db:
+        db.execute(f"UPDATE {table} SET body = '{{}}'")
+    if table == "incident":
+        with pytest.raises(AlertStoreError, match="move it away") as damaged:
+            side.store.open_incidents()
+        said = str(damaged.value)
+    else:
+        (said,) = side.send().problems
+    assert "cannot be used (it contains something that is no incident)" in said
+
+
 def test_folder_of_incidents_is_for_its_owner_only(side: Side) -> None:
     side.store.failed(problem(0), at(0))
     assert side.path.parent.stat().st_mode & 0o077 == 0
