@@ -60,28 +60,35 @@ def _held_digests(
     connection: Connection, target: TargetTable, *, by_key: bool
 ) -> dict[int | None, ChunkDigest]:
     """Return the content of each chunk, by one scan, by parallel workers if the server has some."""
+    by_chunk = by_key and is_chunked(target.columns, target.key)
+    query = _digests_by_chunk(connection, target) if by_chunk else _digest(connection, target)
+    with connection.transaction():
+        connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
+        rows = connection.execute(query).fetchall()
+        # An enclosing transaction would keep it.
+        connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+    return {index: ChunkDigest(count, str(value)) for index, count, value in rows}
+
+
+def _digest(connection: Connection, target: TargetTable) -> sql.Composed:
     source, values = held_digest_source(target)
     one = row_digest(connection, target.columns, values, alias="t")
-    if not (by_key and is_chunked(target.columns, target.key)):
-        row = connection.execute(
-            sql.SQL("SELECT count(*), {} FROM {}").format(digest_of_rows(one), source)
-        ).fetchone()
-        return {None: ChunkDigest(row[0], str(row[1]))} if row else {}
-    # OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as keys, and its
-    # parallel workers hand over every row instead of their sums.
-    connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
-    rows = connection.execute(
-        sql.SQL(
-            "SELECT index, count(*), {digest} FROM"
-            " (SELECT {index} AS index, {one} AS digest FROM {source} OFFSET NULL) AS r"
-            " GROUP BY index"
-        ).format(
-            digest=digest_of_rows(sql.Identifier("r", "digest")),
-            index=chunk_index(sql.Identifier("t", target.key[0])),
-            one=one,
-            source=source,
-        )
+    return sql.SQL("SELECT NULL, count(*), {} FROM {}").format(digest_of_rows(one), source)
+
+
+def _digests_by_chunk(connection: Connection, target: TargetTable) -> sql.Composed:
+    """Return the query of the digests by chunk.
+
+    OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as keys, and its
+    parallel workers hand over every row instead of their sums.
+    """
+    source, values = held_digest_source(target)
+    return sql.SQL(
+        "SELECT index, count(*), {digest} FROM"
+        " (SELECT {index} AS index, {one} AS digest FROM {source} OFFSET NULL) AS r GROUP BY index"
+    ).format(
+        digest=digest_of_rows(sql.Identifier("r", "digest")),
+        index=chunk_index(sql.Identifier("t", target.key[0])),
+        one=row_digest(connection, target.columns, values, alias="t"),
+        source=source,
     )
-    held = {index: ChunkDigest(count, str(value)) for index, count, value in rows.fetchall()}
-    connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
-    return held
