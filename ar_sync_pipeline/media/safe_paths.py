@@ -34,6 +34,11 @@ def media_name_problem(name: str) -> str | None:
     return problem
 
 
+def is_safe_path(path: str) -> bool:
+    """Return whether the path of a file is safe, or of a folder, which ends with ``/``."""
+    return media_name_problem(path.removesuffix("/")) is None
+
+
 def check_media_name(name: str) -> None:
     """Refuse the name of a media file from an archive unless it is safe.
 

@@ -16,8 +16,6 @@ LEDGER_SCHEMA = "ar_sync"
 
 
 _LOAD_LOCK = 7_017_250_917_033_000
-
-
 _TABLES_LOCK = _LOAD_LOCK + 1
 _LOCK_WAIT = "10s"
 
@@ -27,12 +25,22 @@ def ensure_ledger(connection: Connection) -> None:
     row = connection.execute(_EXISTING).fetchone()
     has_schema, has_tables = row or (False, False)
     if not has_tables:
-        with connection.transaction():
-            # Sensors that tick at the same time may all find an older ledger.
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES_LOCK])
+        with creating_tables(connection):
             if not has_schema:
                 connection.execute("CREATE SCHEMA IF NOT EXISTS ar_sync")
             connection.execute(_TABLES)
+
+
+@contextmanager
+def creating_tables(connection: Connection) -> Iterator[None]:
+    """Create tables of the ledger in one transaction, alone.
+
+    Sensors that tick at the same time may all find that they are missing, and CREATE TABLE IF NOT
+    EXISTS fails for the second one.
+    """
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_TABLES_LOCK])
+        yield
 
 
 def has_ledger(connection: Connection) -> bool:

@@ -15,6 +15,7 @@ from psycopg.rows import class_row
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.ledger_tables import creating_tables
 from ar_sync_pipeline.postgres.scalar import scalar
 
 
@@ -35,7 +36,7 @@ def ensure_media_files(connection: Connection) -> None:
     """Create the table if it is missing; after `ensure_ledger`, which creates its schema."""
     exists = connection.execute("SELECT to_regclass('ar_sync.media_file')").fetchone()
     if exists is None or exists[0] is None:
-        with connection.transaction():
+        with creating_tables(connection):
             connection.execute(_DDL)
 
 

@@ -21,7 +21,7 @@ from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.held import is_checked_by_content
 from ar_sync_pipeline.media.inventory import IS_A_FOLDER, OmittedMedia
-from ar_sync_pipeline.media.safe_paths import media_name_problem
+from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -88,7 +88,7 @@ class MediaBundle(BaseModel):
     def omitted_names(self) -> tuple[str, ...]:
         """Sorted paths of omitted files, as far as a manifest can name them."""
         paths = {path for path, reason in self.omitted if reason != IS_A_FOLDER}
-        return tuple(sorted(filter(_can_be_named, paths)))
+        return tuple(sorted(filter(is_safe_path, paths)))
 
 
 def bundle_media(
@@ -295,14 +295,9 @@ def _texts(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Return the pairs by path, with one reason each; a path may not fit JSON as it is."""
     return tuple(
         sorted(
-            {p if _can_be_named(p) else visible(p): reason for p, reason in pairs}.items(),
+            {p if is_safe_path(p) else visible(p): reason for p, reason in pairs}.items(),
         )
     )
-
-
-def _can_be_named(path: str) -> bool:
-    """Return whether a manifest can name a file, or a folder whose path ends with ``/``."""
-    return media_name_problem(path.removesuffix("/")) is None
 
 
 def _all_references(url: str, catalog: Catalog) -> Iterator[str]:

@@ -23,7 +23,7 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.inventory import OmittedMedia
-from ar_sync_pipeline.media.safe_paths import media_name_problem
+from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
 from ar_sync_pipeline.sync.errors import MediaJournalError
 
@@ -297,7 +297,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
 
 
 def _can_be_owed(item: OmittedMedia) -> bool:
-    return item.temporary and media_name_problem(item.path.removesuffix("/")) is None
+    return item.temporary and is_safe_path(item.path)
 
 
 def _version(entry: MediaEntry, stamp: FileStamp | None) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.examine import Receiver, describe_receiver, examine
 from ar_sync_pipeline.sync.load.intakes import take_over
 from ar_sync_pipeline.sync.load.load_plan import unknown_to
-from ar_sync_pipeline.sync.load.receiver_ledger import reopen_ledger
+from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     lost_in_quarantine,
     parked_by_gate,
@@ -105,7 +105,7 @@ def admit_archives(
     prepare_spool(spool)
     url = settings.database_url
     with connect(url, application="admit") as connection:
-        reopen_ledger(connection, spool, catalog)
+        open_ledger(connection, spool, catalog)
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)

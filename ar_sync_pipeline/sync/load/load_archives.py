@@ -46,7 +46,7 @@ from ar_sync_pipeline.sync.load.media_of_load import (
     staged_media,
 )
 from ar_sync_pipeline.sync.load.net_rows import NetRows
-from ar_sync_pipeline.sync.load.receiver_ledger import reopen_ledger
+from ar_sync_pipeline.sync.load.receiver_ledger import open_ledger
 from ar_sync_pipeline.sync.load.rejected_archives import (
     lost_in_quarantine,
     parked_by_load,
@@ -140,7 +140,7 @@ def _load(
         end_when_blocking(url, settings.max_blocking_seconds, work="the load") as watch,
         connect(url, application="load") as connection,
     ):
-        reopen_ledger(connection, settings.remote_bkp_fldr, catalog)
+        open_ledger(connection, settings.remote_bkp_fldr, catalog)
         if settings.media_delete:
             ensure_media_files(connection)
         with load_lock(connection), watch.over(connection):

@@ -22,30 +22,20 @@ from ar_sync_pipeline.sync.errors import ReceiverIsSenderError
 
 
 def open_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
-    """Create the ledger if it is missing, unless the archives come from this very database.
+    """Open the ledger; create it if it is missing, unless the archives come from this database.
+
+    With a ledger, only an archive that comes from this database is refused, when it is examined.
 
     Raises:
-        ReceiverIsSenderError: The receiver's URL names the sender's database. Nothing was created
-            in it, and no archive was moved.
+        ReceiverIsSenderError: There is no ledger, and the URL names the sender's database. Nothing
+            was created in it, and no archive was moved.
         LedgerOfAnotherCatalogError: The ledger is another catalog's.
     """
-    here, newest = read_own_database(connection), newest_in_spool(spool)
-    if here is not None and newest and here.is_of(newest.sender, newest.watermark.timeline):
-        raise ReceiverIsSenderError(here.problem, remedy=REMEDY)
+    if not has_ledger(connection):
+        here, newest = read_own_database(connection), newest_in_spool(spool)
+        if here is not None and newest and here.is_of(newest.sender, newest.watermark.timeline):
+            raise ReceiverIsSenderError(here.problem, remedy=REMEDY)
     claim_ledger(connection, catalog.name)
-
-
-def reopen_ledger(connection: Connection, spool: Path, catalog: Catalog) -> None:
-    """Open the ledger of admitted archives, whose admission has read the newest archive.
-
-    Raises:
-        ReceiverIsSenderError: There is no ledger, and the URL names the sender's database.
-        LedgerOfAnotherCatalogError: The ledger is another catalog's.
-    """
-    if has_ledger(connection):
-        claim_ledger(connection, catalog.name)
-    else:
-        open_ledger(connection, spool, catalog)
 
 
 def newest_in_spool(spool: Path) -> Manifest | None:
