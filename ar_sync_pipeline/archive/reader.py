@@ -11,23 +11,18 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import io
-import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.archive_bytes import ArchiveBytes
 from ar_sync_pipeline.archive.canonical_json import signature_of
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
-from ar_sync_pipeline.archive.errors import (
-    USUAL_REMEDY,
-    CorruptArchiveError,
-    UnreadableArchiveError,
-    UnsignedArchiveError,
-)
+from ar_sync_pipeline.archive.errors import USUAL_REMEDY, CorruptArchiveError, UnsignedArchiveError
 from ar_sync_pipeline.archive.manifest import MANIFEST_MEMBER, Manifest
 from ar_sync_pipeline.archive.manifest_media import ListedMedia, MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits, parse_manifest
 from ar_sync_pipeline.archive.media_list import read_media_list
+from ar_sync_pipeline.archive.member_stream import MemberStream, other_content, other_padding
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.tar_layout import (
@@ -40,21 +35,11 @@ from ar_sync_pipeline.archive.tar_layout import (
 )
 
 if TYPE_CHECKING:
+    import io
     from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-    from typing_extensions import Buffer
-
-__all__ = [
-    "ArchiveReader",
-    "MemberStream",
-    "ReadLimits",
-    "open_archive",
-    "open_regular_file",
-    "verify_archive",
-]
-
-_READ_BYTES = 1024 * 1024
+_SMALL_MEMBER_BYTES = 1024 * 1024
 _DEFAULT_LIMITS = ReadLimits()
 
 
@@ -107,7 +92,7 @@ class ArchiveReader:
 
     def __init__(self, path: Path, file: io.BufferedReader, limits: ReadLimits) -> None:
         self.path = path
-        self._bytes = _ArchiveBytes(path, file)
+        self._bytes = ArchiveBytes(path, file)
         self.size_bytes = self._bytes.size_bytes
         if self.size_bytes > limits.archive_bytes:
             raise self._corrupt(f"larger than {limits.archive_bytes} bytes")
@@ -239,7 +224,7 @@ class ArchiveReader:
         tables = self.manifest.tables
         chunks = {c.member: c for t in tables for c in t.copy_members if c.carried}
         for slot, entry in self._slots(None):
-            if entry is not None and slot.size_bytes <= _READ_BYTES:
+            if entry is not None and slot.size_bytes <= _SMALL_MEMBER_BYTES:
                 self._check_whole(slot)
                 continue
             stream = self._stream(slot, entry)
@@ -256,9 +241,9 @@ class ArchiveReader:
         start, end = len(header), len(header) + slot.size_bytes
         self._check_header(slot, header, bytes(member[:start]))
         if hashlib.sha256(member[start:end]).hexdigest() != slot.sha256:
-            raise _other_content(self.path, slot)
+            raise other_content(self.path, slot)
         if any(member[end:]):
-            raise _other_padding(self.path, slot)
+            raise other_padding(self.path, slot)
 
     def _read_manifest(self, limits: ReadLimits) -> tuple[bytes, str]:
         header = self._bytes.read(MANIFEST_HEADER_BYTES, MANIFEST_MEMBER)
@@ -302,161 +287,3 @@ class ArchiveReader:
         return CorruptArchiveError(
             fault, archive=self.path.name, member=member, offset=offset, remedy=remedy
         )
-
-
-class MemberStream(io.RawIOBase):
-    """Content of one member, compared with its sha256 when the last byte is read.
-
-    Attributes:
-        name: Name of the member.
-        size_bytes: Size of the content in bytes.
-        entry: Entry of the media file; None: the member is not a media file.
-    """
-
-    def __init__(self, slot: Slot, source: _Bytes, entry: ListedMedia | None = None) -> None:
-        self.name = slot.name
-        self.size_bytes = slot.size_bytes
-        self.entry = entry
-        self._slot = slot
-        self._source = source
-        self._digest = hashlib.sha256()
-        self._remaining_bytes = slot.size_bytes
-        if slot.size_bytes == 0:
-            self._check_content()
-
-    def readable(self) -> bool:
-        """Always true."""
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        """Read bytes of the member into the buffer; return 0 at the end.
-
-        Raises:
-            CorruptArchiveError: The last byte was read and the sha256 differs.
-        """
-        if self.closed:
-            raise ValueError("a member's stream ends when the next member is requested")
-        view = memoryview(buffer).cast("B")[: self._remaining_bytes]
-        if not view:
-            return 0
-        count = self._source.readinto(view, self.name)
-        self._digest.update(view[:count])
-        self._remaining_bytes -= count
-        if self._remaining_bytes == 0:
-            self._check_content()
-        return count
-
-    def finish(self) -> None:
-        """Read and check the rest and the padding, and end the stream."""
-        scratch = bytearray(min(_READ_BYTES, self._remaining_bytes))
-        while self._remaining_bytes:
-            self.readinto(scratch)
-        if any(self._source.read(padding_bytes(self.size_bytes), self.name)):
-            raise _other_padding(self._source.path, self._slot)
-        self.close()
-
-    def _check_content(self) -> None:
-        if self._digest.hexdigest() != self._slot.sha256:
-            raise _other_content(self._source.path, self._slot)
-
-
-class _Bytes(Protocol):
-    """Bytes of the file in order; a disk error and an early end become archive errors."""
-
-    path: Path
-
-    def read(self, size: int, member: str | None) -> bytes:
-        """Read exactly ``size`` bytes."""
-
-    def readinto(self, view: memoryview, member: str) -> int:
-        """Read at least one byte, and at most the length of the view."""
-
-
-class _ArchiveBytes:
-    """Bytes of the whole file."""
-
-    def __init__(self, path: Path, file: io.BufferedReader) -> None:
-        self.path = path
-        self._file = file
-        self.size_bytes = os.fstat(file.fileno()).st_size
-        # The position of a buffered file is a system call away.
-        self._position = file.tell()
-
-    def read(self, size: int, member: str | None) -> bytes:
-        """Read exactly ``size`` bytes."""
-        # A size from a hostile header is compared with the file before memory is allocated.
-        if size > self.size_bytes - self._position:
-            raise self._truncated(member)
-        try:
-            content = self._file.read(size)
-        except OSError as error:
-            raise UnreadableArchiveError(self.path, error) from error
-        self._position += len(content)
-        if len(content) != size:
-            raise self._truncated(member)
-        return content
-
-    def readinto(self, view: memoryview, member: str) -> int:
-        """Read at least one byte, and at most the length of the view."""
-        try:
-            count = self._file.readinto(view)
-        except OSError as error:
-            raise UnreadableArchiveError(self.path, error) from error
-        if count == 0:
-            raise self._truncated(member)
-        self._position += count
-        return count
-
-    def at(self, offset: int) -> _BytesAt:
-        """Return the bytes from an offset on; they do not move the position of these."""
-        return _BytesAt(self.path, self._file.fileno(), offset)
-
-    def _truncated(self, member: str | None) -> CorruptArchiveError:
-        return _truncated(self.path, member, self._position)
-
-
-class _BytesAt:
-    """Bytes of the file from an offset on, while another reader is elsewhere in it."""
-
-    def __init__(self, path: Path, fd: int, offset: int) -> None:
-        self.path = path
-        self._fd = fd
-        self._offset = offset
-
-    def read(self, size: int, member: str | None) -> bytes:
-        content = bytearray(size)
-        view = memoryview(content)
-        while view:
-            view = view[self.readinto(view, member) :]
-        return bytes(content)
-
-    def readinto(self, view: memoryview, member: str | None) -> int:
-        try:
-            count = os.preadv(self._fd, [view], self._offset)
-        except OSError as error:
-            raise UnreadableArchiveError(self.path, error) from error
-        if count == 0:
-            raise _truncated(self.path, member, self._offset)
-        self._offset += count
-        return count
-
-
-def _truncated(path: Path, member: str | None, offset: int) -> CorruptArchiveError:
-    return CorruptArchiveError(
-        "the file ends too early", archive=path.name, member=member, offset=offset
-    )
-
-
-def _other_content(path: Path, slot: Slot) -> CorruptArchiveError:
-    return CorruptArchiveError(
-        "its sha256 differs from the declared one",
-        archive=path.name,
-        member=slot.name,
-        offset=slot.data_at,
-    )
-
-
-def _other_padding(path: Path, slot: Slot) -> CorruptArchiveError:
-    return CorruptArchiveError(
-        "its padding is not zeros", archive=path.name, member=slot.name, offset=slot.data_end
-    )

@@ -21,7 +21,7 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark, Window
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.archive.reader import open_regular_file
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.legacy.archive_format import (

@@ -18,16 +18,13 @@ from zoneinfo import ZoneInfo
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.archive.reader import open_archive, open_regular_file
+from ar_sync_pipeline.archive.reader import open_archive
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.legacy.archive_format import first_modified_at, old_archive_id
 from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
-from ar_sync_pipeline.legacy.conversion import (
-    Conversion,
-    Converted,
-    TruncatedArchiveError,
-)
+from ar_sync_pipeline.legacy.conversion import Conversion, Converted, TruncatedArchiveError
 from ar_sync_pipeline.legacy.spooled_archives import (
     list_old_archives,
     list_old_candidates,
@@ -37,11 +34,7 @@ from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.settings.model import OldArchives, ReceiverSettings, SchemaDrift
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, open_folder
-from ar_sync_pipeline.spool.states import (
-    SpooledArchive,
-    SpoolState,
-    mark_applied,
-)
+from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, mark_applied
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.dump.build_folder import clean_members, open_build
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch

@@ -13,7 +13,12 @@
 
 from __future__ import annotations
 
+import errno
+
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
+
+# The name does not exist, or the file or one of its folders was replaced by a folder or a link.
+GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
 
 
 class MediaFolderError(ParkedError):

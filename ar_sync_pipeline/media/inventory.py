@@ -6,34 +6,25 @@ and never lead out of the folder. A name that cannot be sent is reported.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import os
 import re
 import stat
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
-from ar_sync_pipeline.archive.manifest_media import MediaEntry
-from ar_sync_pipeline.archive.microseconds import EARLIEST, LATEST, from_microseconds
-from ar_sync_pipeline.files import open_file
-from ar_sync_pipeline.media.errors import (
-    MediaChangedError,
-    MediaFolderError,
-    MediaGoneError,
-    MediaUnreadableError,
+from ar_sync_pipeline.media.errors import GONE, MediaFolderError
+from ar_sync_pipeline.media.media_file import (
+    MediaFile,
+    OmittedMedia,
+    ReferencedMedia,
+    RefusedName,
+    modified_at,
 )
-from ar_sync_pipeline.media.safe_paths import (
-    OpenParent,
-    media_name_problem,
-    open_parent,
-)
+from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
@@ -41,86 +32,8 @@ if TYPE_CHECKING:
 
     _Match = Callable[[str], re.Match[str] | None]
 
-_READ_BYTES = 1024 * 1024
 _NOTHING = "(?!)"
 IS_A_FOLDER = "it is a folder, and only files are sent"
-# The name does not exist, or the file or one of its folders was replaced by a folder or a link.
-_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP})
-
-
-@dataclass(frozen=True, order=True, slots=True)
-class MediaFile:
-    """A media file that can be sent.
-
-    Attributes:
-        path: Path relative to the media folder, with ``/`` between components.
-        folder: The media folder.
-        size_bytes: Size when the file was found, in bytes.
-        modified_at: Mtime of the file, aware UTC, to the microsecond.
-        stamp: Stamp of the file when it was found; None: it had changed just before.
-    """
-
-    path: str
-    folder: Path
-    size_bytes: int
-    modified_at: datetime
-    stamp: FileStamp | None = field(default=None, compare=False)
-
-    @classmethod
-    def of(cls, path: str, folder: Path, facts: os.stat_result) -> MediaFile:
-        """Create a file from a ``stat`` result of just now."""
-        stamp = stamp_if_steady(facts)
-        return cls(path, folder, facts.st_size, _modified_at(facts), stamp)
-
-    @property
-    def location(self) -> Path:
-        """Path of the file."""
-        return self.folder / self.path
-
-
-@dataclass(frozen=True)
-class RefusedName:
-    """A name that cannot be sent, with the reason.
-
-    Attributes:
-        name: The name as it is; it may contain invisible characters.
-        reason: The reason, as a clause.
-        temporary: Whether the file can be sent later, when it is readable.
-    """
-
-    name: str
-    reason: str
-    temporary: bool = False
-
-
-@dataclass(frozen=True)
-class OmittedMedia:
-    """An entry of the media folder that cannot be sent now.
-
-    Attributes:
-        path: Path relative to the media folder; that of a folder ends with ``/``.
-        reason: The reason, as a clause.
-        temporary: Whether the entry can be sent later, when it is readable.
-    """
-
-    path: str
-    reason: str
-    temporary: bool = False
-
-
-@dataclass(frozen=True)
-class ReferencedMedia:
-    """Result for the names in rows; each name is in exactly one of the three.
-
-    Attributes:
-        found: Files inside the media folder, sorted.
-        missing: Safe names without a file, sorted.
-        refused: Names that are not those of a regular file inside the folder.
-    """
-
-    found: tuple[MediaFile, ...]
-    missing: tuple[str, ...]
-    refused: tuple[RefusedName, ...]
 
 
 def scan_media(
@@ -182,7 +95,7 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
                 continue
         except OSError as error:
             problem = f"it cannot be opened ({error.strerror})"
-            temporary = error.errno not in _GONE
+            temporary = error.errno not in GONE
         else:
             if facts is not None and not stat.S_ISREG(facts.st_mode):
                 problem = "it is not a regular file"
@@ -191,50 +104,6 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
         if problem is not None:
             refused.append(RefusedName(name, problem, temporary))
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
-
-
-def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
-    """Read each file to its end and yield its manifest entry.
-
-    Raises:
-        MediaGoneError: A file was deleted.
-        MediaUnreadableError: A file cannot be opened or read.
-        MediaChangedError: A file changed while it was read.
-    """
-    with closing(OpenParent()) as parents:
-        for file in files:
-            try:
-                entry = _hash_file(file, *parents.of(file.folder, file.path))
-            except OSError as error:
-                kind = MediaGoneError if error.errno in _GONE else MediaUnreadableError
-                raise _changed(file, str(error.strerror), kind) from error
-            yield entry
-
-
-def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
-    fd = open_file(parent, name)
-    try:
-        before = os.fstat(fd)
-        if not stat.S_ISREG(before.st_mode):
-            raise _changed(file, "it is no longer a regular file", MediaGoneError)
-        digest, size_bytes = hashlib.sha256(), 0
-        # One byte more shows a file that grows, perhaps faster than it can be read.
-        while block := os.read(fd, min(_READ_BYTES, before.st_size - size_bytes + 1)):
-            digest.update(block)
-            size_bytes += len(block)
-            if size_bytes > before.st_size:
-                break
-        after = os.fstat(fd)
-    finally:
-        os.close(fd)
-    if (before.st_size, before.st_mtime_ns) != (size_bytes, after.st_mtime_ns):
-        raise _changed(file, "it was being written")
-    return MediaEntry(
-        path=file.path,
-        size_bytes=size_bytes,
-        sha256=digest.hexdigest(),
-        modified_at=_modified_at(after),
-    )
 
 
 @dataclass(frozen=True)
@@ -306,7 +175,7 @@ class _Walk:
 
     def _in_time(self, facts: os.stat_result) -> bool:
         within = self.modified_within
-        return within is None or within[0] <= _modified_at(facts) < within[1]
+        return within is None or within[0] <= modified_at(facts) < within[1]
 
     def _report(self, relative: str, reason: str, entry: os.DirEntry[str]) -> None:
         """Report an entry that is not sent, if it was modified within the interval."""
@@ -389,18 +258,3 @@ def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
         f"media folder {visible(str(folder))} cannot be read ({error.strerror})",
         remedy="check that it exists and that this account has permission to list it",
     )
-
-
-def _changed(
-    file: MediaFile, change: str, kind: type[MediaChangedError] = MediaChangedError
-) -> MediaChangedError:
-    what = "cannot be read" if kind is MediaUnreadableError else "changed while it was hashed"
-    return kind(
-        f"{visible(str(file.location))} {what} ({change})", remedy="build the archive again"
-    )
-
-
-def _modified_at(facts: os.stat_result) -> datetime:
-    # A float of seconds is too imprecise for microseconds. Cameras without a clock and 64-bit file
-    # systems have times outside the range of datetime.
-    return from_microseconds(min(max(facts.st_mtime_ns // 1000, EARLIEST), LATEST))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError
-from ar_sync_pipeline.archive.reader import open_regular_file, verify_archive
+from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline_tests.archive.building import make_source, write_archive
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from ar_sync_pipeline.media.inventory import hash_media, scan_media
+from ar_sync_pipeline.media.hash_media import hash_media
+from ar_sync_pipeline.media.inventory import scan_media
 from ar_sync_pipeline_tests.archive.building import make_entry
 from ar_sync_pipeline_tests.media.loading import ARCHIVE, end, new_stage, show, stage_files
 

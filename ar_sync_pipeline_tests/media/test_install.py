@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaNameError
+from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.install import clean_leftovers
-from ar_sync_pipeline.media.inventory import hash_media, scan_media
+from ar_sync_pipeline.media.inventory import scan_media
 from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry, make_source, write_archive
 from ar_sync_pipeline_tests.media.loading import ARCHIVE, OWNER, install, new_stage, put_in_place

@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
-from ar_sync_pipeline.media.inventory import (
-    MediaFile,
-    RefusedName,
-    hash_media,
-    resolve_references,
-    scan_media,
-)
+from ar_sync_pipeline.media.hash_media import hash_media
+from ar_sync_pipeline.media.inventory import resolve_references, scan_media
+from ar_sync_pipeline.media.media_file import MediaFile, RefusedName
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 

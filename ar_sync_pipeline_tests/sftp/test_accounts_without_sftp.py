@@ -17,9 +17,9 @@ import pytest
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.sftp import starting
 from ar_sync_pipeline.sftp.errors import ConnectionLostError, NoSftpError
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
 from ar_sync_pipeline.sftp.publish import publish_with_retries
-from ar_sync_pipeline.sftp.session import open_session
 from ar_sync_pipeline_tests.fix_sftp import OpensshTestServer, configured_server
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 

@@ -10,9 +10,9 @@ import asyncssh
 import pytest
 
 from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolNotWritableError
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
 from ar_sync_pipeline.sftp.publish import publish
-from ar_sync_pipeline.sftp.session import open_session
 from ar_sync_pipeline_tests.fix_sftp import (
     AsyncsshTestServer,
     OpensshTestServer,

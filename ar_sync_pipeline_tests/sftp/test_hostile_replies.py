@@ -12,8 +12,9 @@ from paramiko.message import Message
 from paramiko.sftp import SFTPError
 
 from ar_sync_pipeline.sftp.errors import RefusedByServerError
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import RemoteAttributes, read_attributes
-from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer
 
 MOST = 0xFFFFFFFF

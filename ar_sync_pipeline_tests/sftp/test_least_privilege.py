@@ -15,11 +15,12 @@ import pytest
 
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import DamagedUploadError, NoSftpError
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import probe
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
-from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline_tests.sftp.documented_account import make_documented_folders
 from ar_sync_pipeline_tests.sftp.sources import NAME, MemorySource, some_archive
 from ar_sync_pipeline_tests.sftp.test_endpoint_trust import make_key

@@ -21,8 +21,9 @@ from ar_sync_pipeline.sftp.errors import (
     SpoolMissingError,
     SpoolNotWritableError,
 )
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import Publication, publish
-from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     INCOMING,
     SPOOL_FOLDERS,
@@ -31,13 +32,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     read_small_file,
 )
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
-from ar_sync_pipeline_tests.sftp.sources import (
-    APPLIED_NAME,
-    MIB,
-    NAME,
-    MemorySource,
-    some_archive,
-)
+from ar_sync_pipeline_tests.sftp.sources import APPLIED_NAME, MIB, NAME, MemorySource, some_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

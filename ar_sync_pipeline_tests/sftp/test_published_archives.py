@@ -13,8 +13,9 @@ import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.errors import ParkedError, TerminalError
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import publish
-from ar_sync_pipeline.sftp.session import SftpSession, open_session
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.spool.checkpoint import Checkpoint, write_checkpoint
 from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool

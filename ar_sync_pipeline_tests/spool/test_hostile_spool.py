@@ -17,7 +17,7 @@ import pytest
 
 from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
-from ar_sync_pipeline.archive.reader import open_regular_file
+from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
 from ar_sync_pipeline.legacy.spooled_archives import list_old_archives, written_within
 from ar_sync_pipeline.spool.checkpoint import (

@@ -13,7 +13,7 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.sftp import protocol
-from ar_sync_pipeline.sftp.session import open_session
+from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.spool_folders import list_names, read_small_file
 from ar_sync_pipeline.spool.receipts import ReceiptState
 from ar_sync_pipeline.sync.dump import receiver_view

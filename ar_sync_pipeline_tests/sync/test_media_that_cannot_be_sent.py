@@ -16,7 +16,8 @@ import pytest
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.media.errors import MediaUnreadableError
-from ar_sync_pipeline.media.inventory import MediaFile, hash_media
+from ar_sync_pipeline.media.hash_media import hash_media
+from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows

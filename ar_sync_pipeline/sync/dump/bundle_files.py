@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -19,68 +18,22 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
-from ar_sync_pipeline.archive.microseconds import from_microseconds, to_microseconds
-from ar_sync_pipeline.media.inventory import MediaFile
+from ar_sync_pipeline.media.media_file import MediaFile
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingError
+from ar_sync_pipeline.sync.dump.bundled_file import (
+    BundledFile,
+    Status,
+    file_of_row,
+    found_row,
+    stamp_columns,
+    stamp_of_row,
+)
 
 _FILE = "media.sqlite"
 _PAGE = 1_000
 _CACHE_KIB = 32 * 1024
 # The journal, which is attached, may be locked by another dump that records its files.
 _WAIT_SECONDS = 60
-
-
-class Status(IntEnum):
-    """What an archive does with a file."""
-
-    CARRIED = 0
-    LISTED = 1
-    HELD = 2
-
-
-@dataclass(frozen=True, slots=True)
-class BundledFile:
-    """A media file as it was found, and its content once it was hashed.
-
-    Attributes:
-        path: Path relative to the media folder.
-        modified_us: Mtime in microseconds since 1970.
-        sha256: SHA-256 of its content; None: it was not hashed yet.
-        status: Whether the archive carries it, lists it only, or leaves it out because the receiver
-            has it.
-        stamp: Stamp before it was hashed; None: it had changed just before.
-    """
-
-    path: str
-    size_bytes: int
-    modified_us: int
-    sha256: str | None
-    status: Status
-    stamp: FileStamp | None
-
-    @property
-    def entry(self) -> MediaEntry:
-        """Entry of a hashed file in an archive."""
-        return self._entry(carried=self.status is Status.CARRIED)
-
-    @property
-    def described(self) -> MediaEntry:
-        """Entry of a hashed file, whether the archive carries it or not."""
-        return self._entry(carried=True)
-
-    def _entry(self, *, carried: bool) -> MediaEntry:
-        return MediaEntry(
-            path=self.path,
-            size_bytes=self.size_bytes,
-            sha256=self.sha256 or "",
-            modified_at=from_microseconds(self.modified_us),
-            carried=carried,
-        )
-
-    def found_in(self, folder: Path) -> MediaFile:
-        """Return the file as the inventory of the folder describes it."""
-        modified_at = from_microseconds(self.modified_us)
-        return MediaFile(self.path, folder, self.size_bytes, modified_at, self.stamp)
 
 
 class BundleFiles:
@@ -94,7 +47,7 @@ class BundleFiles:
         self._connection.executemany(
             "INSERT OR REPLACE INTO file (path, size_bytes, modified_us, device, inode,"
             " modified_ns, changed_ns) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            map(_found, files),
+            map(found_row, files),
         )
 
     def describe(self, described: Iterable[tuple[MediaEntry, FileStamp | None]]) -> None:
@@ -107,7 +60,9 @@ class BundleFiles:
                     entry.sha256,
                     entry.size_bytes,
                     entry.modified_us,
-                    *_facts(stamp if stamp and stamp.size_bytes == entry.size_bytes else None),
+                    *stamp_columns(
+                        stamp if stamp and stamp.size_bytes == entry.size_bytes else None
+                    ),
                     entry.path,
                 )
                 for entry, stamp in described
@@ -219,7 +174,7 @@ class BundleFiles:
     def undescribed(self) -> Iterator[list[BundledFile]]:
         """Yield pages of files to hash, not of those that the receiver is known to have."""
         return (
-            [_file(row) for row in page]
+            [file_of_row(row) for row in page]
             for page in self._pages(f"sha256 IS NULL AND status <> {Status.HELD:d}")
         )
 
@@ -247,12 +202,12 @@ class BundleFiles:
         """Yield the files after a path that the archive carries, from a media folder."""
         for row in self._each(f"sha256 IS NOT NULL AND status = {Status.CARRIED:d}", path):
             name, size_bytes, _, sha256, *_ = row
-            yield CarriedFile(name, size_bytes, sha256, folder, name, _stamp(row))
+            yield CarriedFile(name, size_bytes, sha256, folder, name, stamp_of_row(row))
 
     def get(self, path: str) -> BundledFile | None:
         """Return a file; None if it is not there."""
         row = self._connection.execute(f"{_SELECT} path = ?", [path]).fetchone()
-        return None if row is None else _file(row)
+        return None if row is None else file_of_row(row)
 
     def folders_among_files(self) -> list[str]:
         """Return paths of files that are also folders of other files."""
@@ -276,7 +231,7 @@ class BundleFiles:
         return int(row[0]), int(row[1]), int(row[2])
 
     def _rows(self, condition: str) -> Iterator[BundledFile]:
-        return map(_file, self._each(condition))
+        return map(file_of_row, self._each(condition))
 
     def _each(self, condition: str, after: str = "") -> Iterator[tuple[Any, ...]]:
         return chain.from_iterable(self._pages(condition, after))
@@ -355,26 +310,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
-
-
-def _file(row: tuple[Any, ...]) -> BundledFile:
-    path, size_bytes, modified_us, sha256, status, *_ = row
-    return BundledFile(path, size_bytes, modified_us, sha256, Status(status), _stamp(row))
-
-
-def _stamp(row: tuple[Any, ...]) -> FileStamp | None:
-    _, size_bytes, _, _, _, device, inode, modified_ns, changed_ns = row
-    return None if inode is None else FileStamp(device, inode, size_bytes, modified_ns, changed_ns)
-
-
-def _found(file: MediaFile) -> tuple[object, ...]:
-    return (file.path, file.size_bytes, to_microseconds(file.modified_at), *_facts(file.stamp))
-
-
-def _facts(stamp: FileStamp | None) -> tuple[int | None, ...]:
-    if stamp is None:
-        return (None, None, None, None)
-    return (stamp.device, stamp.inode, stamp.modified_ns, stamp.changed_ns)
 
 
 _SELECT = (

@@ -20,19 +20,16 @@ from ar_sync_pipeline.export.media_references import media_references, still_nam
 from ar_sync_pipeline.export.selection import reads_watermark
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.media.held import is_checked_by_content
-from ar_sync_pipeline.media.inventory import IS_A_FOLDER, OmittedMedia
+from ar_sync_pipeline.media.inventory import IS_A_FOLDER
+from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
-from ar_sync_pipeline.sync.dump.bundle_files import (
-    BundleFiles,
-    Status,
-    bundle_files,
-    new_bundle_files,
-)
+from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles, bundle_files, new_bundle_files
+from ar_sync_pipeline.sync.dump.bundled_file import Status
 from ar_sync_pipeline.sync.dump.describe_media import describe_again, describe_all
 from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,

@@ -8,12 +8,9 @@ from collections.abc import Iterable
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp, steady_stamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
-from ar_sync_pipeline.media.errors import (
-    MediaChangedError,
-    MediaGoneError,
-    MediaUnreadableError,
-)
-from ar_sync_pipeline.media.inventory import MediaFile, OmittedMedia, hash_media
+from ar_sync_pipeline.media.errors import MediaChangedError, MediaGoneError, MediaUnreadableError
+from ar_sync_pipeline.media.hash_media import hash_media
+from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia
 from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection
 

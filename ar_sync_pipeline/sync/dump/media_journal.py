@@ -22,7 +22,7 @@ from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.media.inventory import OmittedMedia
+from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
 from ar_sync_pipeline.sync.errors import MediaJournalError

@@ -23,7 +23,8 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteFileTooLargeError,
 )
-from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession, open_session
+from ar_sync_pipeline.sftp.open_session import open_session
+from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     RECEIPTS,
@@ -31,11 +32,7 @@ from ar_sync_pipeline.sftp.spool_folders import (
     prepare_spool,
     read_small_file,
 )
-from ar_sync_pipeline.spool.capabilities import (
-    CAPABILITIES_FILE,
-    Capabilities,
-    parse_capabilities,
-)
+from ar_sync_pipeline.spool.capabilities import CAPABILITIES_FILE, Capabilities, parse_capabilities
 from ar_sync_pipeline.spool.checkpoint import CHECKPOINT_FILE, Checkpoint, parse_checkpoint
 from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.spool.receipts import RECEIPT_SUFFIX, Receipt, ReceiptState, parse_receipt

@@ -8,12 +8,8 @@ from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
-from ar_sync_pipeline.media.inventory import (
-    OmittedMedia,
-    RefusedName,
-    resolve_references,
-    scan_media,
-)
+from ar_sync_pipeline.media.inventory import resolve_references, scan_media
+from ar_sync_pipeline.media.media_file import OmittedMedia, RefusedName
 from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.visible_text import visible
 

@@ -19,8 +19,9 @@ from psycopg import sql
 from ar_sync_pipeline.archive.chunk_member import decompress_chunk
 from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
+from ar_sync_pipeline.archive.member_stream import MemberStream
 from ar_sync_pipeline.archive.names import ArchiveKind
-from ar_sync_pipeline.archive.reader import ArchiveReader, MemberStream, open_archive
+from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.media.held import HeldFiles, is_left_out
 from ar_sync_pipeline.media.stage import MediaStage, Outcome

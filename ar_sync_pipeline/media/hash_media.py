@@ -1,0 +1,83 @@
+"""Reads media files to their ends for their entries in a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.files import open_file
+from ar_sync_pipeline.media.errors import (
+    GONE,
+    MediaChangedError,
+    MediaGoneError,
+    MediaUnreadableError,
+)
+from ar_sync_pipeline.media.media_file import MediaFile, modified_at
+from ar_sync_pipeline.media.safe_paths import OpenParent
+from ar_sync_pipeline.visible_text import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    _Match = Callable[[str], re.Match[str] | None]
+
+
+_READ_BYTES = 1024 * 1024
+
+
+def hash_media(files: Iterable[MediaFile]) -> Iterator[MediaEntry]:
+    """Read each file to its end and yield its manifest entry.
+
+    Raises:
+        MediaGoneError: A file was deleted.
+        MediaUnreadableError: A file cannot be opened or read.
+        MediaChangedError: A file changed while it was read.
+    """
+    with closing(OpenParent()) as parents:
+        for file in files:
+            try:
+                entry = _hash_file(file, *parents.of(file.folder, file.path))
+            except OSError as error:
+                kind = MediaGoneError if error.errno in GONE else MediaUnreadableError
+                raise _changed(file, str(error.strerror), kind) from error
+            yield entry
+
+
+def _hash_file(file: MediaFile, parent: int, name: str) -> MediaEntry:
+    fd = open_file(parent, name)
+    try:
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise _changed(file, "it is no longer a regular file", MediaGoneError)
+        digest, size_bytes = hashlib.sha256(), 0
+        # One byte more shows a file that grows, perhaps faster than it can be read.
+        while block := os.read(fd, min(_READ_BYTES, before.st_size - size_bytes + 1)):
+            digest.update(block)
+            size_bytes += len(block)
+            if size_bytes > before.st_size:
+                break
+        after = os.fstat(fd)
+    finally:
+        os.close(fd)
+    if (before.st_size, before.st_mtime_ns) != (size_bytes, after.st_mtime_ns):
+        raise _changed(file, "it was being written")
+    return MediaEntry(
+        path=file.path,
+        size_bytes=size_bytes,
+        sha256=digest.hexdigest(),
+        modified_at=modified_at(after),
+    )
+
+
+def _changed(
+    file: MediaFile, change: str, kind: type[MediaChangedError] = MediaChangedError
+) -> MediaChangedError:
+    what = "cannot be read" if kind is MediaUnreadableError else "changed while it was hashed"
+    return kind(
+        f"{visible(str(file.location))} {what} ({change})", remedy="build the archive again"
+    )
