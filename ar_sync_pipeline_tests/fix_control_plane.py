@@ -27,10 +27,10 @@ from ar_sync_pipeline.demo.dagster_process import (
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
+from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import QUICK, RECEIVER, ROOT, SENDER
-from ar_sync_pipeline_tests.fix_sftp import CuttingProxy
 
 MINUTE = timedelta(minutes=1)
 # Lag of the receiver just before each load.

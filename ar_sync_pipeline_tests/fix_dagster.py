@@ -23,8 +23,8 @@ from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline_tests.faulty_sftp import Faults, FaultySftp
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
-from ar_sync_pipeline_tests.fix_sftp import Faults, FaultySftp
 from ar_sync_pipeline_tests.fix_sites import SMALL_RECEIVER, SMALL_SENDER, execute
 
 SMALL_CATALOG = """

@@ -14,6 +14,7 @@ import dagster as dg
 import psycopg
 import pytest
 
+from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
 from ar_sync_pipeline_tests.fix_control_plane import (
     MINUTE,
@@ -30,7 +31,6 @@ from ar_sync_pipeline_tests.fix_control_plane import (
 )
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_live_instance import RECEIVER, SENDER
-from ar_sync_pipeline_tests.fix_sftp import CuttingProxy
 from ar_sync_pipeline_tests.fix_sites import execute, rows
 
 CHILDREN = "SELECT id, parent_id, changed, amount, picture FROM app_child WHERE id <> 7 ORDER BY id"

@@ -24,8 +24,8 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.settings.model import load_sender_settings
-from ar_sync_pipeline_tests.fix_sftp import ShellTestServer
 from ar_sync_pipeline_tests.fix_sites import TwoSites
+from ar_sync_pipeline_tests.openssh_servers import ShellTestServer
 from benchmarks.completes import Pair
 from benchmarks.load_rows import fill_sender, make_receiver
 

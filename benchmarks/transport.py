@@ -92,7 +92,7 @@ class DelayingRelay:
 def main(megabytes: int, rounds: int, delay_ms: float, connections: int) -> None:
     """Run both in turn and print the table."""
     # Not in the measured process: the servers of the tests take memory of their own.
-    from ar_sync_pipeline_tests.fix_sftp import OpensshTestServer  # noqa: PLC0415
+    from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer  # noqa: PLC0415
 
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="ar-sync-transport-", dir=_fast_folder()))

@@ -16,9 +16,9 @@ from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns, RunOutcome
+from ar_sync_pipeline_tests.faulty_sftp import Faults
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
-from ar_sync_pipeline_tests.fix_sftp import Faults
 
 SENDER_JOBS = {"complete_dump", "partial_dump", "ssh_sftp_checker"}
 

@@ -20,7 +20,8 @@ from ar_sync_pipeline.sftp.errors import ConnectionLostError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
 from ar_sync_pipeline.sftp.publish import publish_with_retries
-from ar_sync_pipeline_tests.fix_sftp import OpensshTestServer, configured_server
+from ar_sync_pipeline_tests.fix_sftp import configured_server
+from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
 if TYPE_CHECKING:

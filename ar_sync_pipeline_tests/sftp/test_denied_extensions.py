@@ -13,12 +13,9 @@ from ar_sync_pipeline.sftp.errors import RefusedByServerError, SpoolNotWritableE
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import ProbeOutcome, probe
 from ar_sync_pipeline.sftp.publish import publish
-from ar_sync_pipeline_tests.fix_sftp import (
-    AsyncsshTestServer,
-    OpensshTestServer,
-    SftpTestServer,
-    configured_server,
-)
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+from ar_sync_pipeline_tests.fix_sftp import configured_server
+from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from ar_sync_pipeline.sftp.session import SessionLimits
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, SftpTestServer
+    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
 HOST, PORT = "sync.example.org", 2222
 LABEL = f"[{HOST}]:{PORT}"

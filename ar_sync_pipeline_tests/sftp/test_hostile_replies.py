@@ -15,7 +15,7 @@ from ar_sync_pipeline.sftp.errors import RefusedByServerError
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import RemoteAttributes, read_attributes
 from ar_sync_pipeline.sftp.session import SftpSession
-from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer
+from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer
 
 MOST = 0xFFFFFFFF
 _SIZE, _OWNER, _MODE, _TIMES, _EXTENDED = 1, 2, 4, 8, 0x80000000

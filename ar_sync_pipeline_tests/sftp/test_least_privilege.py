@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import ChrootedTestServer, ShellTestServer
+    from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer, ShellTestServer
 
 CLOSED = ("receipts", "parked", "quarantine")
 

@@ -15,7 +15,7 @@ from ar_sync_pipeline_tests.sftp.sources import NAME, some_archive
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer
+    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, SftpTestServer
+    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
 
 def now() -> datetime:

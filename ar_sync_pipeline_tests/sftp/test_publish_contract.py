@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import SftpTestServer
+    from ar_sync_pipeline_tests.faulty_sftp import SftpTestServer
 
 
 def publish_to(

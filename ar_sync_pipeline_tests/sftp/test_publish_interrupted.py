@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
     from ar_sync_pipeline.sftp.publish import Publication
-    from ar_sync_pipeline_tests.fix_sftp import AsyncsshTestServer, CuttingProxy, SftpTestServer
+    from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
+    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
 
     StartProxy = Callable[..., CuttingProxy]
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from paramiko import SFTPClient
 
-    from ar_sync_pipeline_tests.fix_sftp import ChrootedTestServer
+    from ar_sync_pipeline_tests.openssh_servers import ChrootedTestServer
 
 BEHIND = ParkedError("migration 0035 is missing", remedy="migrate the receiver")
 CORRUPT = TerminalError("member 3 has a wrong sha256", remedy="look at the sender's disk")

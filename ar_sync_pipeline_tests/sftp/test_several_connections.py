@@ -26,12 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from ar_sync_pipeline_tests.fix_sftp import (
-        AsyncsshTestServer,
-        CuttingProxy,
-        OpensshTestServer,
-        SftpTestServer,
-    )
+    from ar_sync_pipeline_tests.cutting_proxy import CuttingProxy
+    from ar_sync_pipeline_tests.faulty_sftp import AsyncsshTestServer, SftpTestServer
+    from ar_sync_pipeline_tests.openssh_servers import OpensshTestServer
 
 THREE = TransferLimits(max_connections=3)
 

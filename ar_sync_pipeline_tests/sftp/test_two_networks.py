@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ar_sync_pipeline_tests.fix_sftp import SSHD, OpensshTestServer
 from ar_sync_pipeline_tests.missing_parts import skip_unless_in_ci
+from ar_sync_pipeline_tests.openssh_servers import SSHD, OpensshTestServer
 from ar_sync_pipeline_tests.sftp.sources import MIB
 
 if TYPE_CHECKING:
