@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import asyncssh
-
-if TYPE_CHECKING:
-    VfsAttributes = os.statvfs_result | asyncssh.SFTPVFSAttrs
-
 import errno
+import io
 import os
 import struct
 import threading
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
 import asyncssh

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe_spool import check_the_spool
 from ar_sync_pipeline.sftp.probe_steps import STEPS, ProbeOutcome, ProbeStep, StepRecord
-from ar_sync_pipeline.sftp.session import SessionLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sftp.session import OpeningStep
+from ar_sync_pipeline.sftp.limits import OpeningStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

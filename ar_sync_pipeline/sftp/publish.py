@@ -16,12 +16,13 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteNameError,
 )
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.protocol import READ, read_range
 from ar_sync_pipeline.sftp.rate_limit import RateLimit
 from ar_sync_pipeline.sftp.remote_hash import remote_sha256
 from ar_sync_pipeline.sftp.retry_budget import RetryBudget, RetryPlan
-from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     INCOMING,

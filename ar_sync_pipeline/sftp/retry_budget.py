@@ -21,7 +21,7 @@ from ar_sync_pipeline.sftp.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ar_sync_pipeline.sftp.session import SessionLimits
+    from ar_sync_pipeline.sftp.limits import SessionLimits
 
 # A changed media file is also a transient error, but the same archive cannot be sent again: it must
 # be rebuilt.

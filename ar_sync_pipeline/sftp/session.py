@@ -21,8 +21,7 @@ from ar_sync_pipeline.sftp.errors import (
     SpoolNotWritableError,
 )
 from ar_sync_pipeline.sftp.failures import FAILURES, connection_lost
-from ar_sync_pipeline.sftp.limits import OpeningStep, SessionLimits
-from ar_sync_pipeline.sftp.open_session import open_session
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from pathlib import PurePosixPath
 
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
-
-__all__ = ["OpeningStep", "SessionLimits", "SftpSession", "connection_lost", "open_session"]
 
 _DISK_FULL_TEXT = re.compile(r"no space|quota|disk full", re.IGNORECASE)
 _UNSUPPORTED_TEXT = re.compile(r"unsupported|not supported|not implemented", re.IGNORECASE)

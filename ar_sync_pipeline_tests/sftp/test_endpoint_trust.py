@@ -23,8 +23,8 @@ from ar_sync_pipeline.sftp.errors import (
     UnresolvableHostError,
 )
 from ar_sync_pipeline.sftp.known_hosts import load_known_hosts
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.session import SessionLimits
 
 if TYPE_CHECKING:
     from pathlib import Path

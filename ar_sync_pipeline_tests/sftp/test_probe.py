@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ar_sync_pipeline.sftp.errors import RemoteFileTooLargeError
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.probe import LIMITS, STEPS, ProbeOutcome, ProbeStep, probe
-from ar_sync_pipeline.sftp.session import SessionLimits
 from ar_sync_pipeline.sftp.spool_folders import prepare_spool
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from ar_sync_pipeline.sftp.errors import (
     SourceChangedError,
     UnreachableHostError,
 )
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
 from ar_sync_pipeline.sftp.publish import publish, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
-from ar_sync_pipeline.sftp.session import SessionLimits
 from ar_sync_pipeline.sftp.spool_folders import INCOMING, prepare_spool
 from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_archive
 

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path, PurePosixPath
 
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.publish import TransferLimits, publish_with_retries
 from ar_sync_pipeline.sftp.retry_budget import RetryPlan
-from ar_sync_pipeline.sftp.session import SessionLimits
 from ar_sync_pipeline_tests.archive.building import make_source
 
 

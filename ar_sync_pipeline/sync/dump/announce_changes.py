@@ -19,8 +19,8 @@ from ar_sync_pipeline.export.change_probe import any_row_changed
 from ar_sync_pipeline.export.selection import Selection
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.announce import replace_small_file
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.session import SessionLimits
 from ar_sync_pipeline.spool.announcement import ANNOUNCEMENT_FILE, LONGEST_SECONDS, Announcement
 from ar_sync_pipeline.sync.dump.publish import endpoint
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest

@@ -23,8 +23,9 @@ from ar_sync_pipeline.sftp.errors import (
     RemoteFileMissingError,
     RemoteFileTooLargeError,
 )
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sftp.spool_folders import (
     ARCHIVE_FOLDERS,
     RECEIPTS,

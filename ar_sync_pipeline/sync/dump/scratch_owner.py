@@ -14,8 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
+from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
-from ar_sync_pipeline.sftp.session import SessionLimits, SftpSession
+from ar_sync_pipeline.sftp.session import SftpSession
 from ar_sync_pipeline.sync.dump.sent_archives import locked
 from ar_sync_pipeline.sync.errors import ScratchOfAnotherError
 
