@@ -51,7 +51,7 @@ def plan_merge(
     plans = _plans(found, checks, later)
     before = {table: _count(found, table) for table in found.to_delete.tables()}
     if preserved is not None:
-        preserved.remember(found.to_delete, final=found.archive.complete)
+        preserved.remember(found.to_delete, later)
     return PlannedMerge(found, checks, plans, before)
 
 

@@ -38,12 +38,16 @@ class PreservedRows:
         self._cleared: dict[ForeignKey, sql.Identifier] = {}
         self._restored = RestoredRows(connection, references)
 
-    def remember(self, to_delete: RowsToDelete, *, final: bool) -> None:
+    def remember(
+        self, to_delete: RowsToDelete, later: Mapping[str, Sequence[sql.Identifier]]
+    ) -> None:
         """Copy the rows to delete, and the references that are about to become NULL.
 
+        A shared row that an archive with all rows of its table lacks is restored only if a later
+        archive contains it.
+
         Args:
-            final: Whether the archive is a complete: a shared row that it lacks is restored only if
-                a later archive contains it.
+            later: Staging tables of the archives that are applied after this one, by table.
 
         Raises:
             LoadRefusedError: A row without a key would lose a reference that cannot be restored.
@@ -57,10 +61,10 @@ class PreservedRows:
                 to_delete.identity(table).matches("t", "d"),
             )
             self._copies.add(table, rows)
-            if table not in self._references.targets or not final:
+            if table not in self._references.targets or not to_delete.is_final(table):
                 self._restored.remember(table, rows)
         for key in to_delete.cleared():
-            self._remember_reference(to_delete, key)
+            self._remember_reference(to_delete, key, later.get(key.referenced_table, ()))
 
     def restore(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
         """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
@@ -98,16 +102,18 @@ class PreservedRows:
             counts[table] = scalar(self._connection, query)
         return counts
 
-    def _remember_reference(self, to_delete: RowsToDelete, key: ForeignKey) -> None:
+    def _remember_reference(
+        self, to_delete: RowsToDelete, key: ForeignKey, later: Sequence[sql.Identifier]
+    ) -> None:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
         columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
-        rows = sql.SQL("SELECT {} FROM {}").format(
-            columns, self._references.joined(key, to_delete.relation(key.referenced_table))
-        )
+        joined = self._references.joined(key, to_delete.relation(key.referenced_table))
+        rows = sql.SQL("SELECT {} FROM {}").format(columns, joined)
         if to_delete.identity(key.table) is PLACE:
-            found = self._connection.execute(sql.SQL("SELECT EXISTS ({})").format(rows)).fetchone()
-            if found and found[0]:
+            comes_back = self._comes_back(to_delete, key.referenced_table, later)
+            query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(joined, comes_back)
+            if scalar(self._connection, query):
                 raise LoadRefusedError(
                     f"a late archive would delete and restore a row to which rows of {key.table}"
                     " refer, and that table has no key by which the reference could be put back",
@@ -121,6 +127,19 @@ class PreservedRows:
         self._connection.execute(
             sql.SQL("INSERT INTO {} {} ON CONFLICT DO NOTHING").format(self._cleared[key], rows)
         )
+
+    def _comes_back(
+        self, to_delete: RowsToDelete, table: str, later: Sequence[sql.Identifier]
+    ) -> sql.Composable:
+        """Return the condition that a row ``p`` to delete may be there again after the load."""
+        facts = self._references.tables[table]
+        if not to_delete.is_final(table) or (later and not facts.key):
+            return sql.SQL("true")
+        conditions = [
+            sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(stage, facts.same_row("p", "n"))
+            for stage in later
+        ]
+        return sql.SQL(" OR ").join(conditions) if conditions else sql.SQL("false")
 
     def _restore_columns(self, target: TargetTable, kept: sql.Identifier) -> None:
         """Restore receiver-only columns, except derived ones: the transform computes those again.

@@ -58,7 +58,7 @@ class RowsToDelete:
         """Add dependent rows of rows to delete, until there are no more.
 
         Raises:
-            LoadRefusedError: A dependent row still exists at the sender.
+            LoadRefusedError: A dependent row still exists, or may exist, at the sender.
         """
         pending = self.tables()
         while pending:
@@ -71,12 +71,18 @@ class RowsToDelete:
 
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
+        own = self.references.receiver_only_columns(key)
+        if count and own and key.table in self.references.targets:
+            columns = ", ".join(own)
+            raise LoadRefusedError(
+                f"rows of {key.table}, which the sender has, refer in the receiver's {columns} by"
+                f" {key.name} to rows of {key.referenced_table} that the sender deleted, and"
+                f" {columns} cannot become NULL",
+                remedy=f"let {columns} be NULL, or let these rows refer to others; the archive is"
+                " tried again by itself",
+            )
         known = self.sender_references is None or key.definition in self.sender_references
-        if (
-            count
-            and not self.references.receiver_only_columns(key)
-            and (self.complete or not known)
-        ):
+        if count and not own and (self.complete or not known):
             raise LoadRefusedError(
                 f"rows of {key.table} exist at the sender and refer to deleted rows of"
                 f" {key.referenced_table}, which the receiver's constraint {key.name}"
@@ -90,6 +96,10 @@ class RowsToDelete:
     def tables(self) -> set[str]:
         """Return the tables that have rows to delete."""
         return {table for table, count in self.counts.items() if count}
+
+    def is_final(self, table: str) -> bool:
+        """Return whether the archive has all rows of a table, so that others are gone."""
+        return self.complete or (table in self.staged and self.staged[table].speaks_for_all_rows)
 
     def cleared(self) -> list[ForeignKey]:
         """Return the foreign keys by which receiver-only columns refer to rows to delete."""

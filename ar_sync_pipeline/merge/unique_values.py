@@ -15,6 +15,7 @@ from itertools import permutations
 from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _MOST_COLUMNS = 4
@@ -116,13 +117,16 @@ def _present_values(difference: TableDifference, unique: UniqueKey) -> sql.Compo
 
 
 def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Composed:
-    """Return the values of the written rows; receiver-only columns keep theirs or are reset."""
+    """Return the values of the written rows.
+
+    Receiver-only columns are reset, keep their value, or, in a new row, get their default.
+    """
     target = difference.target
     resets = target.defaults()
     source: sql.Composable = difference.rows(WRITTEN)
     columns = []
     for name in target.columns_of(unique):
-        value: sql.Composable = sql.Identifier("n" if name in target.shared else "t", name)
+        value = sql.Identifier("n", name) if name in target.shared else _kept_value(target, name)
         columns.append(sql.SQL("{} AS {}").format(resets.get(name, value), sql.Identifier(name)))
     if not set(target.columns_of(unique)) <= {*target.shared, *resets}:
         source = sql.SQL("{} LEFT JOIN {} AS t ON {}").format(
@@ -133,6 +137,18 @@ def _incoming_values(difference: TableDifference, unique: UniqueKey) -> sql.Comp
         source,
         difference,
         unique,
+    )
+
+
+def _kept_value(target: TargetTable, name: str) -> sql.Composable:
+    """Return the value that a receiver-only column keeps in ``t``, or gets if there is no row."""
+    column = target.facts.column(name)
+    kept = sql.Identifier("t", name)
+    if column is None or not column.expression:
+        return kept
+    place = sql.Identifier("t", "ctid")
+    return sql.SQL("CASE WHEN {} IS NULL THEN {} ELSE {} END").format(
+        place, sql.SQL(column.expression), kept
     )
 
 

@@ -14,14 +14,6 @@ from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 _LONGEST_SEARCH = "3s"
-_DEFAULT = """
-SELECT pg_get_expr(d.adbin, d.adrelid)
-  FROM pg_attrdef d
-  JOIN pg_attribute a ON (a.attrelid, a.attnum) = (d.adrelid, d.adnum)
-  JOIN pg_class c ON c.oid = d.adrelid
-  JOIN pg_namespace n ON n.oid = c.relnamespace
- WHERE (n.nspname, c.relname, a.attname) = (%s, %s, %s)
-"""
 _CONSTANT = re.compile(r"\(?(?:-?[0-9.]+|'(?:[^']|'')*'|true|false|NULL)\)?(?:::[^']+)?")
 
 
@@ -34,12 +26,11 @@ def values_left(
     """
     if "SELECT" in table.denied or table.policies or not (column.nullable or column.has_default):
         return  # reported as a missing right, or as a column that needs a value
-    default = connection.execute(_DEFAULT, [*table.place, column.name]).fetchone()
-    if column.has_default and (default is None or not _CONSTANT.fullmatch(default[0])):
+    if column.has_default and not _CONSTANT.fullmatch(column.expression):
         return  # each row may have another default
     subject = f"column {column.name} of table {table.name}"
     try:
-        found = _any_other(connection, table, column, default[0] if default else "NULL")
+        found = _any_other(connection, table, column)
     except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
         yield Finding(
             Level.NOTE,
@@ -59,15 +50,13 @@ def values_left(
         )
 
 
-def _any_other(
-    connection: Connection, table: TableFacts, column: ColumnFacts, default: str
-) -> bool:
+def _any_other(connection: Connection, table: TableFacts, column: ColumnFacts) -> bool:
     name, type_ = sql.Identifier(column.name), sql.SQL(column.type)
     # As text, since some types, such as json, have no equality.
     query = sql.SQL(
         "SELECT EXISTS (SELECT FROM {rows} WHERE {name} IS NOT NULL"
         " AND {name}::text IS DISTINCT FROM ({default})::{type}::text)"
-    ).format(rows=table.rows, name=name, default=sql.SQL(default), type=type_)
+    ).format(rows=table.rows, name=name, default=sql.SQL(column.expression or "NULL"), type=type_)
     with connection.transaction():
         connection.execute("SELECT set_config('statement_timeout', %s, true)", [_LONGEST_SEARCH])
         return bool(scalar(connection, query))

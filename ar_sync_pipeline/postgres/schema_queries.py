@@ -74,7 +74,7 @@ SELECT a.attrelid::bigint AS table,
        format_type(a.atttypid, a.atttypmod) AS type,
        NOT a.attnotnull AS nullable,
        a.attgenerated <> '' AS generated,
-       d.oid IS NOT NULL OR a.attidentity <> '' AS has_default,
+       d.oid IS NOT NULL OR y.typdefaultbin IS NOT NULL OR a.attidentity <> '' AS has_default,
        a.attidentity = 'a' AS always_identity,
        sn.nspname AS sequence_schema,
        s.relname AS sequence_name,
@@ -83,7 +83,7 @@ SELECT a.attrelid::bigint AS table,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
          AS binary,
-       CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS expression,
+       coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(y.typdefaultbin, 0)) AS expression,
        CASE WHEN a.attgenerated <> '' THEN
          (SELECT json_agg(b.attname ORDER BY b.attnum)
             FROM pg_depend g JOIN pg_attribute b

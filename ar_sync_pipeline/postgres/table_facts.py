@@ -39,8 +39,9 @@ class ColumnFacts:
         always_identity: Whether it is ``GENERATED ALWAYS AS IDENTITY``: PostgreSQL refuses to
             update it.
         collation: Schema and name of the collation, if it is not the default of the type.
-        expression: SQL over bare columns, of a generated column.
-        computed_from: Columns of that expression.
+        has_default: Whether a new row gets a value by a default, or by an identity.
+        expression: SQL of the default, or, over bare columns, of a generated column; empty: none.
+        computed_from: Columns of the expression of a generated column.
         binary: Whether all parts of its type have binary input and output.
     """
 

@@ -61,6 +61,49 @@ TWO_LEVELS = (
         modes=TWO,
     ),
     Situation(
+        "row_of_the_sender_may_not_lose_its_own_parent",
+        A + "; CREATE TABLE t_b (id int PRIMARY KEY)",
+        rows=SIX + "; INSERT INTO t_b VALUES (4), (5)",
+        receiver="ALTER TABLE t_b ADD owner int NOT NULL DEFAULT 1 REFERENCES t_a",
+        own="UPDATE t_b SET owner = 2 WHERE id = 5",
+        rules={"t_b": {"receiver_columns": ["owner"]}},
+        steps=(
+            partial(
+                "DELETE FROM t_a WHERE id = 2; INSERT INTO t_a VALUES (9, 'u2')",
+                deletes={"t_a": 1},
+                waits_for=["t_b", "owner cannot become NULL"],
+                meanwhile=[ask("SELECT owner FROM t_b ORDER BY id", (1,), (2,))],
+                then="ALTER TABLE t_b ALTER owner DROP NOT NULL",
+                finds=[ask("SELECT owner FROM t_b ORDER BY id", (1,), (None,))],
+            ),
+            complete(
+                "DELETE FROM t_a WHERE id = 1",
+                waits_for=["t_b", "owner cannot become NULL"],
+                receiver="UPDATE t_b SET owner = 3 WHERE owner IS NULL;"
+                "ALTER TABLE t_b ALTER owner SET NOT NULL",
+                then="UPDATE t_b SET owner = 4 WHERE owner = 1",
+                finds=[ask("SELECT owner FROM t_b ORDER BY id", (4,), (3,))],
+            ),
+            complete("DELETE FROM t_a WHERE id = 4; DELETE FROM t_b WHERE id = 4"),
+        ),
+        modes=TWO,
+    ),
+    Situation(
+        "own_rows_without_a_key_refer_to_a_deleted_row",
+        A,
+        rows=SIX,
+        receiver="CREATE TABLE own (a int REFERENCES t_a ON DELETE SET NULL)",
+        own="INSERT INTO own VALUES (1), (1), (2)",
+        steps=(
+            complete("DELETE FROM t_a WHERE id = 1"),
+            partial(
+                "UPDATE t_a SET u = 'new' WHERE id = 3",
+                finds=[ask("SELECT a FROM own ORDER BY a", (2,), (None,), (None,))],
+            ),
+        ),
+        modes=TWO,
+    ),
+    Situation(
         "receiver_only_column_is_referenced",
         A,
         rows=SIX,

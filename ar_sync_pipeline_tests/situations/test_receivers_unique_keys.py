@@ -43,6 +43,22 @@ OF_THE_RECEIVER = (
         ),
     ),
     Situation(
+        "default_that_completes_a_key_of_the_receiver",
+        "CREATE TABLE t_a (id int PRIMARY KEY, u text); CREATE DOMAIN two AS int DEFAULT 2",
+        rows=THREE,
+        receiver="ALTER TABLE t_a ADD place int DEFAULT 1, ADD other two, ADD UNIQUE (u, place),"
+        " ADD UNIQUE (other, u), ADD n int DEFAULT 7, ADD CONSTRAINT at_most EXCLUDE USING btree"
+        " (u WITH =, n WITH =)",
+        steps=(
+            complete(
+                "DELETE FROM t_a WHERE id IN (1, 3); INSERT INTO t_a VALUES (8, 'a'), (9, 'c')",
+                finds=[ask("SELECT place, other, n FROM t_a WHERE id = 9", (1, 2, 7))],
+            ),
+            complete("DELETE FROM t_a WHERE id = 8; INSERT INTO t_a VALUES (7, 'a')"),
+        ),
+        modes=(Mode.SUPERUSER, Mode.LEAST),
+    ),
+    Situation(
         # Its check at the end is a trigger, which a replica's session switches off.
         "deferrable_unique_key_that_only_the_receiver_has",
         "CREATE TABLE t_a (id int PRIMARY KEY, u text)",

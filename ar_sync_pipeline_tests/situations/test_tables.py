@@ -248,6 +248,37 @@ SHAPES = (
         ),
     ),
     Situation(
+        "no_key_and_rows_that_change_and_go",
+        "CREATE TABLE t_a (id int PRIMARY KEY, v int); CREATE TABLE t_log (v text, seen boolean)",
+        rows="INSERT INTO t_a VALUES (1, 1);"
+        "INSERT INTO t_log SELECT 'v' || n, false FROM generate_series(1, 30) n",
+        steps=(
+            partial(
+                "UPDATE t_log SET seen = true WHERE v < 'v2'; DELETE FROM t_log WHERE v = 'v5'",
+                deletes={"t_log": 12},
+            ),
+            partial("UPDATE t_a SET v = 2"),
+            partial("INSERT INTO t_log VALUES ('v5', true), ('v5', true)"),
+        ),
+        modes=TWO,
+    ),
+    Situation(
+        "table_that_is_sent_whole_has_lost_rows",
+        "CREATE TABLE t_a (id int PRIMARY KEY, v text); CREATE TABLE t_b (id int PRIMARY KEY)",
+        rows="INSERT INTO t_a SELECT n, 'v' || n FROM generate_series(1, 30) n",
+        receiver="ALTER TABLE t_a ADD seen int",
+        own="UPDATE t_a SET seen = id",
+        steps=(
+            partial(
+                "DELETE FROM t_a WHERE id = 5;;ALTER TABLE t_a ALTER v TYPE text USING v || '!'",
+                deletes={"t_a": 1},
+            ),
+            partial("UPDATE t_a SET v = 'six' WHERE id = 6; INSERT INTO t_b VALUES (1)"),
+            partial("INSERT INTO t_b VALUES (2)"),
+        ),
+        modes=TWO,
+    ),
+    Situation(
         "keys_of_negative_and_largest_numbers",
         "CREATE TABLE t_a (id bigint PRIMARY KEY, v text);"
         "CREATE TABLE t_b (id smallint PRIMARY KEY, v text)",

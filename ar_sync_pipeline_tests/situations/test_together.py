@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline_tests.situations.fix_situations import StartSituation
-from ar_sync_pipeline_tests.situations.situation import Mode, Situation
+from ar_sync_pipeline_tests.situations.situation import Mode, Situation, partial
 
 HERE = Path(__file__)
 
@@ -29,9 +29,9 @@ def situations() -> Iterator[Situation]:
 
 
 def is_of_the_sender(situation: Situation) -> bool:
-    steps = situation.steps
-    return len(steps) > 1 and not any(
-        step.receiver or step.waits_for or step.may_wait.get(Mode.SUPERUSER) for step in steps
+    return len(situation.steps) > 0 and not any(
+        step.receiver or step.waits_for or step.may_wait.get(Mode.SUPERUSER)
+        for step in situation.steps
     )
 
 
@@ -43,7 +43,7 @@ ALL = pytest.mark.parametrize("situation", [pytest.param(s, id=s.name) for s in 
 def test_all_archives_in_one_load(start_situation: StartSituation, situation: Situation) -> None:
     running = start_situation(situation, Mode.SUPERUSER)
     running.begin()
-    for step in situation.steps:
+    for step in (*situation.steps, partial()):
         running.dump_after(step)
     running.load_together(situation.steps)
 
@@ -55,7 +55,7 @@ def test_first_archive_comes_last(start_situation: StartSituation, situation: Si
     running.begin()
     late = running.dump_after(situation.steps[0])
     withheld = late.rename(late.with_name(late.name + ".late"))
-    for step in situation.steps[1:]:
+    for step in (*situation.steps[1:], partial()):
         running.dump_after(step)
         running.sites.load()  # after a gap it may wait
     withheld.rename(late)

@@ -358,11 +358,14 @@ class LoadSession:
         record_definitions(self._connection, self._references.targets, applied, now)
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
-        return tuple(
-            Deletion(table, self._rows_before[table], count, emptied=self._rows_of(table) == 0)
-            for table, count in sorted(gone.items())
-            if count and self._catalog.replicates(table)
-        )
+        found = []
+        for table, count in sorted(gone.items()):
+            if count and self._catalog.replicates(table):
+                before, left = self._rows_before[table], self._rows_of(table)
+                # Without a key, a changed row is a deleted one and an added one.
+                deleted = count if self._references.targets[table].key else max(before - left, 0)
+                found.append(Deletion(table, before, deleted, emptied=left == 0))
+        return tuple(found)
 
     def _rows_of(self, table: str) -> int:
         return count_rows(self._connection, self._tables[table])
