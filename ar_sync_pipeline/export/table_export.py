@@ -13,6 +13,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.chunk_member import ChunkWriter
 from ar_sync_pipeline.archive.manifest import Chunk, KeyRange, Watermark
+from ar_sync_pipeline.export.sparse_keys import is_split
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.chunk_ranges import (
     in_chunks,
@@ -27,7 +28,6 @@ from ar_sync_pipeline.postgres.digest import (
     ChunkDigest,
     chunk_index,
     digest_of,
-    is_chunked,
     row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
@@ -92,7 +92,8 @@ class CountedChunk:
 
     Attributes:
         new_rows: Number of rows that were written since a point.
-        key_span: Number of keys from the first to the last row; None: the key is no integer.
+        key_span: Number of keys from the first to the last row; None: the table is not split by its
+            key.
     """
 
     row_count: int
@@ -115,7 +116,7 @@ def count_chunks(
 ) -> dict[int | None, CountedChunk]:
     """Count the rows of each chunk, and those that were written since a point."""
     span: sql.Composable = sql.SQL("NULL")
-    if is_chunked(table.columns, table.primary_key):
+    if is_split(connection, table):
         key = sql.Identifier("t", table.primary_key[0])
         span = sql.SQL("max({})::numeric - min({}) + 1").format(key, key)
     counts = sql.SQL("count(*), count(*) FILTER (WHERE {}), {}").format(unseen_by(since), span)
@@ -284,7 +285,7 @@ def _by_chunk(
         source: The rows as ``t``.
         numbers: Chunks to read; empty: all.
     """
-    if not is_chunked(table.columns, table.primary_key):
+    if not is_split(connection, table):
         query = sql.SQL("SELECT NULL, {} FROM {} HAVING count(*) > 0").format(values, source)
     else:
         key = sql.Identifier("t", table.primary_key[0])

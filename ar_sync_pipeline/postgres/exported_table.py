@@ -26,6 +26,7 @@ class ExportedTable:
         key_operators: Equality operator of each key column, as SQL.
         masks: Expression to read instead of each masked column.
         costly: Masked columns whose expression costs more than to look an equal value up.
+        size_bytes: Size of the table, with the columns that are not exported, in bytes.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ExportedTable:
     key_operators: tuple[str, ...] = ()
     masks: Mapping[str, Expression] = field(default_factory=dict)
     costly: frozenset[str] = frozenset()
+    size_bytes: int = 0
 
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row."""
@@ -102,6 +104,7 @@ def export_facts(
         facts.key_operators,
         masks or {},
         frozenset(costly) & {column.name for column in columns},
+        facts.size_bytes,
     )
 
 

@@ -65,6 +65,17 @@ class MediaListTooLongError(TerminalError):
         )
 
 
+class ManifestTooLongError(TerminalError):
+    """The description of an archive is longer than a receiver reads."""
+
+    def __init__(self, size_bytes: int, table: str, chunks: int) -> None:
+        super().__init__(
+            f"the manifest of the archive would have {size_bytes:,} bytes, more than a receiver"
+            f" reads; table {table} takes most of it, with {chunks:,} chunks",
+            remedy="give the largest tables to a pair of their own, with a catalog that names them",
+        )
+
+
 class NoArchiveError(TerminalError):
     """The name given to a command is not an archive."""
 

@@ -24,11 +24,12 @@ from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.media_list import write_media_list
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.writer import ArchiveSource
+from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
-from ar_sync_pipeline.sync.errors import MediaListTooLongError
+from ar_sync_pipeline.sync.errors import ManifestTooLongError, MediaListTooLongError
 
 # A longer list is a member of its own; archives with a shorter one are readable by any version.
 MOST_INLINE_MEDIA = 1_000
@@ -59,6 +60,7 @@ def assemble(
 
     Raises:
         MediaListTooLongError: There are more files than the receiver's version can read about.
+        ManifestTooLongError: There are more chunks than a receiver can read about.
     """
     media = build.read(MediaBundle)
     listing = _list_media(build, media, receiver_formats)
@@ -83,9 +85,18 @@ def assemble(
         stamps={**stamps, **listing.stamps},
         media=None if listing.member is None else CarriedFiles(build, media_folder),
     )
-    if listing.entries and source.manifest_bytes > ReadLimits().manifest_bytes:
-        raise MediaListTooLongError(media.file_count)
+    if source.manifest_bytes > ReadLimits().manifest_bytes:
+        raise _too_long(source, media)
     return source
+
+
+def _too_long(source: ArchiveSource, media: MediaBundle) -> TerminalError:
+    manifest = source.manifest
+    largest = max(manifest.tables, key=lambda table: len(table.chunks), default=None)
+    chunks = 0 if largest is None else len(largest.chunks)
+    if largest is None or len(manifest.media) > chunks:
+        return MediaListTooLongError(media.file_count)
+    return ManifestTooLongError(source.manifest_bytes, largest.name, chunks)
 
 
 def _describe(
