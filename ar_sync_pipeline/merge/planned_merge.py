@@ -77,7 +77,10 @@ def _plans(
     others = {
         t for t in (*deleted, *followers) if deleted.get(t) or followers.get(t)
     } - found.differences.keys()
-    plans += [TablePlan(t, 0, followers.get(t, 0), deleted.get(t, 0), 0) for t in sorted(others)]
+    plans += [
+        TablePlan(t, 0, followers.get(t, 0), deleted.get(t, 0), 0, sent=False)
+        for t in sorted(others)
+    ]
     return tuple(plans)
 
 

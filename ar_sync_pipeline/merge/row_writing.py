@@ -15,7 +15,7 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
     """Create the table for the sender's values of columns that the transform changes in place.
 
     A table whose columns or key are no longer those of the target is created again, without rows:
-    the next complete stores the values again.
+    the next complete stores the values again. Call it in a transaction.
     """
     if not target.rewritten:
         return
@@ -24,17 +24,16 @@ def ensure_source_values(connection: Connection, target: TargetTable) -> None:
         if _fits(connection, target, columns):
             return
         connection.execute(sql.SQL("DROP TABLE {}").format(target.source_values))
-    with connection.transaction():
-        connection.execute(
-            sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
-                target.source_values, column_list(columns), target.relation
-            )
+    connection.execute(
+        sql.SQL("CREATE TABLE {} AS SELECT {} FROM {} WITH NO DATA").format(
+            target.source_values, column_list(columns), target.relation
         )
-        connection.execute(
-            sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
-                target.source_values, column_list(target.key)
-            )
+    )
+    connection.execute(
+        sql.SQL("ALTER TABLE {} ADD PRIMARY KEY ({})").format(
+            target.source_values, column_list(target.key)
         )
+    )
 
 
 def take_out_replaced_rows(connection: Connection, difference: TableDifference) -> None:

@@ -7,7 +7,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import SchemaMismatchError
+from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaMismatchError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
@@ -16,6 +16,7 @@ def advance_sequences(connection: Connection, manifest: TableManifest, facts: Ta
 
     Raises:
         SchemaMismatchError: The value is out of the bounds of the receiver's sequence.
+        LoadRefusedError: The role may not set the sequence.
     """
     for value in manifest.sequences:
         column = facts.column(value.column)
@@ -29,6 +30,13 @@ def advance_sequences(connection: Connection, manifest: TableManifest, facts: Ta
                 f" {value.last_value}",
                 remedy="give the receiver's sequence the bounds of the sender's: ALTER SEQUENCE"
                 " ... MINVALUE ... MAXVALUE",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            sequence = sql.Identifier(*column.sequence).as_string(connection)
+            raise LoadRefusedError(
+                f"the receiver's role may not set the sequence of {facts.name}.{column.name}",
+                remedy=f"GRANT SELECT, UPDATE ON SEQUENCE {sequence} to the role of the receiver's"
+                " URL; the archive is tried again by itself",
             ) from error
 
 

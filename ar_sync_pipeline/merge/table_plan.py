@@ -18,6 +18,7 @@ class TablePlan:
             the receiver's checkpoint: earlier partials missed them. None: unknown.
         unverified: Number of chunks that a late complete does not carry whole and that later
             archives have changed: they are not compared until the next complete.
+        sent: Whether the archive contains the table.
     """
 
     table: str
@@ -27,6 +28,12 @@ class TablePlan:
     row_count: int
     drift: int | None = None
     unverified: int = 0
+    sent: bool = True
+
+    @property
+    def writes(self) -> bool:
+        """Whether rows are written or deleted."""
+        return bool(self.added or self.changed or self.deleted)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the plan as plain values, for the ledger and for metadata."""

@@ -97,8 +97,8 @@ def read_sent_tables(connection: Connection) -> frozenset[str] | None:
     rows = connection.execute(
         "WITH sent AS (SELECT * FROM ar_sync.applied_archive"
         " WHERE NOT superseded AND sender ->> 'system_identifier' <> %s)"
-        " SELECT jsonb_path_query_array(plan, '$[*].table') FROM sent WHERE snapshot_at >="
-        " (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')",
+        " SELECT jsonb_path_query_array(plan, '$[*] ? (!(@.sent == false)).table') FROM sent"
+        " WHERE snapshot_at >= (SELECT max(snapshot_at) FROM sent WHERE kind = 'complete')",
         [OLD_SYSTEM.system_identifier],
     ).fetchall()
     return frozenset(name for (names,) in rows for name in names) if rows else None

@@ -125,6 +125,21 @@ GENERATED = (
         ),
         modes=TWO,
     ),
+    Situation(
+        "sequence_that_the_role_may_not_set",
+        "CREATE TABLE t_a (id serial PRIMARY KEY, v text)",
+        rows="INSERT INTO t_a (v) VALUES ('a'), ('b')",
+        steps=(
+            complete(
+                "INSERT INTO t_a (v) VALUES ('c')",
+                receiver="REVOKE ALL ON SEQUENCE t_a_id_seq FROM situation_least",
+                waits_for=["t_a.id", "GRANT SELECT, UPDATE ON SEQUENCE"],
+                then="GRANT SELECT, UPDATE ON SEQUENCE t_a_id_seq TO situation_least",
+                finds=[ask("SELECT last_value FROM t_a_id_seq", (3,))],
+            ),
+        ),
+        modes=(Mode.LEAST,),
+    ),
 )
 
 

@@ -111,6 +111,32 @@ PARTITIONS = (
         ),
     ),
     Situation(
+        "references_of_and_to_one_partition",
+        "CREATE TABLE t_a (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);"
+        "CREATE TABLE t_a_1 PARTITION OF t_a FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE t_a_2 PARTITION OF t_a FOR VALUES FROM (100) TO (200);"
+        "CREATE TABLE t_b (id int PRIMARY KEY, a int) PARTITION BY RANGE (id);"
+        "CREATE TABLE t_b_1 PARTITION OF t_b FOR VALUES FROM (0) TO (100);"
+        "CREATE TABLE t_b_2 PARTITION OF t_b FOR VALUES FROM (100) TO (200);"
+        "ALTER TABLE t_b_1 ADD FOREIGN KEY (a) REFERENCES t_a",
+        rows="INSERT INTO t_a VALUES (1, 'a'), (2, 'b'), (101, 'c');"
+        "INSERT INTO t_b VALUES (1, 1), (2, 2), (101, 999)",
+        receiver="CREATE TABLE own (id serial PRIMARY KEY, a int REFERENCES t_a_1)",
+        own="INSERT INTO own (a) VALUES (1), (2)",
+        steps=(
+            partial("UPDATE t_a SET v = 'z' WHERE id = 2"),
+            complete(
+                "DELETE FROM t_b WHERE a = 1; DELETE FROM t_a WHERE id = 1",
+                waits_for=["own_a_fkey"],
+                meanwhile=[ask("SELECT count(*) FROM t_a", (3,))],
+                then="DELETE FROM own WHERE a = 1",
+                finds=[ask("SELECT a FROM own", (2,))],
+            ),
+            complete("INSERT INTO t_a VALUES (3, 'd'); INSERT INTO t_b VALUES (3, 3)"),
+        ),
+        modes=TWO,
+    ),
+    Situation(
         "receiver_is_partitioned_otherwise",
         "CREATE TABLE own_marker (id int)",
         rows="CREATE TABLE t_a (id int PRIMARY KEY, v text);"

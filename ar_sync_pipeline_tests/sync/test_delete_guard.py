@@ -11,13 +11,17 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, suspicious
+from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import (
     TwoSites,
     equal,
+    execute,
     recent_window,
     remake,
     rows,
@@ -42,6 +46,28 @@ def test_guard_keeps_large_shares_of_large_tables_and_emptied_ones(
     deletion = Deletion("t", before, deleted, emptied=deleted == before)
     assert bool(suspicious([deletion], 5)) is kept
     assert suspicious([deletion], 100) == ()
+
+
+def test_changed_rows_of_a_table_without_a_key_are_no_deletions(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE t_log (v int, seen boolean)")
+    execute(sender, "INSERT INTO t_log SELECT n, false FROM generate_series(1, 2000) n")
+    catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"]})
+    sites = TwoSites(sender, receiver, catalog, tmp_path, {"AR_SYNC_DELETE_GUARD": "5"})
+    since = watermark_of(sites.complete())
+    sites.load()
+    execute(sender, "UPDATE t_log SET seen = true")
+    since = watermark_of(sites.partial(recent_window(), since=since))
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT * FROM t_log ORDER BY v")
+    execute(sender, "DELETE FROM t_log WHERE v <= 200")
+    sites.complete(since=since)
+    sites.load()
+    (parked,) = list_parked(sites.spool)
+    assert "200 of 2,000 rows of t_log" in str(read_reason(parked.path))
 
 
 @pytest.fixture

@@ -26,6 +26,15 @@ def test_table_with_rows_is_named_until_the_receiver_follows(loaded: TwoSites) -
     assert loaded.load().unsent == ()
 
 
+def test_table_whose_rows_go_with_their_parents_is_named_all_the_same(loaded: TwoSites) -> None:
+    loaded.at_sender(*DROPPED, "DELETE FROM old_child WHERE parent_id = 1",
+                     "DELETE FROM app_parent WHERE id = 1")  # fmt: skip
+    loaded.complete()
+    report = loaded.load()
+    assert [len(report.loaded), report.unsent] == [1, ("app_child",)]
+    assert rows(loaded.receiver, "SELECT count(*) FROM app_child WHERE parent_id = 1") == [(0,)]
+
+
 def test_table_that_a_partial_brings_after_the_complete_is_none(loaded: TwoSites) -> None:
     base = watermark_of(loaded.complete())
     loaded.load()

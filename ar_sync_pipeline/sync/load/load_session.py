@@ -25,6 +25,7 @@ from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
+from ar_sync_pipeline.merge.leaf_references import check_leaf_references
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
@@ -97,8 +98,6 @@ class LoadSession:
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
-        for target in self._references.targets.values():
-            ensure_source_values(connection, target)
         self._rows_before: dict[str, int] = {}
         self._unverified: dict[UUID, Lacking] = {}
         self._watch = Stopwatch()
@@ -134,6 +133,7 @@ class LoadSession:
         *,
         remembers_media: bool,
     ) -> LoadOutcome:
+        self._ensure_source_values()
         to_fill = self._tables_to_fill()
         staged = [] if to_fill else self._stage()
         with self._connection.transaction():
@@ -165,10 +165,17 @@ class LoadSession:
             ArchiveRefusedError: One archive cannot be applied.
             DigestMismatchError: The result would differ from the sender's state.
         """
-        with default_search_path(self._connection):
-            staged = self._stage()
-            with self._connection.transaction(force_rollback=True):
-                return self._merge_all(staged, suppress_side_effects(self._connection))
+        with (
+            default_search_path(self._connection),
+            self._connection.transaction(force_rollback=True),
+        ):
+            self._ensure_source_values()
+            return self._merge_all(self._stage(), suppress_side_effects(self._connection))
+
+    def _ensure_source_values(self) -> None:
+        with self._connection.transaction():
+            for target in self._references.targets.values():
+                ensure_source_values(self._connection, target)
 
     def _tables_to_fill(self) -> list[tuple[TargetTable, TableManifest]]:
         """Return the empty tables if the load is a single complete; else none.
@@ -243,12 +250,15 @@ class LoadSession:
             gone = preserved.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
+        plans = [plan for archive in loaded for plan in archive.tables]
         if staged:
             # Otherwise deferred constraints would fail at the commit, where the archive is unknown.
             with self._blaming(suspect or staged[-1].manifest.archive_id):
                 self._connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                if effects.suppressed:
+                    written = {plan.table for plan in plans if plan.writes}
+                    check_leaf_references(self._connection, [self._tables[t] for t in written])
         deletions = self._deletions(gone)
-        plans = [plan for archive in loaded for plan in archive.tables]
         net = planned_rows(plans) if before is None else before.net_rows(plans, gone)
         self._watch.lap("merge")
         return LoadOutcome(
