@@ -12,7 +12,7 @@ from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
 from ar_sync_pipeline.merge.table_plan import TablePlan
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.merge.target_table import count_rows
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,10 @@ def plan_merge(
     if not found.effects.suppressed:
         checks.remember_followers()
     plans = _plans(found, checks, later)
-    before = {table: _count(found, table) for table in found.to_delete.tables()}
+    before = {
+        table: count_rows(found.connection, found.references.tables[table])
+        for table in found.to_delete.tables()
+    }
     if preserved is not None:
         preserved.remember(found.to_delete, later)
     return PlannedMerge(found, checks, plans, before)
@@ -82,8 +85,3 @@ def _plans(
         for t in sorted(others)
     ]
     return tuple(plans)
-
-
-def _count(found: FoundChanges, table: str) -> int:
-    query = sql.SQL("SELECT count(*) FROM {}").format(found.references.tables[table].rows)
-    return scalar(found.connection, query) or 0

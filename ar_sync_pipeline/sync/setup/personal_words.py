@@ -41,8 +41,9 @@ PAIRS = {
 OF_PEOPLE = {
     "name": "name displayname nombre",
     "contact": "city town state province county country region comuna ciudad company line"
-    " location homepage website url blog linkedin twitter facebook instagram skype telegram",
+    " location home homepage website url blog linkedin twitter facebook instagram skype telegram",
     "secret": "key hash digest salt",
+    "identity": "card licence license licencia tarjeta",
     "free text": "search query text content title subject description summary bio about"
     " instruction question answer review",
 }
@@ -58,6 +59,7 @@ OF_OWNERS = {
     "free text": "name title query search text content subject description summary question"
     " answer review",
     "secret": "key hash digest",
+    "identity": "card licence license licencia tarjeta",
 }
 # A `state` or `region` is a place only beside one of these.
 PLACES = "address street addr postcode postalcode postal zip zipcode city town direccion dirección"
