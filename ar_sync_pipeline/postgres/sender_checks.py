@@ -12,6 +12,7 @@ from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.inherited_rules import inherited_rule_findings
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
 from ar_sync_pipeline.postgres.rights import denied_columns, role_script
@@ -30,6 +31,7 @@ def check_sender_tables(
         tables: Facts of the replicated tables, by label.
     """
     findings = list(_patterns_without_a_table(connection, catalog, tables))
+    findings += inherited_rule_findings(connection, catalog, tables)
     for table in tables.values():
         findings += _key(catalog, table)
         findings += _useless_zone(catalog, table)
