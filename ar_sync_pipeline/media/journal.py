@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from uuid import UUID
@@ -121,7 +122,9 @@ class JournalWriter:
     def close(self) -> None:
         """Close the journal; its file stays."""
         if self._file is not None:
-            self._file.close()
+            # It writes what an earlier write or `sync` could not, and reported.
+            with suppress(OSError):
+                self._file.close()
 
 
 class Journal:

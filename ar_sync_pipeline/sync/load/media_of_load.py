@@ -67,7 +67,7 @@ def staged_media(
         yield stage
     finally:
         stage.close()
-        with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
+        with suppress(MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
             finish_or_undo(
                 stage.folder,
                 stage.owner,
