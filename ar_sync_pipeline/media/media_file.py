@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
 from ar_sync_pipeline.archive.microseconds import EARLIEST, LATEST, from_microseconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Match = Callable[[str], re.Match[str] | None]
 
 
 @dataclass(frozen=True, order=True, slots=True)
