@@ -16,12 +16,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.disk_errors import BROKEN, NO_SPACE
-from ar_sync_pipeline.files import create_file, open_file, status_of
+from ar_sync_pipeline.files import create_file, free_space, open_file, status_of
 from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
@@ -55,13 +55,6 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     DISPLACED = "installed, what was in its place moved aside"
     LEFT_OUT = "left out"
-
-
-class ReadableStream(Protocol):
-    """A source of the bytes of a file."""
-
-    def read(self, size: int = -1, /) -> bytes | None:
-        """Return up to ``size`` bytes; empty at the end."""
 
 
 class MediaStage:
@@ -242,8 +235,7 @@ def modified_ns(entry: ListedMedia) -> int:
 
 
 def _check_space(parent: int, entry: ListedMedia, folder: Path) -> None:
-    facts = os.fstatvfs(parent)
-    free_bytes = facts.f_bavail * facts.f_frsize
+    free_bytes = free_space(parent).free_bytes
     if entry.size_bytes > free_bytes:
         raise MediaSpaceError(
             f"media file {quoted(entry.path)} needs {entry.size_bytes} bytes, and {folder} has"
