@@ -19,6 +19,7 @@ from uuid import UUID
 
 from pydantic_core import to_json
 
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.files import create_file, sync_folder
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
@@ -66,8 +67,7 @@ class StagedFile(NamedTuple):
     @property
     def folders(self) -> list[str]:
         """Folders of the final path, relative to the media folder, outermost first."""
-        parts = self.path.split("/")
-        return ["/".join(parts[:count]) for count in range(1, len(parts))]
+        return [*folders_of(self.path)][::-1]
 
     @property
     def has_its_folder(self) -> bool:
