@@ -9,7 +9,8 @@ from ar_sync_pipeline.errors import ParkedError
 
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 """Error numbers of a disk without space."""
-_BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
+BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
+"""Error numbers of a file system that cannot be written or read."""
 _FULL_SQLITE = frozenset({sqlite3.SQLITE_FULL})
 _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _LOW_BYTE = 0xFF
@@ -41,7 +42,7 @@ def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
     reason = error.strerror or "no reason is known"
     if error.errno in NO_SPACE:
         return _full(f"{place} is full ({reason})")
-    return _failed(f"{place} fails ({reason})") if error.errno in _BROKEN else None
+    return _failed(f"{place} fails ({reason})") if error.errno in BROKEN else None
 
 
 def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:

@@ -176,6 +176,39 @@ class HeldFolder:
         os.fsync(self.fd)
 
 
+@dataclass(frozen=True)
+class FreeSpace:
+    """Free space of a file system, calculated as ``df`` does.
+
+    Attributes:
+        free_bytes: Bytes that an ordinary user can still write, without the reserve of root.
+        usable_bytes: Free and used bytes together.
+    """
+
+    free_bytes: int
+    usable_bytes: int
+
+    @classmethod
+    def of_blocks(cls, block_bytes: int, blocks: int, free: int, available: int) -> Self:
+        """Return the space of a file system by its blocks, as statvfs(3) counts them."""
+        return cls(block_bytes * available, block_bytes * (blocks - free + available))
+
+    @property
+    def free_percent(self) -> float:
+        """Free space in percent of the usable space."""
+        return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
+
+    def is_below(self, floor_percent: float) -> bool:
+        """Return whether free space is below a floor."""
+        return self.free_percent < floor_percent
+
+
+def free_space(place: Path | int) -> FreeSpace:
+    """Return the free space of the file system of a path or an open file."""
+    facts = os.statvfs(place)
+    return FreeSpace.of_blocks(facts.f_frsize, facts.f_blocks, facts.f_bfree, facts.f_bavail)
+
+
 def status_of(parent: int, name: str) -> os.stat_result | None:
     """Return the facts of an entry of a folder, not of a link's target; None if it is missing."""
     try:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class ByteSource(Protocol):
+class MemberSource(Protocol):
     """What a member is read from."""
 
     path: Path

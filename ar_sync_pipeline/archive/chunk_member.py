@@ -41,7 +41,7 @@ _FREE_RAW_BYTES = ReadLimits().free_raw_bytes // 2
 
 
 class ReadableStream(Protocol):
-    """A source of the bytes of a member."""
+    """A source of bytes."""
 
     def read(self, size: int = -1, /) -> bytes | None:
         """Return up to ``size`` bytes; empty at the end."""

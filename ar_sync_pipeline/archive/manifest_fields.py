@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from ar_sync_pipeline.archive.microseconds import EARLIEST_INSTANT, END_OF_INSTANTS
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
@@ -20,18 +21,10 @@ MigrationName = Annotated[
     str, StringConstraints(min_length=1, max_length=255, pattern=r"^[^\x00]+$")
 ]
 MemberName = Annotated[str, StringConstraints(min_length=1, max_length=1024, pattern=r"^[^\x00]+$")]
-# One transaction id for each session that was writing.
-Snapshot = Annotated[
-    str, StringConstraints(pattern=r"^[0-9]+:[0-9]+:[0-9,]*$", max_length=1_000_000)
-]
 ByteCount = Annotated[int, Field(ge=0, le=2**50)]
 RowCount = Annotated[int, Field(ge=0, lt=2**63)]
 BigInt = Annotated[int, Field(ge=-(2**63), lt=2**63)]
-# Years at the ends of the calendar overflow when they are converted to another time zone.
-Instant = Annotated[
-    AwareDatetime,
-    Field(ge=datetime(1900, 1, 1, tzinfo=UTC), lt=datetime(9000, 1, 1, tzinfo=UTC)),
-]
+Instant = Annotated[AwareDatetime, Field(ge=EARLIEST_INSTANT, lt=END_OF_INSTANTS)]
 
 
 class Strict(BaseModel):

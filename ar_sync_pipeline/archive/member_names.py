@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from ar_sync_pipeline.visible_text import quoted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ar_sync_pipeline.archive.manifest import Chunk, Manifest
 
 MAX_NAME_CHARS = 1024
@@ -153,9 +155,17 @@ def manifest_names_problem(manifest: Manifest) -> str | None:
         problem = name_problem(path)
         if problem is not None:
             return f"media name {quoted(path)}: {problem}"
-        parent = path.rpartition("/")[0]
-        while parent:
-            if parent in paths:
-                return f"media name {quoted(parent)} is a file and the folder of {quoted(path)}"
-            parent = parent.rpartition("/")[0]
+        for folder in folders_of(path):
+            if folder in paths:
+                return f"media name {quoted(folder)} is a file and the folder of {quoted(path)}"
     return None
+
+
+def folders_of(path: str) -> Iterator[str]:
+    """Yield the folders of a path, innermost first.
+
+    >>> list(folders_of("2017/11/a.jpeg"))
+    ['2017/11', '2017']
+    """
+    while path := path.rpartition("/")[0]:
+        yield path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from ar_sync_pipeline.archive.archive_bytes import ByteSource
+    from ar_sync_pipeline.archive.archive_bytes import MemberSource
     from ar_sync_pipeline.archive.manifest_media import ListedMedia
 
 _READ_BYTES = 1024 * 1024
@@ -29,7 +29,7 @@ class MemberStream(io.RawIOBase):
         entry: Entry of the media file; None: the member is not a media file.
     """
 
-    def __init__(self, slot: Slot, source: ByteSource, entry: ListedMedia | None = None) -> None:
+    def __init__(self, slot: Slot, source: MemberSource, entry: ListedMedia | None = None) -> None:
         self.name = slot.name
         self.size_bytes = slot.size_bytes
         self.entry = entry

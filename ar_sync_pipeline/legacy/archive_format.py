@@ -11,13 +11,14 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID, uuid5
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.legacy.tar_stream import (
-    ByteSource,
     OldFormatError,
     TarEntry,
     gunzip,
@@ -72,14 +73,14 @@ class OldFile:
 
     Attributes:
         name: Name in the tar; that of a media file is arbitrary.
-        modified_at: Mtime in the tar, in seconds since 1970; unchecked.
+        modified_at: Mtime in the tar, aware UTC.
         stream: Content of the file; read it before the next file is requested.
     """
 
     part: OldPart
     name: str
     size_bytes: int
-    modified_at: float
+    modified_at: datetime
     stream: io.BufferedReader
 
 
@@ -88,7 +89,7 @@ def old_archive_id(kind: ArchiveKind, stamp: str, sha256: str) -> UUID:
     return uuid5(_ARCHIVE_IDS, f"{kind} {stamp} {sha256}")
 
 
-def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
+def old_files(file: ReadableStream, kind: ArchiveKind) -> Iterator[OldFile]:
     """Yield the inner files of an old archive in order, and read it to its last byte.
 
     Args:
@@ -110,8 +111,8 @@ def old_files(file: ByteSource, kind: ArchiveKind) -> Iterator[OldFile]:
     _require({_DATABASE, _IMAGES} - seen, None)
 
 
-def first_modified_at(file: ByteSource) -> float | None:
-    """Return the mtime of the first part of an archive, in seconds since 1970; None if unknown.
+def first_modified_at(file: ReadableStream) -> datetime | None:
+    """Return the mtime of the first part of an archive, aware UTC; None if unknown.
 
     It is a time of the sender's clock.
     """

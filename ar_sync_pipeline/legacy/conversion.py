@@ -7,11 +7,13 @@ it is executed, and nothing leaves the build folder before its last byte was rea
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import ar_sync_pipeline
@@ -24,6 +26,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.archive.writer import ArchiveSource
 from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.files import free_space
 from ar_sync_pipeline.legacy.archive_format import (
     TRUNCATED_TIMES,
     OldFile,
@@ -45,8 +48,6 @@ from ar_sync_pipeline.sync.errors import ArchiveParkedError
 
 _READ_BYTES = 256 * 1024
 _NO_SNAPSHOT = "0:0:"
-_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC).timestamp()
-_LATEST = datetime(8999, 1, 1, tzinfo=UTC).timestamp()
 _MOST_NAMED = 5
 
 
@@ -93,6 +94,7 @@ class Conversion:
         Raises:
             CorruptArchiveError: The archive is damaged, hostile, or not an old archive.
             UnreadableArchiveError: The file cannot be opened.
+            OSError: The disk has too little free space (``ENOSPC``), or fails.
             ArchiveParkedError: The archive does not fit the receiver's schema yet.
             SchemaMismatchError: A value does not fit the receiver's column.
         """
@@ -156,6 +158,7 @@ class _Reading:
 
     tables: OldTables
     pictures: list[MediaEntry] = field(default_factory=list)
+    pictures_bytes: int = 0
     refused: list[str] = field(default_factory=list)
     refused_count: int = 0
 
@@ -169,7 +172,15 @@ class _Reading:
             if self.refused_count <= _MOST_NAMED:
                 self.refused.append(printable(found.name))
         else:
+            self._check_space(found, build)
             self.pictures.append(_extract(found, _media_file(build, len(self.pictures))))
+            self.pictures_bytes += found.size_bytes
+
+    def _check_space(self, found: OldFile, build: BuildFolder) -> None:
+        """Refuse a file if it and the new archive, with all files so far, exceed the free space."""
+        needed_bytes = found.size_bytes + self.pictures_bytes + found.size_bytes
+        if needed_bytes > free_space(build.members).free_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(build.members))
 
     def members(self, build: BuildFolder, manifest: Manifest) -> dict[str, Path]:
         members = {
@@ -219,10 +230,9 @@ def _extract(found: OldFile, target: Path) -> MediaEntry:
             file.write(block)
             digest.update(block)
             size_bytes += len(block)
-    seconds = min(max(found.modified_at, _EARLIEST), _LATEST)
     return MediaEntry(
         path=found.name,
         size_bytes=size_bytes,
         sha256=digest.hexdigest(),
-        modified_at=datetime.fromtimestamp(seconds, UTC),
+        modified_at=found.modified_at,
     )

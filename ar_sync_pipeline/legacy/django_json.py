@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
-from ar_sync_pipeline.legacy.tar_stream import ByteSource, OldFormatError
+from ar_sync_pipeline.legacy.tar_stream import OldFormatError
 
 _READ_BYTES = 64 * 1024
 _LONGEST_OBJECT = 4 * 1024**2
@@ -33,7 +34,7 @@ class DjangoObject:
     fields: dict[str, str | bool | None]
 
 
-def read_objects(stream: ByteSource, model: str, member: str) -> Iterator[DjangoObject]:
+def read_objects(stream: ReadableStream, model: str, member: str) -> Iterator[DjangoObject]:
     """Yield the objects of one model in a serialized list.
 
     Args:
@@ -68,7 +69,7 @@ def _django_object(found: object, model: str, which: str, member: str) -> Django
 class _JsonList:
     """Elements of a JSON list, with at most one element and one block in memory."""
 
-    def __init__(self, stream: ByteSource, member: str) -> None:
+    def __init__(self, stream: ReadableStream, member: str) -> None:
         self._stream = stream
         self._member = member
         self._decode = codecs.getincrementaldecoder("utf-8")()

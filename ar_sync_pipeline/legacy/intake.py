@@ -9,9 +9,10 @@ taken over once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -20,6 +21,7 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchi
 from ar_sync_pipeline.archive.names import ArchiveKind, ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.regular_file import open_regular_file
+from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import HeldFolder
 from ar_sync_pipeline.legacy.archive_format import first_modified_at, old_archive_id
@@ -125,8 +127,7 @@ class _TakeOver:
         if not is_repeated(name.stamp, self._zone):
             return name
         with open_regular_file(archive.path) as file:
-            seconds = first_modified_at(file)
-        near = datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+            near = first_modified_at(file)
         return replace(name, snapshot_at=instant_of(name.stamp, self._zone, near))
 
     def _is_taken(self, path: Path, name: OldArchiveName) -> bool:
@@ -177,7 +178,7 @@ class _TakeOver:
 
     def _convert(self, archive: SpooledArchive, name: OldArchiveName) -> tuple[str, ...]:
         # Not in .incoming, which the sender may write to.
-        with open_folder(self._spool, PARKED) as parked:
+        with open_folder(self._spool, PARKED) as parked, _parked_without_space(archive):
             scratch = parked.path_by_descriptor
             clean_scratch(scratch, self.context.clock())
             build = open_build(scratch, f"{name.kind}_{name.stamp}")
@@ -205,6 +206,21 @@ class _TakeOver:
             open_folder(self._spool, made.name.kind) as queue,
         ):
             build.move(made.path.name, queue, made.name.waiting)
+
+
+@contextmanager
+def _parked_without_space(archive: SpooledArchive) -> Iterator[None]:
+    """Turn the error of a disk that an archive has filled, until its build folder was removed."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise ArchiveParkedError(
+            f"{archive.path.name} waits for free space in the spool, for what it contains and the"
+            f" new archive together ({error.strerror})",
+            remedy="free space there; the next load then takes the archive",
+        ) from error
 
 
 def _still_arriving(archive: SpooledArchive) -> StillArrivingError:

@@ -12,11 +12,14 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast
+from datetime import datetime
+from typing import cast
 
 from typing_extensions import Buffer
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 
 _BLOCK = 512
 _READ_BYTES = 256 * 1024
@@ -44,13 +47,6 @@ class OldArchiveTruncatedError(OldFormatError):
     """The archive itself ends too early: it is truncated, or still being uploaded."""
 
 
-class ByteSource(Protocol):
-    """A source of bytes."""
-
-    def read(self, size: int = -1, /) -> bytes | None:
-        """Return up to ``size`` bytes; empty at the end."""
-
-
 @dataclass(frozen=True)
 class TarEntry:
     """A regular file in a tar.
@@ -58,17 +54,17 @@ class TarEntry:
     Attributes:
         name: Name of the file; undecodable bytes are lone surrogates.
         size_bytes: Size of the file in bytes.
-        modified_at: Mtime in the header, in seconds since 1970; unchecked.
+        modified_at: Mtime in the header, aware UTC; the nearest one that an archive can contain.
         stream: Content of the file; read it before the next entry is requested.
     """
 
     name: str
     size_bytes: int
-    modified_at: float
+    modified_at: datetime
     stream: io.BufferedReader
 
 
-def gunzip(source: ByteSource, member: str | None, ratio: int) -> io.BufferedReader:
+def gunzip(source: ReadableStream, member: str | None, ratio: int) -> io.BufferedReader:
     """Return the content of one gzip stream that is all of ``source``.
 
     Args:
@@ -105,13 +101,14 @@ def tar_entries(stream: io.BufferedReader, member: str | None) -> Iterator[TarEn
             raise OldFormatError(f"{printable(name)} in it is not a regular file", member)
         content = _Content(stream, info.size, member)
         reader = io.BufferedReader(content, buffer_size=_READ_BYTES)
-        yield TarEntry(name, info.size, float(info.mtime), cast("io.BufferedReader", reader))
+        modified_at = nearest_instant(int(info.mtime) * 1_000_000)
+        yield TarEntry(name, info.size, modified_at, cast("io.BufferedReader", reader))
         content.skip_rest()
         _exactly(stream, -info.size % _BLOCK, member)
 
 
 class _Gunzip(io.RawIOBase):
-    def __init__(self, source: ByteSource, member: str | None, ratio: int) -> None:
+    def __init__(self, source: ReadableStream, member: str | None, ratio: int) -> None:
         self._source = source
         self._member = member
         self._ratio = ratio

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import stat
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -22,10 +21,7 @@ from ar_sync_pipeline.media.safe_paths import OpenParent
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    _Match = Callable[[str], re.Match[str] | None]
-
+    from collections.abc import Iterable, Iterator
 
 _READ_BYTES = 1024 * 1024
 

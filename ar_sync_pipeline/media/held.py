@@ -19,7 +19,7 @@ from pathlib import Path
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
 from ar_sync_pipeline.files import open_file, status_of
 from ar_sync_pipeline.media.safe_paths import NearestFolder, check_media_name
-from ar_sync_pipeline.media.stage import explained, modified_ns
+from ar_sync_pipeline.media.stage import explained, has_content, modified_ns
 from ar_sync_pipeline.media.web_content import exclusion_reason
 
 CONTENT_CHECK_DAYS = 30
@@ -63,7 +63,7 @@ class HeldFiles:
         if as_installed and not is_checked_by_content(entry.path, snapshot_at):
             return True
         with os.fdopen(open_file(parent, name), "rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+            if not has_content(file, entry):
                 return False
             if self._dates and not as_installed:
                 _date(file.fileno(), facts, entry)

@@ -19,7 +19,6 @@ from uuid import UUID
 
 from ar_sync_pipeline.files import HeldFolder, create_file, open_file, status_of
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
-from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, OpenParent, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
@@ -109,28 +108,29 @@ def clean_leftovers(folder: Path, owner: str) -> int:
     leftover = re.compile(
         re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
     )
-    try:
-        with HeldFolder.open(folder, follow=True) as held:
-            return _clean(held, leftover)
-    except OSError as error:
-        raise MediaFolderError(
-            f"media folder {folder} cannot be cleaned ({error.strerror})",
-            remedy="give this account permission to list and change it",
-        ) from error
+    with explained(folder, action="cleaned in"), HeldFolder.open(folder, follow=True) as held:
+        return _clean(held, leftover)
 
 
 def _clean(held: HeldFolder, leftover: re.Pattern[str]) -> int:
-    """Remove leftovers of a folder and its subfolders; a list of all names is never made."""
+    """Remove leftovers of a folder and its subfolders; a list of all names is never made.
+
+    A subfolder that this account cannot open has none, such as ``lost+found``: only files in
+    folders that it can open are staged.
+    """
     removed, subfolders = 0, list[str]()
     with os.scandir(held.fd) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 subfolders.append(entry.name)
             elif leftover.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                os.unlink(entry.name, dir_fd=held.fd)
-                removed += 1
+                removed += held.remove(entry.name)
     for name in subfolders:
-        with suppress(*_NOT_THERE), held.subfolder(name) as child:
+        try:
+            child = held.subfolder(name)
+        except (*_NOT_THERE, PermissionError):
+            continue
+        with child:
             removed += _clean(child, leftover)
     return removed
 

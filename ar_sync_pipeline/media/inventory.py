@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import translate
@@ -16,6 +17,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.disk_errors import disk_error
+from ar_sync_pipeline.files import status_of
 from ar_sync_pipeline.media.errors import GONE, MediaFolderError
 from ar_sync_pipeline.media.media_file import (
     MediaFile,
@@ -24,7 +27,7 @@ from ar_sync_pipeline.media.media_file import (
     RefusedName,
     modified_at,
 )
-from ar_sync_pipeline.media.safe_paths import media_name_problem, open_parent
+from ar_sync_pipeline.media.safe_paths import NearestFolder, media_name_problem
 from ar_sync_pipeline.visible_text import visible
 
 if TYPE_CHECKING:
@@ -44,9 +47,8 @@ def scan_media(
     on_refused: Callable[[RefusedName], None] | None = None,
     on_omitted: Callable[[OmittedMedia], None] | None = None,
     below: str = "",
-    in_order: bool = True,
 ) -> Iterator[MediaFile]:
-    """Find the files of a folder and its subfolders.
+    """Find the files of a folder and its subfolders, in no order.
 
     Symbolic links are not followed and hidden names are omitted, as by ``*`` in a shell: a hidden
     file is sent if a row refers to it. Temporary files of the installer are never sent.
@@ -58,14 +60,13 @@ def scan_media(
         modified_within: Half-open interval that the mtime of a file must be in.
         on_refused: Called for each matching file whose name cannot be sent (not UTF-8, a newline).
         on_omitted: Called for each link, folder or special file that matches, for each link to a
-            folder, and for an unreadable entry, which is an error without this function.
+            folder, and for each unreadable entry except ``lost+found``.
         below: Subfolder to scan, such as ``2017/``.
-        in_order: Whether to sort the files by path, which needs memory for each entry of a folder.
 
     Raises:
-        MediaFolderError: The folder cannot be read, or one of its subfolders.
+        MediaFolderError: The folder cannot be read.
     """
-    walk = _Walk(folder, patterns, modified_within, on_omitted, in_order)
+    walk = _Walk(folder, patterns, modified_within, on_omitted)
     for relative, facts in walk.files(below):
         problem = media_name_problem(relative)
         if problem is None:
@@ -80,30 +81,38 @@ def resolve_references(folder: Path, names: Iterable[str]) -> ReferencedMedia:
     Raises:
         MediaFolderError: The media folder cannot be read.
     """
-    found, missing, refused = [], [], []
+    found, missing, refused = list[MediaFile](), list[str](), list[RefusedName]()
     _check_folder(folder)
-    for name in sorted(set(names)):
-        problem, temporary = media_name_problem(name), False
-        try:
-            facts = None if problem else _facts_below(folder, name)
-        except (FileNotFoundError, NotADirectoryError):
-            # With O_DIRECTORY a link instead of a folder is ENOTDIR: refused, not missing.
-            if _has_link(folder, name):
-                problem = "a folder in its path is a symbolic link"
-            else:
-                missing.append(name)
-                continue
-        except OSError as error:
-            problem = f"it cannot be opened ({error.strerror})"
-            temporary = error.errno not in GONE
-        else:
-            if facts is not None and not stat.S_ISREG(facts.st_mode):
-                problem = "it is not a regular file"
-            elif facts is not None:
-                found.append(MediaFile.of(name, folder, facts))
-        if problem is not None:
-            refused.append(RefusedName(name, problem, temporary))
+    with closing(NearestFolder(folder)) as nearest:
+        for name in sorted(set(names)):
+            match _resolved(nearest, folder, name):
+                case None:
+                    missing.append(name)
+                case MediaFile() as file:
+                    found.append(file)
+                case RefusedName() as problem:
+                    refused.append(problem)
     return ReferencedMedia(tuple(found), tuple(missing), tuple(refused))
+
+
+def _resolved(nearest: NearestFolder, folder: Path, name: str) -> MediaFile | RefusedName | None:
+    """Return the file of a name in a row, or why there cannot be one; None if it is missing."""
+    if problem := media_name_problem(name):
+        return RefusedName(name, problem)
+    try:
+        facts = _facts_below(nearest, name)
+    except FileNotFoundError as error:
+        raise _folder_error(folder, error) from error
+    except NotADirectoryError:
+        return RefusedName(name, "a folder in its path is a link or special file")
+    except OSError as error:
+        problem = f"it cannot be opened ({error.strerror})"
+        return RefusedName(name, problem, temporary=error.errno not in GONE)
+    if facts is None:
+        return None
+    if not stat.S_ISREG(facts.st_mode):
+        return RefusedName(name, "it is not a regular file")
+    return MediaFile.of(name, folder, facts)
 
 
 @dataclass(frozen=True)
@@ -114,21 +123,17 @@ class _Walk:
     patterns: Sequence[str]
     modified_within: tuple[datetime, datetime] | None
     on_omitted: Callable[[OmittedMedia], None] | None
-    in_order: bool
 
     def files(self, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
         """Yield the regular files below a subfolder, ``""`` or a path that ends with ``/``."""
         later = list[str]()
-        for order, entry in self._entries(prefix):
-            relative = prefix + order
+        for name, entry in self._listed(prefix):
+            relative = prefix + name
             if relative.endswith("/"):
                 # A folder is reported if it matches "*.jpeg", not if it matches "*".
                 if _matches(relative[:-1], [p for p in self.patterns if p[-1:] != "*"]):
                     self._report(relative, IS_A_FOLDER, entry)
-                if self.in_order:
-                    yield from self.files(relative)
-                else:
-                    later.append(relative)
+                later.append(relative)
             elif (facts := self._file(relative, entry)) is not None:
                 yield relative, facts
         # Only now, so that a deep tree needs one open folder and not one for each level.
@@ -154,24 +159,21 @@ class _Walk:
             self._report(relative, _kind_of(facts.st_mode), entry)
         return None
 
-    def _entries(self, prefix: str) -> Iterable[tuple[str, os.DirEntry[str]]]:
-        """Return the entries of a folder, with a folder named ``name/``, in order if asked."""
-        found = self._listed(prefix)
-        return sorted(found, key=lambda pair: pair[0]) if self.in_order else found
-
     def _listed(self, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """Yield the entries of a folder; the name of a subfolder ends with ``/``."""
         try:
             with os.scandir(self.folder / prefix) as listing:
                 for entry in listing:
                     if not entry.name.startswith("."):
-                        yield _order(entry), entry
+                        yield _listed_name(entry), entry
         except (FileNotFoundError, NotADirectoryError) as error:
             if not prefix:  # else the subfolder was deleted or replaced after it was listed
                 raise _folder_error(self.folder, error) from error
         except OSError as error:
             if not prefix:
                 raise _folder_error(self.folder, error) from error
-            self._fail(prefix, error)
+            if not is_lost_and_found(self.folder / prefix):
+                self._fail(prefix, error)
 
     def _in_time(self, facts: os.stat_result) -> bool:
         within = self.modified_within
@@ -189,14 +191,20 @@ class _Walk:
             self.on_omitted(OmittedMedia(relative, reason))
 
     def _fail(self, relative: str, error: OSError) -> None:
-        if self.on_omitted is None:
-            raise _folder_error(self.folder / relative, error) from error
-        self.on_omitted(
-            OmittedMedia(relative, f"it cannot be read ({error.strerror})", temporary=True)
-        )
+        if self.on_omitted is not None:
+            reason = f"it cannot be read ({error.strerror})"
+            self.on_omitted(OmittedMedia(relative, reason, temporary=True))
 
 
-def _order(entry: os.DirEntry[str]) -> str:
+def is_lost_and_found(folder: Path) -> bool:
+    """Return whether a folder is that of e2fsck(8), in which only root can have files."""
+    try:
+        return folder.name == "lost+found" and folder.lstat().st_uid == 0
+    except OSError:
+        return False
+
+
+def _listed_name(entry: os.DirEntry[str]) -> str:
     try:
         return entry.name + "/" * entry.is_dir(follow_symlinks=False)
     except OSError:
@@ -237,13 +245,11 @@ def _any_of(patterns: Iterable[str]) -> _Match:
     return re.compile("|".join(expressions) or _NOTHING).match
 
 
-def _facts_below(folder: Path, name: str) -> os.stat_result:
-    with open_parent(folder, name) as (parent, last):
-        return os.stat(last, dir_fd=parent, follow_symlinks=False)
-
-
-def _has_link(folder: Path, name: str) -> bool:
-    return any((folder / parent).is_symlink() for parent in list(Path(name).parents)[:-1])
+def _facts_below(nearest: NearestFolder, name: str) -> os.stat_result | None:
+    """Return the metadata of a name; None if the name or one of its folders is missing."""
+    parent, depth = nearest.of(name)
+    *folders, last = name.split("/")
+    return status_of(parent, last) if depth == len(folders) else None
 
 
 def _check_folder(folder: Path) -> None:
@@ -254,7 +260,9 @@ def _check_folder(folder: Path) -> None:
 
 
 def _folder_error(folder: Path, error: OSError) -> MediaFolderError:
+    failed = disk_error(error)
+    remedy = "check that it exists and that this account has permission to list it"
     return MediaFolderError(
         f"media folder {visible(str(folder))} cannot be read ({error.strerror})",
-        remedy="check that it exists and that this account has permission to list it",
+        remedy=failed.remedy if failed else remedy,
     )

@@ -12,12 +12,14 @@ import json
 import os
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from uuid import UUID
 
 from pydantic_core import to_json
 
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.files import create_file, sync_folder
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
@@ -65,8 +67,7 @@ class StagedFile(NamedTuple):
     @property
     def folders(self) -> list[str]:
         """Folders of the final path, relative to the media folder, outermost first."""
-        parts = self.path.split("/")
-        return ["/".join(parts[:count]) for count in range(1, len(parts))]
+        return [*folders_of(self.path)][::-1]
 
     @property
     def has_its_folder(self) -> bool:
@@ -121,7 +122,9 @@ class JournalWriter:
     def close(self) -> None:
         """Close the journal; its file stays."""
         if self._file is not None:
-            self._file.close()
+            # It writes what an earlier write or `sync` could not, and reported.
+            with suppress(OSError):
+                self._file.close()
 
 
 class Journal:

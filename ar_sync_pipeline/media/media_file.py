@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.file_stamp import FileStamp, stamp_if_steady
-from ar_sync_pipeline.archive.microseconds import EARLIEST, LATEST, from_microseconds
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    _Match = Callable[[str], re.Match[str] | None]
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -97,4 +90,4 @@ def modified_at(facts: os.stat_result) -> datetime:
     """Return the mtime as aware UTC, within the range of datetime."""
     # A float of seconds is too imprecise for microseconds. Cameras without a clock and 64-bit file
     # systems have times outside the range of datetime.
-    return from_microseconds(min(max(facts.st_mtime_ns // 1000, EARLIEST), LATEST))
+    return nearest_instant(facts.st_mtime_ns // 1000)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.files import HeldFolder, write_atomically
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX
@@ -65,7 +66,9 @@ def claim_folder(folder: Path, pair: str) -> None:
 
 
 def _unusable(folder: Path, error: OSError) -> MediaFolderError:
+    failed = disk_error(error)
+    remedy = "check that the folder exists and that this account may read and write in it"
     return MediaFolderError(
         f"the mark {folder / MARK} of the media folder cannot be used ({error.strerror})",
-        remedy="check that the folder exists and that this account may read and write in it",
+        remedy=failed.remedy if failed else remedy,
     )

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
 from uuid import UUID
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
-from ar_sync_pipeline.disk_errors import NO_SPACE
-from ar_sync_pipeline.files import create_file, sha256_of, status_of
+from ar_sync_pipeline.disk_errors import BROKEN, NO_SPACE
+from ar_sync_pipeline.files import create_file, free_space, open_file, status_of
 from ar_sync_pipeline.media.durability import Durability
 from ar_sync_pipeline.media.errors import (
     MediaContentError,
@@ -33,6 +34,17 @@ from ar_sync_pipeline.media.web_content import exclusion_reason
 from ar_sync_pipeline.visible_text import quoted
 
 _READ_BYTES = 1024 * 1024
+_REMEDIES: dict[int | None, str] = {
+    **dict.fromkeys(
+        (errno.ELOOP, errno.ENOTDIR, errno.EISDIR),
+        "remove the link or special file that blocks the path",
+    ),
+    # Some file systems take 143 bytes of a name, or no colon.
+    **dict.fromkeys(
+        (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),
+        "rename the file at the sender, or move the folder to a file system that accepts the name",
+    ),
+}
 
 
 class Outcome(StrEnum):
@@ -43,13 +55,6 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
     DISPLACED = "installed, what was in its place moved aside"
     LEFT_OUT = "left out"
-
-
-class ReadableStream(Protocol):
-    """A source of the bytes of a file."""
-
-    def read(self, size: int = -1, /) -> bytes | None:
-        """Return up to ``size`` bytes; empty at the end."""
 
 
 class MediaStage:
@@ -158,19 +163,20 @@ def explained(
 
     Raises:
         MediaSpaceError: The disk is full.
+        OSError: The disk fails, which is no fault of the file; it names the folder.
         MediaFolderError: Any other error of the operating system.
     """
     try:
         yield
     except OSError as error:
+        if error.errno in BROKEN:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         what = "media files" if path is None else f"media file {quoted(path)}"
         problem = f"{what} cannot be {action} {folder} ({error.strerror})"
         if error.errno in NO_SPACE:
             remedy = "free space on that disk, the load is tried again"
             raise MediaSpaceError(problem, remedy=remedy) from error
-        remedy = "check the folder and this account's permissions in it"
-        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EISDIR}:
-            remedy = "remove the link or special file that blocks the path"
+        remedy = _REMEDIES.get(error.errno, "check the folder and this account's permissions in it")
         raise MediaFolderError(problem, remedy=remedy) from error
 
 
@@ -183,9 +189,24 @@ def _outcome(parent: int, depth: int, entry: ListedMedia) -> Outcome:
     if depth < len(folders) or stat.S_ISDIR(existing.st_mode):
         return Outcome.DISPLACED
     equal = stat.S_ISREG(existing.st_mode) and existing.st_size == entry.size_bytes
-    if equal and sha256_of(parent, name) == entry.sha256:
-        return Outcome.UNCHANGED
+    if equal:
+        with os.fdopen(open_file(parent, name), "rb") as file:
+            if has_content(file, entry):
+                return Outcome.UNCHANGED
     return Outcome.REPLACED
+
+
+def has_content(file: io.BufferedReader, entry: ListedMedia) -> bool:
+    """Return whether a file has the content of an entry.
+
+    If a damaged disk cannot return it, it has not: the file is replaced like a changed one.
+    """
+    try:
+        return hashlib.file_digest(file, "sha256").hexdigest() == entry.sha256
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        return False
 
 
 def _copy_checked(stream: ReadableStream, entry: ListedMedia, fd: int) -> None:
@@ -214,8 +235,7 @@ def modified_ns(entry: ListedMedia) -> int:
 
 
 def _check_space(parent: int, entry: ListedMedia, folder: Path) -> None:
-    facts = os.fstatvfs(parent)
-    free_bytes = facts.f_bavail * facts.f_frsize
+    free_bytes = free_space(parent).free_bytes
     if entry.size_bytes > free_bytes:
         raise MediaSpaceError(
             f"media file {quoted(entry.path)} needs {entry.size_bytes} bytes, and {folder} has"

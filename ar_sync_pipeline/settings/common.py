@@ -32,7 +32,6 @@ from ar_sync_pipeline.settings.values import (
     time_zone,
     web_address,
     whole_number,
-    word_list,
     yes_or_no,
 )
 
@@ -45,7 +44,6 @@ Folder = Annotated[Path, folder(writable=False)]
 WritableFolder = Annotated[Path, folder(writable=True)]
 File = Annotated[Path, BeforeValidator(readable_file)]
 SecretAddress = Annotated[SecretStr, BeforeValidator(web_address)]
-Words = Annotated[tuple[str, ...], BeforeValidator(word_list)]
 Host = Annotated[str, BeforeValidator(host_name)]
 Port = Annotated[int, whole_number(1, 65535)]
 

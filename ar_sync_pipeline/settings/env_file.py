@@ -13,6 +13,8 @@ from ar_sync_pipeline.package_files import package_text
 
 _LINE = re.compile(r"^#?(AR_SYNC_\w+)=.*$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w./:@%+=,~*-]+", re.ASCII)
+# Of control characters systemd takes only tabs (`env_value_is_valid` of its env-util.c).
+_UNREADABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 _HEADER_LINES = 2
 
 
@@ -41,16 +43,29 @@ def env_text(side: str, values: Mapping[str, str]) -> str:
 
 
 def env_line(name: str, value: str) -> str:
-    """Return one variable as a line from which exactly this value is read.
+    """Return one variable as a line from which python-dotenv and systemd read exactly this value.
 
     Raises:
         UnwritableValueError: No spelling is read as this value, for example if it contains ``${``.
     """
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    line = f"{name}={value}" if _PLAIN.fullmatch(value) else f"{name}='{escaped}'"
-    if "\n" in value or dotenv_values(stream=io.StringIO(line)) != {name: value}:
+    line = f"{name}={_quoted(value)}"
+    if _UNREADABLE.search(value) or dotenv_values(stream=io.StringIO(line)) != {name: value}:
         raise UnwritableValueError(
             f"the value of {name} cannot be written to a file of settings",
-            remedy="leave out ${ and line breaks; in a database's URL write %24 for the $",
+            remedy="leave out ${ and control characters; in a database's URL write %24 for the $",
         )
     return line
+
+
+def _quoted(value: str) -> str:
+    """Quote a value that is not plain, in single quotes if possible: shells, too, read it there.
+
+    systemd has no escapes between single quotes, and between double quotes those of these two
+    characters that python-dotenv has (``parse_env_file_internal`` of its env-file.c).
+    """
+    if _PLAIN.fullmatch(value):
+        return value
+    if "'" in value or "\\" in value:
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return f"'{value}'"

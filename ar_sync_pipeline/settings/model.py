@@ -30,7 +30,6 @@ from ar_sync_pipeline.settings.common import (
     Host,
     Port,
     SecretAddress,
-    Words,
     WritableFolder,
 )
 from ar_sync_pipeline.settings.loading import (
@@ -47,12 +46,13 @@ from ar_sync_pipeline.settings.values import (
     OldArchives,
     SchemaDrift,
     database_label,
+    file_patterns,
     invalid_value,
     one_of,
+    patterns_to_send,
     sftp_path,
     transform_choice,
     whole_number,
-    words_or_none,
 )
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ class SenderSettings(PseudonymSettings, CommonSettings):
         Folder, Variable("Folder of the media files; subfolders are read.", "/srv/server/media")
     ]
     media_patterns: Annotated[
-        Words,
+        tuple[str, ...],
+        BeforeValidator(patterns_to_send),
         Variable(
             "Patterns of the files that are replicated besides those that rows name, comma"
             " separated.",
@@ -202,7 +203,7 @@ class ReceiverSettings(CommonSettings):
     ]
     receiver_media_allow: Annotated[
         tuple[str, ...],
-        BeforeValidator(words_or_none),
+        BeforeValidator(file_patterns),
         Variable(
             "Hidden files, and types that a web server may run or render (.php, .html, .svg), are "
             "left out of the media folder unless one of these patterns names them, comma "

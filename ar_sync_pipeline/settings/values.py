@@ -160,6 +160,31 @@ def words_or_none(value: object) -> tuple[str, ...]:
     return word_list(value) if value else ()
 
 
+def file_patterns(value: object) -> tuple[str, ...]:
+    """Parse comma separated patterns of files below a media folder, or none."""
+    found = words_or_none(value)
+    for position, pattern in enumerate(found, start=1):
+        if not {"", ".", ".."}.isdisjoint(pattern.split("/")):
+            raise invalid_value(
+                f"pattern {position} can match no file",
+                "write a path relative to the media folder, such as *.jpeg or 2017/*.jpeg",
+            )
+    return found
+
+
+def patterns_to_send(value: object) -> tuple[str, ...]:
+    """Parse comma separated patterns of files that are sent even if no row names them."""
+    found = file_patterns(word_list(value))
+    for position, pattern in enumerate(found, start=1):
+        if any(part.startswith(".") for part in pattern.split("/")):
+            raise invalid_value(
+                f"pattern {position} is one of hidden files, which are sent only if a row names"
+                " them",
+                "remove it, or rename the files",
+            )
+    return found
+
+
 def addresses(value: object) -> tuple[str, ...]:
     """Parse comma separated mail addresses without names (``ops@example.org``)."""
     found = words_or_none(value)

@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import RefusedByServerError
 from ar_sync_pipeline.sftp.probe_steps import Finding
@@ -192,7 +193,7 @@ def _read_receipts(
     return Finding(f"{len(names)} receipts are there, {newest} can be read", figures=figures)
 
 
-def _judge_free_space(space: protocol.RemoteSpace | None, floor_percent: float) -> Finding:
+def _judge_free_space(space: FreeSpace | None, floor_percent: float) -> Finding:
     if space is None:
         return Finding(
             "the server cannot tell its free space (statvfs@openssh.com)",
@@ -200,7 +201,7 @@ def _judge_free_space(space: protocol.RemoteSpace | None, floor_percent: float) 
         )
     detail = f"{space.free_bytes:,} bytes are free, {space.free_percent:.1f} %"
     figures = {"free_gb": space.free_bytes / 1e9, "free_percent": space.free_percent}
-    if space.free_percent < floor_percent:
+    if space.is_below(floor_percent):
         remedy = f"free space at the receiver, less than {floor_percent:g} % is free"
         return Finding(detail, remedy, figures)
     if space.free_bytes < _LITTLE_FREE_BYTES:

@@ -42,6 +42,8 @@ from paramiko.sftp import (
     int64,
 )
 
+from ar_sync_pipeline.files import FreeSpace
+
 READ = SFTP_FLAG_READ
 WRITE = SFTP_FLAG_WRITE
 NEW = SFTP_FLAG_WRITE | SFTP_FLAG_CREATE | SFTP_FLAG_TRUNC
@@ -273,25 +275,7 @@ def write_block_bytes(client: SFTPClient) -> int:
     return LARGE_WRITE_BLOCK_BYTES if write >= LARGE_WRITE_BLOCK_BYTES else WRITE_BLOCK_BYTES
 
 
-@dataclass(frozen=True)
-class RemoteSpace:
-    """Free space of a file system at the receiver, calculated as ``df`` does.
-
-    Attributes:
-        free_bytes: Bytes that the account can still write, without the reserve of root.
-        usable_bytes: Free and used bytes together.
-    """
-
-    free_bytes: int
-    usable_bytes: int
-
-    @property
-    def free_percent(self) -> float:
-        """Free space in percent of the usable space."""
-        return 100.0 * self.free_bytes / self.usable_bytes if self.usable_bytes else 0.0
-
-
-def file_system_space(client: SFTPClient, path: str) -> RemoteSpace:
+def file_system_space(client: SFTPClient, path: str) -> FreeSpace:
     """Return the free space of the file system at ``path`` (``statvfs@openssh.com``).
 
     Raises:
@@ -300,5 +284,4 @@ def file_system_space(client: SFTPClient, path: str) -> RemoteSpace:
     reply = _request(client, CMD_EXTENDED_REPLY, CMD_EXTENDED, "statvfs@openssh.com", path)
     fields = [reply.get_int64() for _ in range(5)]
     _block_size, fragment_size, blocks, free, available = fields
-    usable = blocks - free + available
-    return RemoteSpace(fragment_size * available, fragment_size * usable)
+    return FreeSpace.of_blocks(fragment_size, blocks, free, available)

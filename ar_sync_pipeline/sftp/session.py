@@ -13,6 +13,7 @@ import paramiko
 from paramiko.sftp import SFTPError
 
 from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.files import FreeSpace
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import (
     ReceiverDiskFullError,
@@ -148,7 +149,7 @@ class SftpSession:
         found = self._attributes(path)
         return None if found is None else found.modified_at_seconds
 
-    def space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
+    def space(self, path: PurePosixPath) -> FreeSpace | None:
         """Return the free space at ``path``; None if the server cannot tell."""
         with self.operation("asking for the free space of", path):
             return self._space(path)
@@ -272,7 +273,7 @@ class SftpSession:
             took = time.monotonic() - started
             self._round_trip_seconds = min(self._round_trip_seconds, took)
 
-    def _space(self, path: PurePosixPath) -> protocol.RemoteSpace | None:
+    def _space(self, path: PurePosixPath) -> FreeSpace | None:
         try:
             return protocol.file_system_space(self.client, str(path))
         except (OSError, SFTPError) as error:
@@ -322,7 +323,7 @@ class SftpSession:
     def _disk_full(
         self, error: Exception, path: PurePosixPath, where: str
     ) -> ReceiverDiskFullError | None:
-        space: protocol.RemoteSpace | None = None
+        space: FreeSpace | None = None
         with suppress(*FAILURES), self._bounded(None):
             space = self._space(path.parent)
         says_full = _DISK_FULL_TEXT.search(str(error)) is not None

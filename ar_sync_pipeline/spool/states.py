@@ -21,10 +21,11 @@ import os
 import re
 import stat
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
@@ -48,7 +49,6 @@ if TYPE_CHECKING:
     from ar_sync_pipeline.errors import ArSyncError
     from ar_sync_pipeline.spool.lacking import Lacking
 
-_LATEST = datetime(9000, 1, 1, tzinfo=UTC).timestamp()
 _NUMBERED = re.compile(r"(?P<name>.+\.tar)(\.[0-9]+)?", re.ASCII)
 
 
@@ -278,7 +278,7 @@ def _may_be_the_same(one: os.stat_result, other: os.stat_result) -> bool:
 
 def _quarantine_other(spool: Path, folder: HeldFolder, name: str, facts: os.stat_result) -> None:
     # The mtime comes from outside and may exceed the range of datetime.
-    written_at = datetime.fromtimestamp(min(max(facts.st_mtime, 0), _LATEST), UTC)
+    written_at = nearest_instant(facts.st_mtime_ns // 1000)
     error = TerminalError(
         f"another file named {name} with a different size replaced it",
         remedy="compare the two files; a snapshot has only one archive",

@@ -7,12 +7,12 @@ the connection, the database server, the spool, the disk.
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 
 import psycopg
 
 from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.disk_errors import BROKEN, NO_SPACE
 from ar_sync_pipeline.errors import ArSyncError, ParkedError, TransientError
 from ar_sync_pipeline.merge.errors import refusal
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
@@ -20,7 +20,6 @@ from ar_sync_pipeline.spool.errors import SpoolAccessError, SpoolLayoutError, Sp
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError
 
 _OF_THE_SPOOL = (SpoolAccessError, SpoolLayoutError, SpoolMissingError)
-_OF_THE_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTCONN})
 
 
 class UnexpectedFailureError(ParkedError):
@@ -47,7 +46,7 @@ def fault_of_archive(error: Exception, connection: Connection | None) -> ArSyncE
         return error
     if isinstance(error, psycopg.Error):
         return None if is_of_the_server(error, connection) else refusal(error)
-    if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+    if isinstance(error, OSError) and error.errno in NO_SPACE | BROKEN:
         return None
     if isinstance(error, sqlite3.Error):  # a temporary database: no space, or no folder for it
         return None

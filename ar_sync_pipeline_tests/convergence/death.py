@@ -12,9 +12,10 @@ from typing import Any, NoReturn
 
 import psycopg
 
+from ar_sync_pipeline.archive.chunk_member import ReadableStream
 from ar_sync_pipeline.export import table_export, whole_tables
 from ar_sync_pipeline.media import install
-from ar_sync_pipeline.media.stage import MediaStage, ReadableStream
+from ar_sync_pipeline.media.stage import MediaStage
 from ar_sync_pipeline.postgres.copy_stream import ByteSink
 from ar_sync_pipeline.sync.dump import publish
 from ar_sync_pipeline.sync.load import (

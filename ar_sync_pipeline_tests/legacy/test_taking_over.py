@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -31,6 +33,7 @@ from ar_sync_pipeline_tests.legacy.building import (
     REPORT,
     complete,
     dump,
+    packed,
     partial,
     report,
     report_row,
@@ -38,6 +41,7 @@ from ar_sync_pipeline_tests.legacy.building import (
 )
 from ar_sync_pipeline_tests.legacy.conftest import OldReceiver
 
+MIB = 1024**2
 REPORTS = 'SELECT id, message FROM "AndroidRequests_report" ORDER BY id'
 TIMES = 'SELECT id, "timeStamp" FROM "AndroidRequests_report" ORDER BY id'
 OLD = "backup_2017-09-25__03_30_00.tar.gz"
@@ -476,3 +480,64 @@ def test_old_archive_with_a_column_that_has_a_rule_waits(receiver: OldReceiver) 
     (parked,) = receiver.admit().parked
     assert "AndroidRequests_report.phoneId has a column rule (pseudonym)" in str(parked)
     assert "AndroidRequests_report.message has a column rule (exclude)" in str(parked)
+
+
+@pytest.mark.parametrize("made_at", [2**60, -(2**60), 2**80, 0])
+def test_any_time_in_a_tar_is_taken(receiver: OldReceiver, made_at: int) -> None:
+    """Also in the hour that is repeated, where the time of the archive decides."""
+    images = packed({"bus.jpeg": b"picture"}, made_at=made_at)
+    receiver.offer(complete(images=images, made_at=made_at), stamp="2017-05-13__23_30_00")
+    report = receiver.load()
+    assert (len(report.loaded), report.refused) == (1, ())
+    assert (receiver.receiver_media / "bus.jpeg").read_bytes() == b"picture"
+
+
+@contextmanager
+def small_spool(receiver: OldReceiver, size_bytes: int) -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    options = f"size={size_bytes},mode=0755"
+    folders = list(receiver.spool.iterdir())
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", receiver.spool], check=True)
+    try:
+        for folder in folders:
+            folder.mkdir()
+        yield
+    finally:
+        subprocess.run(["umount", receiver.spool], check=True)
+
+
+def test_archive_that_unpacks_to_more_than_the_disk_has_stops_no_other(
+    receiver: OldReceiver,
+) -> None:
+    """Three times its own bytes are free; what it contains needs a thousand times as many."""
+    with small_spool(receiver, 12 * MIB):
+        receiver.offer(complete(pictures={f"{n}.jpeg": bytes(2 * MIB) for n in range(4)}))
+        receiver.offer(complete(), stamp="2017-09-26__03_30_00")
+        for _ in range(2):
+            receiver.admit()
+            assert receiver.files("parked") == [
+                "NEW_backup_complete_2017-09-25__03_30_00.tar.gz",
+                "NEW_backup_complete_2017-09-25__03_30_00.tar.gz.reason.json",
+            ]
+            assert "backup_2017-09-26__03_30_00.tar.gz" in receiver.files("complete")
+        subprocess.run(["mount", "-o", f"remount,size={40 * MIB}", receiver.spool], check=True)
+        report = receiver.load()
+        assert (len(report.loaded), report.refused) == (1, ())
+
+
+@pytest.mark.long
+def test_archive_for_which_the_disk_is_too_small_by_a_few_bytes_is_parked_too(
+    receiver: OldReceiver,
+) -> None:
+    """Whatever is written when the space ends: a picture, a member, or the new archive."""
+    parked = []
+    for pages in range(0, 24, 2):
+        with small_spool(receiver, 4 * MIB + pages * 4096):
+            receiver.offer(complete(pictures={"bus.jpeg": bytes(2 * MIB)}))
+            admission = receiver.admit()
+            assert len(admission.parked) + len(admission.admitted) == 1
+            assert all("waits for free space" in str(refused) for refused in admission.parked)
+            parked.append(len(admission.parked))
+    assert parked == sorted(parked, reverse=True)
+    assert set(parked) == {0, 1}

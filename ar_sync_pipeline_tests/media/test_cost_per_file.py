@@ -38,7 +38,7 @@ def make_files(folder: Path) -> None:
 
 def test_hashing_opens_each_file_and_each_folder_once(tmp_path: Path, opened: list[object]) -> None:
     make_files(tmp_path)
-    entries = list(hash_media(scan_media(tmp_path, ["*.jpeg"])))
+    entries = list(hash_media(sorted(scan_media(tmp_path, ["*.jpeg"]))))
     assert entries == [
         make_entry(name, FILES[name]).model_copy(update={"modified_at": entry.modified_at})
         for name, entry in zip(FILES, entries, strict=True)

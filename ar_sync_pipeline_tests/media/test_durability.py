@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from ar_sync_pipeline.media import durability, install
-from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline_tests.media.loading import end, new_stage, show, stage_files
 
 MANY = {f"{n % 100}/{n}.jpeg": b"%d" % n for n in range(300)}
@@ -82,7 +81,7 @@ def test_failed_write_is_an_error_before_any_file_has_its_name(
     stage_files(stage, MANY)
     with monkeypatch.context() as patch:
         patch.setattr(durability, "_syncfs", broken)
-        with pytest.raises(MediaFolderError, match="Input/output error"):
+        with pytest.raises(OSError, match=f"Input/output error.*{tmp_path}"):
             show(stage)
     stage.close()
     end(tmp_path, committed=False)

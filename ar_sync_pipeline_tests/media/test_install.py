@@ -18,6 +18,7 @@ from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline.media.inventory import scan_media
 from ar_sync_pipeline.media.stage import Outcome
 from ar_sync_pipeline_tests.archive.building import make_entry, make_source, write_archive
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.media.loading import ARCHIVE, OWNER, install, new_stage, put_in_place
 
 if TYPE_CHECKING:
@@ -193,6 +194,29 @@ def test_only_the_installers_own_leftovers_are_cleaned(folder: Path, tmp_path: P
     ]
     assert (tmp_path / "outside" / leftover).exists()
     assert clean_leftovers(folder, OWNER) == 0
+
+
+@pytest.mark.parametrize("mode", [0, 0o300], ids=["lost+found", "a folder that cannot be listed"])
+def test_a_folder_that_the_account_cannot_open_does_not_stop_the_cleaning(
+    folder: Path, mode: int
+) -> None:
+    leftover = f".ar-sync-{OWNER}-0123abcd-17"
+    for name in ("open", "lost+found"):
+        (folder / "sub" / name).mkdir(parents=True)
+        (folder / "sub" / name / leftover).touch()
+    (folder / "sub" / "lost+found").chmod(mode)
+
+    with permissions_count():
+        assert clean_leftovers(folder, OWNER) == 1
+
+
+def test_a_leftover_that_cannot_be_removed_is_an_error(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / f".ar-sync-{OWNER}-0123abcd-17").touch()
+    (folder / "sub").chmod(0o500)
+
+    with permissions_count(), pytest.raises(MediaFolderError, match="cannot be cleaned"):
+        clean_leftovers(folder, OWNER)
 
 
 def test_pictures_go_from_folder_to_archive_to_folder(folder: Path, tmp_path: Path) -> None:

@@ -12,10 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.files import create_file
 from ar_sync_pipeline.media.errors import MediaChangedError, MediaFolderError
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
-from ar_sync_pipeline.media.media_file import MediaFile, RefusedName
+from ar_sync_pipeline.media.media_file import MediaFile, OmittedMedia, RefusedName
+from ar_sync_pipeline.media.safe_paths import open_parent
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -28,15 +31,15 @@ def put(folder: Path, name: str, content: bytes = b"x", at: datetime = NOON) -> 
 
 
 def names(folder: Path, *patterns: str) -> list[str]:
-    return [file.path for file in scan_media(folder, patterns or ("*",))]
+    return sorted(file.path for file in scan_media(folder, patterns or ("*",)))
 
 
-def test_files_come_sorted_by_their_whole_path(tmp_path: Path) -> None:
-    for name in ("b.jpeg", "a/z.jpeg", "a.jpeg", "a-b/1.jpeg", "a/b/c.jpeg", "ñ.jpeg"):
+def test_files_of_all_subfolders_are_found(tmp_path: Path) -> None:
+    wanted = ["a-b/1.jpeg", "a.jpeg", "a/b/c.jpeg", "a/z.jpeg", "b.jpeg", "ñ.jpeg"]
+    for name in wanted:
         put(tmp_path, name)
 
-    assert names(tmp_path) == sorted(names(tmp_path))
-    assert len(names(tmp_path)) == 6
+    assert names(tmp_path) == wanted
 
 
 def test_patterns_keep_case_and_may_name_subfolders(tmp_path: Path) -> None:
@@ -60,7 +63,7 @@ def test_d17_d18_d36_any_spelling_of_a_file_name_is_found(tmp_path: Path) -> Non
 
     entries = list(hash_media(scan_media(tmp_path, ["*.jpeg"])))
 
-    assert [entry.path for entry in entries] == sorted(spellings)
+    assert sorted(entry.path for entry in entries) == sorted(spellings)
     assert all(e.sha256 == hashlib.sha256(e.path.encode()).hexdigest() for e in entries)
 
 
@@ -97,7 +100,7 @@ def test_the_interval_of_changes_is_half_open(tmp_path: Path) -> None:
 
     found = scan_media(tmp_path, ["*"], modified_within=(NOON + minute, NOON + 3 * minute))
 
-    assert [file.path for file in found] == ["1.jpeg", "2.jpeg"]
+    assert sorted(file.path for file in found) == ["1.jpeg", "2.jpeg"]
 
 
 def test_a_missing_media_folder_is_one_sentence(tmp_path: Path) -> None:
@@ -145,6 +148,61 @@ def test_d19_short_hidden_and_other_names_are_found_when_rows_name_them(tmp_path
     assert [file.path for file in result.found] == sorted(named)
     assert result.missing == ("a/gone.jpeg", "gone.jpeg")
     assert result.refused == ()
+
+
+def test_a_name_of_any_length_is_found_missing_or_refused(tmp_path: Path) -> None:
+    """The whole path of a name that is allowed may be longer than a system call takes."""
+    folder = tmp_path / ("x" * 65)
+    folder.mkdir()
+    parts = [*["\N{FISH}" * 63] * 15, "\N{FISH}" * 62, "x"]
+    name, below_link = "/".join(parts), "/".join(["link", *parts[1:]])
+    (folder / "link").symlink_to(tmp_path)
+    (folder / "file").touch()
+
+    for _ in range(2):
+        absent = resolve_references(folder, [name, f"file/{name[:900]}", below_link])
+        assert len(absent.missing) == 2
+        assert [(refused.name, refused.temporary) for refused in absent.refused] == [
+            (below_link, False)
+        ]
+        with open_parent(folder, name, create=True):
+            pass
+
+    with open_parent(folder, name) as (parent, last):
+        os.close(create_file(last, 0o644, parent))
+    result = resolve_references(folder, [name])
+    assert [file.path for file in result.found] == [name]
+    assert [entry.path for entry in hash_media(result.found)] == [name]
+
+
+def test_a_link_at_any_depth_is_refused_and_a_special_file_too(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "link").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "a" / "pipe")
+
+    result = resolve_references(tmp_path, ["a/b/link/x", "a/b/link/x/y", "a/pipe/x", "a/b/c/x"])
+
+    assert result.missing == ("a/b/c/x",)
+    assert {refused.reason for refused in result.refused} == {
+        "a folder in its path is a link or special file"
+    }
+
+
+@pytest.mark.parametrize(("name", "omitted"), [("lost+found", []), ("private", ["2017/private/"])])
+def test_lost_and_found_of_a_disk_is_no_folder_to_tell_of(
+    tmp_path: Path, name: str, omitted: list[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root has such a folder")
+    put(tmp_path, "2017/a.jpeg")
+    (tmp_path / "2017" / name).mkdir(mode=0)
+    told: list[OmittedMedia] = []
+
+    for below in ("", f"2017/{name}/"):
+        told.clear()
+        with permissions_count():
+            list(scan_media(tmp_path, ["*"], on_omitted=told.append, below=below))
+        assert [item.path for item in told] == omitted
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from ar_sync_pipeline.disk_errors import DiskFailedError, disk_error
 from ar_sync_pipeline.media.errors import MediaContentError, MediaFolderError, MediaSpaceError
+from ar_sync_pipeline.media.held import HeldFiles, is_checked_by_content
+from ar_sync_pipeline.media.install import clean_leftovers
 from ar_sync_pipeline.media.inventory import scan_media
-from ar_sync_pipeline.media.stage import Outcome
+from ar_sync_pipeline.media.stage import Outcome, explained
+from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline_tests.archive.building import make_entry
 from ar_sync_pipeline_tests.media.loading import (
     ARCHIVE,
+    OWNER,
     end,
     install,
     new_stage,
+    show,
     stage_files,
 )
 
@@ -26,6 +38,17 @@ def folder(tmp_path: Path) -> Path:
     path = tmp_path / "media"
     path.mkdir()
     return path
+
+
+@contextmanager
+def mounted(target: Path, *words: str | Path) -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount")
+    subprocess.run(["mount", *words, target], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", target], check=True)
 
 
 def visible(folder: Path) -> list[str]:
@@ -105,3 +128,70 @@ def test_a_folder_that_must_not_be_written_is_one_message(folder: Path) -> None:
     (folder / "linked").symlink_to(folder.parent)
     with pytest.raises(MediaFolderError, match="link or special file"):
         stage_files(new_stage(folder), {"linked/a.jpeg": b"a"})
+
+
+def test_a_disk_that_became_read_only_is_no_fault_of_an_archive(folder: Path) -> None:
+    with mounted(folder, "-t", "tmpfs", "tmpfs"):
+        stage = new_stage(folder)
+        stage_files(stage, {"a.jpeg": b"a"})
+        stage.close()
+        subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+        for step in (
+            lambda: stage_files(new_stage(folder), {"b.jpeg": b"b"}),
+            lambda: end(folder, committed=False),
+            lambda: clean_leftovers(folder, OWNER),
+        ):
+            with pytest.raises(OSError, match="Read-only file system") as caught:
+                step()
+            found = disk_error(caught.value)
+            assert isinstance(found, DiskFailedError)
+            assert str(folder) in found.problem
+            assert fault_of_archive(caught.value, None) is None
+
+
+@pytest.mark.parametrize(
+    "number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE]
+)
+def test_no_failure_of_a_disk_is_one_of_permissions(folder: Path, number: int) -> None:
+    with pytest.raises((OSError, MediaSpaceError)) as caught, explained(folder, "a.jpeg"):
+        raise OSError(number, os.strerror(number))
+
+    found = disk_error(caught.value)
+    assert found is not None
+    assert "permission" not in str(caught.value) + str(found)
+
+
+def test_a_name_that_the_file_system_does_not_take_is_one_message(folder: Path) -> None:
+    """Of eCryptfs, for example, which takes 143 bytes."""
+    with (
+        pytest.raises(MediaFolderError, match="rename the file at the sender"),
+        explained(folder, "a.jpeg"),
+    ):
+        (folder / ("x" * 300)).touch()
+
+
+def test_an_installed_file_that_a_damaged_disk_cannot_return_is_replaced(folder: Path) -> None:
+    """Address 0 of a process cannot be read: EIO."""
+    (folder / "a.jpeg").touch()
+    entry = make_entry("a.jpeg", b"")
+    days = (datetime(2026, 11, 1, tzinfo=UTC) + timedelta(days=day) for day in range(30))
+    at = next(day for day in days if is_checked_by_content("a.jpeg", day))
+    with mounted(folder / "a.jpeg", "--bind", f"/proc/{os.getpid()}/mem"):
+        held = HeldFiles(folder)
+        assert not held.has(entry, at)
+        held.close()
+        stage = new_stage(folder)
+        assert stage_files(stage, {"a.jpeg": b""}) == [Outcome.REPLACED]
+        stage.close()
+
+
+def test_a_journal_that_a_full_disk_cannot_take_is_closed(folder: Path) -> None:
+    with mounted(folder, "-t", "tmpfs", "-o", "size=1m", "tmpfs"):
+        stage = new_stage(folder)
+        stage_files(stage, {"large.jpeg": bytes(1024**2)})
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(MediaSpaceError):
+            show(stage)
+        stage.close()
+        assert len(list(Path("/proc/self/fd").iterdir())) < before
+        end(folder, committed=False)

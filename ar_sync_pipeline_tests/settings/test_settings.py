@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.media.inventory import scan_media
 from ar_sync_pipeline.settings.cron import cron_problem
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
@@ -284,6 +285,51 @@ def test_transform_is_builtin_command_or_none(
 )
 def test_wrong_value_is_one_error(sender_environ: Environ, variable: str, value: str) -> None:
     assert list(sender_errors(sender_environ | {variable: value})) == [variable]
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        *("/srv/server/media/*.jpeg", "./*.jpeg", "../media/*.jpeg", "2017/../*.jpeg", "2017/"),
+        *("2017//*.jpeg", "2017/./*.jpeg", ".", "..", "/"),
+    ],
+)
+def test_pattern_that_can_match_no_file_is_an_error(
+    sender_environ: Environ, receiver_environ: Environ, pattern: str
+) -> None:
+    media = Path(sender_environ["AR_SYNC_SENDER_MEDIA_FLDR"])
+    (media / "2017").mkdir()
+    for name in ("a.jpeg", "2017/b.jpeg"):
+        (media / name).touch()
+    assert list(scan_media(media, [pattern.replace("/srv/server/media", str(media))])) == []
+
+    value = f"*.png, {pattern}"
+    at_sender = sender_errors(sender_environ | {"AR_SYNC_MEDIA_PATTERNS": value})
+    at_receiver = receiver_errors(receiver_environ | {"AR_SYNC_RECEIVER_MEDIA_ALLOW": value})
+    for problem in (
+        at_sender["AR_SYNC_MEDIA_PATTERNS"],
+        at_receiver["AR_SYNC_RECEIVER_MEDIA_ALLOW"],
+    ):
+        assert "pattern 2 can match no file" in problem
+        assert "relative to the media folder" in problem
+
+
+@pytest.mark.parametrize("pattern", [".x.jpeg", ".thumbnails/*", "2017/.thumbnails/*.jpeg"])
+def test_pattern_of_hidden_files_is_an_error_only_where_they_are_never_sent(
+    sender_environ: Environ, receiver_environ: Environ, pattern: str
+) -> None:
+    (problem,) = sender_errors(sender_environ | {"AR_SYNC_MEDIA_PATTERNS": pattern}).values()
+    assert "hidden files" in problem
+    receiver = load_receiver_settings(receiver_environ | {"AR_SYNC_RECEIVER_MEDIA_ALLOW": pattern})
+    assert receiver.receiver_media_allow == (pattern,)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["*", "2017/*.jpeg", "[!/]*.jpeg", "*/a.*", "a..b", "x.", "**/*"]
+)
+def test_pattern_that_can_match_is_taken(sender_environ: Environ, pattern: str) -> None:
+    settings = load_sender_settings(sender_environ | {"AR_SYNC_MEDIA_PATTERNS": pattern})
+    assert settings.media_patterns == (pattern,)
 
 
 def test_neither_key_nor_agent_is_an_error(sender_environ: Environ) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ar_sync_pipeline.errors import ParkedError
-from ar_sync_pipeline.spool.free_space import FreeSpace, measure_free_space
+from ar_sync_pipeline.files import FreeSpace
+from ar_sync_pipeline.spool.free_space import measure_free_space
 
 
 def test_floor_is_crossed_below_it_and_not_at_it() -> None:

@@ -15,9 +15,11 @@ import pytest
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.reader import verify_archive
+from ar_sync_pipeline.files import create_file
 from ar_sync_pipeline.media.errors import MediaUnreadableError
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.media_file import MediaFile
+from ar_sync_pipeline.media.safe_paths import open_parent
 from ar_sync_pipeline.sync.dump.media_journal import open_journal
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, rows
@@ -330,3 +332,18 @@ def test_unreadable_file_that_is_deleted_is_owed_no_longer(sender: MediaSender) 
         manifest = sender.partial()
         assert (names(manifest), manifest.media_omitted) == ([], ())
     assert rows(sender.sites.sender, "SELECT count(*) FROM app_child")
+
+
+def test_name_longer_than_a_path_may_be_prevents_nothing(sender: MediaSender) -> None:
+    """Neither one without a file, nor one that the folder has."""
+    absent, present = ("/".join([a * 63] * 15 + [a * 62, "x"]) for a in "\N{FISH}\N{WHALE}")
+    with open_parent(sender.media, present, create=True) as (folder, name):
+        os.close(create_file(name, 0o644, folder))
+    sender.sites.at_sender(
+        f"UPDATE app_child SET picture = '{absent}' WHERE id = 3",
+        f"UPDATE app_child SET picture = '{present}' WHERE id = 4",
+    )
+    for dump in (sender.complete, sender.partial):
+        assert set(names(dump())).isdisjoint({absent, present})
+        sender.sites.load()
+        assert equal(sender.sites)

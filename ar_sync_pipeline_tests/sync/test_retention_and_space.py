@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.media.errors import MediaSpaceError
 from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
@@ -22,6 +23,7 @@ from ar_sync_pipeline.sync.errors import (
     ScratchMissingError,
     ScratchNotPrivateError,
 )
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
 
 
@@ -195,3 +197,33 @@ def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: Two
     filled.load()
     assert equal(filled)
     assert (filled.receiver_media / "large.jpeg").stat().st_size == 2_000_000
+
+
+def test_media_disk_that_is_full_when_the_journal_is_written(filled: TwoSites) -> None:
+    """The failure is told as it was, and the next load begins without the staged file."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a small disk")
+    (filled.sender_media / "large.jpeg").write_bytes(os.urandom(1024**2))
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", filled.receiver_media], check=True
+    )
+    try:
+        filled.complete()
+        with pytest.raises(MediaSpaceError, match="free space on that disk"):
+            filled.load()
+        subprocess.run(["mount", "-o", "remount,size=2m", filled.receiver_media], check=True)
+        filled.load()
+        assert equal(filled)
+        assert [path.name for path in filled.receiver_media.iterdir()] == ["large.jpeg"]
+    finally:
+        subprocess.run(["umount", filled.receiver_media], check=True)
+
+
+def test_folder_that_the_account_cannot_enter_stops_no_load(filled: TwoSites) -> None:
+    (filled.sender_media / "a.jpeg").write_bytes(b"a")
+    (filled.receiver_media / "lost+found").mkdir(mode=0)
+    filled.complete()
+    with permissions_count():
+        report = filled.load()
+    assert (report.refused, len(report.loaded)) == ((), 1)
+    assert (filled.receiver_media / "a.jpeg").read_bytes() == b"a"

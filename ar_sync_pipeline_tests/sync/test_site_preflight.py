@@ -194,7 +194,8 @@ def test_spool_is_examined_without_being_changed(deployment: Deployment, tmp_pat
 
 def test_media_folders_that_the_account_may_not_use_are_said(deployment: Deployment) -> None:
     for side in ("sender", "receiver"):
-        (deployment.folder / f"{side}_media" / "closed").mkdir(mode=0o500 if side[0] == "r" else 0)
+        for name in ("closed", "lost+found"):
+            (deployment.folder / f"{side}_media" / name).mkdir(mode=0o500 if side[0] == "r" else 0)
     with permissions_count():
         (unread,) = media_findings(load_sender_settings(deployment.sender_environment()))
         (unwritten,) = media_findings(load_receiver_settings(deployment.receiver_environment()))

@@ -20,6 +20,7 @@ from typing import Any
 from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest import Manifest, Watermark
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
+from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.media_file import OmittedMedia
@@ -225,7 +226,7 @@ class MediaJournal:
         The receiver moves what it had there.
         """
         for path in paths:
-            parents = [(p,) for p in _parents(path)]
+            parents = [(p,) for p in folders_of(path)]
             self._connection.executemany("DELETE FROM carried WHERE path = ?", parents)
             self._connection.execute(
                 "DELETE FROM carried WHERE path > ? AND path < ?",
@@ -303,13 +304,6 @@ def _can_be_owed(item: OmittedMedia) -> bool:
 def _version(entry: MediaEntry, stamp: FileStamp | None) -> tuple[Any, ...]:
     facts = (stamp.inode, stamp.modified_ns, stamp.changed_ns) if stamp else (None, None, None)
     return (entry.path, entry.size_bytes, entry.sha256, *facts)
-
-
-def _parents(path: str) -> Iterator[str]:
-    parent = path.rpartition("/")[0]
-    while parent:
-        yield parent
-        parent = parent.rpartition("/")[0]
 
 
 _DDL = """

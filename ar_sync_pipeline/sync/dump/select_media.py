@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.media.inventory import resolve_references, scan_media
 from ar_sync_pipeline.media.media_file import OmittedMedia, RefusedName
+from ar_sync_pipeline.media.safe_paths import open_parent
 from ar_sync_pipeline.sync.dump.bundle_files import BundleFiles
 from ar_sync_pipeline.visible_text import visible
 
@@ -54,7 +55,6 @@ class MediaSelection:
             on_refused=None if self.named_only else self._refuse,
             on_omitted=self.omit,
             below=below,
-            in_order=False,
         )
         self.files.add(found)
 
@@ -102,9 +102,14 @@ class MediaSelection:
             self.omitted[item.path] = item
 
     def _scan_owed(self, path: str) -> None:
-        place = self.folder / path
-        if not any(folder.is_symlink() for folder in (place, *place.parents)[: path.count("/")]):
-            self.scan(None, below=path)
+        try:
+            with open_parent(self.folder, f"{path}_"):
+                pass
+        except NotADirectoryError:
+            return  # a link by now, or a file
+        except OSError:
+            pass  # the scan tells it
+        self.scan(None, below=path)
 
     def _split(self, refused: Iterable[RefusedName]) -> None:
         """Omit names that can be sent once their files are readable; refuse the others."""

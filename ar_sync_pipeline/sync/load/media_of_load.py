@@ -66,13 +66,20 @@ def staged_media(
     try:
         yield stage
     finally:
-        stage.close()
-        with suppress(MediaFolderError, MediaSpaceError, psycopg.Error):
-            finish_or_undo(
-                stage.folder,
-                stage.owner,
-                lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
-            )
+        try:
+            stage.close()
+        finally:
+            _end(stage, connection)
+
+
+def _end(stage: MediaStage, connection: Connection) -> None:
+    """Finish or undo what a load did with its files; the next load does what fails here."""
+    with suppress(MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
+        finish_or_undo(
+            stage.folder,
+            stage.owner,
+            lambda ids: stage.is_renamed_into_place and _is_committed(connection, ids),
+        )
 
 
 def left_out_warning(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from uuid import UUID
 
 from ar_sync_pipeline.archive.manifest_media import ListedMedia
+from ar_sync_pipeline.archive.member_names import folders_of
 
 
 class NewestMedia:
@@ -50,7 +51,7 @@ class NewestMedia:
         self._connection.close()
 
     def _is_covered(self, path: str) -> bool:
-        if any(self._archive_of(name) is not None for name in (path, *_folders_of(path))):
+        if any(self._archive_of(name) is not None for name in (path, *folders_of(path))):
             return True
         # "0" follows "/".
         below = [path + "/", path + "0"]
@@ -60,11 +61,6 @@ class NewestMedia:
         row = self._connection.execute("SELECT archive FROM newest WHERE path = ?", [path])
         found = row.fetchone()
         return None if found is None else str(found[0])
-
-
-def _folders_of(path: str) -> Iterator[str]:
-    while path := path.rpartition("/")[0]:
-        yield path
 
 
 _TABLES = """

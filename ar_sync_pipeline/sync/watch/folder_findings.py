@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
+from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
@@ -196,7 +197,9 @@ def _closed_folders(folder: Path, mode: int) -> list[Path]:
         closed = [
             Path(entry)
             for entry in islice(entries, _MOST_ENTRIES)
-            if entry.is_dir(follow_symlinks=False) and not _may(Path(entry), mode)
+            if entry.is_dir(follow_symlinks=False)
+            and not _may(Path(entry), mode)
+            and not is_lost_and_found(Path(entry))
         ]
     return sorted(closed)[:_MOST_NAMED]
 

@@ -12,7 +12,6 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from ar_sync_pipeline.cli import main
-from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
@@ -163,21 +162,6 @@ def test_a_database_that_does_not_answer_leaves_no_files(
     assert "cannot be reached" in shown.stderr
     assert "hunter2" not in shown.output
     assert list((tmp_path / "new").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "value", ["plain", "two words", "it's", 'a"b', "a\\b\\", "#x", " x ", "$x", "ñ", "a=b#c", "%24"]
-)
-def test_every_value_is_read_as_it_was_written(value: str, tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_text(f"A=1\n{env_line('AR_SYNC_X', value)}\nB=2\n")
-    assert dotenv_values(file) == {"A": "1", "AR_SYNC_X": value, "B": "2"}
-
-
-@pytest.mark.parametrize("value", ["a${HOME}b", "two\nlines"])
-def test_a_value_that_would_be_read_as_another_is_refused(value: str) -> None:
-    with pytest.raises(UnwritableValueError):
-        env_line("AR_SYNC_X", value)
 
 
 @pytest.mark.parametrize("chosen", [True, False], ids=["a rule", "a rule that is a comment"])
