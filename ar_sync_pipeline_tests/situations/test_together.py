@@ -1,4 +1,4 @@
-"""Every situation once more, with archives that are loaded together or come late.
+"""Every situation again, with archives that are loaded together or come late.
 
 What an archive does to a row must not depend on what else the same load applies.
 """
