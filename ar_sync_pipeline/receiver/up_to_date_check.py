@@ -110,10 +110,12 @@ def _until_the_first_complete(site: ReceiverSite) -> timedelta:
 
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    now, key = site.clock(), applied_archives_key(site.names)
-    if any(work_under_way(instance, job, key, now) for job in load_jobs(site.names)):
+    now, key, jobs = site.clock(), applied_archives_key(site.names), load_jobs(site.names)
+    if any(work_under_way(instance, job, key, now) for job in jobs):
         return True
-    last = last_success(instance, key, {}) if status.count("waiting") else None
+    if not status.count("waiting"):
+        return False
+    last = last_success(instance, key, job_names=jobs)
     return last is not None and now - last < _JUST_NOW
 
 
