@@ -16,7 +16,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
 
 TOO_LATE = timedelta(hours=6)
 """Time after the longest pause of the schedule in which a complete is made, sent and applied."""
-# After a longer stop of the sender, the time for its next complete begins anew.
+# After a longer stop of the sender, the time for its next complete starts from zero.
 _STOP = timedelta(hours=6)
 
 
