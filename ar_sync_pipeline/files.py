@@ -120,11 +120,19 @@ class HeldFolder:
             raise OSError(errno.EFBIG, f"it is larger than {most_bytes} bytes")
         return content
 
-    def write(self, name: str, content: bytes) -> None:
-        """Write or replace a small file atomically."""
+    def write(self, name: str, content: bytes, mode: int | None = None) -> None:
+        """Write or replace a small file atomically.
+
+        Args:
+            name: Name of the file.
+            content: Its content.
+            mode: Its permissions, whatever the umask; None: 0644 without what the umask takes.
+        """
         with self.new_file() as (fd, temporary):
             with os.fdopen(fd, "wb", closefd=False) as file:
                 file.write(content)
+            if mode is not None:
+                os.fchmod(fd, mode)
             os.fsync(fd)
             self._move_folder_away(name)
             self.move(temporary, self, name)
@@ -242,10 +250,10 @@ def open_file(folder_fd: int, name: str) -> int:
     return os.open(name, _FILE, dir_fd=folder_fd)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
     """Write or replace a small file in a trusted folder; see `HeldFolder.write`."""
     with HeldFolder.open(path.parent, follow=True) as folder:
-        folder.write(path.name, content)
+        folder.write(path.name, content, mode)
 
 
 def sync_folder(path: Path) -> None:

@@ -15,6 +15,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from dagster._core.loader import LoadingContextForTest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+)
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
 from ar_sync_pipeline.operations.pair_names import PairNames
@@ -214,3 +225,16 @@ def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
     record = instance.get_latest_asset_check_evaluation_record(key)
     assert record is not None
     return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
+
+
+def stop_schedule(instance: dg.DagsterInstance, name: str) -> None:
+    """Stop a schedule of the sender, as a user does in the UI."""
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("sender"), "__repository__")
+    instance.add_instigator_state(
+        InstigatorState(
+            RemoteInstigatorOrigin(location, name),
+            InstigatorType.SCHEDULE,
+            InstigatorStatus.STOPPED,
+            ScheduleInstigatorData("*/5 * * * *"),
+        )
+    )

@@ -35,6 +35,7 @@ HEALTHY: Mapping[str, str] = {
 # For each alert the figures of its problem; None: there is no such figure.
 PROBLEMS: Mapping[str, Mapping[str, str | None]] = {
     "ArSyncFiguresAreOld": {"ar_sync_metrics_timestamp_seconds{%s}": ZERO},
+    "ArSyncNoFigures": dict.fromkeys(HEALTHY),
     "ArSyncNotReadable": {
         "ar_sync_readable{%s}": ZERO,
         "ar_sync_lag_seconds{%s}": None,

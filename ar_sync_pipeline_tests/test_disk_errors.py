@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -69,11 +70,17 @@ def test_full_journal_is_recognized(tmp_path: Path) -> None:
 
 
 def test_command_says_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(main, "get_command", lambda *_: _Writes("status"))
+    monkeypatch.setattr(main, "get_command", lambda *_: _Writes("status", params=[as_json]))
     answer = CliRunner().invoke(main, ["status"])
-    assert answer.exit_code == 1
-    assert answer.output.startswith("Error: ")
-    assert "is full" in answer.output
+    assert answer.exit_code == 2, "1 would mean that the state was read and is wrong"
+    assert (answer.stdout, answer.stderr[:7]) == ("", "Error: ")
+    assert "is full" in answer.stderr
+    answer = CliRunner().invoke(main, ["status", "--json"])
+    assert answer.exit_code == 2
+    assert json.loads(answer.stdout)["code"] == "disk-full"
+
+
+as_json = click.Option(["--json"], is_flag=True, expose_value=False)
 
 
 class _Writes(click.Command):

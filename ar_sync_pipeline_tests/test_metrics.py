@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as as_older_format
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 from ar_sync_pipeline_tests.fix_sites import execute
 
@@ -104,6 +106,26 @@ def test_pair_is_a_label_and_the_file_is_replaced_as_a_whole(
     result = run(deployment.receiver_environment(), "metrics", "--output", "/nowhere/a.prom")
     assert result.exit_code == 2
     assert "/nowhere/a.prom cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022, 0o000])
+def test_file_is_readable_for_the_collector_before_it_has_its_name(
+    tmp_path: Path, umask: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    rename = os.rename
+
+    def renamed(name: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        seen.append(os.stat(name, dir_fd=src_dir_fd).st_mode & 0o777)
+        rename(name, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+
+    monkeypatch.setattr(os, "rename", renamed)
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "a.prom", b"figures", 0o644)
+    finally:
+        os.umask(before)
+    assert seen == [0o644]
 
 
 def test_database_that_cannot_be_asked_is_a_figure(deployment: Deployment) -> None:

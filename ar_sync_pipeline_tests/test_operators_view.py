@@ -19,9 +19,9 @@ from ar_sync_pipeline.operations.asset_keys import (
     receiver_table_key,
     snapshot_key,
 )
-from ar_sync_pipeline.operations.freshness import longest_pause
 from ar_sync_pipeline.receiver.definitions import receiver_definitions
 from ar_sync_pipeline.sender.definitions import sender_definitions
+from ar_sync_pipeline.settings.cron import longest_pause
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 
 MANUAL = Path(__file__).parents[1] / "docs" / "ui.md"

@@ -101,6 +101,14 @@ def enqueue(
     )
 
 
+def drop_unconfigured(db: sqlite3.Connection, channels: Sequence[str]) -> None:
+    """Delete the messages of channels that are not configured any more: nobody sends them."""
+    db.execute(
+        "DELETE FROM outbox WHERE channel NOT IN (SELECT value FROM json_each(?))",
+        [json.dumps(list(channels))],
+    )
+
+
 class Outbox:
     """The outbox of one side."""
 

@@ -22,7 +22,7 @@ from ar_sync_pipeline.alerts.incidents import (
     remind,
     succeed,
 )
-from ar_sync_pipeline.alerts.outbox import enqueue
+from ar_sync_pipeline.alerts.outbox import drop_unconfigured, enqueue
 
 _INCIDENT = TypeAdapter(Incident)
 # Longer than any hook, sensor or lost cursor looks back.
@@ -103,7 +103,7 @@ class IncidentStore:
         return False
 
     def remind(self, now: datetime) -> None:
-        """Make reminders due, and delete old incidents.
+        """Make reminders due; delete old incidents, and messages of channels that are gone.
 
         Raises:
             AlertStoreError: The file cannot be used.
@@ -112,6 +112,7 @@ class IncidentStore:
             for found in _open_incidents(db):
                 right = found.corrected(now, now)
                 self._save(db, found, remind(right.incident, now), now)
+            drop_unconfigured(db, self._channels)
             db.execute("DELETE FROM seen WHERE seen_at < ?", ((now - _SEEN_KEPT).timestamp(),))
             db.execute(
                 "DELETE FROM incident WHERE NOT is_open AND changed_at < ?",

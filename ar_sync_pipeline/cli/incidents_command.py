@@ -14,7 +14,8 @@ from ar_sync_pipeline.alerts.store import NumberedIncident
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sync.watch.alerting import open_alerts
+from ar_sync_pipeline.sync.watch.alerting import incidents_file, open_alerts
+from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
 
 
 @click.command()
@@ -35,16 +36,20 @@ def incidents(number: int | None, side: str | None, as_json: bool) -> None:
     incidents cannot be used.
     """
     try:
-        alerts = open_alerts(load_side(side), lambda: datetime.now(UTC))
-        if number is not None and not alerts.store.close(number, alerts.clock()):
+        settings = load_side(side)
+        alerts = open_alerts(settings, lambda: datetime.now(UTC))
+        note = why_none_is_recorded(incidents_file(settings))
+        if number is not None and (note or not alerts.store.close(number, alerts.clock())):
             raise click.BadParameter(f"no open incident has the number {number}")
-        found, unsent = alerts.store.open_incidents(), alerts.outbox.unsent()
+        found = [] if note else alerts.store.open_incidents()
+        unsent = [] if note else alerts.outbox.unsent()
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
     if as_json:
-        click.echo(json.dumps({"ok": not found, "side": alerts.side} | _as_dict(found, unsent)))
+        result = {"ok": not found, "side": alerts.side, "note": note or None}
+        click.echo(json.dumps(result | _as_dict(found, unsent)))
     else:
-        _show(found, unsent)
+        _show(found, unsent, note)
     if found:
         raise SystemExit(FOUND_WRONG)
 
@@ -80,7 +85,7 @@ def _as_dict(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage])
     }
 
 
-def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage]) -> None:
+def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage], note: str) -> None:
     for one in found:
         latest = one.incident.latest
         seen = f"{one.incident.count:,} time{'s' * (one.incident.count != 1)}"
@@ -89,7 +94,7 @@ def _show(found: Sequence[NumberedIncident], unsent: Sequence[UnsentMessage]) ->
         click.echo(plain(f"  cause: {latest.sentence}"))
         click.echo(plain(f"  to do: {latest.remedy}"))
     if not found:
-        click.echo("No incident is open.")
+        click.echo(plain(f"No incident is open{f': {note}' if note else ''}."))
     for message in unsent:
         reason = f": {message.error}" if message.error else ""
         text = f"Not sent yet ({message.channel}, {message.kind}, incident {message.number})"

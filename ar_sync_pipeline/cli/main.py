@@ -7,6 +7,7 @@ from importlib import import_module
 
 import click
 
+from ar_sync_pipeline.cli.reporting import USAGE_ERROR, InvalidCallError, fail, print_error
 from ar_sync_pipeline.disk_errors import disk_error
 
 _COMMANDS = {
@@ -45,14 +46,22 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a full or broken disk is one message, whatever wrote to it."""
+        """Run a command; with ``--json`` an invalid call is an object too.
+
+        A full or broken disk is one message, whatever wrote to it.
+        """
+        as_json = "--json" in ctx.args
         try:
             return super().invoke(ctx)
+        except click.UsageError as error:
+            if as_json:
+                print_error(InvalidCallError(error.format_message().rstrip(".")))
+            raise
         except (OSError, sqlite3.Error) as error:
             found = disk_error(error)
             if found is None:
                 raise
-            raise click.ClickException(str(found)) from None
+            fail(found, as_json=as_json, exit_code=USAGE_ERROR)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands for ``--help``."""

@@ -41,9 +41,8 @@ def metrics(side: str | None, output: Path | None) -> None:
         click.echo(text, nl=False)
     else:
         try:
-            write_atomically(output, text.encode())
-            # The collector runs under another account.
-            output.chmod(0o644)
+            # The collector runs under another account, and may read it at any moment.
+            write_atomically(output, text.encode(), 0o644)
         except OSError as error:
             raise click.BadParameter(f"{output} cannot be written ({error.strerror})") from None
     if found.error is not None:

@@ -35,8 +35,9 @@ def status(side: str | None, as_json: bool) -> None:
     known to be missing, archives are parked, quarantined without a replacement, or not
     acknowledged, an incident of this side is open, its file of incidents cannot be read, the sender
     no longer sends a table that has rows here, DDL at the receiver has changed rows that no
-    complete has verified since, the receiver's report is not believed, or the link is down; 2
-    invalid settings, or the database, the spool or the login cannot be used.
+    complete has verified since, partials come and the next complete is overdue, the receiver's
+    report is not believed, or the link is down; 2 invalid settings, or the database, the spool or
+    the login cannot be used.
     """
     try:
         settings = load_side(side)

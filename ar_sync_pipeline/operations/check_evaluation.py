@@ -1,6 +1,7 @@
 """Check results as events, for places where Dagster does not convert the result itself."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -21,10 +22,21 @@ REMEDY = "remedy"
 PAGE = "runbook_page"
 """Metadata of a failed evaluation: name of the runbook page about this finding."""
 
+UNCHANGED_SINCE = "unchanged_since"
+"""Metadata of an evaluation that repeats a finding: when it was first made, and counts once."""
+
 CAUSE = "incident"
 """Metadata of a failed evaluation that needs a mail of its own, whatever else the check found."""
 
 _EXPLAINED_BY = "explained_by"
+
+
+def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
+    """Return when the finding of an evaluation was first made; None if it repeats none."""
+    value = evaluation.metadata.get(UNCHANGED_SINCE)
+    if not isinstance(value, dg.TimestampMetadataValue):
+        return None
+    return datetime.fromtimestamp(value.value, UTC)
 
 
 def with_page(result: dg.AssetCheckResult, name: str) -> dg.AssetCheckResult:
@@ -83,4 +95,16 @@ def evaluation_of(
         severity=result.severity,
         description=result.description,
         blocking=blocking,
+    )
+
+
+def result_of(evaluation: dg.AssetCheckEvaluation) -> dg.AssetCheckResult:
+    """Return the check result of an event, to record it again; see `evaluation_of`."""
+    return dg.AssetCheckResult(
+        asset_key=evaluation.asset_key,
+        check_name=evaluation.check_name,
+        passed=evaluation.passed,
+        severity=evaluation.severity,
+        description=evaluation.description,
+        metadata=evaluation.metadata,
     )

@@ -44,6 +44,15 @@ def shown_evaluation(
     return found if newest is None or _is_of(record, found, newest) else None
 
 
+def last_evaluation(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey
+) -> dg.AssetCheckEvaluation | None:
+    """Return the newest evaluation of a check, whether the UI shows it or not; None without one."""
+    summaries = instance.event_log_storage.get_asset_check_summary_records([key])
+    record = summaries[key].last_completed_check_execution_record
+    return record.evaluation if record else None
+
+
 def stays_shown(instance: dg.DagsterInstance, result: dg.AssetCheckResult) -> bool:
     """Return whether a sensor has recorded this success, so that the UI continues to show it.
 

@@ -63,11 +63,10 @@ from dagster._core.scheduler.instigation import (
     TickStatus,
 )
 
-# The type that `define_asset_job` returns, and the ticks of a cron expression.
+# The type that `define_asset_job` returns.
 from dagster._core.definitions.unresolved_asset_job_definition import (  # isort: skip
     UnresolvedAssetJobDefinition as AssetJob,
 )
-from dagster._utils.schedules import cron_string_iterator
 
 __all__ = [
     "ASSET_EVENTS",
@@ -110,6 +109,5 @@ __all__ = [
     "UserConfigSchema",
     "WorkerStatus",
     "auto_reexecution_should_retry_run",
-    "cron_string_iterator",
     "current_execution_context",
 ]

@@ -10,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.dagster_internals import cron_string_iterator
+from ar_sync_pipeline.settings.cron import longest_pause
+from ar_sync_pipeline.sync.watch.arrived_archives import TOO_LATE
 
-_LONG_ENOUGH = timedelta(days=32)
-_MOST_TICKS = 2000
-_LATE, _TOO_LATE = timedelta(hours=2), timedelta(hours=6)
+_LATE = timedelta(hours=2)
 
 
 def every_window(interval_minutes: int) -> dg.FreshnessPolicy:
@@ -29,12 +28,7 @@ def every_complete(cron: str, timezone: str) -> dg.FreshnessPolicy:
     An asset is late two hours after that pause and stale six hours after it.
     """
     pause = longest_pause(cron, timezone, datetime.now(UTC))
-    return dg.FreshnessPolicy.time_window(fail_window=pause + _TOO_LATE, warn_window=pause + _LATE)
-
-
-def first_complete_within(cron: str, timezone: str, now: datetime) -> timedelta:
-    """Return how long a new receiver may wait for its first complete."""
-    return longest_pause(cron, timezone, now) + _TOO_LATE
+    return dg.FreshnessPolicy.time_window(fail_window=pause + TOO_LATE, warn_window=pause + _LATE)
 
 
 def within(minutes: int) -> dg.FreshnessPolicy:
@@ -51,18 +45,3 @@ def with_freshness(
             dg.apply_freshness_policy(spec, policies[spec.key]) if spec.key in policies else spec
         )
     )
-
-
-def longest_pause(cron: str, timezone: str, now: datetime) -> timedelta:
-    """Return the longest time between two ticks of a schedule, such as a weekend without ticks."""
-    longest, last = timedelta(0), None
-    ticks = cron_string_iterator(now.timestamp(), cron, timezone)
-    for number, local in zip(range(_MOST_TICKS), ticks, strict=False):
-        # Python subtracts two times of one zone as local times, without changes of the UTC offset.
-        tick = local.astimezone(UTC)
-        if last is not None:
-            longest = max(longest, tick - last)
-        last = tick
-        if number > 1 and tick - now > _LONG_ENOUGH:
-            break
-    return longest

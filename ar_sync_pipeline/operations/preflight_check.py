@@ -3,11 +3,12 @@
 A sensor evaluates it without a run. Its first tick in a new process examines everything, as
 ``ar-sync check`` does. Later ticks repeat a failed preflight every five minutes and a passed one
 every hour. In between, they only write the finding again if a later materialization hides it.
+A failed one is written each time: it was not mailed while its cause had another incident.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import uuid4
@@ -15,13 +16,30 @@ from uuid import uuid4
 import dagster as dg
 
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.operations.alerts.problem_areas import (
+    DATABASE,
+    ENDPOINT,
+    SPOOL,
+    areas_by_error,
+)
 from ar_sync_pipeline.operations.boundary import operator_errors
-from ar_sync_pipeline.operations.check_evaluation import evaluation_of, with_page
-from ar_sync_pipeline.operations.check_history import newest_target, shown_evaluation
+from ar_sync_pipeline.operations.check_evaluation import (
+    ERROR,
+    UNCHANGED_SINCE,
+    evaluation_of,
+    result_of,
+    unchanged_since,
+    with_page,
+)
+from ar_sync_pipeline.operations.check_history import (
+    delete_replaced,
+    newest_target,
+    shown_evaluation,
+)
 from ar_sync_pipeline.operations.location_registry import other_locations, same_keys
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
-from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
@@ -88,7 +106,7 @@ def preflight_sensor(
         further: Returns events of other checks that follow from a new preflight.
     """
     spec, began = preflight_spec(key), clock()
-    last: list[tuple[float, dg.AssetCheckResult, list[Finding]]] = []
+    last: list[_Examined] = []
 
     @dg.sensor(
         name=name,
@@ -104,19 +122,24 @@ def preflight_sensor(
         evaluation = shown_evaluation(context.instance, spec.key)
         shown = None if evaluation is None else evaluation.passed
         events: list[Event] = []
-        is_new = context.cursor != _PROCESS or not last or conflicts != last[-1][2]
+        is_new = context.cursor != _PROCESS or not last or conflicts != last[-1].conflicts
         # A verdict that differs from the last one here comes from a run that was started by hand.
-        if is_new or _is_old(*last[-1][:2]) or (shown is not None and shown != last[-1][1].passed):
-            before = last[-1][1].description if last else None
+        if is_new or last[-1].is_old or (shown is not None and shown != last[-1].result.passed):
+            before = last[-1].result if last else None
             found = examine(_TICK_SECONDS)
             events += further(context.instance, found)
             found = replace(found, findings=(*conflicts, *found.findings))
-            last[:] = [(time.monotonic(), _result(key, found), conflicts)]
-            is_new = is_new or last[-1][1].description != before
-        result = last[-1][1]
+            result = _with_since(_result(key, found), before, clock())
+            last[:] = [_Examined(time.monotonic(), result, conflicts)]
+            is_same = before is not None and before.description == result.description
+            is_new = is_new or not is_same or not result.passed
+        result = last[-1].result
         if not is_new and not events and shown == result.passed:
             return dg.SkipReason(result.description)
-        events.append(evaluation_of(result, target=newest_target(context.instance, key)))
+        evaluation = evaluation_of(result, target=newest_target(context.instance, key))
+        since = unchanged_since(evaluation)
+        delete_replaced(context.instance, spec.key, lambda old: unchanged_since(old) == since)
+        events.append(evaluation)
         return dg.SensorResult(asset_events=events, cursor=_PROCESS)
 
     return preflight_of_process
@@ -149,21 +172,31 @@ def keep_preflight_shown(context: dg.AssetExecutionContext, key: dg.AssetKey) ->
 def shown_preflight(instance: dg.DagsterInstance, key: dg.AssetKey) -> dg.AssetCheckResult | None:
     """Return the finding that the UI shows now; None if it shows none."""
     shown = shown_evaluation(instance, preflight_spec(key).key)
-    if shown is None:
-        return None
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=CHECK,
-        passed=shown.passed,
-        severity=shown.severity,
-        description=shown.description,
-        metadata=shown.metadata,
-    )
+    return None if shown is None else result_of(shown)
 
 
-def _is_old(examined_at_seconds: float, result: dg.AssetCheckResult) -> bool:
-    age_seconds = time.monotonic() - examined_at_seconds
-    return age_seconds >= _AGAIN_AFTER_SECONDS[bool(result.passed)]
+@dataclass(frozen=True)
+class _Examined:
+    """The last examination of this process."""
+
+    at_seconds: float
+    result: dg.AssetCheckResult
+    conflicts: list[Finding]
+
+    @property
+    def is_old(self) -> bool:
+        age_seconds = time.monotonic() - self.at_seconds
+        return age_seconds >= _AGAIN_AFTER_SECONDS[bool(self.result.passed)]
+
+
+def _with_since(
+    result: dg.AssetCheckResult, before: dg.AssetCheckResult | None, now: datetime
+) -> dg.AssetCheckResult:
+    """Return the result with when this process first found it, so that it counts once."""
+    since: Any = dg.MetadataValue.timestamp(now)
+    if before is not None and before.description == result.description:
+        since = (before.metadata or {}).get(UNCHANGED_SINCE, since)
+    return result._replace(metadata={**(result.metadata or {}), UNCHANGED_SINCE: since})
 
 
 def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
@@ -179,10 +212,25 @@ def _result(key: dg.AssetKey, found: Preflight) -> dg.AssetCheckResult:
             check_name=CHECK,
             passed=found.ok,
             description=f"{first}{more}" if wrong else found.verdict,
-            metadata=_metadata(found),
+            metadata=_metadata(found) | _broken_area(found),
         ),
         _PAGE,
     )
+
+
+def _broken_area(found: Preflight) -> dict[str, str]:
+    """Return metadata with the error of an area, if nothing else is wrong: it has an incident."""
+    codes = [_error_of(one) for one in errors_of(found.findings)]
+    if found.link is not None and found.link.failed is not None:
+        codes.insert(0, ENDPOINT.errors[0].code)
+    return {ERROR: codes[0]} if codes and all(codes) else {}
+
+
+def _error_of(finding: Finding) -> str:
+    """Return the code of the area's error that a finding is about; empty if it is about none."""
+    if finding.area == "spool":
+        return SPOOL.errors[0].code
+    return finding.code if finding.code in areas_by_error((DATABASE,)) else ""
 
 
 def _metadata(found: Preflight) -> dict[str, Any]:

@@ -6,7 +6,7 @@ UI therefore shows the current state, and the event log does not grow with every
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 from pydantic import BaseModel, Field, ValidationError
@@ -18,7 +18,9 @@ from ar_sync_pipeline.operations.check_evaluation import (
     ERROR,
     NO_MAIL_BEFORE,
     REMEDY,
+    UNCHANGED_SINCE,
     evaluation_of,
+    unchanged_since,
 )
 from ar_sync_pipeline.operations.check_history import (
     delete_overtaken,
@@ -29,7 +31,6 @@ from ar_sync_pipeline.operations.check_history import (
 from ar_sync_pipeline.operations.pair_names import PairNames
 
 _INTERVAL_SECONDS = 60
-_UNCHANGED_SINCE = "unchanged_since"
 # A short outage of a database changes no result; after a long one the last result is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
 # After a longer pause the daemon was off: the state in between is unknown, and nothing ran.
@@ -60,7 +61,7 @@ class Look:
             watching_since: Time of the first of uninterrupted evaluations.
             since: Time when it was first found; None if unknown.
         """
-        times = {} if since is None else {_UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
+        times = {} if since is None else {UNCHANGED_SINCE: dg.MetadataValue.timestamp(since)}
         if not self.result.passed and (self.settles or self.mail_from):
             certain_at = watching_since + self.settles
             due = max(certain_at, self.mail_from) if self.mail_from else certain_at
@@ -207,14 +208,6 @@ def _evaluations(
             blocking=spec.blocking,
             target=newest_target(instance, spec.asset_key),
         )
-
-
-def unchanged_since(evaluation: dg.AssetCheckEvaluation) -> datetime | None:
-    """Return when a sensor first made the finding of an evaluation; None if a run wrote it."""
-    value = evaluation.metadata.get(_UNCHANGED_SINCE)
-    if not isinstance(value, dg.TimestampMetadataValue):
-        return None
-    return datetime.fromtimestamp(value.value, UTC)
 
 
 def _cannot_tell(spec: dg.AssetCheckSpec, error: ArSyncError) -> Look:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ar_sync_pipeline.errors import ArSyncError
@@ -31,6 +31,7 @@ class Finding:
         sql: Statements that an administrator can run unchanged, if these are the remedy.
         area: What was checked, such as ``database`` or ``spool``.
         of_role: Whether it is about what the connection's role may do.
+        code: Code of the error that a run would fail with; empty if unknown.
     """
 
     level: Level
@@ -39,6 +40,7 @@ class Finding:
     sql: str = ""
     area: str = ""
     of_role: bool = False
+    code: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Return the problem and the remedy as one line, with special characters made visible."""
@@ -52,4 +54,4 @@ def errors_of(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 def as_error(error: ArSyncError) -> Finding:
     """Return the finding that a run would fail with an error."""
-    return Finding(Level.ERROR, error.problem, error.remedy)
+    return Finding(Level.ERROR, error.problem, error.remedy, code=error.code)

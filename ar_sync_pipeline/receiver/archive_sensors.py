@@ -14,7 +14,7 @@ from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_u
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
-from ar_sync_pipeline.spool.states import SpooledArchive, list_parked, list_waiting
+from ar_sync_pipeline.spool.states import SpooledArchive, is_waiting, list_parked, list_waiting
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
@@ -109,8 +109,7 @@ def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -
 
     A complete that cannot be loaded must not delay partials.
     """
-    waiting = list_waiting(site.settings.remote_bkp_fldr)
-    waits = any(archive.name.kind is ArchiveKind.COMPLETE for archive in waiting)
+    waits = is_waiting(site.settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
     return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None)
 
 

@@ -8,6 +8,7 @@ import dagster as dg
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.alerts.alerting import report_warnings, with_alerts
+from ar_sync_pipeline.operations.alerts.problem_areas import DATABASE
 from ar_sync_pipeline.operations.asset_keys import (
     applied_archives_key,
     of_side,
@@ -21,6 +22,7 @@ from ar_sync_pipeline.operations.preflight_check import (
     Examine,
     preflight_check,
     preflight_sensor,
+    preflight_spec,
 )
 from ar_sync_pipeline.operations.runs.run_purge_job import purge_job, purge_schedule
 from ar_sync_pipeline.operations.runs.watched_executor import shared_executor
@@ -99,7 +101,9 @@ def _definitions(settings: ReceiverSettings) -> dg.Definitions:
             *([postprocess_sensor(site)] if postprocessor else []),
         ],
     )
-    return with_alerts(definitions, settings, site.clock)
+    # One outage of the database is one incident, also while the preflight is re-examined.
+    muted = {preflight_spec(ledger).key: DATABASE.cause}
+    return with_alerts(definitions, settings, site.clock, muted=muted)
 
 
 def _policies(site: ReceiverSite) -> dict[dg.AssetKey, dg.FreshnessPolicy]:

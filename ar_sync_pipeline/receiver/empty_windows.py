@@ -27,7 +27,7 @@ from ar_sync_pipeline.receiver.heartbeat import give_sign_of_life
 from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import ledger_lists, observations
 from ar_sync_pipeline.receiver.load_assets import load_space
-from ar_sync_pipeline.receiver.load_checks import load_check_results
+from ar_sync_pipeline.receiver.load_checks import drift_before, load_check_results
 from ar_sync_pipeline.receiver.load_metadata import load_metadata
 from ar_sync_pipeline.receiver.postprocess_builtin import BuiltinPostprocessor, metadata_of_no_rows
 from ar_sync_pipeline.receiver.postprocess_checks import results_of
@@ -106,9 +106,10 @@ def _events(
     # There is no run to link to; the ledger has the list of what was applied.
     yield from observations(load.report, dg.MetadataValue.asset(ledger), site)
     admission = replace(load.admission, lost=load.report.lost)
+    drift = drift_before(instance, site.names)
     for result in (
         *admission_checks(admitted_key(site.names), admission),
-        *load_check_results(load.report, site.settings.partial_interval, site.names),
+        *load_check_results(load.report, site.settings.partial_interval, site.names, drift),
         load_space(site),
         check_lag(site, instance).with_times(site.clock(), None),
         shown_preflight(instance, ledger),

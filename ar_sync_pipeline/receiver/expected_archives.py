@@ -8,7 +8,7 @@ from ar_sync_pipeline.operations.runs.run_state import has_last_run_failed
 from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.announcement import expected_archive
-from ar_sync_pipeline.spool.states import list_waiting
+from ar_sync_pipeline.spool.states import is_waiting
 
 
 def request_for_expected(instance: dg.DagsterInstance, site: ReceiverSite) -> dg.RunRequest | None:
@@ -18,11 +18,10 @@ def request_for_expected(instance: dg.DagsterInstance, site: ReceiverSite) -> dg
     without an archive would look like the end of the failure; and none while a complete waits for
     its own load.
     """
-    now = site.clock()
-    expected = expected_archive(
-        site.settings.remote_bkp_fldr, now, signing_keys=site.settings.signing_keys.accepted(now)
-    )
-    if expected is None or _is_complete_waiting(site):
+    now, spool = site.clock(), site.settings.remote_bkp_fldr
+    keys = site.settings.signing_keys.accepted(now)
+    expected = expected_archive(spool, now, signing_keys=keys)
+    if expected is None or is_waiting(spool, ArchiveKind.COMPLETE):
         return None
     if has_last_run_failed(instance, load_jobs(site.names), applied_archives_key(site.names)):
         return None
@@ -30,8 +29,3 @@ def request_for_expected(instance: dg.DagsterInstance, site: ReceiverSite) -> dg
         run_key=f"announced_{expected.announcement_id}",
         run_config=intake_of([ArchiveKind.PARTIAL], site.names, expected.until),
     )
-
-
-def _is_complete_waiting(site: ReceiverSite) -> bool:
-    waiting = list_waiting(site.settings.remote_bkp_fldr)
-    return any(archive.name.kind is ArchiveKind.COMPLETE for archive in waiting)

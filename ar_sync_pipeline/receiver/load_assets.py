@@ -30,6 +30,7 @@ from ar_sync_pipeline.receiver.ledger_metadata import (
 from ar_sync_pipeline.receiver.load_checks import (
     DIGESTS,
     LOADED,
+    drift_before,
     load_check_results,
     load_check_specs,
 )
@@ -70,7 +71,8 @@ def load_assets(site: ReceiverSite) -> dg.AssetsDefinition:
             if report.loaded:
                 give_sign_of_life(context, site.settings)
             space = load_space(site)
-        yield from load_check_results(report, site.settings.partial_interval, site.names)
+        drift = drift_before(context.instance, site.names)
+        yield from load_check_results(report, site.settings.partial_interval, site.names, drift)
         yield space
         if report.refused and not report.loaded:
             observe_unapplied(context, site)

@@ -5,13 +5,17 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import (
     CAUSE,
     NO_MAIL_BEFORE,
+    UNCHANGED_SINCE,
     common_remedy,
+    result_of,
     with_page,
 )
+from ar_sync_pipeline.operations.check_history import last_evaluation
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.errors import DigestMismatchError
@@ -83,7 +87,8 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
         dg.AssetCheckSpec(
             _NO_DRIFT,
             asset=key,
-            description="A complete found nothing that partials should have brought. If not: look"
+            description="The newest complete found nothing that partials should have brought; later"
+            " partials change nothing about it. If not: look"
             " for large tables without a time stamp (catalog: `changed_at`, `watermark`), for a"
             " failover of the sender, or for somebody who writes to the receiver's shared columns."
             + see(_PAGES[_NO_DRIFT]),
@@ -91,10 +96,27 @@ def load_check_specs(names: PairNames) -> Sequence[dg.AssetCheckSpec]:
     ]
 
 
+def drift_before(instance: dg.DagsterInstance, names: PairNames) -> dg.AssetCheckResult | None:
+    """Return what the newest complete showed about drift, as it was recorded; None: nothing yet."""
+    key = dg.AssetCheckKey(applied_archives_key(names), _NO_DRIFT)
+    before = last_evaluation(instance, key)
+    return None if before is None else result_of(before)
+
+
 def load_check_results(
-    report: LoadReport, window_minutes: int, names: PairNames = ALONE
+    report: LoadReport,
+    window_minutes: int,
+    names: PairNames = ALONE,
+    before: dg.AssetCheckResult | None = None,
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield the check results of a load."""
+    """Yield the check results of a load.
+
+    Args:
+        report: What was loaded.
+        window_minutes: Length of a window.
+        names: Names of the definitions of this receiver.
+        before: What `drift_before` returned: without a complete a load says nothing about drift.
+    """
     key = applied_archives_key(names)
     yield _archives_loaded(key, report, window_minutes)
     yield _digests_equal(key, report)
@@ -106,7 +128,7 @@ def load_check_results(
         "The sender's newest complete has every replicated table that has rows here.",
         tables_not_sent=len(report.unsent),
     )
-    yield _no_drift(key, report)
+    yield _no_drift(key, report, before)
 
 
 def _archives_loaded(
@@ -171,18 +193,26 @@ def _no_holes(key: dg.AssetKey, report: LoadReport, window_minutes: int) -> dg.A
     return _mailed_if_it_lasts(result, report.gaps_since, window_minutes)
 
 
-def _no_drift(key: dg.AssetKey, report: LoadReport) -> dg.AssetCheckResult:
-    drift = {
-        plan.table: plan.drift for archive in report.loaded for plan in archive.tables if plan.drift
-    }
+def _no_drift(
+    key: dg.AssetKey, report: LoadReport, before: dg.AssetCheckResult | None
+) -> dg.AssetCheckResult:
+    completes = [one for one in report.loaded if one.manifest.kind is ArchiveKind.COMPLETE]
+    if before is not None and not completes:
+        return before
+    drift = {plan.table: plan.drift for one in completes for plan in one.tables if plan.drift}
     tables = [f"{rows:,} rows of {visible(table, _LONGEST_NAME)}" for table, rows in drift.items()]
-    return _result(
+    result = _result(
         key,
         _NO_DRIFT,
         ", ".join(listed(tables, most=20)),
-        "The last load repaired nothing that partials should have brought.",
+        "The newest complete repaired nothing that partials should have brought.",
         rows_repaired=sum(drift.values()),
     )
+    if not drift:
+        return result
+    # Every later load repeats it: one finding of this complete.
+    found = dg.MetadataValue.timestamp(max(one.manifest.snapshot_at for one in completes))
+    return result._replace(metadata={**(result.metadata or {}), UNCHANGED_SINCE: found})
 
 
 def _without_gap(report: LoadReport) -> str:

@@ -10,7 +10,6 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
-from ar_sync_pipeline.operations.freshness import first_complete_within
 from ar_sync_pipeline.operations.runs.run_state import last_success, work_under_way
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.package_files import see
@@ -18,6 +17,7 @@ from ar_sync_pipeline.receiver.jobs import load_jobs
 from ar_sync_pipeline.receiver.ledger_metadata import unapplied_metadata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.sync.load.acknowledge import acknowledge_moved_files
+from ar_sync_pipeline.sync.watch.arrived_archives import complete_due_within
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.status import Status
@@ -40,7 +40,8 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
         f" {site.settings.max_lag} minutes old (AR_SYNC_MAX_LAG). If not: the reason is in the"
         " result. Nothing arrives: look at the sender's `partial_dump` and at `ssh_sftp_checker`."
         " Archives wait: look at the last load. One is parked: do what its reason says. DDL at the"
-        " receiver has changed rows of a table: wait for the sender's next complete." + see(_PAGE),
+        " receiver has changed rows of a table: wait for the sender's next complete. No complete"
+        " comes: see that the sender's `complete_dump_schedule` is on." + see(_PAGE),
     )
 
 
@@ -77,7 +78,8 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     status = receiver_status(site.settings, site.catalog, site.clock())
     lag = status.lag
     late = lag.minutes_behind is not None and lag.minutes_behind > site.settings.max_lag
-    passed = lag.data_until is not None and not late and not lag.ahead and not status.unverified
+    wrong = late or lag.ahead or status.unverified or status.overdue_complete
+    passed = lag.data_until is not None and not wrong
     result = with_page(
         dg.AssetCheckResult(
             asset_key=applied_archives_key(site.names),
@@ -96,24 +98,21 @@ def check_lag(site: ReceiverSite, instance: dg.DagsterInstance) -> Look:
     because = re.sub(r"\d+", "", lag.because)
     news = "" if passed else f"{_doublings(lag, site.settings.max_lag)} {because}"
     if lag.data_until is None:
-        return Look(result, news, settles=_until_the_first_complete(site))
+        return Look(result, news, settles=complete_due_within(site.settings, site.clock()))
     if late and _is_loading(status, site, instance):
         late_from = lag.data_until + timedelta(minutes=site.settings.max_lag)
         return Look(result, news, late_from + _LOAD_MAY_TAKE, _LOAD_MAY_TAKE)
     return Look(result, news, settles=_SETTLES)
 
 
-def _until_the_first_complete(site: ReceiverSite) -> timedelta:
-    settings = site.settings
-    return first_complete_within(settings.complete_cron, settings.timezone, site.clock())
-
-
 def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance) -> bool:
     """Return whether a load brings newer data, or just ended and left some to the next."""
-    now, key = site.clock(), applied_archives_key(site.names)
-    if any(work_under_way(instance, job, key, now) for job in load_jobs(site.names)):
+    now, key, jobs = site.clock(), applied_archives_key(site.names), load_jobs(site.names)
+    if any(work_under_way(instance, job, key, now) for job in jobs):
         return True
-    last = last_success(instance, key, {}) if status.count("waiting") else None
+    if not status.count("waiting"):
+        return False
+    last = last_success(instance, key, job_names=jobs)
     return last is not None and now - last < _JUST_NOW
 
 

@@ -4,14 +4,16 @@ The receiver lacks something of the last one, as its receipt says, or has tables
 verify, as its checkpoint says. Every partial reads both; the sensor reads the sender's journal.
 """
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
-from ar_sync_pipeline.operations.runs.run_state import work_under_way
+from ar_sync_pipeline.operations.runs.backoff import pause_after
+from ar_sync_pipeline.operations.runs.run_state import failures_in_a_row, work_under_way
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_compare, complete_to_repeat
 from ar_sync_pipeline.sync.dump.last_view import last_checkpoint
@@ -21,13 +23,17 @@ _REQUESTED = {"ar_sync/requested_by": "complete_for_receiver"}
 _SECONDS = 300
 # The receiver's word must not keep the sender busy.
 _MOST, _WITHIN = 4, timedelta(days=1)
+# A complete costs production more than a partial: 4, 8, 16, ... minutes, at most two hours.
+_PAUSES = 4
+_READ = 100
 
 
 def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
     """Return a sensor that requests one complete for each complete that was not enough.
 
-    The run key names that complete, so that no run is requested twice. After a complete with
-    everything, and after some completes within a day, nothing is requested.
+    The run key names that complete and the newest request, because Dagster skips a key that a run
+    has, also one that failed: after a failure there is another request, with pauses that grow.
+    After a complete with everything, and after some completes within a day, nothing is requested.
     """
     key = archive_key(ArchiveKind.COMPLETE, site.names)
 
@@ -42,26 +48,66 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def complete_for_receiver(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        run_key = _needed(site)
-        if run_key is None:
+        needed = _needed(site)
+        if needed is None:
             return dg.SkipReason("The receiver lacks nothing that the last complete left out.")
         at_work = work_under_way(context.instance, job.name, key, site.clock())
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
-        since = site.clock() - _WITHIN
-        filters = dg.RunsFilter(job_name=job.name, tags=_REQUESTED, created_after=since)
-        if context.instance.get_runs_count(filters) >= _MOST:
-            return dg.SkipReason(
-                f"{_MOST} completes were requested within a day; the one of the schedule carries"
-                " what is lacking."
-            )
-        return dg.RunRequest(run_key=run_key, tags=_REQUESTED)
+        requested = _requested(context.instance, job.name)
+        not_yet = _pause(context.instance, job.name, site.clock()) or _limit(
+            requested, site.clock() - _WITHIN
+        )
+        if not_yet is not None:
+            return dg.SkipReason(not_yet)
+        last = max((_created(one) for one in requested), default=None)
+        return dg.RunRequest(run_key=f"{needed}_{last.timestamp() if last else 0}", tags=_REQUESTED)
 
     return complete_for_receiver
 
 
+def _requested(instance: dg.DagsterInstance, job_name: str) -> Sequence[dg.RunRecord]:
+    """Return the newest runs that this sensor has requested."""
+    filters = dg.RunsFilter(job_name=job_name, tags=_REQUESTED)
+    return instance.get_run_records(filters, limit=_READ)
+
+
+def _created(record: dg.RunRecord) -> datetime:
+    return record.create_timestamp.astimezone(UTC)
+
+
+def _pause(instance: dg.DagsterInstance, job_name: str, now: datetime) -> str | None:
+    """Return why nothing is requested so soon after failures; None if a run may be requested."""
+    failures = failures_in_a_row(instance, job_name, None)
+    if not failures:
+        return None
+    again = max(failures) + _PAUSES * pause_after(len(failures))
+    if again <= now:
+        return None
+    return (
+        f"{len(failures)} runs in a row have failed, see the last one; again at {again:%H:%M} UTC."
+    )
+
+
+def _limit(requested: Sequence[dg.RunRecord], since: datetime) -> str | None:
+    """Return why no further complete is requested; None if one may be requested.
+
+    A failed run has sent nothing, and its pauses limit the next one.
+    """
+    failed = dg.DagsterRunStatus.FAILURE
+    recent = [
+        one for one in requested if one.dagster_run.status is not failed and _created(one) > since
+    ]
+    if len(recent) < _MOST:
+        return None
+    return (
+        f"{_MOST} completes were requested within a day; the one of the schedule carries what is"
+        " lacking."
+    )
+
+
 def _needed(site: SenderSite) -> str | None:
-    """Return the key of the run that is to be requested; None if no complete is needed."""
+    """Return why a complete is needed, for which complete before it; None if none is needed."""
     scratch = site.settings.tmp_bkp_fldr
     if lacking := complete_to_repeat(scratch):
         return f"lacking_{lacking}"

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.pair_names import PairNames
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
+    is_stopped,
     last_success,
     work_under_way,
 )
@@ -125,13 +126,15 @@ class _Gaps:
         ]
         if not missing:
             return cls([], None, 0, job)
-        last = last_success(instance, key, {})
+        # Not of other jobs of this side: they send no window.
+        last = last_success(instance, key, job_names=[job])
         failures = failures_in_a_row(instance, job, last)
         filled_by = work_under_way(instance, job, key, now)
-        if not failures and not instance.fetch_materializations(key, limit=1).records:
-            filled_by = "The first run"
-        if filled_by is None and not failures and last is not None and now - last <= grace:
-            filled_by = "The next run"
+        if filled_by is None and not failures:
+            if last is None and not is_stopped(instance, site.names.name(SCHEDULE)):
+                filled_by = "The first run"
+            elif last is not None and now - last <= grace:
+                filled_by = "The next run"
         return cls(missing, filled_by, len(failures), job)
 
     @property

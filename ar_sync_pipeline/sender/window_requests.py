@@ -65,7 +65,7 @@ class WindowRequests:
 
     def _pause(self, instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
         """Return why nothing is requested now, after failures; None if a run may be requested."""
-        success = last_success(instance, key, {SIDE_TAG: self.names.name("sender")})
+        success = last_success(instance, key, tags={SIDE_TAG: self.names.name("sender")})
         failures = failures_in_a_row(instance, self.job, success)
         again = next_try(failures)
         if again is None or again <= self.clock():

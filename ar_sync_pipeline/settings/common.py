@@ -123,8 +123,8 @@ class CommonSettings(SigningSettings):
         str,
         BeforeValidator(cron_line),
         Variable(
-            "When the sender sends a complete, in AR_SYNC_TIMEZONE; the receiver's tables are "
-            "shown as stale when none was loaded for longer.",
+            "When the sender sends a complete, in AR_SYNC_TIMEZONE; equal on both sides, because "
+            "the receiver reports it when none comes for longer.",
             "30 3 * * *",
         ),
     ] = "30 3 * * *"

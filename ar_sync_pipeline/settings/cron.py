@@ -1,4 +1,4 @@
-"""Validation of cron expressions of five fields: syntax, ranges, and a day that exists.
+"""Cron expressions of five fields: validation (syntax, ranges, a day that exists), and pauses.
 
 Dagster and cronsim understand more dialects (six fields, ``@daily``, ``L``, ``#``). A settings file
 may use only what ``crontab(5)`` documents, so that it means the same to every reader.
@@ -7,7 +7,8 @@ may use only what ``crontab(5)`` documents, so that it means the same to every r
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
@@ -15,6 +16,8 @@ _FIELDS = ("minutes", "hours", "days", "months", "weekdays")
 _VALUE = r"[0-9]{1,2}|[A-Za-z]{3}"
 _ITEM = re.compile(rf"(\*|(?P<low>{_VALUE})(-(?P<high>{_VALUE}))?)(/(?P<step>[0-9]+))?")
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
+_LONG_ENOUGH = timedelta(days=32)
+_MOST_TICKS = 2000
 
 
 def cron_problem(expression: str) -> str | None:
@@ -30,6 +33,21 @@ def cron_problem(expression: str) -> str | None:
     except CronSimError:
         return "names a day that none of its months has"
     return None
+
+
+def longest_pause(expression: str, timezone: str, now: datetime) -> timedelta:
+    """Return the longest time between two ticks of a schedule, such as a weekend without ticks."""
+    longest, last = timedelta(0), None
+    ticks = CronSim(expression, now.astimezone(ZoneInfo(timezone)))
+    for number, local in zip(range(_MOST_TICKS), ticks, strict=False):
+        # Python subtracts two times of one zone as local times, without changes of the UTC offset.
+        tick = local.astimezone(UTC)
+        if last is not None:
+            longest = max(longest, tick - last)
+        last = tick
+        if number > 1 and tick - now > _LONG_ENOUGH:
+            break
+    return longest
 
 
 def _is_valid(item: str, place: int) -> bool:

@@ -319,6 +319,11 @@ def _apart(path: Path, other: Path | None, variable: str) -> Path:
     return path
 
 
+def side_of(settings: SenderSettings | ReceiverSettings) -> str:
+    """Return ``sender`` or ``receiver``: the side that these settings are for."""
+    return "sender" if isinstance(settings, SenderSettings) else "receiver"
+
+
 def load_sender_settings(environ: Mapping[str, str]) -> SenderSettings:
     """Read the sender's settings from an environment.
 

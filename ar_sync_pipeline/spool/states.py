@@ -83,6 +83,11 @@ def list_waiting(spool: Path) -> list[SpooledArchive]:
     return [a for a in _queue(spool) if a.state is SpoolState.WAITING]
 
 
+def is_waiting(spool: Path, kind: ArchiveKind) -> bool:
+    """Return whether an archive of a kind waits."""
+    return any(archive.name.kind is kind for archive in list_waiting(spool))
+
+
 def list_applied(spool: Path) -> list[SpooledArchive]:
     """Return retained applied archives, oldest snapshot first."""
     return [a for a in _queue(spool) if a.state is SpoolState.APPLIED]

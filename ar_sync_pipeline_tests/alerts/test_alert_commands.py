@@ -56,6 +56,32 @@ def test_test_message_goes_through_every_channel(
     assert not incidents_file(settings(environ)).exists()
 
 
+@pytest.mark.parametrize("words", [["incidents"], ["incidents", "--close", "1"], ["metrics"]])
+def test_commands_that_read_make_no_file_of_incidents(
+    environ: dict[str, str], words: list[str]
+) -> None:
+    """Root would own it, or another account's home would have it, and the service would not."""
+    path = incidents_file(settings(environ))
+    shown = call(environ, *words)
+    assert not path.parent.exists()
+    if words == ["incidents"]:
+        assert shown.exit_code == 0
+        assert f"No incident is open: none is recorded: {path} does not exist" in shown.stdout
+        asked = json.loads(call(environ, "incidents", "--json").stdout)
+        assert str(path) in asked["note"]
+    elif words == ["metrics"]:
+        assert "ar_sync_open_incidents{" not in shown.stdout
+
+
+def test_incident_that_is_not_open_is_an_object_too(environ: dict[str, str]) -> None:
+    open_alerts(settings(environ), lambda: datetime.now(UTC)).store.remind(datetime.now(UTC))
+    shown = call(environ, "incidents", "--json", "--close", "99")
+    assert shown.exit_code == 2
+    found = json.loads(shown.stdout)
+    assert (found["ok"], found["code"]) == (False, "invalid-call")
+    assert "no open incident has the number 99" in found["problem"]
+
+
 def test_test_message_says_what_does_not_get_through(environ: dict[str, str]) -> None:
     down = environ | {"AR_SYNC_EMAIL_PORT": str(free_port())}
     shown = call(down, "alert-test", "--json")

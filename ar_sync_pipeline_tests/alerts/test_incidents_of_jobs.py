@@ -15,10 +15,14 @@ from dagster._core.definitions.dependency import NodeHandle
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.operations.alerts.step_hooks import OF_FAILURE, OF_SUCCESS
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key
+from ar_sync_pipeline.operations.check_history import shown_evaluation
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox, WebServer, smtp_server
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
 from ar_sync_pipeline_tests.fix_sites import execute
+
+NO_DRIFT = dg.AssetCheckKey(applied_archives_key(), "no_drift")
 
 
 @pytest.fixture
@@ -123,6 +127,44 @@ def test_missing_media_file_is_one_incident_of_partials_and_completes_until_it_i
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("rows_change", [True, False])
+def test_drift_that_a_complete_repaired_stays_an_incident_until_a_later_complete(
+    watched: Watched, *, rows_change: bool
+) -> None:
+    """Partials, with rows or without, say nothing about it, whoever loads them."""
+    deployment = watched.deployment
+    deployment.sender_changes["AR_SYNC_COMPLETE_CARRIES"] = "everything"
+
+    def run(*jobs: str) -> None:
+        for job in jobs:
+            assert watched.run(job).succeeded, job
+            watched.tick_both()
+
+    run("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata")
+    execute(deployment.receiver_url, "UPDATE app_child SET amount = -1 WHERE id < 9")
+    run("complete_dump", "complete_loaddata")
+    (subject,) = watched.subjects
+    assert "no_drift: 8 rows of app_child" in subject
+    for number in range(3):
+        if rows_change:
+            execute(
+                deployment.sender_url,
+                f"UPDATE app_child SET amount = {number}, changed = now() WHERE id = 3",
+            )
+        run("partial_dump", "partial_loaddata")
+        with watched.instance() as instance:
+            assert is_shown(instance, NO_DRIFT)
+            shown = shown_evaluation(instance, NO_DRIFT)
+        assert shown is not None
+        assert (shown.passed, shown.description) == (False, "8 rows of app_child")
+    (open_now,) = open_incidents(deployment.receiver_environment())
+    assert open_now["count"] == 1, "partials do not repeat it"
+
+    run("complete_dump", "complete_loaddata", "partial_dump", "partial_loaddata")
+    assert [subject.split()[2] for subject in watched.subjects] == ["Failing:", "Recovered:"]
+
+
+@pytest.mark.long
 def test_step_is_one_cause_for_both_load_jobs_and_for_a_run_by_hand(watched: Watched) -> None:
     broken = watched.deployment.receiver_changes
     broken["AR_SYNC_TRANSFORM"] = "command:/bin/false"
@@ -178,10 +220,8 @@ def make_due(watched: Watched) -> None:
         db.execute("UPDATE outbox SET due_at = 0")
 
 
-def open_incidents(watched: Watched) -> list[Mapping[str, object]]:
-    shown = CliRunner().invoke(
-        main, ["incidents", "--json"], env=watched.deployment.sender_environment()
-    )
+def open_incidents(environment: dict[str, str]) -> list[Mapping[str, object]]:
+    shown = CliRunner().invoke(main, ["incidents", "--json"], env=environment)
     found: list[Mapping[str, object]] = json.loads(shown.stdout)["incidents"]
     return found
 

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.instance import DagsterInstance
+from dagster._core.test_utils import create_run_for_test
 from dagster_shared.error import SerializableErrorInfo
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
+from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
 
 STARTED, WORKED = dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS
@@ -65,6 +69,61 @@ def test_run_that_waits_for_hours_in_the_queue(
         bare.tick_both()
     (subject,) = bare.subjects
     assert "job partial_dump: the run has waited" in subject
+
+
+SENDERS = frozenset({archive_key(kind) for kind in ArchiveKind})
+RECEIVERS = frozenset({applied_archives_key()})
+LOAD = "load"
+
+
+def sides(watched: Watched) -> list[str]:
+    """Return the side of each mail."""
+    watched.tick_both()
+    return [subject.split()[1].rstrip("]") for subject in watched.subjects]
+
+
+@pytest.mark.parametrize(("selected", "side"), [(SENDERS, "sender"), (RECEIVERS, "receiver")])
+def test_run_by_hand_that_never_started_is_its_own_sides(
+    bare: Watched, selected: frozenset[dg.AssetKey], side: str
+) -> None:
+    bare.end_run("never started", by_hand=selected)
+    assert sides(bare) == [side]
+
+
+@pytest.mark.parametrize(("selected", "side"), [(SENDERS, "sender"), (RECEIVERS, "receiver")])
+def test_run_by_hand_that_waits_in_the_queue_is_its_own_sides(
+    bare: Watched,
+    monkeypatch: pytest.MonkeyPatch,
+    selected: frozenset[dg.AssetKey],
+    side: str,
+) -> None:
+    monkeypatch.setattr(waiting_runs, "TOO_LONG", timedelta(seconds=-1))
+    with bare.instance() as instance:
+        create_run_for_test(
+            instance,
+            job_name=IMPLICIT_ASSET_JOB_NAME,
+            asset_selection=selected,
+            status=dg.DagsterRunStatus.NOT_STARTED,
+        )
+    assert sides(bare) == [side]
+
+
+@pytest.mark.parametrize(
+    ("selected", "step", "side"),
+    [
+        (SENDERS, STEP, "sender"),
+        (RECEIVERS, LOAD, "receiver"),
+        (SENDERS | RECEIVERS, STEP, "sender"),
+        (SENDERS | RECEIVERS, LOAD, "receiver"),
+    ],
+)
+def test_step_that_was_killed_in_a_run_by_hand_is_its_own_sides(
+    bare: Watched, selected: frozenset[dg.AssetKey], step: str, side: str
+) -> None:
+    bare.end_run("worker died", events=[(STARTED, step)], by_hand=selected)
+    assert sides(bare) == [side]
+    bare.end_run(None, events=[(STARTED, step), (WORKED, step)], by_hand=selected)
+    assert sides(bare) == [side, side]
 
 
 def test_lost_cursor_repeats_nothing(bare: Watched) -> None:

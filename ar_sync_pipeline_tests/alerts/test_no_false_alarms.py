@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 import time_machine
 from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
@@ -18,17 +19,18 @@ from ar_sync_pipeline.operations.asset_keys import (
     archive_key,
     endpoint_key,
 )
+from ar_sync_pipeline.operations.pair_names import SIDE_TAG
 from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.receiver.archive_sensors import archive_sensor
 from ar_sync_pipeline.receiver.jobs import partial_loaddata
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_sensor
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sender.window_check import no_gap_sensor
+from ar_sync_pipeline.sender.window_check import check_for_gaps, no_gap_sensor
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
 from ar_sync_pipeline_tests.alerts.watched import Watched
 from ar_sync_pipeline_tests.fix_alerts import Mailbox
-from ar_sync_pipeline_tests.fix_dagster import Deployment
+from ar_sync_pipeline_tests.fix_dagster import Deployment, stop_schedule
 from ar_sync_pipeline_tests.fix_sites import execute
 
 UP_TO_DATE = dg.AssetCheckKey(applied_archives_key(), "up_to_date")
@@ -60,8 +62,8 @@ class Operation:
         """All sensors of both sides, some time later."""
         self.now += after
         with time_machine.travel(self.now, tick=False):
-            self._tick(up_to_date_sensor(self.receiver()), "up_to_date")
-            self._tick(no_gap_sensor(self.sender(), self.windows()), "no_gap")
+            self.tick_of(up_to_date_sensor(self.receiver()), "up_to_date")
+            self.tick_of(no_gap_sensor(self.sender(), self.windows()), "no_gap")
             self.watched.tick_both()
 
     def watch(self, span: timedelta, *, every: timedelta = 5 * MINUTES) -> None:
@@ -97,7 +99,7 @@ class Operation:
     def windows(self) -> dg.TimeWindowPartitionsDefinition:
         return window_partitions(self.now, days_back=14, interval_minutes=5)
 
-    def _tick(self, sensor: dg.SensorDefinition, name: str) -> None:
+    def tick_of(self, sensor: dg.SensorDefinition, name: str) -> None:
         with (
             self.watched.instance() as instance,
             dg.build_sensor_context(instance, cursor=self.cursors.get(name)) as context,
@@ -269,6 +271,21 @@ def test_load_that_takes_longer_than_data_may_be_old_is_no_incident(operation: O
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(("job", "mails"), [("partial_loaddata", 0), ("lima_partial_loaddata", 1)])
+def test_archives_that_nothing_loads_are_reported_whatever_other_pairs_load(
+    operation: Operation, job: str, mails: int
+) -> None:
+    """The sensor is stopped; a load that just ended leaves what waits to the next one."""
+    operation.run("complete_dump", "complete_loaddata", "partial_dump")
+    operation.watch(29 * MINUTES, every=1 * MINUTES)
+    for _ in range(3):
+        end_run(operation, job, dg.DagsterRunStatus.SUCCESS)
+        operation.tick(1 * MINUTES)
+    assert "1 archive waits" in str(operation.found(UP_TO_DATE).description)
+    assert len([one for one in operation.subjects if "up_to_date" in one]) == mails
+
+
+@pytest.mark.long
 def test_sender_that_has_just_started_lacks_no_window(operation: Operation) -> None:
     operation.tick()
     operation.tick(2 * MINUTES)
@@ -373,6 +390,72 @@ def test_windows_that_passed_during_a_long_run_are_left_to_the_next_one(
     assert "The next run takes them along" in str(operation.found(NO_GAP).description)
 
 
+def end_run(operation: Operation, job: str, status: dg.DagsterRunStatus, **tags: str) -> None:
+    """A run of a job of any pair ends now."""
+    ends = {
+        dg.DagsterRunStatus.SUCCESS: dg.DagsterEventType.RUN_SUCCESS,
+        dg.DagsterRunStatus.FAILURE: dg.DagsterEventType.RUN_FAILURE,
+    }
+    with time_machine.travel(operation.now, tick=False), operation.watched.instance() as instance:
+        run = create_run_for_test(
+            instance, job_name=job, status=dg.DagsterRunStatus.STARTED, tags=tags
+        )
+        event = dg.DagsterEvent(ends[status].value, job_name=job)
+        instance.report_dagster_event(event, run.run_id)
+
+
+OF_OTHERS = {
+    "ssh_sftp_checker": {SIDE_TAG: "sender"},
+    "complete_dump": {SIDE_TAG: "sender"},
+    "partial_loaddata": {SIDE_TAG: "receiver"},
+    "lima_partial_dump": {SIDE_TAG: "lima_sender"},
+}
+
+
+@pytest.mark.parametrize("job", OF_OTHERS)
+def test_success_of_another_job_fills_no_window_of_a_stopped_schedule(
+    operation: Operation, job: str
+) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, job, dg.DagsterRunStatus.SUCCESS, **OF_OTHERS[job])
+    operation.tick()
+    found = operation.found(NO_GAP)
+    assert not found.passed, found.description
+
+
+def test_success_of_the_job_itself_leaves_later_windows_to_the_next_run(
+    operation: Operation,
+) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.SUCCESS)
+    operation.tick()
+    assert operation.found(NO_GAP).passed
+
+
+@pytest.mark.parametrize("job", OF_OTHERS)
+def test_success_of_another_job_does_not_hide_that_runs_have_failed(
+    operation: Operation, job: str
+) -> None:
+    operation.dumped(50 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
+    operation.now += MINUTES
+    end_run(operation, job, dg.DagsterRunStatus.SUCCESS, **OF_OTHERS[job])
+    operation.tick()
+    found = operation.found(NO_GAP)
+    assert "The last run of partial_dump has failed." in str(found.description)
+
+
+def test_no_first_run_is_waited_for_while_the_schedule_is_stopped(operation: Operation) -> None:
+    installed = operation.now - 60 * MINUTES
+    windows = window_partitions(operation.now, days_back=14, interval_minutes=5, first=installed)
+    with operation.watched.instance() as instance:
+        waits = check_for_gaps(operation.sender(), windows, instance).result
+        assert waits.passed
+        assert "The first run takes them along" in str(waits.description)
+        stop_schedule(instance, "partial_dump_schedule")
+        assert not check_for_gaps(operation.sender(), windows, instance).result.passed
+
+
 @pytest.mark.long
 def test_list_of_missing_windows_that_grows_and_shrinks_is_shown_as_it_is(
     operation: Operation,
@@ -456,6 +539,52 @@ def test_receiver_that_cannot_be_reached_is_shown_at_the_endpoint_at_once(
         keys.write_text(pinned)
         operation.run(job)
         assert operation.found(ENDPOINT).passed
+
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+# What breaks: the side, the setting and its broken value, and a job that fails by it.
+OUTAGES = {
+    "the sender's database": ("sender", "AR_SYNC_SENDER_DATABASE_URL", NOWHERE, "partial_dump"),
+    "the receiver's database": (
+        "receiver", "AR_SYNC_RECEIVER_DATABASE_URL", NOWHERE, "partial_loaddata"
+    ),
+    "the way to the receiver": ("sender", "AR_SYNC_KNOWN_HOSTS", __file__, "partial_dump"),
+}  # fmt: skip
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("first", ["preflight", "job"])
+@pytest.mark.parametrize("what", OUTAGES)
+def test_outage_is_one_incident_of_jobs_and_preflight(
+    operation: Operation, what: str, first: str
+) -> None:
+    """The code location was restarted meanwhile, so that its first tick examines everything."""
+    side, variable, broken, job = OUTAGES[what]
+    operation.run("complete_dump", "complete_loaddata")
+    deployment = operation.watched.deployment
+    changes = getattr(deployment, f"{side}_changes")
+    before, name = getattr(deployment, f"{side}_environment")()[variable], f"{side}_preflight"
+
+    def examine() -> None:
+        definitions = getattr(deployment, f"{side}_definitions")()
+        operation.tick_of(definitions.resolve_sensor_def(name), name)
+        operation.watched.tick(side)
+
+    def work(*, succeeds: bool) -> None:
+        assert operation.watched.run(job).succeeded is succeeds
+        operation.watched.tick(side)
+
+    changes[variable] = broken
+    if first == "preflight":
+        examine()
+    work(succeeds=False)
+    examine()
+    assert len(operation.subjects) == 1, operation.subjects
+    assert what in operation.subjects[0]
+    changes[variable] = before
+    work(succeeds=True)
+    examine()
+    assert [one.split()[2] for one in operation.subjects] == ["Failing:", "Recovered:"]
 
 
 @pytest.mark.long

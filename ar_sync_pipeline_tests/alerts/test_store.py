@@ -67,6 +67,20 @@ def test_one_opening_and_one_recovery_through_every_channel(tmp_path: Path) -> N
     assert side.store.open_incidents() == []
 
 
+@pytest.mark.parametrize("kept", [["mail"], []])
+def test_messages_of_a_channel_that_is_not_configured_any_more_are_dropped(
+    tmp_path: Path, kept: list[str]
+) -> None:
+    side = Side(tmp_path, Recorder(), Recorder("webhook"))
+    side.store.failed(problem(0), at(0))
+    assert [one.channel for one in side.outbox.unsent()] == ["mail", "webhook"]
+    side.store.remind(at(1))
+    assert len(side.outbox.unsent()) == 2
+    IncidentStore(side.path, kept).remind(at(2))
+    assert [one.channel for one in side.outbox.unsent()] == kept
+    assert len(side.store.open_incidents()) == 1
+
+
 def test_hook_and_sensor_that_see_the_same_failure_at_once_tell_of_it_once(side: Side) -> None:
     def see(_: int) -> None:
         side.store.failed(problem(0), at(0))

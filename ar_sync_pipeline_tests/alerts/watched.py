@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.assets.job.asset_job import IMPLICIT_ASSET_JOB_NAME
 from dagster._core.events import EngineEventData
 from dagster._core.execution.plan.objects import StepSuccessData
 from dagster._core.instance import DagsterInstance
+from dagster._core.test_utils import create_run_for_test
 from dagster_shared.error import SerializableErrorInfo
 
 from ar_sync_pipeline.demo.sftp_server import LoopbackSftpServer
@@ -84,20 +86,26 @@ class Watched:
         retry_of: str | None = None,
         tags: Mapping[str, str] | None = None,
         engine_error: SerializableErrorInfo | None = None,
+        by_hand: frozenset[dg.AssetKey] | None = None,
     ) -> str:
         """A run of job ``partial_dump`` with these events of its steps, as Dagster writes them.
 
         Args:
             message: of the failure that ended it; None: it ended well.
             engine_error: for which its process could not load.
+            by_hand: Assets that a user selected, instead of the job.
         """
-        job = self.definitions("sender").resolve_job_def("partial_dump")
         group = (
             {"dagster/parent_run_id": retry_of, "dagster/root_run_id": retry_of} if retry_of else {}
         )
         with self.instance() as instance:
-            run = instance.create_run_for_job(
-                job, tags={**(tags or {}), **group}, parent_run_id=retry_of, root_run_id=retry_of
+            run = create_run_for_test(
+                instance,
+                job_name="partial_dump" if by_hand is None else IMPLICIT_ASSET_JOB_NAME,
+                asset_selection=by_hand,
+                tags={**(tags or {}), **group},
+                parent_run_id=retry_of,
+                root_run_id=retry_of,
             )
             if engine_error is not None:
                 instance.report_engine_event(
@@ -109,7 +117,7 @@ class Watched:
                 instance.report_dagster_event(
                     dg.DagsterEvent(
                         kind.value,
-                        job_name="partial_dump",
+                        job_name=run.job_name,
                         step_key=step,
                         event_specific_data=(
                             StepSuccessData(duration_ms=1.0)  # type: ignore[no-untyped-call]
@@ -121,7 +129,7 @@ class Watched:
                 )
             if message is None:
                 instance.report_dagster_event(
-                    dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name="partial_dump"),
+                    dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, job_name=run.job_name),
                     run.run_id,
                 )
             else:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 import dagster as dg
 import pytest
 
+from ar_sync_pipeline.operations import preflight_check
+from ar_sync_pipeline.operations.alerts.problem_areas import ENDPOINT, SPOOL
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, endpoint_key
+from ar_sync_pipeline.operations.check_evaluation import unchanged_since
 from ar_sync_pipeline.operations.preflight_check import CHECK
 from ar_sync_pipeline.operations.runs.local_runs import LocalRuns
 from ar_sync_pipeline_tests.fix_dagster import Deployment, is_shown
@@ -104,6 +107,81 @@ def test_finding_says_what_is_wrong_and_what_to_do(
     assert "127.0.0.1:1/nowhere cannot be reached" in str(found.metadata["findings"].value)
     assert "secret-word" not in str(found)
     assert isinstance(process.tick(), str)
+
+
+def test_failed_finding_is_written_at_each_examination_and_is_one_finding(
+    deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not mailed while its cause had an incident of its own."""
+    monkeypatch.setattr(preflight_check, "_AGAIN_AFTER_SECONDS", {True: 3600.0, False: 0.0})
+    deployment.receiver_changes["AR_SYNC_TRANSFORM"] = "command:/nowhere/program"
+    process = Process(deployment.receiver_definitions(), "receiver_preflight", instance)
+    found = [process.tick() for _ in range(3)]
+    assert all(isinstance(one, dg.AssetCheckEvaluation) for one in found)
+    assert len({unchanged_since(one) for one in found if not isinstance(one, str)}) == 1
+    history = instance.event_log_storage.get_asset_check_execution_history(RECEIVER, limit=9)
+    assert len(history) <= 2, "they replace each other"
+
+
+NOWHERE = "postgresql://nobody@127.0.0.1:1/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"AR_SYNC_RECEIVER_DATABASE_URL": NOWHERE}, "database-unreachable"),
+        ({"AR_SYNC_TRANSFORM": "command:/nowhere/program"}, None),
+        (
+            {
+                "AR_SYNC_RECEIVER_DATABASE_URL": NOWHERE,
+                "AR_SYNC_TRANSFORM": "command:/nowhere/program",
+            },
+            None,
+        ),
+    ],
+)
+def test_finding_at_the_receiver_is_the_databases_only_if_nothing_else_is_wrong(
+    deployment: Deployment,
+    instance: dg.DagsterInstance,
+    changes: dict[str, str],
+    error: str | None,
+) -> None:
+    deployment.receiver_changes |= changes
+    found = Process(deployment.receiver_definitions(), "receiver_preflight", instance).tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert not found.passed
+    said = found.metadata.get("error")
+    assert (said and said.value) == error
+
+
+def test_finding_at_the_receiver_is_the_spools_if_that_is_all(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    definitions = deployment.receiver_definitions()
+    deployment.spool.rename(deployment.spool.with_name("not_mounted"))
+    found = Process(definitions, "receiver_preflight", instance).tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert found.metadata["error"].value == SPOOL.errors[0].code
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"AR_SYNC_SENDER_DATABASE_URL": NOWHERE}, "database-unreachable"),
+        ({"AR_SYNC_REMOTE_BKP_FLDR": "/spoool"}, ENDPOINT.errors[0].code),
+        (
+            {"AR_SYNC_SENDER_DATABASE_URL": NOWHERE, "AR_SYNC_REMOTE_BKP_FLDR": "/spoool"},
+            ENDPOINT.errors[0].code,
+        ),
+    ],
+)
+def test_finding_at_the_sender_is_the_links_or_the_databases_if_that_is_all(
+    deployment: Deployment, instance: dg.DagsterInstance, changes: dict[str, str], error: str
+) -> None:
+    deployment.sender_changes |= changes
+    found = Process(deployment.sender_definitions(), "sender_preflight", instance).tick()
+    assert isinstance(found, dg.AssetCheckEvaluation)
+    assert found.metadata["error"].value == error
 
 
 @pytest.mark.long

@@ -118,6 +118,20 @@ def test_every_check_is_shown_and_passes_after_each_empty_archive(quiet: Receive
 
 
 @pytest.mark.long
+def test_drift_that_a_complete_repaired_stays_shown(quiet: Receiver) -> None:
+    deployment = quiet.deployment
+    deployment.sender_changes["AR_SYNC_COMPLETE_CARRIES"] = "everything"
+    execute(deployment.receiver_url, "UPDATE app_child SET amount = -1 WHERE id < 9")
+    deployment.succeed("complete_dump")
+    deployment.succeed("complete_loaddata")
+    for _ in range(2):
+        quiet.partial()
+        assert isinstance(quiet.tick(), dg.SensorResult)
+        found = quiet.evaluations()["no_drift"]
+        assert (found.passed, found.description) == (False, "8 rows of app_child")
+
+
+@pytest.mark.long
 def test_the_window_names_the_ledger_in_which_its_archive_was_applied(quiet: Receiver) -> None:
     quiet.partial()
     quiet.tick()

@@ -14,15 +14,8 @@ import pytest
 import time_machine
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    InstigatorType,
-    ScheduleInstigatorData,
 )
 from dagster._core.test_utils import create_run_for_test
 
@@ -33,6 +26,7 @@ from ar_sync_pipeline.operations.windows import KEY_FORMAT, window_partitions
 from ar_sync_pipeline.sender.early_runs import early_sensor
 from ar_sync_pipeline.sender.jobs import partial_dump
 from ar_sync_pipeline.sender.window_requests import WindowRequests
+from ar_sync_pipeline_tests.fix_dagster import stop_schedule
 
 KEY = archive_key(ArchiveKind.PARTIAL)
 SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
@@ -205,15 +199,7 @@ def test_no_early_run_while_runs_wait_for_a_slot_of_the_instance(sender: Sender)
 
 
 def test_no_early_run_while_the_schedule_is_stopped(sender: Sender) -> None:
-    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("sender"), "__repository__")
-    sender.instance.add_instigator_state(
-        InstigatorState(
-            RemoteInstigatorOrigin(location, "partial_dump_schedule"),
-            InstigatorType.SCHEDULE,
-            InstigatorStatus.STOPPED,
-            ScheduleInstigatorData("*/5 * * * *"),
-        )
-    )
+    stop_schedule(sender.instance, "partial_dump_schedule")
     sender.at(ENDED - 30 * SECOND)
     assert "partial_dump_schedule is stopped" in reason(sender.early_tick())
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import dagster as dg
 import psycopg
 import pytest
+import time_machine
 
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline_tests.fix_dagster import Deployment
@@ -17,6 +20,31 @@ def tick(deployment: Deployment) -> dg.RunRequest | dg.SkipReason:
         answer = sensor(dg.build_sensor_context(instance=instance))
     assert isinstance(answer, dg.RunRequest | dg.SkipReason)
     return answer
+
+
+def daemon_runs(
+    deployment: Deployment, request: dg.RunRequest, ends: dg.DagsterEventType
+) -> dg.DagsterRun:
+    """Make the run of a request as the daemon does, unless a run has its key; let it end so."""
+    job = deployment.sender_definitions().resolve_job_def("complete_dump")
+    tags = {**request.tags, "dagster/run_key": str(request.run_key)}
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        known = dg.RunsFilter(tags={"dagster/run_key": str(request.run_key)})
+        assert not instance.get_runs(known), "the daemon skips it"
+        run = instance.create_run_for_job(job, tags=tags)
+        instance.report_dagster_event(dg.DagsterEvent(ends.value, job_name=job.name), run.run_id)
+    return run
+
+
+def edit_the_receiver(deployment: Deployment) -> None:
+    """Make the receiver lack what the newest complete does not carry; the sender knows it."""
+    for job_name in ("complete_dump", "complete_loaddata"):
+        deployment.succeed(job_name)
+    with psycopg.connect(deployment.receiver_url) as connection:
+        connection.execute("UPDATE app_child SET amount = -1 WHERE id = 7")
+    deployment.succeed("complete_dump")
+    deployment.run("complete_loaddata")
+    deployment.succeed("partial_dump")
 
 
 def size_of_newest(deployment: Deployment) -> int:
@@ -50,7 +78,8 @@ def test_complete_is_requested_once_for_an_edited_receiver(deployment: Deploymen
     deployment.succeed("partial_dump")
     request = tick(deployment)
     assert isinstance(request, dg.RunRequest)
-    assert request.run_key == f"lacking_{parked.name.applied}"
+    assert str(request.run_key).startswith(f"lacking_{parked.name.applied}_")
+    assert tick(deployment) == request, "until there is a run"
 
     deployment.succeed("complete_dump")
     assert isinstance(tick(deployment), dg.SkipReason)
@@ -61,23 +90,37 @@ def test_complete_is_requested_once_for_an_edited_receiver(deployment: Deploymen
 @pytest.mark.long
 def test_requests_within_a_day_are_limited(deployment: Deployment) -> None:
     """A receiver that says of every complete that it lacks something."""
-    job = deployment.sender_definitions().resolve_job_def("complete_dump")
-    tags = {"ar_sync/requested_by": "complete_for_receiver"}
-    for job_name in ("complete_dump", "complete_loaddata"):
-        deployment.succeed(job_name)
-    with psycopg.connect(deployment.receiver_url) as connection:
-        connection.execute("UPDATE app_child SET amount = -1 WHERE id = 7")
-    deployment.succeed("complete_dump")
-    deployment.run("complete_loaddata")
-    deployment.succeed("partial_dump")
-    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
-        for number in range(4):
-            assert isinstance(tick(deployment), dg.RunRequest), number
-            run = instance.create_run_for_job(job, tags=tags)
-            instance.report_run_canceled(run)
+    edit_the_receiver(deployment)
+    for number in range(4):
+        request = tick(deployment)
+        assert isinstance(request, dg.RunRequest), number
+        daemon_runs(deployment, request, dg.DagsterEventType.RUN_CANCELED)
     answer = tick(deployment)
     assert isinstance(answer, dg.SkipReason)
     assert "4 completes were requested within a day" in str(answer.skip_message)
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=25)):
+        request = tick(deployment)
+        assert isinstance(request, dg.RunRequest), "also without another complete meanwhile"
+        daemon_runs(deployment, request, dg.DagsterEventType.RUN_CANCELED)
+
+
+@pytest.mark.long
+def test_failed_complete_is_requested_again_after_pauses_that_grow(deployment: Deployment) -> None:
+    """The link may be down for longer than a few attempts take."""
+    edit_the_receiver(deployment)
+    now = datetime.now(UTC)
+    for minutes in (4, 8, 16, 32, 64, 120, 120):
+        with time_machine.travel(now):
+            request = tick(deployment)
+            assert isinstance(request, dg.RunRequest), minutes
+            daemon_runs(deployment, request, dg.DagsterEventType.RUN_FAILURE)
+        with time_machine.travel(now + timedelta(minutes=minutes - 1)):
+            answer = tick(deployment)
+        assert isinstance(answer, dg.SkipReason)
+        assert "failed, see the last one; again at" in str(answer.skip_message)
+        now += timedelta(minutes=minutes + 1)
+    with time_machine.travel(now):
+        assert isinstance(tick(deployment), dg.RunRequest)
 
 
 @pytest.mark.long

@@ -19,7 +19,7 @@ class AlertScope:
     Attributes:
         side: Its value of the tag ``ar_sync/side``, which begins with the name of its pair.
         jobs: Names of its jobs.
-        assets: Keys of its assets.
+        assets: Keys of the assets that it makes or checks.
         checks: Description of each check.
         steps: Names of the steps of its assets and checks.
         instigators: Names of schedules and sensors.
@@ -73,7 +73,10 @@ def scope_of(
     muted: Mapping[dg.AssetCheckKey, str],
     docs_url: str | None,
 ) -> AlertScope:
-    """Return everything that a code location defines."""
+    """Return everything that a code location defines.
+
+    External assets are left out: the other side makes them, and reports its runs.
+    """
     assets: set[dg.AssetKey] = set()
     checks: dict[dg.AssetCheckKey, str] = {}
     steps: set[str] = set()
@@ -82,8 +85,6 @@ def scope_of(
             assets |= set(found.keys)
             checks |= {spec.key: spec.description or "" for spec in found.check_specs}
             steps |= {found.node_def.name} if found.is_executable else set()
-        elif isinstance(found, dg.AssetSpec):
-            assets.add(found.key)
     assets |= {key.asset_key for key in checks}
     return AlertScope(
         side,

@@ -16,15 +16,15 @@ from ar_sync_pipeline.operations.check_evaluation import (
     PAGE,
     REMEDY,
     check_label,
+    unchanged_since,
 )
 from ar_sync_pipeline.operations.dagster_internals import (
     COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES,
     AssetCheckExecutionRecord,
 )
-from ar_sync_pipeline.operations.standing_check import unchanged_since
 from ar_sync_pipeline.package_files import RUNBOOK, page_of
 
-# A check is evaluated at most every few minutes, and the sensor reads it every half minute.
+# A check is evaluated at most every few minutes, and the sensor reads it every minute.
 _LOOK_BACK = 20
 _REMEDY = "If not: "
 
@@ -99,6 +99,7 @@ def check_problem(
     own = evaluation.metadata.get(REMEDY)
     # What to do about this finding is more exact than what the check says about all findings.
     remedy = str(own.value) if own is not None and own.value else remedy.strip().rstrip(".")
+    muted_by = scope.muted.get(key)
     page, cause = evaluation.metadata.get(PAGE), evaluation.metadata.get(CAUSE)
     own_cause = str(cause.value) if cause is not None else check_source(key)
     return Problem(
@@ -112,7 +113,8 @@ def check_problem(
         remedy=remedy,
         run_id=run_id,
         page=f"assets/{'/'.join(key.asset_key.path)}?view=checks&checkDetail={key.name}",
-        muted_by=scope.muted.get(key),
+        # A failure of that very cause counts there; recorded again later, it is known.
+        muted_by=None if area is not None and area.cause == muted_by else muted_by,
         runbook=scope.page(str(page.value)) if page is not None else page_of(full),
         # With a cause of its own or an error, the check does not say what became of the others.
         ends_other_causes=cause is None and ERROR not in evaluation.metadata,
@@ -160,7 +162,7 @@ def _of_records(
                 evaluation,
                 at=at,
                 run_id=record.run_id or None,
-                occurrence=record.run_id or _occurrence(record, evaluation),
+                occurrence=_occurrence(record, evaluation),
             )
 
 
@@ -171,6 +173,8 @@ def is_to_be_mailed(evaluation: dg.AssetCheckEvaluation, at: datetime) -> bool:
 
 
 def _occurrence(record: AssetCheckExecutionRecord, evaluation: dg.AssetCheckEvaluation) -> str:
-    """Return the occurrence: evaluations by a sensor are one while the finding is the same."""
+    """Return the occurrence: evaluations that repeat one finding are one."""
     since = unchanged_since(evaluation)
-    return f"finding of {since.isoformat()}" if since else f"evaluation {record.id}"
+    if since is not None:
+        return f"finding of {since.isoformat()}"
+    return record.run_id or f"evaluation {record.id}"

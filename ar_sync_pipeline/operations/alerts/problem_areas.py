@@ -55,10 +55,14 @@ SPOOL = Area(
 )
 # A partial and a complete report the same missing file.
 MEDIA_REFERENCES = Area("media references", "media files that rows name", (), "pictures_missing")
-_DATABASE_ERRORS = (DatabaseUnreachableError, DatabaseRefusedError)
-_DATABASE = Area("database", "the sender's database", _DATABASE_ERRORS, "database_refuses")
-SENDER_AREAS = (ENDPOINT, _DATABASE)
-RECEIVER_AREAS = (SPOOL, replace(_DATABASE, title="the receiver's database"))
+DATABASE = Area(
+    "database",
+    "the sender's database",
+    (DatabaseUnreachableError, DatabaseRefusedError),
+    "database_refuses",
+)
+SENDER_AREAS = (ENDPOINT, DATABASE)
+RECEIVER_AREAS = (SPOOL, replace(DATABASE, title="the receiver's database"))
 
 
 def areas_by_error(areas: tuple[Area, ...]) -> Mapping[str, Area]:

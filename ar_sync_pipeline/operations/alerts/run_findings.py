@@ -76,7 +76,7 @@ def run_findings(
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
     elif not any(map(_is_step_failure, events)) and _was_cut_short(run, events):
-        findings.append(_cut_short(scope, run, events, _reason(instance, run, end), at))
+        findings += _cut_short(scope, run, events, _reason(instance, run, end), at)
     return [*findings, *_step_problems(scope, run, events)]
 
 
@@ -171,18 +171,24 @@ def _cut_short(
     events: Sequence[dg.EventLogEntry],
     message: str,
     at: datetime,
-) -> Problem:
-    """Return the problem of a killed worker, or of a run that never started: no step reports it."""
+) -> Iterator[Problem]:
+    """Yield the problem of a killed worker, or of a run that never started: no step reports it.
+
+    A step of another side that was at work in a run by hand is the other side's problem.
+    """
     running: dict[str, bool] = {}
     for event in events:
         if event.step_key and event.dagster_event_type in _TYPES:
             running[event.step_key] = event.dagster_event_type in _RUNNING
-    step = next((key for key, runs in running.items() if runs and scope.has_step(run, key)), None)
+    at_work = [key for key, runs in running.items() if runs]
+    step = next((key for key in at_work if scope.has_step(run, key)), None)
+    if at_work and step is None:
+        return
     what = f"{run_name(run)}, step {_step_name(step)}" if step else run_name(run)
     source = _step_source(step) if step else run_source(run)
     ended = "was cut short" if running else "never started"
     reason = message.strip().rstrip(".") if message else ""
-    return Problem(
+    yield Problem(
         cause=source,
         source=source,
         occurrence=run.run_id,

@@ -103,10 +103,25 @@ def _last_finished(
 
 
 def last_success(
-    instance: dg.DagsterInstance, key: dg.AssetKey, tags: dict[str, str]
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    *,
+    job_names: Collection[str] = (),
+    tags: dict[str, str] | None = None,
 ) -> datetime | None:
-    """Return when an asset was last materialized, or a run with these tags succeeded, if later."""
+    """Return when an asset was last materialized, or such a run succeeded, if later.
+
+    Args:
+        instance: Dagster instance.
+        key: Asset.
+        job_names: Runs of these jobs count.
+        tags: Runs with all of these tags count, too; without any no other run counts.
+    """
+    succeeded = [dg.DagsterRunStatus.SUCCESS]
+    filters = [dg.RunsFilter(job_name=name, statuses=succeeded) for name in job_names]
+    # A filter without tags would find the runs of all sides and pairs.
+    filters += [dg.RunsFilter(tags=tags, statuses=succeeded)] if tags else []
     times = [record.timestamp for record in instance.fetch_materializations(key, limit=1).records]
-    succeeded = dg.RunsFilter(tags=tags, statuses=[dg.DagsterRunStatus.SUCCESS])
-    times += [r.end_time for r in instance.get_run_records(succeeded, limit=1) if r.end_time]
+    for one in filters:
+        times += [r.end_time for r in instance.get_run_records(one, limit=1) if r.end_time]
     return datetime.fromtimestamp(max(times), UTC) if times else None

@@ -19,7 +19,7 @@ from ar_sync_pipeline.alerts.store import IncidentStore
 from ar_sync_pipeline.alerts.webhook import WebhookChannel
 from ar_sync_pipeline.alerts.wording import Place
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.visible_text import one_line
 
 _FILE = "incidents.sqlite"
@@ -88,9 +88,12 @@ class Alerts:
 
 def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Alerts:
     """Return the alerts of the side of these settings; no file is opened or made yet."""
-    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
     place = Place(
-        side, socket.gethostname(), settings.timezone, settings.dagster_url or "", settings.pair
+        side_of(settings),
+        socket.gethostname(),
+        settings.timezone,
+        settings.dagster_url or "",
+        settings.pair,
     )
     path = incidents_file(settings)
     mail = _mail(settings, place) if settings.admins else None
@@ -98,14 +101,19 @@ def open_alerts(settings: SenderSettings | ReceiverSettings, clock: Clock) -> Al
     webhook = WebhookChannel(hook.get_secret_value(), place) if hook else None
     names = [channel.name for channel in (mail, webhook) if channel is not None]
     return Alerts(
-        side, IncidentStore(path, names), Outbox(path), clock, mail, webhook, _secrets(settings)
+        side_of(settings),
+        IncidentStore(path, names),
+        Outbox(path),
+        clock,
+        mail,
+        webhook,
+        _secrets(settings),
     )
 
 
 def incidents_file(settings: SenderSettings | ReceiverSettings) -> Path:
     """Return the file of incidents: each side of each pair has its own, even in the same folder."""
-    side = "sender" if isinstance(settings, SenderSettings) else "receiver"
-    return settings.state_fldr.expanduser() / settings.pair / side / _FILE
+    return settings.state_fldr.expanduser() / settings.pair / side_of(settings) / _FILE
 
 
 def _mail(settings: SenderSettings | ReceiverSettings, place: Place) -> MailChannel:

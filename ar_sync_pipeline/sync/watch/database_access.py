@@ -66,4 +66,5 @@ def _refusal(url: str, error: ArSyncError) -> Finding:
         sql.Identifier(name), sql.Identifier(role)
     )
     statement = grant.as_string(None)
-    return Finding(Level.ERROR, error.problem, statement.rstrip(";"), sql=statement)
+    remedy = statement.rstrip(";")
+    return Finding(Level.ERROR, error.problem, remedy, sql=statement, code=error.code)

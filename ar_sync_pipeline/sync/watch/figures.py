@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from ar_sync_pipeline.alerts.outbox import Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
-from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger import read_ledger
-from ar_sync_pipeline.postgres.ledger_tables import has_ledger
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.states import list_applied
-from ar_sync_pipeline.sync.dump.sent_archives import read_sent
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
+from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
+from ar_sync_pipeline.sync.watch.open_incidents import why_none_is_recorded
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline.sync.watch.sender_status import sender_status
 from ar_sync_pipeline.sync.watch.status import Status
@@ -59,59 +55,35 @@ class Figures:
     error: ArSyncError | None
 
 
-@dataclass(frozen=True)
-class _Newest:
-    """The newest archive of a kind that was published or applied.
-
-    Attributes:
-        at: Time of its publication or application.
-        snapshot_at: Time of its snapshot.
-        size_bytes: Size of its file in bytes; None if it is deleted.
-    """
-
-    at: datetime
-    snapshot_at: datetime
-    size_bytes: int | None
-
-
-@dataclass(frozen=True)
-class _State:
-    status: Status | None
-    newest: Mapping[str, _Newest] = field(default_factory=dict)
-    error: ArSyncError | None = None
-
-
 def measure(settings: SenderSettings | ReceiverSettings, now: datetime) -> Figures:
     """Measure all figures; a database, spool or link that cannot be used is a figure, too.
 
     Raises:
         AlertStoreError: The file of incidents cannot be used.
     """
-    side = "receiver" if isinstance(settings, ReceiverSettings) else "sender"
+    status, failure = None, None
     try:
-        state = _look(settings, now)
+        status = _look(settings, now)
     except ArSyncError as error:
-        state = _State(None, error=error)
+        failure = error
     measured = [
         Figure(
             "ar_sync_metrics_timestamp_seconds",
             "When these figures were measured.",
             [({}, now.timestamp())],
         ),
-        *_of_status(state.status),
-        *_of_archives(state.newest),
+        *_of_status(status),
+        *(_of_archives(settings, status.newest) if status else ()),
         *_of_space(settings),
-        *_of_incidents(incidents_file(settings)),
+        *_of_incidents(settings),
     ]
-    return Figures(side, settings.pair, measured, state.error)
+    return Figures(side_of(settings), settings.pair, measured, failure)
 
 
-def _look(settings: SenderSettings | ReceiverSettings, now: datetime) -> _State:
+def _look(settings: SenderSettings | ReceiverSettings, now: datetime) -> Status:
     if isinstance(settings, ReceiverSettings):
-        return _State(
-            receiver_status(settings, load_catalog(settings.catalog), now), _applied(settings)
-        )
-    return _State(sender_status(settings, now), _sent(settings))
+        return receiver_status(settings, load_catalog(settings.catalog), now)
+    return sender_status(settings, now)
 
 
 def _of_status(status: Status | None) -> Iterator[Figure]:
@@ -154,29 +126,27 @@ def _of_status(status: Status | None) -> Iterator[Figure]:
     )
 
 
-def _of_archives(newest: Mapping[str, _Newest]) -> Iterator[Figure]:
+def _of_archives(
+    settings: SenderSettings | ReceiverSettings, newest: Sequence[Arrived]
+) -> Iterator[Figure]:
     """Yield figures of published archives at the sender, of applied archives at the receiver."""
+    files = list_applied(settings.remote_bkp_fldr) if isinstance(settings, ReceiverSettings) else []
+    sizes = {one.name.applied: one.size_bytes for one in files}
     yield Figure(
         "ar_sync_last_success_timestamp_seconds",
         "When the newest archive was published (sender) or applied (receiver).",
-        [({"kind": kind}, one.at.timestamp()) for kind, one in newest.items()],
+        [({"kind": one.kind}, one.at.timestamp()) for one in newest],
     )
     yield Figure(
         "ar_sync_last_duration_seconds",
         "From the snapshot of the newest archive until it was published or applied.",
-        [
-            ({"kind": kind}, (one.at - one.snapshot_at).total_seconds())
-            for kind, one in newest.items()
-        ],
+        [({"kind": one.kind}, (one.at - one.snapshot_at).total_seconds()) for one in newest],
     )
+    known = ((one.kind, sizes.get(one.name, one.size_bytes)) for one in newest)
     yield Figure(
         "ar_sync_last_archive_size_bytes",
         "Size of the newest archive.",
-        [
-            ({"kind": kind}, one.size_bytes)
-            for kind, one in newest.items()
-            if one.size_bytes is not None
-        ],
+        [({"kind": kind}, size_bytes) for kind, size_bytes in known if size_bytes is not None],
     )
 
 
@@ -203,32 +173,17 @@ def _of_space(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
     )
 
 
-def _of_incidents(path: Path) -> Iterator[Figure]:
-    incidents, unsent = IncidentStore(path, ()).open_incidents(), Outbox(path).unsent()
-    yield Figure("ar_sync_open_incidents", "Incidents that last.", [({}, len(incidents))])
-    yield Figure("ar_sync_unsent_alerts", "Alerts that did not get through.", [({}, len(unsent))])
-
-
-def _sent(settings: SenderSettings) -> dict[str, _Newest]:
-    """Return the newest archive by kind; the journal is ordered by snapshot."""
-    return {
-        str(one.kind): _Newest(one.sent_at, one.watermark.snapshot_at, one.size_bytes)
-        for one in read_sent(settings.tmp_bkp_fldr)
-    }
-
-
-def _applied(settings: ReceiverSettings) -> dict[str, _Newest]:
-    url = settings.database_url
-    with connect(url, application="metrics") as connection:
-        known = read_ledger(connection) if has_ledger(connection) else []
-    ledger = [line for line in known if not line.superseded]
-    files = {one.name.applied: one.path for one in list_applied(settings.remote_bkp_fldr)}
-    found = {}
-    for kind in map(str, ArchiveKind):
-        lines = [line for line in ledger if str(line.kind) == kind]
-        if lines:
-            newest = max(lines, key=lambda line: line.snapshot_at)
-            path = files.get(newest.name)
-            size_bytes = path.stat().st_size if path and path.exists() else None
-            found[kind] = _Newest(newest.applied_at, newest.snapshot_at, size_bytes)
-    return found
+def _of_incidents(settings: SenderSettings | ReceiverSettings) -> Iterator[Figure]:
+    """Yield what `ar-sync incidents` lists; without a file of incidents it is not known."""
+    path = incidents_file(settings)
+    is_there = not why_none_is_recorded(path)
+    yield Figure(
+        "ar_sync_open_incidents",
+        "Incidents that last.",
+        [({}, len(IncidentStore(path, ()).open_incidents()))] if is_there else [],
+    )
+    yield Figure(
+        "ar_sync_unsent_alerts",
+        "Alerts that did not get through.",
+        [({}, len(Outbox(path).unsent()))] if is_there else [],
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ar_sync_pipeline.alerts.errors import AlertStoreError
 from ar_sync_pipeline.alerts.store import IncidentStore, NumberedIncident
@@ -38,21 +39,29 @@ class OpenIncidents:
 NO_INCIDENTS = OpenIncidents()
 
 
+def why_none_is_recorded(path: Path) -> str:
+    """Return that a file of incidents does not exist yet; empty if it does, or may.
+
+    Whoever only reads asks first: opening the file would make it, perhaps for another account.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
+    except OSError:
+        return ""
+    return ""
+
+
 def read_open_incidents(settings: SenderSettings | ReceiverSettings) -> OpenIncidents:
     """Read the open incidents of the side of these settings; no file is created.
 
     A file that cannot be used is a note, not an error: the state of the archives is known.
     """
     path = incidents_file(settings)
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return OpenIncidents(
-            note=f"none is recorded: {path} does not exist; the alert sensor of this side makes it"
-        )
-    except OSError as error:
-        note = f"they are not known: {path} cannot be read ({error.strerror})"
-        return OpenIncidents(note=note, are_known=False)
+    note = why_none_is_recorded(path)
+    if note:
+        return OpenIncidents(note=note)
     try:
         return OpenIncidents(tuple(IncidentStore(path, ()).open_incidents()))
     except AlertStoreError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_summarized
@@ -26,8 +27,15 @@ from ar_sync_pipeline.sync.load.examine_again import examine_again
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.load.unsent_tables import unsent_tables
 from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.watch.arrived_archives import (
+    Arrived,
+    complete_due_within,
+    newest_of_each_kind,
+    overdue_in_words,
+    overdue_since,
+)
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
-from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents, read_open_incidents
+from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
 
@@ -46,11 +54,20 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
     parked = [one.problem for one in examine_again(settings, catalog, spooled.parked, now)]
     chain = promised_chain(recorded.ledger, spooled.waiting)
     lost = [a for a in spooled.quarantined if chain is None or a.name.snapshot_at > chain.until]
+    newest = newest_of_each_kind(recorded.applied)
+    overdue = _overdue_complete(recorded, newest, spooled, complete_due_within(settings, now))
     lag = explain_lag(
         chain.until if chain else None,
         now,
         timedelta(minutes=settings.partial_interval),
-        _backlog(recorded, spooled, parked, chain, lost, incidents),
+        _backlog(
+            recorded,
+            spooled,
+            parked,
+            chain,
+            lost,
+            [*overdue_in_words(overdue), *incidents.faults],
+        ),
     )
     return Status(
         "receiver",
@@ -60,6 +77,8 @@ def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime)
         is_late=lag.minutes_behind is None or lag.minutes_behind > settings.max_lag,
         unsent=recorded.unsent,
         unverified=recorded.unverified,
+        newest=newest,
+        overdue_complete=overdue,
         incidents=incidents,
     )
 
@@ -73,6 +92,15 @@ class _Recorded:
     unverified: tuple[str, ...] = ()
     summarized_applied: int = 0
     summarized_superseded: int = 0
+
+    @property
+    def applied(self) -> list[Arrived]:
+        """Archives of which the receiver has rows."""
+        return [
+            Arrived(line.name, line.kind, line.snapshot_at, line.applied_at)
+            for line in self.ledger
+            if not line.superseded
+        ]
 
 
 def _recorded(connection: Connection, catalog: Catalog) -> _Recorded:
@@ -118,7 +146,7 @@ def _backlog(
     parked: Sequence[str],
     chain: Chain | None,
     lost: Sequence[SpooledArchive],
-    incidents: OpenIncidents,
+    faults: Sequence[str],
 ) -> Backlog:
     return Backlog(
         gaps=len(chain.gaps) if chain else 0,
@@ -128,8 +156,25 @@ def _backlog(
         quarantined=len(lost),
         unsent=recorded.unsent,
         unverified=recorded.unverified,
-        faults=incidents.faults,
+        faults=faults,
     )
+
+
+def _overdue_complete(
+    recorded: _Recorded, newest: Sequence[Arrived], spooled: _Spooled, within: timedelta
+) -> datetime | None:
+    """Return when the newest complete was applied, if the next one is overdue.
+
+    One that waits or is parked is reported by its state.
+    """
+    applied = [one.snapshot_at for one in newest if one.kind is ArchiveKind.COMPLETE]
+    came = [
+        archive.name.snapshot_at
+        for archive in (*spooled.waiting, *spooled.parked)
+        if archive.name.kind is ArchiveKind.COMPLETE
+    ]
+    is_here = applied and came and max(came) > max(applied)
+    return None if is_here else overdue_since(recorded.applied, within)
 
 
 def _counts(
@@ -138,7 +183,7 @@ def _counts(
     parked: Sequence[str],
     lost: Sequence[SpooledArchive],
 ) -> list[StateCount]:
-    applied = [line.name for line in recorded.ledger if not line.superseded]
+    applied = [one.name for one in recorded.applied]
     superseded = [line.name for line in recorded.ledger if line.superseded]
     replaced = [archive for archive in spooled.quarantined if archive not in lost]
     return [

@@ -10,8 +10,15 @@ from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
 from ar_sync_pipeline.sync.dump.watermark import unacknowledged
+from ar_sync_pipeline.sync.watch.arrived_archives import (
+    Arrived,
+    complete_due_within,
+    newest_of_each_kind,
+    overdue_in_words,
+    overdue_since,
+)
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
-from ar_sync_pipeline.sync.watch.open_incidents import OpenIncidents, read_open_incidents
+from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
 from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
 
 
@@ -26,8 +33,11 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     interval = timedelta(minutes=settings.partial_interval)
     within = timedelta(minutes=settings.acknowledge_within)
     late = unacknowledged(view, sent, now, within)
+    arrived = [_arrived(one) for one in sent]
+    overdue = overdue_since(arrived, complete_due_within(settings, now))
+    faults = [*overdue_in_words(overdue), *incidents.faults]
     until = reported.watermark.snapshot_at if reported.watermark else None
-    lag = explain_lag(until, now, interval, _backlog(view, reported, sent, late, incidents))
+    lag = explain_lag(until, now, interval, _backlog(view, reported, sent, late, faults))
     return Status(
         "sender",
         lag,
@@ -53,9 +63,16 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         gaps=reported.gaps,
         unverified=reported.unverified,
         is_late=until is None or now - until > within + interval,
+        newest=newest_of_each_kind(arrived),
+        overdue_complete=overdue,
         known_at=view.position.at if view.position else None,
         incidents=incidents,
     )
+
+
+def _arrived(sent: SentArchive) -> Arrived:
+    snapshot_at = sent.watermark.snapshot_at
+    return Arrived(sent.name, sent.kind, snapshot_at, sent.sent_at, sent.size_bytes)
 
 
 def _reported(view: ReceiverView, now: datetime) -> Checkpoint:
@@ -68,9 +85,8 @@ def _backlog(
     reported: Checkpoint,
     sent: Sequence[SentArchive],
     late: Sequence[SentArchive],
-    incidents: OpenIncidents,
+    faults: list[str],
 ) -> Backlog:
-    faults = list(incidents.faults)
     if late:
         faults.append(f"{len(late)} archive{'s are' if len(late) > 1 else ' is'} not acknowledged")
     if view.problems:

@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.findings import Finding, as_error
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
-from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings
+from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
@@ -77,7 +77,7 @@ def preflight(
         areas["moving in"] = partial(moving_in_findings, settings)
     findings = sorted_by_level(examine_areas(incidents_file(settings), areas, within_seconds))
     return Preflight(
-        "sender" if isinstance(settings, SenderSettings) else "receiver",
+        side_of(settings),
         findings,
         settings.warnings,
         checked[0] if checked else None,

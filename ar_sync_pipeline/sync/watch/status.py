@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenIncidents
 
@@ -43,6 +44,8 @@ class Status:
             receiver, than ``AR_SYNC_ACKNOWLEDGE_WITHIN`` and one window at the sender.
         unsent: Replicated tables with rows at the receiver that the sender no longer sends.
         unverified: Tables whose rows DDL at the receiver has changed, until a complete is applied.
+        newest: The newest archive of each kind that was sent (sender) or applied (receiver).
+        overdue_complete: When the newest complete came, if the next one is overdue; else None.
         known_at: When the receiver wrote what the sender shows; None on the receiver itself, and if
             it never wrote anything.
         incidents: Open incidents of this side.
@@ -56,15 +59,26 @@ class Status:
     is_late: bool = False
     unsent: tuple[str, ...] = ()
     unverified: tuple[str, ...] = ()
+    newest: tuple[Arrived, ...] = ()
+    overdue_complete: datetime | None = None
     known_at: datetime | None = None
     incidents: OpenIncidents = NO_INCIDENTS
 
     @property
     def ok(self) -> bool:
         """Whether there is no problem."""
-        wrong = self.gaps or self.is_late or self.lag.ahead or not self.link_is_up
-        wrong = bool(wrong or self.unsent or self.unverified or self.incidents.faults)
-        return not wrong and not any(one.count for one in self.archives if one.state in _BAD)
+        wrong = (
+            self.gaps,
+            self.is_late,
+            self.lag.ahead,
+            not self.link_is_up,
+            self.unsent,
+            self.unverified,
+            self.overdue_complete,
+            self.incidents.faults,
+            *(one.count for one in self.archives if one.state in _BAD),
+        )
+        return not any(wrong)
 
     def count(self, state: str) -> int:
         """Return the number of archives in a state."""
