@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,6 +129,22 @@ def test_error_in_a_statement_is_left_as_it_is(workbench: str) -> None:
         connect(workbench, application="test") as connection,
     ):
         connection.execute("SELEC 1")
+
+
+def test_server_whose_host_is_gone_is_noticed_whatever_the_connection_waits_for(
+    workbench: str,
+) -> None:
+    with (
+        connect(workbench, application="test") as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, interval, count = (
+            line.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + interval * count <= 60
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
 
 
 def test_options_of_the_url_are_kept(workbench: str) -> None:
