@@ -64,6 +64,7 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
     yield from column_rule_problems(catalog, tables)
     for facts in tables.values():
         yield from _not_exportable(catalog, facts)
+        yield from _media_columns(catalog, facts)
         problem = changed_at_problem(catalog.rules(facts.name), facts)
         if problem is not None:
             yield problem
@@ -138,6 +139,21 @@ def _policies(
             remedy=f"ALTER ROLE {role} BYPASSRLS, or, without FORCE ROW LEVEL SECURITY, read as the"
             f" table's owner; or {leave_out(catalog, name)}",
         )
+
+
+def _media_columns(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:
+    for name in catalog.rules(facts.name).sent_media_columns:
+        column, subject = facts.column(name), f"`media_columns` of table {facts.name} names {name}"
+        if column is None:
+            yield SchemaError(
+                f"{subject}, which is no column of it",
+                remedy="correct the name in the catalog, or remove it",
+            )
+        elif not column.text:
+            yield SchemaError(
+                f"{subject}, which is a {column.type} and holds no file names",
+                remedy="name a text column in the catalog, or remove the name",
+            )
 
 
 def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:

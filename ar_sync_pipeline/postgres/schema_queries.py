@@ -83,6 +83,7 @@ SELECT a.attrelid::bigint AS table,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
          AS binary,
+       y.typcategory = 'S' AS text,
        CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END AS expression,
        CASE WHEN a.attgenerated <> '' THEN
          (SELECT json_agg(b.attname ORDER BY b.attnum)

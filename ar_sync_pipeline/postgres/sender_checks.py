@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import psycopg
-from psycopg import sql
-
 from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
@@ -34,7 +31,6 @@ def check_sender_tables(
         findings += _key(catalog, table)
         findings += _useless_zone(catalog, table)
         findings += _named_columns(catalog, table)
-        findings += _media_types(connection, catalog, table)
         findings += _children(catalog, table, tables)
         findings += _references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
@@ -113,15 +109,14 @@ def _useless_zone(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     """Yield findings on rules for shared columns; the sender need not have receiver-only ones."""
-    rules = catalog.rules(table.name)
-    for key in ("media_columns", "rewritten_by_transform"):
-        for name in getattr(rules, key):
-            if table.column(name) is None:
-                yield Finding(
-                    Level.ERROR if key == "media_columns" else Level.WARNING,
-                    f"`{key}` of table {table.name} names {name}, which is no column of it",
-                    "correct the name in the catalog, or remove it",
-                )
+    for name in catalog.rules(table.name).rewritten_by_transform:
+        if table.column(name) is None:
+            yield Finding(
+                Level.WARNING,
+                f"`rewritten_by_transform` of table {table.name} names {name}, which is no column"
+                " of it",
+                "correct the name in the catalog, or remove it",
+            )
 
 
 def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
@@ -133,31 +128,6 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
             "correct it (names compare case-sensitively, and other schemas are written as"
             " schema.table), or remove it from the catalog",
         )
-
-
-def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    """Yield findings on media columns that are not comparable with text, without reading a row."""
-    rules = catalog.rules(table.name)
-    if table.policies or not _may_use_schema(connection, table):
-        return  # reported as a missing right, and PostgreSQL refuses the query below
-    names = [name for name in rules.sent_media_columns if table.column(name)]
-    lacking = denied_columns(connection, table, names)
-    for name in names:
-        if name in lacking:
-            continue
-        column = table.column(name)
-        if column is None:
-            continue
-        query = sql.SQL("SELECT FROM {} AS t WHERE {} <> ALL ('{{}}'::text[]) LIMIT 0")
-        try:
-            connection.execute(query.format(table.rows, sql.Identifier("t", name)))
-        except psycopg.errors.UndefinedFunction:
-            yield Finding(
-                Level.ERROR,
-                f"`media_columns` of table {table.name} names {name}, which is a {column.type} and"
-                " holds no file names",
-                "name a text column in the catalog, or remove the name",
-            )
 
 
 def _may_use_schema(connection: Connection, table: TableFacts) -> bool:

@@ -42,6 +42,7 @@ class ColumnFacts:
         expression: SQL over bare columns, of a generated column.
         computed_from: Columns of that expression.
         binary: Whether all parts of its type have binary input and output.
+        text: Whether its values are texts of any type, such as a domain.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ColumnFacts:
     binary: bool = True
     expression: str = ""
     computed_from: tuple[str, ...] = ()
+    text: bool = False
 
 
 @dataclass(frozen=True)
