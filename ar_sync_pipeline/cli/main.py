@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from importlib import import_module
 
 import click
@@ -45,7 +46,7 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run a command; a full or broken disk is one message, whatever wrote to it."""
+        """Run a command; a broken disk, or an error of a database, is one message."""
         try:
             return super().invoke(ctx)
         except (OSError, sqlite3.Error) as error:
@@ -53,6 +54,12 @@ class LazyGroup(click.Group):
             if found is None:
                 raise
             raise click.ClickException(str(found)) from None
+        except Exception as error:
+            driver = sys.modules.get("psycopg")  # imported by the command, if it needs a database
+            if driver is None or not isinstance(error, driver.Error):
+                raise
+            errors = import_module("ar_sync_pipeline.postgres.errors")
+            raise click.ClickException(str(errors.StatementFailedError(error))) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands for ``--help``."""
