@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.errors import (
 from ar_sync_pipeline.postgres.pooler import refuse_transaction_pooling
 from ar_sync_pipeline.postgres.session_settings import set_up_session
 
-__all__ = ["Connection", "connect", "database_label", "is_of_the_server"]
+__all__ = ["NAME_THE_PRIMARY", "Connection", "connect", "database_label", "is_of_the_server"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -45,6 +45,12 @@ _NOT_YET = re.compile(
 )
 
 
+NAME_THE_PRIMARY = (
+    "let the URL name the primary, not a standby; one with several hosts finds it by"
+    " target_session_attrs=read-write"
+)
+
+
 def database_label(url: str) -> str:
     """Return the database without a password: ``host:port/name``."""
     parts = conninfo_to_dict(url)
@@ -66,8 +72,8 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             block.
         DatabaseFailedError: The server cancelled a statement inside the block.
         DatabaseRefusedError: The server refused the role, password or database, the role lacks a
-            right for a statement inside the block, or a pooler in between does not assign whole
-            sessions.
+            right for a statement inside the block, a pooler in between does not assign whole
+            sessions, or the server is a standby and the block writes.
     """
     label = database_label(url)
     connection = _open(url, application)
@@ -77,7 +83,11 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
             connection.autocommit = autocommit
             yield connection
-        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+        except (
+            psycopg.OperationalError,
+            psycopg.errors.InsufficientPrivilege,
+            psycopg.errors.ReadOnlySqlTransaction,
+        ) as error:
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
             raise _failure(error, connection, label) from error
@@ -122,6 +132,10 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
             remedy="let an administrator run ALTER ROLE ... BYPASSRLS for the role in the URL"
             if hidden
             else "grant the right to the role in the URL",
+        )
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(
+            f"the database {label} takes no writes ({message})", remedy=NAME_THE_PRIMARY
         )
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",

@@ -22,11 +22,11 @@ class DatabaseFailedError(TransientError):
 class StatementFailedError(TerminalError):
     """The server answered a statement with an error that no other class foresees.
 
-    Of the answer only the kind and the message are shown: its details may be values of rows.
+    Of the answer only the kind and the message are shown, without values of rows.
     """
 
     def __init__(self, error: psycopg.Error) -> None:
-        message = error.diag.message_primary or str(error)
+        message = (error.diag.message_primary or str(error)).partition(': "')[0]
         super().__init__(
             f"the database answered a statement with {type(error).__name__} ({message})",
             remedy="undo the last change of the tables, the role or the catalog if it explains this;"

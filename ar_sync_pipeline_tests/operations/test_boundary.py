@@ -24,7 +24,10 @@ def fail_at(url: str, statement: str) -> None:
     ("statement", "said"),
     [
         ("SELECT photo FROM t", 'UndefinedColumn (column "photo" does not exist)'),
-        ("SELECT count(*) FROM t WHERE 'x'::int = 1", "InvalidTextRepresentation"),
+        (
+            "SELECT count(*) FROM t WHERE secret::int = 1",
+            "InvalidTextRepresentation (invalid input syntax for type integer)",
+        ),
         ("INSERT INTO t VALUES ('planted')", "UniqueViolation (duplicate key value"),
         ("DO $$ BEGIN RAISE 'anything'; END $$", "RaiseException (anything)"),
     ],
