@@ -11,6 +11,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
 from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
+from ar_sync_pipeline.export.lock_budget import lock_problems
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
@@ -53,6 +54,8 @@ def source_problems(
             f" in schema {catalog.schema_name}",
             remedy="check the database's name and AR_SYNC_CATALOG",
         )
+    else:
+        yield from lock_problems(connection, tables.values())
     yield from _unreadable(connection, catalog, tables)
     yield from _policies(connection, catalog, tables)
     yield from constant_problems(connection, catalog, tables)

@@ -137,9 +137,11 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
         return DatabaseRefusedError(
             f"the database {label} takes no writes ({message})", remedy=NAME_THE_PRIMARY
         )
+    hint = error.diag.message_hint
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",
-        remedy="it is tried again; look at the server's log if it repeats",
+        remedy="it is tried again; look at the server's log if it repeats"
+        + (f" (its hint: {hint.rstrip('.')})" if hint else ""),
     )
 
 
