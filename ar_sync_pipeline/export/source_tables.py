@@ -10,7 +10,7 @@ from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
-from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
+from ar_sync_pipeline.export.column_rules import column_rule_problems, masked_type_problems
 from ar_sync_pipeline.export.lock_budget import lock_problems
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.postgres.connect import Connection
@@ -58,7 +58,7 @@ def source_problems(
         yield from lock_problems(connection, tables.values())
     yield from _unreadable(connection, catalog, tables)
     yield from _policies(connection, catalog, tables)
-    yield from constant_problems(connection, catalog, tables)
+    yield from masked_type_problems(connection, catalog, tables)
     yield from shape_problems(catalog, tables)
 
 

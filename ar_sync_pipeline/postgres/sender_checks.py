@@ -11,7 +11,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import denied_columns, role_script
+from ar_sync_pipeline.postgres.rights import denied_columns, role_script, usage_grant
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
@@ -130,16 +130,12 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
         )
 
 
-def _may_use_schema(connection: Connection, table: TableFacts) -> bool:
-    return bool(scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", [table.schema]))
-
-
 def _readable_exclusions(
     connection: Connection, catalog: Catalog, table: TableFacts
 ) -> Iterator[Finding]:
     """Yield findings on excluded columns that the role may read."""
     excluded = [name for name in catalog.rules(table.name).exclude if table.column(name)]
-    if not excluded or not _may_use_schema(connection, table):
+    if not excluded or usage_grant(connection, table.schema) is not None:
         return
     denied = denied_columns(connection, table, excluded)
     readable = [name for name in excluded if name not in denied]

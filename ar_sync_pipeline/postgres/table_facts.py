@@ -6,11 +6,14 @@ A table has one name in the product: the relation's name alone in the catalog's 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from psycopg import sql
+
+_SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".(]+)\.')
 
 
 class Action(StrEnum):
@@ -57,6 +60,12 @@ class ColumnFacts:
     expression: str = ""
     computed_from: tuple[str, ...] = ()
     text: bool = False
+
+    @property
+    def type_schema(self) -> str | None:
+        """Schema of the type, which a role must be allowed to use to name it; None: a built-in."""
+        found = _SCHEMA.match(self.type)
+        return found[1].strip('"').replace('""', '"') if found else None
 
 
 @dataclass(frozen=True)

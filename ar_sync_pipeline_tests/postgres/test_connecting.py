@@ -116,7 +116,7 @@ def answering(**fields: str) -> Iterator[str]:
         ("FATAL", "28P01", "la autentificación password falló para el usuario «someone»"),
         ("FATAL", "57P03", "el sistema de base de datos está iniciándose"),
         ("FATALE", "53300", "spiacente, troppi client già connessi"),
-        ("致命的エラー", "3D000", "データベース\"bus\"は存在しません"),
+        ("致命的エラー", "3D000", 'データベース"bus"は存在しません'),
     ],
 )
 def test_answer_in_another_language_does_not_send_you_to_host_and_port(

@@ -28,7 +28,9 @@ pytestmark = pytest.mark.long
 def standby(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a database with the small application's tables, on a server in recovery."""
     primary, copy = (
-        EmbeddedPostgres(tmp_path_factory.mktemp(name) / "server", settings={"wal_level": "replica"})
+        EmbeddedPostgres(
+            tmp_path_factory.mktemp(name) / "server", settings={"wal_level": "replica"}
+        )
         for name in ("primary", "standby")
     )
     with primary:

@@ -44,7 +44,13 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         script = role_script("sender")
-        lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
+        masked = [
+            column
+            for name, table in tables.items()
+            for column in map(table.column, catalog.rules(name).mask)
+            if column is not None
+        ]
+        lacking = list(check_rights(connection, tables, ["SELECT"], script, masked, catalog))
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
         problems = shape_problems if lacking else partial(source_problems, connection)
