@@ -145,7 +145,10 @@ class DumpStart:
                 guard.close()
             set_pseudonym_key(connection, self.pseudonym_key)
             tables = self._unchanged(connection, known)
-            sequences = {name: read_sequences(connection, f) for name, f in tables.items()}
+            sequences = {
+                name: read_sequences(connection, facts, self.catalog.rules(name).not_replicated)
+                for name, facts in tables.items()
+            }
             sessions = sessions_that_fit(connection, tables.values(), 1 + self.workers)
             workers = [self._join(stack, snapshot, tables) for _ in range(sessions - 1)]
         except _LOCK_ERRORS as error:

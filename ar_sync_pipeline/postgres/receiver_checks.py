@@ -64,8 +64,7 @@ def check_receiver_tables(
     staged = [
         column
         for table in tables.values()
-        for column in table.columns
-        if column.name not in catalog.rules(table.name).not_replicated and not column.generated
+        for column in table.replicated(catalog.rules(table.name).not_replicated)
     ]
     findings += check_rights(connection, tables, _RIGHTS, role_script("receiver"), staged)
     may_suppress = _may_suppress(connection)

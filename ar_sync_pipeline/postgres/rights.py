@@ -77,7 +77,13 @@ def check_rights(  # noqa: PLR0913  each is one fact of what the role does
             )
         yield from _row_security(connection, table, role)
     on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
-    for name in sorted({c.sequence for t in tables.values() for c in t.columns if c.sequence}):
+    used = {
+        column.sequence
+        for table in tables.values()
+        for column in table.replicated(catalog.rules(table.name).not_replicated if catalog else ())
+        if column.sequence
+    }
+    for name in sorted(used):
         yield from _sequence(connection, name, on_sequences, script)
 
 

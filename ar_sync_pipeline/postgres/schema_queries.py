@@ -220,9 +220,8 @@ SELECT k.conrelid::bigint AS table,
 TYPES = f"""
 WITH RECURSIVE part AS (
   SELECT a.atttypid AS type
-    FROM pg_attribute a
-   WHERE a.attrelid = ANY (%(tables)s::regclass[]::oid[]) AND a.attnum > 0
-     AND NOT a.attisdropped
+    FROM unnest(%(tables)s::regclass[]::oid[], %(columns)s::text[]) AS w (oid, name)
+    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attname = w.name
   UNION
   SELECT x.type
     FROM part p

@@ -7,7 +7,7 @@ A table has one name in the product: the relation's name alone in the catalog's 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -220,6 +220,10 @@ class TableFacts:
     def by_column_rights(self) -> bool:
         """Whether this connection's role may not read the table as a whole."""
         return "SELECT" in self.denied
+
+    def replicated(self, withheld: Collection[str]) -> tuple[ColumnFacts, ...]:
+        """Return the columns that are replicated: those that are not withheld nor computed."""
+        return tuple(c for c in self.columns if not c.generated and c.name not in withheld)
 
     def column(self, name: str) -> ColumnFacts | None:
         """Return the column of this name; None if there is none."""

@@ -128,7 +128,11 @@ SELECT DISTINCT format('GRANT SELECT ON SEQUENCE %s TO %I', q.oid::regclass, :'r
                        AND d.refobjid = c.name AND d.deptype IN ('a', 'i'))
   JOIN pg_class q ON q.relkind = 'S'
                  AND q.oid = CASE d.classid WHEN 'pg_attrdef'::regclass THEN d.refobjid
-                                            ELSE d.objid END \gexec
+                                            ELSE d.objid END
+ WHERE NOT EXISTS (SELECT FROM ar_sync_hidden h
+                    WHERE h.attrelid = c.name
+                      AND h.attnum = CASE d.classid WHEN 'pg_attrdef'::regclass THEN a.adnum
+                                                    ELSE d.refobjsubid END) \gexec
 
 SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s GRANT %s TO %I',
               pg_get_userbyid(owner), schema, rights, :'role')

@@ -171,7 +171,7 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
         migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
         schema_fingerprint=schema_fingerprint(tables),
         tables=tuple(manifests),
-        types=read_types(connection, tables),
+        types=read_types(connection, catalog, tables),
         references=tuple(
             sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
         ),
