@@ -170,11 +170,8 @@ def _refers_to_nothing(rules: TableRules, key: ForeignKey) -> bool:
 def _alike(facts: TableFacts, here: str, referenced: TableFacts, there: str) -> str:
     """Return the rules that two columns of a reference can have, as a remedy."""
     column = facts.column(here)
-    fixed = {*facts.primary_key, *facts.key, *facts.partition_key}
-    free = here not in fixed
-    both = free and there not in {
-        *referenced.primary_key, *referenced.key, *referenced.partition_key
-    }  # fmt: skip
+    free = here not in facts.fixed
+    both = free and there not in referenced.fixed
     ways = [
         *(["give both the same rule and the same type"] if both else []),
         *([f'give {here} the mask "null"'] if free and column and column.nullable else []),

@@ -29,8 +29,8 @@ class StatementFailedError(TerminalError):
         message = (error.diag.message_primary or str(error)).partition(': "')[0]
         super().__init__(
             f"the database answered a statement with {type(error).__name__} ({message})",
-            remedy="undo the last change of the tables, the role or the catalog if it explains this;"
-            " else report it with the entry in the database server's log",
+            remedy="undo the last change of the tables, the role or the catalog if it explains"
+            " this; else report it with the entry in the database server's log",
         )
 
 

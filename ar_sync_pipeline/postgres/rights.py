@@ -29,7 +29,7 @@ def usage_grant(connection: Connection, schema: str) -> sql.Composed | None:
     )
 
 
-def check_rights(  # noqa: PLR0913  each is one fact of what the role does
+def check_rights(
     connection: Connection,
     tables: Mapping[str, TableFacts],
     wanted: Sequence[str],

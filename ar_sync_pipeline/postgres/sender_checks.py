@@ -179,9 +179,8 @@ def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _ways_out(catalog: Catalog, table: TableFacts, key: ForeignKey) -> Iterator[str]:
     yield replicate(catalog, key.referenced_table)
-    fixed = {*table.primary_key, *table.key, *table.partition_key}
     columns = [column for name in key.columns if (column := table.column(name)) is not None]
-    free = [column.name for column in columns if column.nullable and column.name not in fixed]
+    free = [column.name for column in columns if column.nullable and column.name not in table.fixed]
     if free and (len(free) == len(columns) or not key.match_full):
         yield f'give {", ".join(free)} the mask "null"'
     yield leave_out(catalog, table.name)

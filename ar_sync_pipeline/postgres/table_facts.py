@@ -217,6 +217,11 @@ class TableFacts:
         return only.format(self.relation)
 
     @property
+    def fixed(self) -> frozenset[str]:
+        """Columns by which rows are told apart or partitioned: each has to be sent as it is."""
+        return frozenset((*self.primary_key, *self.key, *self.partition_key))
+
+    @property
     def by_column_rights(self) -> bool:
         """Whether this connection's role may not read the table as a whole."""
         return "SELECT" in self.denied

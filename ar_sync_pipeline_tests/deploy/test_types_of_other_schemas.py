@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -72,8 +73,12 @@ def test_mask_of_a_type_that_the_role_may_not_use_is_refused_with_the_grant(
 ) -> None:
     sites = replace(sites, catalog=catalog(masks))
     revoke(owner.sender, sites.sender)
-    for dump in (sites.complete, lambda: sites.partial(recent_window())):
-        with pytest.raises(DatabaseRefusedError, match="may not use schema My.Types") as caught:
+    dumps: tuple[Callable[[], object], ...] = (
+        sites.complete,
+        lambda: sites.partial(recent_window()),
+    )
+    for dump in dumps:
+        with pytest.raises(DatabaseRefusedError, match=r"may not use schema My\.Types") as caught:
             dump()
         assert caught.value.remedy.startswith(f"GRANT USAGE ON SCHEMA {SCHEMA} TO ")
     (found,) = check_sender(sites.sender, sites.catalog)

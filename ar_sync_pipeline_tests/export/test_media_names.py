@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.export.media_references import still_named
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.sync.watch.preflight import check_sender
 from ar_sync_pipeline_tests.export.source import Source, catalog
 
@@ -63,7 +65,8 @@ def test_column_that_holds_no_names_is_one_message_of_dumps_and_of_the_check(
 ) -> None:
     made(source, "text")
     source.catalog = media_catalog(column)
-    for dump in (source.complete, lambda: source.partial(None)):
+    dumps: tuple[Callable[[], object], ...] = (source.complete, lambda: source.partial(None))
+    for dump in dumps:
         with pytest.raises(SchemaError, match=f"`media_columns` of table t_a {problem}"):
             dump()
     (found,) = check_sender(source.url, source.catalog)

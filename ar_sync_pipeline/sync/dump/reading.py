@@ -77,7 +77,8 @@ class Reading:
         at = since.snapshot_at
         objects, rules = objects_of(self.scratch, at), _rules_at(self.scratch, at)
         moved = self.objects.tables_of_others(objects, self.session.tables) if objects else set()
-        return moved | {name for name, digest in self.rules.items() if rules.get(name) != digest}
+        changed = (name for name, digest in self.rules.items() if rules.get(name) != digest)
+        return frozenset(changed) | moved
 
     def remember(self) -> None:
         """Record it for the dumps that follow."""
