@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from importlib import import_module
 
 import click
@@ -48,7 +49,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; with ``--json`` an invalid call is an object too.
 
-        A full or broken disk is one message, whatever wrote to it.
+        A broken disk, or an error of a database, is one message, whatever met it.
         """
         as_json = "--json" in ctx.args
         try:
@@ -62,6 +63,13 @@ class LazyGroup(click.Group):
             if found is None:
                 raise
             fail(found, as_json=as_json, exit_code=USAGE_ERROR)
+        except Exception as error:
+            driver = sys.modules.get("psycopg")  # imported by the command, if it needs a database
+            if driver is None or not isinstance(error, driver.Error):
+                raise
+            errors = import_module("ar_sync_pipeline.postgres.errors")
+            failed = errors.StatementFailedError(error)
+            fail(failed, as_json=as_json, exit_code=USAGE_ERROR)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the list of commands for ``--help``."""

@@ -94,18 +94,16 @@ def _offsets(
 ) -> Iterable[timedelta]:
     """Return the smallest and the largest offset of the zone from UTC within an interval."""
     try:
-        row = connection.execute(
+        ((least, most),) = connection.execute(
             "SELECT min(x), max(x) FROM (SELECT (u AT TIME ZONE %(zone)s) - (u AT TIME ZONE 'UTC')"
             " AS x FROM (SELECT generate_series(%(start)s::timestamptz, %(end)s::timestamptz,"
             " interval '1 hour') UNION SELECT %(end)s::timestamptz) AS s (u)) AS o",
             {"zone": rules.changed_at_zone, "start": start, "end": max(start, end - _TICK)},
-        ).fetchone()
+        ).fetchall()
     except psycopg.errors.InvalidParameterValue as error:
         raise SchemaError(
             f"the database knows no time zone {rules.changed_at_zone}, which the catalog names for"
             f" {facts.name}",
             remedy="correct `changed_at_zone` to a name of pg_timezone_names",
         ) from error
-    if row is None:  # an aggregate has a row
-        raise AssertionError
-    return row
+    return least, most

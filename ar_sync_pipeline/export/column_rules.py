@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import psycopg
-from psycopg import sql
-
 from ar_sync_pipeline.catalog.edits import leave_out
-from ar_sync_pipeline.catalog.masks import MaskFunction
+from ar_sync_pipeline.catalog.masks import Mask, MaskFunction
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.column_masks import exclude_it, mask_conflicts, other_rules
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.errors import SchemaError
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
+from ar_sync_pipeline.postgres.rights import usage_grant
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, ForeignKey, TableFacts
+from ar_sync_pipeline.postgres.typed_values import fits
 
 
 def column_rule_problems(
@@ -41,29 +41,38 @@ def column_rule_problems(
             yield from _one_side_only(catalog, key, tables)
 
 
-def constant_problems(
+def masked_type_problems(
     connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
-) -> Iterator[SchemaError]:
-    """Yield constants and NULL that PostgreSQL refuses for a column's type."""
+) -> Iterator[ArSyncError]:
+    """Yield masked columns whose type cannot be named, and values that it refuses."""
     for facts in tables.values():
         for name, mask in catalog.rules(facts.name).mask.items():
             column = facts.column(name)
-            if column is None or mask.function not in {MaskFunction.CONSTANT, MaskFunction.NULL}:
+            if column is None:
                 continue
-            text = None if mask.function is MaskFunction.NULL else mask.constant_text
-            try:
-                connection.execute(
-                    sql.SQL("SELECT {}::{}").format(sql.Literal(text), sql.SQL(column.type))
+            schema = column.type_schema
+            grant = usage_grant(connection, schema) if schema else None
+            if grant is not None:
+                yield DatabaseRefusedError(
+                    f"the sender's role may not use schema {schema} of {column.type}, the type of"
+                    f" {name} in {facts.name}, which `mask` makes values of",
+                    remedy=grant.as_string(connection),
                 )
-            except psycopg.errors.InsufficientPrivilege:
-                continue  # reported as a missing right on a schema
-            except (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.CannotCoerce):
-                others = other_rules(column, facts, tried=mask.function)
-                yield SchemaError(
-                    f"`mask` of table {facts.name} gives {name}, a {column.type}, the value"
-                    f" {'NULL' if text is None else repr(text)}, which is none of this type",
-                    remedy=f"correct the value in the catalog, or {others}",
-                )
+            elif mask.function in {MaskFunction.CONSTANT, MaskFunction.NULL}:
+                yield from _refused_value(connection, facts, column, mask)
+
+
+def _refused_value(
+    connection: Connection, facts: TableFacts, column: ColumnFacts, mask: Mask
+) -> Iterator[SchemaError]:
+    text = None if mask.function is MaskFunction.NULL else mask.constant_text
+    if not fits(connection, column, text):
+        others = other_rules(column, facts, tried=mask.function)
+        yield SchemaError(
+            f"`mask` of table {facts.name} gives {column.name}, a {column.type}, the value"
+            f" {'NULL' if text is None else repr(text)}, which is none of this type",
+            remedy=f"correct the value in the catalog, or {others}",
+        )
 
 
 def _unknown_columns(rules: TableRules, facts: TableFacts) -> Iterator[SchemaError]:
@@ -161,11 +170,8 @@ def _refers_to_nothing(rules: TableRules, key: ForeignKey) -> bool:
 def _alike(facts: TableFacts, here: str, referenced: TableFacts, there: str) -> str:
     """Return the rules that two columns of a reference can have, as a remedy."""
     column = facts.column(here)
-    fixed = {*facts.primary_key, *facts.key, *facts.partition_key}
-    free = here not in fixed
-    both = free and there not in {
-        *referenced.primary_key, *referenced.key, *referenced.partition_key
-    }  # fmt: skip
+    free = here not in facts.fixed
+    both = free and there not in referenced.fixed
     ways = [
         *(["give both the same rule and the same type"] if both else []),
         *([f'give {here} the mask "null"'] if free and column and column.nullable else []),

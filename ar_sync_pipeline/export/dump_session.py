@@ -21,6 +21,7 @@ from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.errors import TablesChangingError
+from ar_sync_pipeline.export.lock_budget import sessions_that_fit
 from ar_sync_pipeline.export.locks import (
     limit_lock_waits,
     lock_by_query,
@@ -84,7 +85,8 @@ class DumpStart:
     Attributes:
         url: URL of the sender's database.
         after: Time of the newest snapshot that was taken before this one.
-        workers: Number of connections in addition to the first one.
+        workers: Number of connections in addition to the first one, if the server's lock table
+            has space for them.
         with_keys: Whether rows will be chosen, as in a partial.
         pseudonym_key: Secret of the catalog's pseudonyms.
     """
@@ -143,8 +145,12 @@ class DumpStart:
                 guard.close()
             set_pseudonym_key(connection, self.pseudonym_key)
             tables = self._unchanged(connection, known)
-            sequences = {name: read_sequences(connection, f) for name, f in tables.items()}
-            workers = [self._join(stack, snapshot, tables) for _ in range(self.workers)]
+            sequences = {
+                name: read_sequences(connection, facts, self.catalog.rules(name).not_replicated)
+                for name, facts in tables.items()
+            }
+            sessions = sessions_that_fit(connection, tables.values(), 1 + self.workers)
+            workers = [self._join(stack, snapshot, tables) for _ in range(sessions - 1)]
         except _LOCK_ERRORS as error:
             raise self._lock_wait(known) from error
         except _CHANGED_ERRORS as error:

@@ -32,6 +32,7 @@ _BIGINT_BYTES = 8
 # Below them, the error of a product of floating-point numbers is far below one thousandth.
 _MOST_FAST_DIGITS, _LARGEST_FAST = 9, 10**9
 KEY_VARIABLE = "AR_SYNC_PSEUDONYM_KEY"
+NO_RULES = ""
 
 
 def masked_values(rules: TableRules, facts: TableFacts) -> dict[str, Expression]:
@@ -89,10 +90,10 @@ def set_pseudonym_key(connection: Connection, key: str | None) -> None:
 def rule_digests(
     catalog: Catalog, tables: Mapping[str, TableFacts], key: str | None
 ) -> dict[str, str]:
-    """Return a digest of what is exported, by table with masked or withheld columns.
+    """Return a digest of the column rules of every table; `NO_RULES` for one without any.
 
-    If the digest of a table differs between two archives, the exported values of its unchanged rows
-    differ too.
+    If the digest of a table differs between two archives, or only one has it, the exported values
+    of its unchanged rows differ too.
     """
     found = {}
     for name, facts in tables.items():
@@ -100,6 +101,7 @@ def rule_digests(
         here = {column.name for column in facts.columns if not column.generated}
         masks = {c: mask.model_dump_json() for c, mask in sorted(rules.mask.items()) if c in here}
         withheld = sorted(here & rules.not_replicated)
+        found[name] = NO_RULES
         if masks or withheld:
             hashed = any(m.function is MaskFunction.PSEUDONYM for m in rules.mask.values())
             secret = hashlib.sha256(b"id of " + key.encode()).hexdigest() if hashed and key else ""

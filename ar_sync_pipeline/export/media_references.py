@@ -1,4 +1,8 @@
-"""Names of media files in the rows that are exported."""
+"""Names of media files in the rows that are exported.
+
+They are compared as the bytes of a file's name, not by the column's type: that may hold two names
+for equal that differ in their letters (citext, a collation), or pad them (``character``).
+"""
 
 from __future__ import annotations
 
@@ -28,7 +32,7 @@ def media_references(
     for column in rules.sent_media_columns:
         query = sql.SQL(
             "SELECT DISTINCT {0} FROM {1} WHERE {0} IS NOT NULL AND {0} <> ALL ({2}::text[])"
-        ).format(sql.Identifier("t", column), source, sql.Literal(list(rules.no_media_values)))
+        ).format(_name(column), source, sql.Literal(list(rules.no_media_values)))
         with connection.cursor(name="ar_sync_media") as cursor:
             cursor.itersize = 5_000
             for (name,) in cursor.execute(query):
@@ -41,7 +45,11 @@ def still_named(
     """Yield those of the names that a table's media columns contain."""
     for column in rules.sent_media_columns:
         query = sql.SQL("SELECT DISTINCT {0} FROM {1} AS t WHERE {0} = ANY ({2}::text[])").format(
-            sql.Identifier("t", column), table.rows, sql.Literal(list(names))
+            _name(column), table.rows, sql.Literal(list(names))
         )
         for (name,) in connection.execute(query):
             yield name
+
+
+def _name(column: str) -> sql.Composed:
+    return sql.SQL('{}::text COLLATE "C"').format(sql.Identifier("t", column))

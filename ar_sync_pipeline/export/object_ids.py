@@ -27,11 +27,9 @@ class ObjectIds(BaseModel):
     def tables_of_others(
         self, before: ObjectIds, tables: Mapping[str, TableFacts]
     ) -> frozenset[str]:
-        """Return the tables in schemas that another schema of their name has replaced."""
+        """Return the tables in schemas that no replicated table was in, whatever their name."""
         others = {
-            name
-            for name, number in self.schemas.items()
-            if before.schemas.get(name, number) != number
+            name for name, number in self.schemas.items() if before.schemas.get(name) != number
         }
         return frozenset(name for name, facts in tables.items() if facts.schema in others)
 

@@ -128,13 +128,16 @@ SELECT pg_export_snapshot(), pg_current_snapshot()::text,
 """
 
 # Sessions that have not written yet count too: their first statement may still set timestamps to
-# the time at which their transaction began. Other roles' sessions are shown to members of
-# pg_read_all_stats only (manual, 27.2.3 "pg_stat_activity").
+# the time at which their transaction began. Background workers write as well, such as those that
+# apply logical replication. Other roles' sessions are shown to members of pg_read_all_stats only
+# (manual, 27.2.3 "pg_stat_activity"). Of a prepared transaction only the time of PREPARE is known;
+# transaction managers give up one that has not got there after some minutes.
 _OLDEST_WRITE = """
 SELECT CASE WHEN pg_has_role('pg_read_all_stats', 'USAGE') THEN least(
          clock_timestamp(),
          (SELECT min(xact_start) FROM pg_stat_activity
-           WHERE datname = current_database() AND backend_type = 'client backend'
-             AND pid <> pg_backend_pid()),
-         (SELECT min(prepared) FROM pg_prepared_xacts WHERE database = current_database())) END
+           WHERE datname = current_database() AND pid <> pg_backend_pid()
+             AND backend_type NOT IN ('autovacuum worker', 'walsender')),
+         (SELECT min(prepared) - interval '10 minutes' FROM pg_prepared_xacts
+           WHERE database = current_database())) END
 """

@@ -10,7 +10,8 @@ from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.export.changed_at import changed_at_problem
-from ar_sync_pipeline.export.column_rules import column_rule_problems, constant_problems
+from ar_sync_pipeline.export.column_rules import column_rule_problems, masked_type_problems
+from ar_sync_pipeline.export.lock_budget import lock_problems
 from ar_sync_pipeline.export.masking import costly_masks, masked_values
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError, SchemaError
@@ -53,9 +54,11 @@ def source_problems(
             f" in schema {catalog.schema_name}",
             remedy="check the database's name and AR_SYNC_CATALOG",
         )
+    else:
+        yield from lock_problems(connection, tables.values())
     yield from _unreadable(connection, catalog, tables)
     yield from _policies(connection, catalog, tables)
-    yield from constant_problems(connection, catalog, tables)
+    yield from masked_type_problems(connection, catalog, tables)
     yield from shape_problems(catalog, tables)
 
 
@@ -64,6 +67,7 @@ def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterat
     yield from column_rule_problems(catalog, tables)
     for facts in tables.values():
         yield from _not_exportable(catalog, facts)
+        yield from _media_columns(catalog, facts)
         problem = changed_at_problem(catalog.rules(facts.name), facts)
         if problem is not None:
             yield problem
@@ -138,6 +142,21 @@ def _policies(
             remedy=f"ALTER ROLE {role} BYPASSRLS, or, without FORCE ROW LEVEL SECURITY, read as the"
             f" table's owner; or {leave_out(catalog, name)}",
         )
+
+
+def _media_columns(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:
+    for name in catalog.rules(facts.name).sent_media_columns:
+        column, subject = facts.column(name), f"`media_columns` of table {facts.name} names {name}"
+        if column is None:
+            yield SchemaError(
+                f"{subject}, which is no column of it",
+                remedy="correct the name in the catalog, or remove it",
+            )
+        elif not column.text:
+            yield SchemaError(
+                f"{subject}, which is a {column.type} and holds no file names",
+                remedy="name a text column in the catalog, or remove the name",
+            )
 
 
 def _not_exportable(catalog: Catalog, facts: TableFacts) -> Iterator[SchemaError]:

@@ -306,7 +306,7 @@ class ReferenceChecks:
 
     def _refuse_if(self, query: sql.Composed, key: ForeignKey) -> None:
         facts = self.references.tables[key.table]
-        if (facts.schema, facts.relname or facts.name, key.name) in self.checked_by_server:
+        if (*facts.place, key.name) in self.checked_by_server:
             return
         row = self.connection.execute(query).fetchone()
         if row and row[0]:

@@ -6,21 +6,25 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaMismatchError
-from ar_sync_pipeline.postgres.table_facts import TableFacts
 
 
-def advance_sequences(connection: Connection, manifest: TableManifest, facts: TableFacts) -> None:
+def advance_sequences(connection: Connection, manifest: TableManifest, target: TargetTable) -> None:
     """Advance each sequence to the sender's last value; never back, as setval is not rolled back.
+
+    That of a column that is not replicated is the receiver's own.
 
     Raises:
         SchemaMismatchError: The value is out of the bounds of the receiver's sequence.
         LoadRefusedError: The role may not set the sequence.
     """
+    facts = target.facts
     for value in manifest.sequences:
         column = facts.column(value.column)
-        if column is None or column.sequence is None:
+        withheld = value.column in target.rules.not_replicated
+        if column is None or column.sequence is None or withheld:
             continue
         try:
             _advance(connection, sql.Identifier(*column.sequence), value.last_value)

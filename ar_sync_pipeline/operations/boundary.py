@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
+import psycopg
 
 from ar_sync_pipeline.disk_errors import disk_error
 from ar_sync_pipeline.errors import ArSyncError, TransientError
 from ar_sync_pipeline.operations.check_evaluation import ERROR
 from ar_sync_pipeline.operations.runs.watched_executor import refuse_spread_steps
+from ar_sync_pipeline.postgres.errors import StatementFailedError
 
 RETRIES = 3
 RETRY_DELAY_SECONDS = 30
@@ -39,6 +41,8 @@ def operator_errors(
         raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=delay) from failure
     except ArSyncError as error:
         raise _failure(error) from None
+    except psycopg.Error as error:
+        raise _failure(StatementFailedError(error)) from None
     except (OSError, sqlite3.Error) as error:
         found = disk_error(error)
         if found is None:

@@ -70,10 +70,7 @@ class BlockingWatch:
         Raises:
             BlockingEndedError: The watched work was already terminated.
         """
-        row = connection.execute(_OWN_SESSION).fetchone()
-        if row is None:  # one row by its condition
-            raise AssertionError
-        pid, started = row
+        ((pid, started),) = connection.execute(_OWN_SESSION).fetchall()
         with self._guard:
             if self._ended is not None:
                 raise self._ended
@@ -214,7 +211,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 _OWN_SESSION = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-
 # A session that waits for a row, or for the lock of another run of the product, blocks no others.
 # `waitstart` exists from PostgreSQL 14 on, and is filled shortly after the wait began.
 _WAITING = sql.SQL(

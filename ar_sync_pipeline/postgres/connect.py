@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.errors import (
 from ar_sync_pipeline.postgres.pooler import refuse_transaction_pooling
 from ar_sync_pipeline.postgres.session_settings import set_up_session
 
-__all__ = ["Connection", "connect", "database_label", "is_of_the_server"]
+__all__ = ["NAME_THE_PRIMARY", "Connection", "connect", "database_label", "is_of_the_server"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -32,16 +32,26 @@ _TRANSPORT = {
 }
 _SERVER_CLASSES = frozenset({"08", "40", "57", "58"})
 _SERVER_STATES = frozenset({"53100", "53200", "53300", "53400", "55P03", "25P03", "25P04"})
+# An error at connecting has no SQLSTATE, only the text: libpq's own is English, the server's in the
+# language of its `lc_messages`.
 _REFUSED = re.compile(
     r"authentication failed|no password supplied|does not exist|no pg_hba\.conf entry"
     r"|permission denied|is not permitted|not currently accepting connections"
-    r"|unsupported startup parameter|no such (database|user)"
+    r"|unsupported startup parameter|no such (database|user)|certificate|does not support SSL"
 )
+# The severity that a server's answer begins with is translated, too.
+_ANSWERED = re.compile(r"failed: [^\s:]+:  ")
 
 # The server runs and has no free session; its message names the limit.
 _FULL = re.compile(r"too many (connections|clients)|remaining connection slots|too many sessions")
 _NOT_YET = re.compile(
     r"the database system is (starting up|shutting down|in recovery mode|not yet)"
+)
+
+
+NAME_THE_PRIMARY = (
+    "let the URL name the primary, not a standby; one with several hosts finds it by"
+    " target_session_attrs=read-write"
 )
 
 
@@ -66,8 +76,8 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             block.
         DatabaseFailedError: The server cancelled a statement inside the block.
         DatabaseRefusedError: The server refused the role, password or database, the role lacks a
-            right for a statement inside the block, or a pooler in between does not assign whole
-            sessions.
+            right for a statement inside the block, a pooler in between does not assign whole
+            sessions, or the server is a standby and the block writes.
     """
     label = database_label(url)
     connection = _open(url, application)
@@ -77,7 +87,11 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
             connection.autocommit = autocommit
             yield connection
-        except (psycopg.OperationalError, psycopg.errors.InsufficientPrivilege) as error:
+        except (
+            psycopg.OperationalError,
+            psycopg.errors.InsufficientPrivilege,
+            psycopg.errors.ReadOnlySqlTransaction,
+        ) as error:
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
             raise _failure(error, connection, label) from error
@@ -121,11 +135,17 @@ def _failure(error: psycopg.Error, connection: Connection, label: str) -> ArSync
             f"the database {label} refused a statement ({message})",
             remedy="let an administrator run ALTER ROLE ... BYPASSRLS for the role in the URL"
             if hidden
-            else "grant the right to the role in the URL",
+            else "grant the right to the role in the URL, or BYPASSRLS if a policy hides rows",
         )
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return DatabaseRefusedError(
+            f"the database {label} takes no writes ({message})", remedy=NAME_THE_PRIMARY
+        )
+    hint = error.diag.message_hint
     return DatabaseFailedError(
         f"the database {label} gave up a statement ({message})",
-        remedy="it is tried again; look at the server's log if it repeats",
+        remedy="it is tried again; look at the server's log if it repeats"
+        + (f" (its hint: {hint.rstrip('.')})" if hint else ""),
     )
 
 
@@ -141,7 +161,8 @@ def _open(url: str, application: str) -> Connection:
         if _REFUSED.search(str(error)):
             raise DatabaseRefusedError(
                 f"the database {label} refused the connection ({_first_line(error)})",
-                remedy="check the role, password, database name and options in the URL",
+                remedy="check the role, password, database name, TLS settings and options in the"
+                " URL",
             ) from error
         if _FULL.search(str(error)):
             raise DatabaseUnreachableError(
@@ -155,9 +176,15 @@ def _open(url: str, application: str) -> Connection:
                 f"the database {label} takes no connection now ({_first_line(error)})",
                 remedy="wait until the server has started; read its log if that takes long",
             ) from error
+        if _ANSWERED.search(str(error)):
+            raise DatabaseUnreachableError(
+                f"the database {label} answered, and let nobody in ({_first_line(error)})",
+                remedy="if the answer is about the role, its password, the database or TLS, correct"
+                " the URL or pg_hba.conf; if the server starts or is full, wait",
+            ) from error
         raise DatabaseUnreachableError(
             f"the database {label} cannot be reached ({_first_line(error)})",
-            remedy="check that the server runs and that host and port are right",
+            remedy="check that the server runs, and host, port and sslmode in the URL",
         ) from error
 
 

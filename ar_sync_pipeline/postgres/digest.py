@@ -20,6 +20,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Chunk, Column
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.scalar import scalar
 
 CHUNK_KEY_BITS = 16
 """A chunk holds the rows whose integer key has the same ``key >> 16`` (floor, so also below 0)."""
@@ -113,10 +114,7 @@ def probe_digest(connection: Connection) -> str:
         sql.SQL("bytea" if encoded else "text"),
     )
     query = sql.SQL("SELECT {}").format(_row_digest(sql.SQL(_PROBE).format(text=text)))
-    row = connection.execute(query).fetchone()
-    if row is None:  # a SELECT without FROM always has a row
-        raise AssertionError
-    return str(row[0])
+    return str(scalar(connection, query))
 
 
 def _row_digest(fields: sql.Composable) -> sql.Composed:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psycopg
+
 from ar_sync_pipeline.errors import ParkedError, TerminalError, TransientError
 
 
@@ -15,6 +17,21 @@ class DatabaseRefusedError(TerminalError):
 
 class DatabaseFailedError(TransientError):
     """The server cancelled a statement: a deadlock, a timeout, a full disk, a shutdown."""
+
+
+class StatementFailedError(TerminalError):
+    """The server answered a statement with an error that no other class foresees.
+
+    Of the answer only the kind and the message are shown, without values of rows.
+    """
+
+    def __init__(self, error: psycopg.Error) -> None:
+        message = (error.diag.message_primary or str(error)).partition(': "')[0]
+        super().__init__(
+            f"the database answered a statement with {type(error).__name__} ({message})",
+            remedy="undo the last change of the tables, the role or the catalog if it explains"
+            " this; else report it with the entry in the database server's log",
+        )
 
 
 class LockWaitError(TransientError):

@@ -93,8 +93,7 @@ def export_facts(
     """
     columns = tuple(
         Column(name=column.name, type=column.type, nullable=column.nullable)
-        for column in facts.columns
-        if not column.generated and column.name not in withheld
+        for column in facts.replicated(withheld)
     )
     return ExportedTable(
         facts.name,
@@ -115,10 +114,12 @@ def column_list(names: Iterable[str], alias: str | None = None) -> sql.Composed:
     )
 
 
-def read_sequences(connection: Connection, facts: TableFacts) -> tuple[SequenceValue, ...]:
-    """Return the last values of the sequences of a table's columns, without unused ones."""
+def read_sequences(
+    connection: Connection, facts: TableFacts, withheld: Collection[str]
+) -> tuple[SequenceValue, ...]:
+    """Return the last values of the sequences of replicated columns, without unused ones."""
     values = []
-    for column in facts.columns:
+    for column in facts.replicated(withheld):
         if column.sequence is None:
             continue
         query = sql.SQL("SELECT last_value FROM {} WHERE is_called").format(

@@ -39,8 +39,7 @@ def masked_constraint_findings(
     """
     if not rules.mask:
         return
-    relation = (table.schema, table.relname or table.name)
-    for name, condition, columns in connection.execute(_CHECKS, relation).fetchall():
+    for name, condition, columns in connection.execute(_CHECKS, table.place).fetchall():
         for column in map(table.column, sorted(set(columns) & rules.mask.keys())):
             if column is None:
                 continue

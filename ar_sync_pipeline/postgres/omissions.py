@@ -17,16 +17,11 @@ from ar_sync_pipeline.catalog.labels import label_of
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence"}
-_INSTEAD = {
-    "v": "create it at the receiver by its own definition",
-    "m": "create it at the receiver by its own definition",
-    "f": "create it at the receiver by its own definition",
-    "S": "replicate the tables that use it",
-}
 
 
 def find_omissions(
@@ -47,8 +42,7 @@ def find_omissions(
     with connection.cursor(row_factory=class_row(_Child)) as cursor:
         for child in cursor.execute(_INHERITANCE).fetchall():
             findings += _omitted_child(catalog, child)
-    row = connection.execute(_LARGE_OBJECTS).fetchone()
-    if row is not None and row[0]:
+    if scalar(connection, _LARGE_OBJECTS):
         findings.append(
             Finding(
                 Level.WARNING,
@@ -101,11 +95,14 @@ def _omitted_relation(catalog: Catalog, relation: _Relation) -> Iterator[Finding
                 f"replace it by {root} in `tables`, or {leave_out(catalog, label)}",
             )
     elif relation.kind in _KINDS:
+        instead = "create it at the receiver by its own definition"
+        if relation.kind == "S":
+            instead = "replicate the tables that use it"
         yield Finding(
             level,
             f"{_KINDS[relation.kind]} {label} "
             "matches `tables` of the catalog and is not replicated",
-            f"{_INSTEAD[relation.kind]}, and {leave_out(catalog, label)}",
+            f"{instead}, and {leave_out(catalog, label)}",
         )
 
 
@@ -164,9 +161,8 @@ SELECT n.nspname AS schema, c.relname AS name, c.relkind::text AS kind,
   JOIN pg_namespace n ON n.oid = c.relnamespace
   LEFT JOIN pg_class r ON c.relispartition AND r.oid = pg_partition_root(c.oid)
   LEFT JOIN pg_namespace rn ON rn.oid = r.relnamespace
- WHERE (c.relkind IN ('v', 'm', 'f', 'S') OR c.relispartition
-        OR (c.relkind IN ('r', 'p') AND position('.' IN n.nspname) > 0))
-   AND c.relkind <> 'i' AND c.relkind <> 'I'
+ WHERE (c.relkind IN ('v', 'm', 'f', 'S')
+        OR (c.relkind IN ('r', 'p') AND (c.relispartition OR position('.' IN n.nspname) > 0)))
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
    AND NOT EXISTS (SELECT FROM pg_depend d
                     WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid

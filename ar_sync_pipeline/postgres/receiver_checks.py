@@ -61,7 +61,12 @@ def check_receiver_tables(
     """
     sent = {table.name: table for table in newest.tables} if newest else {}
     findings = list(_missing(catalog, tables))
-    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver"))
+    staged = [
+        column
+        for table in tables.values()
+        for column in table.replicated(catalog.rules(table.name).not_replicated)
+    ]
+    findings += check_rights(connection, tables, _RIGHTS, role_script("receiver"), staged)
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)

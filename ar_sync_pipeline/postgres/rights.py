@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from psycopg import sql
 
@@ -11,7 +11,7 @@ from ar_sync_pipeline.package_files import installed_path
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.scalar import scalar
-from ar_sync_pipeline.postgres.table_facts import TableFacts
+from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 
 
 def role_script(side: str) -> str:
@@ -20,11 +20,21 @@ def role_script(side: str) -> str:
     return f"the output of `ar-sync grants {side}`, or {script} with the catalog's variables"
 
 
+def usage_grant(connection: Connection, schema: str) -> sql.Composed | None:
+    """Return the statement that lets this connection's role use a schema; None if it may."""
+    if _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
+        return None
+    return sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
+        sql.Identifier(schema), sql.Identifier(connection.info.user)
+    )
+
+
 def check_rights(
     connection: Connection,
     tables: Mapping[str, TableFacts],
     wanted: Sequence[str],
     script: str,
+    named: Iterable[ColumnFacts],
     catalog: Catalog | None = None,
 ) -> Iterator[Finding]:
     """Yield the missing rights of this connection's role on tables, their schemas and sequences.
@@ -32,6 +42,7 @@ def check_rights(
     Args:
         wanted: Rights that the role needs, of SELECT, INSERT, UPDATE and DELETE.
         script: What grants all of them.
+        named: Columns whose types the role's statements name.
         catalog: Catalog whose excluded columns need not be readable; None: whole tables are needed.
     """
     role = sql.Identifier(connection.info.user)
@@ -43,15 +54,14 @@ def check_rights(
         yield _lacking(connection, database, "TEMPORARY", statement, script)
     if not _has(connection, "has_function_privilege('pg_catalog.pg_control_system()', 'EXECUTE')"):
         # Needed to read the identity of an archive's cluster.
-        grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
+        execute = sql.SQL("GRANT EXECUTE ON FUNCTION pg_catalog.pg_control_system() TO {}")
         function = "function pg_control_system()"
-        yield _lacking(connection, function, "EXECUTE", grant.format(role), script)
-    for schema in sorted({table.schema for table in tables.values()}):
-        if not _has(connection, "has_schema_privilege(%s, 'USAGE')", schema):
-            statement = sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(
-                sql.Identifier(schema), role
-            )
-            yield _lacking(connection, f"schema {schema}", "USAGE", statement, script)
+        yield _lacking(connection, function, "EXECUTE", execute.format(role), script)
+    of_types = {column.type_schema for column in named if column.type_schema is not None}
+    for schema in sorted(of_types | {table.schema for table in tables.values()}):
+        grant = usage_grant(connection, schema)
+        if grant is not None:
+            yield _lacking(connection, f"schema {schema}", "USAGE", grant, script)
     for table in tables.values():
         lacking = [right for right in wanted if right in table.denied]
         rules = catalog.rules(table.name) if catalog else None
@@ -67,7 +77,13 @@ def check_rights(
             )
         yield from _row_security(connection, table, role)
     on_sequences = [right for right in wanted if right in {"SELECT", "UPDATE"}]
-    for name in sorted({c.sequence for t in tables.values() for c in t.columns if c.sequence}):
+    used = {
+        column.sequence
+        for table in tables.values()
+        for column in table.replicated(catalog.rules(table.name).not_replicated if catalog else ())
+        if column.sequence
+    }
+    for name in sorted(used):
         yield from _sequence(connection, name, on_sequences, script)
 
 
@@ -106,7 +122,7 @@ def _lacking_columns(
     script: str,
 ) -> Iterator[Finding]:
     """Yield missing rights on single columns of a table; ``xmin`` is read to find changed rows."""
-    if not _has(connection, "has_schema_privilege(%s, 'USAGE')", table.schema):
+    if usage_grant(connection, table.schema) is not None:
         return  # reported for the schema; the table cannot even be looked up
     lacking = denied_columns(connection, table, (*columns_read(rules, table), "xmin"))
     if lacking:
@@ -119,7 +135,7 @@ def _sequence(
     connection: Connection, name: tuple[str, str], wanted: Sequence[str], script: str
 ) -> Iterator[Finding]:
     sequence = sql.Identifier(*name)
-    if not _has(connection, "has_schema_privilege(%s, 'USAGE')", name[0]):
+    if usage_grant(connection, name[0]) is not None:
         return  # reported for the schema; the sequence cannot even be looked up
     text = sequence.as_string(connection)
     lacking = [

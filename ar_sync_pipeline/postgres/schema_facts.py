@@ -130,6 +130,7 @@ def _column_facts(row: dict[str, Any]) -> ColumnFacts:
         row["binary"],
         row["expression"] or "",
         tuple(row["computed_from"] or ()),
+        row["text"],
     )
 
 

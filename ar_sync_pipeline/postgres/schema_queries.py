@@ -83,6 +83,7 @@ SELECT a.attrelid::bigint AS table,
        NOT EXISTS (SELECT FROM part p JOIN pg_type t ON t.oid = p.type
                     WHERE p.column_type = a.atttypid AND (t.typsend = 0 OR t.typreceive = 0))
          AS binary,
+       y.typcategory = 'S' AS text,
        coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(y.typdefaultbin, 0)) AS expression,
        CASE WHEN a.attgenerated <> '' THEN
          (SELECT json_agg(b.attname ORDER BY b.attnum)
@@ -219,9 +220,8 @@ SELECT k.conrelid::bigint AS table,
 TYPES = f"""
 WITH RECURSIVE part AS (
   SELECT a.atttypid AS type
-    FROM pg_attribute a
-   WHERE a.attrelid = ANY (%(tables)s::regclass[]::oid[]) AND a.attnum > 0
-     AND NOT a.attisdropped
+    FROM unnest(%(tables)s::regclass[]::oid[], %(columns)s::text[]) AS w (oid, name)
+    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attname = w.name
   UNION
   SELECT x.type
     FROM part p

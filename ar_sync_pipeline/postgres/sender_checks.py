@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import psycopg
-from psycopg import sql
-
 from ar_sync_pipeline.catalog.edits import leave_out, replicate
 from ar_sync_pipeline.catalog.labels import is_literal
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
@@ -15,7 +12,7 @@ from ar_sync_pipeline.postgres.findings import Finding, Level
 from ar_sync_pipeline.postgres.inherited_rules import inherited_rule_findings
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.relations import patterns_without_relation
-from ar_sync_pipeline.postgres.rights import denied_columns, role_script
+from ar_sync_pipeline.postgres.rights import denied_columns, role_script, usage_grant
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import ForeignKey, TableFacts
 
@@ -36,7 +33,6 @@ def check_sender_tables(
         findings += _key(catalog, table)
         findings += _useless_zone(catalog, table)
         findings += _named_columns(catalog, table)
-        findings += _media_types(connection, catalog, table)
         findings += _children(catalog, table, tables)
         findings += _references_out(catalog, table)
         findings += _readable_exclusions(connection, catalog, table)
@@ -115,15 +111,14 @@ def _useless_zone(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _named_columns(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
     """Yield findings on rules for shared columns; the sender need not have receiver-only ones."""
-    rules = catalog.rules(table.name)
-    for key in ("media_columns", "rewritten_by_transform"):
-        for name in getattr(rules, key):
-            if table.column(name) is None:
-                yield Finding(
-                    Level.ERROR if key == "media_columns" else Level.WARNING,
-                    f"`{key}` of table {table.name} names {name}, which is no column of it",
-                    "correct the name in the catalog, or remove it",
-                )
+    for name in catalog.rules(table.name).rewritten_by_transform:
+        if table.column(name) is None:
+            yield Finding(
+                Level.WARNING,
+                f"`rewritten_by_transform` of table {table.name} names {name}, which is no column"
+                " of it",
+                "correct the name in the catalog, or remove it",
+            )
 
 
 def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Finding]:
@@ -137,41 +132,12 @@ def useless_exclusions(connection: Connection, catalog: Catalog) -> Iterator[Fin
         )
 
 
-def _media_types(connection: Connection, catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
-    """Yield findings on media columns that are not comparable with text, without reading a row."""
-    rules = catalog.rules(table.name)
-    if table.policies or not _may_use_schema(connection, table):
-        return  # reported as a missing right, and PostgreSQL refuses the query below
-    names = [name for name in rules.sent_media_columns if table.column(name)]
-    lacking = denied_columns(connection, table, names)
-    for name in names:
-        if name in lacking:
-            continue
-        column = table.column(name)
-        if column is None:
-            continue
-        query = sql.SQL("SELECT FROM {} AS t WHERE {} <> ALL ('{{}}'::text[]) LIMIT 0")
-        try:
-            connection.execute(query.format(table.rows, sql.Identifier("t", name)))
-        except psycopg.errors.UndefinedFunction:
-            yield Finding(
-                Level.ERROR,
-                f"`media_columns` of table {table.name} names {name}, which is a {column.type} and"
-                " holds no file names",
-                "name a text column in the catalog, or remove the name",
-            )
-
-
-def _may_use_schema(connection: Connection, table: TableFacts) -> bool:
-    return bool(scalar(connection, "SELECT has_schema_privilege(%s, 'USAGE')", [table.schema]))
-
-
 def _readable_exclusions(
     connection: Connection, catalog: Catalog, table: TableFacts
 ) -> Iterator[Finding]:
     """Yield findings on excluded columns that the role may read."""
     excluded = [name for name in catalog.rules(table.name).exclude if table.column(name)]
-    if not excluded or not _may_use_schema(connection, table):
+    if not excluded or usage_grant(connection, table.schema) is not None:
         return
     denied = denied_columns(connection, table, excluded)
     readable = [name for name in excluded if name not in denied]
@@ -215,9 +181,8 @@ def _references_out(catalog: Catalog, table: TableFacts) -> Iterator[Finding]:
 
 def _ways_out(catalog: Catalog, table: TableFacts, key: ForeignKey) -> Iterator[str]:
     yield replicate(catalog, key.referenced_table)
-    fixed = {*table.primary_key, *table.key, *table.partition_key}
     columns = [column for name in key.columns if (column := table.column(name)) is not None]
-    free = [column.name for column in columns if column.nullable and column.name not in fixed]
+    free = [column.name for column in columns if column.nullable and column.name not in table.fixed]
     if free and (len(free) == len(columns) or not key.match_full):
         yield f'give {", ".join(free)} the mask "null"'
     yield leave_out(catalog, table.name)

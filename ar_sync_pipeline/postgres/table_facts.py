@@ -6,11 +6,14 @@ A table has one name in the product: the relation's name alone in the catalog's 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from psycopg import sql
+
+_SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".(]+)\.')
 
 
 class Action(StrEnum):
@@ -43,6 +46,7 @@ class ColumnFacts:
         expression: SQL of the default, or, over bare columns, of a generated column; empty: none.
         computed_from: Columns of the expression of a generated column.
         binary: Whether all parts of its type have binary input and output.
+        text: Whether its values are texts of any type, such as a domain.
     """
 
     name: str
@@ -56,6 +60,13 @@ class ColumnFacts:
     binary: bool = True
     expression: str = ""
     computed_from: tuple[str, ...] = ()
+    text: bool = False
+
+    @property
+    def type_schema(self) -> str | None:
+        """Schema of the type, which a role must be allowed to use to name it; None: a built-in."""
+        found = _SCHEMA.match(self.type)
+        return found[1].strip('"').replace('""', '"') if found else None
 
 
 @dataclass(frozen=True)
@@ -207,9 +218,18 @@ class TableFacts:
         return only.format(self.relation)
 
     @property
+    def fixed(self) -> frozenset[str]:
+        """Columns by which rows are told apart or partitioned: each has to be sent as it is."""
+        return frozenset((*self.primary_key, *self.key, *self.partition_key))
+
+    @property
     def by_column_rights(self) -> bool:
         """Whether this connection's role may not read the table as a whole."""
         return "SELECT" in self.denied
+
+    def replicated(self, withheld: Collection[str]) -> tuple[ColumnFacts, ...]:
+        """Return the columns that are replicated: those that are not withheld nor computed."""
+        return tuple(c for c in self.columns if not c.generated and c.name not in withheld)
 
     def column(self, name: str) -> ColumnFacts | None:
         """Return the column of this name; None if there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ar_sync_pipeline.archive.manifest import TypeDefinition
+from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.schema_queries import TYPES
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -25,11 +26,19 @@ def is_catalog_number(type_name: str) -> bool:
 
 
 def read_types(
-    connection: Connection, tables: Mapping[str, TableFacts]
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
 ) -> tuple[TypeDefinition, ...]:
-    """Return every type that columns of these tables use, directly or nested, by name."""
-    names = [facts.relation.as_string(connection) for facts in tables.values()]
-    rows = connection.execute(TYPES.encode(), {"tables": names}).fetchall()
+    """Return every type that replicated columns of these tables use, directly or nested."""
+    columns = [
+        (facts.relation.as_string(connection), column.name)
+        for facts in tables.values()
+        for column in facts.replicated(catalog.rules(facts.name).not_replicated)
+    ]
+    arguments = {
+        "tables": [table for table, _ in columns],
+        "columns": [name for _, name in columns],
+    }
+    rows = connection.execute(TYPES.encode(), arguments).fetchall()
     return tuple(
         TypeDefinition(name=name, kind=kind, parts=tuple(parts), base=base or "")
         for name, kind, parts, base in rows

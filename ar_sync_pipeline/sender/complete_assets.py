@@ -37,7 +37,6 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
     unchanged_chunks_check,
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
-from ar_sync_pipeline.sync.dump.omissions import omissions_of_dump
 from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
@@ -130,8 +129,6 @@ def _publish(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
 
 def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results:
     with operator_errors():
-        for omission in omissions_of_dump(site.url, site.catalog):
-            context.log.warning("Not replicated: %s", omission)
         clean_build_folders(site, context, KIND)
         with record_failed_link(context, site):
             start = starting_point(site.settings, site.clock())
@@ -149,6 +146,8 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
             max_blocking_seconds=site.settings.max_blocking_seconds,
             pseudonym_key=site.settings.pseudonym_secret,
         )
+    for omission in dump.omissions:
+        context.log.warning("Not replicated: %s", visible(omission, _LONGEST_SHOWN))
     for sentence in dump.references_out:
         context.log.warning("%s.", visible(sentence, _LONGEST_SHOWN))
     yield from _tables(context, site, {table.name: table for table in dump.tables})

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -83,6 +87,67 @@ def test_absent_server_is_unreachable_and_may_come_back() -> None:
     assert f"127.0.0.1:{port}/bus" in error.problem
 
 
+@contextmanager
+def answering(**fields: str) -> Iterator[str]:
+    """Yield the URL of a server that answers each start of a session with an error."""
+    body = b"".join(f"{key}{value}".encode() + b"\0" for key, value in fields.items()) + b"\0"
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while length := int.from_bytes(self.rfile.read(4), "big"):
+                code = int.from_bytes(self.rfile.read(length - 4)[:4], "big")
+                if code == 3 << 16:  # a start, not a question for encryption
+                    self.wfile.write(b"E" + (len(body) + 4).to_bytes(4, "big") + body)
+                    return
+                self.wfile.write(b"N")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            secret = SECRET.replace("/", "%2F")
+            yield f"postgresql://someone:{secret}@127.0.0.1:{server.server_address[1]}/bus"
+        finally:
+            server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("severity", "state", "message"),
+    [
+        ("FATAL", "28P01", "la autentificación password falló para el usuario «someone»"),
+        ("FATAL", "57P03", "el sistema de base de datos está iniciándose"),
+        ("FATALE", "53300", "spiacente, troppi client già connessi"),
+        ("致命的エラー", "3D000", 'データベース"bus"は存在しません'),
+    ],
+)
+def test_answer_in_another_language_does_not_send_you_to_host_and_port(
+    severity: str, state: str, message: str
+) -> None:
+    with answering(S=severity, V="FATAL", C=state, M=message) as url:
+        error = refusal(url)
+    # What can only be read may also pass by itself.
+    assert isinstance(error, DatabaseUnreachableError)
+    assert "answered, and let nobody in (" in error.problem
+    assert message in error.problem
+    assert all(word in error.remedy for word in ("role", "password", "TLS", "pg_hba.conf", "wait"))
+
+
+def test_english_answer_is_understood() -> None:
+    message = 'password authentication failed for user "someone"'
+    with answering(S="FATAL", V="FATAL", C="28P01", M=message) as url:
+        assert isinstance(refusal(url), DatabaseRefusedError)
+
+
+@pytest.mark.parametrize(
+    "options", ["sslmode=require", "sslmode=verify-full&sslrootcert=/nowhere/root.crt"]
+)
+def test_encryption_that_the_url_demands_and_does_not_get_is_a_refusal(
+    workbench: str, options: str
+) -> None:
+    error = refusal(f"{workbench}?{options}")
+    assert isinstance(error, DatabaseRefusedError)
+    assert "TLS" in error.remedy
+
+
 @pytest.mark.long
 def test_server_that_takes_the_line_and_says_nothing_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -128,6 +193,22 @@ def test_error_in_a_statement_is_left_as_it_is(workbench: str) -> None:
         connect(workbench, application="test") as connection,
     ):
         connection.execute("SELEC 1")
+
+
+def test_server_whose_host_is_gone_is_noticed_whatever_the_connection_waits_for(
+    workbench: str,
+) -> None:
+    with (
+        connect(workbench, application="test") as connection,
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        assert line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, interval, count = (
+            line.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + interval * count <= 60
+        assert line.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) <= 60_000
 
 
 def test_options_of_the_url_are_kept(workbench: str) -> None:

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.archive.manifest import Watermark
+from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.export.snapshot import take_snapshot
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, execute, recent_window, watermark_of
+from ar_sync_pipeline_tests.fix_sites import (
+    TwoSites,
+    equal,
+    execute,
+    recent_window,
+    rows,
+    watermark_of,
+)
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 READER = "ar_sync_test_reader"
@@ -65,6 +75,59 @@ def test_start_of_the_oldest_transaction_is_known_to_roles_that_may_see_it(
     seen = take(reader).oldest_write_at
     assert seen is not None
     assert seen > began[0]
+
+
+def test_prepared_transaction_began_before_it_was_prepared(filled: TwoSites) -> None:
+    execute(filled.sender, "BEGIN; DELETE FROM app_child WHERE id = 1; PREPARE TRANSACTION 'old'")
+    try:
+        before = "SELECT prepared - interval '10 minutes' FROM pg_prepared_xacts"
+        assert [(take(filled.sender).oldest_write_at,)] == rows(filled.sender, before)
+    finally:
+        execute(filled.sender, "ROLLBACK PREPARED 'old'")
+
+
+@pytest.fixture
+def subscriber(tmp_path: Path) -> Iterator[str]:
+    """Yield a database that applies another one's changes by logical replication."""
+    settings = {"wal_level": "logical", "max_wal_senders": "4"}
+    with EmbeddedPostgres(tmp_path / "server", settings=settings) as server:
+        publisher, subscriber = map(server.create_database, ("publisher", "subscriber"))
+        for url in (publisher, subscriber):
+            execute(url, "CREATE TABLE t (id int PRIMARY KEY)")
+        execute(
+            publisher,
+            "CREATE PUBLICATION p FOR TABLE t",
+            "SELECT pg_create_logical_replication_slot('s', 'pgoutput')",
+        )
+        execute(
+            subscriber,
+            "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql"
+            " AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'",
+            "CREATE TRIGGER slowly BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION slowly()",
+            "ALTER TABLE t ENABLE ALWAYS TRIGGER slowly",
+            f"CREATE SUBSCRIPTION s CONNECTION '{publisher}' PUBLICATION p"
+            " WITH (create_slot = false, slot_name = 's', copy_data = false)",
+        )
+        execute(publisher, "INSERT INTO t VALUES (1)")
+        yield subscriber
+        execute(
+            subscriber,
+            "ALTER SUBSCRIPTION s DISABLE",
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_subscription WHERE pid IS NOT NULL",
+            "ALTER SUBSCRIPTION s SET (slot_name = NONE)",
+            "DROP SUBSCRIPTION s",
+        )
+    server.destroy()
+
+
+@pytest.mark.long
+def test_worker_that_applies_replicated_changes_is_a_writer(subscriber: str) -> None:
+    applying = "SELECT xact_start FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    for _ in range(200):
+        if found := rows(subscriber, applying):
+            break
+        time.sleep(0.1)
+    assert take(subscriber).oldest_write_at == found[0][0]
 
 
 def test_snapshot_is_later_than_the_one_before_although_the_clock_was_set_back(

@@ -57,6 +57,11 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
 -- An archive's rows are staged in temporary tables.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role') FROM ar_sync_schemas \gexec
+-- The temporary tables have columns of the same types.
+SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regnamespace, :'role')
+  FROM ar_sync_tables c
+  JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 
 SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %I', name, :'role')
   FROM ar_sync_tables \gexec

@@ -63,6 +63,11 @@ REVOKE ALL ON DATABASE :"DBNAME" FROM :"role";
 -- A partial collects the keys of its rows in temporary tables.
 GRANT CONNECT, TEMPORARY ON DATABASE :"DBNAME" TO :"role";
 SELECT format('GRANT USAGE ON SCHEMA %s TO %I', schema, :'role') FROM ar_sync_schemas \gexec
+-- A mask makes values of its column's type.
+SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regnamespace, :'role')
+  FROM ar_sync_tables c
+  JOIN pg_attribute a ON a.attrelid = c.name AND a.attnum > 0 AND NOT a.attisdropped
+  JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
 GRANT pg_read_all_stats TO :"role";
@@ -123,7 +128,11 @@ SELECT DISTINCT format('GRANT SELECT ON SEQUENCE %s TO %I', q.oid::regclass, :'r
                        AND d.refobjid = c.name AND d.deptype IN ('a', 'i'))
   JOIN pg_class q ON q.relkind = 'S'
                  AND q.oid = CASE d.classid WHEN 'pg_attrdef'::regclass THEN d.refobjid
-                                            ELSE d.objid END \gexec
+                                            ELSE d.objid END
+ WHERE NOT EXISTS (SELECT FROM ar_sync_hidden h
+                    WHERE h.attrelid = c.name
+                      AND h.attnum = CASE d.classid WHEN 'pg_attrdef'::regclass THEN a.adnum
+                                                    ELSE d.refobjsubid END) \gexec
 
 SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA %s GRANT %s TO %I',
               pg_get_userbyid(owner), schema, rights, :'role')

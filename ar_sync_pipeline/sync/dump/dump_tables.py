@@ -14,7 +14,9 @@ from ar_sync_pipeline.export.source_tables import exported_table, references_out
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.blocking_watch import DEFAULT_LIMIT_SECONDS, end_when_blocking
 from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.postgres.migrations import read_migrations
+from ar_sync_pipeline.postgres.omissions import find_omissions
 from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
@@ -89,9 +91,15 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
             manifests, misjudged = whole_tables(session, catalog, writer)
             stopwatch.lap("tables")
             dump = _describe(reading, catalog, manifests)
+            omissions = find_omissions(session.connection, catalog, session.tables)
     digests = compared.digests(dump.watermark.snapshot_at, misjudged)
     dump = dump.model_copy(
-        update=compared.described | {"digests": digests, "seconds": stopwatch.seconds}
+        update=compared.described
+        | {
+            "omissions": tuple(str(one) for one in omissions if one.level is Level.WARNING),
+            "digests": digests,
+            "seconds": stopwatch.seconds,
+        }
     )
     reading.remember()
     remember_digests(build.path.parent, digests)
@@ -171,7 +179,7 @@ def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManif
         migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
         schema_fingerprint=schema_fingerprint(tables),
         tables=tuple(manifests),
-        types=read_types(connection, tables),
+        types=read_types(connection, catalog, tables),
         references=tuple(
             sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
         ),

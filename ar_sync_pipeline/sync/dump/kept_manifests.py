@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -112,6 +113,16 @@ def kept_manifest(scratch: Path, archive: SentArchive) -> Manifest | None:
             manifest = parse_manifest(content, ReadLimits())
             return manifest if manifest.watermark == archive.watermark else None
     return None
+
+
+def tables_of_complete(scratch: Path, snapshot_at: datetime) -> frozenset[str]:
+    """Return the tables of the newest kept complete up to a snapshot; none without any."""
+    for archive in reversed(read_sent(scratch)):
+        if archive.kind is ArchiveKind.COMPLETE and archive.watermark.snapshot_at <= snapshot_at:
+            manifest = kept_manifest(scratch, archive)
+            if manifest is not None:
+                return frozenset(table.name for table in manifest.tables)
+    return frozenset()
 
 
 def _checksum(content: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Self
 
@@ -11,9 +12,11 @@ from ar_sync_pipeline.archive.manifest import Watermark
 from ar_sync_pipeline.export.definition_changes import redefined_tables
 from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.history import comparable, has_traces, may_precede
+from ar_sync_pipeline.export.masking import NO_RULES
 from ar_sync_pipeline.export.object_ids import ObjectIds, read_object_ids
+from ar_sync_pipeline.sync.dump.kept_manifests import tables_of_complete
 from ar_sync_pipeline.sync.dump.known_objects import objects_of, remember_objects
-from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, tables_with_other_rules
+from ar_sync_pipeline.sync.dump.sent_archives import remember_rules, rules_at
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Reading:
 
     Attributes:
         scratch: Scratch folder, with the journals of earlier archives.
-        rules: Digests of the column rules, by table.
+        rules: Digests of the column rules, by replicated table.
         objects: Ids of the database, the schemas and the tables.
         since: Requested starting point; None if transaction ids cannot be compared with it.
         new_history: Whether that point, or the one that the receiver claims to have, is not in the
@@ -70,16 +73,27 @@ class Reading:
         return changed | (self.read_otherwise(self.since) & tables.keys())
 
     def read_otherwise(self, since: Watermark) -> frozenset[str]:
-        """Return tables that had other rules, or were others, at an earlier point."""
-        before = objects_of(self.scratch, since.snapshot_at)
-        moved = self.objects.tables_of_others(before, self.session.tables) if before else set()
-        return tables_with_other_rules(self.scratch, since, self.rules) | moved
+        """Return tables that had other rules, were others, or were not replicated at a point."""
+        at = since.snapshot_at
+        objects, rules = objects_of(self.scratch, at), _rules_at(self.scratch, at)
+        moved = self.objects.tables_of_others(objects, self.session.tables) if objects else set()
+        changed = (name for name, digest in self.rules.items() if rules.get(name) != digest)
+        return frozenset(changed) | moved
 
     def remember(self) -> None:
         """Record it for the dumps that follow."""
         at = self.session.snapshot.watermark.snapshot_at
         remember_rules(self.scratch, at, self.rules)
         remember_objects(self.scratch, at, self.objects)
+
+
+def _rules_at(scratch: Path, snapshot_at: datetime) -> Mapping[str, str]:
+    """Return the rules of the tables in the archive of a snapshot; of no table if none is known."""
+    known = rules_at(scratch, snapshot_at)
+    if known is not None and known.every_table:
+        return known.digests
+    plain = dict.fromkeys(tables_of_complete(scratch, snapshot_at), NO_RULES)
+    return plain | (known.digests if known else {})
 
 
 def _is_of_database(scratch: Path, point: Watermark, objects: ObjectIds) -> bool:

@@ -8,7 +8,7 @@ partial must contain every change, and which snapshot was the newest. If the jou
 - without a checkpoint (or if the spool cannot be reached) there is no point to start from: only the
   partial's window counts, the receiver reports a gap, and the next complete repairs it;
 - a snapshot is dated only after the receiver's checkpoint and after what waits in its spool;
-- the next partial exports tables with column rules whole, once;
+- the next partial exports every table whole, once;
 - archives sent before are no longer reported if the receiver does not acknowledge them.
 """
 
@@ -33,7 +33,7 @@ SENT_FILE = "ar_sync_sent.json"
 KEPT_COMPLETES = 3
 """Number of the newest completes whose content the sender remembers, to compare the next one."""
 _REMEMBERED = timedelta(days=8)
-_MOST_RULES, _MOST_DIGESTS = 1_000, 1_000
+_MOST_RULES, _MOST_DIGESTS = 300, 1_000
 
 
 class SentArchive(BaseModel):
@@ -69,12 +69,18 @@ class SentArchive(BaseModel):
 
 
 class RulesFrom(BaseModel):
-    """The column rules of the archives from a snapshot on, as returned by `rule_digests`."""
+    """The tables of the archives from a snapshot on, and their rules.
+
+    Attributes:
+        digests: As returned by `rule_digests`.
+        every_table: Whether tables without column rules are listed; earlier versions left them out.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     snapshot_at: AwareDatetime
     digests: dict[str, str]
+    every_table: bool = False
 
 
 class DigestsOf(BaseModel):
@@ -98,7 +104,7 @@ class _Journal(BaseModel):
     """Content of the file.
 
     Attributes:
-        rules: One for each change of the catalog's column rules, oldest first.
+        rules: One for each change of the tables or of their column rules, oldest first.
         digests: One for each of the last completes, oldest first.
         announced: Points of archives whose upload has begun: the receiver may apply one although
             the sender was killed before it could record the archive as sent.
@@ -141,28 +147,23 @@ def remember_sent(scratch: Path, manifest: Manifest, size_bytes: int, sent_at: d
 
 
 def remember_rules(scratch: Path, snapshot_at: datetime, digests: Mapping[str, str]) -> None:
-    """Record the column rules of an archive in progress if they differ from those before."""
-    if _rules_before(_read(scratch), snapshot_at) == digests:
+    """Record the tables of an archive in progress, and their rules, if they differ from before."""
+    now = RulesFrom(snapshot_at=snapshot_at, digests=dict(digests), every_table=True)
+    before = rules_at(scratch, snapshot_at)
+    if before is not None and before == now.model_copy(update={"snapshot_at": before.snapshot_at}):
         return
     with locked(scratch):
         journal = _read(scratch)
-        rules = [r for r in journal.rules if r.snapshot_at != snapshot_at]
-        rules.append(RulesFrom(snapshot_at=snapshot_at, digests=dict(digests)))
+        rules = [*(r for r in journal.rules if r.snapshot_at != snapshot_at), now]
         rules.sort(key=lambda one: one.snapshot_at)
         kept = tuple(rules[-_MOST_RULES:])
         _write(scratch, journal.model_copy(update={"rules": kept}))
 
 
-def tables_with_other_rules(
-    scratch: Path, since: Watermark, digests: Mapping[str, str]
-) -> frozenset[str]:
-    """Return tables whose unchanged rows have other values in the archive of an earlier point.
-
-    If nothing is known of that archive, these are the tables with column rules.
-    """
-    before = _rules_before(_read(scratch), since.snapshot_at)
-    names = before.keys() | digests.keys()
-    return frozenset(name for name in names if before.get(name) != digests.get(name))
+def rules_at(scratch: Path, snapshot_at: datetime) -> RulesFrom | None:
+    """Return the tables of the archive of a snapshot, with their rules; None: unknown."""
+    before = [one for one in _read(scratch).rules if one.snapshot_at <= snapshot_at]
+    return before[-1] if before else None
 
 
 def remember_digests(scratch: Path, digests: DigestsOf) -> None:
@@ -207,11 +208,6 @@ def read_points(scratch: Path) -> tuple[Watermark, ...]:
     journal = _read(scratch)
     starts = [archive.since for archive in journal.archives if archive.since is not None]
     return (*starts, *(archive.watermark for archive in journal.archives), *journal.announced)
-
-
-def _rules_before(journal: _Journal, snapshot_at: datetime) -> Mapping[str, str]:
-    known = [one for one in journal.rules if one.snapshot_at <= snapshot_at]
-    return known[-1].digests if known else {}
 
 
 def _read(scratch: Path) -> _Journal:

@@ -56,6 +56,7 @@ class TableDump(BaseModel):
         types: Types of these columns.
         references: Foreign keys of the replicated tables.
         references_out: Foreign keys to tables that are not replicated, one sentence each.
+        omissions: What the catalog seems to replicate and a complete leaves out, likewise.
         columns: Replicated columns of every replicated table, also of tables without exported rows.
         base: Complete that a differential complete was compared with; None: everything is carried.
         held_at: Point at which the receiver is known to have the media files of the archives up to
@@ -79,6 +80,7 @@ class TableDump(BaseModel):
     media_references: tuple[str, ...] = ()
     untracked_tables: tuple[str, ...] = ()
     references_out: tuple[str, ...] = ()
+    omissions: tuple[str, ...] = ()
     columns: dict[str, tuple[Column, ...]] = {}
     types: tuple[TypeDefinition, ...] = ()
     references: tuple[str, ...] = ()

@@ -110,7 +110,7 @@ def describe_receiver(
     return Receiver(
         catalog,
         tables,
-        read_types(connection, tables),
+        read_types(connection, catalog, tables),
         read_migrations(connection, catalog.schema_name, catalog.django_app),
         read_sender(connection),
         settings.sender_name,

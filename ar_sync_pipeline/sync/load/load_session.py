@@ -146,7 +146,7 @@ class LoadSession:
             for archive in staged:
                 with self._blaming(archive.manifest.archive_id):
                     for table in archive.tables:
-                        advance_sequences(self._connection, table.manifest, table.target.facts)
+                        advance_sequences(self._connection, table.manifest, table.target)
             self._record_all(outcome, clock, remembers_media=remembers_media)
             self._record_definitions(staged, outcome, clock())
             if self._media.stage is not None:

@@ -1,8 +1,7 @@
 """How many archives one transaction may apply: PostgreSQL's lock table has a fixed size.
 
 Each table of each archive has temporary tables with indexes, whose locks last until the commit. A
-load that needs more fails, and so do the receiver's own sessions meanwhile (PostgreSQL manual,
-20.12 "Lock Management").
+load that needs more fails, and so do the receiver's own sessions meanwhile.
 """
 
 from __future__ import annotations
@@ -10,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ar_sync_pipeline.postgres.connect import Connection
-from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.lock_table import read_lock_table
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 
 # A staging table, the differences, the rows to delete, each with indexes, and unique values.
 _LOCKS_PER_TABLE = 16
-_CAPACITY = """
-SELECT current_setting('max_locks_per_transaction')::bigint
-       * (current_setting('max_connections')::bigint
-          + current_setting('max_prepared_transactions')::bigint)
-"""
 
 
 def names_that_fit(
@@ -33,7 +27,7 @@ def names_that_fit(
     apply = at_hand.plan.apply
     if any(candidate.archive_id in at_hand.known for candidate in apply):
         return names
-    left = scalar(connection, _CAPACITY) // 2
+    left = read_lock_table(connection).size // 2
     too_many = set[str]()
     for number, candidate in enumerate(apply):
         left -= _LOCKS_PER_TABLE * len(at_hand.manifests[candidate.archive_id].tables)

@@ -84,7 +84,9 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
         limit_waits(receiver)
         sent = read_tables(sender, catalog.schema_name, catalog.replicates)
         held = read_tables(receiver, catalog.schema_name, catalog.replicates)
-        mismatches += type_mismatches(read_types(sender, sent), read_types(receiver, held))
+        mismatches += type_mismatches(
+            read_types(sender, catalog, sent), read_types(receiver, catalog, held)
+        )
         for label, facts in sent.items():
             table = exported_table(catalog, facts)
             if label not in held:

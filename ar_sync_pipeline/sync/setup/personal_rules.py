@@ -107,7 +107,7 @@ def propose_rules(
     for name, kind in kinds.items():
         column = (there or table).column(name) or table.column(name)
         joined = _joined((table.name, name), tables)
-        if column is None or _is_fixed(table, name):
+        if column is None or name in table.fixed:
             rules.kept[name] = f"is part of a key, which can have no rule. {_LEAVE_OUT}"
         elif joined and _take_pseudonyms(tables, joined):
             rules.mask[name] = _PSEUDONYM
@@ -127,10 +127,6 @@ def propose_rules(
         else:
             rules.kept[name] = f"needs a value of the type {column.type}. {_RELAX}"
     return rules
-
-
-def _is_fixed(table: TableFacts, name: str) -> bool:
-    return name in {*table.key, *table.primary_key, *table.partition_key}
 
 
 def _joined(place: Place, tables: Mapping[str, TableFacts]) -> list[Place]:
@@ -159,7 +155,7 @@ def _take_pseudonyms(tables: Mapping[str, TableFacts], places: list[Place]) -> b
     columns = [(tables[label], tables[label].column(name)) for label, name in places]
     return len({column.type for _, column in columns if column}) == 1 and all(
         column is not None
-        and not _is_fixed(table, column.name)
+        and column.name not in table.fixed
         and _suits([table], column, _PSEUDONYM)
         for table, column in columns
     )

@@ -10,9 +10,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.errors import ArSyncError, TransientError
-from ar_sync_pipeline.postgres.connect import Connection, database_label
+from ar_sync_pipeline.postgres.connect import NAME_THE_PRIMARY, Connection, database_label
 from ar_sync_pipeline.postgres.errors import DatabaseUnreachableError
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
+from ar_sync_pipeline.postgres.scalar import scalar
 
 _LONGEST_STATEMENT, _LONGEST_LOCK_WAIT = "20s", "5s"
 _NO_CONNECT = "permission denied for database"
@@ -25,6 +26,13 @@ def limit_waits(connection: Connection) -> None:
         ("lock_timeout", _LONGEST_LOCK_WAIT),
     ):
         connection.execute("SELECT set_config(%s, %s, false)", [name, limit])
+
+
+def standby_findings(connection: Connection, label: str) -> Iterator[Finding]:
+    """Yield a finding on a standby: partials and loads write, at least temporary tables."""
+    if scalar(connection, "SELECT pg_is_in_recovery()"):
+        problem = f"the database {label} is a standby, which takes no writes"
+        yield Finding(Level.ERROR, problem, NAME_THE_PRIMARY)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from functools import partial
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
-from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
 from ar_sync_pipeline.postgres.ledger_tables import check_catalog
@@ -18,7 +18,11 @@ from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
 from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
-from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.database_access import (
+    database_findings,
+    limit_waits,
+    standby_findings,
+)
 from ar_sync_pipeline.sync.watch.rows_before_first_load import rows_before_first_load
 from ar_sync_pipeline.sync.watch.rows_no_longer_replicated import rows_no_longer_replicated
 
@@ -37,9 +41,16 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
+        findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         script = role_script("sender")
-        lacking = list(check_rights(connection, tables, ["SELECT"], script, catalog))
+        masked = [
+            column
+            for name, table in tables.items()
+            for column in map(table.column, catalog.rules(name).mask)
+            if column is not None
+        ]
+        lacking = list(check_rights(connection, tables, ["SELECT"], script, masked, catalog))
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
         problems = shape_problems if lacking else partial(source_problems, connection)
@@ -69,6 +80,7 @@ def check_receiver(
     findings: list[Finding] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
+        findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += check_receiver_tables(connection, catalog, tables, newest)
         findings += migration_findings(connection, catalog)
