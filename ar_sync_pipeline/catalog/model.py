@@ -68,6 +68,11 @@ class TableRules(_Strict):
         return frozenset((*self.receiver_columns, *self.exclude))
 
     @property
+    def not_sent_as_it_is(self) -> frozenset[str]:
+        """Columns whose values at the sender are not those that an archive contains."""
+        return frozenset((*self.not_replicated, *self.mask))
+
+    @property
     def sent_media_columns(self) -> tuple[str, ...]:
         """Media columns that are replicated with their files."""
         return tuple(name for name in self.media_columns if name not in self.exclude)

@@ -146,7 +146,7 @@ class DumpStart:
             set_pseudonym_key(connection, self.pseudonym_key)
             tables = self._unchanged(connection, known)
             sequences = {
-                name: read_sequences(connection, facts, self.catalog.rules(name).not_replicated)
+                name: read_sequences(connection, facts, self.catalog.rules(name).not_sent_as_it_is)
                 for name, facts in tables.items()
             }
             sessions = sessions_that_fit(connection, tables.values(), 1 + self.workers)

@@ -15,7 +15,7 @@ from datetime import timedelta
 from psycopg import sql
 
 from ar_sync_pipeline.archive.manifest import Watermark, Window
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.changed_at import changed_within
 from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
@@ -87,8 +87,7 @@ def select_rows(
         key
         for facts in tables.values()
         for key in facts.foreign_keys
-        if key.referenced_table in tables
-        and {*key.columns} <= {*columns_read(catalog.rules(facts.name), facts)}
+        if key.referenced_table in tables and _is_sent(key, catalog.rules(facts.name), facts)
     ]
     for facts in tables.values():
         condition = changed_rows(connection, catalog, facts, selection)
@@ -106,6 +105,12 @@ def select_rows(
             if key.table in pending and collector.add_parents(key)
         }
     return frozenset(collector.whole)
+
+
+def _is_sent(key: ForeignKey, rules: TableRules, facts: TableFacts) -> bool:
+    """Return whether the receiver learns to what rows refer; else what comes along would tell."""
+    read = {*key.columns} <= {*columns_read(rules, facts)}
+    return read and not any(rules.emptied(column) for column in key.columns)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import psycopg
@@ -10,6 +11,7 @@ from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
+_QUOTED = re.compile(r'".*"')
 GRANT = (
     "GRANT SET ON PARAMETER session_replication_role to the role of the receiver's URL"
     " (PostgreSQL 15 or later)"
@@ -31,11 +33,17 @@ def refusal(
     where = _where(error, table)
     if fired:
         where += f"; these fire for replicated rows: {', '.join(fired[:_MOST_NAMES])}"
-    primary = printable((error.diag.message_primary or str(error)).partition(': "')[0])
+    primary = printable(_without_values(error))
     return LoadRefusedError(
         f"the receiver refuses the archive's rows ({primary}{where})",
         remedy=_remedy(error, fires=bool(fired)),
     )
+
+
+def _without_values(error: psycopg.Error) -> str:
+    """Return the server's message; one about a value quotes it, others quote only names."""
+    text = (error.diag.message_primary or str(error)).partition(': "')[0]
+    return _QUOTED.sub('"..."', text) if isinstance(error, psycopg.DataError) else text
 
 
 def _where(error: psycopg.Error, table: str | None) -> str:

@@ -23,7 +23,7 @@ def advance_sequences(connection: Connection, manifest: TableManifest, target: T
     facts = target.facts
     for value in manifest.sequences:
         column = facts.column(value.column)
-        withheld = value.column in target.rules.not_replicated
+        withheld = value.column in target.rules.not_sent_as_it_is
         if column is None or column.sequence is None or withheld:
             continue
         try:

@@ -56,6 +56,7 @@ LARGE_WRITE_BLOCK_BYTES = 7 * (32768 - 64) - 29
 IN_FLIGHT_BYTES = 4 * 2**20
 # A folder has some thousand receipts and archives of a week.
 MOST_ENTRIES = 100_000
+MOST_NAMES_BYTES = 32 * 1024**2
 _READ_BLOCK_BYTES = 32768
 _READ_WINDOW = 32
 # draft-ietf-secsh-filexfer-02, section 5; a pair is two strings, each after its length.
@@ -233,16 +234,18 @@ def file_attributes(client: SFTPClient, path: str, *, follow: bool) -> RemoteAtt
 def list_folder(client: SFTPClient, path: str) -> list[tuple[str, int | None]]:
     """Return names and modes of the entries of a folder; U+FFFD replaces bytes that are not UTF-8.
 
-    paramiko's own listing fails on such a name. The listing stops at `MOST_ENTRIES`, also for a
-    server that never ends it or announces more names than it sends.
+    paramiko's own listing fails on such a name. The listing stops at `MOST_ENTRIES`, or at 32 MB of
+    names, also for a server that never ends it or announces more names than it sends.
     """
     handle = _request(client, CMD_HANDLE, CMD_OPENDIR, path).get_binary()
     entries: list[tuple[str, int | None]] = []
+    names_bytes = 0
     with suppress(EOFError):
-        while len(entries) < MOST_ENTRIES:
+        while len(entries) < MOST_ENTRIES and names_bytes < MOST_NAMES_BYTES:
             message = _request(client, CMD_NAME, CMD_READDIR, handle)
             for _ in range(min(message.get_int(), MOST_ENTRIES)):
                 name, _long_name = message.get_binary(), message.get_binary()
+                names_bytes += len(name)
                 entries.append((name.decode(errors="replace"), read_attributes(message).mode))
     close_handle(client, handle)
     return entries

@@ -323,6 +323,34 @@ def test_both_roles_are_ready_for_new_tables_where_the_administrator_says_so(
     assert rows(filled.receiver, "SELECT word FROM app_new") == [("first",)]
 
 
+def test_excluded_column_is_hidden_in_partitions_and_in_later_tables_too(
+    filled: TwoSites, role_script: RoleScript
+) -> None:
+    execute(
+        filled.sender,
+        "CREATE TABLE app_user (id int PRIMARY KEY, token text) PARTITION BY RANGE (id)",
+        "CREATE TABLE app_user_1 PARTITION OF app_user FOR VALUES FROM (0) TO (9)",
+    )
+    tables = {"tables": "app_*", "exclude_columns": "app_user.token"}
+    url = role_script("sender", filled.sender, **tables)
+    execute(
+        filled.sender, "CREATE TABLE app_user_2 PARTITION OF app_user FOR VALUES FROM (9) TO (99)"
+    )
+    for table in ("app_user", "app_user_1", "app_user_2"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            rows(url, f"SELECT token FROM {table}")
+    assert rows(url, "SELECT id FROM app_user") == []
+    assert rows(url, "SELECT id FROM app_user_1") == []
+
+
+@pytest.mark.parametrize(("stats", "sees"), [("on", True), ("off", False)])
+def test_texts_of_other_sessions_are_seen_unless_the_administrator_says_no(
+    filled: TwoSites, role_script: RoleScript, stats: str, sees: bool
+) -> None:
+    url = role_script("sender", filled.sender, tables="app_*", stats=stats)
+    assert rows(url, "SELECT pg_has_role('pg_read_all_stats', 'MEMBER')") == [(sees,)]
+
+
 def test_script_takes_what_the_catalog_no_longer_names(
     sites: TwoSites, filled: TwoSites, role_script: RoleScript
 ) -> None:

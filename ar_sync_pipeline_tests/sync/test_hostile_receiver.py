@@ -283,6 +283,17 @@ class TestReceipts:
         with open_session(endpoint(settings)) as session:
             assert len(list_names(session, settings.remote_bkp_fldr / "receipts")) <= 10
 
+    def test_folder_of_long_names_is_not_listed_to_its_end(
+        self, sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(300):
+            (sender.sites.spool / "receipts" / f"{number:200}.json").touch()
+        monkeypatch.setattr(protocol, "MOST_NAMES_BYTES", 1_000)
+        settings = sender.settings
+        with open_session(endpoint(settings)) as session:
+            # What one reply holds is listed whole.
+            assert len(list_names(session, settings.remote_bkp_fldr / "receipts")) < 300
+
     def test_position_is_not_read_beyond_its_limit(self, sender: MediaSender) -> None:
         checkpoint_file(sender).write_bytes(b" " * 5_000_000)
         (problem,) = look(sender).problems

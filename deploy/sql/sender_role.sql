@@ -13,8 +13,13 @@
 --   exclude                          `exclude` of the catalog, likewise
 --   exclude_columns                  `exclude` of its tables as table.column or schema.table.column:
 --                                    the role cannot read these columns
---   new_tables  on                   tables that the application makes later may be read as well;
---                                    off: run this file after each migration
+--   new_tables  on                   tables that the application makes later may be read as well,
+--                                    with all their columns; off, the default with
+--                                    exclude_columns: run this file after each migration
+--   stats       on                   the role sees how long other transactions have been open, and
+--                                    the texts of other sessions' statements with that; off: of
+--                                    tables too large for the watermark, rows of transactions that
+--                                    stay open for longer than TIME wait for the next complete
 --   bypassrls   off                  on: the role sees all rows of tables with row level security;
 --                                    without it a dump of such a table fails, since a part of a
 --                                    table would make the receiver delete the rest
@@ -26,7 +31,9 @@
 \if :{?tables} \else \set tables AndroidRequests_* \endif
 \if :{?exclude} \else \set exclude '' \endif
 \if :{?exclude_columns} \else \set exclude_columns '' \endif
-\if :{?new_tables} \else \set new_tables on \endif
+SELECT :'exclude_columns' = '' AS new_tables_by_default \gset
+\if :{?new_tables} \else \set new_tables :new_tables_by_default \endif
+\if :{?stats} \else \set stats on \endif
 \if :{?bypassrls} \else \set bypassrls off \endif
 
 BEGIN;
@@ -70,7 +77,8 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
   JOIN pg_type t ON t.oid = a.atttypid AND t.typnamespace <> 'pg_catalog'::regnamespace \gexec
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
-GRANT pg_read_all_stats TO :"role";
+SELECT format(CASE WHEN :'stats'::boolean THEN 'GRANT pg_read_all_stats TO %I'
+              ELSE 'REVOKE pg_read_all_stats FROM %I' END, :'role') \gexec
 
 SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
@@ -96,6 +104,14 @@ BEGIN
                     ' was changed', unmatched;
   END IF;
 END $$;
+-- A partition that is granted by its own name hides what its table hides.
+INSERT INTO ar_sync_hidden
+SELECT a.attrelid, a.attnum
+  FROM ar_sync_hidden h
+  JOIN pg_attribute o ON (o.attrelid, o.attnum) = (h.attrelid, h.attnum)
+ CROSS JOIN LATERAL pg_partition_tree(h.attrelid) AS p
+  JOIN pg_attribute a ON a.attrelid = p.relid AND a.attname = o.attname AND NOT a.attisdropped
+ WHERE p.relid <> h.attrelid;
 INSERT INTO ar_sync_hidden
 SELECT d.refobjid, f.adnum
   FROM ar_sync_hidden h

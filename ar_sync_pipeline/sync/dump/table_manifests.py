@@ -148,7 +148,7 @@ def _unique_keys(facts: TableFacts, rules: TableRules) -> tuple[str, ...]:
 
     One that reads an excluded column says nothing of them, and may have a value of it as a literal.
     """
-    hidden = set(rules.exclude)
+    hidden = {c.name for c in facts.columns if rules.emptied(c.name)}
     hidden |= {c.name for c in facts.columns if not hidden.isdisjoint(c.computed_from)}
     shown = (u for u in facts.unique_keys if u.valid and hidden.isdisjoint(u.uses))
     return tuple(sorted({unique.definition for unique in shown}))
