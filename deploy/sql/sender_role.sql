@@ -78,7 +78,8 @@ SELECT DISTINCT format('GRANT USAGE ON SCHEMA %s TO %I', t.typnamespace::regname
 -- To see how long other sessions' transactions have been open: of tables too large for the
 -- watermark, changes that commit late are found by that.
 SELECT format(CASE WHEN :'stats'::boolean THEN 'GRANT pg_read_all_stats TO %I'
-              ELSE 'REVOKE pg_read_all_stats FROM %I' END, :'role') \gexec
+              ELSE 'REVOKE pg_read_all_stats FROM %I' END, :'role')
+ WHERE :'stats'::boolean OR pg_has_role(:'role', 'pg_read_all_stats', 'MEMBER') \gexec
 
 SELECT format('ALTER ROLE %I BYPASSRLS', :'role') WHERE :'bypassrls'::boolean \gexec
 
