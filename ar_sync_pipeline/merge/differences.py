@@ -21,6 +21,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.scalar import scalar
 
 ADD, CHANGE, REPLACE = "a", "c", "r"
+WRITTEN = (ADD, CHANGE, REPLACE)
 
 
 @dataclass(frozen=True)

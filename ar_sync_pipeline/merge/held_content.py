@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.digest import (
     is_chunked,
     row_digest,
 )
+from ar_sync_pipeline.postgres.session_settings import parallel_workers
 
 
 def unchanged_chunks(
@@ -62,11 +63,8 @@ def _held_digests(
     """Return the content of each chunk, by one scan, by parallel workers if the server has some."""
     by_chunk = by_key and is_chunked(target.columns, target.key)
     query = _digests_by_chunk(connection, target) if by_chunk else _digest(connection, target)
-    with connection.transaction():
-        connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
+    with parallel_workers(connection):
         rows = connection.execute(query).fetchall()
-        # An enclosing transaction would keep it.
-        connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
     return {index: ChunkDigest(count, str(value)) for index, count, value in rows}
 
 

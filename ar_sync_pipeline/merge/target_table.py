@@ -15,6 +15,7 @@ from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.ledger_tables import LEDGER_SCHEMA
 from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import parallel_workers
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 _MAX_IDENTIFIER = 63
@@ -188,4 +189,5 @@ def row_of(names: Sequence[str], alias: str) -> sql.Composed:
 def count_rows(connection: Connection, facts: TableFacts) -> int:
     """Return how many rows a table has."""
     query = sql.SQL("SELECT count(*) FROM {}").format(facts.rows)
-    return scalar(connection, query) or 0
+    with parallel_workers(connection):
+        return scalar(connection, query) or 0

@@ -14,12 +14,11 @@ from itertools import permutations
 
 from psycopg import sql
 
-from ar_sync_pipeline.merge.differences import ADD, CHANGE, REPLACE, TableDifference
+from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _MOST_COLUMNS = 4
-WRITTEN = (ADD, CHANGE, REPLACE)
 
 
 def holders(difference: TableDifference, unique: UniqueKey) -> sql.Composed:

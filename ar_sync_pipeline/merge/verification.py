@@ -11,11 +11,9 @@ from ar_sync_pipeline.merge.held_content import held_digest_source, holds_exactl
 from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.digest import ChunkDigest, digest_of
-from ar_sync_pipeline.postgres.errors import (
-    DigestMismatchError,
-    SchemaError,
-    SchemaMismatchError,
-)
+from ar_sync_pipeline.postgres.errors import DigestMismatchError, SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.scalar import scalar
+from ar_sync_pipeline.postgres.session_settings import parallel_workers
 from ar_sync_pipeline.postgres.type_facts import is_catalog_number
 
 
@@ -78,10 +76,11 @@ def _verify_row_count(connection: Connection, staged: StagedTable) -> None:
     )
     query = sql.SQL("SELECT count(*) FROM {} AS t WHERE true{}").format(staged.target.rows, others)
     expected = staged.manifest.row_count - sum(chunk.row_count for chunk in unverified)
-    row = connection.execute(query).fetchone()
-    if row is not None and row[0] != expected:
+    with parallel_workers(connection):
+        found = scalar(connection, query)
+    if found != expected:
         raise DigestMismatchError(
-            f"after the load {staged.target.name} has {row[0]} rows instead of {expected}",
+            f"after the load {staged.target.name} has {found} rows instead of {expected}",
             remedy=_remedy(staged),
         )
 

@@ -50,6 +50,16 @@ _KEEP_SEARCH_PATH = (
 )
 
 
+@contextmanager
+def parallel_workers(connection: psycopg.Connection[Any]) -> Iterator[None]:
+    """Let queries of a block use parallel workers, in a transaction or a savepoint."""
+    with connection.transaction():
+        connection.execute("SET LOCAL max_parallel_workers_per_gather = 2")
+        yield
+        # An enclosing transaction would keep it.
+        connection.execute("SET LOCAL max_parallel_workers_per_gather = 0")
+
+
 def set_up_session(connection: psycopg.Connection[Any]) -> None:
     """Set the parameters of a new session, outside a transaction.
 

@@ -24,6 +24,7 @@ from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
+from ar_sync_pipeline.merge.differences import is_empty
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.leaf_references import check_leaf_references
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
@@ -47,10 +48,7 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
-from ar_sync_pipeline.sync.errors import (
-    ArchiveRefusedError,
-    ContentLackingError,
-)
+from ar_sync_pipeline.sync.errors import ArchiveRefusedError, ContentLackingError
 from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
@@ -369,16 +367,15 @@ class LoadSession:
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
         found = []
-        for table, count in sorted(gone.items()):
-            if count and self._catalog.replicates(table):
-                before, left = self._rows_before[table], self._rows_of(table)
+        for table, rows in sorted(gone.items()):
+            if rows and self._catalog.replicates(table):
+                before, target = self._rows_before[table], self._references.targets[table]
+                emptied = is_empty(self._connection, target)
                 # Without a key, a changed row is a deleted one and an added one.
-                deleted = count if self._references.targets[table].key else max(before - left, 0)
-                found.append(Deletion(table, before, deleted, emptied=left == 0))
+                left = 0 if target.key else count_rows(self._connection, target.facts)
+                deleted = rows if target.key else max(before - left, 0)
+                found.append(Deletion(table, before, deleted, emptied=emptied))
         return tuple(found)
-
-    def _rows_of(self, table: str) -> int:
-        return count_rows(self._connection, self._tables[table])
 
     def _check_deletions(
         self, outcome: LoadOutcome, guard_percent: int, allowed: Mapping[str, str]
