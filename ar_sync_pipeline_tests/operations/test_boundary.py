@@ -54,7 +54,7 @@ def test_command_says_it_in_one_message_too(
 
     monkeypatch.setattr(type(main), "get_command", lambda *_: Fails("status"))
     answer = CliRunner().invoke(main, ["status"])
-    assert (answer.exit_code, answer.output.count("\n")) == (1, 1)
+    assert (answer.exit_code, answer.output.count("\n")) == (2, 1)
     assert answer.output.startswith("Error: the database answered a statement with UndefinedColumn")
 
 
