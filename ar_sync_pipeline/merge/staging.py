@@ -23,7 +23,7 @@ from ar_sync_pipeline.postgres.digest import (
     chunk_index,
     is_chunked,
 )
-from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
@@ -320,6 +320,14 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
             )
         )
     except psycopg.IntegrityError as error:
+        if not staged.manifest.primary_key:
+            columns = ", ".join(staged.target.key)
+            raise LoadRefusedError(
+                f"{staged.target.name} has the key ({columns}) at the receiver and no key at the"
+                " sender, whose rows have equal values of it, or NULL",
+                remedy="make the key unique at the sender again, or drop it at the receiver; the"
+                " archive is then loaded by itself, or superseded by a later one",
+            ) from error
         raise SchemaError(
             f"it holds rows of {staged.target.name} that have the same key, or none",
             remedy="run ar-sync verify on the archive and look at the sender's version",

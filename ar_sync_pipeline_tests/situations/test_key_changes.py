@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from ar_sync_pipeline_tests.situations.fix_situations import StartSituation
+from ar_sync_pipeline_tests.situations.fix_situations import RunSituation, StartSituation
 from ar_sync_pipeline_tests.situations.running import run_sql
-from ar_sync_pipeline_tests.situations.situation import Mode, Situation, complete, partial
+from ar_sync_pipeline_tests.situations.situation import (
+    Mode,
+    Situation,
+    ask,
+    cases,
+    complete,
+    partial,
+)
 
 ITEMS = (
     "CREATE TABLE t_item (code text PRIMARY KEY, name text);"
@@ -72,3 +79,71 @@ def test_a_late_archive_of_before_a_new_key_is_loaded_after_it(
     withheld.rename(late)
     running.load_together((partial(keeps=True),))
     running.step(complete())
+
+
+NOTED = "CREATE TABLE t_noted (id int PRIMARY KEY, v int)"
+NOTED_ROWS = "INSERT INTO t_noted SELECT n, n FROM generate_series(1, 4) n"
+OWN = (
+    "ALTER TABLE t_noted ADD note text DEFAULT 'none';"
+    "CREATE TABLE own (a int NOT NULL REFERENCES t_noted ON DELETE CASCADE, about text);"
+    "CREATE TABLE own_free (a int REFERENCES t_noted, about text)"
+)
+NOTES = (
+    "UPDATE t_noted SET note = 'note ' || id; INSERT INTO own SELECT id, 'own' FROM t_noted;"
+    "INSERT INTO own_free SELECT id, 'free' FROM t_noted"
+)
+KEPT = (
+    ask("SELECT id, note FROM t_noted ORDER BY id", *((n, f"note {n}") for n in (1, 2, 3, 4))),
+    ask("SELECT a FROM own ORDER BY a", (1,), (2,), (3,), (4,)),
+    ask("SELECT a FROM own_free ORDER BY a", (1,), (2,), (3,), (4,)),
+)
+DROPPED = "ALTER TABLE t_noted DROP CONSTRAINT t_noted_pkey"
+
+LOST_KEYS = (
+    Situation(
+        "the_sender_drops_its_key",
+        NOTED,
+        NOTED_ROWS,
+        OWN,
+        NOTES,
+        (
+            partial(f"{DROPPED};; UPDATE t_noted SET v = 5 WHERE id = 1", finds=KEPT),
+            complete("UPDATE t_noted SET v = 6 WHERE id = 2", finds=KEPT),
+            partial(
+                "ALTER TABLE t_noted ADD PRIMARY KEY (id);; UPDATE t_noted SET v = 7 WHERE id = 3",
+                finds=KEPT,
+            ),
+            partial("DELETE FROM t_noted WHERE id = 4", keeps=True, finds=KEPT),
+        ),
+    ),
+    Situation(
+        "rows_no_longer_fit_the_receivers_key",
+        NOTED,
+        NOTED_ROWS,
+        "ALTER TABLE t_noted ADD note text DEFAULT 'none'",
+        "",
+        (
+            partial(
+                f"{DROPPED};; INSERT INTO t_noted VALUES (4, 5)",
+                waits_for=("t_noted", "the key (id)"),
+                then=DROPPED,
+            ),
+        ),
+    ),
+    Situation(
+        "the_receivers_key_has_a_column_of_its_own",
+        "CREATE TABLE t_noted (v int)",
+        "INSERT INTO t_noted VALUES (1), (2), (2)",
+        "ALTER TABLE t_noted ADD id serial PRIMARY KEY",
+        "",
+        (partial("INSERT INTO t_noted VALUES (2)"), complete("DELETE FROM t_noted WHERE v = 1")),
+    ),
+)
+
+
+@pytest.mark.long
+@cases(LOST_KEYS)
+def test_rows_are_known_by_the_receivers_key_if_the_sender_has_none(
+    run_situation: RunSituation, situation: Situation, mode: Mode
+) -> None:
+    run_situation(situation, mode)
