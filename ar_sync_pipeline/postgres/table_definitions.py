@@ -83,8 +83,8 @@ class TableDefinition(_Frozen):
             return True
         if any(before.columns[name].written != c.written for name, c in self.columns.items()):
             return False
-        # A receiver-only column that is added or changed may write every row, too. VACUUM FULL leaves
-        # the same traces as TRUNCATE and ANALYZE, so it counts as a change of rows.
+        # A receiver-only column that is added or changed may write every row, too. VACUUM FULL
+        # leaves the same traces as TRUNCATE and ANALYZE, so it counts as a change of rows.
         return before.own != self.own
 
 

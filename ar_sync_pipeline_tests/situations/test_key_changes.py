@@ -147,3 +147,62 @@ def test_rows_are_known_by_the_receivers_key_if_the_sender_has_none(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:
     run_situation(situation, mode)
+
+
+WITH_UID = "CREATE TABLE t_uid (id int PRIMARY KEY, v int UNIQUE)"
+UIDS = "UPDATE t_uid SET uid = md5(id::text)::uuid"
+SENDER_FIRST = (
+    f"ALTER TABLE t_uid ADD uid uuid;; {UIDS};;"
+    "ALTER TABLE t_uid DROP CONSTRAINT t_uid_pkey, ADD PRIMARY KEY (uid)"
+)
+NULL_KEYS = (
+    Situation(
+        "receivers_key_has_nulls",
+        WITH_UID,
+        rows="INSERT INTO t_uid VALUES (1, 1), (2, 2)",
+        steps=(
+            partial(
+                SENDER_FIRST,
+                receiver="ALTER TABLE t_uid ADD uid uuid UNIQUE",
+                waits_for=("NULL in uid", "fill uid with the sender's values", "set NOT NULL"),
+                then=UIDS,
+            ),
+        ),
+    ),
+    Situation(
+        "receivers_key_may_be_null_and_is_not",
+        WITH_UID,
+        rows="INSERT INTO t_uid VALUES (1, 1), (2, 2)",
+        steps=(
+            partial(
+                SENDER_FIRST,
+                receiver="ALTER TABLE t_uid ADD uid uuid",
+                waits_for=("t_uid has no unique key (uid) without NULL in uid",),
+                then=f"{UIDS};;ALTER TABLE t_uid ADD UNIQUE (uid)",
+            ),
+            partial("UPDATE t_uid SET v = 3 WHERE id = 1"),
+        ),
+    ),
+    Situation(
+        "row_with_a_null_key_that_is_in_the_way",
+        "CREATE TABLE t_uid (uid int, v int UNIQUE)",
+        rows="INSERT INTO t_uid VALUES (1, 1), (2, 2)",
+        receiver="ALTER TABLE t_uid ADD UNIQUE (uid)",
+        steps=(
+            partial(
+                "ALTER TABLE t_uid ADD PRIMARY KEY (uid);; INSERT INTO t_uid VALUES (3, 3)",
+                receiver="INSERT INTO t_uid VALUES (NULL, 3)",
+                waits_for=("t_uid", "NULL in uid", "delete these rows"),
+                then="DELETE FROM t_uid WHERE uid IS NULL",
+            ),
+        ),
+    ),
+)
+
+
+@pytest.mark.long
+@cases(NULL_KEYS)
+def test_rows_without_a_key_at_the_receiver_are_named(
+    run_situation: RunSituation, situation: Situation, mode: Mode
+) -> None:
+    run_situation(situation, mode)
