@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import psycopg
-from psycopg import sql
 
 from ar_sync_pipeline.merge.archive_rows import ArchiveRows
 from ar_sync_pipeline.merge.errors import refusal
@@ -21,6 +20,7 @@ from ar_sync_pipeline.merge.planned_merge import plan_merge
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.written_merge import MergeResult, write_rows
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 
@@ -34,7 +34,7 @@ def apply(
     effects: SideEffects,
     *,
     preserved: PreservedRows | None = None,
-    later: Mapping[str, Sequence[sql.Identifier]] | None = None,
+    later: Mapping[str, Sequence[StagedTable]] | None = None,
     lap: Callable[[str], object] = lambda _: None,
 ) -> MergeResult:
     """Merge one archive and verify the result, in the caller's transaction.
@@ -43,7 +43,7 @@ def apply(
         references: Every table of the receiver, and the replicated ones.
         effects: Whether this transaction suppresses side effects.
         preserved: Copies of deleted rows, if later archives follow in the same load.
-        later: Staging tables of the archives that are applied after this one, by table.
+        later: Staged tables of the archives that are applied after this one, by name.
         lap: Called at the end of each phase, ``merge`` and ``verify``.
 
     Raises:

@@ -136,14 +136,14 @@ def count_differences(connection: Connection, staged: StagedTable) -> int:
 
 
 def count_drift(
-    connection: Connection, difference: TableDifference, later: Sequence[sql.Identifier] = ()
+    connection: Connection, difference: TableDifference, later: Sequence[StagedTable] = ()
 ) -> int | None:
     """Count differing rows that earlier partials should have contained; None: unknown.
 
     Call it before the rows are written.
 
     Args:
-        later: Staging tables of the archives that are applied after this one. A row in one of them
+        later: The table in the archives that are applied after this one. A row in one of them
             differs because the receiver is newer than a late complete.
     """
     staged = difference.staged
@@ -155,7 +155,10 @@ def count_drift(
         sql.SQL("NOT EXISTS (SELECT FROM {} AS k WHERE {})").format(
             relation, difference.identity.matches("k", "d")
         )
-        for relation in (staged.changed_keys, *later)
+        for relation in (
+            staged.changed_keys,
+            *(other.with_columns(staged.target.key) for other in later),
+        )
     )
     source = (
         sql.SQL("(SELECT {} FROM {})").format(difference.identity.values("n"), difference.rows([]))

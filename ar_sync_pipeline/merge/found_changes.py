@@ -18,9 +18,11 @@ from ar_sync_pipeline.merge.differences import (
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
+from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.unique_values import follows, holders
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import TableFacts, UniqueKey
 
 
@@ -103,6 +105,8 @@ def find_changes(
         # A complete contains all replicated tables. Others that match a pattern are receiver-only.
         references = References(references.tables, {})
     references = references.with_targets([table.target for table in archive.tables])
+    for staged in archive.tables:
+        _check_key_is_filled(connection, staged.target)
     differences = {
         staged.target.name: find_differences(connection, staged, f"{_prefix(archive)}_{number}")
         for number, staged in enumerate(archive.tables)
@@ -126,6 +130,25 @@ def find_changes(
                 _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
     to_delete.add_dependents()
     return FoundChanges(connection, archive, effects, references, differences, to_delete)
+
+
+def _check_key_is_filled(connection: Connection, target: TargetTable) -> None:
+    """Refuse rows of the receiver that have no key: they may be any of the sender's rows."""
+    columns = target.facts.nullable(target.key)
+    if not columns:
+        return
+    is_null = sql.SQL(" OR ").join(
+        sql.SQL("{} IS NULL").format(sql.Identifier("t", name)) for name in columns
+    )
+    query = sql.SQL("SELECT EXISTS (SELECT FROM {} AS t WHERE {})")
+    if scalar(connection, query.format(target.rows, is_null)):
+        names = ", ".join(columns)
+        raise LoadRefusedError(
+            f"rows of {target.name} have NULL in {names} at the receiver, which is in the key by"
+            " which the sender identifies its rows",
+            remedy=f"fill {names} with the sender's values and set NOT NULL, or delete these rows"
+            " at the receiver; the archive is then loaded by itself",
+        )
 
 
 def _prefix(archive: ArchiveRows) -> str:

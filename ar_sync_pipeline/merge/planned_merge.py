@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from psycopg import sql
-
 from ar_sync_pipeline.merge.differences import count_drift
 from ar_sync_pipeline.merge.found_changes import FoundChanges
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
 from ar_sync_pipeline.merge.reference_checks import ReferenceChecks
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.table_plan import TablePlan
 from ar_sync_pipeline.merge.target_table import count_rows
 
@@ -33,13 +32,13 @@ class PlannedMerge:
 
 def plan_merge(
     found: FoundChanges,
-    later: Mapping[str, Sequence[sql.Identifier]],
+    later: Mapping[str, Sequence[StagedTable]],
     preserved: PreservedRows | None,
 ) -> PlannedMerge:
     """Count what a merge will do, and copy what it and later archives need of the rows before.
 
     Args:
-        later: Staging tables of the archives that are applied after this one, by table.
+        later: Staged tables of the archives that are applied after this one, by name.
         preserved: Copies of deleted rows, if later archives follow in the same load.
     """
     checks = ReferenceChecks(
@@ -59,7 +58,7 @@ def plan_merge(
 
 
 def _plans(
-    found: FoundChanges, checks: ReferenceChecks, later: Mapping[str, Sequence[sql.Identifier]]
+    found: FoundChanges, checks: ReferenceChecks, later: Mapping[str, Sequence[StagedTable]]
 ) -> tuple[TablePlan, ...]:
     followers = checks.followers()
     for table, count in found.to_delete.count_cleared().items():

@@ -20,6 +20,7 @@ from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.restored_rows import RestoredRows
 from ar_sync_pipeline.merge.row_identity import PLACE
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import TargetTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.postgres.connect import Connection
@@ -38,16 +39,14 @@ class PreservedRows:
         self._cleared: dict[ForeignKey, sql.Identifier] = {}
         self._restored = RestoredRows(connection, references)
 
-    def remember(
-        self, to_delete: RowsToDelete, later: Mapping[str, Sequence[sql.Identifier]]
-    ) -> None:
+    def remember(self, to_delete: RowsToDelete, later: Mapping[str, Sequence[StagedTable]]) -> None:
         """Copy the rows to delete, and the references that are about to become NULL.
 
         A shared row that an archive with all rows of its table lacks is restored only if a later
         archive contains it.
 
         Args:
-            later: Staging tables of the archives that are applied after this one, by table.
+            later: Staged tables of the archives that are applied after this one, by name.
 
         Raises:
             LoadRefusedError: A row without a key would lose a reference that cannot be restored.
@@ -66,11 +65,11 @@ class PreservedRows:
         for key in to_delete.cleared():
             self._remember_reference(to_delete, key, later.get(key.referenced_table, ()))
 
-    def restore(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
+    def restore(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
         """Restore the rows that were deleted only temporarily, and the receiver's own data of them.
 
         Args:
-            staged: Staging tables of all archives of the load, by table.
+            staged: Staged tables of all archives of the load, by name.
 
         Raises:
             LoadRefusedError: A constraint that only the receiver has prevents it.
@@ -103,7 +102,7 @@ class PreservedRows:
         return counts
 
     def _remember_reference(
-        self, to_delete: RowsToDelete, key: ForeignKey, later: Sequence[sql.Identifier]
+        self, to_delete: RowsToDelete, key: ForeignKey, later: Sequence[StagedTable]
     ) -> None:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
@@ -129,15 +128,16 @@ class PreservedRows:
         )
 
     def _comes_back(
-        self, to_delete: RowsToDelete, table: str, later: Sequence[sql.Identifier]
+        self, to_delete: RowsToDelete, table: str, later: Sequence[StagedTable]
     ) -> sql.Composable:
         """Return the condition that a row ``p`` to delete may be there again after the load."""
-        facts = self._references.tables[table]
-        if not to_delete.is_final(table) or (later and not facts.key):
+        if not to_delete.is_final(table) or not all(staged.target.key for staged in later):
             return sql.SQL("true")
         conditions = [
-            sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(stage, facts.same_row("p", "n"))
-            for stage in later
+            sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
+                staged.relation, staged.target.same_row("p", "n")
+            )
+            for staged in later
         ]
         return sql.SQL(" OR ").join(conditions) if conditions else sql.SQL("false")
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from psycopg import sql
 
 from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.temporary_copies import TemporaryCopies
 from ar_sync_pipeline.merge.unique_values import conflict, elements, predicate
 from ar_sync_pipeline.postgres.connect import Connection
@@ -47,15 +48,15 @@ class RestoredRows:
             )
         )
 
-    def put_back(self, staged: Mapping[str, Sequence[sql.Identifier]]) -> None:
+    def put_back(self, staged: Mapping[str, Sequence[StagedTable]]) -> None:
         """Insert the rows that may be restored, all tables in one statement.
 
         Args:
-            staged: Staging tables of all archives of the load, by table. A row in one of them is
+            staged: Staged tables of all archives of the load, by name. A row in one of them is
                 not restored, because its state is known.
         """
         for table, relation in self._copies.items():
-            self._drop_staged(table, relation, staged.get(table, ()))
+            self._drop_staged(relation, staged.get(table, ()))
             for unique in self._references.tables[table].unique_keys:
                 self._drop_taken(table, relation, unique)
         while any(self._drop_dangling(key) for key in self._foreign_keys()):
@@ -91,13 +92,13 @@ class RestoredRows:
     def _foreign_keys(self) -> list[ForeignKey]:
         return [key for table, _ in self._copies.items() for key in self._references.of(table)]
 
-    def _drop_staged(
-        self, table: str, relation: sql.Identifier, staged: Sequence[sql.Identifier]
-    ) -> None:
-        for stage in staged:
+    def _drop_staged(self, relation: sql.Identifier, staged: Sequence[StagedTable]) -> None:
+        """Drop copies of staged rows, each by the key of its archive; without one, all copies."""
+        for one in staged:
+            same = one.target.same_row("k", "n") if one.target.key else sql.SQL("true")
             self._connection.execute(
                 sql.SQL("DELETE FROM {} AS k USING {} AS n WHERE {}").format(
-                    relation, stage, self._references.tables[table].same_row("k", "n")
+                    relation, one.relation, same
                 )
             )
 

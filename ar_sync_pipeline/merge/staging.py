@@ -6,7 +6,7 @@ disappear with the session, so a killed load leaves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import psycopg
@@ -23,7 +23,7 @@ from ar_sync_pipeline.postgres.digest import (
     chunk_index,
     is_chunked,
 )
-from ar_sync_pipeline.postgres.errors import SchemaError, SchemaMismatchError
+from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, SchemaMismatchError
 from ar_sync_pipeline.postgres.exported_table import column_list
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
@@ -109,6 +109,19 @@ class StagedTable:
             for chunk in self.manifest.chunks
         )
 
+    def with_columns(self, names: Sequence[str]) -> sql.Composable:
+        """Return the staged rows as far as they have the columns of another archive's key.
+
+        An archive of before a change of the key may lack them: the receiver's rows then have the
+        values, except of rows that it is about to add.
+        """
+        if set(names) <= {column.name for column in self.manifest.columns}:
+            return self.relation
+        same = self.target.same_row("t", "n") if self.target.key else sql.SQL("false")
+        return sql.SQL("(SELECT {} FROM {} AS t JOIN {} AS n ON {})").format(
+            column_list(names, "t"), self.target.rows, self.relation, same
+        )
+
     def leave_unverified(self, members: frozenset[str]) -> StagedTable:
         """Return the table with chunks that are not compared.
 
@@ -151,8 +164,9 @@ def chunks_with_rows(
     if other.speaks_for_all_rows or any(chunk.key_range is None for chunk in lacking):
         found = other.speaks_for_all_rows or other.manifest.row_count
         return frozenset(chunk.member for chunk in lacking) if found else frozenset()
+    (key,) = table.target.key
     query = sql.SQL("SELECT DISTINCT {} FROM {} AS n").format(
-        chunk_index(sql.Identifier("n", table.target.key[0])), other.relation
+        chunk_index(sql.Identifier("n", key)), other.with_columns([key])
     )
     touched = {index for (index,) in connection.execute(query)}
     return frozenset(chunk.member for chunk in lacking if number_of(chunk) in touched)
@@ -306,6 +320,14 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
             )
         )
     except psycopg.IntegrityError as error:
+        if not staged.manifest.primary_key:
+            columns = ", ".join(staged.target.key)
+            raise LoadRefusedError(
+                f"{staged.target.name} has the key ({columns}) at the receiver and no key at the"
+                " sender, whose rows have equal values of it, or NULL",
+                remedy="make the key unique at the sender again, or drop it at the receiver; the"
+                " archive is then loaded by itself, or superseded by a later one",
+            ) from error
         raise SchemaError(
             f"it holds rows of {staged.target.name} that have the same key, or none",
             remedy="run ar-sync verify on the archive and look at the sender's version",

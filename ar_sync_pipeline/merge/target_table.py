@@ -134,7 +134,7 @@ def target_tables(
     for table in exported:
         if table.name not in tables or not catalog.replicates(table.name):
             continue
-        facts = with_key(tables[table.name], table.primary_key)
+        facts = tables[table.name]
         rules = catalog.rules(table.name)
         columns = tuple(
             column
@@ -143,6 +143,9 @@ def target_tables(
             and not held.generated
             and column.name not in rules.not_replicated
         )
+        # A key that the sender has lost still identifies the rows here, with what depends on them.
+        if table.primary_key or not {*facts.key} <= {column.name for column in columns}:
+            facts = with_key(facts, table.primary_key)
         targets[table.name] = TargetTable(columns, facts, rules)
     return targets
 

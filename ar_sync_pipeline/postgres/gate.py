@@ -119,7 +119,9 @@ def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
     ]
     if key and not any(set(unique.plain) == key for unique in usable):
         columns = _shown(", ".join(sent.primary_key))
-        return [f"{_shown(held.name)} has no unique key ({columns}) at the receiver"]
+        free = _shown(", ".join(held.nullable(key)))
+        no_nulls = f" without NULL in {free}" if free else ""
+        return [f"{_shown(held.name)} has no unique key ({columns}){no_nulls} at the receiver"]
     return []
 
 

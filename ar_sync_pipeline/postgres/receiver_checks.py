@@ -117,8 +117,12 @@ def _key(
     if sent is not None:
         for problem in key_mismatches(sent, table):
             kind = "UNIQUE" if table.primary_key else "PRIMARY KEY"
-            statement = sql.SQL("ALTER TABLE {} ADD {} ({})").format(
+            statement = sql.SQL("ALTER TABLE {} {}ADD {} ({})").format(
                 table.relation,
+                sql.Composed(
+                    sql.SQL("ALTER {} SET NOT NULL, ").format(sql.Identifier(name))
+                    for name in table.nullable(sent.primary_key)
+                ),
                 sql.SQL(kind),
                 sql.SQL(", ").join(map(sql.Identifier, sent.primary_key)),
             )

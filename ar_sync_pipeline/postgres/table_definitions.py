@@ -28,12 +28,9 @@ class TablePart(_Frozen):
 
     Attributes:
         file: Its ``relfilenode``.
-        counted: Whether it has statistics since the file was created. VACUUM FULL and CLUSTER
-            record them with a new file, TRUNCATE and ALTER TABLE do not.
     """
 
     file: int
-    counted: bool
 
 
 class ColumnDefinition(_Frozen):
@@ -86,8 +83,9 @@ class TableDefinition(_Frozen):
             return True
         if any(before.columns[name].written != c.written for name, c in self.columns.items()):
             return False
-        # A receiver-only column that is added or changed may write every row, too.
-        return before.own != self.own or all(self.parts[number].counted for number in files)
+        # A receiver-only column that is added or changed may write every row, too. VACUUM FULL
+        # leaves the same traces as TRUNCATE and ANALYZE, so it counts as a change of rows.
+        return before.own != self.own
 
 
 @dataclass(frozen=True)
@@ -180,13 +178,9 @@ Own types are those of the database; they include the types that an array, a dom
 composite type contains.
 """
 
-# Since PostgreSQL 14 the number of rows is -1 until the first count.
 _READ = """
 SELECT p.name,
-       jsonb_object_agg(c.oid, jsonb_build_object(
-         'file', c.relfilenode,
-         'counted', c.relpages > 0
-           OR c.reltuples = 0 AND current_setting('server_version_num')::integer >= 140000)),
+       jsonb_object_agg(c.oid, jsonb_build_object('file', c.relfilenode)),
        (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
                  'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
                  'written', a.xmin::text,

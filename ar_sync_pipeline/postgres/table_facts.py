@@ -235,6 +235,10 @@ class TableFacts:
         """Return the column of this name; None if there is none."""
         return next((column for column in self.columns if column.name == name), None)
 
+    def nullable(self, names: Collection[str]) -> tuple[str, ...]:
+        """Return those of some columns that may be NULL."""
+        return tuple(c.name for c in self.columns if c.name in names and c.nullable)
+
     def same_row(self, left: str, right: str) -> sql.Composed:
         """Return the condition that two aliases mean the same row, by the key's own operators."""
         return equal(left, right, self.key, self.key_operators)

@@ -13,7 +13,6 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from psycopg import sql
 
 from ar_sync_pipeline.archive.converted import has_truncated_times
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
@@ -32,6 +31,7 @@ from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
+from ar_sync_pipeline.merge.staging import StagedTable
 from ar_sync_pipeline.merge.target_table import (
     TargetTable,
     count_rows,
@@ -224,12 +224,15 @@ class LoadSession:
     def _merge_all(self, staged: Sequence[StagedArchive], effects: SideEffects) -> LoadOutcome:
         several = len(staged) > 1
         preserved = self._preserved_rows(staged) if several else None
-        before = RowsBefore(self._connection, staged) if several else None
+        before = None
+        if several:
+            with self._blaming(staged[-1].manifest.archive_id):
+                before = RowsBefore(self._connection, staged)
         loaded = []
         suspect: UUID | None = None
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
-                later = _relations(staged[number + 1 :])
+                later = _staged_tables(staged[number + 1 :])
                 result = self._merge(number, archive, effects, preserved, later)
                 archive_id = archive.manifest.archive_id
                 loaded.append(
@@ -244,7 +247,7 @@ class LoadSession:
                     suspect = archive.manifest.archive_id
         if preserved is not None:
             with self._blaming(staged[-1].manifest.archive_id):
-                preserved.restore(_relations(staged))
+                preserved.restore(_staged_tables(staged))
             gone = preserved.lost()
         else:
             gone = {plan.table: plan.deleted for archive in loaded for plan in archive.tables}
@@ -289,7 +292,7 @@ class LoadSession:
         archive: StagedArchive,
         effects: SideEffects,
         preserved: PreservedRows | None,
-        later: Mapping[str, Sequence[sql.Identifier]],
+        later: Mapping[str, Sequence[StagedTable]],
     ) -> MergeResult:
         manifest = archive.manifest
         if has_truncated_times(manifest):
@@ -416,10 +419,10 @@ class LoadSession:
         return ArchiveRefusedError(self._at_hand.archives[archive_id], error)
 
 
-def _relations(archives: Sequence[StagedArchive]) -> dict[str, list[sql.Identifier]]:
-    """Return the staging tables of some archives, by their target table."""
-    relations: dict[str, list[sql.Identifier]] = {}
+def _staged_tables(archives: Sequence[StagedArchive]) -> dict[str, list[StagedTable]]:
+    """Return the staged tables of some archives, by their name."""
+    tables: dict[str, list[StagedTable]] = {}
     for archive in archives:
         for staged in archive.tables:
-            relations.setdefault(staged.target.name, []).append(staged.relation)
-    return relations
+            tables.setdefault(staged.target.name, []).append(staged)
+    return tables

@@ -55,12 +55,12 @@ class RowsBefore:
         staged: dict[str, list[StagedTable]] = {}
         for archive in archives:
             for table in archive.tables:
-                if table.target.key:
-                    staged.setdefault(table.target.name, []).append(table)
+                staged.setdefault(table.target.name, []).append(table)
         numbers = count()
         self._tables = {
             name: (tables[-1], sql.Identifier("pg_temp", f"ar_sync_before_{next(numbers)}"))
             for name, tables in staged.items()
+            if tables[-1].target.key
         }
         for name, (last, relation) in self._tables.items():
             self._remember(last, relation, staged[name])
@@ -87,7 +87,8 @@ class RowsBefore:
     ) -> None:
         key = last.target.key
         keys = sql.SQL(" UNION ").join(
-            sql.SQL("SELECT {} FROM {}").format(column_list(key), one.relation) for one in staged
+            sql.SQL("SELECT {} FROM {} AS n").format(column_list(key), one.with_columns(key))
+            for one in staged
         )
         source, row = current_values(last)
         query = sql.SQL(
