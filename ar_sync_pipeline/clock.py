@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 Clock = Callable[[], datetime]
@@ -10,3 +10,11 @@ Clock = Callable[[], datetime]
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 """Largest difference between the clocks of two servers that is not reported."""
+
+
+def not_ahead(times: Iterable[datetime], now: datetime) -> list[datetime]:
+    """Return the recorded times without those of a clock that was ahead and was set back since.
+
+    When something of such a time really happened is unknown.
+    """
+    return [time for time in times if time <= now + CLOCK_TOLERANCE]

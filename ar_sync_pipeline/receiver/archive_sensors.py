@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import next_try
@@ -76,8 +77,9 @@ def archive_sensor(
         names = sorted(archive.name.applied for archive in found)
         group = _group(names)
         attempts = _attempts(context.instance, job.name, group)
-        again = next_try(attempts)
-        if again is not None and again > site.clock():
+        now = site.clock()
+        again = next_try(not_ahead(attempts, now))
+        if again is not None and again > now:
             return dg.SkipReason(
                 f"{len(attempts)} runs could not load these archives;"
                 f" again at {again:%H:%M:%S} UTC."
@@ -85,7 +87,7 @@ def archive_sensor(
         with_completes = not attempts and _completes_can_be_loaded(context.instance, site)
         return dg.RunRequest(
             # Not their number: a purge of runs would repeat it, and Dagster skips a known key.
-            run_key=f"{group}_{max(attempts).timestamp() if attempts else 0}",
+            run_key=f"{group}_{attempts[0].timestamp() if attempts else 0}",
             run_config=intake_of([*ArchiveKind], site.names) if with_completes else None,
             tags={ARCHIVES_TAG: group, WINDOW_TAG: _span(found)},
         )
@@ -110,7 +112,7 @@ def _completes_can_be_loaded(instance: dg.DagsterInstance, site: ReceiverSite) -
     A complete that cannot be loaded must not delay partials.
     """
     waits = is_waiting(site.settings.remote_bkp_fldr, ArchiveKind.COMPLETE)
-    return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None)
+    return waits and not failures_in_a_row(instance, load_jobs(site.names)[0], None, site.clock())
 
 
 def _load_under_way(instance: dg.DagsterInstance, site: ReceiverSite) -> str | None:
@@ -136,7 +138,7 @@ def _span(archives: Sequence[SpooledArchive]) -> str:
 
 
 def _attempts(instance: dg.DagsterInstance, job_name: str, group: str) -> list[datetime]:
-    """Return when runs for exactly these archives were made."""
+    """Return when runs for exactly these archives were made, the last one first."""
     filters = dg.RunsFilter(job_name=job_name, tags={ARCHIVES_TAG: group})
     records = instance.get_run_records(filters, limit=100)
     return [record.create_timestamp.astimezone(UTC) for record in records]

@@ -112,8 +112,8 @@ def _is_loading(status: Status, site: ReceiverSite, instance: dg.DagsterInstance
         return True
     if not status.count("waiting"):
         return False
-    last = last_success(instance, key, job_names=jobs)
-    return last is not None and now - last < _JUST_NOW
+    last = last_success(instance, key, now, job_names=jobs)
+    return last is not None and abs(now - last) < _JUST_NOW
 
 
 def _sentence(lag: Lag) -> str:

@@ -35,14 +35,19 @@ def clean_build_folders(
     scratch = settings.tmp_bkp_fldr
     is_short = measure_free_space(scratch).is_below(settings.free_space_floor)
     at_once = kind is ArchiveKind.COMPLETE or is_short
-    ended_before = now if at_once else now - _RESUMED_WITHIN
+    resumed = timedelta(0) if at_once else _RESUMED_WITHIN
     return clean_scratch(
-        scratch, now, lambda run_id: _is_over(context.instance, run_id, ended_before)
+        scratch, now, lambda run_id: _is_over(context.instance, run_id, now, resumed)
     )
 
 
-def _is_over(instance: dg.DagsterInstance, root_id: str, ended_before: datetime) -> bool:
-    """Return whether a run and its retries all ended before a time, and no retry will follow."""
+def _is_over(
+    instance: dg.DagsterInstance, root_id: str, now: datetime, resumed_within: timedelta
+) -> bool:
+    """Return whether a run and its retries ended that long ago, and no retry will follow.
+
+    An end in the future, by a clock that was ahead, was long ago, too.
+    """
     records = [
         *instance.get_run_records(dg.RunsFilter(run_ids=[root_id])),
         *instance.get_run_records(dg.RunsFilter(tags={ROOT_RUN_ID_TAG: root_id})),
@@ -52,6 +57,6 @@ def _is_over(instance: dg.DagsterInstance, root_id: str, ended_before: datetime)
         record.dagster_run.is_finished
         and not record.dagster_run.is_complete_and_waiting_to_retry
         and record.end_time is not None
-        and datetime.fromtimestamp(record.end_time, UTC) <= ended_before
+        and not now - resumed_within < datetime.fromtimestamp(record.end_time, UTC) <= now
         for record in records
     )

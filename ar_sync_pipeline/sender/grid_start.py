@@ -17,16 +17,19 @@ def grid_start(settings: SenderSettings, now: datetime) -> datetime | None:
     It is the newest closed window at the first start of the code location, and is stored in a file:
     all processes of an installation must use the same windows. If the file cannot be written or
     read, the grid has the length of ``AR_SYNC_PARTITIONS_START`` and shows too many windows.
+    A start in the future is of a clock that was ahead, and is replaced.
     """
     path = incidents_file(settings).parent / _FILE
     try:
-        return datetime.fromisoformat(path.read_text("ascii").strip()).astimezone(UTC)
+        found = datetime.fromisoformat(path.read_text("ascii").strip()).astimezone(UTC)
     except FileNotFoundError:
-        pass
+        if read_sent(settings.tmp_bkp_fldr):
+            return None
     except (OSError, ValueError):
         return None
-    if read_sent(settings.tmp_bkp_fldr):
-        return None
+    else:
+        if found <= now:
+            return found
     interval = min(settings.partial_interval, _HOUR)
     newest = now.replace(minute=now.minute - now.minute % interval, second=0, microsecond=0)
     first = newest - timedelta(minutes=interval)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.runs.backoff import pause_after
@@ -56,18 +57,18 @@ def lacking_sensor(site: SenderSite, job: AssetJob) -> dg.SensorDefinition:
             return dg.SkipReason(f"{at_work} is at work; the next tick looks again.")
         requested = _requested(context.instance, job.name)
         not_yet = _pause(context.instance, job.name, site.clock()) or _limit(
-            requested, site.clock() - _WITHIN
+            requested, site.clock()
         )
         if not_yet is not None:
             return dg.SkipReason(not_yet)
-        last = max((_created(one) for one in requested), default=None)
-        return dg.RunRequest(run_key=f"{needed}_{last.timestamp() if last else 0}", tags=_REQUESTED)
+        last = _created(requested[0]).timestamp() if requested else 0
+        return dg.RunRequest(run_key=f"{needed}_{last}", tags=_REQUESTED)
 
     return complete_for_receiver
 
 
 def _requested(instance: dg.DagsterInstance, job_name: str) -> Sequence[dg.RunRecord]:
-    """Return the newest runs that this sensor has requested."""
+    """Return the newest runs that this sensor has requested, the last one first."""
     filters = dg.RunsFilter(job_name=job_name, tags=_REQUESTED)
     return instance.get_run_records(filters, limit=_READ)
 
@@ -78,7 +79,7 @@ def _created(record: dg.RunRecord) -> datetime:
 
 def _pause(instance: dg.DagsterInstance, job_name: str, now: datetime) -> str | None:
     """Return why nothing is requested so soon after failures; None if a run may be requested."""
-    failures = failures_in_a_row(instance, job_name, None)
+    failures = failures_in_a_row(instance, job_name, None, now)
     if not failures:
         return None
     again = max(failures) + _PAUSES * pause_after(len(failures))
@@ -89,15 +90,14 @@ def _pause(instance: dg.DagsterInstance, job_name: str, now: datetime) -> str | 
     )
 
 
-def _limit(requested: Sequence[dg.RunRecord], since: datetime) -> str | None:
+def _limit(requested: Sequence[dg.RunRecord], now: datetime) -> str | None:
     """Return why no further complete is requested; None if one may be requested.
 
     A failed run has sent nothing, and its pauses limit the next one.
     """
     failed = dg.DagsterRunStatus.FAILURE
-    recent = [
-        one for one in requested if one.dagster_run.status is not failed and _created(one) > since
-    ]
+    made = [_created(one) for one in requested if one.dagster_run.status is not failed]
+    recent = [at for at in not_ahead(made, now) if at > now - _WITHIN]
     if len(recent) < _MOST:
         return None
     return (

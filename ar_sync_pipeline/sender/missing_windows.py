@@ -1,9 +1,12 @@
 """Windows without an archive: recent ones, which the schedule includes, and older ones."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dagster as dg
+
+from ar_sync_pipeline.sender.clock_set_back import windows_before_set_back
 
 # Longer than a night, because a link that fails in the evening may be repaired in the morning.
 # Older changes are in later archives because of the watermark. Their windows are filled by
@@ -18,7 +21,8 @@ class MissingWindows:
     """Closed windows without an archive, by their keys, oldest first.
 
     Attributes:
-        recent: Windows within the horizon.
+        recent: Windows within the horizon. Those whose archives a clock made that was ahead and was
+            set back since are missing, too: the next archive has overtaken these.
         older: Windows before it, as far back as the grid and the runs in the instance reach.
         archive: Asset whose partitions they are.
     """
@@ -40,14 +44,16 @@ class MissingWindows:
         )
 
 
-def missing_windows(
-    instance: dg.DagsterInstance,
-    key: dg.AssetKey,
-    windows: dg.TimeWindowPartitionsDefinition,
-    now: datetime,
-) -> list[str]:
-    """Return the closed windows within the horizon that have no archive."""
-    return list(find_missing_windows(instance, key, windows, now).recent)
+def no_window_yet(windows: dg.TimeWindowPartitionsDefinition, now: datetime) -> str | None:
+    """Return why the grid has no closed window, and what to do; None if it has one."""
+    with dg.partition_loading_context(effective_dt=now):
+        if windows.get_last_partition_window() is not None:
+            return None
+    return (
+        f"No window has ended: the first one begins at {windows.start:%Y-%m-%d %H:%M} UTC. If this"
+        " is in the future, the clock was ahead when the code location was loaded: restart its code"
+        " server."
+    )
 
 
 def find_missing_windows(
@@ -61,43 +67,57 @@ def find_missing_windows(
     Without a dump they count from the start of the grid, which is the installation. If the grid is
     older than the horizon, as after a loss of the instance's data, only the newest window counts.
     """
+    asset = key.to_user_string()
     with dg.partition_loading_context(effective_dt=now):
         oldest, newest = windows.get_first_partition_window(), windows.get_last_partition_window()
         if oldest is None or newest is None:
-            return MissingWindows((), (), key.to_user_string())
+            return MissingWindows((), (), asset)
         is_new = newest.end - oldest.start <= HORIZON
         first = oldest.start if is_new else newest.start
-        start = _first_dump(instance, key, windows) or first
-        known = windows.get_partition_keys_in_time_window(dg.TimeWindow(start, newest.end))
-        statuses = instance.get_status_by_partition(key, known, windows) or {}
-    missing = [window for window in known if statuses.get(window) is not _MATERIALIZED]
-    return _split(key, missing, windows, newest.end - HORIZON)
+        start = _first_dump(instance, key, windows, newest.end) or first
+        horizon = max(oldest.start, newest.end - HORIZON)
+        older = _keys(windows, start, horizon)
+        recent = _keys(windows, horizon, newest.end)
+        statuses = instance.get_status_by_partition(key, [*older, *recent], windows) or {}
+    void = windows_before_set_back(instance, key, recent, now)
+
+    def is_missing(window: str) -> bool:
+        known = windows.start_time_for_partition_key(window) >= start
+        return window in void or (known and statuses.get(window) is not _MATERIALIZED)
+
+    return MissingWindows(
+        tuple(filter(is_missing, recent)), tuple(filter(is_missing, older)), asset
+    )
 
 
-def _split(
-    asset: dg.AssetKey,
-    missing: list[str],
-    windows: dg.TimeWindowPartitionsDefinition,
-    horizon: datetime,
-) -> MissingWindows:
-    recent = [key for key in missing if windows.start_time_for_partition_key(key) >= horizon]
-    older = missing[: len(missing) - len(recent)]
-    return MissingWindows(tuple(recent), tuple(older), asset.to_user_string())
+def _keys(
+    windows: dg.TimeWindowPartitionsDefinition, start: datetime, end: datetime
+) -> Sequence[str]:
+    if start >= end:
+        return ()
+    return windows.get_partition_keys_in_time_window(dg.TimeWindow(start, end))
 
 
 def _first_dump(
-    instance: dg.DagsterInstance, key: dg.AssetKey, windows: dg.TimeWindowPartitionsDefinition
+    instance: dg.DagsterInstance,
+    key: dg.AssetKey,
+    windows: dg.TimeWindowPartitionsDefinition,
+    until: datetime,
 ) -> datetime | None:
     """Return the start of the first window that was ever dumped: no earlier window is missing.
 
-    A run by hand without a window has no partition, and is ignored.
+    A run by hand without a window has no partition, and is ignored. So is a window after `until`: a
+    clock that was ahead made its archive.
     """
     cursor = None
     while True:
         page = instance.fetch_materializations(key, limit=_PAGE, cursor=cursor, ascending=True)
         for record in page.records:
-            if record.partition_key is not None:
-                return windows.start_time_for_partition_key(record.partition_key)
+            if record.partition_key is None:
+                continue
+            start = windows.start_time_for_partition_key(record.partition_key)
+            if start < until:
+                return start
         if not page.has_more:
             return None
         cursor = page.cursor

@@ -31,6 +31,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
+from ar_sync_pipeline.sender.missing_windows import no_window_yet
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -93,7 +94,7 @@ def partial_assets(
                 {"scratch": site.settings.tmp_bkp_fldr},
                 site.settings.free_space_floor,
             )
-            request = _request(site, _window(context, windows), start)
+            request = _request(site, _window(site, context, windows), start)
             _wait_for_end(context, site, request)
             dump = _dump(site, context, build, request)
             made = [*_tables(dump, keys, site), materialize_media(site, KIND, build)]
@@ -214,7 +215,7 @@ def _wait_for_end(
 
 
 def _window(
-    context: dg.AssetExecutionContext, windows: dg.TimeWindowPartitionsDefinition
+    site: SenderSite, context: dg.AssetExecutionContext, windows: dg.TimeWindowPartitionsDefinition
 ) -> Window:
     """Return the run's window or range of windows; the newest closed one for a run without any."""
     if context.has_partition_key or context.has_partition_key_range:
@@ -222,6 +223,6 @@ def _window(
         return Window(start=start, end=end)
     newest = windows.get_last_partition_window()
     if newest is None:
-        raise dg.Failure("There is no closed window yet; the first one ends within the hour.")
+        raise dg.Failure(no_window_yet(windows, site.clock()))
     context.log.warning("No window was asked for; taking the newest closed one.")
     return Window(start=newest.start, end=newest.end)

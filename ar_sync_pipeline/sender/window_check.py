@@ -19,7 +19,11 @@ from ar_sync_pipeline.operations.runs.run_state import (
 from ar_sync_pipeline.operations.standing_check import Look, standing_check, standing_check_sensor
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.jobs import PARTIAL_DUMP
-from ar_sync_pipeline.sender.missing_windows import HORIZON, missing_windows
+from ar_sync_pipeline.sender.missing_windows import (
+    HORIZON,
+    find_missing_windows,
+    no_window_yet,
+)
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_requests import SCHEDULE
 
@@ -42,7 +46,8 @@ def no_gap_spec(names: PairNames) -> dg.AssetCheckSpec:
         f" `{names.name(SCHEDULE)}` is on, that the daemon runs, and what the last"
         f" run of `{names.name(PARTIAL_DUMP)}` says; the next run takes missed windows"
         " along. Their rows are not lost: every partial carries all changes since the newest"
-        " archive that the receiver has." + see(_PAGE),
+        " archive that the receiver has. A window has none either if its archive was made while the"
+        " clock was ahead." + see(_PAGE),
     )
 
 
@@ -79,7 +84,7 @@ def check_for_gaps(
         dg.AssetCheckResult(
             asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
             check_name=no_gap_spec(site.names).name,
-            passed=not found.missing or found.filled_by is not None,
+            passed=found.passed,
             severity=dg.AssetCheckSeverity.WARN,
             description=found.in_words,
             metadata={"missing_windows": len(found.missing)},
@@ -102,12 +107,18 @@ class _Gaps:
         filled_by: Text about the work that will make their archives; None: nothing will.
         failures: Number of consecutive failed runs.
         job: Name of the job of these runs.
+        none_yet: Why the grid has no closed window; None: it has one.
     """
 
     missing: list[str]
     filled_by: str | None
     failures: int
     job: str
+    none_yet: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.none_yet is None and (not self.missing or self.filled_by is not None)
 
     @classmethod
     def find(
@@ -121,24 +132,26 @@ class _Gaps:
         grace = _ON_THEIR_WAY * timedelta(minutes=site.settings.partial_interval)
         missing = [
             window
-            for window in missing_windows(instance, key, windows, now)
+            for window in find_missing_windows(instance, key, windows, now).recent
             if _end(windows, window) <= now - grace
         ]
         if not missing:
-            return cls([], None, 0, job)
+            return cls([], None, 0, job, no_window_yet(windows, now))
         # Not of other jobs of this side: they send no window.
-        last = last_success(instance, key, job_names=[job])
-        failures = failures_in_a_row(instance, job, last)
+        last = last_success(instance, key, now, job_names=[job])
+        failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
         if filled_by is None and not failures:
             if last is None and not is_stopped(instance, site.names.name(SCHEDULE)):
                 filled_by = "The first run"
-            elif last is not None and now - last <= grace:
+            elif last is not None and abs(now - last) <= grace:
                 filled_by = "The next run"
         return cls(missing, filled_by, len(failures), job)
 
     @property
     def in_words(self) -> str:
+        if self.none_yet is not None:
+            return self.none_yet
         if not self.missing:
             return "Every window that is due has an archive."
         shown = ", ".join(self.missing[:_SHOWN]) + (", …" if len(self.missing) > _SHOWN else "")

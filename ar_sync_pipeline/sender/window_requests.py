@@ -17,7 +17,11 @@ from ar_sync_pipeline.operations.runs.run_state import (
     work_under_way,
 )
 from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
-from ar_sync_pipeline.sender.missing_windows import MissingWindows, find_missing_windows
+from ar_sync_pipeline.sender.missing_windows import (
+    MissingWindows,
+    find_missing_windows,
+    no_window_yet,
+)
 
 SCHEDULE = "partial_dump_schedule"
 
@@ -50,6 +54,9 @@ class WindowRequests:
             log: Log of the tick.
         """
         key = archive_key(ArchiveKind.PARTIAL, self.names)
+        none_yet = no_window_yet(self.windows, until)
+        if none_yet is not None:
+            return dg.SkipReason(none_yet)
         at_work = work_under_way(instance, self.job, key, self.clock())
         if at_work is not None:
             return dg.SkipReason(f"{at_work} is still at work; the next tick catches up.")
@@ -65,10 +72,11 @@ class WindowRequests:
 
     def _pause(self, instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
         """Return why nothing is requested now, after failures; None if a run may be requested."""
-        success = last_success(instance, key, tags={SIDE_TAG: self.names.name("sender")})
-        failures = failures_in_a_row(instance, self.job, success)
+        now = self.clock()
+        success = last_success(instance, key, now, tags={SIDE_TAG: self.names.name("sender")})
+        failures = failures_in_a_row(instance, self.job, success, now)
         again = next_try(failures)
-        if again is None or again <= self.clock():
+        if again is None or again <= now:
             return None
         return (
             f"{len(failures)} runs in a row have failed, see the last one; again at the first tick"

@@ -46,6 +46,20 @@ def test_an_installation_that_has_sent_archives_keeps_all_its_windows(
     assert grid_start(settings, NOW) is None
 
 
+@pytest.mark.parametrize("has_sent", [False, True])
+def test_start_by_a_clock_that_was_ahead_is_replaced(
+    settings: SenderSettings, deployment: Deployment, has_sent: bool
+) -> None:
+    if has_sent:
+        deployment.succeed("complete_dump")
+        first_window(deployment).unlink()
+        first_window(deployment).write_text((INSTALLED + timedelta(days=3)).isoformat())
+    else:
+        grid_start(settings, NOW + timedelta(days=3))
+    assert grid_start(settings, NOW) == INSTALLED
+    assert grid_start(settings, NOW + timedelta(days=9)) == INSTALLED
+
+
 @pytest.mark.parametrize("content", [b"", b"yesterday", b"\xff\xfe"])
 def test_what_is_written_unreadably_shows_more_windows_not_fewer(
     settings: SenderSettings, deployment: Deployment, content: bytes

@@ -124,6 +124,21 @@ def test_failed_complete_is_requested_again_after_pauses_that_grow(deployment: D
 
 
 @pytest.mark.long
+def test_failures_by_a_clock_that_was_ahead_postpone_no_request(deployment: Deployment) -> None:
+    edit_the_receiver(deployment)
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=2)):
+        request = tick(deployment)
+        assert isinstance(request, dg.RunRequest)
+        daemon_runs(deployment, request, dg.DagsterEventType.RUN_FAILURE)
+    again = tick(deployment)
+    assert isinstance(again, dg.RunRequest)
+    daemon_runs(deployment, again, dg.DagsterEventType.RUN_FAILURE)
+    answer = tick(deployment)
+    assert isinstance(answer, dg.SkipReason)
+    assert "1 runs in a row have failed" in str(answer.skip_message)
+
+
+@pytest.mark.long
 def test_complete_is_requested_once_for_a_table_that_ddl_at_the_receiver_changed(
     deployment: Deployment,
 ) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from ar_sync_pipeline.clock import not_ahead
 from ar_sync_pipeline.operations.dagster_internals import (
     IMPLICIT_ASSET_JOB_NAME,
     BulkActionsFilter,
@@ -44,6 +45,8 @@ def work_under_way(
             statuses=[dg.DagsterRunStatus.FAILURE],
             tags={"dagster/will_retry": "true"},
             updated_after=now - _MADE_AGAIN_WITHIN,
+            # Not by a clock that was ahead: it would be waited for until that time.
+            updated_before=now + _MADE_AGAIN_WITHIN,
         )
     ):
         if "dagster/auto_retry_run_id" not in run.tags:
@@ -62,19 +65,24 @@ def is_stopped(instance: dg.DagsterInstance, name: str) -> bool:
 
 
 def failures_in_a_row(
-    instance: dg.DagsterInstance, job_name: str, since: datetime | None
+    instance: dg.DagsterInstance, job_name: str, since: datetime | None, now: datetime
 ) -> list[datetime]:
-    """Return when runs of a job failed, back to its last success or to `since`."""
+    """Return when runs of a job failed, back to its last success or to `since`.
+
+    Failures that a clock recorded that was ahead do not count.
+    """
     finished = dg.RunsFilter(
         job_name=job_name, statuses=[dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     )
     found: list[datetime] = []
+    if since is not None and not not_ahead([since], now):
+        since = None
     for record in instance.get_run_records(finished, limit=_MANY):
         ended = datetime.fromtimestamp(record.end_time or 0, UTC)
         if record.dagster_run.is_success or (since is not None and ended <= since):
             break
         found.append(ended)
-    return found
+    return not_ahead(found, now)
 
 
 def has_last_run_failed(
@@ -86,7 +94,8 @@ def has_last_run_failed(
         for name in (*job_names, IMPLICIT_ASSET_JOB_NAME)
         for record in _last_finished(instance, name, key)
     ]
-    last = max(newest, key=lambda record: record.end_time or 0, default=None)
+    # Not by time, since the clock may have been ahead.
+    last = max(newest, key=lambda record: record.storage_id, default=None)
     return last is not None and not last.dagster_run.is_success
 
 
@@ -105,15 +114,19 @@ def _last_finished(
 def last_success(
     instance: dg.DagsterInstance,
     key: dg.AssetKey,
+    now: datetime,
     *,
     job_names: Collection[str] = (),
     tags: dict[str, str] | None = None,
 ) -> datetime | None:
     """Return when an asset was last materialized, or such a run succeeded, if later.
 
+    The time is in the future only if a clock that was ahead recorded all of them.
+
     Args:
         instance: Dagster instance.
         key: Asset.
+        now: Current time.
         job_names: Runs of these jobs count.
         tags: Runs with all of these tags count, too; without any no other run counts.
     """
@@ -121,7 +134,8 @@ def last_success(
     filters = [dg.RunsFilter(job_name=name, statuses=succeeded) for name in job_names]
     # A filter without tags would find the runs of all sides and pairs.
     filters += [dg.RunsFilter(tags=tags, statuses=succeeded)] if tags else []
-    times = [record.timestamp for record in instance.fetch_materializations(key, limit=1).records]
+    stamps = [record.timestamp for record in instance.fetch_materializations(key, limit=1).records]
     for one in filters:
-        times += [r.end_time for r in instance.get_run_records(one, limit=1) if r.end_time]
-    return datetime.fromtimestamp(max(times), UTC) if times else None
+        stamps += [r.end_time for r in instance.get_run_records(one, limit=1) if r.end_time]
+    times = [datetime.fromtimestamp(stamp, UTC) for stamp in stamps]
+    return max(not_ahead(times, now) or times, default=None)

@@ -9,7 +9,7 @@ from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.spool.checkpoint import Checkpoint
 from ar_sync_pipeline.sync.dump.receiver_view import ReceiverView, observe_receiver
 from ar_sync_pipeline.sync.dump.sent_archives import SentArchive, read_sent
-from ar_sync_pipeline.sync.dump.watermark import unacknowledged
+from ar_sync_pipeline.sync.dump.watermark import believable, unacknowledged
 from ar_sync_pipeline.sync.watch.arrived_archives import (
     Arrived,
     complete_due_within,
@@ -33,11 +33,12 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
     interval = timedelta(minutes=settings.partial_interval)
     within = timedelta(minutes=settings.acknowledge_within)
     late = unacknowledged(view, sent, now, within)
-    arrived = [_arrived(one) for one in sent]
+    dated = believable(sent, view, now)
+    arrived = [_arrived(one) for one in dated]
     overdue = overdue_since(arrived, complete_due_within(settings, now))
     faults = [*overdue_in_words(overdue), *incidents.faults]
     until = reported.watermark.snapshot_at if reported.watermark else None
-    lag = explain_lag(until, now, interval, _backlog(view, reported, sent, late, faults))
+    lag = explain_lag(until, now, interval, _backlog(view, reported, dated, late, faults))
     return Status(
         "sender",
         lag,
