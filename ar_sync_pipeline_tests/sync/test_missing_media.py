@@ -72,6 +72,32 @@ def test_restored_file_is_sent_again_if_its_partial_is_lost(sender: MediaSender)
     assert names(sender.partial()) == []
 
 
+@pytest.mark.long
+def test_restored_file_is_sent_by_the_next_partial_if_its_complete_is_lost(
+    sender: MediaSender,
+) -> None:
+    put(sender, "lost.jpeg", "restored")
+    complete = sender.complete()
+    assert reported(sender) == ()
+    sender.waiting(complete).unlink()
+    assert names(sender.partial()) == ["lost.jpeg"]
+    sender.sites.load()
+    assert (sender.sites.receiver_media / "lost.jpeg").read_text() == "restored"
+    assert names(sender.partial()) == []
+
+
+@pytest.mark.long
+def test_restored_file_of_a_complete_that_is_applied_is_not_sent_again(
+    sender: MediaSender,
+) -> None:
+    put(sender, "lost.jpeg", "restored")
+    sender.complete()
+    sender.sites.load()
+    assert names(sender.partial()) == []
+    with open_journal(sender.scratch) as journal:
+        assert journal.owed() == ()
+
+
 def test_finding_ends_when_no_row_names_the_file(sender: MediaSender) -> None:
     sender.sites.at_sender("UPDATE app_child SET picture = NULL WHERE id = 1")
     assert missing_of_partial(sender) == ()

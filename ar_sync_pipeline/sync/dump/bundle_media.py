@@ -35,6 +35,7 @@ from ar_sync_pipeline.sync.dump.media_journal import (
     MEDIA_JOURNAL,
     MOST_UNRESOLVED,
     HeldMedia,
+    MediaJournal,
     open_journal,
 )
 from ar_sync_pipeline.sync.dump.select_media import WENT_AWAY, MediaSelection
@@ -200,7 +201,7 @@ def _choose_complete(
             files.mark(lacking, Status.CARRIED)
     with open_journal(scratch) as journal:
         journal.owe(chosen.omitted.values())
-        journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
+        _keep_unresolved(journal, unresolved, files)
 
 
 def _choose_partial(
@@ -233,13 +234,18 @@ def _choose_partial(
         fulfilled = {path for path in owed if _is_fulfilled(path, chosen)}
         journal.settle(fulfilled | chosen.gone)
         journal.owe(OmittedMedia(path, _WAS_LEFT_OUT, temporary=True) for path in no_more)
-        # Its row may not be in a later partial, if this one is lost.
-        journal.owe(
-            OmittedMedia(path, _WAS_MISSING, temporary=True)
-            for path in unresolved
-            if files.has(path)
-        )
-        journal.keep_unresolved(unresolved, files.lost(MOST_UNRESOLVED, missing_only=False))
+        _keep_unresolved(journal, unresolved, files)
+
+
+def _keep_unresolved(journal: MediaJournal, before: Collection[str], files: BundleFiles) -> None:
+    """Record which names have no file, and owe those that had none before and now have one.
+
+    If this archive is lost, a later partial may not contain the row that names the file.
+    """
+    journal.owe(
+        OmittedMedia(path, _WAS_MISSING, temporary=True) for path in before if files.has(path)
+    )
+    journal.keep_unresolved(before, files.lost(MOST_UNRESOLVED, missing_only=False))
 
 
 def _is_fulfilled(owed: str, chosen: MediaSelection) -> bool:
