@@ -13,6 +13,7 @@ BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
 """Error numbers of a file system that cannot be written or read."""
 _FULL_SQLITE = frozenset({sqlite3.SQLITE_FULL})
 _BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_DAMAGED_SQLITE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOW_BYTE = 0xFF
 
 
@@ -48,13 +49,23 @@ def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
 def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
     if not isinstance(error, sqlite3.Error):
         return None
-    # The low byte is the primary code (SQLite manual, "Result and Error Codes").
-    code = getattr(error, "sqlite_errorcode", 0) & _LOW_BYTE
+    code = _primary_code(error)
     if code in _FULL_SQLITE:
         return _full(f"the disk of a journal or store is full ({error})")
     if code in _BROKEN_SQLITE:
         return _failed(f"the disk of a journal or store fails ({error})")
     return None
+
+
+def is_damaged(error: sqlite3.Error) -> bool:
+    """Return whether the content of an SQLite file is damaged, as after a power failure."""
+    return _primary_code(error) in _DAMAGED_SQLITE
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    # The low byte is the primary code (SQLite manual, "Result and Error Codes").
+    code: int = getattr(error, "sqlite_errorcode", 0) & _LOW_BYTE
+    return code
 
 
 def _full(problem: str) -> DiskFullError:

@@ -16,6 +16,7 @@ from ar_sync_pipeline.operations.windows import WINDOW_TAG, window_in_words
 from ar_sync_pipeline.receiver.jobs import intake_of, load_jobs
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.spool.states import SpooledArchive, is_waiting, list_parked, list_waiting
+from ar_sync_pipeline.sync.load.allow import approved_but_parked
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives_to_load
 
@@ -59,10 +60,7 @@ def archive_sensor(
     def new_archives(
         context: dg.SensorEvaluationContext,
     ) -> dg.RunRequest | dg.SensorResult | dg.SkipReason:
-        spool = site.settings.remote_bkp_fldr
-        parked = [a for a in list_parked(spool) if not held_by_guard(a)]
-        old = other_archives_to_load(site.settings, site.clock())
-        found = [a for a in (*list_waiting(spool), *parked, *old) if a.name.kind is kind]
+        found = _to_load(site, kind)
         early = request_early(context.instance) if request_early and not found else None
         if not found and early is None:
             return dg.SkipReason("No archive waits.")
@@ -93,6 +91,20 @@ def archive_sensor(
         )
 
     return new_archives
+
+
+def _to_load(site: ReceiverSite, kind: ArchiveKind) -> list[SpooledArchive]:
+    """Return the archives of a kind that a load should examine."""
+    spool = site.settings.remote_bkp_fldr
+    parked = [a for a in list_parked(spool) if a.name.kind is kind]
+    held = [a for a in parked if held_by_guard(a)]
+    old = other_archives_to_load(site.settings, site.clock())
+    return [
+        *(a for a in list_waiting(spool) if a.name.kind is kind),
+        *(a for a in parked if a not in held),
+        *approved_but_parked(site.settings, held),
+        *(a for a in old if a.name.kind is kind),
+    ]
 
 
 def _interval_seconds(site: ReceiverSite, kind: ArchiveKind) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError
+from ar_sync_pipeline.errors import ArSyncError, ParkedError, TerminalError, TransientError
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.spool.states import SpooledArchive
 
@@ -51,6 +51,10 @@ class ScratchOfAnotherError(TerminalError):
 
 class MediaJournalError(ParkedError):
     """The sender's journal of media files cannot be read or written."""
+
+
+class MediaJournalDamagedError(TransientError):
+    """The sender's journal of media files was damaged and moved away; a new one is begun."""
 
 
 class MediaListTooLongError(TerminalError):

@@ -10,8 +10,11 @@ import dagster as dg
 import pytest
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.operations.asset_keys import admitted_key, applied_archives_key, archive_key
+from ar_sync_pipeline.postgres.approved_archives import allow
+from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import check_lag
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
@@ -130,6 +133,35 @@ def test_the_load_of_an_allowed_archive_says_who_allowed_it_and_when(
     assert figures["archives_not_applied"] == 0
     (line,) = figures["applied"].splitlines()
     assert "by ana \\| \\<b\\> at 2026-11-28 14:35 UTC" in line
+
+
+@pytest.mark.long
+def test_an_approval_that_was_interrupted_before_it_unparked_the_archive_is_loaded(
+    deployment: Deployment, guarded: str, seen: Seen
+) -> None:
+    """A file with the archive's name and other bytes is not requested: no load would apply it."""
+    sensor = deployment.receiver_definitions().resolve_sensor_def("new_complete_archives")
+    (parked,) = list_parked(deployment.spool)
+    with open_archive(parked.path) as reader:
+        approved = reader.manifest_sha256
+
+    def tick() -> object:
+        return sensor(dg.build_sensor_context(seen.instance))
+
+    def approve(sha256: str) -> None:
+        with connect(seen.settings.database_url, application="allow") as connection:
+            allow(connection, guarded, sha256, "ana", datetime.now(UTC))
+
+    assert isinstance(tick(), dg.SkipReason)
+    approve("f" * 64)
+    assert isinstance(tick(), dg.SkipReason)
+    approve(approved)
+    request = tick()
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["ar_sync/archives"] == guarded
+    deployment.succeed("complete_loaddata")
+    assert isinstance(tick(), dg.SkipReason)
+    assert list_parked(deployment.spool) == []
 
 
 @pytest.mark.long

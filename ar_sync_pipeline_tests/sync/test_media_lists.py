@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.manifest_reader import ReadLimits
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.archive.report import facts, summary
+from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.media.hash_media import hash_media
 from ar_sync_pipeline.media.held import is_checked_by_content
 from ar_sync_pipeline.media.media_file import MediaFile
@@ -25,8 +27,9 @@ from ar_sync_pipeline.spool.capabilities import Capabilities, write_capabilities
 from ar_sync_pipeline.spool.layout import RECEIPTS
 from ar_sync_pipeline.spool.states import list_parked, list_quarantined
 from ar_sync_pipeline.sync.blame import fault_of_archive
-from ar_sync_pipeline.sync.dump import assemble
+from ar_sync_pipeline.sync.dump import assemble, receiver_view
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
+from ar_sync_pipeline.sync.dump.last_view import receiver_formats
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.errors import MediaListTooLongError
 from ar_sync_pipeline.sync.load.newest_media import NewestMedia
@@ -247,6 +250,27 @@ class TestOtherReceivers:
         manifest = loaded.complete()
         assert (manifest.format, len(manifest.media)) == (1, 41)
         apply(loaded, manifest)
+
+    @pytest.mark.parametrize("written", [0, 1, 2])
+    def test_view_that_is_stored_in_part_makes_no_receiver_of_an_earlier_version(
+        self, loaded: MediaSender, monkeypatch: pytest.MonkeyPatch, written: int
+    ) -> None:
+        """A partial observes the receiver while a complete assembles; the disk is full then."""
+        apply(loaded, loaded.complete())
+        files = list[Path]()
+
+        def write(path: Path, content: bytes) -> None:
+            files.append(path)
+            if len(files) > written:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            write_atomically(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(receiver_view, "write_atomically", write)
+            receiver_view.observe_receiver(loaded.settings)
+        formats = receiver_formats(loaded.scratch, datetime.now(UTC))
+        assert formats is not None
+        assert 3 in formats, [path.name for path in files]
 
     def test_more_files_than_it_can_read_about_are_one_clear_error(
         self, loaded: MediaSender, monkeypatch: pytest.MonkeyPatch

@@ -16,10 +16,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 from ar_sync_pipeline.errors import TerminalError
+from ar_sync_pipeline.files import HeldFolder, sync_folder
 from ar_sync_pipeline.sync.errors import ScratchMissingError, ScratchNotPrivateError
 
 _MARKER = ".ar_sync_build"
@@ -30,6 +31,17 @@ Model = TypeVar("Model", bound=BaseModel)
 
 class BuildMissingError(TerminalError):
     """A later step of a run was started without the earlier ones."""
+
+
+class BuildDamagedError(TerminalError):
+    """The results of an earlier step of a run cannot be read."""
+
+    def __init__(self, path: Path, reason: object) -> None:
+        super().__init__(
+            f"the result of an earlier step of this run, {path}, is damaged ({reason})",
+            remedy="launch the job again, not from the failed step: it builds the archive from the"
+            " start; look for errors of the disk in the kernel's log",
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +73,7 @@ class BuildFolder:
 
         Raises:
             BuildMissingError: That step has not run in this run.
+            BuildDamagedError: The file is damaged.
         """
         source = self.path / f"{kind.__name__}.json"
         try:
@@ -70,6 +83,21 @@ class BuildFolder:
                 f"this run has made no {kind.__name__} yet ({source} is missing)",
                 remedy="materialize tables, media and archive together, as the jobs do",
             ) from error
+        except ValidationError as error:
+            raise BuildDamagedError(source, f"{error.error_count()} errors in its JSON") from error
+
+    def sync(self) -> None:
+        """Make the results of a step durable: after a power failure a retry resumes from them.
+
+        The chunks of rows are already; a step that is not over is repeated.
+        """
+        with HeldFolder.open(self.path) as folder:
+            for file in folder.regular_files():
+                with (self.path / file.name).open("rb") as opened:
+                    os.fsync(opened.fileno())
+            folder.sync()
+        for parent in (self.members, self.path.parent):
+            sync_folder(parent)
 
     def remove(self) -> None:
         """Delete the folder and everything in it."""

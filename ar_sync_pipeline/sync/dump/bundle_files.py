@@ -18,8 +18,13 @@ from ar_sync_pipeline.archive.file_stamp import FileStamp
 from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.media_list import ListedFile
 from ar_sync_pipeline.archive.media_members import CarriedFile
+from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import MediaFile
-from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, BuildMissingError
+from ar_sync_pipeline.sync.dump.build_folder import (
+    BuildDamagedError,
+    BuildFolder,
+    BuildMissingError,
+)
 from ar_sync_pipeline.sync.dump.bundled_file import (
     BundledFile,
     Status,
@@ -261,6 +266,8 @@ def new_bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
     for old in build.path.glob(f"{_FILE}*"):
         old.unlink()
     with closing(_connect(path)) as connection:
+        # A crash of the machine may damage it: the step is repeated, and begins here again.
+        connection.execute("PRAGMA synchronous = OFF")
         connection.executescript(_TABLES)
         yield from _in_one_transaction(connection)
 
@@ -271,6 +278,7 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
 
     Raises:
         BuildMissingError: The media files were not bundled in this run.
+        BuildDamagedError: The database is damaged.
     """
     path = build.path / _FILE
     if not path.exists():
@@ -278,8 +286,18 @@ def bundle_files(build: BuildFolder) -> Iterator[BundleFiles]:
             f"this run has made no list of media files yet ({path} is missing)",
             remedy="materialize tables, media and archive together, as the jobs do",
         )
-    with closing(_connect(path)) as connection:
+    with _readable(path), closing(_connect(path)) as connection:
         yield from _in_one_transaction(connection)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            raise BuildDamagedError(path, error) from error
+        raise
 
 
 @dataclass(frozen=True)
@@ -291,7 +309,8 @@ class CarriedFiles:
 
     def carried_after(self, path: str) -> Iterator[CarriedFile]:
         """Yield the carried files after a path in order."""
-        with closing(_connect(self.build.path / _FILE)) as connection:
+        file = self.build.path / _FILE
+        with _readable(file), closing(_connect(file)) as connection:
             yield from BundleFiles(connection).carried_after(path, self.media_folder)
 
 
@@ -306,8 +325,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
     )
-    # It is rebuilt after a crash of the machine; that of the process does not damage it.
-    connection.execute("PRAGMA synchronous = OFF")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 

@@ -110,6 +110,7 @@ def bundle_media(
     Raises:
         MediaFolderError: The folder itself cannot be read.
         MediaJournalError: The journal in the scratch folder cannot be used.
+        MediaJournalDamagedError: It was damaged; another attempt does without it.
     """
     watch = Stopwatch()
     dump = build.read(TableDump)
@@ -123,6 +124,8 @@ def bundle_media(
     watch.lap("media")
     bundle = bundle.model_copy(update={"seconds": watch.seconds["media"]})
     build.save(bundle)
+    if dump.window is None:  # A partial is one step, which is repeated as a whole.
+        build.sync()
     return bundle
 
 
@@ -173,6 +176,7 @@ def renew_bundle(build: BuildFolder, folder: Path, member: str) -> bool:
         "omitted": _texts([*bundle.omitted, *_pairs(omitted)]),
     }
     build.save(bundle.model_copy(update=changes))
+    build.sync()
     return True
 
 

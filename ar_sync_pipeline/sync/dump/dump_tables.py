@@ -104,6 +104,7 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     reading.remember()
     remember_digests(build.path.parent, digests)
     build.save(dump)
+    build.sync()
     return dump
 
 

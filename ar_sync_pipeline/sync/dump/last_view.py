@@ -23,8 +23,9 @@ def receiver_formats(scratch: Path, now: datetime) -> tuple[int, ...] | None:
     None: it has written nothing yet, neither what it can read nor a checkpoint, which any version
     writes with its first load.
     """
-    said = capabilities_before(scratch)
+    # The reverse of the order in which another dump may be writing them now.
     position = last_checkpoint(scratch, now)
+    said = capabilities_before(scratch)
     if position is None:
         return said.archive_formats if said is not None else None
     said = current(said, position)

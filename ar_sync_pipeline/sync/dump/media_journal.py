@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -23,10 +23,11 @@ from ar_sync_pipeline.archive.manifest_media import MediaEntry
 from ar_sync_pipeline.archive.member_names import folders_of
 from ar_sync_pipeline.archive.microseconds import to_microseconds
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.disk_errors import is_damaged
 from ar_sync_pipeline.media.media_file import OmittedMedia
 from ar_sync_pipeline.media.safe_paths import is_safe_path
 from ar_sync_pipeline.sync.dump.sent_archives import KEPT_COMPLETES
-from ar_sync_pipeline.sync.errors import MediaJournalError
+from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
 
 MEDIA_JOURNAL = "ar_sync_media.sqlite"
 _WAIT_SECONDS = 60
@@ -258,16 +259,23 @@ class MediaJournal:
 
 @contextmanager
 def open_journal(scratch: Path) -> Iterator[MediaJournal]:
-    """Open the journal of a scratch folder; create it if it is missing or unusable.
+    """Open the journal of a scratch folder; create it if it is missing or damaged.
 
     Raises:
         MediaJournalError: It cannot be written.
+        MediaJournalDamagedError: The block found it damaged; the next one has a new journal.
     """
     path = scratch / MEDIA_JOURNAL
     try:
         with closing(_connect(path)) as connection, connection:
             yield MediaJournal(connection)
     except sqlite3.Error as error:
+        if is_damaged(error):
+            raise MediaJournalDamagedError(
+                f"the journal of media files {path} was damaged ({error})",
+                remedy=f"nothing to do: it is moved to {_move_away(path)}, and the next archive"
+                " carries every file that its rows name, or a complete everything",
+            ) from error
         raise MediaJournalError(
             f"the journal of media files {path} cannot be used ({error})",
             remedy="check the rights and the free space there, or remove the file: the next partial"
@@ -281,12 +289,21 @@ def _connect(path: Path) -> sqlite3.Connection:
         _prepare(connection)
     except sqlite3.DatabaseError as error:
         connection.close()
-        if isinstance(error, sqlite3.OperationalError):
+        if not is_damaged(error):
             raise  # locked, no right, no space
-        path.unlink()
+        _move_away(path)
         connection = sqlite3.connect(path, timeout=_WAIT_SECONDS)
         _prepare(connection)
     return connection
+
+
+def _move_away(path: Path) -> Path:
+    """Rename the file, in place of an earlier one, without the rollback journal of its pages."""
+    aside = path.with_suffix(".damaged")
+    path.with_name(f"{path.name}-journal").unlink(missing_ok=True)
+    with suppress(FileNotFoundError):  # by another dump
+        path.replace(aside)
+    return aside
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -26,7 +26,7 @@ from ar_sync_pipeline.sync.dump.media_journal import MediaJournal, open_journal
 from ar_sync_pipeline.sync.dump.scratch_owner import claim_scratch
 from ar_sync_pipeline.sync.dump.sent_archives import announce, remember_sent
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
-from ar_sync_pipeline.sync.errors import MediaJournalError
+from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 PLAN = RetryPlan()
@@ -121,7 +121,8 @@ def _publish_as_it_is(
     watch.lap("upload")
     sent_at = clock()
     # Before the archive is recorded as sent: a file that is not in the journal is only sent again.
-    with suppress(MediaJournalError), open_journal(settings.tmp_bkp_fldr) as journal:
+    unusable = suppress(MediaJournalError, MediaJournalDamagedError)
+    with unusable, open_journal(settings.tmp_bkp_fldr) as journal:
         _remember_media(build, source, journal)
     remember_sent(settings.tmp_bkp_fldr, source.manifest, source.size_bytes, sent_at)
     return PublishedArchive(

@@ -128,10 +128,11 @@ def observe_receiver(
     with _where_the_disk_allows():
         if new:
             remember_receipts(scratch, new)
-        if position is not None and position.watermark is not None:
-            write_atomically(cache, position.to_bytes())
+        # In this order: a checkpoint newer than what can be read is of an earlier version.
         if can_read is not None:
             write_atomically(scratch / CACHED_CAPABILITIES, can_read.to_bytes())
+        if position is not None and position.watermark is not None:
+            write_atomically(cache, position.to_bytes())
     return ReceiverView(
         position or before,
         waiting,

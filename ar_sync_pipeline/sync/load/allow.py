@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive
 from ar_sync_pipeline.clock import Clock
-from ar_sync_pipeline.postgres.approved_archives import allow
+from ar_sync_pipeline.errors import ArSyncError, TransientError
+from ar_sync_pipeline.postgres.approved_archives import allow, read_allowed
 from ar_sync_pipeline.postgres.connect import connect
-from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger
+from ar_sync_pipeline.postgres.ledger_tables import ensure_ledger, has_ledger
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
@@ -60,6 +61,34 @@ def allow_archive(
     for archive in found:
         unpark(spool, archive)
     return name.applied
+
+
+def approved_but_parked(
+    settings: ReceiverSettings, held: Sequence[SpooledArchive]
+) -> list[SpooledArchive]:
+    """Return the approved ones of archives that the delete guard parked; none if it is unknown.
+
+    Their approval was interrupted before they were unparked, which the next load does.
+    """
+    if not held:
+        return []
+    try:
+        with connect(settings.database_url, application="approvals") as connection:
+            allowed = read_allowed(connection) if has_ledger(connection) else {}
+    except TransientError:
+        return []
+    return [archive for archive in held if _is_approved(archive, allowed)]
+
+
+def _is_approved(archive: SpooledArchive, allowed: Mapping[str, str]) -> bool:
+    approved = allowed.get(archive.name.applied)
+    if approved is None:
+        return False
+    try:
+        with open_archive(archive.path) as reader:
+            return reader.manifest_sha256 == approved
+    except ArSyncError:
+        return False
 
 
 def _refuse_others(found: Sequence[SpooledArchive]) -> None:

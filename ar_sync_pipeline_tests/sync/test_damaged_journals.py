@@ -1,0 +1,125 @@
+"""Files of the scratch folder that a power failure or a disk has damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from ar_sync_pipeline.sync.dump.build_folder import BuildDamagedError
+from ar_sync_pipeline.sync.dump.bundle_files import bundle_files
+from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump.media_journal import MEDIA_JOURNAL, open_journal
+from ar_sync_pipeline.sync.dump.table_dump import TableDump
+from ar_sync_pipeline.sync.errors import MediaJournalDamagedError, MediaJournalError
+from ar_sync_pipeline_tests.sync.fix_media_sender import MediaSender, names
+from ar_sync_pipeline_tests.sync.test_media_of_partials import put, touch_rows
+
+PAGE_BYTES = 4096
+
+
+def damage_pages(database: Path) -> None:
+    """Overwrite all pages but the first, which has the version and the tables."""
+    with database.open("r+b") as file:
+        file.seek(PAGE_BYTES)
+        file.write(b"\xa5" * (database.stat().st_size - PAGE_BYTES))
+
+
+@pytest.fixture
+def sender(media_sender: MediaSender) -> MediaSender:
+    media_sender.sites.at_sender("UPDATE app_child SET picture = '1.jpeg' WHERE id = 1")
+    put(media_sender, "1.jpeg", "a picture")
+    media_sender.complete()
+    media_sender.sites.load()
+    return media_sender
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", ["partial", "complete"])
+def test_dump_that_finds_its_journal_damaged_works_at_the_next_attempt(
+    sender: MediaSender, kind: str
+) -> None:
+    touch_rows(sender.sites)
+    damage_pages(sender.scratch / MEDIA_JOURNAL)
+    with pytest.raises(MediaJournalDamagedError, match=r"moved to .*ar_sync_media\.damaged"):
+        getattr(sender, kind)()
+    assert names(getattr(sender, kind)()) == ["1.jpeg"]
+    sender.sites.load()
+    assert (sender.scratch / "ar_sync_media.damaged").exists()
+
+
+@pytest.mark.parametrize("content", [b"no database" * 999, b"\0" * 8192, b""])
+def test_journal_that_is_no_database_is_replaced_at_once(
+    media_sender: MediaSender, content: bytes
+) -> None:
+    (media_sender.scratch).mkdir(exist_ok=True)
+    (media_sender.scratch / MEDIA_JOURNAL).write_bytes(content)
+    with open_journal(media_sender.scratch) as journal:
+        assert journal.owed() == ()
+
+
+def test_half_a_journal_is_moved_away(sender: MediaSender) -> None:
+    os.truncate(sender.scratch / MEDIA_JOURNAL, PAGE_BYTES)
+    with suppress(MediaJournalDamagedError), open_journal(sender.scratch) as journal:
+        journal.owed()
+    with open_journal(sender.scratch) as journal:
+        assert journal.owed() == ()
+    assert (sender.scratch / "ar_sync_media.damaged").exists()
+
+
+def test_journal_that_another_process_holds_stays(sender: MediaSender) -> None:
+    """Neither is one that cannot be written: the disk is at fault, not the file."""
+    with (
+        closing(sqlite3.connect(sender.scratch / MEDIA_JOURNAL)) as other,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr("ar_sync_pipeline.sync.dump.media_journal._WAIT_SECONDS", 0)
+        other.execute("BEGIN EXCLUSIVE")
+        with (
+            pytest.raises(MediaJournalError, match="locked"),
+            open_journal(sender.scratch) as opened,
+        ):
+            opened.owed()
+    assert (sender.scratch / MEDIA_JOURNAL).exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("part", [TableDump, MediaBundle])
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\0" * 64])
+def test_damaged_result_of_a_step_is_told_with_its_remedy(
+    media_sender: MediaSender, part: type[TableDump | MediaBundle], content: bytes
+) -> None:
+    build = media_sender.bundled_complete()
+    (build.path / f"{part.__name__}.json").write_bytes(content)
+    with pytest.raises(BuildDamagedError, match="launch the job again, not from the failed step"):
+        media_sender.publish(build)
+
+
+@pytest.mark.long
+def test_damaged_list_of_media_files_is_told_with_its_remedy(sender: MediaSender) -> None:
+    build = sender.bundled_complete()
+    damage_pages(build.path / "media.sqlite")
+    with pytest.raises(BuildDamagedError, match="launch the job again"):
+        sender.publish(build)
+    with pytest.raises(BuildDamagedError), bundle_files(build) as files:
+        list(files.listed())
+
+
+@pytest.mark.long
+def test_results_of_the_steps_of_a_complete_are_durable_when_they_end(
+    sender: MediaSender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, fsync = set[str](), os.fsync
+
+    def note(fd: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{fd}").readlink()))
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    build = sender.bundled_complete()
+    parts = {"TableDump.json", "MediaBundle.json", "media.sqlite", "members"}
+    assert {str(build.path / part) for part in parts} <= synced
+    assert {str(build.path), str(sender.scratch)} <= synced
