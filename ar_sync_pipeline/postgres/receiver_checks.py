@@ -120,8 +120,10 @@ def _key(
             statement = sql.SQL("ALTER TABLE {} {}ADD {} ({})").format(
                 table.relation,
                 sql.Composed(
-                    sql.SQL("ALTER {} SET NOT NULL, ").format(sql.Identifier(name))
-                    for name in table.nullable(sent.primary_key)
+                    [
+                        sql.SQL("ALTER {} SET NOT NULL, ").format(sql.Identifier(name))
+                        for name in table.nullable(sent.primary_key)
+                    ]
                 ),
                 sql.SQL(kind),
                 sql.SQL(", ").join(map(sql.Identifier, sent.primary_key)),
