@@ -93,12 +93,8 @@ class Receiver:
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
-        overtaken = any(
-            line.kind is ArchiveKind.COMPLETE
-            and not line.superseded
-            and line.snapshot_at > archive.name.snapshot_at
-            for line in self.ledger
-        )
+        reached = self._reached[archive.name.kind]
+        overtaken = reached is not None and archive.name.snapshot_at <= reached
         return held_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
 
 
