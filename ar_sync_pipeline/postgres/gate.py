@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible
 
@@ -79,8 +79,8 @@ def schema_mismatches(
 
 def table_mismatches(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
     """Return messages on the mismatches of one table, without columns that are not replicated."""
-    mismatches = key_mismatches(sent, held)
     rules = catalog.rules(held.name)
+    mismatches = key_mismatches(sent, held) or _key_of_transformed(sent, rules, held)
     for column in sent.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
         if column.name in (*rules.receiver_columns, *rules.exclude):
@@ -123,6 +123,20 @@ def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
         no_nulls = f" without NULL in {free}" if free else ""
         return [f"{_shown(held.name)} has no unique key ({columns}){no_nulls} at the receiver"]
     return []
+
+
+def _key_of_transformed(sent: TableManifest, rules: TableRules, held: TableFacts) -> list[str]:
+    """Return a message if the sender's values of transformed columns are stored by another key."""
+    names = {column.name for column in sent.columns}
+    transformed = [name for name in rules.rewritten_by_transform if name in names]
+    there, here = sent.primary_key or held.key, held.key
+    if not transformed or (set(there) == set(here) and names.issuperset(here)):
+        return []
+    return [
+        f"{_shown(held.name)} has the key ({_shown(', '.join(sent.primary_key))}) at the sender and"
+        f" ({_shown(', '.join(here))}) at the receiver, by which the sender's values of"
+        f" {_shown(', '.join(transformed))} are stored"
+    ]
 
 
 def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:
