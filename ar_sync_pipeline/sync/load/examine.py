@@ -40,7 +40,6 @@ from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 
-
 _MIGRATE_RECEIVER = (
     "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
     " by itself, or superseded by a later one"
