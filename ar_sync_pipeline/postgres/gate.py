@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
-from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible
 
@@ -61,7 +61,7 @@ def schema_mismatches(
     tables: Mapping[str, TableFacts],
     types: Sequence[TypeDefinition] = (),
 ) -> list[str]:
-    """Return messages on the first mismatches between the archive's and the receiver's tables.
+    """Return messages on the first parts of the archive's tables that the receiver lacks.
 
     Args:
         types: Types of all replicated tables of the receiver.
@@ -73,17 +73,31 @@ def schema_mismatches(
         if table.name not in tables:
             mismatches.append(f"the receiver has no table {_shown(table.name)}")
         else:
-            mismatches += table_mismatches(table, catalog, tables[table.name])
+            mismatches += lacking_parts(table, catalog, tables[table.name])
     return listed(mismatches)
 
 
-def table_mismatches(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
-    """Return messages on the mismatches of one table, without columns that are not replicated."""
-    mismatches = key_mismatches(sent, held)
+def refused_values(
+    manifest: Manifest, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> list[str]:
+    """Return messages on the first columns of the receiver that refuse the archive's rows."""
+    return listed(
+        [
+            mismatch
+            for table in manifest.tables
+            if catalog.replicates(table.name) and table.name in tables
+            for mismatch in refusing_columns(table, catalog, tables[table.name])
+        ]
+    )
+
+
+def lacking_parts(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+    """Return messages on what the receiver lacks of one table, without withheld columns."""
     rules = catalog.rules(held.name)
+    mismatches = key_mismatches(sent, held) or _key_of_transformed(sent, rules, held)
     for column in sent.columns:
         there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
-        if column.name in (*rules.receiver_columns, *rules.exclude):
+        if column.name in rules.not_replicated:
             continue
         if there is None:
             mismatches.append(f"the receiver lacks column {shown}")
@@ -92,7 +106,20 @@ def table_mismatches(sent: TableManifest, catalog: Catalog, held: TableFacts) ->
                 f"{shown} is {_shown(column.type)} at the sender"
                 f" and {_shown(there.type)} at the receiver"
             )
-        elif column.nullable and not there.nullable:
+    return mismatches
+
+
+def refusing_columns(sent: TableManifest, catalog: Catalog, held: TableFacts) -> list[str]:
+    """Return messages on columns of the receiver's table that do not take what the sender sends.
+
+    They are those of a receiver that was migrated before the sender.
+    """
+    mismatches, withheld = [], catalog.rules(held.name).not_replicated
+    for column in sent.columns:
+        there, shown = held.column(column.name), _shown(f"{held.name}.{column.name}")
+        if column.name in withheld or there is None:
+            continue
+        if column.nullable and not there.nullable:
             mismatches.append(f"{shown} may be NULL at the sender, not at the receiver")
         elif there.generated:
             mismatches.append(f"{shown} is computed at the receiver")
@@ -123,6 +150,21 @@ def key_mismatches(sent: TableManifest, held: TableFacts) -> list[str]:
         no_nulls = f" without NULL in {free}" if free else ""
         return [f"{_shown(held.name)} has no unique key ({columns}){no_nulls} at the receiver"]
     return []
+
+
+def _key_of_transformed(sent: TableManifest, rules: TableRules, held: TableFacts) -> list[str]:
+    """Return a message if the sender's values of transformed columns are stored by another key."""
+    names = {column.name for column in sent.columns}
+    transformed = [name for name in rules.rewritten_by_transform if name in names]
+    there, here = sent.primary_key or held.key, held.key
+    if not transformed or (set(there) == set(here) and names.issuperset(here)):
+        return []
+    mismatch = (
+        f"{_shown(held.name)} has the key ({_shown(', '.join(sent.primary_key))}) at the sender and"
+        f" ({_shown(', '.join(here))}) at the receiver, by which the sender's values of"
+        f" {_shown(', '.join(transformed))} are stored"
+    )
+    return [mismatch]
 
 
 def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:

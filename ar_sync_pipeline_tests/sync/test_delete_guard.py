@@ -182,6 +182,34 @@ def test_complete_that_waits_for_a_person_is_overtaken_by_the_next_one(guarded: 
     assert equal(guarded)
 
 
+@pytest.mark.long
+def test_partials_that_wait_for_a_person_are_overtaken_by_later_partials(
+    guarded: TwoSites,
+) -> None:
+    """A table without a key comes whole, so that each partial would delete the rows."""
+    for change in (guarded.at_sender, guarded.at_receiver):
+        change("CREATE TABLE app_log (v integer)")
+    guarded.at_sender("INSERT INTO app_log SELECT generate_series(1, 2000)")
+    since = watermark_of(guarded.complete())
+    guarded.load()
+    guarded.at_sender("DELETE FROM app_log WHERE v <= 200")
+    for value in (-1, -2, -3):
+        guarded.at_sender(f"INSERT INTO app_log VALUES ({value})")
+        guarded.partial(recent_window(), since=since)
+        guarded.load()
+    first, *others = sorted(list_parked(guarded.spool), key=lambda a: a.name.snapshot_at)
+    assert len(others) == 2
+    since = watermark_of(first.path)
+    run(guarded, "allow", first.name.applied)
+    assert len(guarded.load().loaded) == 1
+    guarded.at_sender("INSERT INTO app_log VALUES (-4)")
+    guarded.partial(recent_window(), since=since)
+    assert len(guarded.load().loaded) == 1
+    guarded.load()
+    assert list_parked(guarded.spool) == []
+    assert equal(guarded, "SELECT * FROM app_log ORDER BY v")
+
+
 def test_what_is_parked_for_another_reason_cannot_be_allowed(guarded: TwoSites) -> None:
     guarded.at_receiver("ALTER TABLE app_child DROP amount")
     guarded.complete()

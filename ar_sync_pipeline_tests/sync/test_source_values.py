@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline_tests.fix_sites import PARENTS, TwoSites, equal, rows
 
 TRANSFORM = "UPDATE app_parent SET label = upper(label), transformed = true"
@@ -48,6 +50,26 @@ def test_further_column_of_this_kind(transformed: TwoSites) -> None:
     transformed.complete()
     assert transformed.load().refused == ()
     assert rows(transformed.receiver, "SELECT code FROM app_parent WHERE id = 3") == [("C3",)]
+
+
+def test_other_key_of_the_sender_waits_for_the_receivers(transformed: TwoSites) -> None:
+    for url in (transformed.at_sender, transformed.at_receiver):
+        url(
+            "ALTER TABLE app_parent ALTER code SET NOT NULL, ADD UNIQUE (code)",
+            "ALTER TABLE app_child DROP CONSTRAINT app_child_parent_id_fkey",
+        )
+    change = "ALTER TABLE app_parent DROP CONSTRAINT app_parent_pkey, ADD PRIMARY KEY (code)"
+    transformed.at_sender(change, "UPDATE app_parent SET label = 'as new' WHERE id = 7")
+    transformed.complete()
+    assert transformed.load().loaded == ()
+    (parked,) = list_parked(transformed.spool)
+    assert "app_parent has the key (code) at the sender and (id) at the receiver" in str(
+        read_reason(parked.path)
+    )
+    transformed.at_receiver("ALTER TABLE app_note DROP CONSTRAINT app_note_parent_id_fkey", change)
+    assert transformed.load().refused == ()
+    assert list_parked(transformed.spool) == []
+    assert equal(transformed, PARENTS)
 
 
 def test_other_key(transformed: TwoSites) -> None:

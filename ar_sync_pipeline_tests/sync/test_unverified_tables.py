@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from ar_sync_pipeline.spool.checkpoint import read_checkpoint
 from ar_sync_pipeline.spool.states import list_applied, list_parked
 from ar_sync_pipeline.sync.load.empty_archives import load_empty_archives
+from ar_sync_pipeline.sync.load.stage_archives import ArchiveStager, StagedArchive
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, rows, watermark_of
 
@@ -122,6 +125,31 @@ def test_what_changes_no_replicated_row_by_ddl_is_none(loaded: TwoSites, stateme
     loaded.at_receiver(statement)
     assert partial_loads(loaded) == ()
     assert partial_loads(loaded) == ()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "statements",
+    [AGAIN, ("TRUNCATE app_child CASCADE", "INSERT INTO app_child SELECT * FROM child_copy")],
+    ids=["column again", "truncated and filled"],
+)
+def test_ddl_while_a_complete_is_staged_is_not_verified_by_it(
+    loaded: TwoSites, monkeypatch: pytest.MonkeyPatch, statements: tuple[str, ...]
+) -> None:
+    stage = ArchiveStager.stage
+
+    def stage_during_ddl(stager: ArchiveStager, number: int, archive_id: UUID) -> StagedArchive:
+        staged = stage(stager, number, archive_id)
+        loaded.at_receiver(*statements)
+        return staged
+
+    loaded.complete()
+    with monkeypatch.context() as patched:
+        patched.setattr(ArchiveStager, "stage", stage_during_ddl)
+        assert loaded.load().unverified == ("app_child",)
+    loaded.complete()
+    assert loaded.load().unverified == ()
+    assert equal(loaded)
 
 
 @pytest.mark.long

@@ -22,6 +22,7 @@ from ar_sync_pipeline.postgres.gate import (
     catalog_mismatches,
     missing_migrations,
     missing_rights,
+    refused_values,
     schema_mismatches,
 )
 from ar_sync_pipeline.postgres.ledger import AppliedArchive, read_ledger, read_sender
@@ -38,6 +39,15 @@ from ar_sync_pipeline.sync.intake import check_old_system
 from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.dates import Histories, check_date
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
+
+_MIGRATE_RECEIVER = (
+    "migrate the receiver, or the sender if the receiver is ahead of it; the archive is then loaded"
+    " by itself, or superseded by a later one"
+)
+_RECEIVER_IS_AHEAD = (
+    "migrate the sender, too, and a later archive supersedes this one; to load it before, let the"
+    " receiver take the rows: DROP NOT NULL, SET DEFAULT or DROP EXPRESSION of the column"
+)
 
 
 @dataclass(frozen=True)
@@ -93,12 +103,8 @@ class Receiver:
 
     def waits_for_a_person(self, archive: SpooledArchive) -> bool:
         """Return whether the delete guard parked it, without approval, and nothing overtook it."""
-        overtaken = any(
-            line.kind is ArchiveKind.COMPLETE
-            and not line.superseded
-            and line.snapshot_at > archive.name.snapshot_at
-            for line in self.ledger
-        )
+        reached = self._reached[archive.name.kind]
+        overtaken = reached is not None and archive.name.snapshot_at <= reached
         return held_by_guard(archive) and archive.name.applied not in self.allowed and not overtaken
 
 
@@ -222,13 +228,14 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
             remedy="give both sides the same catalog, and the receiver's role its rights (`ar-sync"
             " grants receiver`); the archive is then loaded by itself, or superseded by another",
         )
-    mismatches = missing_migrations(manifest, receiver.migrations)
-    mismatches += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
+    lacking_parts = missing_migrations(manifest, receiver.migrations)
+    lacking_parts += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
+    refused = refused_values(manifest, receiver.catalog, receiver.tables)
+    mismatches = [*lacking_parts, *refused]
     if mismatches and not receiver.ignores_drift:
         raise ArchiveParkedError(
             f"{manifest.name.applied} waits for the receiver's schema ({'; '.join(mismatches)})",
-            remedy="migrate the receiver; the archive is then loaded by itself, or superseded by a"
-            " later one",
+            remedy=_MIGRATE_RECEIVER if lacking_parts else _RECEIVER_IS_AHEAD,
         )
     lacking = missing_rights(manifest, receiver.tables)
     if lacking:

@@ -46,6 +46,7 @@ from ar_sync_pipeline.postgres.ledger import record, supersede
 from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
+from ar_sync_pipeline.postgres.table_definitions import TableDefinition
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, ContentLackingError
@@ -60,7 +61,11 @@ from ar_sync_pipeline.sync.load.stage_archives import (
     check_lacking,
     unverified_chunks,
 )
-from ar_sync_pipeline.sync.load.unverified_tables import AppliedColumns, record_definitions
+from ar_sync_pipeline.sync.load.unverified_tables import (
+    AppliedColumns,
+    definitions_of,
+    record_definitions,
+)
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 
@@ -98,6 +103,7 @@ class LoadSession:
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
         self._rows_before: dict[str, int] = {}
         self._unverified: dict[UUID, Lacking] = {}
+        self._staged_from: dict[str, TableDefinition] = {}
         self._watch = Stopwatch()
 
     def run(
@@ -193,6 +199,7 @@ class LoadSession:
 
     def _stage(self) -> list[StagedArchive]:
         at_hand = self._at_hand
+        self._staged_from = definitions_of(self._connection, self._references.targets)
         stager = ArchiveStager(
             self._connection,
             self._catalog,
@@ -366,7 +373,9 @@ class LoadSession:
         applied = AppliedColumns()
         for archive, loaded in zip(staged, outcome.loaded, strict=True):
             applied.add(archive, loaded.tables)
-        record_definitions(self._connection, self._references.targets, applied, now)
+        record_definitions(
+            self._connection, self._references.targets, self._staged_from, applied, now
+        )
 
     def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
         found = []

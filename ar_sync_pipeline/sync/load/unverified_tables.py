@@ -60,9 +60,17 @@ class AppliedColumns:
         return self.replicated[table] <= self.verified.get(table, frozenset())
 
 
+def definitions_of(
+    connection: Connection, targets: Mapping[str, TargetTable]
+) -> dict[str, TableDefinition]:
+    """Return the definitions of the receiver's replicated tables now."""
+    return read_definitions(connection, {name: t.facts for name, t in targets.items()})
+
+
 def record_definitions(
     connection: Connection,
     targets: Mapping[str, TargetTable],
+    staged_from: Mapping[str, TableDefinition],
     applied: AppliedColumns,
     now: datetime,
 ) -> None:
@@ -72,10 +80,12 @@ def record_definitions(
 
     Args:
         targets: Replicated tables of the receiver.
+        staged_from: Their definitions before the first archive was staged. Chunks are compared
+            then, and left as they are if they are unchanged, so that later DDL is not verified.
         applied: What the archives of this load carry.
     """
     recorded = read_recorded(connection)
-    found = read_definitions(connection, {name: t.facts for name, t in targets.items()})
+    found = definitions_of(connection, targets)
     changed: dict[str, RecordedTable] = {}
     for name, definition in found.items():
         before = recorded.get(name)
@@ -83,7 +93,9 @@ def record_definitions(
         replicated = applied.replicated.get(name, frozenset(default))
         after = _after(before, definition.replicating(replicated), now)
         if applied.is_verified(name):
-            after = RecordedTable(after.definition, None)
+            compared = staged_from.get(name)
+            kept = compared and after.definition.keeps_rows_of(compared.replicating(replicated))
+            after = RecordedTable(after.definition, None if kept else now)
         elif before and name not in applied.replicated:
             after = _with_dropped_columns(after, before.definition)
         if after != before:

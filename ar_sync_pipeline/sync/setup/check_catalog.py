@@ -11,7 +11,7 @@ from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.postgres.column_masks import other_rules
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.gate import table_mismatches, type_mismatches
+from ar_sync_pipeline.postgres.gate import lacking_parts, refusing_columns, type_mismatches
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.type_facts import read_types
@@ -101,10 +101,11 @@ def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterat
                     row_count=0,
                     chunks=(),
                 )
-                mismatches += table_mismatches(as_sent, catalog, held[label])
+                mismatches += lacking_parts(as_sent, catalog, held[label])
+                mismatches += refusing_columns(as_sent, catalog, held[label])
     for mismatch in mismatches:
         yield Finding(
             Level.ERROR,
             f"{mismatch}, so that archives are parked",
-            "run the missing migration at the receiver, or correct the catalog",
+            "run the missing migration at the side that lacks it, or correct the catalog",
         )
