@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.clock import CLOCK_TOLERANCE
 from ar_sync_pipeline.operations.dagster_internals import ROOT_RUN_ID_TAG
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.spool.free_space import measure_free_space
@@ -57,6 +58,10 @@ def _is_over(
         record.dagster_run.is_finished
         and not record.dagster_run.is_complete_and_waiting_to_retry
         and record.end_time is not None
-        and not now - resumed_within < datetime.fromtimestamp(record.end_time, UTC) <= now
+        and not now - resumed_within < _ended(record.end_time) <= now + CLOCK_TOLERANCE
         for record in records
     )
+
+
+def _ended(timestamp: float) -> datetime:
+    return datetime.fromtimestamp(timestamp, UTC)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import time_machine
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.archive.names import ArchiveKind
@@ -72,6 +73,16 @@ def test_ended_run_may_be_resumed_for_an_hour_and_until_the_next_complete(
 def test_ended_run_is_not_resumed_after_an_hour(sender: Sender) -> None:
     sender.instance.report_run_failed(sender.run())
     assert sender.left(PARTIAL, timedelta(minutes=61)) == set()
+
+
+@pytest.mark.parametrize("kind", [PARTIAL, COMPLETE])
+def test_run_that_a_clock_ended_in_the_future_is_not_resumed(
+    sender: Sender, kind: ArchiveKind
+) -> None:
+    run = sender.run()
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=30)):
+        sender.instance.report_run_failed(run)
+    assert sender.left(kind) == set()
 
 
 def test_running_run_keeps_its_folder(sender: Sender) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -118,7 +119,10 @@ def test_both_sides_say_that_completes_have_stopped(deployment: Deployment) -> N
 
 
 def age(deployment: Deployment) -> None:
-    """Move the complete back by six and a half hours, and the first partial by three."""
+    """Move the complete back by six and a half hours, and the first partial by three.
+
+    The sender's journal has another complete, by a clock that was ahead for a while.
+    """
     shifts = {"complete": timedelta(hours=6.5), "first": timedelta(hours=3)}
     execute(
         deployment.receiver_url,
@@ -133,6 +137,19 @@ def age(deployment: Deployment) -> None:
     journal = deployment.folder / "scratch" / "ar_sync_sent.json"
     content = json.loads(journal.read_text())
     first, second, _ = content["archives"]
+    later = datetime.now(UTC) + timedelta(days=9)
+    content["archives"].append(
+        {
+            **first,
+            "name": f"backup_complete_{later:%Y%m%dT%H%M%S.%fZ}.tar",
+            "sent_at": later.isoformat(),
+            "watermark": {
+                **first["watermark"],
+                "snapshot_at": later.isoformat(),
+                "archive_id": str(uuid4()),
+            },
+        }
+    )
     for archive, shift in ((first, shifts["complete"]), (second, shifts["first"])):
         for place, key in ((archive, "sent_at"), (archive["watermark"], "snapshot_at")):
             place[key] = (datetime.fromisoformat(place[key]) - shift).isoformat()
