@@ -19,6 +19,7 @@ pytest_plugins = [
     "ar_sync_pipeline_tests.fix_dagster",
     "ar_sync_pipeline_tests.fix_alerts",
     "ar_sync_pipeline_tests.alerts.watched",
+    "ar_sync_pipeline_tests.alerts.operation",
     "ar_sync_pipeline_tests.fix_live_instance",
     "ar_sync_pipeline_tests.convergence.fix_convergence",
     "ar_sync_pipeline_tests.situations.fix_situations",
