@@ -14,7 +14,7 @@ demo: $(READY)  ## two servers in one folder, proved equal
 demo-ui: $(READY)  ## the same with live traffic and the Dagster UI, until Ctrl-C
 	$(VENV)/bin/ar-sync demo --ui
 
-test: $(READY)  ## every part: seven minutes on two cores
+test: $(READY)  ## every part: eight minutes on two cores
 	$(VENV)/bin/python -m pytest
 
 test-all: $(READY)  ## the long scenarios too: forty minutes

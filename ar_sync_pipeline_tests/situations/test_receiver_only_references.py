@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     Mode,
@@ -280,6 +282,7 @@ FOLLOWERS = (
 )
 
 
+@pytest.mark.long
 @cases(TWO_LEVELS)
 def test_nothing_refers_to_nothing_however_far_down(
     run_situation: RunSituation, situation: Situation, mode: Mode

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from ar_sync_pipeline_tests.situations.fix_situations import RunSituation
 from ar_sync_pipeline_tests.situations.situation import (
     Mode,
@@ -366,6 +368,7 @@ def test_partitions_hold_the_senders_rows(
     run_situation(situation, mode)
 
 
+@pytest.mark.long
 @cases(SHAPES)
 def test_tables_of_every_shape_arrive(
     run_situation: RunSituation, situation: Situation, mode: Mode
