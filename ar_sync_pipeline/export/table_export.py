@@ -68,7 +68,9 @@ def chunk_whole_table(
     source = table.source("t") if digested else _plain_rows(table)
     return [
         chunk_query(connection, table, number, _digest(*found))
-        for number, found in _by_chunk(connection, table, values, source).items()
+        for number, found in _by_chunk(
+            connection, table, values, source, split=is_split(connection, table)
+        ).items()
     ]
 
 
@@ -116,14 +118,15 @@ def count_chunks(
 ) -> dict[int | None, CountedChunk]:
     """Count the rows of each chunk, and those that were written since a point."""
     span: sql.Composable = sql.SQL("NULL")
-    if is_split(connection, table):
+    split = is_split(connection, table)
+    if split:
         key = sql.Identifier("t", table.primary_key[0])
         span = sql.SQL("max({})::numeric - min({}) + 1").format(key, key)
     counts = sql.SQL("count(*), count(*) FILTER (WHERE {}), {}").format(unseen_by(since), span)
     return {
         number: CountedChunk(rows, new_rows, None if keys is None else int(keys))
         for number, (rows, new_rows, keys) in _by_chunk(
-            connection, table, counts, _plain_rows(table)
+            connection, table, counts, _plain_rows(table), split=split
         ).items()
     }
 
@@ -142,6 +145,7 @@ def digest_chunks(
         _content(connection, table),
         table.source("t"),
         {n for n in numbers if n is not None},
+        split=None not in numbers,
     )
     return {number: ChunkDigest(rows, str(value)) for number, (rows, value) in found.items()}
 
@@ -278,14 +282,17 @@ def _by_chunk(
     values: sql.Composable,
     source: sql.Composable,
     numbers: Collection[int] = (),
+    *,
+    split: bool,
 ) -> dict[int | None, tuple[Any, ...]]:
     """Return aggregates, of which the first is the number of rows, by chunk with rows.
 
     Args:
         source: The rows as ``t``.
         numbers: Chunks to read; empty: all.
+        split: Whether the table is split, by `is_split`.
     """
-    if not is_split(connection, table):
+    if not split:
         query = sql.SQL("SELECT NULL, {} FROM {} HAVING count(*) > 0").format(values, source)
     else:
         key = sql.Identifier("t", table.primary_key[0])
