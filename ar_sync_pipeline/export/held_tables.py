@@ -115,6 +115,22 @@ def compare_with_held(
     ]
 
 
+def chunks_written_since(
+    point: Watermark, chunks: Sequence[ChunkQuery], held: HeldTable | None
+) -> frozenset[int | None] | None:
+    """Return the numbers of the chunks that may have rows written since a point; None: all may.
+
+    Row versions are counted since the base, so they say this of the base and of later points.
+    """
+    if held is None or held.since is None or point.snapshot_at < held.since.snapshot_at:
+        return None
+    return frozenset(
+        None if chunk.key_range is None else chunk.key_range.low // keys_per_chunk()
+        for chunk in chunks
+        if not isinstance(chunk, ComparedChunk) or chunk.counted is None or chunk.counted.new_rows
+    )
+
+
 def write_change(
     connection: Connection,
     folder: Path,

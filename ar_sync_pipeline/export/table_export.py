@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from ar_sync_pipeline.postgres.digest import (
     ChunkDigest,
     chunk_index,
     digest_of,
+    digest_of_rows,
     row_digest,
 )
 from ar_sync_pipeline.postgres.errors import SchemaError
@@ -64,14 +65,14 @@ def chunk_whole_table(
     Raises:
         SchemaError: A value cannot be read.
     """
-    values = _content(connection, table, digested=digested)
-    source = table.source("t") if digested else _plain_rows(table)
-    return [
-        chunk_query(connection, table, number, _digest(*found))
-        for number, found in _by_chunk(
-            connection, table, values, source, split=is_split(connection, table)
-        ).items()
-    ]
+    split = is_split(connection, table)
+    contents: Mapping[int | None, ChunkDigest | None]
+    if digested:
+        contents = _digests(connection, table, split=split)
+    else:
+        rows = _Rows(_plain_rows(table), values=sql.SQL(""), totals=sql.SQL(""))
+        contents = dict.fromkeys(_by_chunk(connection, rows, table, split=split))
+    return [chunk_query(connection, table, number, one) for number, one in contents.items()]
 
 
 def are_masks_remembered(connection: Connection, table: ExportedTable) -> bool:
@@ -117,16 +118,19 @@ def count_chunks(
     connection: Connection, table: ExportedTable, since: Watermark
 ) -> dict[int | None, CountedChunk]:
     """Count the rows of each chunk, and those that were written since a point."""
-    span: sql.Composable = sql.SQL("NULL")
     split = is_split(connection, table)
-    if split:
-        key = sql.Identifier("t", table.primary_key[0])
-        span = sql.SQL("max({})::numeric - min({}) + 1").format(key, key)
-    counts = sql.SQL("count(*), count(*) FILTER (WHERE {}), {}").format(unseen_by(since), span)
+    key = sql.Identifier("t", table.primary_key[0]) if split else sql.SQL("NULL::bigint")
+    rows = _Rows(
+        _plain_rows(table),
+        values=sql.SQL(", {} AS key, {} AS is_new").format(key, unseen_by(since)),
+        totals=sql.SQL(
+            ", count(*) FILTER (WHERE r.is_new), max(r.key)::numeric - min(r.key) + 1"
+        ).format(),
+    )
     return {
-        number: CountedChunk(rows, new_rows, None if keys is None else int(keys))
-        for number, (rows, new_rows, keys) in _by_chunk(
-            connection, table, counts, _plain_rows(table), split=split
+        number: CountedChunk(row_count, new_rows, None if keys is None else int(keys))
+        for number, (row_count, new_rows, keys) in _by_chunk(
+            connection, rows, table, split=split
         ).items()
     }
 
@@ -139,15 +143,8 @@ def digest_chunks(
     Raises:
         SchemaError: A value cannot be read.
     """
-    found = _by_chunk(
-        connection,
-        table,
-        _content(connection, table),
-        table.source("t"),
-        {n for n in numbers if n is not None},
-        split=None not in numbers,
-    )
-    return {number: ChunkDigest(rows, str(value)) for number, (rows, value) in found.items()}
+    chosen = {n for n in numbers if n is not None}
+    return _digests(connection, table, chosen, split=None not in numbers)
 
 
 def chunk_selected_rows(
@@ -212,10 +209,22 @@ def absent_keys_query(table: ExportedTable, numbers: Collection[int]) -> sql.Com
     )
 
 
-def changed_keys_query(table: ExportedTable, condition: sql.Composable) -> sql.Composed:
-    """Return the query for the primary keys of the rows ``t`` that meet a condition."""
-    return sql.SQL("SELECT {} FROM {} AS t WHERE {}").format(
-        column_list(table.primary_key, "t"), table.rows, condition
+def changed_keys_query(
+    table: ExportedTable, since: Watermark, numbers: Collection[int | None] | None
+) -> sql.Composed:
+    """Return the query for the primary keys of the rows that were written since a point.
+
+    Args:
+        numbers: Chunks that can have such rows; None: all.
+    """
+    within: sql.Composable = sql.SQL("true")
+    if numbers is not None and not numbers:
+        within = sql.SQL("false")
+    elif numbers is not None and None not in numbers:
+        key = sql.Identifier("t", table.primary_key[0])
+        within = in_chunks(key, {n for n in numbers if n is not None})
+    return sql.SQL("SELECT {} FROM {} AS t WHERE {} AND {}").format(
+        column_list(table.primary_key, "t"), table.rows, within, unseen_by(since)
     )
 
 
@@ -276,34 +285,71 @@ def readable(table: str) -> Iterator[None]:
         ) from error
 
 
-def _by_chunk(
+@dataclass(frozen=True)
+class _Rows:
+    """What to aggregate by chunk.
+
+    Attributes:
+        source: The rows as ``t``.
+        values: Further columns of each row.
+        totals: Further aggregates of the rows ``r`` with these columns.
+    """
+
+    source: sql.Composable
+    values: sql.Composable
+    totals: sql.Composable
+
+
+def _digests(
     connection: Connection,
     table: ExportedTable,
-    values: sql.Composable,
-    source: sql.Composable,
+    numbers: Collection[int] = (),
+    *,
+    split: bool,
+) -> dict[int | None, ChunkDigest]:
+    """Return the content of chunks with rows."""
+    one = row_digest(connection, table.columns, table.values("t"), alias="t")
+    total = digest_of_rows(sql.Identifier("r", "digest"))
+    rows = _Rows(
+        table.source("t"),
+        values=sql.SQL(", {} AS digest").format(one),
+        totals=sql.SQL(", {}").format(total),
+    )
+    found = _by_chunk(connection, rows, table, numbers, split=split)
+    return {n: ChunkDigest(row_count, str(digest)) for n, (row_count, digest) in found.items()}
+
+
+def _by_chunk(
+    connection: Connection,
+    rows: _Rows,
+    table: ExportedTable,
     numbers: Collection[int] = (),
     *,
     split: bool,
 ) -> dict[int | None, tuple[Any, ...]]:
     """Return aggregates, of which the first is the number of rows, by chunk with rows.
 
+    OFFSET NULL keeps the subquery apart: else the planner expects as many chunks as rows, and sorts
+    all of them.
+
     Args:
-        source: The rows as ``t``.
         numbers: Chunks to read; empty: all.
         split: Whether the table is split, by `is_split`.
     """
-    if not split:
-        query = sql.SQL("SELECT NULL, {} FROM {} HAVING count(*) > 0").format(values, source)
-    else:
+    number: sql.Composable = sql.SQL("NULL::bigint")
+    wanted: sql.Composable = sql.SQL("true")
+    if split:
         key = sql.Identifier("t", table.primary_key[0])
-        query = sql.SQL("SELECT {}, {} FROM {} WHERE {} GROUP BY 1 ORDER BY 1").format(
-            chunk_index(key),
-            values,
-            source,
-            in_chunks(key, numbers) if numbers else sql.SQL("true"),
-        )
+        number = chunk_index(key)
+        wanted = in_chunks(key, numbers) if numbers else wanted
+    query = sql.SQL(
+        "SELECT r.number, count(*){totals} FROM (SELECT {number} AS number{values} FROM {source}"
+        " WHERE {wanted} OFFSET NULL) AS r GROUP BY r.number ORDER BY r.number"
+    ).format(
+        totals=rows.totals, number=number, values=rows.values, source=rows.source, wanted=wanted
+    )
     with readable(table.name):
-        return {number: tuple(found) for number, *found in connection.execute(query).fetchall()}
+        return {index: tuple(found) for index, *found in connection.execute(query).fetchall()}
 
 
 def _rows_in(table: ExportedTable, key_range: KeyRange | None) -> sql.Composed:

@@ -16,6 +16,7 @@ def unseen_by(since: Watermark, alias: str = "t") -> sql.Composed:
     larger than that of ``lowest``, or negative after 2^31 ids. Ids below 3 have the largest age.
     """
     lowest = int(since.snapshot.split(":")[0]) % 2**32
-    return sql.SQL("age({xmin}) BETWEEN 0 AND age({lowest}::xid)").format(
+    # The subquery is computed once, and the comparison that fails for most rows comes first.
+    return sql.SQL("(age({xmin}) <= (SELECT age({lowest}::xid)) AND age({xmin}) >= 0)").format(
         xmin=sql.Identifier(alias, "xmin"), lowest=sql.Literal(str(lowest))
     )

@@ -15,6 +15,7 @@ from ar_sync_pipeline.archive.member_names import CHANGED_KEYS, table_member_pat
 from ar_sync_pipeline.export.held_tables import (
     ComparedChunk,
     HeldTable,
+    chunks_written_since,
     compare_with_held,
     write_absent_keys,
     write_change,
@@ -27,7 +28,6 @@ from ar_sync_pipeline.export.table_export import (
     readable,
     write_chunk,
 )
-from ar_sync_pipeline.export.unseen import unseen_by
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.copy_stream import copy_out
 from ar_sync_pipeline.postgres.exported_table import ExportedTable
@@ -90,7 +90,7 @@ class WholeTables:
         written: dict[str, list[Chunk]] = {table.name: [] for table in tables}
         for (table, _, _), chunk in zip(work, self._share(self._write, work), strict=True):
             written[table.name].append(chunk)
-        keys = self._share(self._write_changed_keys, tables)
+        keys = self._share(self._write_changed_keys, zip(tables, cuts, strict=True))
         absent = self._share(
             lambda connection, table: write_absent_keys(
                 connection, self.folder, table, written[table.name]
@@ -139,10 +139,14 @@ class WholeTables:
                 return write_change(connection, self.folder, table, number, chunk, held.since)
         return write_chunk(connection, self.folder, table, number, chunk)
 
-    def _write_changed_keys(self, connection: Connection, table: ExportedTable) -> Chunk | None:
+    def _write_changed_keys(
+        self, connection: Connection, work: tuple[ExportedTable, Sequence[ChunkQuery]]
+    ) -> Chunk | None:
+        table, chunks = work
         if self.since is None or not table.primary_key or table.name in self.redefined:
             return None
-        query = changed_keys_query(table, unseen_by(self.since))
+        numbers = chunks_written_since(self.since, chunks, self.held.get(table.name))
+        query = changed_keys_query(table, self.since, numbers)
         with readable(table.name), ChunkWriter(self.folder, table.name, CHANGED_KEYS) as writer:
             rows = copy_out(connection, query, writer)
             return writer.finish(row_count=rows, digest="0", key_range=None)
