@@ -24,6 +24,7 @@ from ar_sync_pipeline.merge.side_effects import SideEffects
 from ar_sync_pipeline.merge.target_table import row_of
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
+from ar_sync_pipeline.postgres.exported_table import column_list
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.table_facts import Action, ForeignKey
 
@@ -181,10 +182,7 @@ class ReferenceChecks:
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
                 if key.referenced_columns == columns:
-                    query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE NOT {})").format(
-                        self._referring(key, left), self._has_parent(key, "c")
-                    )
-                    self._refuse_if(query, key)
+                    self._refuse_if(self._left_orphans(key, left), key)
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""
@@ -281,6 +279,17 @@ class ReferenceChecks:
     def _has_parent(self, key: ForeignKey, child: str) -> sql.Composed:
         return sql.SQL("EXISTS (SELECT FROM {} AS p WHERE {})").format(
             self.references.tables[key.referenced_table].rows, key.refers(child, "p")
+        )
+
+    def _left_orphans(self, key: ForeignKey, left: sql.Identifier) -> sql.Composed:
+        """Return a query whether children that referred to a lost value are orphans.
+
+        OFFSET keeps the planner from looking for the parents of all other children first.
+        """
+        return sql.SQL(
+            "SELECT EXISTS (SELECT FROM (SELECT {} FROM {} OFFSET 0) AS c WHERE NOT {})"
+        ).format(
+            column_list(key.columns, "c"), self._referring(key, left), self._has_parent(key, "c")
         )
 
     def _written_orphans(self, difference: TableDifference, key: ForeignKey) -> sql.Composed:

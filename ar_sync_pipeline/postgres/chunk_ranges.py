@@ -10,6 +10,8 @@ from ar_sync_pipeline.archive.manifest import Chunk, KeyRange
 from ar_sync_pipeline.postgres import digest
 
 _MOST_RANGES = 64
+_FIRST_KEY = sql.SQL("'-9223372036854775808'::bigint")
+_LAST_KEY = sql.SQL("'9223372036854775807'::bigint")
 
 
 def range_of(number: int) -> KeyRange:
@@ -88,12 +90,13 @@ def _gaps(indexes: list[int]) -> list[tuple[int | None, int | None]]:
 
 
 def _within(key: sql.Composable, low: int | None, high: int | None) -> sql.Composed:
-    """Return the condition that the key is in these chunks."""
-    bounds = [
-        sql.SQL("{} {} {}").format(
-            key, sql.SQL(comparison), sql.Literal(index << digest.CHUNK_KEY_BITS)
-        )
-        for comparison, index in ((">=", low), ("<", high))
-        if index is not None
-    ]
-    return sql.SQL("({})").format(sql.SQL(" AND ").join(bounds))
+    """Return the condition that the key is in these chunks.
+
+    An open end is the end of the type: of a range with two ends PostgreSQL expects few rows, also
+    in a table that it has not analyzed yet, and reads them by the key's index.
+    """
+    first = _FIRST_KEY if low is None else sql.Literal(low << digest.CHUNK_KEY_BITS)
+    end = sql.SQL("<= {}").format(_LAST_KEY)
+    if high is not None:
+        end = sql.SQL("< {}").format(sql.Literal(high << digest.CHUNK_KEY_BITS))
+    return sql.SQL("({} >= {} AND {} {})").format(key, first, key, end)
