@@ -45,7 +45,7 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     it applied last.
 
     Exit codes: 0 equal; 1 not equal, or the archive is bad; 2 a database is not set or cannot be
-    used, or an invalid call.
+    used, no table matches the catalog, or an invalid call.
     """
     try:
         found = _compared(archive, file, common_columns=common_columns)
@@ -102,6 +102,6 @@ def _show(found: list[TableDifference]) -> None:
 def _remarks(table: TableDifference) -> list[str]:
     remarks = [table.problem] if table.problem else []
     if table.columns:
-        remarks.append(f"columns missing or of another type: {', '.join(table.columns)}")
+        remarks.append(f"columns missing, computed or of another type: {', '.join(table.columns)}")
     remarks += [f"{kind}: {', '.join(keys)}" for kind, keys in table.keys.items() if keys]
     return remarks
