@@ -85,6 +85,12 @@ def test_draft_as_json(database_factory: DatabaseFactory) -> None:
     assert 'name = "music"' in result["toml"]
 
 
+def test_name_that_the_loader_would_refuse_is_an_invalid_call() -> None:
+    shown = call("catalog", "draft", "--name", "x" * 64)
+    assert shown.exit_code == 2
+    assert "cannot be the name of a catalog: string should have at most 63" in shown.stderr
+
+
 def test_without_a_database_each_command_says_which_variable_is_missing() -> None:
     drafted = call("catalog", "draft")
     assert drafted.exit_code == 2
