@@ -18,7 +18,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.findings import Finding, errors_of
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
-from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
 
 
 @click.group()
@@ -48,7 +48,7 @@ def draft(name: str | None, as_json: bool) -> None:
     call.
     """
     try:
-        given = given_databases(operator_environment())
+        given = GivenDatabases(operator_environment())
         drafted = draft_catalog(given.sender(), given.receiver_url, given.media_folder, name)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
@@ -82,7 +82,7 @@ def check_file(file: Path | None, as_json: bool) -> None:
     read.
     """
     try:
-        given = given_databases(operator_environment())
+        given = GivenDatabases(operator_environment())
         loaded = load_catalog(file or given.catalog)
         findings = check_catalog(loaded, *given.one_or_both())
     except InvalidCatalogError as error:

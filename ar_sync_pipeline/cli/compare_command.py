@@ -17,7 +17,7 @@ from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.pseudonym import load_pseudonym_secret
 from ar_sync_pipeline.settings.signing import load_signing_keys
-from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.row_differences import Kind, TableDifference
 
@@ -67,7 +67,7 @@ def _compared(
 ) -> list[TableDifference]:
 
     environment = operator_environment()
-    given = given_databases(environment)
+    given = GivenDatabases(environment)
     catalog = load_catalog(file or given.catalog)
     second = given.receiver()
     if archive is None:
