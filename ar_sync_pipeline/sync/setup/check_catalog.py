@@ -73,12 +73,13 @@ def check_catalog(
 
 def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
     """Return what the gate compares of a database; None, and a finding, if it cannot be used."""
+    read: list[_Side] = []
     with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         types = read_types(connection, catalog, tables)
-        return _Side(tables, types, _migrations(connection, catalog))
-    return None
+        read.append(_Side(tables, types, _migrations(connection, catalog)))
+    return read[0] if read else None
 
 
 def _migrations(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
