@@ -106,6 +106,17 @@ def test_what_never_was_an_archive_is_said(
     assert "notes.txt" in shown.stderr
 
 
+@pytest.mark.parametrize("command", ["inspect", "verify"])
+def test_archive_under_another_name_is_told_its_own(
+    archive: Path, tmp_path: Path, command: str
+) -> None:
+    copy = archive.rename(tmp_path / "copy.tar")
+    shown = run(command, copy)
+    assert shown.exit_code == 1
+    own = archive.name.removeprefix("NEW_")
+    assert f"the file name differs from that of the archive in it, {own}" in shown.stderr
+
+
 def test_settings_that_cannot_be_read_are_one_message(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +14,9 @@ from click import Command, Context
 from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import demo_command, main
+from ar_sync_pipeline.cli.environment import operator_environment
 
+Called = subprocess.CompletedProcess[bytes]
 CONTEXT = Context(main)
 NAMES = main.list_commands(CONTEXT)
 
@@ -77,6 +81,144 @@ def test_list_of_commands_imports_none_of_them() -> None:
     assert shown.stdout.splitlines()[-1] == "[]"
     for name in NAMES:
         assert f"\n  {name} " in shown.stdout
+
+
+def called(*words: str, folder: Path, stdout: int = subprocess.PIPE, **environ: str) -> Called:
+    """Run the program itself, as a shell does."""
+    code = "from ar_sync_pipeline.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code, *words],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)} | environ,
+        check=False,
+    )
+
+
+def test_redirected_sql_is_utf8_whatever_the_locale(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["línea", "日本"]\n', "utf-8")
+    shown = called(
+        *("grants", "sender", "--catalog", "c.toml"),
+        folder=tmp_path,
+        PYTHONIOENCODING="iso-8859-1",
+    )
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    sql = shown.stdout.decode()
+    assert "línea" in sql
+    assert "日本" in sql
+
+
+@pytest.mark.parametrize("words", [["grants", "sender"], ["grants", "sender", "--json"]])
+def test_output_to_a_full_disk_is_one_message(tmp_path: Path, words: list[str]) -> None:
+    with Path("/dev/full").open("wb") as full:
+        shown = called(*words, folder=tmp_path, stdout=full.fileno())
+    assert shown.returncode == 2
+    assert shown.stderr.decode().startswith("Error: a disk of this machine is full")
+    assert shown.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "--json"]])
+def test_deleted_folder_is_one_message(tmp_path: Path, words: list[str]) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    code = f"import os; os.rmdir({str(folder)!r})\nfrom ar_sync_pipeline.cli import main; main()"
+    shown = subprocess.run(
+        [sys.executable, "-P", "-c", code, *words],
+        capture_output=True,
+        cwd=folder,
+        env={"PATH": os.environ["PATH"]},
+        check=False,
+    )
+    assert shown.returncode == 2
+    assert shown.stderr.decode().startswith("Error: the current folder was deleted: change to")
+    assert "--json" not in words or json.loads(shown.stdout)["code"] == "folder-deleted"
+
+
+@pytest.mark.parametrize("words", [["compare"], ["compare", "--json"]])
+def test_ctrl_c_has_not_the_exit_code_of_a_finding(tmp_path: Path, words: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/d"
+        code = (
+            "import signal; signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+            "from ar_sync_pipeline.cli import main\n"
+            "signal.setitimer(signal.ITIMER_REAL, 0.5); main()"
+        )
+        shown = subprocess.run(
+            [sys.executable, "-P", "-c", code, *words],
+            capture_output=True,
+            cwd=tmp_path,
+            env={
+                "PATH": os.environ["PATH"],
+                "AR_SYNC_SENDER_DATABASE_URL": url,
+                "AR_SYNC_RECEIVER_DATABASE_URL": url,
+            },
+            check=False,
+        )
+    assert shown.returncode == 130
+    assert shown.stderr.decode().startswith("Error: the command was interrupted")
+    assert "--json" not in words or json.loads(shown.stdout)["code"] == "call-interrupted"
+
+
+@pytest.mark.parametrize("command", [["catalog", "draft"], ["catalog", "check"], ["status"]])
+def test_url_with_a_byte_that_is_no_text_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = {"AR_SYNC_SENDER_DATABASE_URL": "postgresql://u:\udcff@h/d"}
+    shown = CliRunner().invoke(main, command, env=url)
+    assert shown.exit_code == 2
+    assert "libpq" in shown.stderr
+
+
+def test_what_a_command_does_not_use_need_not_be_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unused = {
+        "AR_SYNC_SENDER_MEDIA_FLDR": "/nowhere",
+        "AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://%zz",
+    }
+    assert CliRunner().invoke(main, ["grants", "sender"], env=unused).exit_code == 0
+    unused = {"AR_SYNC_SENDER_MEDIA_FLDR": "/nowhere", "AR_SYNC_CATALOG": "~typo/c.toml"}
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t"]\n')
+    away = {"AR_SYNC_RECEIVER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"}
+    checked = CliRunner().invoke(main, ["catalog", "check", "c.toml"], env=unused | away)
+    assert "cannot be reached" in checked.stdout
+    drafted = CliRunner().invoke(
+        main,
+        ["catalog", "draft"],
+        env=unused | {"AR_SYNC_SENDER_DATABASE_URL": "postgresql://u@127.0.0.1:1/d"},
+    )
+    assert "AR_SYNC_SENDER_MEDIA_FLDR=/nowhere is no folder" in drafted.stderr
+
+
+def test_other_programs_variables_of_the_settings_file_reach_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text(
+        "PGPASSFILE=/of/the/file\nSSL_CERT_FILE=/of/the/file\nAR_SYNC_SIDE=sender\n"
+    )
+    # Both are restored after the test.
+    monkeypatch.setenv("PGPASSFILE", "")
+    monkeypatch.delenv("PGPASSFILE")
+    monkeypatch.setenv("SSL_CERT_FILE", "/of/the/shell")
+    monkeypatch.delenv("AR_SYNC_SIDE", raising=False)
+    found = operator_environment(tmp_path)
+    assert os.environ["PGPASSFILE"] == found["PGPASSFILE"] == "/of/the/file"
+    assert os.environ["SSL_CERT_FILE"] == found["SSL_CERT_FILE"] == "/of/the/shell"
+    assert "AR_SYNC_SIDE" not in os.environ
+
+
+def test_demo_refuses_a_folder_and_a_port_that_cannot_be(tmp_path: Path) -> None:
+    shown = CliRunner().invoke(main, ["demo", "--folder", "/proc/xx"])
+    assert shown.exit_code == 2
+    assert "/proc/xx cannot be made, read or written (No such file or directory)" in shown.stderr
+    (tmp_path / "thesis.txt").touch()
+    assert CliRunner().invoke(main, ["demo", "--folder", str(tmp_path)]).exit_code == 2
+    shown = CliRunner().invoke(main, ["demo", "--ui", "--port", "99999"])
+    assert shown.exit_code == 2
+    assert "99999 is not in the range" in shown.stderr
 
 
 def test_demo_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,11 +35,16 @@ def load_catalog(path: Path | None = None) -> Catalog:
 def _parse(text: str, label: str) -> Catalog:
     try:
         data = tomllib.loads(text)
+        catalog, problems = validated(data)
     except tomllib.TOMLDecodeError as error:
         raise CatalogError(
             f"the catalog {label} is no TOML ({error})", remedy="correct the named line"
         ) from error
-    catalog, problems = validated(data)
+    except RecursionError:
+        raise CatalogError(
+            f"the catalog {label} has lists or tables in each other that are nested too deeply",
+            remedy="remove the brackets that are too many",
+        ) from None
     if problems or catalog is None:
         raise InvalidCatalogError(label, problems)
     return catalog

@@ -14,6 +14,7 @@ from ar_sync_pipeline.archive.errors import CorruptArchiveError
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.archive.reader import open_archive, verify_archive
+from ar_sync_pipeline.archive.tar_layout import MANIFEST_HEADER_BYTES, read_manifest_header
 from ar_sync_pipeline.cli.archive_path import archive_argument
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
@@ -91,10 +92,20 @@ def _show(manifest: Manifest, size_bytes: int, as_json: bool) -> None:
     click.echo("The members were not read: `ar-sync verify` compares them with the manifest.")
 
 
+def _begins_like_one(file: Path) -> bool:
+    """Return whether a file begins with the header of a manifest."""
+    try:
+        with file.open("rb") as content:
+            return read_manifest_header(content.read(MANIFEST_HEADER_BYTES)) is not None
+    except OSError:
+        return False
+
+
 def _fail(error: ArSyncError, archive: Path, as_json: bool) -> NoReturn:
     """Exit with 1 if the archive is bad, with 2 if the call is invalid."""
     code = FOUND_WRONG if isinstance(error, CorruptArchiveError) else USAGE_ERROR
-    if code == FOUND_WRONG and ArchiveName.parse(archive.name) is None:
+    named = ArchiveName.parse(archive.name) is not None
+    if code == FOUND_WRONG and not named and not _begins_like_one(archive):
         error = CorruptArchiveError(
             "it has neither the name nor the content of one",
             archive=archive.name,

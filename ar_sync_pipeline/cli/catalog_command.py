@@ -6,17 +6,19 @@ import json
 from pathlib import Path
 
 import click
+from pydantic import TypeAdapter, ValidationError
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.errors import InvalidCatalogError
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.model import Name
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_option, plain
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.findings import Finding, errors_of
 from ar_sync_pipeline.sync.setup.check_catalog import check_catalog
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
-from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
 
 
 @click.group()
@@ -25,7 +27,11 @@ def catalog() -> None:
 
 
 @catalog.command()
-@click.option("--name", help="Name of the catalog; by default that of the sender's database.")
+@click.option(
+    "--name",
+    callback=lambda _context, _parameter, name: name and _catalog_name(name),
+    help="Name of the catalog; by default that of the sender's database.",
+)
 @json_option
 def draft(name: str | None, as_json: bool) -> None:
     """Print a catalog for the sender's database, with facts about each table as comments.
@@ -38,10 +44,11 @@ def draft(name: str | None, as_json: bool) -> None:
     Redirect it to a file, read it, and decide what the comments leave to you:
     `ar-sync catalog draft > catalog.toml`.
 
-    Exit codes: 0 printed; 2 a variable is missing, or a database cannot be used.
+    Exit codes: 0 printed; 2 a variable is missing, a database cannot be used, or an invalid
+    call.
     """
     try:
-        given = given_databases(operator_environment())
+        given = GivenDatabases(operator_environment())
         drafted = draft_catalog(given.sender(), given.receiver_url, given.media_folder, name)
     except ArSyncError as error:
         fail(error, as_json=as_json, exit_code=USAGE_ERROR)
@@ -75,7 +82,7 @@ def check_file(file: Path | None, as_json: bool) -> None:
     read.
     """
     try:
-        given = given_databases(operator_environment())
+        given = GivenDatabases(operator_environment())
         loaded = load_catalog(file or given.catalog)
         findings = check_catalog(loaded, *given.one_or_both())
     except InvalidCatalogError as error:
@@ -91,6 +98,21 @@ def check_file(file: Path | None, as_json: bool) -> None:
         click.echo("The catalog cannot be used." if wrong else "The catalog can be used.")
     if wrong:
         raise SystemExit(FOUND_WRONG)
+
+
+def _catalog_name(name: str) -> str:
+    """Return a name that a catalog can have.
+
+    Raises:
+        click.UsageError: The loader would refuse the drafted file.
+    """
+    try:
+        return TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]["msg"]
+        raise click.UsageError(
+            f"--name cannot be the name of a catalog: {problem[:1].lower()}{problem[1:]}"
+        ) from error
 
 
 def _as_dict(finding: Finding) -> dict[str, str | None]:

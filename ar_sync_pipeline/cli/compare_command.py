@@ -17,7 +17,7 @@ from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.settings.pseudonym import load_pseudonym_secret
 from ar_sync_pipeline.settings.signing import load_signing_keys
-from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
 from ar_sync_pipeline.sync.watch.compare import compare_archive, compare_databases
 from ar_sync_pipeline.sync.watch.row_differences import Kind, TableDifference
 
@@ -45,7 +45,7 @@ def compare(archive: Path | None, file: Path | None, common_columns: bool, as_js
     it applied last.
 
     Exit codes: 0 equal; 1 not equal, or the archive is bad; 2 a database is not set or cannot be
-    used, or an invalid call.
+    used, no table matches the catalog, or an invalid call.
     """
     try:
         found = _compared(archive, file, common_columns=common_columns)
@@ -67,7 +67,7 @@ def _compared(
 ) -> list[TableDifference]:
 
     environment = operator_environment()
-    given = given_databases(environment)
+    given = GivenDatabases(environment)
     catalog = load_catalog(file or given.catalog)
     second = given.receiver()
     if archive is None:
@@ -102,6 +102,6 @@ def _show(found: list[TableDifference]) -> None:
 def _remarks(table: TableDifference) -> list[str]:
     remarks = [table.problem] if table.problem else []
     if table.columns:
-        remarks.append(f"columns missing or of another type: {', '.join(table.columns)}")
+        remarks.append(f"columns missing, computed or of another type: {', '.join(table.columns)}")
     remarks += [f"{kind}: {', '.join(keys)}" for kind, keys in table.keys.items() if keys]
     return remarks

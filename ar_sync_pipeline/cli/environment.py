@@ -9,6 +9,8 @@ from dotenv import dotenv_values
 
 from ar_sync_pipeline.errors import TerminalError
 
+_OURS = "AR_SYNC_"
+
 
 class EnvironmentFileError(TerminalError):
     """The file of settings exists and cannot be read."""
@@ -16,6 +18,9 @@ class EnvironmentFileError(TerminalError):
 
 def operator_environment(folder: Path | None = None) -> dict[str, str]:
     """Return the variables of ``.env`` in the current folder, overridden by the environment.
+
+    Variables of other programs, such as PGPASSFILE, are set for this process too, as Dagster does:
+    libpq and TLS read them from there.
 
     Raises:
         EnvironmentFileError: The file is not readable for this account, or is not text.
@@ -30,4 +35,8 @@ def operator_environment(folder: Path | None = None) -> dict[str, str]:
             f"the settings in {file.absolute()} cannot be read ({reason})",
             remedy="run the command as the account of the product, or in another folder",
         ) from error
-    return {name: value for name, value in values.items() if value is not None} | dict(os.environ)
+    given = {name: value for name, value in values.items() if value is not None}
+    for name, value in given.items():
+        if not name.startswith(_OURS):
+            os.environ.setdefault(name, value)
+    return given | dict(os.environ)

@@ -11,7 +11,7 @@ from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli.environment import operator_environment
 from ar_sync_pipeline.cli.reporting import USAGE_ERROR, fail, json_option
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sync.setup.given_databases import given_databases
+from ar_sync_pipeline.sync.setup.given_databases import GivenDatabases
 from ar_sync_pipeline.sync.setup.grants import grants as script
 
 
@@ -38,7 +38,7 @@ def grants(side: str, file: Path | None, as_json: bool) -> None:
     Exit codes: 0 printed; 2 an invalid call or catalog.
     """
     try:
-        given = given_databases(operator_environment())
+        given = GivenDatabases(operator_environment())
         url = given.sender_url if side == "sender" else given.receiver_url
         text = script(side, load_catalog(file or given.catalog), url)
     except ArSyncError as error:

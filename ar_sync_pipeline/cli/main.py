@@ -5,10 +5,20 @@ from __future__ import annotations
 import sqlite3
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import click
 
-from ar_sync_pipeline.cli.reporting import USAGE_ERROR, InvalidCallError, fail, print_error
+from ar_sync_pipeline.cli.reporting import (
+    INTERRUPTED,
+    USAGE_ERROR,
+    CallInterruptedError,
+    FolderDeletedError,
+    InvalidCallError,
+    fail,
+    print_error,
+    write_utf8,
+)
 from ar_sync_pipeline.disk_errors import disk_error
 
 _COMMANDS = {
@@ -31,6 +41,17 @@ _COMMANDS = {
 }
 
 
+def _deleted_folder(error: Exception) -> FolderDeletedError | None:
+    """Return the error if the system could not name the current folder."""
+    if not isinstance(error, FileNotFoundError) or error.filename is not None:
+        return None
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return FolderDeletedError()
+    return None
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when it runs, and lists all without importing any."""
 
@@ -49,17 +70,20 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         """Run a command; with ``--json`` an invalid call is an object too.
 
-        A broken disk, or an error of a database, is one message, whatever met it.
+        A broken disk, an error of a database, or an interruption is one message, whatever met it.
         """
         as_json = "--json" in ctx.args
+        write_utf8()
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
             if as_json:
                 print_error(InvalidCallError(error.format_message().rstrip(".")))
             raise
+        except (click.Abort, KeyboardInterrupt, EOFError):
+            fail(CallInterruptedError(), as_json=as_json, exit_code=INTERRUPTED)
         except (OSError, sqlite3.Error) as error:
-            found = disk_error(error)
+            found = disk_error(error) or _deleted_folder(error)
             if found is None:
                 raise
             fail(found, as_json=as_json, exit_code=USAGE_ERROR)

@@ -9,9 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.demo.errors import DemoFolderError
+from ar_sync_pipeline.disk_errors import disk_error
 
 _MARKER = ".ar_sync_demo"
 _PREFIX = "ar-sync-demo-"
@@ -54,12 +56,8 @@ def demo_folder(named: Path | None) -> Iterator[Path]:
 @contextmanager
 def _own(folder: Path) -> Iterator[None]:
     """Lock the folder of a demo, and remove the files of an earlier demo."""
-    if folder.exists():
-        _check(folder)
-    folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
-    marker = folder / _MARKER
     # The lock ends with this process, also if it is killed.
-    with marker.open("a") as lock:
+    with _marker(folder) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -70,6 +68,22 @@ def _own(folder: Path) -> Iterator[None]:
             ) from error
         _clear(folder)
         yield
+
+
+def _marker(folder: Path) -> TextIO:
+    """Return the open marker of a folder that a demo can use; a new folder is made."""
+    try:
+        if folder.exists():
+            _check(folder)
+        folder.mkdir(mode=_MODE, parents=True, exist_ok=True)
+        return (folder / _MARKER).open("a")
+    except OSError as error:
+        if disk_error(error) is not None:
+            raise
+        raise DemoFolderError(
+            f"{folder} cannot be made, read or written ({error.strerror})",
+            remedy="let --folder name another place",
+        ) from error
 
 
 def _check(folder: Path) -> None:

@@ -8,14 +8,14 @@ is ever left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.catalog.model import TableRules
+from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -47,6 +47,25 @@ def changed_at_problem(rules: TableRules, facts: TableFacts) -> SchemaError | No
             " with time zone, or a timestamp or date with changed_at_zone"
         )
     return None
+
+
+def zone_problems(
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> Iterator[SchemaError]:
+    """Yield tables with a `changed_at_zone` that the database does not know, so partials fail.
+
+    The catalog was read with the time zones of the machine, which may be others.
+    """
+    for facts in tables.values():
+        rules = catalog.rules(facts.name)
+        column = facts.column(rules.changed_at or "")
+        if rules.changed_at_zone is None or column is None or not _LOCAL.match(column.type):
+            continue
+        try:
+            with connection.transaction():
+                connection.execute("SELECT now() AT TIME ZONE %s", [rules.changed_at_zone])
+        except psycopg.errors.InvalidParameterValue:
+            yield _unknown_zone(rules, facts)
 
 
 def changed_within(
@@ -101,9 +120,13 @@ def _offsets(
             {"zone": rules.changed_at_zone, "start": start, "end": max(start, end - _TICK)},
         ).fetchall()
     except psycopg.errors.InvalidParameterValue as error:
-        raise SchemaError(
-            f"the database knows no time zone {rules.changed_at_zone}, which the catalog names for"
-            f" {facts.name}",
-            remedy="correct `changed_at_zone` to a name of pg_timezone_names",
-        ) from error
+        raise _unknown_zone(rules, facts) from error
     return least, most
+
+
+def _unknown_zone(rules: TableRules, facts: TableFacts) -> SchemaError:
+    return SchemaError(
+        f"the database knows no time zone {rules.changed_at_zone}, which the catalog names for"
+        f" {facts.name}",
+        remedy="correct `changed_at_zone` to a name of pg_timezone_names",
+    )

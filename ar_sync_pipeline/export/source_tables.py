@@ -62,6 +62,16 @@ def source_problems(
     yield from shape_problems(catalog, tables)
 
 
+def problems_without_rights(
+    connection: Connection, catalog: Catalog, tables: Mapping[str, TableFacts]
+) -> Iterator[ArSyncError]:
+    """Yield what prevents an export by any role, as far as a role without all rights finds it."""
+    for problem in masked_type_problems(connection, catalog, tables):
+        if not isinstance(problem, DatabaseRefusedError):
+            yield problem
+    yield from shape_problems(catalog, tables)
+
+
 def shape_problems(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[SchemaError]:
     """Yield tables that cannot be exported by the catalog's rules, whatever the role may do."""
     yield from column_rule_problems(catalog, tables)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.errors import ArSyncError
@@ -22,6 +24,24 @@ from ar_sync_pipeline.postgres.session_settings import set_up_session
 __all__ = ["NAME_THE_PRIMARY", "Connection", "connect", "database_label", "is_of_the_server"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+_Result = TypeVar("_Result")
+# An error of psycopg does not say which of several connections it was raised on.
+_RAISED_ON: WeakKeyDictionary[psycopg.Error, Connection] = WeakKeyDictionary()
+
+
+class _RecordingConnection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that records which errors were raised on it."""
+
+    # The other parameters differ between versions of psycopg.
+    def wait(self, gen: PQGen[_Result], *args: Any, **options: Any) -> _Result:  # noqa: ANN401
+        """Wait for the answer to a statement."""
+        try:
+            return super().wait(gen, *args, **options)
+        except psycopg.Error as error:
+            _RAISED_ON[error] = self
+            raise
+
 
 _TRANSPORT = {
     "connect_timeout": 10,
@@ -71,6 +91,8 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
         application: Application name, shown in ``pg_stat_activity``.
         autocommit: Whether statements outside ``connection.transaction()`` commit by themselves.
 
+    An error of another connection passes the block as it is, so that blocks can be nested.
+
     Raises:
         DatabaseUnreachableError: The server cannot be reached, or the connection broke inside the
             block.
@@ -92,6 +114,8 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             psycopg.errors.InsufficientPrivilege,
             psycopg.errors.ReadOnlySqlTransaction,
         ) as error:
+            if _RAISED_ON.get(error, connection) is not connection:
+                raise
             # Checked before the connection is closed: afterwards every error looks like a broken
             # connection.
             raise _failure(error, connection, label) from error
@@ -155,7 +179,7 @@ def _open(url: str, application: str) -> Connection:
     merged["application_name"] = f"ar_sync {application}"
     merged["client_encoding"] = "UTF8"
     try:
-        return psycopg.connect(**merged, autocommit=True)  # type: ignore[arg-type]
+        return _RecordingConnection.connect(**merged, autocommit=True)  # type: ignore[arg-type]
     except psycopg.OperationalError as error:
         label = database_label(url)
         if _REFUSED.search(str(error)):

@@ -7,7 +7,7 @@ may satisfy a key that only the receiver has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
@@ -17,14 +17,14 @@ from ar_sync_pipeline.visible_text import listed, visible
 _LONGEST_NAME = 130
 
 
-def missing_migrations(manifest: Manifest, applied: Sequence[str]) -> list[str]:
+def missing_migrations(sent: Iterable[str], applied: Sequence[str]) -> list[str]:
     """Return messages on the sender's migrations that the receiver does not have.
 
     If the receiver's migrations are not recorded, only its columns are compared.
     """
     if not applied:
         return []
-    missing = sorted(set(manifest.migrations) - set(applied))
+    missing = sorted(set(sent) - set(applied))
     return listed(
         [f"the sender has migration {_shown(name)}, the receiver has not" for name in missing]
     )

@@ -93,12 +93,7 @@ def check_receiver_tables(
 def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Finding]:
     for label in catalog.named_tables():
         if label not in tables:
-            yield Finding(
-                Level.WARNING,
-                f"table {label} "
-                "is not in the receiver's database, so that archives with it are parked",
-                "create it by the application's migration, or correct the catalog",
-            )
+            yield missing_table(label)
     for pattern in catalog.tables:
         if not is_literal(pattern) and not any(
             catalog.matches_any((pattern,), label) for label in tables
@@ -108,6 +103,18 @@ def _missing(catalog: Catalog, tables: Mapping[str, TableFacts]) -> Iterator[Fin
                 f"`{pattern}` of `tables` matches no table of the receiver",
                 "create the tables by the application's migrations, or correct the catalog",
             )
+
+
+def missing_table(label: str) -> Finding:
+    """Return the finding on a table that the catalog names and the receiver lacks.
+
+    It is no error: the sender may lack the table too.
+    """
+    return Finding(
+        Level.WARNING,
+        f"table {label} is not in the receiver's database, so that archives with it are parked",
+        "create it by the application's migration, or correct the catalog",
+    )
 
 
 def _key(

@@ -220,8 +220,11 @@ SELECT k.conrelid::bigint AS table,
 TYPES = f"""
 WITH RECURSIVE part AS (
   SELECT a.atttypid AS type
-    FROM unnest(%(tables)s::regclass[]::oid[], %(columns)s::text[]) AS w (oid, name)
-    JOIN pg_attribute a ON a.attrelid = w.oid AND a.attname = w.name
+    FROM unnest(%(schemas)s::text[], %(tables)s::text[], %(columns)s::text[])
+           AS w (schema, relname, name)
+    JOIN pg_namespace n ON n.nspname = w.schema
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = w.relname
+    JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = w.name
   UNION
   SELECT x.type
     FROM part p

@@ -30,13 +30,15 @@ def read_types(
 ) -> tuple[TypeDefinition, ...]:
     """Return every type that replicated columns of these tables use, directly or nested."""
     columns = [
-        (facts.relation.as_string(connection), column.name)
+        (*facts.place, column.name)
         for facts in tables.values()
         for column in facts.replicated(catalog.rules(facts.name).not_replicated)
     ]
+    # By the system catalogs: a cast to regclass fails if the role may not use the schema.
     arguments = {
-        "tables": [table for table, _ in columns],
-        "columns": [name for _, name in columns],
+        "schemas": [schema for schema, _, _ in columns],
+        "tables": [relname for _, relname, _ in columns],
+        "columns": [name for _, _, name in columns],
     }
     rows = connection.execute(TYPES.encode(), arguments).fetchall()
     return tuple(

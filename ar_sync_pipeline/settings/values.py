@@ -85,7 +85,7 @@ def database_label(conninfo: str | SecretStr) -> str:
     text = conninfo.get_secret_value() if isinstance(conninfo, SecretStr) else conninfo
     try:
         parts = conninfo_to_dict(text)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         return "(unreadable)"
     if "service" in parts and "host" not in parts:
         return f"service {parts['service']}"
@@ -250,7 +250,7 @@ def libpq_string(value: object) -> object:
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
     try:
         conninfo_to_dict(text)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         raise invalid_value(
             "libpq cannot read this connection string",
             "write postgresql://user@host:5432/database, with special characters of the password "

@@ -43,6 +43,8 @@ def test_catalog_of_another_application_takes_ten_lines(tmp_path: Path) -> None:
     ("text", "error"),
     [
         ("name = ", "no TOML"),
+        (f"name = {'[' * 3000}", "nested too deeply"),
+        (f"name = 'x'\ntables = {'[' * 200}'a'{']' * 200}", "tables"),
         ("name = 'x'\ntables = []", "tables"),
         ("name = 'x'\ntables = ['a_*']\ncolour = 1", "colour"),
         ("name = 'x'\ntables = ['a_*']\n[table.b_x]\nchanged_at = 't'", "b_x"),

@@ -195,6 +195,29 @@ def test_error_in_a_statement_is_left_as_it_is(workbench: str) -> None:
         connection.execute("SELEC 1")
 
 
+@pytest.mark.parametrize("failing", ["outer", "inner"])
+@pytest.mark.parametrize(
+    "statement",
+    ["SELECT pg_sleep(5)", "SELECT pg_terminate_backend(pg_backend_pid())", "SELECT * FROM kept"],
+    ids=["timeout", "broken", "refused"],
+)
+def test_error_of_one_of_two_connections_names_its_own_database(
+    workbench: str, empty_database: str, failing: str, statement: str
+) -> None:
+    urls = {"outer": workbench, "inner": empty_database}
+    with (
+        pytest.raises(ArSyncError) as caught,
+        connect(urls["outer"], application="test") as outer,
+        connect(urls["inner"], application="test") as inner,
+    ):
+        for connection in (outer, inner):
+            connection.execute("CREATE TEMP TABLE kept (id integer)")
+            connection.execute("SET ROLE pg_monitor")
+            connection.execute("SET statement_timeout = 20")
+        {"outer": outer, "inner": inner}[failing].execute(statement)
+    assert database_label(urls[failing]) in caught.value.problem
+
+
 def test_server_whose_host_is_gone_is_noticed_whatever_the_connection_waits_for(
     workbench: str,
 ) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.postgres.connect import database_label
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, recent_window
 
@@ -132,6 +134,69 @@ def test_columns_and_tables_that_are_not_there_are_differences_unless_they_were_
     loaded.at_receiver("DROP TABLE app_old")
     assert compare(loaded).exit_code == 1
     assert compare(loaded, "--common-columns").exit_code == 0
+
+
+@pytest.mark.parametrize("with_archive", [False, True])
+def test_of_common_columns_those_of_another_type_are_still_a_difference(
+    loaded: TwoSites, with_archive: bool
+) -> None:
+    loaded.at_receiver(
+        "ALTER TABLE app_child DROP changed",
+        "ALTER TABLE app_child ALTER amount TYPE numeric(9, 3)",
+        "ALTER TABLE app_parent DROP code",
+        "ALTER TABLE app_parent ADD code text GENERATED ALWAYS AS ('c' || id) STORED",
+    )
+    archive = [str(applied(loaded, "complete"))] if with_archive else []
+    shown = compare(loaded, "--common-columns", "--json", *archive)
+    assert shown.exit_code == 1
+    found = tables(shown)
+    assert found["app_child"]["columns"] == ["amount"]
+    assert found["app_parent"]["columns"] == ["code"]
+    loaded.at_receiver("ALTER TABLE app_parent DROP code", "ALTER TABLE app_child DROP amount")
+    assert compare(loaded, "--common-columns", *archive).exit_code == 0
+    assert compare(loaded, *archive).exit_code == 1
+
+
+@pytest.mark.parametrize("with_archive", [False, True])
+def test_key_of_another_type_is_told_as_that(loaded: TwoSites, with_archive: bool) -> None:
+    loaded.at_receiver("ALTER TABLE app_child ALTER id TYPE bigint")
+    archive = [str(applied(loaded, "complete"))] if with_archive else []
+    child = tables(compare(loaded, "--json", *archive))["app_child"]
+    assert child["columns"] == ["id"]
+    assert "has them with another type" in str(child["problem"])
+
+
+def test_nothing_that_was_compared_is_not_equal(loaded: TwoSites) -> None:
+    other = 'name = "other"\ntables = ["shop_*"]\n'
+    shown = compare(loaded, "--json", text=other)
+    assert shown.exit_code == 2
+    assert json.loads(shown.stdout)["problem"].startswith(
+        "neither database has a table that matches shop_* in schema public"
+    )
+    for url in (loaded.sender, loaded.receiver):
+        execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    assert compare(loaded).exit_code == 2
+
+
+def test_error_of_a_database_names_that_database(database_factory: DatabaseFactory) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, 'CREATE TABLE "AndroidRequests_x" (id int PRIMARY KEY)')
+    role = f"reader_{sender.rpartition('/')[2]}"
+    execute(sender, f'CREATE ROLE "{role}" LOGIN')
+    try:
+        shown = CliRunner().invoke(
+            main,
+            ["compare"],
+            env={
+                "AR_SYNC_SENDER_DATABASE_URL": make_conninfo(sender, user=role),
+                "AR_SYNC_RECEIVER_DATABASE_URL": receiver,
+            },
+        )
+    finally:
+        execute(sender, f'DROP ROLE "{role}"')
+    assert shown.exit_code == 2
+    assert f"{database_label(sender)} refused a statement" in shown.stderr
 
 
 def test_rows_without_a_key_and_with_keys_of_any_text(

@@ -50,6 +50,15 @@ def test_database_that_fits_its_catalog_gives_no_finding(empty_database: str) ->
     assert found_at_receiver(empty_database, catalog) == []
 
 
+def test_zone_that_only_the_machine_knows_is_an_error(empty_database: str) -> None:
+    execute(empty_database, "CREATE TABLE t_a (id serial PRIMARY KEY, at timestamp)")
+    rules = {"changed_at": "at", "changed_at_zone": "Asia/Nowhere"}
+    (line,) = found(empty_database, catalog_of("t_*", table={"t_a": rules}))
+    assert line.startswith("error: the database knows no time zone Asia/Nowhere, which the catalog")
+    rules["changed_at_zone"] = "America/Santiago"
+    assert found(empty_database, catalog_of("t_*", table={"t_a": rules})) == []
+
+
 def test_what_a_wildcard_matches_and_no_archive_carries_is_named(empty_database: str) -> None:
     execute(empty_database, *BESIDE_TABLES)
     said = found(empty_database, catalog_of("t_*"))

@@ -228,7 +228,7 @@ def check_schema(manifest: Manifest, receiver: Receiver) -> list[str]:
             remedy="give both sides the same catalog, and the receiver's role its rights (`ar-sync"
             " grants receiver`); the archive is then loaded by itself, or superseded by another",
         )
-    lacking_parts = missing_migrations(manifest, receiver.migrations)
+    lacking_parts = missing_migrations(manifest.migrations, receiver.migrations)
     lacking_parts += schema_mismatches(manifest, receiver.catalog, receiver.tables, receiver.types)
     refused = refused_values(manifest, receiver.catalog, receiver.tables)
     mismatches = [*lacking_parts, *refused]

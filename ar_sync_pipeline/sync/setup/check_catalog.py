@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from ar_sync_pipeline.archive.manifest import TableManifest
+from ar_sync_pipeline.archive.manifest import TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import exported_table
 from ar_sync_pipeline.postgres.column_masks import other_rules
-from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.connect import Connection, connect
+from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
 from ar_sync_pipeline.postgres.findings import Finding, Level
-from ar_sync_pipeline.postgres.gate import lacking_parts, refusing_columns, type_mismatches
+from ar_sync_pipeline.postgres.gate import (
+    lacking_parts,
+    missing_migrations,
+    refusing_columns,
+    type_mismatches,
+)
+from ar_sync_pipeline.postgres.migrations import read_migrations
+from ar_sync_pipeline.postgres.receiver_checks import missing_table
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
+from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
+
+
+@dataclass(frozen=True)
+class _Side:
+    """What the gate compares of one side's database."""
+
+    tables: dict[str, TableFacts]
+    types: tuple[TypeDefinition, ...]
+    migrations: tuple[str, ...]
 
 
 def check_catalog(
@@ -27,34 +45,61 @@ def check_catalog(
     A database that cannot be used is a finding, not an error. The rights of the URLs' roles are
     not compared: an administrator may check a catalog with any role.
     """
-    findings: list[Finding] = []
+    of_sender: list[Finding] = []
+    of_receiver: list[Finding] = []
+    of_both: list[Finding] = []
     if sender_url is not None:
-        found = [*check_sender(sender_url, catalog), *_exclusions(sender_url, catalog)]
+        of_sender += check_sender(sender_url, catalog)
+        _exclusions(sender_url, catalog, of_sender)
         if receiver_url is None:
-            found += _values_needed(sender_url, catalog)
-        findings += (replace(finding, area="sender") for finding in found)
+            _values_needed(sender_url, catalog, of_sender)
     if receiver_url is not None:
-        found = [*check_receiver(receiver_url, catalog)]
-        findings += (replace(finding, area="receiver") for finding in found)
+        of_receiver += check_receiver(receiver_url, catalog)
     if sender_url is not None and receiver_url is not None:
-        found = [*_differences(catalog, sender_url, receiver_url)]
-        findings += (replace(finding, area="both") for finding in found)
+        sender = _read(sender_url, catalog, of_sender)
+        receiver = _read(receiver_url, catalog, of_receiver)
+        if sender is not None and receiver is not None:
+            of_both += _differences(catalog, sender, receiver)
+            # Of these the difference says more: the sender has the table, and archives contain it.
+            told = {missing_table(label) for label in sender.tables}
+            of_receiver = [finding for finding in of_receiver if finding not in told]
+    areas = {"sender": of_sender, "receiver": of_receiver, "both": of_both}
+    # Several parts of the check find that a database cannot be used.
+    findings = dict.fromkeys(
+        replace(finding, area=area) for area, found in areas.items() for finding in found
+    )
     return sorted_by_level(finding for finding in findings if not finding.of_role)
 
 
-def _exclusions(url: str, catalog: Catalog) -> list[Finding]:
-    findings: list[Finding] = []
-    # `check_sender` reports an unusable database.
-    with database_findings(url, []), connect(url, application="check") as connection:
+def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
+    """Return what the gate compares of a database; None, and a finding, if it cannot be used."""
+    read: list[_Side] = []
+    with database_findings(url, findings), connect(url, application="check") as connection:
+        limit_waits(connection)
+        tables = read_tables(connection, catalog.schema_name, catalog.replicates)
+        types = read_types(connection, catalog, tables)
+        read.append(_Side(tables, types, _migrations(connection, catalog)))
+    return read[0] if read else None
+
+
+def _migrations(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
+    """Return the applied migrations; none if this role may not read them."""
+    try:
+        return read_migrations(connection, catalog.schema_name, catalog.django_app)
+    except DatabaseRefusedError:
+        return ()
+
+
+def _exclusions(url: str, catalog: Catalog, findings: list[Finding]) -> None:
+    """Add findings on patterns of ``exclude`` without effect."""
+    with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
-    return findings
 
 
-def _values_needed(url: str, catalog: Catalog) -> list[Finding]:
-    """Return excluded columns that need a value, which the receiver's are likely to need too."""
-    findings: list[Finding] = []
-    with database_findings(url, []), connect(url, application="check") as connection:
+def _values_needed(url: str, catalog: Catalog, findings: list[Finding]) -> None:
+    """Add excluded columns that need a value, which the receiver's are likely to need too."""
+    with database_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += (
@@ -69,40 +114,26 @@ def _values_needed(url: str, catalog: Catalog) -> list[Finding]:
             if (column := table.column(name)) is not None
             and not (column.nullable or column.has_default or column.generated)
         )
-    return findings
 
 
-def _differences(catalog: Catalog, sender_url: str, receiver_url: str) -> Iterator[Finding]:
+def _differences(catalog: Catalog, sender: _Side, receiver: _Side) -> Iterator[Finding]:
     """Yield the reasons why the gate would park the sender's archives."""
-    mismatches: list[str] = []
-    with (
-        database_findings(sender_url, []),
-        connect(sender_url, application="check") as sender,
-        connect(receiver_url, application="check") as receiver,
-    ):
-        limit_waits(sender)
-        limit_waits(receiver)
-        sent = read_tables(sender, catalog.schema_name, catalog.replicates)
-        held = read_tables(receiver, catalog.schema_name, catalog.replicates)
-        mismatches += type_mismatches(
-            read_types(sender, catalog, sent), read_types(receiver, catalog, held)
-        )
-        for label, facts in sent.items():
-            table = exported_table(catalog, facts)
-            if label not in held:
-                # `check_receiver` reports it if the catalog names the table.
-                if not catalog.names(label):
-                    mismatches.append(f"the receiver has no table {label}")
-            elif table.columns:
-                as_sent = TableManifest(
-                    name=label,
-                    columns=table.columns,
-                    primary_key=table.primary_key,
-                    row_count=0,
-                    chunks=(),
-                )
-                mismatches += lacking_parts(as_sent, catalog, held[label])
-                mismatches += refusing_columns(as_sent, catalog, held[label])
+    mismatches = missing_migrations(sender.migrations, receiver.migrations)
+    mismatches += type_mismatches(sender.types, receiver.types)
+    for label, facts in sender.tables.items():
+        table = exported_table(catalog, facts)
+        if label not in receiver.tables:
+            mismatches.append(f"the receiver has no table {label}")
+        elif table.columns:
+            as_sent = TableManifest(
+                name=label,
+                columns=table.columns,
+                primary_key=table.primary_key,
+                row_count=0,
+                chunks=(),
+            )
+            mismatches += lacking_parts(as_sent, catalog, receiver.tables[label])
+            mismatches += refusing_columns(as_sent, catalog, receiver.tables[label])
     for mismatch in mismatches:
         yield Finding(
             Level.ERROR,

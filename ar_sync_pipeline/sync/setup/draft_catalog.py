@@ -19,7 +19,7 @@ from ar_sync_pipeline.sync.setup.media_choice import endings
 from ar_sync_pipeline.sync.setup.personal_columns import Kind
 from ar_sync_pipeline.sync.setup.personal_rules import personal_by_table
 from ar_sync_pipeline.sync.setup.sender_findings import SenderFindings, examine_sender
-from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping
+from ar_sync_pipeline.sync.setup.table_choice import is_bookkeeping, why_nameless
 from ar_sync_pipeline.sync.watch.database_access import limit_waits
 
 
@@ -62,11 +62,13 @@ def _draft(sender: SenderFindings, held: Mapping[str, TableFacts] | None, name: 
         for label, table in sender.choice.replicated.items()
         if (section := draft_section(sender, table, held, personal[label])) is not None
     )
-    known = sender.choice.replicated.keys() | sender.choice.excluded.keys()
+    known = {*sender.choice.replicated, *sender.choice.excluded, *sender.choice.nameless}
     receiver_only = tuple(
         ListedTable(label)
         for label, table in (held or {}).items()
-        if label not in known and not is_bookkeeping(table.relname)
+        if label not in known
+        and not is_bookkeeping(table.relname)
+        and not why_nameless(label, table, sender.schema)
     )
     apps = sender.apps
     return Draft(
@@ -98,8 +100,8 @@ def _notes(
     yield _personal_note([kind for kinds in personal.values() for kind in kinds.values()])
     if sender.others:
         yield f"Not replicated, since they are no tables: {', '.join(sender.others)}."
-    for label in sender.choice.nameless:
-        yield f"Not replicated, since the name of its schema has a dot: {label}."
+    for label, why in sender.choice.nameless.items():
+        yield f"Not replicated, since {why}: {label}."
     found = endings(column for columns in sender.media.values() for column in columns)
     if found:
         yield f"Media files were found: set AR_SYNC_MEDIA_PATTERNS={','.join(found)}"

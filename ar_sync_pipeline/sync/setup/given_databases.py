@@ -22,19 +22,35 @@ class MissingDatabaseError(TerminalError):
 
 @dataclass(frozen=True)
 class GivenDatabases:
-    """Databases and folders in an environment; None if not set.
+    """Databases and folders in an environment whose settings may be incomplete.
+
+    A value is validated when it is used, so that a command needs only its own.
 
     Attributes:
-        sender_url: URL of the sender's database.
-        receiver_url: URL of the receiver's database.
-        media_folder: Media folder of the sender.
-        catalog: File of the catalog.
+        environ: The environment.
     """
 
-    sender_url: str | None
-    receiver_url: str | None
-    media_folder: Path | None
-    catalog: Path | None
+    environ: Mapping[str, str]
+
+    @property
+    def sender_url(self) -> str | None:
+        """URL of the sender's database; None if not set."""
+        return _url(self.environ, SENDER_URL)
+
+    @property
+    def receiver_url(self) -> str | None:
+        """URL of the receiver's database; None if not set."""
+        return _url(self.environ, RECEIVER_URL)
+
+    @property
+    def media_folder(self) -> Path | None:
+        """Media folder of the sender, which exists; None if not set."""
+        return _media_folder(self.environ)
+
+    @property
+    def catalog(self) -> Path | None:
+        """File of the catalog; None if not set."""
+        return _path(self.environ, CATALOG)
 
     def sender(self) -> str:
         """Return the URL of the sender's database.
@@ -64,20 +80,6 @@ class GivenDatabases:
                 remedy="set one of them or both, in the environment or in .env",
             )
         return self.sender_url, self.receiver_url
-
-
-def given_databases(environ: Mapping[str, str]) -> GivenDatabases:
-    """Read the databases and folders; other settings may be missing.
-
-    Raises:
-        MissingDatabaseError: A URL or a path cannot be used, or the media folder does not exist.
-    """
-    return GivenDatabases(
-        _url(environ, SENDER_URL),
-        _url(environ, RECEIVER_URL),
-        _media_folder(environ),
-        _path(environ, CATALOG),
-    )
 
 
 def _media_folder(environ: Mapping[str, str]) -> Path | None:
@@ -125,7 +127,7 @@ def _url(environ: Mapping[str, str], variable: str) -> str | None:
         return None
     try:
         conninfo_to_dict(text)
-    except psycopg.Error:
+    except (psycopg.Error, UnicodeError):
         # The message of libpq may quote the password.
         raise MissingDatabaseError(
             f"{variable} is no connection string that libpq can read",

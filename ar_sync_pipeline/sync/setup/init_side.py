@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 import shlex
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from ar_sync_pipeline.catalog.draft import as_toml
 from ar_sync_pipeline.catalog.loader import load_catalog
+from ar_sync_pipeline.catalog.masks import MaskFunction
 from ar_sync_pipeline.settings.env_file import env_text
 from ar_sync_pipeline.settings.model import (
     DescribedVariable,
@@ -33,6 +35,7 @@ CATALOG, DRAFT, SHIPPED = "AR_SYNC_CATALOG", "draft", "android_requests"
 _KEY, _TRANSFORM = "AR_SYNC_PRIVATE_KEY", "AR_SYNC_TRANSFORM"
 _PSEUDONYMS = "AR_SYNC_PSEUDONYM_KEY"
 _PSEUDONYM_KEY_BYTES = 32
+_WRITTEN_PSEUDONYM = re.compile(r"""["']pseudonym["']""")
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ def first_files(
     env, drafted = folder / ".env", folder / "catalog.toml"
     refuse_existing([env, *([drafted] if catalog == DRAFT else [])])
     values = dict(values)
+    # What the environment says gives way to what was chosen.
+    values.pop(CATALOG, None)
     if catalog not in {DRAFT, SHIPPED}:
         values[CATALOG] = _absolute(catalog)
     if catalog != SHIPPED and side == "receiver":
@@ -123,10 +128,10 @@ def first_files(
     if catalog == DRAFT:
         contents[drafted] = _drafted(values)
         values[CATALOG] = str(drafted.absolute())
+        pseudonyms = _WRITTEN_PSEUDONYM.search(contents[drafted]) is not None
     else:
-        load_catalog(Path(values[CATALOG]) if CATALOG in values else None)
-    text = contents.get(drafted) or (Path(values[CATALOG]).read_text() if CATALOG in values else "")
-    new_key = side == "sender" and not values.get(_PSEUDONYMS) and '"pseudonym"' in text
+        pseudonyms = _has_pseudonyms(Path(values[CATALOG]) if CATALOG in values else None)
+    new_key = side == "sender" and not values.get(_PSEUDONYMS) and pseudonyms
     if new_key:
         # Also for rules that are still comments: settings are not written a second time.
         values[_PSEUDONYMS] = secrets.token_hex(_PSEUDONYM_KEY_BYTES)
@@ -134,6 +139,15 @@ def first_files(
     database = str(url.get("dbname") or url.get("user") or "DATABASE")
     files = {env: env_text(side, values)} | contents
     return FirstFiles(side, files, database, drafted=bool(contents), new_key=new_key)
+
+
+def _has_pseudonyms(file: Path | None) -> bool:
+    """Return whether a catalog has pseudonyms, or rules with them that are still comments."""
+    catalog = load_catalog(file)
+    masks = (mask for rules in catalog.table.values() for mask in rules.mask.values())
+    if any(mask.function is MaskFunction.PSEUDONYM for mask in masks):
+        return True
+    return file is not None and bool(_WRITTEN_PSEUDONYM.search(file.read_text("utf-8")))
 
 
 def _drafted(values: Mapping[str, str]) -> str:

@@ -19,6 +19,12 @@ _NUMBER = re.compile(r"numeric|real|double|integer|bigint")
 _TIME = re.compile(r"timestamp|date\Z")
 _NEVER = re.compile(r"boolean|smallint|time |time\Z|interval|oid")
 _WRITTEN = re.compile(r"text|character varying|(.*\.)?citext|jsonb?\Z|xml|tsvector|(.*\.)?hstore")
+# A geometry of another kind, such as a polygon, is rarely where a person was.
+_POSITION = re.compile(
+    r"(point|inet|cidr|(.*\.)?(geometry|geography)(\((point|geometry).*\))?)(\[\])?\Z",
+    re.IGNORECASE,
+)
+_DEVICE = re.compile(r"macaddr8?(\[\])?\Z")
 _DOCUMENT = re.compile(r"jsonb?\Z|xml|(.*\.)?hstore")
 
 
@@ -101,9 +107,8 @@ def _any_ends(split: tuple[str, ...], ends: tuple[str, ...]) -> bool:
 
 def _strong(column: ColumnFacts) -> Kind | None:
     """Return the kind of a column that is personal in any table."""
-    if column.type == "tsvector":
-        # The words of other columns, whatever rules those have.
-        return Kind.FREE_TEXT
+    if (kind := _by_type(column.type)) is not None:
+        return kind
     split = split_name(column.name)
     if _describes_data(split):
         return None
@@ -117,8 +122,18 @@ def _strong(column: ColumnFacts) -> Kind | None:
     return None
 
 
+def _by_type(type_name: str) -> Kind | None:
+    """Return the kind of a column that is personal by its type, whatever its name."""
+    if type_name == "tsvector":
+        # The words of other columns, whatever rules those have.
+        return Kind.FREE_TEXT
+    if _POSITION.match(type_name):
+        return Kind.POSITION
+    return Kind.IDENTITY if _DEVICE.match(type_name) else None
+
+
 def _describes_data(split: tuple[str, ...]) -> bool:
-    if len(split) == 1 or split[-2:] in _PAGES:
+    if len(split) == 1 or split[-2:] in _NOT_DESCRIPTIONS:
         return False
     return split[-1] in _DESCRIPTIONS or split[0] in _COUNTS
 
@@ -181,7 +196,6 @@ _BY_PAIR = {
     for kind, text in words.PAIRS.items()
     for first, second in (pair.split() for pair in text.split(","))
 }
-_PAGES = {pair for pair in _BY_PAIR if pair[-1] == "url"}
 _CARDS = dict.fromkeys(words.OF_CARDS.split(), Kind.IDENTITY)
 _OWNERS = _kinds(words.OF_OWNERS)
 _CARD_TABLES, _PLACES = frozenset(words.CARDS.split()), frozenset(words.PLACES.split())
@@ -190,6 +204,8 @@ _SUBJECTS, _ADDRESSES = tuple(words.PEOPLE.split()), tuple(words.ADDRESSES.split
 _ENTRIES = tuple(words.ENTRIES.split())
 _PREFIXES, _COUNTS = set(words.PREFIXES.split()), set(words.COUNTS.split())
 _DESCRIPTIONS, _OTHER_TABLES = set(words.DESCRIPTIONS.split()), set(words.OTHER_TABLES.split())
+# `website_url`, `marital_status`
+_NOT_DESCRIPTIONS = {pair for pair in _BY_PAIR if pair[-1] in _DESCRIPTIONS}
 _NOT_OF_PEOPLE = _DESCRIPTIONS - {"state", "expiry"}
 _NUMBERED, _FORMATS = set(words.NUMBERED.split()), set(words.FORMATS.split())
 _FREE_WORDS = {

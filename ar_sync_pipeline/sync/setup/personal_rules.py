@@ -36,7 +36,9 @@ _CONSTANTS: tuple[tuple[re.Pattern[str], Any], ...] = (
     (re.compile(r".*\[\]|jsonb?"), {"constant": "{}"}),
     (re.compile(r"(.*\.)?hstore|tsvector|bytea"), _EMPTY),
     (re.compile(r"inet"), {"constant": "0.0.0.0"}),  # noqa: S104  an address, not an interface
+    (re.compile(r"cidr"), {"constant": "0.0.0.0/0"}),
     (re.compile(r"macaddr"), {"constant": "00:00:00:00:00:00"}),
+    (re.compile(r"macaddr8"), {"constant": "00:00:00:00:00:00:00:00"}),
     (re.compile(r"point"), {"constant": "(0,0)"}),
 )
 

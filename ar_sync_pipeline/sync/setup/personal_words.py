@@ -14,6 +14,7 @@ PERSONAL = {
     "name": "firstname lastname surname forename fullname nickname username login"
     " nombres apellido usuario cardholder",
     "identity": "birth born birthday birthdate dob ssn passport rut dni nif curp iban bic gender"
+    " cedula cédula cpf"
     " sex nacimiento imei imsi msisdn device deviceid phoneid uuidphone cardnumber taxid"
     " nationality religion ethnicity salary dateofbirth creditcard",
     "position": "latitude longitude lat lon lng geolocation gps coordinate ip ipaddress"
@@ -25,25 +26,32 @@ PERSONAL = {
 PAIRS = {
     "secret": "api key, secret key, private key, access key, activation key, reset key,"
     " encryption key, verification code, activation code, reset code, access code, invite code,"
-    " security code, recovery code, backup code, session key, password hash, key hash, key digest",
+    " security code, recovery code, backup code, session key, ssh key, password hash, key hash,"
+    " key digest",
     "name": "first name, last name, full name, middle name, user name, contact name, given name,"
-    " family name, author name, recipient name, sender name, holder name, owner name, buyer name,"
+    " family name, maiden name, account holder, author name, recipient name, sender name,"
+    " holder name, owner name, buyer name,"
     " payer name, guest name, customer name, client name, employee name, billing name,"
     " shipping name",
     "contact": "website url, homepage url, profile url, avatar url, photo url, blog url,"
-    " personal url, linkedin url, twitter url, facebook url, instagram url, github url",
+    " personal url, linkedin url, twitter url, facebook url, instagram url, github url,"
+    " facebook id, twitter id, linkedin id, instagram id, google id, twitter handle,"
+    " instagram handle, telegram handle, emergency contact",
     "identity": "user agent, phone id, device id, tax id, national id, card number, account number,"
-    " card no, account no, mac address, credit card, last login, last seen,"
+    " card no, account no, mac address, credit card, cc number, bank account, social security,"
+    " national insurance, insurance number, driver license, driver licence, driving license,"
+    " driving licence, marital status, profile photo, profile picture, profile image, last login,"
+    " last seen,"
     " last active, last activity, last access",
     "position": "remote addr, ip address, geo location",
 }
 # Words that are personal only in a table about people: alone, after `PREFIXES`, and before a digit.
 OF_PEOPLE = {
-    "name": "name displayname nombre",
+    "name": "name displayname nombre fname lname",
     "contact": "city town state province county country region comuna ciudad company line"
     " location home homepage website url blog linkedin twitter facebook instagram skype telegram",
     "secret": "key hash digest salt",
-    "identity": "card licence license licencia tarjeta",
+    "identity": "card licence license licencia tarjeta avatar photo portrait foto mac",
     "free text": "search query text content title subject description summary bio about"
     " instruction question answer review",
 }
@@ -90,4 +98,4 @@ COUNTS = "is has num nb total max min can allow requires show hide default error
 # Last words of free text in a format: `body_html`.
 FORMATS = "text html plain md raw"
 # Last words of identities that may be numbers.
-NUMBERED = "number ssn dni rut nif imei imsi msisdn iban salary cardnumber"
+NUMBERED = "number ssn dni rut nif imei imsi msisdn iban salary cardnumber cedula cédula cpf"

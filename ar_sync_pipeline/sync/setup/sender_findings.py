@@ -84,5 +84,5 @@ def examine_sender(connection: Connection, media_folder: Path | None) -> SenderF
         f"{kind} {label_of(space, name, schema)}"
         for space, name, kind in connection.execute(_RELATIONS)
     )
-    apps = django_apps(tables)
+    apps = django_apps({label: tables[label] for label in tables if label in choice.applications})
     return SenderFindings(connection.info.dbname, schema, choice, statistics, media, apps, others)

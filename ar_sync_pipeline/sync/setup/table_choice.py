@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ar_sync_pipeline.catalog.labels import locate
+from ar_sync_pipeline.catalog.labels import is_literal, locate
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.export.source_tables import shape_problems
 from ar_sync_pipeline.postgres.connect import Connection
@@ -37,6 +37,9 @@ SELECT n.nspname, count(*)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
  WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
    AND n.nspname NOT IN ('information_schema', 'ar_sync') AND n.nspname !~ '^pg_'
+   AND NOT EXISTS (SELECT FROM pg_depend d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                      AND d.deptype = 'e')
  GROUP BY n.nspname ORDER BY count(*) DESC, n.nspname <> 'public', n.nspname
 """
 
@@ -48,18 +51,28 @@ class TableChoice:
     Attributes:
         replicated: Replicated tables by label.
         excluded: Reason of exclusion by label.
-        nameless: Tables that a catalog of this schema cannot name.
+        nameless: By label, why a catalog of this schema cannot name a table.
         receiver_columns: By label, columns that cannot be sent.
+        of_extensions: Labels of tables that belong to an extension.
     """
 
     replicated: dict[str, TableFacts]
     excluded: dict[str, str]
-    nameless: tuple[str, ...]
+    nameless: dict[str, str]
     receiver_columns: dict[str, tuple[str, ...]]
+    of_extensions: frozenset[str] = frozenset()
+
+    @property
+    def applications(self) -> frozenset[str]:
+        """Labels of the tables that applications made."""
+        return frozenset({*self.replicated, *self.excluded, *self.nameless} - self.of_extensions)
 
 
 def main_schema(connection: Connection) -> str:
-    """Return the schema with the most tables; ``public`` on a tie, or if there is no table."""
+    """Return the schema with the most tables; ``public`` on a tie, or if there is no table.
+
+    Tables of extensions do not count: those of some fill a schema of their own.
+    """
     return scalar(connection, _NUMBER_OF_TABLES) or "public"
 
 
@@ -75,11 +88,11 @@ def choose_tables(
     own = {(schema, name): extension for schema, name, extension in
            connection.execute(_OF_EXTENSIONS)}  # fmt: skip
     excluded: dict[str, str] = {}
-    nameless = []
+    nameless: dict[str, str] = {}
     for label, table in tables.items():
-        if locate(label, schema) != (table.schema, table.relname):
-            nameless.append(label)
-        elif (extension := own.get((table.schema, table.relname))) is not None:
+        if why := why_nameless(label, table, schema):
+            nameless[label] = why
+        elif (extension := own.get(table.place)) is not None:
             excluded[label] = f"belongs to the extension {extension}"
         elif reason := _reason(schema, table, unsendable.get(label, ())):
             excluded[label] = reason
@@ -92,9 +105,17 @@ def choose_tables(
     return TableChoice(
         replicated,
         dict(sorted(excluded.items())),
-        tuple(nameless),
+        nameless,
         {label: names for label, names in unsendable.items() if label in replicated},
+        frozenset(label for label, table in tables.items() if table.place in own),
     )
+
+
+def why_nameless(label: str, table: TableFacts, schema: str) -> str:
+    """Return why a catalog of a schema cannot name a table; empty if it can."""
+    if locate(label, schema) != table.place:
+        return "the name of its schema has a dot"
+    return "" if is_literal(label) else "its name has a * or ?, which is special in a catalog"
 
 
 def is_bookkeeping(relname: str) -> bool:

@@ -25,6 +25,7 @@ from ar_sync_pipeline.merge.staging import StagedTable, create_staging, stage_ch
 from ar_sync_pipeline.merge.target_table import TargetTable, target_tables, with_key
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.postgres.digest import probe_digest
+from ar_sync_pipeline.postgres.errors import SchemaError
 from ar_sync_pipeline.postgres.scalar import scalar
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
@@ -37,6 +38,7 @@ from ar_sync_pipeline.sync.watch.row_differences import (
 )
 
 _NO_TABLE = "the second has no such table"
+_NO_KEY = "the second lacks columns of the key, or has them with another type"
 _LEFT_OUT = "this catalog does not name the table"
 _ONLY_THERE = "only the second has this table"
 
@@ -55,10 +57,12 @@ def compare_databases(
         first_url: URL of the first database.
         second_url: URL of the second database.
         catalog: The catalog.
-        common_columns: Whether columns that the second lacks are no difference.
+        common_columns: Whether columns that the second lacks are no difference. Columns of another
+            type, or computed by the second, are one in any case.
         pseudonym_key: Secret of the catalog's pseudonyms.
 
     Raises:
+        SchemaError: No table of either database matches the catalog.
         ArSyncError: A database cannot be used.
     """
     require_pseudonym_key(catalog, pseudonym_key)
@@ -66,6 +70,8 @@ def compare_databases(
         set_pseudonym_key(first, pseudonym_key)
         ours = read_tables(first, catalog.schema_name, catalog.replicates)
         theirs = read_tables(second, catalog.schema_name, catalog.replicates)
+        if not (ours or theirs):
+            raise _nothing_to_compare(catalog, "neither database has a table")
         found = [
             _in_both(first, second, catalog, facts, theirs[label], common_columns=common_columns)
             if label in theirs
@@ -86,15 +92,17 @@ def _in_both(
 ) -> TableDifference:
     held = with_key(theirs, ours.key)
     sent = exported_table(catalog, ours)
-    columns, unlike = _columns(sent.columns, held)
+    lacking, unlike = _differing(sent.columns, held)
+    columns = tuple(column for column in sent.columns if column.name not in lacking | unlike)
     if not columns or not {*ours.key} <= {column.name for column in columns}:
-        return _uncompared(ours.name, "the second lacks the columns of the key", unlike)
+        names = _named(sent.columns, lacking | unlike)
+        return _uncompared(ours.name, _NO_KEY, names)
     rules = catalog.rules(ours.name)
     return difference(
         ours.name,
         _rows(first, TargetTable(columns, ours, rules), ours.key, sent.masked("t")),
         _rows(second, TargetTable(columns, held, rules), ours.key),
-        columns=() if common_columns else unlike,
+        columns=_named(sent.columns, unlike if common_columns else lacking | unlike),
     )
 
 
@@ -112,6 +120,7 @@ def compare_archive(
 
     Raises:
         CorruptArchiveError: The archive is damaged, or its signature is wrong.
+        SchemaError: The archive has no table, and none of the database matches the catalog.
         ArSyncError: The archive or the database cannot be used.
     """
     with (
@@ -122,23 +131,24 @@ def compare_archive(
         reader.check_signature(signing_keys)
         manifest = reader.manifest
         theirs = read_tables(second, catalog.schema_name, catalog.replicates)
+        if not (manifest.tables or theirs):
+            raise _nothing_to_compare(catalog, "the archive has no table, and the database none")
         staged = _staged(staging, reader, catalog, theirs)
         found = []
         for table in manifest.tables:
             if table.name not in staged:
-                named = catalog.replicates(table.name)
-                found.append(_uncompared(table.name, _NO_TABLE if named else _LEFT_OUT))
+                found.append(_unstaged(table, catalog, theirs))
                 continue
             one = staged[table.name]
             columns = [column.name for column in one.target.columns]
             source = sql.SQL("{} AS t").format(one.relation)
             query = row_query(source, columns, table.primary_key)
-            _, unlike = _columns(table.columns, one.target.facts)
+            lacking, unlike = _differing(table.columns, theirs[table.name])
             compared = difference(
                 table.name,
                 read_rows(staging, query),
                 _rows(second, one.target, table.primary_key, within=_carried_ranges(one)),
-                columns=() if common_columns else unlike,
+                columns=_named(table.columns, unlike if common_columns else lacking | unlike),
                 partial=not one.speaks_for_all_rows,
             )
             problem = _not_carried_problem(second, one, manifest)
@@ -185,18 +195,29 @@ def _snapshot(url: str) -> Iterator[Connection]:
         yield connection
 
 
-def _columns(
-    sent: Sequence[Column], held: TableFacts
-) -> tuple[tuple[Column, ...], tuple[str, ...]]:
-    """Return the comparable columns, and those that the second lacks or defines differently."""
-    unlike = tuple(
+def _nothing_to_compare(catalog: Catalog, what: str) -> SchemaError:
+    return SchemaError(
+        f"{what} that matches {', '.join(catalog.tables)} in schema {catalog.schema_name}, so"
+        " nothing can be compared",
+        remedy="check the databases' names in the URLs and the catalog (--catalog, else"
+        " AR_SYNC_CATALOG)",
+    )
+
+
+def _differing(sent: Sequence[Column], held: TableFacts) -> tuple[set[str], set[str]]:
+    """Return the columns that the second lacks, and those that it defines differently."""
+    there = {column.name: held.column(column.name) for column in sent}
+    unlike = {
         column.name
         for column in sent
-        if (there := held.column(column.name)) is None
-        or there.type != column.type
-        or there.generated
-    )
-    return tuple(column for column in sent if column.name not in unlike), unlike
+        if (found := there[column.name]) is not None
+        and (found.type != column.type or found.generated)
+    }
+    return {name for name, found in there.items() if found is None}, unlike
+
+
+def _named(sent: Sequence[Column], names: Collection[str]) -> tuple[str, ...]:
+    return tuple(column.name for column in sent if column.name in names)
 
 
 def _rows(
@@ -252,7 +273,10 @@ def _staged(
 ) -> dict[str, StagedTable]:
     """Return the archive's rows in temporary tables, by label."""
     complete = reader.manifest.kind is ArchiveKind.COMPLETE
-    targets = target_tables(catalog, theirs, reader.manifest.tables)
+    targets = {
+        label: _without_unlike(target)
+        for label, target in target_tables(catalog, theirs, reader.manifest.tables).items()
+    }
     staged: dict[str, StagedTable] = {}
     members: dict[str, tuple[StagedTable, Chunk]] = {}
     for number, table in enumerate(_comparable(reader.manifest, targets)):
@@ -267,6 +291,26 @@ def _staged(
             one, chunk = members[member]
             stage_chunk(connection, one, chunk, decompress_chunk(stream, chunk))
     return staged
+
+
+def _without_unlike(target: TargetTable) -> TargetTable:
+    """Return a target without columns of another type, which the archive's bytes do not fit."""
+    _, unlike = _differing(target.columns, target.facts)
+    held = tuple(column for column in target.facts.columns if column.name not in unlike)
+    shared = tuple(column for column in target.columns if column.name not in unlike)
+    return replace(target, columns=shared, facts=replace(target.facts, columns=held))
+
+
+def _unstaged(
+    table: TableManifest, catalog: Catalog, theirs: Mapping[str, TableFacts]
+) -> TableDifference:
+    """Return why the rows of an archive's table cannot be compared."""
+    if not catalog.replicates(table.name):
+        return _uncompared(table.name, _LEFT_OUT)
+    if table.name not in theirs:
+        return _uncompared(table.name, _NO_TABLE)
+    lacking, unlike = _differing(table.columns, theirs[table.name])
+    return _uncompared(table.name, _NO_KEY, _named(table.columns, lacking | unlike))
 
 
 def _comparable(manifest: Manifest, targets: Mapping[str, TargetTable]) -> Iterator[TableManifest]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.export.source_tables import shape_problems, source_problems
+from ar_sync_pipeline.export.changed_at import zone_problems
+from ar_sync_pipeline.export.source_tables import problems_without_rights, source_problems
 from ar_sync_pipeline.postgres.connect import Connection, connect, database_label
 from ar_sync_pipeline.postgres.errors import LedgerOfAnotherCatalogError
 from ar_sync_pipeline.postgres.findings import Finding, Level, as_error
@@ -53,8 +53,9 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         lacking = list(check_rights(connection, tables, ["SELECT"], script, masked, catalog))
         findings += lacking
         # A role without SELECT cannot find out what else hides rows from it.
-        problems = shape_problems if lacking else partial(source_problems, connection)
-        findings += map(as_error, problems(catalog, tables))
+        problems = problems_without_rights if lacking else source_problems
+        findings += map(as_error, problems(connection, catalog, tables))
+        findings += map(as_error, zone_problems(connection, catalog, tables))
         findings += check_sender_tables(connection, catalog, tables)
         findings += migration_findings(connection, catalog)
         omissions = find_omissions(connection, catalog, tables)

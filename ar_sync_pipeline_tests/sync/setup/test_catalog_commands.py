@@ -12,6 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from ar_sync_pipeline.catalog.loader import load_catalog
 from ar_sync_pipeline.cli import main
+from ar_sync_pipeline.postgres.connect import Connection, database_label
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
@@ -84,6 +85,12 @@ def test_draft_as_json(database_factory: DatabaseFactory) -> None:
     assert 'name = "music"' in result["toml"]
 
 
+def test_name_that_the_loader_would_refuse_is_an_invalid_call() -> None:
+    shown = call("catalog", "draft", "--name", "x" * 64)
+    assert shown.exit_code == 2
+    assert "cannot be the name of a catalog: string should have at most 63" in shown.stderr
+
+
 def test_without_a_database_each_command_says_which_variable_is_missing() -> None:
     drafted = call("catalog", "draft")
     assert drafted.exit_code == 2
@@ -147,6 +154,36 @@ def test_check_says_what_would_park_archives(
         assert expected in shown.stdout
 
 
+@pytest.mark.parametrize("tables", ['["t", "gone"]', '["*"]'], ids=["named", "by a wildcard"])
+def test_check_says_that_a_table_and_a_migration_of_the_sender_park_archives(
+    database_factory: DatabaseFactory, tmp_path: Path, tables: str
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(
+            url,
+            "CREATE TABLE t (id int PRIMARY KEY)",
+            "CREATE TABLE django_migrations (app text, name text)",
+            "INSERT INTO django_migrations VALUES ('shop', '0001'), ('other', '0009')",
+        )
+    execute(
+        sender,
+        "CREATE TABLE gone (id int PRIMARY KEY)",
+        "INSERT INTO django_migrations VALUES ('shop', '0002')",
+    )
+    (tmp_path / "c.toml").write_text(
+        f'name = "x"\ntables = {tables}\nexclude = ["django_migrations"]\ndjango_app = "shop"\n'
+    )
+    both = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": receiver}
+    shown = call("catalog", "check", "c.toml", **both)
+    assert shown.exit_code == 1
+    assert [line.partition(", so that archives are parked")[0] for line in
+            shown.stdout.splitlines() if "gone" in line or "0002" in line] == [
+        "error (both): the sender has migration 0002, the receiver has not",
+        "error (both): the receiver has no table gone",
+    ]  # fmt: skip
+
+
 def test_check_of_a_database_that_does_not_answer_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "catalog.toml").write_text('name = "x"\ntables = ["*"]\n')
     both = dict.fromkeys(
@@ -203,6 +240,69 @@ def test_check_still_says_that_a_role_may_not_even_connect(
     shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=url)
     assert shown.exit_code == 1
     assert "permission denied for database" in shown.stdout
+
+
+def test_check_compares_both_databases_whatever_the_roles_may_read(
+    application_role: tuple[str, str], database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    _, sender = application_role
+    receiver = database_factory()
+    execute(
+        receiver,
+        "CREATE SCHEMA closed",
+        "CREATE TABLE closed.t (id bigint PRIMARY KEY, v text)",
+    )
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["closed.t"]\n')
+    both = {"AR_SYNC_SENDER_DATABASE_URL": sender, "AR_SYNC_RECEIVER_DATABASE_URL": receiver}
+    shown = call("catalog", "check", "c.toml", **both)
+    assert shown.exit_code == 1
+    assert "closed.t.id is integer at the sender and bigint at the receiver" in shown.stdout
+
+
+def test_check_of_values_of_masks_needs_no_right_to_read(
+    application_role: tuple[str, str], tmp_path: Path
+) -> None:
+    _, url = application_role
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t", "closed.t"]\n[table.t]\nmask = { v = { constant = "x" } }\n'
+        '[table."closed.t"]\nmask = { v = "null" }\n'
+    )
+    assert call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=url).exit_code == 0
+    execute(url, "ALTER TABLE t ADD n integer")
+    (tmp_path / "c.toml").write_text(
+        'name = "x"\ntables = ["t", "closed.t"]\n[table.t]\nmask = { n = { constant = "" } }\n'
+    )
+    shown = call("catalog", "check", "c.toml", AR_SYNC_SENDER_DATABASE_URL=url)
+    assert shown.exit_code == 1
+    assert "`mask` of table t gives n, a integer, the value ''" in shown.stdout
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_failure_of_a_later_part_of_the_check_is_said(
+    database_factory: DatabaseFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    both: bool,
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE t (id int PRIMARY KEY, v text)")
+    (tmp_path / "c.toml").write_text('name = "x"\ntables = ["t"]\n')
+    given = {"AR_SYNC_SENDER_DATABASE_URL": sender}
+    given |= {"AR_SYNC_RECEIVER_DATABASE_URL": receiver} if both else {}
+
+    def take_too_long(connection: Connection) -> None:
+        connection.execute("SET statement_timeout = 10")
+        connection.execute("SELECT pg_sleep(5)")
+
+    monkeypatch.setattr("ar_sync_pipeline.sync.setup.check_catalog.limit_waits", take_too_long)
+    shown = call("catalog", "check", "c.toml", **given)
+    assert shown.exit_code == 1
+    sides = {"sender": sender} | ({"receiver": receiver} if both else {})
+    assert [line.partition(" (canceling")[0] for line in shown.stdout.splitlines()[:-1]] == [
+        f"error ({side}): the database {database_label(url)} gave up a statement"
+        for side, url in sides.items()
+    ]
 
 
 @pytest.mark.parametrize("both", [True, False])

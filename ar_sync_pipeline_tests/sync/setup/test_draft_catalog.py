@@ -169,6 +169,41 @@ def test_every_schema_is_listed_and_what_cannot_be_named_is_said(
     assert errors(empty_database, zoned) == []
 
 
+def test_tables_of_an_extension_decide_neither_the_schema_nor_the_app(
+    empty_database: str, tmp_path: Path
+) -> None:
+    execute(
+        empty_database,
+        DJANGO_SHOP,
+        "CREATE SCHEMA tiger",
+        *(f"CREATE TABLE tiger.spatial_{n} (id int PRIMARY KEY)" for n in range(12)),
+        *(f"ALTER EXTENSION plpgsql ADD TABLE tiger.spatial_{n}" for n in range(12)),
+    )
+    draft = draft_catalog(empty_database)
+    assert (draft.schema, draft.django_app) == ("public", "shop")
+    reasons = {table.label: table.about for table in draft.exclude}
+    assert reasons["tiger.spatial_0"] == "belongs to the extension plpgsql"
+    assert errors(empty_database, loaded(draft, tmp_path)) == []
+
+
+def test_table_whose_name_would_be_a_pattern_is_said_and_matches_no_other(
+    database_factory: DatabaseFactory, tmp_path: Path
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(
+            url,
+            'CREATE TABLE "bus*" (id int PRIMARY KEY)',
+            "CREATE TABLE bus_stop (id int PRIMARY KEY)",
+        )
+    execute(receiver, 'CREATE TABLE "bus_?top" (id int PRIMARY KEY)')
+    draft = draft_catalog(sender, receiver)
+    catalog, text = loaded(draft, tmp_path), as_toml(draft)
+    assert (catalog.tables, catalog.receiver_tables) == (("bus_stop",), ())
+    assert catalog.replicates("bus_stop")
+    assert "since its name has a * or ?, which is special in a catalog: bus*." in text
+
+
 def test_tables_that_cannot_be_replicated_are_excluded_with_the_reason(
     empty_database: str, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from dotenv import dotenv_values
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.settings.model import load_receiver_settings, load_sender_settings
+from ar_sync_pipeline.sync.setup.new_files import write_new_files
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK
@@ -183,6 +185,54 @@ def test_a_sender_with_pseudonyms_gets_a_secret_for_them(
     given = sender_values | {"AR_SYNC_PSEUDONYM_KEY": "d41d8cd98f00b204e9800998ecf8427e-of-a-test"}
     assert call(*words, *flags(given)).exit_code == 0
     assert settings_of(tmp_path / "new")["AR_SYNC_PSEUDONYM_KEY"].endswith("-of-a-test")
+
+
+def test_pseudonyms_of_the_loaded_catalog_count_whatever_their_quotes(
+    sender_values: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "catalog.toml").write_text(
+        "name = 'x'\ntables = ['customer']\n[table.customer]\nmask = { email = 'pseudonym' }\n"
+    )
+    words = ("init", "sender", "--no-input", "--catalog", "../catalog.toml")
+    assert call(*words, *flags(sender_values)).exit_code == 0
+    assert settings_of(tmp_path / "new")["AR_SYNC_PSEUDONYM_KEY"]
+
+
+@pytest.mark.parametrize("catalog", ["android_requests", "draft"])
+def test_catalog_of_the_call_wins_over_that_of_the_environment(
+    sender_values: dict[str, str], tmp_path: Path, catalog: str
+) -> None:
+    other = tmp_path / "other.toml"
+    other.write_text('name = "x"\ntables = ["genre"]\n')
+    words = ("init", "sender", "--no-input", "--catalog", catalog)
+    shown = call(*words, *flags(sender_values), environ={"AR_SYNC_CATALOG": str(other)})
+    assert shown.exit_code == 0, shown.output
+    drafted = str(tmp_path / "new" / "catalog.toml") if catalog == "draft" else None
+    assert settings_of(tmp_path / "new").get("AR_SYNC_CATALOG") == drafted
+
+
+def test_if_the_second_file_cannot_be_written_the_first_is_removed(tmp_path: Path) -> None:
+    first, second = tmp_path / "new" / "sender.env", tmp_path / "new" / "receiver.env"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_new_files({first: "x", second: "y" * 100_000})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_input_that_ends_before_the_last_question_is_one_message(
+    tmp_path: Path, *, as_json: bool
+) -> None:
+    shown = call("init", "receiver", *(["--json"] if as_json else []), answers="")
+    assert shown.exit_code == 130
+    assert "its input ended before all questions were answered" in shown.stderr
+    assert "Aborted" not in shown.output
+    assert not as_json or json.loads(shown.stdout)["code"] == "call-interrupted"
+    assert list((tmp_path / "new").iterdir()) == []
 
 
 def test_a_sender_without_pseudonyms_gets_no_secret(

@@ -24,7 +24,8 @@ CREATE TABLE "Login" (id serial PRIMARY KEY,
   "Email" varchar(60) REFERENCES "Account" ("Email"));
 CREATE TABLE member (username text PRIMARY KEY, phone int NOT NULL, born jsonb NOT NULL,
   ip inet NOT NULL, lat numeric(9, 6) NOT NULL, mobile numeric(12) NOT NULL,
-  tokens text[] NOT NULL);
+  tokens text[] NOT NULL, net cidr NOT NULL, card macaddr NOT NULL, card8 macaddr8 NOT NULL,
+  place point NOT NULL);
 CREATE TABLE post (id serial PRIMARY KEY, author text REFERENCES member);
 """
 
@@ -98,7 +99,9 @@ def test_columns_that_a_foreign_key_joins_get_one_mask_or_none(empty_database: s
     assert ruled(empty_database) == {
         "Account": {"Email"},
         "Login": {"Email"},
-        "member": {"phone", "born", "ip", "lat", "mobile", "tokens"},
+        "member": {
+            *("phone", "born", "ip", "lat", "mobile", "tokens", "net", "card", "card8", "place"),
+        },
     }
     sections = tomllib.loads(every_choice(empty_database))["table"]
     assert sections["Login"]["mask"] == sections["Account"]["mask"] == {"Email": "pseudonym"}
@@ -116,6 +119,10 @@ def test_numbers_and_other_types_that_need_a_value_get_an_empty_one(empty_databa
         "lat": {"round": 2},
         "mobile": {"constant": 0},
         "tokens": {"constant": "{}"},
+        "net": {"constant": "0.0.0.0/0"},
+        "card": {"constant": "00:00:00:00:00:00"},
+        "card8": {"constant": "00:00:00:00:00:00:00:00"},
+        "place": {"constant": "(0,0)"},
     }
 
 
@@ -142,6 +149,9 @@ def kinds(table: str, **columns: str) -> dict[str, Kind]:
         *("firstName", "customer_name", "author_name", "cardholder", "nickname", "apellidos"),
         *("card_number", "account_number", "user_agent", "birth_date", "gender", "iban"),
         *("ip_address", "latitude", "gps_position"),
+        *("maiden_name", "social_security_number", "national_insurance_number", "cedula", "cpf"),
+        *("driver_license", "bank_account", "account_holder", "cc_number", "ssh_key"),
+        *("marital_status", "emergency_contact", "facebook_id", "twitter_handle"),
         *("comments", "notes", "partner_line_notes", "body_html", "message", "observaciones"),
     ],
 )
@@ -163,6 +173,11 @@ def test_name_is_personal_in_any_table(name: str) -> None:
         *((name, "boolean") for name in ("email_verified", "is_mobile", "send_email")),
         ("password_changed_at", "timestamp with time zone"),
         ("address_id", "bigint"),
+        *((name, "text") for name in ("fname", "photo", "avatar", "mac", "handle", "status")),
+        *((name, "text") for name in ("order_status", "contact_status", "host", "product_image")),
+        ("emergency_contact_id", "integer"),
+        ("area", "geometry(MultiPolygon,4326)"),
+        ("route", "public.geometry(LineString,4326)"),
     ],
 )
 def test_name_is_not_personal_by_itself(name: str, type_: str) -> None:
@@ -176,6 +191,7 @@ def test_name_is_not_personal_by_itself(name: str, type_: str) -> None:
         ("shop_customers", "Name", True),
         ("app_superuser", "name", True),
         ("customer_type", "name", False),
+        *(("users", name, True) for name in ("fname", "lname", "avatar", "photo", "mac")),
         ("user_permission", "name", False),
         ("address_country", "name", False),
         ("billingaddress", "line2", True),
@@ -213,6 +229,23 @@ def test_name_is_personal_beside_personal_columns() -> None:
 def test_documents_that_visitors_submitted_are_free_text(table: str) -> None:
     assert kinds(table, form_data="jsonb") == {"form_data": Kind.FREE_TEXT}
     assert kinds("invoice", form_data="jsonb") == {}
+
+
+def test_positions_and_devices_are_found_by_their_types_whatever_their_names() -> None:
+    positions = {
+        "location": "geometry(Point,4326)",
+        "place": "public.geography(Point,4326)",
+        "geom": "geometry",
+        "coords": "point",
+        "host": "inet",
+        "hosts": "inet[]",
+        "net": "cidr",
+    }
+    assert kinds("thing", **positions) == dict.fromkeys(positions, Kind.POSITION)
+    assert kinds("thing", nic="macaddr", other="macaddr8") == {
+        "nic": Kind.IDENTITY,
+        "other": Kind.IDENTITY,
+    }
 
 
 def test_words_of_a_search_index_are_free_text_whatever_its_name() -> None:
