@@ -22,7 +22,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,7 +36,8 @@ _ENOUGH_LOADS = 4
 _PATIENCE_SECONDS = 1200
 _PAGE_SECONDS = 60
 
-_UNREADY = re.compile(r"Loading|fetching|In Progress|Not Evaluated|Materializing(?! \()")
+_UNREADY = re.compile(r"Loading|fetching|In Progress|Not Evaluated")
+_AT_WORK = re.compile(r"Materializing(?! \()")
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ class Picture:
         click: the text of a button to press then.
         scroll: words to bring to the top of the window.
         height: of the window.
+        at_work: whether it may show a run at work, as pages of loads nearly always do: the next
+            one has started early and waits for its archive.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Picture:
     click: str = ""
     scroll: str = ""
     height: int = _SIZE[1]
+    at_work: bool = False
 
 
 class DagsterUi:
@@ -237,8 +241,11 @@ def pictures(ui: DagsterUi) -> Iterator[Picture]:
         "seconds_upload",
     )
     yield Picture("checks", f"{ledger}?view=checks&checkDetail=up_to_date", "data_until")
-    yield Picture("plots", ledger, "lag_seconds", click="Plots", scroll="gaps", height=1200)
-    yield Picture("table", "/assets/receiver/tables/report", "rows_added", height=1400)
+    plots = Picture("plots", ledger, "lag_seconds", click="Plots", scroll="gaps", height=1200)
+    yield replace(plots, at_work=True)
+    yield Picture(
+        "table", "/assets/receiver/tables/report", "rows_added", height=1400, at_work=True
+    )
     yield Picture("automation", "/automation", "past the hour")
 
 
@@ -261,7 +268,8 @@ def take(page: Browser, ui: DagsterUi, picture: Picture) -> None:
 
 def is_ready(text: str, picture: Picture) -> bool:
     """Whether a page shows all that it will, and nothing half-done of a run at work."""
-    return picture.shows in text and not _UNREADY.search(text)
+    unready = _UNREADY.search(text) or (not picture.at_work and _AT_WORK.search(text))
+    return picture.shows in text and not unready
 
 
 def damage_an_archive(folder: Path) -> str:
@@ -290,7 +298,7 @@ def main() -> None:
                 take(page, ui, picture)
             damaged = damage_an_archive(folder)
             admitted = "/assets/receiver/admitted_archives?view=checks&checkDetail=archives_sound"
-            take(page, ui, Picture("damaged_archive", admitted, damaged))
+            take(page, ui, Picture("damaged_archive", admitted, damaged, at_work=True))
 
 
 if __name__ == "__main__":
