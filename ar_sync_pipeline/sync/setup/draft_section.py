@@ -77,7 +77,7 @@ def _table_notes(
     for column in sender.media.get(table.name, []):
         yield (
             f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
-            f" ({', '.join(column.endings)}). Files travel with their names and content as they"
+            f" ({', '.join(column.endings)}). Files are replicated with their names and content as they"
             " are; a column in `exclude` keeps its files at the sender too."
         )
     for name, reason in proposed.kept.items():
