@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 # What is checked for retired words (.codespell/).
-SPELLED := ar_sync_pipeline benchmarks ar_sync_pipeline_tests
+SPELLED := ar_sync_pipeline benchmarks ar_sync_pipeline_tests deploy docs README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md \
+  dagster.yaml dagster.postgres.yaml workspace.yaml sender.env.example receiver.env.example
 
 .PHONY: demo demo-ui test test-all soak bench screenshots lint format clean
 

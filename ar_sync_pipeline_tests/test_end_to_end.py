@@ -241,5 +241,5 @@ def test_a_troubled_day_ends_equal_without_a_gap_and_with_one_mail_a_cause(
     )
     assert len(told.subjects) == 2, told.subjects
     opening, recovery = told.subjects
-    assert opening.startswith("[ar_sync sender] Failing: the way to the receiver")
-    assert recovery.startswith("[ar_sync sender] Recovered: the way to the receiver")
+    assert opening.startswith("[ar_sync sender] Failing: the connection to the receiver")
+    assert recovery.startswith("[ar_sync sender] Recovered: the connection to the receiver")

@@ -170,7 +170,9 @@ def outages_of(pair: Deployment, control_plane: ControlPlane, link: CuttingProxy
             lambda: allow_connections(pair.sender_url, allowed=False),
             lambda: allow_connections(pair.sender_url, allowed=True),
         ),
-        Outage("link", SENDER, "the way to the receiver", link.swallow.set, link.swallow.clear),
+        Outage(
+            "link", SENDER, "the connection to the receiver", link.swallow.set, link.swallow.clear
+        ),
         Outage(
             "receiver",
             RECEIVER,

@@ -61,7 +61,7 @@ def run_job(side: str, job: str, environment: dict[str, str], home: Path) -> int
 
 @pytest.mark.long
 @pytest.mark.timeout(600)  # on a machine that does much else
-def test_d16_sixty_thousand_pictures_travel_in_bounded_memory(
+def test_d16_sixty_thousand_pictures_are_replicated_in_bounded_memory(
     deployment: Deployment, pictures: Path
 ) -> None:
     """A complete contains all of them; a partial only the new one that a changed row names."""

@@ -97,7 +97,7 @@ def test_both_sides_tell_the_same(deployment: Deployment) -> None:
     assert json.loads(here.stdout)["data_until"] == json.loads(there.stdout)["data_until"]
     assert counts(there) == {
         "waiting": 0, "applied": 1, "superseded": 0, "parked": 0, "quarantined": 0,
-        "made good since": 0,
+        "quarantined, replaced": 0,
     }  # fmt: skip
     assert "min behind, because" in status(receiver).stdout
 
@@ -220,7 +220,7 @@ def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deplo
         1,
         {
             "waiting": 0, "applied": 0, "superseded": 0, "parked": 0, "quarantined": 1,
-            "made good since": 0,
+            "quarantined, replaced": 0,
         },
     )  # fmt: skip
     deployment.succeed("complete_dump")
@@ -231,7 +231,7 @@ def test_damaged_archive_that_a_later_one_made_good_is_history(deployment: Deplo
         alerts.store.close(one.number, alerts.clock())
     shown = status(environment, "--json")
     assert (shown.exit_code, counts(shown)["quarantined"]) == (0, 0)
-    assert counts(shown)["made good since"] == 1
+    assert counts(shown)["quarantined, replaced"] == 1
 
 
 def test_errors_in_the_settings_are_named(deployment: Deployment) -> None:

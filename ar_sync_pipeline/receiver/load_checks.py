@@ -26,6 +26,8 @@ from ar_sync_pipeline.visible_text import listed, visible
 
 _LONGEST_NAME = 130
 _GUARD_PAGE = "delete_guard"
+GUARD_CAUSE = "delete guard"
+"""Key of the incident of archives that the delete guard parks."""
 # The next archives contain what a lost one or the receiver lacks: only what lasts is an incident.
 _CLOSES_WITHIN_WINDOWS = 3
 
@@ -39,8 +41,8 @@ LOADED, DIGESTS, _NO_HOLES, _NO_DRIFT, _ALL_SENT = (
 _PAGES = {
     LOADED: "archive_parked",
     DIGESTS: "digests_differ",
-    _NO_HOLES: "hole_in_windows",
-    _NO_DRIFT: "hole_in_windows",
+    _NO_HOLES: "gap_in_windows",
+    _NO_DRIFT: "gap_in_windows",
     _ALL_SENT: "table_not_sent",
 }
 
@@ -144,7 +146,7 @@ def _archives_loaded(
         archives_not_applied=len(rejected),
         **common_remedy(one.remedy for one in rejected),
         # Only a person lets it through, who may know of the other archives already.
-        **({CAUSE: "delete guard"} if guarded else {}),
+        **({CAUSE: GUARD_CAUSE} if guarded else {}),
     )
     if guarded:
         return with_page(result, _GUARD_PAGE)

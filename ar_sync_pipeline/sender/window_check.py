@@ -28,7 +28,7 @@ from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_requests import SCHEDULE
 
 # Two windows may be in a run that has just started; the next tick starts a third one.
-_PAGE = "hole_in_windows"
+_PAGE = "gap_in_windows"
 _ON_THEIR_WAY, _UNTIL_THE_NEXT_RUN = 2, 3
 _SHOWN = 5
 # A gap fails the check after two windows: a tick a minute would find it no sooner.

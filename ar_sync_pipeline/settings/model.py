@@ -241,7 +241,7 @@ class ReceiverSettings(CommonSettings):
         int,
         whole_number(0, 100, "percent"),
         Variable(
-            "Percent of a large table that a complete may delete before it is parked until an "
+            "Percent of a large table that an archive may delete before it is parked until an "
             "operator allows it; 100 switches the guard off.",
             "5",
         ),

@@ -32,7 +32,7 @@ def problem(
         source=source,
         occurrence=f"run at {minutes}",
         at=at(minutes),
-        title="the way to the receiver",
+        title="the connection to the receiver",
         what=f"job of {source}",
         sentence=sentence,
         remedy="start sshd",

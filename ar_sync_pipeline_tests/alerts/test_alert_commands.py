@@ -130,7 +130,7 @@ def test_open_incidents_and_unsent_messages_are_shown_without_any_server(
         ("mail", 0), ("webhook", 0)
     ]  # fmt: skip
     text = call(environ, "incidents").stdout
-    assert "the way to" in text
+    assert "the connection to" in text
     assert "Not sent yet (mail, opened, incident 1)" in text
 
 

@@ -52,7 +52,7 @@ def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender
     assert not watched.run("partial_dump").succeeded
     # At once, by the hook.
     (subject,) = watched.subjects
-    assert subject.startswith("[ar_sync sender] Failing: the way to the receiver")
+    assert subject.startswith("[ar_sync sender] Failing: the connection to the receiver")
     for job in ("ssh_sftp_checker", "complete_dump", "partial_dump"):
         assert not watched.run(job).succeeded
         watched.tick_both()
@@ -61,7 +61,7 @@ def test_receiver_that_cannot_be_reached_is_one_cause_for_all_jobs_of_the_sender
     assert watched.run("partial_dump").succeeded
     watched.tick_both()
     watched.tick_both()
-    assert watched.subjects[1:] == ["[ar_sync sender] Recovered: the way to the receiver"]
+    assert watched.subjects[1:] == ["[ar_sync sender] Recovered: the connection to the receiver"]
     assert "3 more times" in watched.text(1)
     assert "not seen to work since" in watched.text(1)
     assert "job complete_dump, step complete_tables" in watched.text(1)

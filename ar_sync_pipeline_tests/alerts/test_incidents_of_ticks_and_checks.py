@@ -93,12 +93,12 @@ def evaluate(
 
 def test_mail_names_the_page_of_the_finding_in_place_of_that_of_the_check(bare: Watched) -> None:
     evaluate(bare, applied_archives_key(), "archives_loaded", "one.", runbook_page="delete_guard")
-    evaluate(bare, applied_archives_key(), "no_holes", "one hole.")
+    evaluate(bare, applied_archives_key(), "no_holes", "one gap.")
     bare.tick_both()
-    guard, hole = (bare.text(0), bare.text(1))
+    guard, gap = (bare.text(0), bare.text(1))
     assert "docs/runbook/delete_guard.md" in guard
     assert "archive_parked" not in guard
-    assert "docs/runbook/hole_in_windows.md" in hole
+    assert "docs/runbook/gap_in_windows.md" in gap
 
 
 def test_guarded_archive_is_mailed_although_another_archive_is_parked(bare: Watched) -> None:
@@ -212,12 +212,12 @@ def test_check_is_an_incident_from_failing_to_passing(bare: Watched) -> None:
     bare.tick_both()
     assert bare.subjects == []
     for _ in range(2):
-        evaluate(bare, applied_archives_key(), "no_holes", "one hole from 12:00 to 12:05.")
+        evaluate(bare, applied_archives_key(), "no_holes", "one gap from 12:00 to 12:05.")
         bare.tick_both()
     (subject,) = bare.subjects
     assert subject == (
         "[ar_sync receiver] Failing: check receiver/applied_archives: no_holes:"
-        " one hole from 12:00 to 12:05"
+        " one gap from 12:00 to 12:05"
     )
     assert "an archive was lost on the way" in bare.text(0)
     evaluate(bare, applied_archives_key(), "no_holes")
@@ -279,7 +279,7 @@ def test_silence_of_the_receiver_is_not_reported_while_it_cannot_be_reached(bare
     evaluate(bare, *acknowledged, "Nothing was heard of 3 archives.")
     bare.tick_both()
     assert [s.partition(": ")[2] for s in bare.subjects] == [
-        "the way to the receiver: connect: refused"
+        "the connection to the receiver: connect: refused"
     ]
     evaluate(bare, *endpoint)
     bare.tick_both()

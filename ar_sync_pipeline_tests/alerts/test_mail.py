@@ -46,7 +46,9 @@ def test_mail_says_what_where_since_when_why_and_what_to_do(mailbox: Mailbox) ->
     channel(MailServer("127.0.0.1", mailbox.port)).send(notice())
     (mail,) = mailbox.mails
     assert mailbox.recipients == [ADMINS]
-    assert mail["Subject"] == ("[ar_sync sender] Failing: the way to the receiver: nobody answers")
+    assert mail["Subject"] == (
+        "[ar_sync sender] Failing: the connection to the receiver: nobody answers"
+    )
     assert (mail["From"], mail["To"]) == ("ar_sync@example.org", ", ".join(ADMINS))
     assert mail["Auto-Submitted"] == "auto-generated"
     text, html = (mail.get_body((kind,)) for kind in ("plain", "html"))

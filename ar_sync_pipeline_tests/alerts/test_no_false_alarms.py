@@ -270,7 +270,7 @@ OUTAGES = {
     "the receiver's database": (
         "receiver", "AR_SYNC_RECEIVER_DATABASE_URL", NOWHERE, "partial_loaddata"
     ),
-    "the way to the receiver": ("sender", "AR_SYNC_KNOWN_HOSTS", __file__, "partial_dump"),
+    "the connection to the receiver": ("sender", "AR_SYNC_KNOWN_HOSTS", __file__, "partial_dump"),
 }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def receiver_is_base_and_later_partials(
 
     Apart from rows that the sender no longer has: only a complete tells of deletions, so a row that
     an older archive held may be there or not, as the archives came. And apart from rows that live
-    at the sender and that the model lets make way for another's unique value, as behind a hole.
+    at the sender and that the model lets make way for another's unique value, as after a gap.
     """
     applied = {line.snapshot_at for line in ledger if not line.superseded}
     dumped = [d for d in sender.dumped if d.name.snapshot_at in applied]

@@ -2,7 +2,7 @@
 
 Where two rows want one unique value, the newer archive is right: a row that is not in it and holds
 the value has changed or gone at the sender, so it goes, and with it every row that refers to it
-and that the archive does not bring. Behind a hole that may be wrong: what became of such a row was
+and that the archive does not bring. After a gap that may be wrong: what became of such a row was
 in the missing archive. A receiver to which the archives came in another order may still hold it, as
 an older archive had it; it is never the worse for that, so the model keeps these rows apart.
 """

@@ -108,7 +108,7 @@ def allowed(url: str, statements: Iterable[str]) -> list[str]:
     return [statement for statement in statements if not refused(url, statement)]
 
 
-def test_sender_role_can_only_read_the_tables_that_travel(sites: TwoSites) -> None:
+def test_sender_role_can_only_read_the_replicated_tables(sites: TwoSites) -> None:
     assert allowed(sites.sender, NOT_THE_SENDER) == []
 
 
@@ -188,7 +188,7 @@ def test_tables_of_other_schemas_that_refer_to_the_catalogs_are_looked_at(
     ]
 
 
-def test_complete_partial_and_deletions_travel_through_the_roles(
+def test_complete_partial_and_deletions_are_replicated_by_the_roles(
     sites: TwoSites, filled: TwoSites
 ) -> None:
     sites.complete()
@@ -397,7 +397,7 @@ def test_ledger_that_another_role_has_made_is_taken_over(
 
 
 @pytest.mark.long
-def test_city_and_its_traffic_travel_and_are_transformed_through_the_roles(
+def test_city_and_its_traffic_are_replicated_and_transformed_by_the_roles(
     sender_db: str, receiver_db: str, role_script: RoleScript, tmp_path: Path
 ) -> None:
     """The tables of AndroidRequests, with the built-in transform's writes."""

@@ -211,6 +211,24 @@ def test_compose_file_names_only_what_is_there(compose: dict[str, Any]) -> None:
     assert {s["host"] for s in servers(DEPLOY / "workspace/compose.yaml")} <= set(services)
 
 
+def test_paths_of_the_examples_and_of_the_compose_files_head_are_in_the_containers(
+    compose: dict[str, Any],
+) -> None:
+    """What a container needs from elsewhere is named in the head, with its path there."""
+    head = (DEPLOY / "compose.yaml").read_text().partition("\nname:")[0]
+    for side in ("sender", "receiver"):
+        given = dict(dotenv_values(ROOT / f"{side}.env.example"))
+        if side == "sender":
+            given |= dict(re.findall(r"(AR_SYNC_\w+)=(\S+)", head))
+            del given["AR_SYNC_REMOTE_BKP_FLDR"]  # a path at the SFTP server
+        mounted = [volume.rpartition("}:")[2] for volume in compose["services"][side]["volumes"]]
+        places = [volume.removeprefix("home:").removesuffix(":ro") for volume in mounted]
+        paths = {name: value for name, value in given.items() if value and value[0] == "/"}
+        assert len(paths) >= 2
+        for name, value in paths.items():
+            assert any(f"{value}/".startswith(f"{place}/") for place in places), (name, value)
+
+
 def test_only_the_web_server_is_reachable_and_from_this_host_alone(compose: dict[str, Any]) -> None:
     published = {n: s["ports"] for n, s in compose["services"].items() if "ports" in s}
     assert published == {"webserver": ["127.0.0.1:3000:3000"]}

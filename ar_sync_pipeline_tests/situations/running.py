@@ -179,7 +179,7 @@ def run_sql(url: str, text: str) -> None:
 
 
 def _deletions(report: LoadReport) -> Mapping[str, int]:
-    """Of the tables that travel; what the receiver has of its own, the tests ask for."""
+    """Of the replicated tables; what the receiver has of its own, the tests ask for."""
     return {
         plan.table: plan.deleted
         for loaded in report.loaded

@@ -235,7 +235,7 @@ def test_d13_second_load_waits_for_the_first(filled: TwoSites) -> None:
     assert filled.load().loaded
 
 
-def test_tables_without_integer_key_travel_as_one_chunk(small_sites: TwoSites) -> None:
+def test_tables_without_integer_key_are_sent_as_one_chunk(small_sites: TwoSites) -> None:
     table = "CREATE TABLE app_text (name text, part text, value numeric, PRIMARY KEY (name, part))"
     small_sites.at_sender(table, "INSERT INTO app_text VALUES ('a', 'b', 1.0), ('ñ', E'\\n', 2)")
     small_sites.at_receiver(table)

@@ -54,7 +54,7 @@ def received(sites: TwoSites) -> dict[str, str]:
 
 
 @pytest.mark.long
-def test_rows_come_along_and_their_pictures_do_not_travel_again(sender: MediaSender) -> None:
+def test_rows_come_along_and_their_pictures_are_not_sent_again(sender: MediaSender) -> None:
     for _ in range(2):
         touch_rows(sender.sites)
         manifest = sender.partial()
@@ -64,7 +64,7 @@ def test_rows_come_along_and_their_pictures_do_not_travel_again(sender: MediaSen
 
 
 @pytest.mark.long
-def test_pictures_do_not_travel_again_while_the_archive_waits(sender: MediaSender) -> None:
+def test_pictures_are_not_sent_again_while_the_archive_waits(sender: MediaSender) -> None:
     put(sender, "1.jpeg", "changed")
     touch_rows(sender.sites)
     assert names(sender.partial()) == ["1.jpeg"]
@@ -80,13 +80,13 @@ def test_changed_picture_is_sent_though_its_time_is_old(sender: MediaSender) -> 
     assert names(sender.partial()) == ["5.jpeg"]
 
 
-def test_picture_that_was_only_touched_does_not_travel(sender: MediaSender) -> None:
+def test_picture_that_was_only_touched_is_not_sent(sender: MediaSender) -> None:
     put(sender, "5.jpeg", "picture 5", at=time.time())
     assert names(sender.partial()) == []
 
 
 @pytest.mark.long
-def test_lost_archive_s_pictures_travel_again(sender: MediaSender) -> None:
+def test_lost_archive_s_pictures_are_sent_again(sender: MediaSender) -> None:
     put(sender, "1.jpeg", "changed")
     touch_rows(sender.sites)
     lost = sender.partial()

@@ -73,7 +73,7 @@ def test_d12_damaged_archive_changes_neither_rows_nor_pictures(filled: TwoSites)
     assert len(list_quarantined(filled.spool)) == 1
 
 
-def test_d20_microseconds_travel(filled: TwoSites) -> None:
+def test_d20_microseconds_are_replicated(filled: TwoSites) -> None:
     base = watermark_of(filled.complete())
     filled.load()
     filled.at_sender("UPDATE app_child SET changed = '2017-05-14 03:59:59.999999+00' WHERE id = 1")

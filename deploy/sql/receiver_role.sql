@@ -97,7 +97,7 @@ SELECT CASE WHEN current_setting('server_version_num')::int >= 150000
                              ELSE 'REVOKE SET ON PARAMETER session_replication_role FROM %I' END,
                         :'role') END \gexec
 
--- The product makes its own tables there; what another role made there before becomes its own.
+-- The product makes its tables there; it becomes the owner of what another role made there before.
 SELECT format('CREATE SCHEMA ar_sync AUTHORIZATION %I', :'role')
  WHERE to_regnamespace('ar_sync') IS NULL \gexec
 ALTER SCHEMA ar_sync OWNER TO :"role";

@@ -1,4 +1,4 @@
--- The role with which the sender reads production: it can read the tables that travel and write
+-- The role with which the sender reads production: it can read the replicated tables and write
 -- nothing. Run it as a superuser in the production database, and again after each migration that
 -- makes a table; it gives and takes until the role's rights are exactly these.
 --
@@ -44,7 +44,7 @@ SELECT format('CREATE ROLE %I LOGIN', :'role')
 
 \ir catalog_tables.sql
 
--- An owner would lose its rights on its own tables.
+-- An owner would lose its rights on the tables that it owns.
 SELECT format('DO $owner$ BEGIN RAISE EXCEPTION %L USING HINT = %L; END $owner$',
               format('role %I owns tables that the sender reads; nothing was changed', :'role'),
               'Give the sender a role of its own, in AR_SYNC_SENDER_DATABASE_URL or by -v role=...')

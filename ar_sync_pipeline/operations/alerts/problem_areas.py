@@ -28,7 +28,7 @@ class Area:
 
 ENDPOINT = Area(
     "endpoint",
-    "the way to the receiver",
+    "the connection to the receiver",
     (
         sftp.UnresolvableHostError,
         sftp.UnreachableHostError,

@@ -77,8 +77,8 @@ def _table_notes(
     for column in sender.media.get(table.name, []):
         yield (
             f"{column.name}: {column.found} of {column.tried} values are files of the media folder"
-            f" ({', '.join(column.endings)}). Files travel with their names and content as they"
-            " are; a column in `exclude` keeps its files at the sender too."
+            f" ({', '.join(column.endings)}). Files are replicated with their names and content as"
+            " they are; a column in `exclude` keeps its files at the sender too."
         )
     for name, reason in proposed.kept.items():
         yield f"{name}: looks personal ({proposed.kinds[name]}) and {reason}"

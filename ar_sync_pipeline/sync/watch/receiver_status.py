@@ -36,7 +36,7 @@ from ar_sync_pipeline.sync.watch.arrived_archives import (
 )
 from ar_sync_pipeline.sync.watch.lag import Backlog, explain_lag
 from ar_sync_pipeline.sync.watch.open_incidents import read_open_incidents
-from ar_sync_pipeline.sync.watch.status import StateCount, Status, count
+from ar_sync_pipeline.sync.watch.status import REPLACED, StateCount, Status, count
 
 
 def receiver_status(settings: ReceiverSettings, catalog: Catalog, now: datetime) -> Status:
@@ -193,9 +193,9 @@ def _counts(
         count("parked", _names(spooled.parked), "; ".join(parked)),
         count("quarantined", _names(lost), "; ".join(_problems(lost))),
         count(
-            "made good since",
+            REPLACED,
             _names(replaced),
-            "in quarantine; what they held has come with later archives",
+            "what they held has come with later archives",
         ),
     ]
 

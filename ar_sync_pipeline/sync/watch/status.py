@@ -10,6 +10,8 @@ from ar_sync_pipeline.sync.watch.arrived_archives import Arrived
 from ar_sync_pipeline.sync.watch.lag import Lag
 from ar_sync_pipeline.sync.watch.open_incidents import NO_INCIDENTS, OpenIncidents
 
+# State of a quarantined archive whose content came with later archives.
+REPLACED = "quarantined, replaced"
 _BAD = frozenset({"parked", "quarantined", "not acknowledged", "not believed"})
 
 

@@ -22,6 +22,7 @@ from ar_sync_pipeline.sync.load.applied_chain import chain_in
 from ar_sync_pipeline.sync.load.delete_guard import held_by_guard
 from ar_sync_pipeline.sync.load.intakes import other_archives
 from ar_sync_pipeline.sync.rejection import Rejection
+from ar_sync_pipeline.sync.watch.status import REPLACED
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _described(archive: SpooledArchive, *, replaced: bool, allowed: bool) -> Una
         command = f"ar-sync verify {name}"
     return UnappliedArchive(
         name,
-        f"{state}, replaced" if replaced and state is SpoolState.QUARANTINED else state,
+        REPLACED if replaced and state is SpoolState.QUARANTINED else state,
         rejection.problem,
         rejection.remedy,
         rejection.since or archive.name.snapshot_at,
