@@ -98,8 +98,11 @@ class RowsToDelete:
         return {table for table, count in self.counts.items() if count}
 
     def is_final(self, table: str) -> bool:
-        """Return whether the archive has all rows of a table, so that others are gone."""
-        return self.complete or (table in self.staged and self.staged[table].speaks_for_all_rows)
+        """Return whether the archive has all rows of a table, so that others are gone.
+
+        A complete has none of a table that only the receiver has, or that the sender added later.
+        """
+        return table in self.staged and self.staged[table].speaks_for_all_rows
 
     def cleared(self) -> list[ForeignKey]:
         """Return the foreign keys by which receiver-only columns refer to rows to delete."""

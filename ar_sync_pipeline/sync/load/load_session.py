@@ -291,7 +291,11 @@ class LoadSession:
 
     def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
         targets = (table.target for archive in staged for table in archive.tables)
-        return PreservedRows(self._connection, self._references.with_targets(targets))
+        references = self._references
+        if any(archive.manifest.kind is ArchiveKind.COMPLETE for archive in staged):
+            # As in the merge of the complete, a table that it lacks is receiver-only.
+            references = References(self._tables, {})
+        return PreservedRows(self._connection, references.with_targets(targets))
 
     def _merge(
         self,
