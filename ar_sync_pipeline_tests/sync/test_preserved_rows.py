@@ -112,6 +112,30 @@ def test_reference_of_a_receivers_table_without_a_key_is_not_lost(make: Make) ->
     assert rows(sites.receiver, "SELECT * FROM own_note") == [(1, "x")]
 
 
+def test_senders_row_that_refers_to_a_row_newer_than_a_late_complete_waits_for_the_next(
+    make: Make,
+) -> None:
+    sites = make(PARENTS, "CREATE TABLE t_child (id int PRIMARY KEY)")
+    owner = {"table": {"t_child": {"receiver_columns": ["owner"]}}}
+    sites.catalog = Catalog.model_validate({"name": "c", "tables": ["t_*"], **owner})
+    sites.at_sender("INSERT INTO t_parent VALUES (1, 'a')", "INSERT INTO t_child VALUES (1)")
+    sites.at_receiver("ALTER TABLE t_child ADD owner int NOT NULL DEFAULT 1 REFERENCES t_parent")
+    since = mark(sites.complete())
+    sites.load()
+    late = withhold(sites.complete(since))
+    sites.at_sender("INSERT INTO t_parent VALUES (5, 'five')")
+    since = mark(sites.partial(recent_window(), since=since))
+    sites.load()
+    sites.at_receiver("UPDATE t_child SET owner = 5")
+    deliver(late)
+    sites.load()
+    assert "because the sender deleted them or added them later" in reason(sites)
+    sites.complete(since)
+    sites.load()
+    assert list_parked(sites.spool) == []
+    assert rows(sites.receiver, "SELECT id, owner FROM t_child") == [(1, 5)]
+
+
 class TestLaterArchiveWithAllRowsOfTheTable:
     """It decides which rows exist, whatever an earlier archive of the load has deleted."""
 
