@@ -7,6 +7,7 @@ effects does not enforce it either.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from psycopg import sql
 
@@ -25,13 +26,38 @@ def check_leaf_references(connection: Connection, written: Collection[TableFacts
     """
     names = [facts.relation.as_string(connection) for facts in written]
     for child, parent, *key in connection.execute(_KEYS, {"written": names}).fetchall():
-        _check(connection, sql.Identifier(*child), sql.Identifier(*parent), *key)
+        _check(connection, _Relation(**child), _Relation(**parent), *key)
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """A partition, or a table that a key of a partition names.
+
+    Attributes:
+        root: Schema and name of the partitioned table, if the rows have to be read through it: a
+            right on that table is none on its partitions.
+    """
+
+    oid: int
+    name: tuple[str, str]
+    plain: bool
+    root: tuple[str, str] | None
+
+    @property
+    def rows(self) -> sql.Composed:
+        if self.root is not None:
+            return sql.SQL(
+                "(SELECT * FROM {} AS r"
+                " WHERE r.tableoid IN (SELECT t.relid FROM pg_partition_tree({}::oid) AS t))"
+            ).format(sql.Identifier(*self.root), sql.Literal(self.oid))
+        only = sql.SQL("ONLY {}") if self.plain else sql.SQL("{}")
+        return only.format(sql.Identifier(*self.name))
 
 
 def _check(
     connection: Connection,
-    child: sql.Identifier,
-    parent: sql.Identifier,
+    child: _Relation,
+    parent: _Relation,
     name: str,
     columns: list[str],
     referenced: list[str],
@@ -43,19 +69,36 @@ def _check(
     )
     orphan = sql.SQL(
         "SELECT EXISTS (SELECT FROM {} AS c WHERE {} AND NOT EXISTS (SELECT FROM {} AS p WHERE {}))"
-    ).format(child, given, parent, key.refers("c", "p"))
+    ).format(child.rows, given, parent.rows, key.refers("c", "p"))
     if scalar(connection, orphan):
-        here, there = (printable(one.as_string(connection)) for one in (child, parent))
+        here, there = (
+            printable(sql.Identifier(*one.name).as_string(connection)) for one in (child, parent)
+        )
         raise LoadRefusedError(
-            f"rows of {here} would refer by {printable(name)} to rows that {there} no longer has;"
+            f"rows of {here} would refer by {printable(name)} to rows that {there} does not have;"
             " a load does not follow foreign keys of single partitions",
-            remedy="declare this foreign key between the partitioned tables, or delete these rows;"
-            " the archive is tried again by itself",
+            remedy="wait for the next complete archive, which has the rows if the sender has them;"
+            " otherwise declare this foreign key between the partitioned tables, or delete these"
+            " rows; the archive is tried again by itself",
         )
 
 
 _KEYS = """
-SELECT ARRAY[cn.nspname, c.relname], ARRAY[pn.nspname, p.relname], k.conname,
+WITH relation AS NOT MATERIALIZED (
+  SELECT c.oid, c.relispartition, pg_partition_root(c.oid) AS root,
+         json_build_object(
+           'oid', c.oid::bigint, 'name', ARRAY[n.nspname, c.relname], 'plain', c.relkind = 'r',
+           'root', CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE')
+                          OR NOT has_table_privilege(c.oid, 'SELECT')
+                        THEN (SELECT ARRAY[m.nspname, r.relname]
+                                FROM pg_class r
+                                JOIN pg_namespace m ON m.oid = r.relnamespace
+                               WHERE r.oid = pg_partition_root(c.oid) AND r.oid <> c.oid
+                                 AND has_schema_privilege(m.oid, 'USAGE')
+                                 AND has_table_privilege(r.oid, 'SELECT')) END) AS facts
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace)
+SELECT c.facts, p.facts, k.conname,
        ARRAY(SELECT a.attname FROM unnest(k.conkey) WITH ORDINALITY AS x (attnum, place)
                JOIN pg_attribute a ON (a.attrelid, a.attnum) = (k.conrelid, x.attnum)
               ORDER BY x.place),
@@ -68,13 +111,11 @@ SELECT ARRAY[cn.nspname, c.relname], ARRAY[pn.nspname, p.relname], k.conname,
                JOIN pg_namespace n ON n.oid = o.oprnamespace
               ORDER BY x.place)
   FROM pg_constraint k
-  JOIN pg_class c ON c.oid = k.conrelid
-  JOIN pg_namespace cn ON cn.oid = c.relnamespace
-  JOIN pg_class p ON p.oid = k.confrelid
-  JOIN pg_namespace pn ON pn.oid = p.relnamespace
+  JOIN relation c ON c.oid = k.conrelid
+  JOIN relation p ON p.oid = k.confrelid
  WHERE k.contype = 'f' AND k.conparentid = 0 AND k.convalidated
    AND coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true)
    AND (c.relispartition OR p.relispartition)
-   AND (coalesce(pg_partition_root(c.oid), c.oid) = ANY (%(written)s::regclass[]::oid[])
-        OR coalesce(pg_partition_root(p.oid), p.oid) = ANY (%(written)s::regclass[]::oid[]))
+   AND (coalesce(c.root, c.oid) = ANY (%(written)s::regclass[]::oid[])
+        OR coalesce(p.root, p.oid) = ANY (%(written)s::regclass[]::oid[]))
 """

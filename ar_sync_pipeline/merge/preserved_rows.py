@@ -42,8 +42,8 @@ class PreservedRows:
     def remember(self, to_delete: RowsToDelete, later: Mapping[str, Sequence[StagedTable]]) -> None:
         """Copy the rows to delete, and the references that are about to become NULL.
 
-        A shared row that an archive with all rows of its table lacks is restored only if a later
-        archive contains it.
+        A shared row that this archive or a later one would have, because it has all rows of the
+        table, is not restored: the archive decides.
 
         Args:
             later: Staged tables of the archives that are applied after this one, by name.
@@ -60,7 +60,8 @@ class PreservedRows:
                 to_delete.identity(table).matches("t", "d"),
             )
             self._copies.add(table, rows)
-            if table not in self._references.targets or not to_delete.is_final(table):
+            decided = any(one.speaks_for_all_rows for one in later.get(table, ()))
+            if not decided and not to_delete.is_final(table):
                 self._restored.remember(table, rows)
         for key in to_delete.cleared():
             self._remember_reference(to_delete, key, later.get(key.referenced_table, ()))
@@ -107,7 +108,7 @@ class PreservedRows:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
         columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
-        joined = self._references.joined(key, to_delete.relation(key.referenced_table))
+        joined = to_delete.references.joined(key, to_delete.relation(key.referenced_table))
         rows = sql.SQL("SELECT {} FROM {}").format(columns, joined)
         if to_delete.identity(key.table) is PLACE:
             comes_back = self._comes_back(to_delete, key.referenced_table, later)

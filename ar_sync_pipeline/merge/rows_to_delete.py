@@ -66,21 +66,44 @@ class RowsToDelete:
                 key.table
                 for table in pending
                 for key in self.references.to(table)
-                if not self.references.cleared_columns(key) and self._add_dependents(key)
+                if not self.references.cleared_columns(key)
+                and not self._keeps_shared_rows(key)
+                and self._add_dependents(key)
             }
+        # Last, because such a row may also depend by a key that both sides have.
+        for table in sorted(self.tables()):
+            for key in self.references.to(table):
+                if self._keeps_shared_rows(key):
+                    self._refuse_dependents(key)
+
+    def _keeps_shared_rows(self, key: ForeignKey) -> bool:
+        """Return whether only the receiver has a key of a replicated table that cannot be NULL."""
+        own = self.references.receiver_only_columns(key)
+        return (
+            bool(own)
+            and key.table in self.references.targets
+            and not self.references.cleared_columns(key)
+        )
+
+    def _refuse_dependents(self, key: ForeignKey) -> None:
+        if not self.add(key.table, self._dependents(key)):
+            return
+        columns = ", ".join(self.references.receiver_only_columns(key))
+        gone, wait = "that the sender deleted", ""
+        if self.complete:
+            gone = "that this archive lacks, because the sender deleted them or added them later"
+            wait = "wait for the next complete archive, which has what was added later; otherwise "
+        raise LoadRefusedError(
+            f"rows of {key.table}, which the sender has, refer in the receiver's {columns} by"
+            f" {key.name} to rows of {key.referenced_table} {gone}, and {columns} cannot become"
+            " NULL",
+            remedy=f"{wait}let {columns} be NULL, or let these rows refer to others; the archive is"
+            " tried again by itself",
+        )
 
     def _add_dependents(self, key: ForeignKey) -> int:
         count = self.add(key.table, self._dependents(key))
         own = self.references.receiver_only_columns(key)
-        if count and own and key.table in self.references.targets:
-            columns = ", ".join(own)
-            raise LoadRefusedError(
-                f"rows of {key.table}, which the sender has, refer in the receiver's {columns} by"
-                f" {key.name} to rows of {key.referenced_table} that the sender deleted, and"
-                f" {columns} cannot become NULL",
-                remedy=f"let {columns} be NULL, or let these rows refer to others; the archive is"
-                " tried again by itself",
-            )
         known = self.sender_references is None or key.definition in self.sender_references
         if count and not own and (self.complete or not known):
             raise LoadRefusedError(
@@ -98,8 +121,11 @@ class RowsToDelete:
         return {table for table, count in self.counts.items() if count}
 
     def is_final(self, table: str) -> bool:
-        """Return whether the archive has all rows of a table, so that others are gone."""
-        return self.complete or (table in self.staged and self.staged[table].speaks_for_all_rows)
+        """Return whether the archive has all rows of a table, so that others are gone.
+
+        A complete has none of a table that only the receiver has, or that the sender added later.
+        """
+        return table in self.staged and self.staged[table].speaks_for_all_rows
 
     def cleared(self) -> list[ForeignKey]:
         """Return the foreign keys by which receiver-only columns refer to rows to delete."""

@@ -87,8 +87,14 @@ class TargetTable:
 
     @property
     def rewritten(self) -> tuple[str, ...]:
-        """Shared columns that the transform changes in place."""
-        return tuple(name for name in self.rules.rewritten_by_transform if name in self.shared)
+        """Shared columns that the transform changes in place.
+
+        The sender's values are stored by the key, so there are none without one or in it.
+        """
+        if not self.key:
+            return ()
+        names = self.rules.rewritten_by_transform
+        return tuple(name for name in names if name in self.shared and name not in self.key)
 
     @property
     def source_values(self) -> sql.Identifier:

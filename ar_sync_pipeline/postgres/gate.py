@@ -157,6 +157,8 @@ def _key_of_transformed(sent: TableManifest, rules: TableRules, held: TableFacts
     names = {column.name for column in sent.columns}
     transformed = [name for name in rules.rewritten_by_transform if name in names]
     there, here = sent.primary_key or held.key, held.key
+    if transformed and (problem := no_key_of_transformed(transformed, here)):
+        return [f"{_shown(held.name)} {_shown(problem)}"]
     if not transformed or (set(there) == set(here) and names.issuperset(here)):
         return []
     mismatch = (
@@ -165,6 +167,18 @@ def _key_of_transformed(sent: TableManifest, rules: TableRules, held: TableFacts
         f" {_shown(', '.join(transformed))} are stored"
     )
     return [mismatch]
+
+
+def no_key_of_transformed(transformed: Sequence[str], key: Sequence[str]) -> str | None:
+    """Return what a table lacks in which the transform changes some columns in place."""
+    inside = [name for name in transformed if name in key]
+    if key and not inside:
+        return None
+    without = f" without {', '.join(inside)}" if inside else ""
+    return (
+        f"has no key{without} at the receiver, by which the sender's values of"
+        f" {', '.join(transformed)} are stored (`rewritten_by_transform`)"
+    )
 
 
 def type_mismatches(sent: Sequence[TypeDefinition], held: Sequence[TypeDefinition]) -> list[str]:

@@ -10,6 +10,7 @@ from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.postgres.column_masks import mask_conflicts, null_is_distinct
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.findings import Finding, Level
+from ar_sync_pipeline.postgres.gate import no_key_of_transformed
 from ar_sync_pipeline.postgres.left_values import values_left
 from ar_sync_pipeline.postgres.masked_constraints import masked_constraint_findings
 from ar_sync_pipeline.postgres.rights import usage_grant
@@ -41,6 +42,14 @@ def column_findings(
                 "name the column in `reset_on_change` with a value, or drop NOT NULL at the"
                 " receiver",
             )
+    transformed = [name for name in rules.rewritten_by_transform if table.column(name) is not None]
+    if transformed and (problem := no_key_of_transformed(transformed, table.key)):
+        yield Finding(
+            Level.ERROR,
+            f"table {table.name} {problem}, so archives are parked",
+            "give the table the same primary key of other columns at both sides, or remove the"
+            " names from `rewritten_by_transform`",
+        )
     yield from _reset_values(connection, catalog, table)
     for name in rules.exclude:
         column = table.column(name)

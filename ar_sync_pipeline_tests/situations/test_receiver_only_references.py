@@ -91,6 +91,26 @@ TWO_LEVELS = (
         modes=TWO,
     ),
     Situation(
+        "row_of_the_sender_goes_with_its_parent_whatever_else_refers_to_it",
+        A + "; CREATE TABLE t_b (id int PRIMARY KEY, a int NOT NULL REFERENCES t_a)"
+        "; CREATE TABLE t_c (id int PRIMARY KEY, b int NOT NULL REFERENCES t_b)",
+        rows=SIX + "; INSERT INTO t_b VALUES (4, 1), (5, 2); INSERT INTO t_c VALUES (6, 5)",
+        receiver="ALTER TABLE t_b ADD owner int NOT NULL DEFAULT 1"
+        " CONSTRAINT a_first_fkey REFERENCES t_a;"
+        "ALTER TABLE t_c ADD owner int NOT NULL DEFAULT 1 CONSTRAINT a_first_fkey REFERENCES t_a",
+        own="UPDATE t_b SET owner = 2 WHERE id = 5; UPDATE t_c SET owner = 2",
+        rules={name: {"receiver_columns": ["owner"]} for name in ("t_b", "t_c")},
+        steps=(
+            partial(
+                "DELETE FROM t_c; DELETE FROM t_b WHERE id = 5; DELETE FROM t_a WHERE id = 2;"
+                "INSERT INTO t_a VALUES (9, 'u2')",
+                deletes={"t_a": 1, "t_b": 1, "t_c": 1},
+                finds=[ask("SELECT id, owner FROM t_b", (4, 1))],
+            ),
+        ),
+        modes=TWO,
+    ),
+    Situation(
         "own_rows_without_a_key_refer_to_a_deleted_row",
         A,
         rows=SIX,

@@ -70,6 +70,33 @@ def test_changed_rows_of_a_table_without_a_key_are_no_deletions(
     assert "200 of 2,000 rows of t_log" in str(read_reason(parked.path))
 
 
+@pytest.mark.parametrize("archives", [1, 2])
+def test_key_that_only_the_receiver_has_does_not_identify_the_senders_rows(
+    database_factory: DatabaseFactory, tmp_path: Path, archives: int
+) -> None:
+    sender, receiver = database_factory(), database_factory()
+    for url in (sender, receiver):
+        execute(url, "CREATE TABLE t_log (v int, seen boolean)")
+    execute(sender, "INSERT INTO t_log SELECT n, false FROM generate_series(1, 2000) n")
+    execute(receiver, "ALTER TABLE t_log ADD id serial PRIMARY KEY")
+    catalog = Catalog.model_validate(
+        {"name": "c", "tables": ["t_*"], "table": {"t_log": {"receiver_columns": ["id"]}}}
+    )
+    sites = TwoSites(sender, receiver, catalog, tmp_path, {"AR_SYNC_DELETE_GUARD": "5"})
+    since = watermark_of(sites.complete())
+    sites.load()
+    for number in range(archives):
+        execute(sender, f"UPDATE t_log SET seen = true WHERE v % {archives} = {number}")
+        since = watermark_of(sites.partial(recent_window(), since=since))
+    assert sites.load().refused == ()
+    assert equal(sites, "SELECT v, seen FROM t_log ORDER BY v")
+    execute(sender, "DELETE FROM t_log WHERE v <= 200")
+    sites.complete(since=since)
+    sites.load()
+    (parked,) = list_parked(sites.spool)
+    assert "200 of 2,000 rows of t_log" in str(read_reason(parked.path))
+
+
 @pytest.fixture
 def guarded(filled: TwoSites) -> TwoSites:
     filled.environ["AR_SYNC_DELETE_GUARD"] = "5"

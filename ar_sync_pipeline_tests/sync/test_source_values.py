@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline.postgres.findings import Level
+from ar_sync_pipeline.postgres.receiver_checks import check_receiver_tables
+from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import list_parked
-from ar_sync_pipeline_tests.fix_sites import PARENTS, TwoSites, equal, rows
+from ar_sync_pipeline_tests.fix_sites import PARENTS, TwoSites, equal, rows, watermark_of
 
 TRANSFORM = "UPDATE app_parent SET label = upper(label), transformed = true"
 SHOWN = "SELECT DISTINCT label = upper(label), transformed FROM app_parent"
@@ -70,6 +75,35 @@ def test_other_key_of_the_sender_waits_for_the_receivers(transformed: TwoSites) 
     assert transformed.load().refused == ()
     assert list_parked(transformed.spool) == []
     assert equal(transformed, PARENTS)
+
+
+@pytest.mark.parametrize(("key", "no_key"), [("", "no key"), ("label", "no key without label")])
+def test_table_without_a_key_of_other_columns_is_named_and_parked(
+    filled: TwoSites, key: str, no_key: str
+) -> None:
+    for url in (filled.at_sender, filled.at_receiver):
+        url(f"CREATE TABLE app_log (id int, label text{f', PRIMARY KEY ({key})' if key else ''})")
+    filled.at_receiver("INSERT INTO app_log VALUES (1, 'old')")
+    filled.at_sender("INSERT INTO app_log VALUES (1, 'new')")
+    catalog = filled.catalog.model_dump(exclude_unset=True)
+    catalog["table"]["app_log"] = {"rewritten_by_transform": ["label"]}
+    filled.catalog = Catalog.model_validate(catalog)
+    with connect(filled.receiver, application="test") as connection:
+        tables = read_tables(connection, "public", filled.catalog.replicates)
+        findings = check_receiver_tables(connection, filled.catalog, tables)
+    said = f"app_log has {no_key} at the receiver, by which the sender's values of label are"
+    assert [f.level for f in findings if said in f.problem] == [Level.ERROR]
+    since = watermark_of(filled.complete())
+    filled.load()
+    (parked,) = list_parked(filled.spool)
+    assert said in str(read_reason(parked.path))
+    filled.at_sender("UPDATE app_parent SET label = 'as new' WHERE id = 7")
+    for url in (filled.at_sender, filled.at_receiver):
+        url("ALTER TABLE app_log DROP CONSTRAINT IF EXISTS app_log_pkey, ADD PRIMARY KEY (id)")
+    filled.complete(since)
+    assert filled.load().refused == ()
+    assert equal(filled, PARENTS)
+    assert equal(filled, "TABLE app_log")
 
 
 def test_other_key(transformed: TwoSites) -> None:

@@ -23,7 +23,6 @@ from ar_sync_pipeline.errors import ArSyncError, TerminalError
 from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
-from ar_sync_pipeline.merge.differences import is_empty
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
 from ar_sync_pipeline.merge.leaf_references import check_leaf_references
 from ar_sync_pipeline.merge.preserved_rows import PreservedRows
@@ -32,12 +31,7 @@ from ar_sync_pipeline.merge.row_writing import ensure_source_values
 from ar_sync_pipeline.merge.sequences import advance_sequences
 from ar_sync_pipeline.merge.side_effects import SideEffects, suppress_side_effects
 from ar_sync_pipeline.merge.staging import StagedTable
-from ar_sync_pipeline.merge.target_table import (
-    TargetTable,
-    count_rows,
-    replicated_tables,
-    target_tables,
-)
+from ar_sync_pipeline.merge.target_table import TargetTable, replicated_tables, target_tables
 from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.digest import probe_digest
@@ -50,7 +44,7 @@ from ar_sync_pipeline.postgres.table_definitions import TableDefinition
 from ar_sync_pipeline.spool.lacking import Lacking
 from ar_sync_pipeline.sync.blame import fault_of_archive
 from ar_sync_pipeline.sync.errors import ArchiveRefusedError, ContentLackingError
-from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
+from ar_sync_pipeline.sync.load.counted_deletions import CountedDeletions, archive_to_approve
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
 from ar_sync_pipeline.sync.load.net_rows import RowsBefore, planned_rows
@@ -101,7 +95,6 @@ class LoadSession:
         self.filling: Filling | None = None
         self._tables = read_tables(connection, catalog.schema_name, lambda _: True)
         self._references = References(self._tables, replicated_tables(catalog, self._tables))
-        self._rows_before: dict[str, int] = {}
         self._unverified: dict[UUID, Lacking] = {}
         self._staged_from: dict[str, TableDefinition] = {}
         self._watch = Stopwatch()
@@ -235,12 +228,16 @@ class LoadSession:
         if several:
             with self._blaming(staged[-1].manifest.archive_id):
                 before = RowsBefore(self._connection, staged)
+        counted = CountedDeletions(
+            self._connection, self._catalog, self._references.targets, staged
+        )
         loaded = []
         suspect: UUID | None = None
         for number, archive in enumerate(staged):
             with self._blaming(archive.manifest.archive_id):
                 later = _staged_tables(staged[number + 1 :])
                 result = self._merge(number, archive, effects, preserved, later)
+                counted.add_rows_before(result.rows_before)
                 archive_id = archive.manifest.archive_id
                 loaded.append(
                     LoadedArchive.of(
@@ -266,7 +263,7 @@ class LoadSession:
                 if effects.suppressed:
                     written = {plan.table for plan in plans if plan.writes}
                     check_leaf_references(self._connection, [self._tables[t] for t in written])
-        deletions = self._deletions(gone)
+        deletions = counted.find(gone)
         net = planned_rows(plans) if before is None else before.net_rows(plans, gone)
         self._watch.lap("merge")
         return LoadOutcome(
@@ -291,7 +288,11 @@ class LoadSession:
 
     def _preserved_rows(self, staged: Sequence[StagedArchive]) -> PreservedRows:
         targets = (table.target for archive in staged for table in archive.tables)
-        return PreservedRows(self._connection, self._references.with_targets(targets))
+        references = self._references
+        if any(archive.manifest.kind is ArchiveKind.COMPLETE for archive in staged):
+            # As in the merge of the complete, a table that it lacks is receiver-only.
+            references = References(self._tables, {})
+        return PreservedRows(self._connection, references.with_targets(targets))
 
     def _merge(
         self,
@@ -317,7 +318,7 @@ class LoadSession:
             rebuilds=self._rebuilds,
             filling=self.filling,
         )
-        result = apply(
+        return apply(
             self._connection,
             self._references,
             rows,
@@ -326,9 +327,6 @@ class LoadSession:
             later=later,
             lap=self._watch.lap,
         )
-        for table, count in result.rows_before.items():
-            self._rows_before.setdefault(table, count)
-        return result
 
     def _record_all(self, outcome: LoadOutcome, clock: Clock, *, remembers_media: bool) -> None:
         """Record the applied archives and those that need not be applied any more."""
@@ -377,32 +375,12 @@ class LoadSession:
             self._connection, self._references.targets, self._staged_from, applied, now
         )
 
-    def _deletions(self, gone: dict[str, int]) -> tuple[Deletion, ...]:
-        found = []
-        for table, rows in sorted(gone.items()):
-            if rows and self._catalog.replicates(table):
-                before, target = self._rows_before[table], self._references.targets[table]
-                emptied = is_empty(self._connection, target)
-                # Without a key, a changed row is a deleted one and an added one.
-                left = 0 if target.key else count_rows(self._connection, target.facts)
-                deleted = rows if target.key else max(before - left, 0)
-                found.append(Deletion(table, before, deleted, emptied=emptied))
-        return tuple(found)
-
     def _check_deletions(
         self, outcome: LoadOutcome, guard_percent: int, allowed: Mapping[str, str]
     ) -> None:
-        found = suspicious(outcome.deletions, guard_percent)
-        if not found:
-            return
-        tables = {deletion.table for deletion in found}
-        for loaded in outcome.loaded:
-            name = loaded.manifest.name.applied
-            deletes = any(plan.deleted and plan.table in tables for plan in loaded.tables)
-            archive_id = loaded.manifest.archive_id
-            approved = allowed.get(name) == self._at_hand.manifest_sha256[archive_id]
-            if deletes and not loaded.again and not approved:
-                raise self._refused(archive_id, guard_error(name, found))
+        sha256 = self._at_hand.manifest_sha256
+        if found := archive_to_approve(outcome, guard_percent, allowed, sha256):
+            raise self._refused(*found)
 
     @contextmanager
     def _blaming(self, archive_id: UUID) -> Iterator[None]:

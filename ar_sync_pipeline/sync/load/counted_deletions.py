@@ -1,0 +1,87 @@
+"""Rows of replicated tables that a load deletes in the end, counted for the delete guard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from ar_sync_pipeline.catalog.model import Catalog
+from ar_sync_pipeline.merge.differences import is_empty
+from ar_sync_pipeline.merge.target_table import TargetTable, count_rows
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.sync.errors import DeleteGuardError
+from ar_sync_pipeline.sync.load.delete_guard import Deletion, guard_error, suspicious
+from ar_sync_pipeline.sync.load.load_outcome import LoadOutcome
+from ar_sync_pipeline.sync.load.stage_archives import StagedArchive
+
+
+class CountedDeletions:
+    """Counts deleted rows by table, with the number of rows before the load.
+
+    Args:
+        targets: Replicated tables of the receiver, by name.
+        staged: Archives of the load. If any of them identifies the rows of a table by their place,
+            a changed row counts there as a deleted one and an added one.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        catalog: Catalog,
+        targets: Mapping[str, TargetTable],
+        staged: Iterable[StagedArchive],
+    ) -> None:
+        self._connection = connection
+        self._catalog = catalog
+        self._targets = targets
+        used = [table.target for archive in staged for table in archive.tables]
+        self._by_place = {target.name for target in used if not target.key}
+        self._by_place |= {name for name, target in targets.items() if not target.key}
+        self._rows_before: dict[str, int] = {}
+
+    def add_rows_before(self, counts: Mapping[str, int]) -> None:
+        """Remember the number of rows before a merge; the first merge counts."""
+        for table, count in counts.items():
+            self._rows_before.setdefault(table, count)
+
+    def find(self, gone: Mapping[str, int]) -> tuple[Deletion, ...]:
+        """Return the deletions of replicated tables, after the last merge.
+
+        Args:
+            gone: Number of rows that the merges have deleted, by table.
+        """
+        return tuple(
+            self._deletion(table, rows)
+            for table, rows in sorted(gone.items())
+            if rows and self._catalog.replicates(table)
+        )
+
+    def _deletion(self, table: str, rows: int) -> Deletion:
+        before, target = self._rows_before[table], self._targets[table]
+        if table in self._by_place:
+            rows = max(before - count_rows(self._connection, target.facts), 0)
+        return Deletion(table, before, rows, emptied=is_empty(self._connection, target))
+
+
+def archive_to_approve(
+    outcome: LoadOutcome,
+    guard_percent: int,
+    allowed: Mapping[str, str],
+    manifest_sha256: Mapping[UUID, str],
+) -> tuple[UUID, DeleteGuardError] | None:
+    """Return the first archive whose deletions need an approval that it lacks, with the error.
+
+    Args:
+        guard_percent: Share of a table that may be deleted without an operator's approval.
+        allowed: Sha256 of the approved manifest of each approved archive, by name.
+        manifest_sha256: Sha256 of the manifest of each archive.
+    """
+    found: Sequence[Deletion] = suspicious(outcome.deletions, guard_percent)
+    tables = {deletion.table for deletion in found}
+    for loaded in outcome.loaded:
+        name, archive_id = loaded.manifest.name.applied, loaded.manifest.archive_id
+        deletes = any(plan.deleted and plan.table in tables for plan in loaded.tables)
+        approved = allowed.get(name) == manifest_sha256[archive_id]
+        if deletes and not loaded.again and not approved:
+            return archive_id, guard_error(name, found)
+    return None
