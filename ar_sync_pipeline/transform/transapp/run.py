@@ -98,7 +98,7 @@ def run_transapp(
         prepare_rejected_rows(connection)
         zones = read_zones(connection)
         _record_unreadable_zones(connection, zones, progress)
-        # Stops before the events that refer to them, buses before the reports that name them.
+        # Stops before the events that refer to them.
         for stage in (
             stop_stage(connection),
             bus_stage(),
