@@ -152,9 +152,7 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
     )
     for variable in variables(model).values():
         rule = rules.get(variable.name)
-        found = values[side].find(*rule.place) if rule else None
-        if rule is not None and found is None and rule.shared:
-            found = other.find(*rule.place)
+        found = _find(rule, values[side], other) if rule else None
         if rule is not None and found is not None:
             yield _imported(side, rule, found, interval, secret=rule is old.PASSWORD)
         elif variable.name in old.NEW:
@@ -163,6 +161,13 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
         elif variable.default is None:
             why = f"Not in the files that were read: {variable.meaning}"
             yield Imported(variable.name, None, secret=False, notes=(why,))
+
+
+def _find(rule: old.Rule, own: PythonValues, other: PythonValues) -> Found | None:
+    """Return the value of an old setting in the files of its side, or of the other one."""
+    first, second = (other, own) if rule.of_sender else (own, other)
+    found = first.find(*rule.place)
+    return second.find(*rule.place) if found is None and rule.shared else found
 
 
 def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret: bool) -> Imported:
@@ -202,6 +207,10 @@ def _time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN
     )
 
 
+def _old_time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    return str(int(value)), ""
+
+
 def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
     every = _EVERY.fullmatch(value)
     if every and int(every[1]) == interval:
@@ -228,6 +237,7 @@ def _admins(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: A
 _Conversion = Callable[[Any, str, int], tuple[str, str]]
 _CONVERSIONS: dict[old.Rule, _Conversion] = {
     old.TIME: _time,
+    old.OLD_TIME: _old_time,
     old.PARTIAL: _partial,
     old.DATABASE_URL: _url,
     old.ADMINS: _admins,

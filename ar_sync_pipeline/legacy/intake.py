@@ -190,7 +190,7 @@ class _TakeOver:
                         connection,
                         self.context.catalog,
                         self.context.tables,
-                        timedelta(minutes=self.context.settings.time),
+                        self.context.settings.old_look_back,
                         self.context.settings.schema_drift is SchemaDrift.IGNORE,
                     )
                     made = conversion.run(archive.path, name, build)

@@ -113,6 +113,7 @@ def test_both_servers_files_give_both_sides_settings(tmp_path: Path) -> None:
     assert env(imported, "receiver") == {
         "AR_SYNC_PARTIAL_INTERVAL": "5",
         "AR_SYNC_TIME": "15",
+        "AR_SYNC_OLD_TIME": "5",
         "AR_SYNC_COMPLETE_CRON": "30 3 * * *",
         "AR_SYNC_TIMEZONE": "America/Santiago",
         "AR_SYNC_REMOTE_BKP_FLDR": "/home/viz/bkps",
@@ -161,7 +162,14 @@ def test_first_versions_had_a_name_for_each_setting(tmp_path: Path) -> None:
     source = 'ANDROID_REQUESTS_BACKUPS_TIME = "60"\nANDROID_REQUESTS_BACKUPS_REMOTE_HOST = "viz"\n'
     imported = import_settings(write(tmp_path, old=source))
     assert env(imported, "sender") == {"AR_SYNC_TIME": "60", "AR_SYNC_REMOTE_HOST": "viz"}
-    assert env(imported, "receiver") == {"AR_SYNC_TIME": "60"}
+    assert env(imported, "receiver") == {"AR_SYNC_TIME": "60", "AR_SYNC_OLD_TIME": "60"}
+
+
+def test_old_partials_look_back_as_far_as_the_old_senders_file_says(tmp_path: Path) -> None:
+    sender = write(tmp_path / "sender", backups=SENDER_BACKUPS)
+    receiver = write(tmp_path / "receiver", backups=RECEIVER_BACKUPS.replace("= 5", "= 30"))
+    values = env(import_settings([], sender, receiver), "receiver")
+    assert (values["AR_SYNC_TIME"], values["AR_SYNC_OLD_TIME"]) == ("30", "5")
 
 
 @pytest.mark.parametrize(

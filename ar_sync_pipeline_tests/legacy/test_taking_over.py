@@ -470,6 +470,22 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
     assert lag.because == "that was the last window, all is well"
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_lost_partial_of_an_old_sender_whose_windows_do_not_overlap_is_a_gap(
+    receiver: OldReceiver, *, lost: bool
+) -> None:
+    """Old TIME=5 every five minutes, started by cron some seconds after the minute."""
+    receiver.environ |= {"AR_SYNC_TIME": "15", "AR_SYNC_OLD_TIME": "5"}
+    receiver.offer(complete(), stamp="2017-09-25__10_00_01")
+    stamps = ("2017-09-25__10_05_02", "2017-09-25__10_10_04", "2017-09-25__10_15_01")
+    for stamp in stamps[lost:]:
+        receiver.offer(partial({}), "partial", stamp)
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    assert checks["no_holes"].passed is not lost
+    status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
+    assert status.gaps == lost
+
+
 def test_old_archive_with_a_column_that_has_a_rule_waits(receiver: OldReceiver) -> None:
     masked = {"AndroidRequests_report": {"mask": {"phoneId": "pseudonym"}, "exclude": ["message"]}}
     data = receiver.catalog.model_dump(by_alias=True)
