@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.legacy import old_settings as old
 from ar_sync_pipeline.legacy.python_values import Found, PythonValues, Unreadable
+from ar_sync_pipeline.settings.cron import minutes_between_ticks
 from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, variables
 from ar_sync_pipeline.visible_text import visible
@@ -23,8 +24,7 @@ _JOB_OF_SENDER = re.compile(
 )
 _JOB_OF_RECEIVER = re.compile(rf"{re.escape(old.JOBS)}\.\w+_loaddata")
 _FLAT = re.compile(rf"{old.BACKUPS}_(\w+)")
-_EVERY = re.compile(r"\*/([0-9]+) \* \* \* \*")
-_DEFAULT_INTERVAL, _DEFAULT_TIME, _HOUR = 5, 15, 60
+_DEFAULT_INTERVAL, _DEFAULT_TIME = 5, 15
 
 
 class UnclearSideError(TerminalError):
@@ -212,10 +212,12 @@ def _old_time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa:
 
 
 def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
-    every = _EVERY.fullmatch(value)
-    if every and int(every[1]) == interval:
+    if minutes_between_ticks(value) == interval:
         return str(interval), ""
-    return str(interval), f"The schedule {value} does not divide an hour evenly: 5 is used."
+    return str(interval), (
+        f"The schedule {value} does not run every N minutes of each hour, with an N that divides"
+        f" 60: {interval} is used."
+    )
 
 
 def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
@@ -245,9 +247,8 @@ _CONVERSIONS: dict[old.Rule, _Conversion] = {
 
 
 def _interval(found: Found | None) -> int:
-    every = _EVERY.fullmatch(str(found.value)) if found is not None else None
-    minutes = int(every[1]) if every else 0
-    return minutes if minutes and not _HOUR % minutes else _DEFAULT_INTERVAL
+    minutes = minutes_between_ticks(str(found.value)) if found is not None else None
+    return minutes or _DEFAULT_INTERVAL
 
 
 def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:

@@ -179,6 +179,10 @@ def test_old_partials_look_back_as_far_as_the_old_senders_file_says(tmp_path: Pa
         ("*/10 * * * *", 60, ("10", "60")),
         ("*/7 * * * *", 10, ("5", "10")),
         ("2-58/5 * * * *", 5, ("5", "15")),
+        ("* * * * *", 1, ("1", "15")),
+        ("*/1 * * * *", 1, ("1", "15")),
+        ("0,15,30,45 * * * *", 15, ("15", "30")),
+        ("7 * * * *", 60, ("60", "120")),
     ],
 )
 def test_time_is_at_least_two_windows(
@@ -190,6 +194,26 @@ def test_time_is_at_least_two_windows(
     )
     values = env(import_settings(write(tmp_path, x=source)), "sender")
     assert (values["AR_SYNC_PARTIAL_INTERVAL"], values["AR_SYNC_TIME"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_read"),
+    [
+        ("* * * * *", True),
+        ("3-59/4 * * * *", True),
+        ("*/7 * * * *", False),
+        ("0,5,15 * * * *", False),
+        ("*/5 6-23 * * *", False),
+        ("@hourly", False),
+        ("every now and then", False),
+    ],
+)
+def test_schedule_that_is_no_interval_is_told(
+    tmp_path: Path, schedule: str, *, is_read: bool
+) -> None:
+    source = f"CRONJOBS = [('{schedule}', 'AndroidRequestsBackups.jobs.partial_dump')]\n"
+    text = import_settings(write(tmp_path, x=source)).env("sender", with_secrets=True)
+    assert (f"The schedule {schedule} does not run every N minutes" in text) is not is_read
 
 
 def test_nothing_is_executed_and_what_only_a_run_would_tell_is_left_to_a_person(
