@@ -288,6 +288,23 @@ def test_d37_names_of_a_repeated_hour_are_resolved(receiver: OldReceiver) -> Non
     ]
 
 
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_d32_archive_of_a_repeated_hour_goes_when_its_conversion_goes(
+    receiver: OldReceiver, repeated: int
+) -> None:
+    made_at = datetime(2017, 5, 14, 2 + repeated, 30, 2, tzinfo=UTC)
+    receiver.offer(complete(made_at=int(made_at.timestamp())), stamp="2017-05-13__23_30_00")
+    receiver.load()
+    receiver.offer(complete(), stamp="2017-05-15__03_30_00")
+    receiver.load()
+    in_five_days = datetime.now(UTC) + timedelta(days=5)
+    run_retention(receiver.settings, lambda: in_five_days, dry_run=False)
+    assert receiver.files("complete") == [
+        "backup_2017-05-15__03_30_00.tar.gz",
+        "backup_complete_20170515T073000.000000Z.tar",
+    ]
+
+
 def test_two_archives_of_one_second_do_not_take_each_others_place(
     filled_receiver: OldReceiver,
 ) -> None:
