@@ -132,9 +132,7 @@ def find_changes(
             for unique in difference.target.unique_keys():
                 _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
     to_delete.add_dependents()
-    resets = find_parents_to_reset(
-        connection, references, differences, to_delete, _prefix(archive)
-    )
+    resets = find_parents_to_reset(connection, references, differences, to_delete, _prefix(archive))
     return FoundChanges(connection, archive, effects, references, differences, to_delete, resets)
 
 

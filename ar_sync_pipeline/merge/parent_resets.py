@@ -72,7 +72,7 @@ def find_parents_to_reset(
         prefix: Prefix of the names of temporary tables, unique within the transaction.
     """
     changes = _ChildChanges(references, differences, to_delete)
-    found = {}
+    found: dict[str, tuple[TargetTable, sql.Identifier]] = {}
     for name, target in references.targets.items():
         written = differences.get(name)
         if not target.defaults() or not target.key or (written and written.fills):
@@ -115,9 +115,7 @@ class _ChildChanges:
                 column_list(key.columns, "n"), difference.rows(WRITTEN)
             )
             if difference.changed and not difference.fills:
-                actions = sql.SQL(" AND d.action = ANY ({})").format(
-                    sql.Literal([CHANGE, REPLACE])
-                )
+                actions = sql.SQL(" AND d.action = ANY ({})").format(sql.Literal([CHANGE, REPLACE]))
                 same = difference.identity.matches("t", "d")
                 yield before.format(values, child.rows, difference.relation, same + actions)
         if key.table in self.to_delete.tables():

@@ -30,7 +30,7 @@ class TransformInterruptedError(TransientError):
 
 
 class TransformRefusedError(ParkedError):
-    """The database refuses statements, or too many rows are refused for the cause to be in the rows."""
+    """The database refuses statements, or so many rows fail that the cause must be elsewhere."""
 
 
 class TransformTooSlowError(ParkedError):

@@ -118,7 +118,7 @@ def test_rules_that_fail_on_every_row_are_an_error_that_names_the_rules(
 ) -> None:
     monkeypatch.setattr(batches, "MAX_REFUSED_ROWS", 3)
     buses = {receiver.bus() for _ in range(9)}
-    with pytest.raises(TransformRefusedError, match="rules of the transform failed .* ValueError"):
+    with pytest.raises(TransformRefusedError, match=r"rules of the transform failed .* ValueError"):
         _run_stage(receiver, _stage_that_fails_on(buses))
 
 

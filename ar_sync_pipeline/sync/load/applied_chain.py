@@ -13,8 +13,7 @@ from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
 from ar_sync_pipeline.spool.states import SpooledArchive
 
-
-# Cron starts the old sender some seconds after the minute, each time others, and its names have them.
+# Cron starts the old sender some seconds after the minute, not always the same, and names say them.
 _OLD_SENDER_STARTS_LATE = timedelta(minutes=1)
 
 
