@@ -39,8 +39,8 @@ class TableRules(_Strict):
         exclude: Columns of the sender that are not replicated; the receiver keeps its own values in
             them. The files of an excluded media column are not replicated either.
         mask: What is sent instead of a column's values, by column.
-        reset_on_change: Value that receiver-only columns get when a row is new or changes, so that
-            the transform finds the row.
+        reset_on_change: Value that receiver-only columns get when a row is new or changes, or one
+            of its children is new, changes or is deleted, so that the transform finds the row.
         clear_on_change: Receiver-only columns that become NULL in such a row.
         rewritten_by_transform: Shared columns that the receiver transforms in place. The sender's
             values are kept in a separate table, so comparisons stay exact and a reload of an

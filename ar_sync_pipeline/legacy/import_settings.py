@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.legacy import old_settings as old
 from ar_sync_pipeline.legacy.python_values import Found, PythonValues, Unreadable
+from ar_sync_pipeline.settings.cron import minutes_between_ticks
 from ar_sync_pipeline.settings.env_file import UnwritableValueError, env_line
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, variables
 from ar_sync_pipeline.visible_text import visible
@@ -23,8 +24,7 @@ _JOB_OF_SENDER = re.compile(
 )
 _JOB_OF_RECEIVER = re.compile(rf"{re.escape(old.JOBS)}\.\w+_loaddata")
 _FLAT = re.compile(rf"{old.BACKUPS}_(\w+)")
-_EVERY = re.compile(r"\*/([0-9]+) \* \* \* \*")
-_DEFAULT_INTERVAL, _DEFAULT_TIME, _HOUR = 5, 15, 60
+_DEFAULT_INTERVAL, _DEFAULT_TIME = 5, 15
 
 
 class UnclearSideError(TerminalError):
@@ -152,9 +152,7 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
     )
     for variable in variables(model).values():
         rule = rules.get(variable.name)
-        found = values[side].find(*rule.place) if rule else None
-        if rule is not None and found is None and rule.shared:
-            found = other.find(*rule.place)
+        found = _find(rule, values[side], other) if rule else None
         if rule is not None and found is not None:
             yield _imported(side, rule, found, interval, secret=rule is old.PASSWORD)
         elif variable.name in old.NEW:
@@ -163,6 +161,13 @@ def _side(side: str, values: Mapping[str, PythonValues]) -> Iterator[Imported]:
         elif variable.default is None:
             why = f"Not in the files that were read: {variable.meaning}"
             yield Imported(variable.name, None, secret=False, notes=(why,))
+
+
+def _find(rule: old.Rule, own: PythonValues, other: PythonValues) -> Found | None:
+    """Return the value of an old setting in the files of its side, or of the other one."""
+    first, second = (other, own) if rule.of_sender else (own, other)
+    found = first.find(*rule.place)
+    return second.find(*rule.place) if found is None and rule.shared else found
 
 
 def _imported(side: str, rule: old.Rule, found: Found, interval: int, *, secret: bool) -> Imported:
@@ -202,11 +207,17 @@ def _time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN
     )
 
 
+def _old_time(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
+    return str(int(value)), ""
+
+
 def _partial(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
-    every = _EVERY.fullmatch(value)
-    if every and int(every[1]) == interval:
+    if minutes_between_ticks(value) == interval:
         return str(interval), ""
-    return str(interval), f"The schedule {value} does not divide an hour evenly: 5 is used."
+    return str(interval), (
+        f"The schedule {value} does not run every N minutes of each hour, with an N that divides"
+        f" 60: {interval} is used."
+    )
 
 
 def _url(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: ANN401, ARG001
@@ -228,6 +239,7 @@ def _admins(value: Any, side: str, interval: int) -> tuple[str, str]:  # noqa: A
 _Conversion = Callable[[Any, str, int], tuple[str, str]]
 _CONVERSIONS: dict[old.Rule, _Conversion] = {
     old.TIME: _time,
+    old.OLD_TIME: _old_time,
     old.PARTIAL: _partial,
     old.DATABASE_URL: _url,
     old.ADMINS: _admins,
@@ -235,9 +247,8 @@ _CONVERSIONS: dict[old.Rule, _Conversion] = {
 
 
 def _interval(found: Found | None) -> int:
-    every = _EVERY.fullmatch(str(found.value)) if found is not None else None
-    minutes = int(every[1]) if every else 0
-    return minutes if minutes and not _HOUR % minutes else _DEFAULT_INTERVAL
+    minutes = minutes_between_ticks(str(found.value)) if found is not None else None
+    return minutes or _DEFAULT_INTERVAL
 
 
 def _left_out(values: Mapping[str, PythonValues]) -> Iterator[str]:

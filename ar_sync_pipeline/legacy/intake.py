@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -24,10 +24,11 @@ from ar_sync_pipeline.archive.regular_file import open_regular_file
 from ar_sync_pipeline.disk_errors import NO_SPACE
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.files import HeldFolder
-from ar_sync_pipeline.legacy.archive_format import first_modified_at, old_archive_id
-from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
+from ar_sync_pipeline.legacy.archive_format import old_archive_id
+from ar_sync_pipeline.legacy.archive_names import OldArchiveName
 from ar_sync_pipeline.legacy.conversion import Conversion, Converted, TruncatedArchiveError
 from ar_sync_pipeline.legacy.spooled_archives import (
+    exact_name,
     list_old_archives,
     list_old_candidates,
     written_within,
@@ -100,7 +101,7 @@ class _TakeOver:
     def take(self, archive: SpooledArchive) -> None:
         """Convert one archive, or park or quarantine it."""
         try:
-            name = self._exact_name(archive)
+            name = exact_name(archive.path, self._name(archive), self._zone)
             if not self._is_taken(archive.path, name):
                 self._check_may_be_taken(archive, name)
                 self.taken.warnings += self._convert(archive, name)
@@ -119,16 +120,11 @@ class _TakeOver:
         rejection = reject(self._spool, archive, error, self.context.clock())
         self.taken.rejected.append(rejection)
 
-    def _exact_name(self, archive: SpooledArchive) -> OldArchiveName:
-        """Return the name with its unambiguous time (D37)."""
+    def _name(self, archive: SpooledArchive) -> OldArchiveName:
         name = OldArchiveName.read(archive.path.name, self._zone, archive.name.kind)
         if name is None:  # it was listed by this name
             raise AssertionError(archive.path)
-        if not is_repeated(name.stamp, self._zone):
-            return name
-        with open_regular_file(archive.path) as file:
-            near = first_modified_at(file)
-        return replace(name, snapshot_at=instant_of(name.stamp, self._zone, near))
+        return name
 
     def _is_taken(self, path: Path, name: OldArchiveName) -> bool:
         """Return whether an earlier run has made the new archive, in whatever state it is.
@@ -190,7 +186,7 @@ class _TakeOver:
                         connection,
                         self.context.catalog,
                         self.context.tables,
-                        timedelta(minutes=self.context.settings.time),
+                        self.context.settings.old_look_back,
                         self.context.settings.schema_drift is SchemaDrift.IGNORE,
                     )
                     made = conversion.run(archive.path, name, build)

@@ -19,6 +19,7 @@ class Rule:
         receiver: Variable at the receiver; None: not used there.
         changed: What is different now; empty if nothing.
         shared: Whether the file of one server sets it for both.
+        of_sender: Whether the receiver's value is that of the old sender, if that is known.
     """
 
     old: str
@@ -26,6 +27,7 @@ class Rule:
     receiver: str | None
     changed: str = ""
     shared: bool = False
+    of_sender: bool = False
 
     @property
     def place(self) -> tuple[str, ...]:
@@ -59,6 +61,14 @@ TIME = Rule(
     "minutes before the end of a window, no longer before now; at least twice the window, so 15"
     " replaces a smaller one",
     shared=True,
+)
+OLD_TIME = Rule(
+    _backups("TIME"),
+    None,
+    "AR_SYNC_OLD_TIME",
+    "as it is: minutes that partials of the old sender look back",
+    shared=True,
+    of_sender=True,
 )
 DATABASE_URL = Rule(
     DATABASE,
@@ -100,6 +110,7 @@ RULES = (
         shared=True,
     ),
     TIME,
+    OLD_TIME,
     PARTIAL,
     COMPLETE,
     Rule(

@@ -7,11 +7,15 @@ over has its applied name, next to the converted archive.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
+from ar_sync_pipeline.archive.errors import CorruptArchiveError, UnreadableArchiveError
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind
-from ar_sync_pipeline.legacy.archive_names import OldArchiveName
+from ar_sync_pipeline.archive.regular_file import open_regular_file
+from ar_sync_pipeline.legacy.archive_format import first_modified_at
+from ar_sync_pipeline.legacy.archive_names import OldArchiveName, instant_of, is_repeated
 from ar_sync_pipeline.spool.layout import PARKED, QUARANTINE, folder_of, regular_files
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState
 
@@ -67,6 +71,29 @@ def written_within(path: Path, span: timedelta, now: datetime) -> bool:
     return 0 <= now.timestamp() - facts.st_mtime < span.total_seconds()
 
 
+def exact_name(path: Path, name: OldArchiveName, zone: ZoneInfo) -> OldArchiveName:
+    """Return the name of an archive with its unambiguous time (D37).
+
+    The times in an archive of the repeated hour tell which of the two it is.
+
+    Raises:
+        UnreadableArchiveError: The file cannot be opened.
+        CorruptArchiveError: It is not a regular file.
+    """
+    if not is_repeated(name.stamp, zone):
+        return name
+    with open_regular_file(path) as file:
+        near = first_modified_at(file)
+    return replace(name, snapshot_at=instant_of(name.stamp, zone, near))
+
+
+def _listed_name(path: Path, name: OldArchiveName, zone: ZoneInfo) -> OldArchiveName:
+    try:
+        return exact_name(path, name, zone)
+    except (CorruptArchiveError, UnreadableArchiveError):
+        return name  # whoever takes the archive reports the error
+
+
 def _in_folder(
     spool: Path, folder: str, state: SpoolState | None, zone: ZoneInfo, kind: ArchiveKind | None
 ) -> Iterator[SpooledArchive]:
@@ -78,4 +105,5 @@ def _in_folder(
         waiting = entry.name.startswith(WAITING_PREFIX)
         by_name = SpoolState.WAITING if waiting else SpoolState.APPLIED
         path = spool / folder / entry.name
-        yield SpooledArchive(name, path, state or by_name, entry.facts.st_size)
+        exact = _listed_name(path, name, zone)
+        yield SpooledArchive(exact, path, state or by_name, entry.facts.st_size)

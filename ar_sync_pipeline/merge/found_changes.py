@@ -15,6 +15,7 @@ from ar_sync_pipeline.merge.differences import (
     find_differences,
     is_staged,
 )
+from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_reset
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
@@ -34,6 +35,7 @@ class FoundChanges:
         references: Every table of the receiver, and those that the archive replicates.
         differences: Rows to add and to change, by table.
         to_delete: Rows to delete, with those that depend on them.
+        resets: Unchanged rows that are marked for the transform, since their children change.
     """
 
     connection: Connection
@@ -42,6 +44,7 @@ class FoundChanges:
     references: References
     differences: Mapping[str, TableDifference]
     to_delete: RowsToDelete
+    resets: ParentResets
 
     @property
     def prefix(self) -> str:
@@ -51,7 +54,7 @@ class FoundChanges:
     def fired(self) -> tuple[str, ...]:
         """Return the triggers and rules of the tables whose rows are written or deleted."""
         changed = {table for table, found in self.differences.items() if not found.empty}
-        changed |= self.to_delete.tables()
+        changed |= self.to_delete.tables() | self.resets.tables()
         targets = (target for name, target in self.references.targets.items() if name in changed)
         return tuple(self.effects.firing_triggers(targets))
 
@@ -129,7 +132,8 @@ def find_changes(
             for unique in difference.target.unique_keys():
                 _add_displaced_rows(to_delete, difference, unique, after_gap=archive.after_gap)
     to_delete.add_dependents()
-    return FoundChanges(connection, archive, effects, references, differences, to_delete)
+    resets = find_parents_to_reset(connection, references, differences, to_delete, _prefix(archive))
+    return FoundChanges(connection, archive, effects, references, differences, to_delete, resets)
 
 
 def _check_key_is_filled(connection: Connection, target: TargetTable) -> None:

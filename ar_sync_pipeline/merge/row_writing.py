@@ -63,7 +63,7 @@ def write_statements(difference: TableDifference, *, replaces: bool) -> list[sql
 
     Receiver-only columns of existing rows keep their values. The catalog's resets (``transformed =
     false``) are part of the same statements, so no reader ever sees a changed row that is still
-    marked as transformed.
+    marked as transformed. `parent_resets` marks unchanged rows whose children change.
 
     Args:
         replaces: Whether `take_out_replaced_rows` deleted rows.

@@ -134,7 +134,7 @@ def _write_tables(found: FoundChanges, replaced: set[str]) -> None:
 
 
 def _statements(found: FoundChanges, tables: set[str], replaced: set[str]) -> list[sql.Composed]:
-    return found.to_delete.statements(tables) + [
+    return (found.to_delete.statements(tables) + found.resets.statements(tables)) + [
         statement
         for name, difference in found.differences.items()
         if name in tables

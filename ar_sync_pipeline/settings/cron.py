@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
@@ -18,6 +19,7 @@ _ITEM = re.compile(rf"(\*|(?P<low>{_VALUE})(-(?P<high>{_VALUE}))?)(/(?P<step>[0-
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 _LONG_ENOUGH = timedelta(days=32)
 _MOST_TICKS = 2000
+_HOUR = 60
 
 
 def cron_problem(expression: str) -> str | None:
@@ -48,6 +50,19 @@ def longest_pause(expression: str, timezone: str, now: datetime) -> timedelta:
         if number > 1 and tick - now > _LONG_ENOUGH:
             break
     return longest
+
+
+def minutes_between_ticks(expression: str) -> int | None:
+    """Return the pause of a schedule that divides every hour evenly, in minutes; None for others.
+
+    The first minute does not count: ``2-57/5 * * * *`` ticks every five minutes.
+    """
+    others = ["*"] * (len(_FIELDS) - 1)
+    if cron_problem(expression) is not None or expression.split()[1:] != others:
+        return None
+    minutes = sorted(CronSim(expression, _ANY_TIME).minutes)
+    pauses = {later - one for one, later in pairwise([*minutes, minutes[0] + _HOUR])}
+    return pauses.pop() if len(pauses) == 1 else None
 
 
 def _is_valid(item: str, place: int) -> bool:

@@ -10,6 +10,7 @@ example files are written by hand, and a test compares them with this module.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
@@ -237,6 +238,15 @@ class ReceiverSettings(CommonSettings):
             "refuse",
         ),
     ] = OldArchives.REFUSE
+    old_time: Annotated[
+        int,
+        whole_number(0, DAYS_OF_A_YEAR * 24 * 60, "minutes"),
+        Variable(
+            "Minutes that a partial of the old system looks back from the time in its name: the "
+            "old sender's TIME. 0: AR_SYNC_TIME, and a lost old partial may not be noticed.",
+            "0",
+        ),
+    ] = 0
     delete_guard: Annotated[
         int,
         whole_number(0, 100, "percent"),
@@ -285,6 +295,11 @@ class ReceiverSettings(CommonSettings):
             "30",
         ),
     ] = 30
+
+    @property
+    def old_look_back(self) -> timedelta:
+        """Duration between the start of an old partial's window and the time of its name."""
+        return timedelta(minutes=self.old_time or self.time)
 
     @property
     def database_url(self) -> str:

@@ -30,7 +30,7 @@ class TransformInterruptedError(TransientError):
 
 
 class TransformRefusedError(ParkedError):
-    """The database refuses statements, or so many rows that the cause must be elsewhere."""
+    """The database refuses statements, or so many rows fail that the cause must be elsewhere."""
 
 
 class TransformTooSlowError(ParkedError):

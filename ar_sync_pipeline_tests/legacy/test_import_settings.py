@@ -113,6 +113,7 @@ def test_both_servers_files_give_both_sides_settings(tmp_path: Path) -> None:
     assert env(imported, "receiver") == {
         "AR_SYNC_PARTIAL_INTERVAL": "5",
         "AR_SYNC_TIME": "15",
+        "AR_SYNC_OLD_TIME": "5",
         "AR_SYNC_COMPLETE_CRON": "30 3 * * *",
         "AR_SYNC_TIMEZONE": "America/Santiago",
         "AR_SYNC_REMOTE_BKP_FLDR": "/home/viz/bkps",
@@ -161,7 +162,14 @@ def test_first_versions_had_a_name_for_each_setting(tmp_path: Path) -> None:
     source = 'ANDROID_REQUESTS_BACKUPS_TIME = "60"\nANDROID_REQUESTS_BACKUPS_REMOTE_HOST = "viz"\n'
     imported = import_settings(write(tmp_path, old=source))
     assert env(imported, "sender") == {"AR_SYNC_TIME": "60", "AR_SYNC_REMOTE_HOST": "viz"}
-    assert env(imported, "receiver") == {"AR_SYNC_TIME": "60"}
+    assert env(imported, "receiver") == {"AR_SYNC_TIME": "60", "AR_SYNC_OLD_TIME": "60"}
+
+
+def test_old_partials_look_back_as_far_as_the_old_senders_file_says(tmp_path: Path) -> None:
+    sender = write(tmp_path / "sender", backups=SENDER_BACKUPS)
+    receiver = write(tmp_path / "receiver", backups=RECEIVER_BACKUPS.replace("= 5", "= 30"))
+    values = env(import_settings([], sender, receiver), "receiver")
+    assert (values["AR_SYNC_TIME"], values["AR_SYNC_OLD_TIME"]) == ("30", "5")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +179,10 @@ def test_first_versions_had_a_name_for_each_setting(tmp_path: Path) -> None:
         ("*/10 * * * *", 60, ("10", "60")),
         ("*/7 * * * *", 10, ("5", "10")),
         ("2-58/5 * * * *", 5, ("5", "15")),
+        ("* * * * *", 1, ("1", "15")),
+        ("*/1 * * * *", 1, ("1", "15")),
+        ("0,15,30,45 * * * *", 15, ("15", "30")),
+        ("7 * * * *", 60, ("60", "120")),
     ],
 )
 def test_time_is_at_least_two_windows(
@@ -182,6 +194,26 @@ def test_time_is_at_least_two_windows(
     )
     values = env(import_settings(write(tmp_path, x=source)), "sender")
     assert (values["AR_SYNC_PARTIAL_INTERVAL"], values["AR_SYNC_TIME"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("schedule", "is_read"),
+    [
+        ("* * * * *", True),
+        ("3-59/4 * * * *", True),
+        ("*/7 * * * *", False),
+        ("0,5,15 * * * *", False),
+        ("*/5 6-23 * * *", False),
+        ("@hourly", False),
+        ("every now and then", False),
+    ],
+)
+def test_schedule_that_is_no_interval_is_told(
+    tmp_path: Path, schedule: str, *, is_read: bool
+) -> None:
+    source = f"CRONJOBS = [('{schedule}', 'AndroidRequestsBackups.jobs.partial_dump')]\n"
+    text = import_settings(write(tmp_path, x=source)).env("sender", with_secrets=True)
+    assert (f"The schedule {schedule} does not run every N minutes" in text) is not is_read
 
 
 def test_nothing_is_executed_and_what_only_a_run_would_tell_is_left_to_a_person(

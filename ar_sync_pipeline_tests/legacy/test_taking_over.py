@@ -288,6 +288,23 @@ def test_d37_names_of_a_repeated_hour_are_resolved(receiver: OldReceiver) -> Non
     ]
 
 
+@pytest.mark.parametrize("repeated", [0, 1])
+def test_d32_archive_of_a_repeated_hour_goes_when_its_conversion_goes(
+    receiver: OldReceiver, repeated: int
+) -> None:
+    made_at = datetime(2017, 5, 14, 2 + repeated, 30, 2, tzinfo=UTC)
+    receiver.offer(complete(made_at=int(made_at.timestamp())), stamp="2017-05-13__23_30_00")
+    receiver.load()
+    receiver.offer(complete(), stamp="2017-05-15__03_30_00")
+    receiver.load()
+    in_five_days = datetime.now(UTC) + timedelta(days=5)
+    run_retention(receiver.settings, lambda: in_five_days, dry_run=False)
+    assert receiver.files("complete") == [
+        "backup_2017-05-15__03_30_00.tar.gz",
+        "backup_complete_20170515T073000.000000Z.tar",
+    ]
+
+
 def test_two_archives_of_one_second_do_not_take_each_others_place(
     filled_receiver: OldReceiver,
 ) -> None:
@@ -468,6 +485,22 @@ def test_old_partials_are_judged_by_what_they_promise(receiver: OldReceiver) -> 
     assert checks["no_holes"].passed
     lag = receiver_status(receiver.settings, receiver.catalog, receiver.clock()).lag
     assert lag.because == "that was the last window, all is well"
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_lost_partial_of_an_old_sender_whose_windows_do_not_overlap_is_a_gap(
+    receiver: OldReceiver, *, lost: bool
+) -> None:
+    """Old TIME=5 every five minutes, started by cron some seconds after the minute."""
+    receiver.environ |= {"AR_SYNC_TIME": "15", "AR_SYNC_OLD_TIME": "5"}
+    receiver.offer(complete(), stamp="2017-09-25__10_00_01")
+    stamps = ("2017-09-25__10_05_02", "2017-09-25__10_10_04", "2017-09-25__10_15_01")
+    for stamp in stamps[lost:]:
+        receiver.offer(partial({}), "partial", stamp)
+    checks = {each.check_name: each for each in load_check_results(receiver.load(), 5)}
+    assert checks["no_holes"].passed is not lost
+    status = receiver_status(receiver.settings, receiver.catalog, receiver.clock())
+    assert status.gaps == lost
 
 
 def test_old_archive_with_a_column_that_has_a_rule_waits(receiver: OldReceiver) -> None:

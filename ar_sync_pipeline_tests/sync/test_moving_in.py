@@ -14,6 +14,7 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_sett
 from ar_sync_pipeline.spool.free_space import measure_free_space
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.sync.watch.moving_in import moving_in_findings
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 OLD_LINE = (
     "*/5 * * * * /usr/bin/python /srv/server/manage.py crontab run 2ee"
@@ -54,7 +55,14 @@ def wait_in(environ: dict[str, str], size_bytes: int = 10) -> None:
 
 def test_machine_that_is_ready_gives_no_warning(environ: dict[str, str]) -> None:
     wait_in(environ)
-    assert found(environ | {"AR_SYNC_OLD_ARCHIVES": "accept"}) == []
+    ready = environ | {"AR_SYNC_OLD_ARCHIVES": "accept", "AR_SYNC_OLD_TIME": "5"}
+    assert found(ready) == []
+
+
+def test_look_back_of_the_old_sender_that_nobody_set_is_asked_for(environ: dict[str, str]) -> None:
+    wait_in(environ)
+    (asked,) = found(environ | {"AR_SYNC_OLD_ARCHIVES": "accept"})
+    assert asked.startswith("warning: AR_SYNC_OLD_TIME is not set")
 
 
 @pytest.mark.parametrize("place", ["etc/crontab", "etc/cron.d/x", "var/spool/cron/crontabs/root"])
@@ -73,7 +81,44 @@ def test_cron_lines_of_the_old_system_are_named_wherever_they_are(
     assert line.isprintable()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "*/5 * * * * /usr/bin/python /srv/server/manage.py crontab run 2ee",
+        "*/5 * * * * /srv/run.sh # django-cronjobs for server",
+    ],
+)
+def test_cron_lines_that_may_be_the_old_system_are_named_as_such(
+    environ: dict[str, str], tmp_path: Path, line: str
+) -> None:
+    crontab = tmp_path / "machine/var/spool/cron/crontabs/root"
+    crontab.parent.mkdir(parents=True)
+    crontab.write_text(f"{line}\n")
+    (named,) = found(environ)
+    assert "jobs of django-crontab that may be the old system" in named
+    crontab.write_text(f"{line}\n{OLD_LINE}\n")
+    assert len(found(environ)) == 2
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o330, True), (0o000, True), (0o755, False)])
+@pytest.mark.parametrize("place", ["var/spool/cron/crontabs", "var/spool/cron", "etc/cron.d"])
+def test_crontabs_that_this_account_cannot_list_are_told(
+    environ: dict[str, str], tmp_path: Path, place: str, mode: int, *, told: bool
+) -> None:
+    """Debian's crontabs/ has mode 1730: other accounts may not list it."""
+    crontabs = tmp_path / "machine" / place
+    crontabs.mkdir(parents=True)
+    crontabs.chmod(mode)
+    try:
+        with permissions_count():
+            findings = list(moving_in_findings(settings(environ), tmp_path / "machine"))
+    finally:
+        crontabs.chmod(0o755)
+    assert any("cannot read every crontab" in str(one) for one in findings) is told
+
+
 def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[str, str]) -> None:
+    environ["AR_SYNC_OLD_TIME"] = "5"
     wait_in(environ)
     (refused,) = found(environ)
     assert "AR_SYNC_OLD_ARCHIVES=accept" in refused
@@ -84,7 +129,8 @@ def test_old_archives_that_would_be_refused_or_not_fit_are_errors(environ: dict[
         "AR_SYNC_SIGNING_KEY": "2b7e151628aed2a6abf7158809cf4f3c",
     }
     key, space = found(environ | signed)
-    assert "the old sender signs nothing" in key
+    assert key.startswith("error: ")
+    assert "the old sender signs nothing: 1 archives would be quarantined" in key
     assert "conversion needs 3 times as many" in space
 
 

@@ -374,7 +374,7 @@ def _whole_number(value: object) -> float | None:
     if isinstance(value, Number):
         return float(value)
     if type(value) is str and _is_decimal(value.strip()):
-        return float(value)
+        return float(value.strip())
     return None
 
 

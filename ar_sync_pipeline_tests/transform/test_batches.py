@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import timedelta
 from itertools import count
 from typing import TYPE_CHECKING
@@ -17,11 +19,17 @@ from ar_sync_pipeline.transform.errors import (
     TransformTablesMissingError,
     TransformTooSlowError,
 )
-from ar_sync_pipeline.transform.rejected_rows import Severity
+from ar_sync_pipeline.transform.rejected_rows import Severity, prepare_rejected_rows
+from ar_sync_pipeline.transform.transapp import batches
+from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
+from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.run import run_transapp
+from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Connection, Stage, StepTimer
 from ar_sync_pipeline_tests.transform.receiver import CENTRE, NOW, Receiver
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from psycopg.rows import DictRow
 
 TABLES = ("busv2", "busstop", "eventforbusv2", "eventforbusstop", "report")
@@ -68,6 +76,50 @@ def test_a_row_that_cannot_even_be_marked_stays_and_is_counted_each_time(
     assert rejected["times"] == 2
     assert rejected["first_seen"] == NOW
     assert rejected["last_seen"] == NOW + timedelta(hours=1)
+
+
+def _stage_that_fails_on(bad: AbstractSet[int]) -> Stage:
+    """The stage of buses, whose rules do not foresee the values of some rows."""
+    buses = bus_stage()
+
+    def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
+        outcome = buses.handle(connection, ids, timer)
+        if not bad.isdisjoint(ids):
+            raise ValueError("could not convert string to float: '-33.45, at home'")
+        return outcome
+
+    return replace(buses, handle=handle)
+
+
+def _run_stage(receiver: Receiver, stage: Stage) -> Progress:
+    progress = Progress(lambda: NOW, StepTimer(time.perf_counter))
+    with psycopg.connect(receiver.url, autocommit=True) as connection:
+        prepare_rejected_rows(connection)
+        run_stage(connection, stage, progress, 1000)
+    return progress
+
+
+def test_a_row_on_which_the_rules_fail_is_rejected_and_all_others_are_done(
+    receiver: Receiver,
+) -> None:
+    buses = [receiver.bus("bcdf12") for _ in range(9)]
+    progress = _run_stage(receiver, _stage_that_fails_on({buses[4]}))
+    plates = [row["registrationPlate"] for row in receiver.rows("busv2")]
+    assert plates == [*["BC DF 12"] * 4, "bcdf12", *["BC DF 12"] * 4]
+    assert all(row["transformed"] for row in receiver.rows("busv2"))
+    (rejected,) = receiver.rejected()
+    assert rejected["primary_key"] == str(buses[4])
+    assert rejected["reason"] == "the rules failed on this row (ValueError)"
+    assert sum(progress.handled.values()) == len(buses)
+
+
+def test_rules_that_fail_on_every_row_are_an_error_that_names_the_rules(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "MAX_REFUSED_ROWS", 3)
+    buses = {receiver.bus() for _ in range(9)}
+    with pytest.raises(TransformRefusedError, match=r"rules of the transform failed .* ValueError"):
+        _run_stage(receiver, _stage_that_fails_on(buses))
 
 
 @pytest.mark.long
@@ -171,6 +223,22 @@ def test_a_run_that_has_had_its_time_keeps_finished_batches_and_the_next_goes_on
     done = [row["id"] for row in receiver.rows("eventforbusv2") if row["transformed"]]
     assert 0 < len(done) < 5
     assert receiver.transform().handled == {"AndroidRequests_eventforbusv2": 5 - len(done)}
+
+
+def test_a_batch_of_reports_ends_at_the_time_limit_and_the_next_run_reads_them(
+    receiver: Receiver,
+) -> None:
+    for _ in range(100):
+        receiver.report("{}")
+    watch = count()
+    with pytest.raises(TransformTooSlowError, match="stopped while it read reports"):
+        run_transapp(
+            receiver.url,
+            clock=lambda: NOW,
+            timeout_seconds=60,
+            stopwatch=lambda: float(next(watch)),
+        )
+    assert receiver.transform().handled == {"AndroidRequests_report": 100}
 
 
 def test_a_statement_that_the_database_cannot_run_is_one_sentence(receiver: Receiver) -> None:

@@ -71,6 +71,20 @@ def test_d28_half_a_position_is_no_position(value: object) -> None:
     assert _user("-33.45", value if value != "90.1" else "180.1") is None
 
 
+@pytest.mark.parametrize("separator", ["\x1c", "\x1d", "\x1e", "\x1f", "\x85", "\u2003"])
+def test_a_number_of_the_bus_may_have_any_blanks_around_it(separator: str) -> None:
+    bus = _bus(latitude=f"{separator}-33.45", longitude=f"-70.6{separator}")
+    assert bus.position == Position(-33.45, -70.6)
+
+
+@pytest.mark.parametrize("number", ["1" * 65_000, "1" * 32_000 + "." + "1" * 32_000])
+def test_a_number_as_long_as_a_text_is_read_in_linear_time(number: str) -> None:
+    # It took more than a minute when the time grew with the square of the digits.
+    assert _user(f"{number}x", number) is None
+    bus = {"latitude": f"{number}x", "longitude": number}
+    assert parse_report_info(json.dumps({"locationUser": HERE, "bus": bus})).subject is not None
+
+
 def test_positions_at_the_ends_of_the_earth_are_positions() -> None:
     assert _user(90, -180) == Position(90, -180)
     assert _user("-90", "180.0") == Position(-90, 180)
@@ -182,7 +196,8 @@ REPORTS = st.fixed_dictionaries(
 )
 FRAGMENTS = st.sampled_from(
     [r"\u12", r"\uD83D", r"\ud800\u0041", r"\uZZZZ", r"\x", r"\u0000", '"', "{", "]", ",", "\t",
-     "\x1f", "\x85", "\ufeff", "\U0001f68c", "-", "1e999999", "9" * 400, "NaN", "-Infinity", ""]
+     "\x1f", r"\u001c", "\x85", "\ufeff", "\U0001f68c", "-", "1e999999", "9" * 400, "NaN",
+     "-Infinity", ""]
 )  # fmt: skip
 
 

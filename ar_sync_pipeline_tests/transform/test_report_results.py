@@ -9,6 +9,7 @@ import pytest
 import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import sql
 
 from ar_sync_pipeline.transform.transapp.report_info import MAX_TEXT_BYTES
 from ar_sync_pipeline_tests.transform import oracle
@@ -72,6 +73,32 @@ def test_a_report_without_machine_id_finds_the_only_bus_with_its_plate(receiver:
     assert _info(receiver, two)["busUUID"] is None
     assert _info(receiver, two)["registrationPlate"] == "GH JK 34"
     assert receiver.rejected() == []
+
+
+def test_a_bus_that_is_loaded_during_the_run_has_its_formatted_plate_in_reports(
+    receiver: Receiver,
+) -> None:
+    # The load commits after the transform has handled buses, and before it looks for reports.
+    receiver.bus_event()
+    named, plated = _bus_text(machineId=str(MACHINE)), _bus_text(licensePlate="ghjk34")
+    receiver.connection.execute(
+        sql.SQL(
+            """CREATE FUNCTION load() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+              INSERT INTO "AndroidRequests_busv2" (id, "registrationPlate", uuid)
+                VALUES (91, 'GHJK34', {machine});
+              INSERT INTO "AndroidRequests_report"
+                  (id, "timeStamp", message, "reportInfo", "phoneId")
+                VALUES (92, now(), '', {named}, {machine}), (93, now(), '', {plated}, {machine});
+              RETURN NULL; END $$;
+            CREATE TRIGGER load AFTER UPDATE ON "AndroidRequests_eventforbusv2"
+              EXECUTE FUNCTION load()"""
+        ).format(machine=str(MACHINE), named=named, plated=plated)
+    )
+    receiver.transform()
+    assert receiver.row("busv2", 91)["registrationPlate"] == "GHJK34"
+    for report in (92, 93):
+        row = _info(receiver, report)
+        assert (row["busUUID"], row["registrationPlate"]) == (MACHINE, "GH JK 34")
 
 
 def test_an_unknown_bus_is_a_detail_that_goes_when_the_bus_arrives(receiver: Receiver) -> None:

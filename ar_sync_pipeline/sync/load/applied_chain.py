@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from ar_sync_pipeline.archive.converted import OLD_SYSTEM
@@ -11,6 +12,9 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.postgres.ledger import AppliedArchive
 from ar_sync_pipeline.spool.chain import Chain, Span, chain_of
 from ar_sync_pipeline.spool.states import SpooledArchive
+
+# Cron starts the old sender some seconds after the minute, not always the same, and names say them.
+_OLD_SENDER_STARTS_LATE = timedelta(minutes=1)
 
 
 def spans(ledger: Sequence[AppliedArchive]) -> list[Span]:
@@ -38,11 +42,12 @@ def promised_chain(
 ) -> Chain | None:
     """Return the chain by what each archive promises, with the gaps that no archive will close.
 
-    A partial of the old system promises the changes of its window and nothing more. A complete that
-    waits in the spool closes every gap before it.
+    A partial of the old system promises the changes of its window and nothing more. A window that
+    begins less than a minute after the one before joins it: the start of the old sender varies. A
+    complete that waits in the spool closes every gap before it.
     """
     held = [
-        replace(span, covers_from=line.window_start) if _is_old_partial(line) else span
+        replace(span, covers_from=_promised_from(line)) if _is_old_partial(line) else span
         for line in ledger
         for span in spans([line])
     ]
@@ -52,6 +57,10 @@ def promised_chain(
         return chain
     to_come = chain_of([*held, Span(UUID(int=0), ArchiveKind.COMPLETE, max(completes))])
     return replace(chain, gaps=to_come.gaps if to_come else ())
+
+
+def _promised_from(line: AppliedArchive) -> datetime | None:
+    return line.window_start - _OLD_SENDER_STARTS_LATE if line.window_start else None
 
 
 def _is_old_partial(line: AppliedArchive) -> bool:

@@ -18,7 +18,9 @@ from ar_sync_pipeline.visible_text import visible
 _OLD_JOB = re.compile(
     r"AndroidRequestsBackups|android_request_bkps|visualization_backup_(dump|loaddata)"
 )
-_CRON_FILES = ("etc/crontab", "etc/cron.d/*", "var/spool/cron/crontabs/*", "var/spool/cron/*")
+# django-crontab names a job by a hash, so that such a line may be of any application.
+_DJANGO_JOB = re.compile(r"manage\.py crontab run|django-cronjobs")
+_CRON_FOLDERS = ("etc/cron.d", "var/spool/cron/crontabs", "var/spool/cron")
 # Folders that systemd's ProtectHome and PrivateTmp hide from a service (systemd.exec(5)).
 _HIDDEN = ("home", "root", "run/user", "tmp", "var/tmp")
 # The old file, its rows as they are converted, and the converted archive.
@@ -53,24 +55,22 @@ def _media(settings: SenderSettings | ReceiverSettings) -> Path:
 
 
 def _cron_lines(root: Path) -> Iterator[Finding]:
-    closed = []
-    for path in (path for pattern in _CRON_FILES for path in sorted(root.glob(pattern))):
+    files, closed = [root / "etc/crontab"], []
+    for folder in (root / name for name in _CRON_FOLDERS):
+        try:
+            files += sorted(folder.iterdir())
+        except PermissionError:  # Debian's crontabs/ has mode 1730
+            closed.append(folder)
+        except OSError:
+            continue  # this machine has none
+    for path in files:
         try:
             lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
         except OSError:
-            closed.append(str(path))
+            closed.append(path)
             continue
-        active = [line for line in lines if _OLD_JOB.search(line) and not _is_comment(line)]
-        if active:
-            yield Finding(
-                Level.WARNING,
-                f"{path} still starts the old system ({visible(active[0].strip(), 100)}"
-                f"{f' and {len(active) - 1} more' if len(active) > 1 else ''})",
-                "remove the lines, by `manage.py crontab remove` or `crontab -e` of that account,"
-                " when this side takes over",
-            )
-    spool = root / "var/spool/cron"
-    if closed or (spool.is_dir() and not any(spool.glob("*"))):
+        yield from _old_jobs(path, [line for line in lines if not line.lstrip().startswith("#")])
+    if closed:
         yield Finding(
             Level.NOTE,
             "this account cannot read every crontab of the machine",
@@ -78,8 +78,28 @@ def _cron_lines(root: Path) -> Iterator[Finding]:
         )
 
 
-def _is_comment(line: str) -> bool:
-    return line.lstrip().startswith("#")
+def _old_jobs(path: Path, lines: list[str]) -> Iterator[Finding]:
+    old = [line for line in lines if _OLD_JOB.search(line)]
+    if old:
+        yield Finding(
+            Level.WARNING,
+            f"{path} still starts the old system ({_first_of(old)})",
+            "remove the lines, by `manage.py crontab remove` or `crontab -e` of that account,"
+            " when this side takes over",
+        )
+    unclear = [line for line in lines if line not in old and _DJANGO_JOB.search(line)]
+    if unclear:
+        yield Finding(
+            Level.WARNING,
+            f"{path} has jobs of django-crontab that may be the old system ({_first_of(unclear)})",
+            "run `manage.py crontab show` there; if it names AndroidRequestsBackups, remove these"
+            " lines by `crontab -e` of that account when this side takes over",
+        )
+
+
+def _first_of(lines: list[str]) -> str:
+    more = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+    return f"{visible(lines[0].strip(), 100)}{more}"
 
 
 def _hidden(folders: dict[str, Path], root: Path) -> Iterator[Finding]:
@@ -122,9 +142,17 @@ def _conversion(settings: ReceiverSettings, waiting: list[SpooledArchive]) -> It
         )
     if settings.signing_key is not None:
         yield Finding(
-            Level.WARNING,
-            "AR_SYNC_SIGNING_KEY is set, and the old sender signs nothing",
+            Level.ERROR,
+            f"AR_SYNC_SIGNING_KEY is set, and the old sender signs nothing: {len(waiting)} archives"
+            " would be quarantined",
             "unset it until the sender is replaced",
+        )
+    if not settings.old_time:
+        yield Finding(
+            Level.WARNING,
+            "AR_SYNC_OLD_TIME is not set, so that partials of the old sender count as the"
+            f" {settings.time} minutes of AR_SYNC_TIME, and a lost one may not be noticed",
+            "set it to the TIME of ANDROID_REQUESTS_BACKUPS in the old sender's settings",
         )
     largest = max(waiting, key=lambda archive: archive.size_bytes)
     free = measure_free_space(settings.remote_bkp_fldr).free_bytes

@@ -1,12 +1,11 @@
 """Handles the rows of a stage in batches of limited size, each in one transaction.
 
-If the database refuses a batch, the batch is halved until the bad row is alone. That row is
-recorded as rejected, and the others are handled (old system, D27 and D28).
+If the database refuses a batch, or the rules fail on it, the batch is halved until the bad row is
+alone. That row is recorded as rejected, and the others are handled (old system, D27 and D28).
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,15 +15,17 @@ from typing import Any, Final
 import psycopg
 from psycopg import sql
 
-from ar_sync_pipeline.transform.errors import TransformRefusedError, TransformTooSlowError
+from ar_sync_pipeline.errors import ArSyncError
+from ar_sync_pipeline.transform.errors import TransformRefusedError
 from ar_sync_pipeline.transform.rejected_rows import Rejection, Severity, record_rejections
 from ar_sync_pipeline.transform.transapp.frames import id_array
+from ar_sync_pipeline.transform.transapp.report import RULES, WRITE
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 MAX_REFUSED_ROWS: Final = 100
-"""If the database refuses more rows in one run, the cause is not in the rows."""
+"""If more rows are refused in one run, the cause is not in the rows."""
 
 # Errors that a row can cause; a row never causes a missing privilege or a lost connection.
 _CAUSED_BY_A_ROW = (
@@ -41,18 +42,16 @@ class Progress:
 
     Attributes:
         clock: Clock that returns the current time, aware.
-        timer: Timer of the steps.
-        deadline: Time of the stopwatch after which no batch begins.
+        timer: Timer of the steps, with the time limit.
         handled: Number of handled rows by table.
         rows: Number of rows by result.
         rejected: Number of rows by step, severity and reason.
         batches: Number of committed transactions.
-        refused: Number of rows that the database refused.
+        refused: Number of rows that the database refused, or on which the rules failed.
     """
 
     clock: Callable[[], datetime]
     timer: StepTimer
-    deadline: float = math.inf
     handled: Counter[str] = field(default_factory=Counter)
     rows: Counter[str] = field(default_factory=Counter)
     rejected: Counter[tuple[str, Severity, str]] = field(default_factory=Counter)
@@ -70,23 +69,14 @@ def run_stage(connection: Connection, stage: Stage, progress: Progress, batch_ro
         batch_rows: Upper limit of a batch.
 
     Raises:
-        TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows.
+        TransformRefusedError: The database refused more than ``MAX_REFUSED_ROWS`` rows, or the
+            rules failed on them.
         TransformTooSlowError: The deadline has passed and rows are left.
     """
     rows = min(batch_rows, stage.most_rows or batch_rows)
     for ids in _pending(connection, stage, progress.timer, rows):
-        if progress.timer.stopwatch() > progress.deadline:
-            raise too_slow(f"after {sum(progress.handled.values()):,} rows")
+        progress.timer.check_deadline(f"after {sum(progress.handled.values()):,} rows")
         _handle(connection, stage, ids, progress)
-
-
-def too_slow(when: str) -> TransformTooSlowError:
-    """Return the error of a run that reached its time limit."""
-    return TransformTooSlowError(
-        f"the transform ran longer than its time limit and was stopped {when}",
-        remedy="finished batches are kept and the next run continues from there; if it happens "
-        "again, check for locks or a missing index, or raise AR_SYNC_TRANSFORM_TIMEOUT",
-    )
 
 
 def _pending(
@@ -107,8 +97,8 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
             locked = _lock(connection, stage.table, ids)
             outcome = stage.handle(connection, locked, progress.timer)
             _finish(connection, stage, locked, outcome, progress)
-    except _CAUSED_BY_A_ROW as error:
-        if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+    except Exception as error:
+        if not _may_be_caused_by_a_row(error):
             raise
         if len(ids) == 1:
             _reject(connection, stage, ids[0], error, progress)
@@ -119,6 +109,19 @@ def _handle(connection: Connection, stage: Stage, ids: list[int], progress: Prog
     middle = len(ids) // 2
     _handle(connection, stage, ids[:middle], progress)
     _handle(connection, stage, ids[middle:], progress)
+
+
+def _may_be_caused_by_a_row(error: Exception) -> bool:
+    """Return whether smaller batches may find the row that causes an error.
+
+    An error of this product has its own policy. Any other error of Python is a value that the rules
+    do not foresee, and must not keep the other rows from their results.
+    """
+    if isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return False
+    if isinstance(error, psycopg.Error):
+        return isinstance(error, _CAUSED_BY_A_ROW)
+    return not isinstance(error, ArSyncError | MemoryError | OSError)
 
 
 def _lock(connection: Connection, table: str, ids: list[int]) -> list[int]:
@@ -143,18 +146,12 @@ def _finish(
 
 
 def _reject(
-    connection: Connection, stage: Stage, row: int, error: psycopg.Error, progress: Progress
+    connection: Connection, stage: Stage, row: int, error: Exception, progress: Progress
 ) -> None:
     progress.refused += 1
     if progress.refused > MAX_REFUSED_ROWS:
-        raise TransformRefusedError(
-            f"the database refused more than {MAX_REFUSED_ROWS} rows of the transform, "
-            f"the last one of {stage.table} with SQLSTATE {error.sqlstate}",
-            remedy="check the triggers and constraints of that table; "
-            "ar_sync.rejected_row lists the rows",
-        ) from error
-    reason = f"the database refuses the row's results (SQLSTATE {error.sqlstate})"
-    rejection = Rejection(str(row), "write", Severity.ERROR, reason)
+        raise _too_many(stage, error) from error
+    rejection = _rejection(row, error)
     try:
         with connection.transaction():
             connection.execute(stage.give_up, {"id": row})
@@ -165,6 +162,30 @@ def _reject(
         with connection.transaction():
             record_rejections(connection, stage.table, [row], [rejection], now=progress.clock())
     _count(progress, stage, 1, BatchOutcome({}, (rejection,)))
+
+
+def _rejection(row: int, error: Exception) -> Rejection:
+    if isinstance(error, psycopg.Error):
+        reason = f"the database refuses the row's results (SQLSTATE {error.sqlstate})"
+        return Rejection(str(row), WRITE, Severity.ERROR, reason)
+    # The message of the exception may contain the value, which is not for every reader.
+    reason = f"the rules failed on this row ({type(error).__name__})"
+    return Rejection(str(row), RULES, Severity.ERROR, reason)
+
+
+def _too_many(stage: Stage, error: Exception) -> TransformRefusedError:
+    if isinstance(error, psycopg.Error):
+        return TransformRefusedError(
+            f"the database refused more than {MAX_REFUSED_ROWS} rows of the transform, "
+            f"the last one of {stage.table} with SQLSTATE {error.sqlstate}",
+            remedy="check the triggers and constraints of that table; "
+            "ar_sync.rejected_row lists the rows",
+        )
+    return TransformRefusedError(
+        f"the rules of the transform failed on more than {MAX_REFUSED_ROWS} rows, "
+        f"the last one of {stage.table} with {type(error).__name__}",
+        remedy="report the traceback of this run as a bug; ar_sync.rejected_row lists the rows",
+    )
 
 
 def _count(progress: Progress, stage: Stage, handled: int, outcome: BatchOutcome) -> None:

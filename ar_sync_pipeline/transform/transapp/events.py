@@ -25,6 +25,7 @@ from ar_sync_pipeline.transform.transapp.report import (
     HALF_HOUR,
     NEAREST_STOPS,
     TIME_PERIOD,
+    WRITE,
     ZONE,
 )
 from ar_sync_pipeline.transform.transapp.stage import BatchOutcome, Stage, StepTimer, untransformed
@@ -34,7 +35,6 @@ from ar_sync_pipeline.transform.transapp.zones import Zones, zones_of
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 POSITION: Final = "position"
-WRITE: Final = "write"
 
 _RESULT = "event_result"
 _TYPES: Final = {

@@ -1,12 +1,13 @@
 """Rule 2: formats the plates of buses in place.
 
 This shared column differs from the sender's by design; the catalog declares it as
-``rewritten_by_transform``. All buses are handled before reports look up buses by plate.
+``rewritten_by_transform``. Reports look up buses by the same expression, since a load may bring
+buses after this step.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -22,7 +23,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 # With COLLATE "C" the case functions change only ASCII, in any locale: a plate has ASCII letters
 # and digits, and the Turkish upper case of `i` is not `I`.
-_FORMATTED = sql.SQL(
+FORMATTED_PLATE: Final = sql.SQL(
     """CASE
       WHEN lower("registrationPlate" COLLATE "C") = 'dummylpt' THEN {no_plate}
       WHEN "registrationPlate" COLLATE "C"
@@ -32,10 +33,11 @@ _FORMATTED = sql.SQL(
       ELSE "registrationPlate"
     END"""
 ).format(no_plate=sql.Literal(NO_PLATE))
+"""Expression for the formatted plate of a row of buses."""
 _FORMAT = sql.SQL(
     """UPDATE {bus} SET "registrationPlate" = {formatted}, transformed = true
     WHERE id = ANY (%s::int[]) AND {formatted} <> "registrationPlate" """
-).format(bus=sql.Identifier(BUS), formatted=_FORMATTED)
+).format(bus=sql.Identifier(BUS), formatted=FORMATTED_PLATE)
 _MARK = sql.SQL(
     "UPDATE {} SET transformed = true WHERE id = ANY (%s::int[]) AND transformed IS NOT TRUE"
 ).format(sql.Identifier(BUS))

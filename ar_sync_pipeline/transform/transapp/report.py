@@ -19,6 +19,9 @@ ZONE: Final = "zone"
 DIRECTION: Final = "direction"
 NEAREST_STOPS: Final = "nearest stops"
 REPORT_INFO_STEP: Final = "report info"
+WRITE: Final = "write"
+RULES: Final = "rules"
+"""Step of a row on which the rules fail for a reason that they do not foresee."""
 
 RESULTS: Final = (
     STOP_POINTS, PLATES, TIME_PERIOD, HALF_HOUR, ZONE, DIRECTION, NEAREST_STOPS, REPORT_INFO_STEP,

@@ -26,7 +26,8 @@ _SUBJECTS: Final = (("bus", BUS), ("bus_stop", BUS_STOP), ("busStop", BUS_STOP))
 _MAX_SERVICE, _MAX_PLATE, _MAX_STOP_CODE = 5, 8, 6
 
 # Digits of any script, as accepted by float() and the old system: phones write them.
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# No two parts of it match the same digits, so a text of digits alone is read in linear time.
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _NUMERIC_TEXT = re.compile(_NUMBER)
 # The number ends the text. Before it there may be anything, mostly slashes and backslashes, except
 # characters that could be part of a number: `33.4.5`, `1-33` and `-33,45` are ambiguous.
@@ -205,8 +206,10 @@ def _user_degrees(value: object) -> float:
 def _degrees(value: object) -> float:
     if isinstance(value, _Number):
         return float(value)
-    if _is_text(value) and _NUMERIC_TEXT.fullmatch(value.strip()):
-        return float(value)
+    if _is_text(value):
+        # float() does not skip every blank that strip() removes, such as U+001C.
+        match = _NUMERIC_TEXT.fullmatch(value.strip())
+        return float(match[0]) if match else math.nan
     return math.nan
 
 

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import sql
 
 from ar_sync_pipeline.transform.transapp.frames import copy_frame, id_array
+from ar_sync_pipeline.transform.transapp.plates import FORMATTED_PLATE
 from ar_sync_pipeline.transform.transapp.receiver_tables import BUS, REPORT_INFO
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -36,19 +37,22 @@ _COPIED: Final = (
     "userLatitude", "zonification_id", "direction", "busUUID", "registrationPlate",
 )  # fmt: skip
 
+# Not the stored plates: a load that runs meanwhile brings buses whose plates the next run formats.
 _RESOLVE = sql.SQL(
     """CREATE TEMP TABLE new_report_info ON COMMIT DROP AS
     SELECT report.*, coalesce(named.uuid, plated.uuid) AS "busUUID",
-      coalesce(named."registrationPlate", plated.plate, report.plate) AS "registrationPlate"
+      coalesce(named.plate, plated.plate, report.plate) AS "registrationPlate"
     FROM pg_temp.read_report report
-    LEFT JOIN {bus} named ON named.uuid = report.machine_id
     LEFT JOIN (
-      SELECT "registrationPlate" AS plate, (array_agg(uuid))[1] AS uuid
+      SELECT uuid, {formatted} AS plate FROM {bus}
+    ) named ON named.uuid = report.machine_id
+    LEFT JOIN (
+      SELECT {formatted} AS plate, (array_agg(uuid))[1] AS uuid
       FROM {bus}
-      WHERE "registrationPlate" IN (SELECT plate FROM pg_temp.read_report WHERE is_bus_by_plate)
-      GROUP BY "registrationPlate" HAVING count(*) = 1
+      WHERE {formatted} IN (SELECT plate FROM pg_temp.read_report WHERE is_bus_by_plate)
+      GROUP BY 1 HAVING count(*) = 1
     ) plated ON report.is_bus_by_plate AND plated.plate = report.plate"""
-).format(bus=sql.Identifier(BUS))
+).format(bus=sql.Identifier(BUS), formatted=FORMATTED_PLATE)
 _DELETE = sql.SQL(
     """DELETE FROM {info} old
     WHERE old.report_id = ANY (%s::int[]) AND (
@@ -84,7 +88,7 @@ def write_report_info(connection: Connection, ids: list[int], read: pd.DataFrame
     """Replace the ``reportinfo`` rows of some reports.
 
     Args:
-        connection: Connection in the transaction of the batch; all plates are formatted already.
+        connection: Connection in the transaction of the batch.
         ids: Ids of all handled reports, with and without a row.
         read: Parsed reports with columns ``READ_COLUMNS``.
 

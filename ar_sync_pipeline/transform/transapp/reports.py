@@ -75,7 +75,7 @@ def report_stage(zones: Zones) -> Stage:
 
     def handle(connection: Connection, ids: list[int], timer: StepTimer) -> BatchOutcome:
         with timer.step(REPORT_INFO_STEP):
-            read = _read_reports(connection, ids)
+            read = _read_reports(connection, ids, timer)
             frame = pd.DataFrame(read.rows, columns=list(writing.READ_COLUMNS)).set_index(
                 "report_id", drop=False
             )
@@ -102,9 +102,9 @@ def report_stage(zones: Zones) -> Stage:
     )
 
 
-def _read_reports(connection: Connection, ids: list[int]) -> _ReadReports:
+def _read_reports(connection: Connection, ids: list[int], timer: StepTimer) -> _ReadReports:
     read = _ReadReports()
-    for key, parsed in _parsed_reports(connection, ids):
+    for key, parsed in _parsed_reports(connection, ids, timer):
         read.rejections += (
             Rejection(str(key), REPORT_INFO_STEP, one.severity, one.reason)
             for one in parsed.findings
@@ -114,11 +114,15 @@ def _read_reports(connection: Connection, ids: list[int]) -> _ReadReports:
     return read
 
 
-def _parsed_reports(connection: Connection, ids: list[int]) -> Iterator[tuple[int, ParsedReport]]:
+def _parsed_reports(
+    connection: Connection, ids: list[int], timer: StepTimer
+) -> Iterator[tuple[int, ParsedReport]]:
     with psycopg.ServerCursor(connection, "ar_sync_texts") as cursor:
         cursor.itersize = _TEXTS_AT_ONCE
         cursor.execute(_TEXTS, (id_array(ids),))
         for key, is_too_long, text in cursor:
+            # Long texts are a batch that takes long without a long statement.
+            timer.check_deadline("while it read reports")
             yield key, _TOO_LONG if is_too_long else parse_report_info(text)
 
 

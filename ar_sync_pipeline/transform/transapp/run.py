@@ -25,12 +25,12 @@ from ar_sync_pipeline.transform.rejected_rows import (
     record_rejections,
 )
 from ar_sync_pipeline.transform.transapp import receiver_tables as tables
-from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage, too_slow
+from ar_sync_pipeline.transform.transapp.batches import Progress, run_stage
 from ar_sync_pipeline.transform.transapp.events import BUS_EVENTS, STOP_EVENTS, event_stage
 from ar_sync_pipeline.transform.transapp.plates import bus_stage
 from ar_sync_pipeline.transform.transapp.report import ZONE, TransformReport
 from ar_sync_pipeline.transform.transapp.reports import report_stage
-from ar_sync_pipeline.transform.transapp.stage import StepTimer
+from ar_sync_pipeline.transform.transapp.stage import StepTimer, too_slow
 from ar_sync_pipeline.transform.transapp.stop_points import stop_stage
 from ar_sync_pipeline.transform.transapp.zones import Zones, read_zones
 
@@ -79,7 +79,8 @@ def run_transapp(
         connection_url: Libpq URL or keyword string of the receiver.
         clock: Clock that returns the current time, aware; for rejected rows.
         batch_rows: Upper limit of a batch, which limits memory.
-        timeout_seconds: Time after which no batch begins; also the limit of each statement.
+        timeout_seconds: Time after which no batch begins and no report is read; also the limit of
+            each statement.
         stopwatch: Function that returns seconds, for the report.
 
     Raises:
@@ -90,14 +91,14 @@ def run_transapp(
         TransformRefusedError: The database refuses rows for a reason that is not in the rows.
         TransformTooSlowError: The time limit was reached; finished batches are kept.
     """
-    progress = Progress(clock, StepTimer(stopwatch), deadline=stopwatch() + timeout_seconds)
+    progress = Progress(clock, StepTimer(stopwatch, deadline=stopwatch() + timeout_seconds))
     with _receiver(connection_url, timeout_seconds) as connection:
         tables.require_tables(connection)
         _lock_out_other_transforms(connection)
         prepare_rejected_rows(connection)
         zones = read_zones(connection)
         _record_unreadable_zones(connection, zones, progress)
-        # Stops before the events that refer to them, buses before the reports that name them.
+        # Stops before the events that refer to them.
         for stage in (
             stop_stage(connection),
             bus_stage(),

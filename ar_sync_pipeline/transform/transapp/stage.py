@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from ar_sync_pipeline.transform.errors import TransformTooSlowError
 from ar_sync_pipeline.transform.rejected_rows import Rejection
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -50,14 +52,16 @@ class Stage:
 
 @dataclass
 class StepTimer:
-    """Adds up the duration of each step.
+    """Adds up the duration of each step, and limits that of the run.
 
     Attributes:
         stopwatch: Monotonic clock in seconds.
+        deadline: Time of the stopwatch after which the run ends.
         seconds: Duration by step.
     """
 
     stopwatch: Callable[[], float]
+    deadline: float = math.inf
     seconds: Counter[str] = field(default_factory=Counter)
 
     @contextmanager
@@ -68,6 +72,27 @@ class StepTimer:
             yield
         finally:
             self.seconds[name] += self.stopwatch() - start  # type: ignore[assignment]
+
+    def check_deadline(self, when: str) -> None:
+        """Check that the run has time left.
+
+        Args:
+            when: What the run has reached, for the message.
+
+        Raises:
+            TransformTooSlowError: The deadline has passed.
+        """
+        if self.stopwatch() > self.deadline:
+            raise too_slow(when)
+
+
+def too_slow(when: str) -> TransformTooSlowError:
+    """Return the error of a run that reached its time limit."""
+    return TransformTooSlowError(
+        f"the transform ran longer than its time limit and was stopped {when}",
+        remedy="finished batches are kept and the next run continues from there; if it happens "
+        "again, check for locks or a missing index, or raise AR_SYNC_TRANSFORM_TIMEOUT",
+    )
 
 
 def untransformed(table: str, *, order: Iterable[str] = ("id",)) -> sql.Composed:

@@ -1,0 +1,140 @@
+"""Parents whose results depend on their children: a changed child resets its parent.
+
+The catalog's ``children`` belong to a row of the parent, and the transform computes the parent's
+results from them, too. A child may arrive with a later archive than its parent, move to another
+parent, or be deleted; the parent's own row then has not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from psycopg import sql
+
+from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, WRITTEN, TableDifference
+from ar_sync_pipeline.merge.receiver_references import References
+from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
+from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.exported_table import column_list
+from ar_sync_pipeline.postgres.table_facts import ForeignKey
+
+
+@dataclass(frozen=True)
+class ParentResets:
+    """Rows to reset, as identities in temporary tables.
+
+    The merge neither writes nor deletes these rows for another reason: rows that it writes are
+    reset by the same statement.
+    """
+
+    _found: Mapping[str, tuple[TargetTable, sql.Identifier]]
+
+    def tables(self) -> set[str]:
+        """Return the tables that may have rows to reset."""
+        return {*self._found}
+
+    def statements(self, tables: set[str]) -> list[sql.Composed]:
+        """Return the statements that reset the rows of some tables.
+
+        They write rows that wait for the transform already, too. A transform that works on such a
+        row holds its lock, does not see the new child, and is about to mark the row as transformed:
+        the reset has to wait for it.
+        """
+        return [
+            sql.SQL("UPDATE {} AS t SET {} FROM {} AS d WHERE {}").format(
+                target.rows,
+                sql.SQL(", ").join(
+                    sql.SQL("{} = {}").format(sql.Identifier(name), value)
+                    for name, value in target.defaults().items()
+                ),
+                relation,
+                target.identity.matches("t", "d"),
+            )
+            for name, (target, relation) in self._found.items()
+            if name in tables
+        ]
+
+
+def find_parents_to_reset(
+    connection: Connection,
+    references: References,
+    differences: Mapping[str, TableDifference],
+    to_delete: RowsToDelete,
+    prefix: str,
+) -> ParentResets:
+    """Return the parents of rows that the merge adds, changes or deletes.
+
+    Call it before anything is written: a child that moves is known by its old parent, too.
+
+    Args:
+        prefix: Prefix of the names of temporary tables, unique within the transaction.
+    """
+    changes = _ChildChanges(references, differences, to_delete)
+    found: dict[str, tuple[TargetTable, sql.Identifier]] = {}
+    for name, target in references.targets.items():
+        written = differences.get(name)
+        if not target.defaults() or not target.key or (written and written.fills):
+            continue  # nothing to reset, or every row is new
+        parents = [
+            sql.SQL("SELECT {} FROM {} AS p JOIN ({}) AS c ON {} WHERE {}").format(
+                target.identity.values("p"),
+                target.rows,
+                sql.SQL(" UNION ").join(children),
+                key.refers("c", "p"),
+                changes.is_untouched(target, "p"),
+            )
+            for key in references.to(name)
+            if key.table in target.rules.children and (children := list(changes.of(key)))
+        ]
+        if parents:
+            query = sql.SQL("SELECT DISTINCT * FROM ({}) AS r").format(
+                sql.SQL(" UNION ALL ").join(parents)
+            )
+            relation = target.identity.fill(connection, f"{prefix}_reset_{len(found)}", query)
+            found[name] = (target, relation)
+    return ParentResets(found)
+
+
+@dataclass(frozen=True)
+class _ChildChanges:
+    references: References
+    differences: Mapping[str, TableDifference]
+    to_delete: RowsToDelete
+
+    def of(self, key: ForeignKey) -> Iterator[sql.Composed]:
+        """Return queries for the values of a foreign key in changed rows, before and after."""
+        child, difference = self.references.targets.get(key.table), self.differences.get(key.table)
+        if child is None or not set(key.columns) <= set(child.shared):
+            return  # the sender does not write it
+        before = sql.SQL("SELECT {} FROM {} AS t JOIN {} AS d ON {}")
+        values = column_list(key.columns, "t")
+        if difference is not None and not difference.empty:
+            yield sql.SQL("SELECT {} FROM {}").format(
+                column_list(key.columns, "n"), difference.rows(WRITTEN)
+            )
+            if difference.changed and not difference.fills:
+                actions = sql.SQL(" AND d.action = ANY ({})").format(sql.Literal([CHANGE, REPLACE]))
+                same = difference.identity.matches("t", "d")
+                yield before.format(values, child.rows, difference.relation, same + actions)
+        if key.table in self.to_delete.tables():
+            gone = self.to_delete.relation(key.table)
+            same = self.to_delete.identity(key.table).matches("t", "d")
+            yield before.format(values, child.rows, gone, same)
+
+    def is_untouched(self, target: TargetTable, alias: str) -> sql.Composable:
+        """Return the condition that the merge does not write or delete a row of a table."""
+        relations = []
+        difference = self.differences.get(target.name)
+        if difference is not None and not difference.empty:
+            relations.append(difference.relation)
+        if target.name in self.to_delete.tables():
+            relations.append(self.to_delete.relation(target.name))
+        conditions = [
+            sql.SQL("NOT EXISTS (SELECT FROM {} AS w WHERE {})").format(
+                relation, target.identity.matches(alias, "w")
+            )
+            for relation in relations
+        ]
+        return sql.SQL(" AND ").join(conditions) if conditions else sql.SQL("true")

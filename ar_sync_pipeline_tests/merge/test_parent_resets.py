@@ -1,0 +1,109 @@
+"""A row is transformed again when its children change, whatever archive brings them."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from ar_sync_pipeline.postgres.connect import connect
+from ar_sync_pipeline_tests.fix_sites import (
+    PARENTS,
+    TwoSites,
+    equal,
+    recent_window,
+    rows,
+    watermark_of,
+)
+
+WAITING = "SELECT id FROM app_parent WHERE transformed IS NOT TRUE ORDER BY id"
+VERSIONS = "SELECT xmin::text, ctid::text, id FROM app_parent ORDER BY id"
+
+
+@pytest.fixture
+def transformed(filled: TwoSites) -> TwoSites:
+    """Two equal servers whose parents have children by the catalog, all of them transformed."""
+    parent = filled.catalog.table["app_parent"].model_copy(update={"children": ("app_child",)})
+    tables = {**filled.catalog.table, "app_parent": parent}
+    filled.catalog = filled.catalog.model_copy(update={"table": tables})
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET seen = true, transformed = true")
+    return filled
+
+
+def _waiting(sites: TwoSites) -> list[object]:
+    return [row[0] for row in rows(sites.receiver, WAITING)]
+
+
+@pytest.mark.parametrize(
+    ("change", "waiting"),
+    [
+        ("INSERT INTO app_child (parent_id) VALUES (7)", [7]),
+        ("UPDATE app_child SET amount = 42 WHERE id IN (3, 53)", [4]),
+        ("UPDATE app_child SET parent_id = 9 WHERE id = 3", [4, 9]),
+        ("DELETE FROM app_child WHERE id = 3", [4]),
+        ("DELETE FROM app_child WHERE parent_id = 4; DELETE FROM app_parent WHERE id = 4", []),
+    ],
+)
+def test_child_that_a_complete_changes_resets_its_parents(
+    transformed: TwoSites, change: str, waiting: list[int]
+) -> None:
+    transformed.at_sender(change)
+    transformed.complete()
+    report = transformed.load()
+    assert _waiting(transformed) == waiting
+    assert equal(transformed)
+    assert equal(transformed, PARENTS)
+    # The parent has what the sender has: the plan, the ledger and drift do not count it.
+    assert {plan.table: plan.changed for plan in report.loaded[0].tables}["app_parent"] == 0
+
+
+def test_child_that_comes_with_a_later_partial_than_its_parent_resets_it(
+    transformed: TwoSites,
+) -> None:
+    base = watermark_of(transformed.complete())
+    transformed.load()
+    transformed.at_sender("INSERT INTO app_parent (id, code) VALUES (900, 'new')")
+    since = watermark_of(transformed.partial(recent_window(), since=base))
+    transformed.load()
+    transformed.at_receiver("UPDATE app_parent SET transformed = true")
+    before = rows(transformed.receiver, VERSIONS)
+    transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (900)")
+    transformed.partial(recent_window(), since=since)
+    transformed.load()
+    assert _waiting(transformed) == [900]
+    assert [row for row in rows(transformed.receiver, VERSIONS) if row[2] != 900] == before[:-1]
+
+
+def test_parent_of_unchanged_children_is_not_written(transformed: TwoSites) -> None:
+    before = rows(transformed.receiver, VERSIONS)
+    transformed.at_sender("UPDATE app_child SET amount = amount")
+    transformed.complete()
+    transformed.load()
+    assert rows(transformed.receiver, VERSIONS) == before
+
+
+def test_child_of_a_table_that_the_catalog_does_not_name_resets_nothing(filled: TwoSites) -> None:
+    filled.complete()
+    filled.load()
+    filled.at_receiver("UPDATE app_parent SET transformed = true")
+    filled.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")
+    filled.complete()
+    filled.load()
+    assert _waiting(filled) == []
+
+
+def test_reset_waits_for_a_transform_that_does_not_see_the_child(transformed: TwoSites) -> None:
+    transformed.at_receiver("UPDATE app_parent SET transformed = false WHERE id = 7")
+    transformed.at_sender("INSERT INTO app_child (parent_id) VALUES (7)")
+    transformed.complete()
+    load = threading.Thread(target=transformed.load)
+    with connect(transformed.receiver, application="transform") as transform:
+        with transform.transaction():
+            transform.execute("UPDATE public.app_parent SET transformed = true WHERE id = 7")
+            load.start()
+            load.join(timeout=1)
+            assert load.is_alive()
+        load.join(timeout=60)
+    assert _waiting(transformed) == [7]
