@@ -38,6 +38,11 @@ def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError |
     return None
 
 
+def is_full(error: BaseException) -> bool:
+    """Return whether a full disk, or a quota that is used up, is behind an error."""
+    return isinstance(disk_error(error), DiskFullError)
+
+
 def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
     place = f"the disk of {error.filename}" if error.filename else "a disk of this machine"
     reason = error.strerror or "no reason is known"
