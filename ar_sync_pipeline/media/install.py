@@ -80,7 +80,8 @@ def finish_or_undo(
         is_committed: Function that returns whether the load of these archives was committed.
 
     Raises:
-        MediaFolderError: A file cannot be renamed or removed; the next call tries again.
+        MediaFolderError: A file cannot be renamed or removed, or the journal is not a file; the
+            next call tries again.
     """
     with explained(folder):
         journal = read_journal(folder, owner)

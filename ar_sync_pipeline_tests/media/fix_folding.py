@@ -15,7 +15,8 @@ def fold_names(monkeypatch: pytest.MonkeyPatch, fold: Callable[[str], str]) -> N
     facts = HeldFolder.facts
 
     def folded(held: HeldFolder, name: str) -> os.stat_result | None:
-        same = [one for one in os.listdir(held.fd) if fold(one) == fold(name)]
+        with os.scandir(held.fd) as entries:
+            same = [entry.name for entry in entries if fold(entry.name) == fold(name)]
         return facts(held, same[0] if same else name)
 
     monkeypatch.setattr(HeldFolder, "facts", folded)

@@ -131,10 +131,11 @@ def _acknowledge(
     except SpoolAccessError as error:
         if not is_full(error):
             raise
-        return (
+        warning = (
             f"the disk of the spool is full, and the sender has no report yet ({error.problem}):"
-            " the load deletes what retention allows and reports then.",
+            " the load deletes what retention allows and reports then."
         )
+        return (warning,)
     return ()
 
 
