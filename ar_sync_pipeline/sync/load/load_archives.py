@@ -160,7 +160,7 @@ class _Loader:
     refused: list[Rejection] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
-        recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
+        self._recover_media(cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
@@ -198,6 +198,9 @@ class _Loader:
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
         )
+
+    def _recover_media(self, *, cleans: bool) -> None:
+        recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
 
     def _report_and_clean(self) -> None:
         """Report to the sender, then apply retention; a full spool needs the retention first."""
@@ -255,6 +258,8 @@ class _Loader:
                 else:
                     self._reject(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")
+                # What could not be undone fails here, and not as a fault of the next archive.
+                self._recover_media(cleans=False)
             else:
                 return at_hand, outcome
 
