@@ -24,7 +24,7 @@ class DiskFullError(ParkedError):
 
 
 class DiskFailedError(ParkedError):
-    """A file system or a file of this side cannot be written or read: read-only, broken, or gone."""
+    """A file system, or a store on it, cannot be written or read: read-only, broken, or gone."""
 
 
 def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError | None:

@@ -254,8 +254,9 @@ class TestFullSpool:
     def small_spool(self, filled: TwoSites) -> Iterator[TwoSites]:
         if os.geteuid() != 0:
             pytest.skip("only root may mount a small disk")
-        command = ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", filled.spool]
-        subprocess.run(command, check=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", filled.spool], check=True
+        )
         prepare_spool(filled.spool)
         yield filled
         subprocess.run(["umount", filled.spool], check=True)
