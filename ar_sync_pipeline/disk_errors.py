@@ -12,7 +12,9 @@ NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 BROKEN = frozenset({errno.EROFS, errno.EIO, errno.ENOTCONN, errno.ESTALE})
 """Error numbers of a file system that cannot be written or read."""
 _FULL_SQLITE = frozenset({sqlite3.SQLITE_FULL})
-_BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
+_BROKEN_SQLITE = frozenset({sqlite3.SQLITE_IOERR})
+# A folder that is missing or that this account may not write to, too.
+_CLOSED_SQLITE = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _DAMAGED_SQLITE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _LOW_BYTE = 0xFF
 
@@ -22,7 +24,7 @@ class DiskFullError(ParkedError):
 
 
 class DiskFailedError(ParkedError):
-    """A file system cannot be written or read: read-only, broken, or gone."""
+    """A file system, or a store on it, cannot be written or read: read-only, broken, or gone."""
 
 
 def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError | None:
@@ -36,6 +38,11 @@ def disk_error(error: BaseException | None) -> DiskFullError | DiskFailedError |
             return found
         error = error.__cause__ or error.__context__
     return None
+
+
+def is_full(error: BaseException) -> bool:
+    """Return whether a full disk, or a quota that is used up, is behind an error."""
+    return isinstance(disk_error(error), DiskFullError)
 
 
 def _of_system(error: OSError) -> DiskFullError | DiskFailedError | None:
@@ -54,6 +61,12 @@ def _of_sqlite(error: BaseException) -> DiskFullError | DiskFailedError | None:
         return _full(f"the disk of a journal or store is full ({error})")
     if code in _BROKEN_SQLITE:
         return _failed(f"the disk of a journal or store fails ({error})")
+    if code in _CLOSED_SQLITE:
+        return DiskFailedError(
+            f"a journal or store cannot be opened or written ({error})",
+            remedy="check that the folders of the settings exist, that this account may write to"
+            " them and to the files in them, and that their file systems are not mounted read-only",
+        )
     return None
 
 

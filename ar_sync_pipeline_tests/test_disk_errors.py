@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.disk_errors import DiskFailedError, DiskFullError, disk_error
 from ar_sync_pipeline.operations.boundary import operator_errors
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 
 FULL_DEVICE = Path("/dev/full")
 
@@ -67,6 +68,30 @@ def test_full_journal_is_recognized(tmp_path: Path) -> None:
             journal.executescript("CREATE TABLE a (b); CREATE TABLE c (d); CREATE TABLE e (f)")
     assert isinstance(disk_error(caught.value), DiskFullError)
     assert disk_error(sqlite3.OperationalError("no such table")) is None
+
+
+@pytest.mark.parametrize("mode", [0o500, 0])
+def test_store_that_this_account_may_not_write_blames_no_disk(tmp_path: Path, mode: int) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / "empty").touch(mode=0o400)
+    folder.chmod(mode)
+    with permissions_count():
+        for name in ("empty", "missing"):
+            found = disk_error(cannot_write(folder / name))
+            assert isinstance(found, DiskFailedError)
+            assert "cannot be opened or written" in found.problem
+            assert "kernel" not in found.remedy
+            assert "this account may write" in found.remedy
+
+
+def cannot_write(store: Path) -> sqlite3.Error:
+    with (
+        pytest.raises(sqlite3.Error) as caught,
+        closing(sqlite3.connect(store)) as connection,
+    ):
+        connection.execute("CREATE TABLE a (b)")
+    return caught.value
 
 
 def test_command_says_it_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,9 @@ class ArchiveName:
     @property
     def applied(self) -> str:
         """File name of the archive after it was applied."""
-        return f"backup_{self.kind}_{self.snapshot_at.astimezone(UTC):{_INSTANT_FORMAT}}.tar"
+        at = self.snapshot_at.astimezone(UTC)
+        # The %Y of glibc does not pad years before 1000.
+        return f"backup_{self.kind}_{at.year:04}{at:{_INSTANT_FORMAT.removeprefix('%Y')}}.tar"
 
     @property
     def waiting(self) -> str:

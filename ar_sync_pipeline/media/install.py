@@ -19,6 +19,7 @@ from uuid import UUID
 
 from ar_sync_pipeline.files import HeldFolder, create_file, open_file, status_of
 from ar_sync_pipeline.media.durability import HAS_SYNCFS, Durability
+from ar_sync_pipeline.media.folded_names import PROBE
 from ar_sync_pipeline.media.journal import Journal, StagedFile, read_journal
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, OpenParent, open_parent
 from ar_sync_pipeline.media.stage import MediaStage, explained
@@ -79,7 +80,8 @@ def finish_or_undo(
         is_committed: Function that returns whether the load of these archives was committed.
 
     Raises:
-        MediaFolderError: A file cannot be renamed or removed; the next call tries again.
+        MediaFolderError: A file cannot be renamed or removed, or the journal is not a file; the
+            next call tries again.
     """
     with explained(folder):
         journal = read_journal(folder, owner)
@@ -106,7 +108,8 @@ def clean_leftovers(folder: Path, owner: str) -> int:
         MediaFolderError: A folder cannot be read, or a file cannot be removed.
     """
     leftover = re.compile(
-        re.escape(TEMPORARY_PREFIX) + rf"({_LEFTOVER_BEFORE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
+        re.escape(TEMPORARY_PREFIX)
+        + rf"({_LEFTOVER_BEFORE}|{PROBE}|{owner}-[0-9a-f]{{8}}-[0-9]+(\.old)?)"
     )
     with explained(folder, action="cleaned in"), HeldFolder.open(folder, follow=True) as held:
         return _clean(held, leftover)

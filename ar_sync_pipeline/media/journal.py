@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,11 +22,14 @@ from uuid import UUID
 from pydantic_core import to_json
 
 from ar_sync_pipeline.archive.member_names import folders_of
-from ar_sync_pipeline.files import create_file, sync_folder
+from ar_sync_pipeline.files import HeldFolder, create_file, open_file, sync_folder
+from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline.media.safe_paths import TEMPORARY_PREFIX, media_name_problem
 
 _MOVED_ASIDE = ".moved-aside-"
 _LONGEST_SHOWN = 200
+# It becomes a part of file names.
+_LOAD = re.compile("[0-9a-f]{8}-[0-9a-f]{8}")
 
 
 class StagedFile(NamedTuple):
@@ -131,7 +136,8 @@ class Journal:
     """Journal of a load on the disk; iterating over it yields the staged files.
 
     An incomplete line was being written when the load was killed, before any rename. It and
-    everything after it are ignored.
+    everything after it are ignored, as is a line that no load writes: other accounts may be able to
+    write to the media folder.
 
     Attributes:
         archives: Ids of all archives that the load applies; empty if the first line is incomplete.
@@ -140,8 +146,7 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._open() as file:
-            self._load, *archives = _parsed(file.readline()) or [""]
-        self._archives = [UUID(archive) for archive in archives]
+            self._load, self._archives = _head(_parsed(file.readline()))
 
     @property
     def archives(self) -> frozenset[UUID]:
@@ -153,22 +158,44 @@ class Journal:
         with self._open() as file:
             file.readline()
             for number, line in enumerate(file):
-                fields = _parsed(line)
-                if fields is None:
+                staged = self._staged(_parsed(line), number)
+                if staged is None:
                     return
-                archive, path, depth, replaces, inode = fields
-                if media_name_problem(path) is None:
-                    archive_id = self._archives[archive]
-                    yield StagedFile(archive_id, path, depth, replaces, inode, self._load, number)
+                yield staged
 
     def remove(self) -> None:
         """Delete the journal durably, after all its files were finished or undone."""
         self._path.unlink(missing_ok=True)
         sync_folder(self._path.parent)
 
+    def _staged(self, fields: list[Any] | None, number: int) -> StagedFile | None:
+        """Return the file of a line; None if no load has written it."""
+        match fields:
+            case [int(archive), str(path), int(depth), bool(replaces), int(inode)] if (
+                0 <= archive < len(self._archives)
+                and media_name_problem(path) is None
+                and 0 <= depth <= path.count("/")
+            ):
+                archive_id = self._archives[archive]
+                return StagedFile(archive_id, path, depth, replaces, inode, self._load, number)
+        return None
+
     def _open(self) -> IO[str]:
-        fd = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        with HeldFolder.open(self._path.parent, follow=True) as folder:
+            facts = folder.facts(self._path.name)
+            if facts is not None and not stat.S_ISREG(facts.st_mode):
+                raise self._unusable()
+            fd = open_file(folder.fd, self._path.name)
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise self._unusable()
         return os.fdopen(fd, encoding="utf-8", errors="replace")
+
+    def _unusable(self) -> MediaFolderError:
+        return MediaFolderError(
+            f"{self._path} is not a regular file",
+            remedy="remove it; loads write a journal of this name, and nothing else does",
+        )
 
 
 def read_journal(folder: Path, owner: str) -> Journal | None:
@@ -187,9 +214,18 @@ def _write(file: IO[str], line: list[object]) -> None:
     file.write(to_json(line).decode() + "\n")
 
 
+def _head(fields: list[Any] | None) -> tuple[str, list[UUID]]:
+    """Return the digits of the load and its archives; none if no load has written the line."""
+    match fields:
+        case [str(load), *archives] if _LOAD.fullmatch(load):
+            with suppress(ValueError):
+                return load, [UUID(str(archive)) for archive in archives]
+    return "", []
+
+
 def _parsed(line: str) -> list[Any] | None:
     try:
         fields = json.loads(line) if line.endswith("\n") else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields if isinstance(fields, list) else None

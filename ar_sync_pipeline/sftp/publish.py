@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import stamina
 
+from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import (
     ArchiveConflictError,
     DamagedUploadError,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import PurePosixPath
 
-    from ar_sync_pipeline.errors import ArSyncError
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
 
 _FINGERPRINT_DIGITS = 16
@@ -64,7 +64,7 @@ class Publication:
         already_there: Whether the archive had been published before, so that nothing was sent.
         connections: Number of parallel connections in the last attempt.
         sha256_confirmed: Whether the receiver's own hash of the archive agrees; False if the
-            account may not run commands.
+            account may not run commands, or the source can no longer be read.
     """
 
     path: PurePosixPath
@@ -118,6 +118,7 @@ def publish(
 
     Raises:
         ArchiveConflictError: Another archive has this name.
+        ArSyncError: The source raises it, so that the archive cannot be sent; the part is removed.
         DamagedUploadError: The uploaded bytes differ; they were removed.
         ReceiverDiskFullError: The free space is less than 1.05 times the bytes to send.
         SpoolMissingError: The spool does not exist.
@@ -283,15 +284,23 @@ def _workers(
 
 
 def _confirm_content(session: SftpSession, source: Publishable, part: PurePosixPath) -> bool:
-    """Compare the receiver's own hash of the upload; return False if it cannot hash."""
+    """Compare the receiver's own hash of the upload; return False if a side cannot hash.
+
+    To hash the source may read it again. It was checked while it was sent, so a file of it that
+    changed since is no reason to send the archive again.
+    """
     there = remote_sha256(session, part, source.size_bytes)
     if there is None:
         return False
-    if there != source.sha256:
+    try:
+        here = source.sha256
+    except (ArSyncError, OSError):
+        return False
+    if there != here:
         session.remove(part)
         raise DamagedUploadError(
             f"{part} at {session.endpoint.host} has other content than was sent (sha256 {there}"
-            f" instead of {source.sha256}), though every write was confirmed",
+            f" instead of {here}), though every write was confirmed",
             remedy="check the receiver's disk and memory, which damage data; nothing of the archive"
             " is left there, the next run sends it again",
         )

@@ -129,7 +129,7 @@ def resume_point(
 
     The name of the part contains a fingerprint of its content, and the writes of one connection
     arrive in order, so the size of the part tells how much has arrived. The last MiB is read back
-    and compared.
+    and compared. If the source can no longer be read, the part is removed.
 
     Args:
         session: Open session.
@@ -143,9 +143,15 @@ def resume_point(
     if gaps:
         present = max(present - LEAD_BYTES, 0)
     start = max(present - _TAIL_BYTES, 0)
-    with source.open() as file:
-        file.seek(start)
-        expected = file.read(present - start)
+    try:
+        with source.open() as file:
+            file.seek(start)
+            expected = file.read(present - start)
+    except (ArSyncError, OSError):
+        # No attempt can send the rest of it.
+        with suppress(ArSyncError):
+            session.remove(part)
+        raise
     with session.handle(part, protocol.READ) as handle, session.operation("reading back", part):
         found = protocol.read_range(session.client, handle, start, present - start)
     return present if found == expected else 0

@@ -145,7 +145,8 @@ def write_small(spool: Path, name: str, content: SignedJson) -> Path:
     """Write or replace a file in ``receipts/``; raises the same errors as `write_receipt`."""
     path = spool / RECEIPTS / name
     with open_folder(spool, RECEIPTS) as folder, access_to(path):
-        folder.write(name, content.to_bytes())
+        # The sender's account reads it; the modes of the folders keep others out.
+        folder.write(name, content.to_bytes(), 0o644)
     return path
 
 

@@ -27,9 +27,10 @@ from typing import TYPE_CHECKING
 
 from ar_sync_pipeline.archive.microseconds import nearest_instant
 from ar_sync_pipeline.archive.names import WAITING_PREFIX, ArchiveKind, ArchiveName
+from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.files import TEMPORARY_PREFIX, HeldFolder
-from ar_sync_pipeline.spool.errors import ArchiveGoneError, access_to
+from ar_sync_pipeline.spool.errors import ArchiveGoneError, SpoolAccessError, access_to
 from ar_sync_pipeline.spool.layout import (
     INCOMING,
     PARKED,
@@ -128,6 +129,8 @@ def park(
 ) -> SpooledArchive:
     """Park an archive until something changes; a parked one keeps the time since it is parked.
 
+    On a full disk it is parked without a new reason file, so that it does not stop the others.
+
     Args:
         error: Error whose problem and remedy are written to the reason file.
         at: Current time, aware UTC.
@@ -141,7 +144,11 @@ def park(
     """
     target = spool / PARKED / archive.name.waiting
     known = VerifiedFile.of(archive.path) if verified else None
-    write_reason(target, error, at, verified=known, lacking=lacking)
+    try:
+        write_reason(target, error, at, verified=known, lacking=lacking)
+    except SpoolAccessError as refused:
+        if not is_full(refused):
+            raise
     _move(spool, archive.path, target)
     return SpooledArchive(archive.name, target, SpoolState.PARKED, archive.size_bytes)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import LONGEST_PROBLEM, LONGEST_REMEDY, ArSyncError, RetryPolicy
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import SpooledArchive, SpoolState, park, quarantine
 from ar_sync_pipeline.sync.errors import ContentLackingError
@@ -71,6 +73,9 @@ def reject(
 ) -> Rejection:
     """Park an archive that is to be tried again; quarantine one that can never be applied.
 
+    If the disk has no space for the reason file, the archive is parked without one, and the next
+    run checks it again.
+
     Args:
         at: Current time, aware UTC.
         verified: Whether all bytes of the archive were verified.
@@ -80,9 +85,15 @@ def reject(
         SpoolAccessError: The operating system refuses.
     """
     rejection = Rejection.of(archive, error)
-    if rejection.waits:
-        lacking = error.lacking if isinstance(error, ContentLackingError) else None
-        park(spool, archive, error, at=at, verified=verified, lacking=lacking)
-    else:
-        quarantine(spool, archive, error, at=at)
+    if not rejection.waits:
+        try:
+            quarantine(spool, archive, error, at=at)
+        except SpoolAccessError as refused:
+            if not is_full(refused):
+                raise
+            rejection = replace(rejection, waits=True)
+        else:
+            return rejection
+    lacking = error.lacking if isinstance(error, ContentLackingError) else None
+    park(spool, archive, error, at=at, verified=verified, lacking=lacking)
     return rejection

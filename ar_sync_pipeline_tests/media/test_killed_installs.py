@@ -8,12 +8,13 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.media.errors import MediaFolderError
 from ar_sync_pipeline_tests.media.killable import FILES, recover
 from ar_sync_pipeline_tests.media.loading import end, new_stage, show, stage_files
 
@@ -190,11 +191,51 @@ def test_files_that_appeared_meanwhile_stay(folder: Path) -> None:
     assert set(after) - set(before) == {"new.jpeg", "new", "new/theirs.txt"}
 
 
+_FIRST = '["1234abcd-00000000", "5f3c2d9e-0000-4000-8000-000000000001"]\n'
+
+
 @pytest.mark.parametrize(
-    "content", ["", "[", '["x"]\n[0, "../x", 0, false, 1]', "\0" * 100, "{}\n"]
+    "content",
+    [
+        "",
+        "[",
+        '["x"]\n[0, "../x", 0, false, 1]',
+        "\0" * 100,
+        "{}\n",
+        "[" * 100_000 + "\n",
+        '["1234abcd-00000000", 7]\n',
+        '["1234abcd-00000000", "no id"]\n',
+        _FIRST.replace("1234abcd-", "/../../") + '[0, "old.jpeg", 0, true, 1]\n',
+        *(
+            f"{_FIRST}{line}\n"
+            for line in (
+                '[0, "a", 0, false]',
+                '["q", "a", 0, false, 1]',
+                "[0, 5, 0, false, 1]",
+                '[1, "a", 0, false, 1]',
+                '[-2, "a", 0, false, 1]',
+                '[0, "a", 9, false, 1]',
+                '[0, "a", -1, false, 1]',
+                '[0, "\\ud800", 0, false, 1]',
+                '[0, "a", 0, false, "1"]',
+            )
+        ),
+    ],
+    ids=lambda content: content[-20:],
 )
 def test_journal_that_is_not_whole_takes_back_nothing_and_goes(folder: Path, content: str) -> None:
     before = lay_out(folder)
     (folder / ".ar-sync-1234abcd.journal").write_text(content)
     recover(folder)
     assert state(folder) == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("old.jpeg")])
+def test_journal_that_is_no_file_is_an_error_that_names_it_and_waits_for_nothing(
+    folder: Path, make: Callable[[Path], object]
+) -> None:
+    lay_out(folder)
+    journal = folder / ".ar-sync-1234abcd.journal"
+    make(journal)
+    with pytest.raises(MediaFolderError, match=re.escape(f"{journal} is not a regular file")):
+        recover(folder)

@@ -7,12 +7,13 @@ import subprocess
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 
 import paramiko
 import pytest
 
+from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp.errors import DamagedUploadError, NoSftpError
 from ar_sync_pipeline.sftp.open_session import open_session
@@ -167,6 +168,18 @@ def test_it_logs_in_with_a_key_that_only_the_agent_has(
         agent.wait(10)
 
 
+class GoneAfterwards(MemorySource):
+    """A media file of it was deleted after the last byte was read."""
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+    @cached_property
+    def sha256(self) -> str:
+        raise MemberChangedError("media/a.jpeg", Path("/srv/media/a.jpeg"), "was deleted")
+
+
 class TestAccountWithAShell:
     def test_receiver_confirms_the_sha256(self, shell_server: ShellTestServer) -> None:
         source = some_archive()
@@ -175,6 +188,17 @@ class TestAccountWithAShell:
                 session, source, spool=shell_server.spool, folder="partial", filename=NAME
             )
         assert result.sha256_confirmed
+
+    def test_archive_whose_source_is_gone_after_the_upload_is_published(
+        self, shell_server: ShellTestServer
+    ) -> None:
+        source = GoneAfterwards(some_archive().content)
+        with open_session(shell_server.endpoint()) as session:
+            result = publish(
+                session, source, spool=shell_server.spool, folder="partial", filename=NAME
+            )
+        assert not result.sha256_confirmed
+        assert (shell_server.spool_path / "partial" / NAME).read_bytes() == source.content
 
     def test_names_are_data_for_its_shell(self, shell_server: ShellTestServer) -> None:
         folder = shell_server.spool_path / "with 'quotes' $(touch x) and spaces"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
 
+from ar_sync_pipeline.archive.errors import MemberChangedError
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sftp import protocol
 from ar_sync_pipeline.sftp.errors import (
@@ -26,7 +28,6 @@ from ar_sync_pipeline_tests.sftp.sources import MIB, NAME, MemorySource, some_ar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from ar_sync_pipeline.sftp.endpoint import SftpEndpoint
     from ar_sync_pipeline.sftp.publish import Publication
@@ -401,3 +402,20 @@ def test_source_that_becomes_longer_is_no_harm(sftp_server: AsyncsshTestServer) 
     source = ChangingSource(b"abcdef", delivered=b"abcdefghi")
     publish_hard(sftp_server.endpoint(), sftp_server, source)
     assert final_bytes(sftp_server) == source.content
+
+
+class GoneSource(MemorySource):
+    """A media file of it was deleted after the bytes were sent."""
+
+    def open(self) -> BinaryIO:
+        raise MemberChangedError("media/a.jpeg", Path("/srv/media/a.jpeg"), "was deleted")
+
+
+def test_part_whose_source_can_no_longer_be_read_is_removed(
+    sftp_server: AsyncsshTestServer,
+) -> None:
+    source = GoneSource(some_archive().content)
+    leave_part(sftp_server, source, source.content[: 2 * MIB])
+    with pytest.raises(MemberChangedError), open_session(sftp_server.endpoint()) as session:
+        publish(session, source, spool=sftp_server.spool, folder="partial", filename=NAME)
+    assert list((sftp_server.spool_path / INCOMING).iterdir()) == []

@@ -114,6 +114,16 @@ def test_quarantined_archive_has_a_reason_file(spool: Path, put: PutArchive) -> 
     assert quarantine(spool, found, CORRUPT, at=NOON) == found
 
 
+@pytest.mark.parametrize("year", ["0001", "0999", "1000", "9999"])
+def test_archive_of_any_year_keeps_a_name_that_is_listed(spool: Path, year: str) -> None:
+    name = f"NEW_backup_partial_{year}0101T000000.000000Z.tar"
+    (spool / "partial" / name).write_bytes(b"")
+    (archive,) = list_waiting(spool)
+    assert archive.name.waiting == name
+    found = quarantine(spool, archive, CORRUPT, at=NOON)
+    assert list_quarantined(spool) == [found]
+
+
 def test_quarantine_of_a_parked_archive_takes_its_old_reason_away(
     spool: Path, put: PutArchive
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -49,6 +50,15 @@ def test_receipt_comes_back_as_it_was_written(spool: Path, key: bytes | None) ->
     assert found.model_copy(update={"hmac": None}) == receipt()
     assert (found.hmac is None) == (key is None)
     assert list_receipts(spool) == [NAME]
+
+
+def test_the_account_of_the_sender_may_read_it_whatever_the_umask(spool: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        path = write_receipt(spool, receipt())
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o644
 
 
 def test_last_state_wins(spool: Path) -> None:

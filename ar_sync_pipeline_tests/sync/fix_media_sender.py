@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +21,7 @@ from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
+from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
 
@@ -110,7 +112,9 @@ def names(manifest: Manifest) -> list[str]:
 @pytest.fixture
 def media_sender(filled: TwoSites) -> Iterator[MediaSender]:
     """Yield a sender of the small application with 2,000 rows and no media files yet."""
-    with LoopbackSftpServer(filled.folder, filled.folder / "keys") as sftp:
+    with ExitStack() as servers:
+        with permissions_count():  # for the server's thread too
+            sftp = servers.enter_context(LoopbackSftpServer(filled.folder, filled.folder / "keys"))
         yield MediaSender(
             filled,
             load_sender_settings(

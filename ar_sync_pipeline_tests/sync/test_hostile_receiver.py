@@ -240,6 +240,31 @@ class TestReceipts:
         assert rows_of_children(sender.partial()) == 1
         assert self.late(sender) >= 1
 
+    @pytest.mark.parametrize("name", ["backup_*", "position.json", "capabilities.json"])
+    def test_file_that_the_account_may_not_read_is_named_and_stops_no_dump(
+        self, sender: MediaSender, name: str
+    ) -> None:
+        (path,) = (sender.sites.spool / "receipts").glob(name)
+        path.chmod(0)
+        (problem,) = look(sender).problems
+        assert "not permitted" in problem
+        assert path.name in problem
+        assert rows_of_children(sender.partial()) == 1
+
+    @pytest.mark.parametrize("name", ["receipts", "complete", "partial"])
+    def test_folder_that_the_account_may_not_list_is_named_and_stops_no_dump(
+        self, sender: MediaSender, name: str
+    ) -> None:
+        folder = sender.sites.spool / name
+        mode = folder.stat().st_mode
+        folder.chmod(0o300)
+        try:
+            (problem,) = look(sender).problems
+            assert f"listing /spool/{name}" in problem
+            assert rows_of_children(sender.partial()) == 1
+        finally:
+            folder.chmod(mode)
+
     def test_receipt_of_an_unreadable_archive_has_no_id(self, sender: MediaSender) -> None:
         path = receipt_of(sender)
         receipt = json.loads(path.read_text())

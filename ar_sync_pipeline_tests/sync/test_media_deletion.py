@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ar_sync_pipeline.sync.watch.folder_findings import media_findings
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window, rows
+from ar_sync_pipeline_tests.media.fix_folding import fold_names
 
 
 @pytest.fixture
@@ -58,6 +60,22 @@ def test_partial_removes_nothing_and_protects_what_it_brought(sites: TwoSites) -
     aside.rename(late)
     sites.load()
     assert present(sites) == {"a.jpeg", "2017/c.jpeg", "new.jpeg", "newer.jpeg"}
+
+
+def test_renamed_file_stays_where_both_names_are_one_file(
+    sites: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites.complete()
+    sites.load()
+    (sites.sender_media / "b.jpeg").rename(sites.sender_media / "B.jpeg")
+    sites.complete()
+    fold_names(monkeypatch, str.casefold)
+    report = sites.load()
+    assert report.media.removed == 0
+    assert "ignores case" in str(report.media.warning)
+    assert {"b.jpeg", "2017/c.jpeg"} <= present(sites)
+    findings = [one.problem for one in media_findings(sites.settings)]
+    assert any("ignores case" in problem for problem in findings)
 
 
 def test_receivers_own_files_stay(sites: TwoSites) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 from typing import Any
 
 import psycopg
 import pytest
 
-from ar_sync_pipeline.media.errors import MediaSpaceError
+from ar_sync_pipeline.media.errors import MediaFolderError, MediaSpaceError
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.media.journal import JournalWriter
 from ar_sync_pipeline.media.stage import MediaStage
@@ -67,6 +69,34 @@ def test_merge_that_the_receiver_refuses_leaves_no_picture(sites: TwoSites) -> N
     sites.at_receiver("ALTER TABLE app_child DROP CONSTRAINT app_child_amount_check")
     sites.load()
     assert_loaded(sites)
+
+
+def test_files_that_cannot_be_removed_after_a_refusal_are_no_fault_of_the_next_archive(
+    sites: TwoSites, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites.at_receiver("ALTER TABLE app_child ADD CHECK (amount > -5)")
+    good = sites.complete()
+    sites.at_sender("UPDATE app_child SET amount = -9, changed = now() WHERE id = 6")
+    bad = sites.partial(recent_window())
+    unlink = os.unlink
+
+    def refuse(path: Any, *, dir_fd: int | None = None) -> None:
+        if dir_fd is not None and re.fullmatch(r"\.ar-sync-.*-[0-9]+", str(path)):
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+        unlink(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as immutable:
+        immutable.setattr(os, "unlink", refuse)
+        with pytest.raises(MediaFolderError, match="Operation not permitted"):
+            sites.load()
+    assert good.exists()
+    assert [archive.path.name for archive in list_parked(sites.spool)] == [bad.name]
+    sites.load()
+    assert {name: content for name, (content, _) in media(sites).items()} == {
+        "a.jpeg": b"second",
+        "new": b"",
+        "new/b.jpeg": b"b",
+    }
 
 
 def test_delete_guard_leaves_no_picture(sites: TwoSites) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,17 @@ from click.testing import CliRunner
 
 from ar_sync_pipeline.cli import main
 from ar_sync_pipeline.media.errors import MediaSpaceError
-from ar_sync_pipeline.spool.states import SpooledArchive, list_applied, list_waiting
+from ar_sync_pipeline.spool.checkpoint import read_checkpoint
+from ar_sync_pipeline.spool.errors import SpoolAccessError
+from ar_sync_pipeline.spool.layout import prepare_spool
+from ar_sync_pipeline.spool.reasons import read_reason
+from ar_sync_pipeline.spool.states import (
+    SpooledArchive,
+    list_applied,
+    list_parked,
+    list_quarantined,
+    list_waiting,
+)
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.scratch import clean_scratch
@@ -23,6 +34,7 @@ from ar_sync_pipeline.sync.errors import (
     ScratchMissingError,
     ScratchNotPrivateError,
 )
+from ar_sync_pipeline.sync.load.load_archives import load_archives
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, equal, recent_window, watermark_of
 
@@ -178,6 +190,82 @@ class TestScratch:
         )
         yield folder
         subprocess.run(["umount", folder], check=True)
+
+
+class TestFullSpool:
+    """Only loads free space in the spool, so a full one stops neither admission nor load."""
+
+    def test_load_frees_space_and_reports_then(self, small_spool: TwoSites) -> None:
+        sites = small_spool
+        sites.clock = lambda: datetime.now(UTC) - timedelta(days=9)
+        sites.complete()
+        sites.load()
+        sites.clock = lambda: datetime.now(UTC)
+        newest = sites.complete().name.removeprefix("NEW_")
+        fill_up(sites.spool)
+        admission = sites.admit()
+        assert admission.names == (newest,)
+        assert "is full" in admission.warnings[-1]
+        report = load_archives(sites.settings, sites.catalog, admission.names, sites.clock)
+        assert [archive.manifest.name.applied for archive in report.loaded] == [newest]
+        assert names(list_applied(sites.spool)) == [newest]
+        assert (sites.spool / "receipts" / f"{newest}.json").exists()
+        position = read_checkpoint(sites.spool)
+        assert position is not None
+        assert position.watermark is not None
+        assert position.watermark.snapshot_at == report.loaded[0].manifest.snapshot_at
+
+    def test_damaged_archive_waits_for_its_reason_file(self, small_spool: TwoSites) -> None:
+        sites = small_spool
+        good = sites.complete().name.removeprefix("NEW_")
+        damaged = sites.partial(recent_window())
+        damaged.write_bytes(damaged.read_bytes()[:-2000])
+        fill_up(sites.spool)
+        admission = sites.admit()
+        assert admission.names == (good,)
+        assert [one.name for one in admission.parked] == [damaged.name.removeprefix("NEW_")]
+        assert names(list_parked(sites.spool)) == [damaged.name.removeprefix("NEW_")]
+        (sites.spool / "ballast").unlink()
+        sites.load()
+        (quarantined,) = list_quarantined(sites.spool)
+        assert read_reason(quarantined.path) is not None
+        assert list_parked(sites.spool) == []
+
+    def test_archive_that_the_load_refuses_is_refused_again_when_there_is_space(
+        self, small_spool: TwoSites
+    ) -> None:
+        sites = small_spool
+        sites.environ["AR_SYNC_DELETE_GUARD"] = "5"
+        sites.complete()
+        sites.load()
+        sites.at_sender("DELETE FROM app_child")
+        guarded = sites.complete().name.removeprefix("NEW_")
+        fill_up(sites.spool)
+        admission = sites.admit()
+        with pytest.raises(SpoolAccessError, match="No space left"):  # nothing can be deleted
+            load_archives(sites.settings, sites.catalog, admission.names, sites.clock)
+        (sites.spool / "ballast").unlink()
+        report = sites.load()
+        assert [one.name for one in report.refused] == [guarded]
+        (parked,) = list_parked(sites.spool)
+        assert read_reason(parked.path) is not None
+
+    @pytest.fixture
+    def small_spool(self, filled: TwoSites) -> Iterator[TwoSites]:
+        if os.geteuid() != 0:
+            pytest.skip("only root may mount a small disk")
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0755", "tmpfs", filled.spool], check=True
+        )
+        prepare_spool(filled.spool)
+        yield filled
+        subprocess.run(["umount", filled.spool], check=True)
+
+
+def fill_up(folder: Path) -> None:
+    with suppress(OSError), (folder / "ballast").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
 
 
 def test_full_media_disk_parks_the_archive_and_the_next_run_loads_it(filled: TwoSites) -> None:

@@ -19,9 +19,11 @@ from ar_sync_pipeline.errors import TransientError
 from ar_sync_pipeline.files import write_atomically
 from ar_sync_pipeline.settings.model import SenderSettings
 from ar_sync_pipeline.sftp.errors import (
+    ReceiverDiskFullError,
     RefusedByServerError,
     RemoteFileMissingError,
     RemoteFileTooLargeError,
+    SpoolNotWritableError,
 )
 from ar_sync_pipeline.sftp.limits import SessionLimits
 from ar_sync_pipeline.sftp.open_session import open_session
@@ -64,7 +66,13 @@ _FINAL = frozenset({ReceiptState.APPLIED, ReceiptState.SUPERSEDED})
 LIMITS = SessionLimits(silence_seconds=20, whole_seconds=30)
 # A receipt is read once, so there are as many as archives since the last dump.
 MOST_RECEIPTS = 50
-_Refused = (ReceiptError, RefusedByServerError, RemoteFileTooLargeError)
+_Refused = (
+    ReceiptError,
+    ReceiverDiskFullError,
+    RefusedByServerError,
+    RemoteFileTooLargeError,
+    SpoolNotWritableError,
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ def observe_receiver(
         claim_scratch(settings, endpoint(settings), LIMITS)
         with open_session(endpoint(settings), LIMITS) as session:
             prepare_spool(session, settings.remote_bkp_fldr)
-            waiting = _waiting(session, settings)
+            waiting = look.waiting(session)
             content = look.checkpoint_file(session)
             # After the checkpoint, before which the receiver writes it.
             can_read = look.capabilities(session)
@@ -180,7 +188,8 @@ class _Look:
 
     def __init__(self, settings: SenderSettings, now: datetime) -> None:
         self._keys = settings.signing_keys.accepted(now)
-        self._folder = settings.remote_bkp_fldr / RECEIPTS
+        self._spool = settings.remote_bkp_fldr
+        self._folder = self._spool / RECEIPTS
         self.problems: list[str] = []
         self.claimed: Watermark | None = None
 
@@ -226,11 +235,31 @@ class _Look:
 
     def receipts(self, session: SftpSession, archives: Sequence[SentArchive]) -> dict[str, Receipt]:
         """Return accepted receipts by archive name; completes and the newest are read first."""
-        there = set(list_names(session, self._folder))
+        there = set(self._names(session, self._folder))
         newest = [a for a in reversed(archives) if a.name + RECEIPT_SUFFIX in there]
         newest.sort(key=lambda archive: archive.kind is not ArchiveKind.COMPLETE)
         found = ((a.name, self._receipt(session, a)) for a in newest[:MOST_RECEIPTS])
         return {name: receipt for name, receipt in found if receipt is not None}
+
+    def waiting(self, session: SftpSession) -> frozenset[str]:
+        """Return the applied-form names of the waiting archives in folders that can be listed.
+
+        What is in the others counts as lost, so that a partial is only larger.
+        """
+        names = (
+            name
+            for folder in ARCHIVE_FOLDERS
+            for name in self._names(session, self._spool / folder)
+            if name.startswith(WAITING_PREFIX)
+        )
+        return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))
+
+    def _names(self, session: SftpSession, folder: PurePosixPath) -> list[str]:
+        try:
+            return list_names(session, folder)
+        except _Refused as error:
+            self.problems.append(f"{error}")
+            return []
 
     def _receipt(self, session: SftpSession, archive: SentArchive) -> Receipt | None:
         path = self._folder / (archive.name + RECEIPT_SUFFIX)
@@ -258,13 +287,3 @@ class _Look:
         except _Refused as error:
             self.problems.append(f"{error}")
             return None
-
-
-def _waiting(session: SftpSession, settings: SenderSettings) -> frozenset[str]:
-    names = (
-        name
-        for folder in ARCHIVE_FOLDERS
-        for name in list_names(session, settings.remote_bkp_fldr / folder)
-        if name.startswith(WAITING_PREFIX)
-    )
-    return frozenset(parsed.applied for name in names if (parsed := ArchiveName.parse(name)))

@@ -15,9 +15,11 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.archive.reader import ArchiveReader, open_archive
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.postgres.approved_archives import admit, forget_admitted
 from ar_sync_pipeline.postgres.connect import Connection, connect
 from ar_sync_pipeline.settings.model import ReceiverSettings
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.layout import prepare_spool
 from ar_sync_pipeline.spool.reasons import read_reason
 from ar_sync_pipeline.spool.states import (
@@ -109,14 +111,32 @@ def admit_archives(
         receiver = describe_receiver(connection, settings, catalog, clock())
         old = _take_over(settings, receiver, clock, kinds)
         admission = _with_old(_sort_out(connection, spool, receiver, clock, kinds, names), old)
-        acknowledge(settings, connection, clock)
+        unreported = _acknowledge(settings, connection, clock)
     watch.lap("examine")
     return replace(
         admission,
+        warnings=(*admission.warnings, *unreported),
         waiting_for_schema=parked_by_gate(spool),
         lost=lost_in_quarantine(spool, receiver.ledger),
         seconds=watch.seconds["examine"],
     )
+
+
+def _acknowledge(
+    settings: ReceiverSettings, connection: Connection, clock: Clock
+) -> tuple[str, ...]:
+    """Report to the sender; on a full disk return a warning, since only loads free space."""
+    try:
+        acknowledge(settings, connection, clock)
+    except SpoolAccessError as error:
+        if not is_full(error):
+            raise
+        warning = (
+            f"the disk of the spool is full, and the sender has no report yet ({error.problem}):"
+            " the load deletes what retention allows and reports then."
+        )
+        return (warning,)
+    return ()
 
 
 def _take_over(

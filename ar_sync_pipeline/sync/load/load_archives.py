@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
+from ar_sync_pipeline.disk_errors import is_full
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.approved_archives import read_admitted
 from ar_sync_pipeline.postgres.blocking_watch import end_when_blocking
@@ -21,6 +22,7 @@ from ar_sync_pipeline.postgres.table_definitions import read_unverified
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.settings.model import ReceiverSettings
 from ar_sync_pipeline.spool.chain import Chain
+from ar_sync_pipeline.spool.errors import SpoolAccessError
 from ar_sync_pipeline.spool.states import (
     SpooledArchive,
     list_waiting,
@@ -158,7 +160,7 @@ class _Loader:
     refused: list[Rejection] = field(default_factory=list)
 
     def load(self, names: Collection[str]) -> LoadReport:
-        recover_media(self.connection, self.settings, self.catalog.name, cleans=bool(names))
+        self._recover_media(cleans=bool(names))
         at_hand, outcome = self._load_what_can_be(names)
         plan = at_hand.plan
         for candidate in (*plan.apply, *plan.superseded, *plan.already_applied):
@@ -168,8 +170,7 @@ class _Loader:
             self._reject(at_hand.archives[candidate.archive_id], _held_back(at_hand))
         applied = [archive.manifest for archive in outcome.loaded]
         media = remove_absent_media(self.connection, self.settings, applied)
-        acknowledge(self.settings, self.connection, self.clock)
-        clean_spool(self.settings, self.connection, self.clock)
+        self._report_and_clean()
         ledger = read_ledger(self.connection)
         chain = promised_chain(ledger, list_waiting(self._spool))
         after_gaps = {gap.before for gap in chain.gaps} if chain else ()
@@ -197,6 +198,21 @@ class _Loader:
                 (line.snapshot_at for line in ledger if line.archive_id in after_gaps), default=None
             ),
         )
+
+    def _recover_media(self, *, cleans: bool) -> None:
+        recover_media(self.connection, self.settings, self.catalog.name, cleans=cleans)
+
+    def _report_and_clean(self) -> None:
+        """Report to the sender, then apply retention; a full spool needs the retention first."""
+        try:
+            acknowledge(self.settings, self.connection, self.clock)
+        except SpoolAccessError as error:
+            if not is_full(error):
+                raise
+            clean_spool(self.settings, self.connection, self.clock)
+            acknowledge(self.settings, self.connection, self.clock)
+        else:
+            clean_spool(self.settings, self.connection, self.clock)
 
     @property
     def _spool(self) -> Path:
@@ -242,6 +258,8 @@ class _Loader:
                 else:
                     self._reject(refusal.archive, refusal.error)
                 self.connection.execute("DISCARD TEMP")
+                # What could not be undone fails here, and not as a fault of the next archive.
+                self._recover_media(cleans=False)
             else:
                 return at_hand, outcome
 

@@ -73,7 +73,7 @@ def staged_media(
 
 
 def _end(stage: MediaStage, connection: Connection) -> None:
-    """Finish or undo what a load did with its files; the next load does what fails here."""
+    """Finish or undo what a load did with its files; `recover_media` does what fails here."""
     with suppress(MediaFolderError, MediaSpaceError, OSError, psycopg.Error):
         finish_or_undo(
             stage.folder,

@@ -1,7 +1,9 @@
 """Removal of media files at the receiver after a complete (``AR_SYNC_MEDIA_DELETE``).
 
 Only files that an applied archive once listed are removed, and only if they still have the
-described bytes and neither the newest complete nor a later archive lists them. The removal runs
+described bytes and neither the newest complete nor a later archive lists them. On a file system
+that takes two names for one, none is removed: a file that the sender renamed from ``Foto.JPG`` to
+``foto.jpg`` is one file there. The removal runs
 after the commit; the next complete finishes an interrupted removal.
 """
 
@@ -13,6 +15,7 @@ from datetime import datetime
 
 from ar_sync_pipeline.archive.manifest import Manifest
 from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.remove import Removal, remove_media
 from ar_sync_pipeline.postgres.connect import Connection
 from ar_sync_pipeline.postgres.media_files import (
@@ -52,6 +55,13 @@ def remove_absent_media(
     if not settings.media_delete or not completes:
         return MediaRemoval()
     newest = max(completes)
+    folding = folding_problem(settings.receiver_media_fldr)
+    if folding is not None:
+        return MediaRemoval(
+            warning=f"{folding}, and no file is removed, since the sender may have it under another"
+            " name: move the media folder to a file system that keeps the names apart, or set"
+            " AR_SYNC_MEDIA_DELETE=false."
+        )
     kept = _suspicion(connection, settings.delete_guard, newest)
     if kept is not None:
         return MediaRemoval(warning=kept)

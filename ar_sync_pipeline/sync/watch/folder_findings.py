@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.media.errors import MediaFolderError, MediaOfAnotherError
+from ar_sync_pipeline.media.folded_names import folding_problem
 from ar_sync_pipeline.media.inventory import is_lost_and_found
 from ar_sync_pipeline.media.pair_mark import check_mark
 from ar_sync_pipeline.postgres.findings import Finding, Level
@@ -52,6 +53,13 @@ def media_findings(settings: SenderSettings | ReceiverSettings) -> Iterator[Find
     except (MediaOfAnotherError, MediaFolderError) as error:
         yield Finding(Level.ERROR, error.problem, error.remedy)
     yield from _writable(settings.receiver_media_fldr, "AR_SYNC_RECEIVER_MEDIA_FLDR")
+    folding = folding_problem(settings.receiver_media_fldr)
+    if folding is not None:
+        yield Finding(
+            Level.WARNING,
+            f"{folding}, and AR_SYNC_MEDIA_DELETE removes nothing",
+            "move the media folder to a file system that keeps the names apart",
+        )
     for folder in _closed_folders(settings.receiver_media_fldr, os.R_OK | os.W_OK | os.X_OK):
         yield Finding(
             Level.WARNING,
