@@ -55,7 +55,7 @@ from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
 )
 
 # Ticks and failed steps that mails report.
-from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
+from dagster._core.execution.plan.objects import ErrorSource, StepFailureData  # isort: skip
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
@@ -92,6 +92,7 @@ __all__ = [
     "DagsterGrpcClient",
     "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
+    "ErrorSource",
     "ExecutionPlan",
     "InProcessExecutor",
     "InstigatorState",
