@@ -11,7 +11,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from ar_sync_pipeline.operations.runs import longer_runs
-from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for
 from ar_sync_pipeline_tests.fix_dagster import Deployment
 
 LIMIT = "dagster/max_runtime"
@@ -73,6 +73,14 @@ def test_run_without_a_limit_gets_none(tmp_path: Path) -> None:
         assert limit(instance, run_id) is None
 
 
+def test_work_with_a_limit_of_its_own_is_not_ended_before_it(instance: dg.DagsterInstance) -> None:
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 24 * HOUR, now=begin + 5 * HOUR)
+    assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 6 * HOUR)
+    assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
+
+
 @pytest.mark.long
 def test_upload_of_a_dump_reports_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
@@ -83,3 +91,15 @@ def test_upload_of_a_dump_reports_progress(
         run = instance.get_run_by_id(outcome.run_id)
     assert run is not None
     assert float(run.tags[LIMIT]) > 2 * HOUR - 60
+
+
+def test_run_of_a_load_has_the_whole_time_of_its_transform(deployment: Deployment) -> None:
+    deployment.receiver_changes |= {
+        "AR_SYNC_TRANSFORM": "command:/bin/true",
+        "AR_SYNC_TRANSFORM_TIMEOUT": "1440",
+    }
+    outcome = deployment.succeed("partial_loaddata")
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert float(run.tags[LIMIT]) > 25 * HOUR - 60
