@@ -29,6 +29,7 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.repository_id import repository_of_run, repository_of_tick
 
 _INTERVAL_SECONDS = 60
 # A short outage of a database changes no result; after a long one the last result is worthless.
@@ -69,7 +70,9 @@ class Look:
         return self.result._replace(metadata={**(self.result.metadata or {}), **times})
 
 
-LookAt = Callable[[dg.DagsterInstance], Look]
+# They get the instance, and the id of the code location's repository if there is one.
+LookAt = Callable[[dg.DagsterInstance, str | None], Look]
+LookAtAll = Callable[[dg.DagsterInstance, str | None], Sequence[Look]]
 
 
 class _Finding(BaseModel):
@@ -121,7 +124,7 @@ def standing_check(
     @dg.multi_asset_check(name=names.name(f"{spec.name}_check"), specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            found = look(context.instance)
+            found = look(context.instance, repository_of_run(context.run))
         delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield found.with_times(clock(), None)
 
@@ -130,7 +133,7 @@ def standing_check(
 
 def standing_check_sensor(
     specs: Sequence[dg.AssetCheckSpec],
-    look: Callable[[dg.DagsterInstance], Sequence[Look]],
+    look: LookAtAll,
     clock: Clock,
     *,
     name: str,
@@ -157,7 +160,8 @@ def standing_check_sensor(
     )
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         memory = _Memory.at(clock(), context.cursor)
-        found, said = _found(context.instance, specs, look, memory)
+        here = repository_of_tick(context)
+        found, said = _found(lambda: look(context.instance, here), specs, memory)
         events = [
             event
             for spec, one in zip(specs, found, strict=False)
@@ -172,14 +176,11 @@ def standing_check_sensor(
 
 
 def _found(
-    instance: dg.DagsterInstance,
-    specs: Sequence[dg.AssetCheckSpec],
-    look: Callable[[dg.DagsterInstance], Sequence[Look]],
-    memory: _Memory,
+    look: Callable[[], Sequence[Look]], specs: Sequence[dg.AssetCheckSpec], memory: _Memory
 ) -> tuple[Sequence[Look], str]:
     """Return the findings, none if nothing is known yet, and the message of the tick."""
     try:
-        found = look(instance)
+        found = look()
     except TransientError as error:
         if memory.ticked_at - memory.seen_at <= _UNKNOWN_AFTER:
             return [], f"No look was possible. {error}"

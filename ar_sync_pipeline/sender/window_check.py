@@ -68,7 +68,7 @@ def no_gap_sensor(
     seconds = int(60 * site.settings.partial_interval / _TICKS_PER_WINDOW)
     return standing_check_sensor(
         [no_gap_spec(site.names)],
-        lambda instance: [check_for_gaps(site, windows, instance)],
+        lambda instance, repository_id: [check_for_gaps(site, windows, instance, repository_id)],
         site.clock,
         name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
@@ -77,10 +77,14 @@ def no_gap_sensor(
 
 
 def check_for_gaps(
-    site: SenderSite, windows: dg.TimeWindowPartitionsDefinition, instance: dg.DagsterInstance
+    site: SenderSite,
+    windows: dg.TimeWindowPartitionsDefinition,
+    instance: dg.DagsterInstance,
+    repository_id: str | None = None,
 ) -> Look:
     """Return which windows are missing in the grid now; pass if a run is about to fill them."""
-    found = _Gaps.find(site, windows, instance)
+    stopped = is_stopped(instance, site.names.name(SCHEDULE), repository_id)
+    found = _Gaps.find(site, windows, instance, stopped=stopped)
     result = with_page(
         dg.AssetCheckResult(
             asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
@@ -97,7 +101,7 @@ def check_for_gaps(
     told_of = None
     # Failed runs have their own incidents, and the windows that they missed are a consequence; not
     # those that no run follows any more.
-    if found.failures and not is_stopped(instance, site.names.name(SCHEDULE)):
+    if found.failures and not stopped:
         told_of = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
     return Look(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
 
@@ -130,6 +134,8 @@ class _Gaps:
         site: SenderSite,
         windows: dg.TimeWindowPartitionsDefinition,
         instance: dg.DagsterInstance,
+        *,
+        stopped: bool,
     ) -> "_Gaps":
         now, key = site.clock(), archive_key(ArchiveKind.PARTIAL, site.names)
         job = site.names.name(PARTIAL_DUMP)
@@ -146,7 +152,7 @@ class _Gaps:
         failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
         if filled_by is None and not failures:
-            if last is None and not is_stopped(instance, site.names.name(SCHEDULE)):
+            if last is None and not stopped:
                 filled_by = "The first run"
             elif last is not None and abs(now - last) <= grace:
                 filled_by = "The next run"
