@@ -34,8 +34,9 @@ from ar_sync_pipeline.operations.repository_id import repository_of_run, reposit
 _INTERVAL_SECONDS = 60
 # A short outage of a database changes no result; after a long one the last result is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
-# After a longer pause the daemon was off: the state in between is unknown, and nothing ran.
-_INTERRUPTION = timedelta(minutes=10)
+# After a longer pause the daemon was off: the state in between is unknown, and nothing ran. A tick
+# that failed, or a busy daemon, is no such pause.
+_INTERRUPTION, _INTERRUPTION_TICKS = timedelta(minutes=10), 3
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ class _Memory(BaseModel):
     findings: dict[str, _Finding] = Field(default_factory=dict)
 
     @classmethod
-    def at(cls, now: datetime, cursor: str | None) -> "_Memory":
-        """Return the state at a tick, from the cursor."""
+    def at(cls, now: datetime, cursor: str | None, interval: timedelta) -> "_Memory":
+        """Return the state at a tick, from the cursor, of a sensor with this interval."""
         try:
             memory = cls.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or that of another version
             return cls(watching_since=now, ticked_at=now, seen_at=now)
         # Also if the clock was set back since: nobody knows how long ago the last tick was.
-        if abs(now - memory.ticked_at) > _INTERRUPTION:
+        if abs(now - memory.ticked_at) > max(_INTERRUPTION, _INTERRUPTION_TICKS * interval):
             memory.watching_since = memory.seen_at = now
         memory.ticked_at = now
         return memory
@@ -159,7 +160,7 @@ def standing_check_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        memory = _Memory.at(clock(), context.cursor)
+        memory = _Memory.at(clock(), context.cursor, timedelta(seconds=interval_seconds))
         here = repository_of_tick(context)
         found, said = _found(lambda: look(context.instance, here), specs, memory)
         events = [
