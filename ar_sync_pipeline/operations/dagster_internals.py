@@ -61,6 +61,7 @@ from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
     InstigatorTick,
+    InstigatorType,
     TickStatus,
 )
 
@@ -100,6 +101,7 @@ __all__ = [
     "InstigatorState",
     "InstigatorStatus",
     "InstigatorTick",
+    "InstigatorType",
     "LaunchRunContext",
     "PlanOrchestrationContext",
     "RetryMode",
