@@ -72,6 +72,6 @@ def early_sensor(
         queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
         if context.instance.get_runs_count(queued):
             return dg.SkipReason("Other runs wait for a slot; a waiting run would hold one.")
-        return requests.request(context.instance, end, "early", context.log)
+        return requests.request(context.instance, end, "early", lambda: context.log)
 
     return early_partial_dump
