@@ -29,7 +29,6 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG  # isort: sk
 from dagster._core.instance.utils import RUNLESS_RUN_ID
 from dagster._core.storage.tags import (
     AUTO_RETRY_RUN_ID_TAG,
-    MAX_RUNTIME_SECONDS_TAG,
     ROOT_RUN_ID_TAG,
     RUN_FAILURE_REASON_TAG,
     WILL_RETRY_TAG,
@@ -76,7 +75,6 @@ __all__ = [
     "COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES",
     "DATA_VERSION_TAG",
     "IMPLICIT_ASSET_JOB_NAME",
-    "MAX_RUNTIME_SECONDS_TAG",
     "ROOT_RUN_ID_TAG",
     "RUNLESS_RUN_ID",
     "RUN_FAILURE_REASON_TAG",

@@ -8,7 +8,6 @@ import dagster as dg
 from ar_sync_pipeline.alerts.incidents import Problem
 from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
-from ar_sync_pipeline.operations.dagster_internals import MAX_RUNTIME_SECONDS_TAG
 
 TOO_LONG = timedelta(hours=1)
 # A run may wait for another run of its pool until the monitor ends that one: after six hours, or
@@ -57,7 +56,7 @@ def _behind(at_work: Sequence[dg.DagsterRun]) -> timedelta:
     """Return how long a run may wait for these runs: until the monitor ends the longest one."""
     if not at_work:
         return TOO_LONG
-    limits = [float(run.tags.get(MAX_RUNTIME_SECONDS_TAG) or 0) for run in at_work]
+    limits = [float(run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG) or 0) for run in at_work]
     return max(TOO_LONG_BEHIND_ANOTHER, timedelta(seconds=max(limits)) + TOO_LONG)
 
 

@@ -9,8 +9,6 @@ from contextlib import suppress
 
 import dagster as dg
 
-from ar_sync_pipeline.operations.dagster_internals import MAX_RUNTIME_SECONDS_TAG
-
 _SPARE_SECONDS = 3600.0
 _LOOK_EVERY_SECONDS = 300.0
 
@@ -38,13 +36,13 @@ def allow_for(
         record = instance.get_run_record_by_id(run_id)
         if record is None or record.start_time is None:
             return
-        limit = record.dagster_run.tags.get(MAX_RUNTIME_SECONDS_TAG)
+        limit = record.dagster_run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG)
         longest = float(limit or instance.run_monitoring_max_runtime_seconds)
         elapsed = (time.time() if now is None else now) - record.start_time
         needed = elapsed + seconds + _SPARE_SECONDS
         # Without a limit there is nothing to extend.
         if 0 < longest < needed:
-            tags = {MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
+            tags = {dg.MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
             instance.add_run_tags(run_id, tags)
 
 
