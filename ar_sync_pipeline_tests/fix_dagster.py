@@ -227,9 +227,9 @@ def is_shown(instance: dg.DagsterInstance, key: dg.AssetCheckKey) -> bool:
     return asyncio.run(record.targets_latest_materialization(LoadingContextForTest(instance)))
 
 
-def stop_schedule(instance: dg.DagsterInstance, name: str) -> None:
-    """Stop a schedule of the sender, as a user does in the UI."""
-    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("sender"), "__repository__")
+def stop_schedule(instance: dg.DagsterInstance, name: str, location_name: str = "sender") -> None:
+    """Stop a schedule of a code location, as a user does in the UI."""
+    location = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(location_name), "__repository__")
     instance.add_instigator_state(
         InstigatorState(
             RemoteInstigatorOrigin(location, name),

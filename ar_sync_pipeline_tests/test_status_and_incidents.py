@@ -11,6 +11,7 @@ import pytest
 import time_machine
 
 from ar_sync_pipeline.alerts.incidents import Problem
+from ar_sync_pipeline.operations import boundary
 from ar_sync_pipeline.settings.model import (
     ReceiverSettings,
     SenderSettings,
@@ -71,7 +72,11 @@ def test_open_incident_is_named_and_nothing_is_well_until_it_is_over(loaded: Dep
 
 
 @pytest.mark.long
-def test_failed_run_of_the_sender_is_named_by_its_status(loaded: Deployment) -> None:
+def test_failed_run_of_the_sender_is_named_by_its_status(
+    loaded: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Three attempts half a minute apart are most of the time that a test has.
+    monkeypatch.setattr(boundary, "RETRY_DELAY_SECONDS", 0)
     url = loaded.sender_url
     loaded.sender_changes["AR_SYNC_SENDER_DATABASE_URL"] = "postgresql://nobody@127.0.0.1:1/none"
     assert not loaded.run("partial_dump").succeeded

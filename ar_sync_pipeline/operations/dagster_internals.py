@@ -55,11 +55,12 @@ from dagster._core.definitions.assets.job.asset_job import (  # isort: skip
 )
 
 # Ticks and failed steps that mails report.
-from dagster._core.execution.plan.objects import StepFailureData  # isort: skip
+from dagster._core.execution.plan.objects import ErrorSource, StepFailureData  # isort: skip
 from dagster._core.scheduler.instigation import (
     InstigatorState,
     InstigatorStatus,
     InstigatorTick,
+    InstigatorType,
     TickStatus,
 )
 
@@ -92,11 +93,13 @@ __all__ = [
     "DagsterGrpcClient",
     "DagsterUserCodeProcessError",
     "DagsterUserCodeUnreachableError",
+    "ErrorSource",
     "ExecutionPlan",
     "InProcessExecutor",
     "InstigatorState",
     "InstigatorStatus",
     "InstigatorTick",
+    "InstigatorType",
     "LaunchRunContext",
     "PlanOrchestrationContext",
     "RetryMode",

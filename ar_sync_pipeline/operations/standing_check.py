@@ -29,12 +29,14 @@ from ar_sync_pipeline.operations.check_history import (
     shown_evaluation,
 )
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.repository_id import repository_of_run, repository_of_tick
 
 _INTERVAL_SECONDS = 60
 # A short outage of a database changes no result; after a long one the last result is worthless.
 _UNKNOWN_AFTER = timedelta(minutes=10)
-# After a longer pause the daemon was off: the state in between is unknown, and nothing ran.
-_INTERRUPTION = timedelta(minutes=10)
+# After a longer pause the daemon was off: the state in between is unknown, and nothing ran. A tick
+# that failed, or a busy daemon, is no such pause.
+_INTERRUPTION, _INTERRUPTION_TICKS = timedelta(minutes=10), 3
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class Look:
         return self.result._replace(metadata={**(self.result.metadata or {}), **times})
 
 
-LookAt = Callable[[dg.DagsterInstance], Look]
+# They get the instance, and the id of the code location's repository if there is one.
+LookAt = Callable[[dg.DagsterInstance, str | None], Look]
+LookAtAll = Callable[[dg.DagsterInstance, str | None], Sequence[Look]]
 
 
 class _Finding(BaseModel):
@@ -93,14 +97,14 @@ class _Memory(BaseModel):
     findings: dict[str, _Finding] = Field(default_factory=dict)
 
     @classmethod
-    def at(cls, now: datetime, cursor: str | None) -> "_Memory":
-        """Return the state at a tick, from the cursor."""
+    def at(cls, now: datetime, cursor: str | None, interval: timedelta) -> "_Memory":
+        """Return the state at a tick, from the cursor, of a sensor with this interval."""
         try:
             memory = cls.model_validate_json(cursor or "")
         except ValidationError:  # none yet, or that of another version
             return cls(watching_since=now, ticked_at=now, seen_at=now)
         # Also if the clock was set back since: nobody knows how long ago the last tick was.
-        if abs(now - memory.ticked_at) > _INTERRUPTION:
+        if abs(now - memory.ticked_at) > max(_INTERRUPTION, _INTERRUPTION_TICKS * interval):
             memory.watching_since = memory.seen_at = now
         memory.ticked_at = now
         return memory
@@ -121,7 +125,7 @@ def standing_check(
     @dg.multi_asset_check(name=names.name(f"{spec.name}_check"), specs=[spec])
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         with operator_errors():
-            found = look(context.instance)
+            found = look(context.instance, repository_of_run(context.run))
         delete_overtaken(context.instance, spec.key, context.run.run_id)
         yield found.with_times(clock(), None)
 
@@ -130,7 +134,7 @@ def standing_check(
 
 def standing_check_sensor(
     specs: Sequence[dg.AssetCheckSpec],
-    look: Callable[[dg.DagsterInstance], Sequence[Look]],
+    look: LookAtAll,
     clock: Clock,
     *,
     name: str,
@@ -156,8 +160,9 @@ def standing_check_sensor(
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def standing(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        memory = _Memory.at(clock(), context.cursor)
-        found, said = _found(context.instance, specs, look, memory)
+        memory = _Memory.at(clock(), context.cursor, timedelta(seconds=interval_seconds))
+        here = repository_of_tick(context)
+        found, said = _found(lambda: look(context.instance, here), specs, memory)
         events = [
             event
             for spec, one in zip(specs, found, strict=False)
@@ -172,14 +177,11 @@ def standing_check_sensor(
 
 
 def _found(
-    instance: dg.DagsterInstance,
-    specs: Sequence[dg.AssetCheckSpec],
-    look: Callable[[dg.DagsterInstance], Sequence[Look]],
-    memory: _Memory,
+    look: Callable[[], Sequence[Look]], specs: Sequence[dg.AssetCheckSpec], memory: _Memory
 ) -> tuple[Sequence[Look], str]:
     """Return the findings, none if nothing is known yet, and the message of the tick."""
     try:
-        found = look(instance)
+        found = look()
     except TransientError as error:
         if memory.ticked_at - memory.seen_at <= _UNKNOWN_AFTER:
             return [], f"No look was possible. {error}"

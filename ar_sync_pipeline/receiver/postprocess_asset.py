@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.asset_keys import applied_archives_key, postpro
 from ar_sync_pipeline.operations.boundary import operator_errors
 from ar_sync_pipeline.operations.check_history import delete_overtaken
 from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.operations.runs.longer_runs import allow_for
 from ar_sync_pipeline.receiver.admission_asset import GROUP
 from ar_sync_pipeline.receiver.postprocess_checks import check_results, check_specs
 from ar_sync_pipeline.receiver.postprocessor import Postprocessor
@@ -39,6 +40,8 @@ def postprocess_asset(site: ReceiverSite, postprocessor: Postprocessor) -> dg.As
     def postprocessed_rows(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.AssetCheckResult | dg.MaterializeResult]:
+        timeout_seconds = 60.0 * site.settings.transform_timeout
+        allow_for(context.instance, context.run.run_id, timeout_seconds)
         try:
             with operator_errors():
                 metadata = postprocessor.run(context)

@@ -21,7 +21,7 @@ def postprocess_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates both checks every five minutes."""
     return standing_check_sensor(
         check_specs(site),
-        lambda _: [
+        lambda _instance, _repository: [
             Look(result, result.description or "", settles=_SETTLES)
             for result in check_results(site)
         ],

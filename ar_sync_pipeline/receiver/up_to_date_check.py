@@ -3,7 +3,6 @@
 import math
 import re
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -47,15 +46,19 @@ def up_to_date_spec(site: ReceiverSite) -> dg.AssetCheckSpec:
 
 def up_to_date_check(site: ReceiverSite) -> dg.AssetChecksDefinition:
     """Return the check, which can be executed from the UI and ends every load."""
-    look = partial(check_lag, site)
-    return standing_check(up_to_date_spec(site), look, site.clock, site.names)
+    return standing_check(
+        up_to_date_spec(site),
+        lambda instance, _repository: check_lag(site, instance),
+        site.clock,
+        site.names,
+    )
 
 
 def up_to_date_sensor(site: ReceiverSite) -> dg.SensorDefinition:
     """Return a sensor that evaluates the check every minute."""
     return standing_check_sensor(
         [up_to_date_spec(site)],
-        partial(_look, site),
+        lambda instance, _repository: _look(site, instance),
         site.clock,
         name=site.names.name("data_age"),
         description="Looks how far behind the receiver is, also when nothing arrives. Tells the"

@@ -9,6 +9,7 @@ from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.operations.asset_keys import UNVERSIONED, archive_key, media_bundle_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.owners import OWNERS
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.endpoint_asset import record_publication
 from ar_sync_pipeline.sender.site import SenderSite
@@ -103,13 +104,24 @@ def materialize_media(
 def materialize_archive(
     context: dg.AssetExecutionContext, site: SenderSite, kind: ArchiveKind, build: BuildFolder
 ) -> dg.MaterializeResult:
-    """Publish the archive, and log every failed attempt."""
+    """Publish the archive, and log every failed attempt.
+
+    The maximum runtime of the run does not end an upload that makes progress.
+    """
+    # Another run would remove a build folder that is days old.
+    longer = LongerRun(context.instance, context.run.run_id, on_look=build.path.touch)
 
     def report(error: ArSyncError) -> None:
         context.log.warning("An attempt to upload the archive failed: %s", error)
 
     with record_publication(context, site):
-        published = publish_archive(site.settings, build, site.clock, on_retry=report)
+        published = publish_archive(
+            site.settings,
+            build,
+            site.clock,
+            on_retry=report,
+            progress=lambda _done, _total: longer.progress(),
+        )
     return dg.MaterializeResult(
         asset_key=archive_key(kind, site.names),
         metadata=archive_metadata(published, site.catalog),

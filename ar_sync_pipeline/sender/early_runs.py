@@ -11,6 +11,7 @@ import dagster as dg
 
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.operations.runs.run_state import is_stopped
 from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
 
@@ -66,11 +67,11 @@ def early_sensor(
             return dg.SkipReason(f"The window ends at {end:%H:%M} UTC.")
         if end - now < _LEFT_TO_SCHEDULE:
             return dg.SkipReason("The window ends now; the schedule requests its run.")
-        if is_stopped(context.instance, schedule):
+        if is_stopped(context.instance, schedule, repository_of_tick(context)):
             return dg.SkipReason(f"The schedule {schedule} is stopped.")
         queued = dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED])
         if context.instance.get_runs_count(queued):
             return dg.SkipReason("Other runs wait for a slot; a waiting run would hold one.")
-        return requests.request(context.instance, end, "early", context.log)
+        return requests.request(context.instance, end, "early", lambda: context.log)
 
     return early_partial_dump

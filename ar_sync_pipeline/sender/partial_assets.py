@@ -31,7 +31,7 @@ from ar_sync_pipeline.sender.archive_assets import (
 )
 from ar_sync_pipeline.sender.build_cleaning import clean_build_folders
 from ar_sync_pipeline.sender.endpoint_asset import record_failed_link
-from ar_sync_pipeline.sender.missing_windows import no_window_yet
+from ar_sync_pipeline.sender.missing_windows import before_the_grid, no_window_yet
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.snapshot_metadata import (
     no_rows_metadata,
@@ -220,6 +220,9 @@ def _window(
     """Return the run's window or range of windows; the newest closed one for a run without any."""
     if context.has_partition_key or context.has_partition_key_range:
         start, end = context.partition_time_window
+        if context.has_partition_key_range and start < windows.start:
+            # Dagster would fail when it records the windows, after the archive was sent.
+            raise dg.Failure(before_the_grid(windows, start), allow_retries=False)
         return Window(start=start, end=end)
     newest = windows.get_last_partition_window()
     if newest is None:

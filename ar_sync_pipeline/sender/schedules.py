@@ -5,8 +5,11 @@ from datetime import datetime
 
 import dagster as dg
 
+from ar_sync_pipeline.archive.names import ArchiveKind
+from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.dagster_internals import AssetJob
 from ar_sync_pipeline.operations.pair_names import ALONE, PairNames
+from ar_sync_pipeline.operations.runs.run_state import work_under_way
 from ar_sync_pipeline.sender.missing_windows import HORIZON
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
@@ -15,16 +18,29 @@ from ar_sync_pipeline.sender.window_requests import SCHEDULE, WindowRequests
 def complete_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
     """Return the schedule of completes, in local time.
 
-    Daylight saving does not skip or repeat a tick.
+    Daylight saving does not skip or repeat a tick. While a complete is under way nothing is
+    requested, so that runs never pile up.
     """
-    return dg.ScheduleDefinition(
+    key = archive_key(ArchiveKind.COMPLETE, site.names)
+
+    @dg.schedule(
         name=site.names.name("complete_dump_schedule"),
         job=job,
         cron_schedule=site.settings.complete_cron,
         execution_timezone=site.settings.timezone,
-        description="Every table and all media, once a day.",
+        description="Every table and all media, as often as AR_SYNC_COMPLETE_CRON says; nothing"
+        " while another complete is at work.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )
+    def complete_dump_schedule(
+        context: dg.ScheduleEvaluationContext,
+    ) -> dg.RunRequest | dg.SkipReason:
+        at_work = work_under_way(context.instance, job.name, key, site.clock())
+        if at_work is not None:
+            return dg.SkipReason(f"{at_work} is still at work; the next tick requests a complete.")
+        return dg.RunRequest()
+
+    return complete_dump_schedule
 
 
 def checker_schedule(site: SenderSite, job: AssetJob) -> dg.ScheduleDefinition:
@@ -70,6 +86,6 @@ def partial_schedule(
         tick = context.scheduled_execution_time
         until = max(tick, clock())
         mark = f"{tick.timestamp():.0f}"
-        return requests.request(context.instance, until, mark, context.log)
+        return requests.request(context.instance, until, mark, lambda: context.log)
 
     return partial_dump_schedule

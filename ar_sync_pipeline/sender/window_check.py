@@ -10,6 +10,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.asset_keys import archive_key
 from ar_sync_pipeline.operations.check_evaluation import with_page
 from ar_sync_pipeline.operations.pair_names import PairNames
+from ar_sync_pipeline.operations.runs.backoff import LONGEST_PAUSE
 from ar_sync_pipeline.operations.runs.run_state import (
     failures_in_a_row,
     is_stopped,
@@ -67,7 +68,7 @@ def no_gap_sensor(
     seconds = int(60 * site.settings.partial_interval / _TICKS_PER_WINDOW)
     return standing_check_sensor(
         [no_gap_spec(site.names)],
-        lambda instance: [check_for_gaps(site, windows, instance)],
+        lambda instance, repository_id: [check_for_gaps(site, windows, instance, repository_id)],
         site.clock,
         name=site.names.name("window_gaps"),
         description="Looks for windows without an archive.",
@@ -76,10 +77,14 @@ def no_gap_sensor(
 
 
 def check_for_gaps(
-    site: SenderSite, windows: dg.TimeWindowPartitionsDefinition, instance: dg.DagsterInstance
+    site: SenderSite,
+    windows: dg.TimeWindowPartitionsDefinition,
+    instance: dg.DagsterInstance,
+    repository_id: str | None = None,
 ) -> Look:
     """Return which windows are missing in the grid now; pass if a run is about to fill them."""
-    found = _Gaps.find(site, windows, instance)
+    stopped = is_stopped(instance, site.names.name(SCHEDULE), repository_id)
+    found = _Gaps.find(site, windows, instance, stopped=stopped)
     result = with_page(
         dg.AssetCheckResult(
             asset_key=archive_key(ArchiveKind.PARTIAL, site.names),
@@ -92,9 +97,12 @@ def check_for_gaps(
         _PAGE,
     )
     interval = timedelta(minutes=site.settings.partial_interval)
-    # Failed runs have their own incidents, and the windows that they missed are a consequence.
-    told_of = site.clock() + HORIZON if found.failures else None
     news = "" if result.passed else found.in_words
+    told_of = None
+    # Failed runs have their own incidents, and the windows that they missed are a consequence; not
+    # those that no run follows any more.
+    if found.failures and not stopped:
+        told_of = max(found.failures) + LONGEST_PAUSE + _ON_THEIR_WAY * interval
     return Look(result, news, mail_from=told_of, settles=_UNTIL_THE_NEXT_RUN * interval)
 
 
@@ -105,14 +113,14 @@ class _Gaps:
     Attributes:
         missing: Their keys, oldest first.
         filled_by: Text about the work that will make their archives; None: nothing will.
-        failures: Number of consecutive failed runs.
+        failures: When the last runs failed, without a success since.
         job: Name of the job of these runs.
         none_yet: Why the grid has no closed window; None: it has one.
     """
 
     missing: list[str]
     filled_by: str | None
-    failures: int
+    failures: list[datetime]
     job: str
     none_yet: str | None = None
 
@@ -126,6 +134,8 @@ class _Gaps:
         site: SenderSite,
         windows: dg.TimeWindowPartitionsDefinition,
         instance: dg.DagsterInstance,
+        *,
+        stopped: bool,
     ) -> "_Gaps":
         now, key = site.clock(), archive_key(ArchiveKind.PARTIAL, site.names)
         job = site.names.name(PARTIAL_DUMP)
@@ -136,17 +146,17 @@ class _Gaps:
             if _end(windows, window) <= now - grace
         ]
         if not missing:
-            return cls([], None, 0, job, no_window_yet(windows, now))
+            return cls([], None, [], job, no_window_yet(windows, now))
         # Not of other jobs of this side: they send no window.
         last = last_success(instance, key, now, job_names=[job])
         failures = failures_in_a_row(instance, job, last, now)
         filled_by = work_under_way(instance, job, key, now)
         if filled_by is None and not failures:
-            if last is None and not is_stopped(instance, site.names.name(SCHEDULE)):
+            if last is None and not stopped:
                 filled_by = "The first run"
             elif last is not None and abs(now - last) <= grace:
                 filled_by = "The next run"
-        return cls(missing, filled_by, len(failures), job)
+        return cls(missing, filled_by, failures, job)
 
     @property
     def in_words(self) -> str:
@@ -160,9 +170,9 @@ class _Gaps:
         if self.filled_by is not None:
             return f"{text} {self.filled_by} takes them along."
         if self.failures:
-            if self.failures == 1:
+            if len(self.failures) == 1:
                 return f"{text} The last run of {self.job} has failed."
-            return f"{text} The last {self.failures} runs of {self.job} have failed."
+            return f"{text} The last {len(self.failures)} runs of {self.job} have failed."
         return text
 
 

@@ -43,7 +43,7 @@ class WindowRequests:
     names: PairNames
 
     def request(
-        self, instance: dg.DagsterInstance, until: datetime, mark: str, log: Logger
+        self, instance: dg.DagsterInstance, until: datetime, mark: str, log: Callable[[], Logger]
     ) -> dg.RunRequest | dg.SkipReason:
         """Request one run over all missing windows that end by a time, or say why none is needed.
 
@@ -51,7 +51,7 @@ class WindowRequests:
             instance: Dagster instance.
             until: End of the newest window that is requested; it may be in the near future.
             mark: What requests the run; the same mark never requests the same newest window twice.
-            log: Log of the tick.
+            log: Returns the log of the tick. Dagster makes a file for each tick that asks for it.
         """
         key = archive_key(ArchiveKind.PARTIAL, self.names)
         none_yet = no_window_yet(self.windows, until)
@@ -65,7 +65,7 @@ class WindowRequests:
             return dg.SkipReason(pause)
         missing = find_missing_windows(instance, key, self.windows, until)
         if missing.older_in_words is not None:
-            log.warning(missing.older_in_words)
+            log().warning(missing.older_in_words)
         if not missing.recent:
             return dg.SkipReason(missing.older_in_words or "No window is missing.")
         return self._run_over(missing, mark)

@@ -191,8 +191,34 @@ def test_gap_sends_no_second_mail_in_addition_to_that_of_the_failed_runs(
     execute(operation.watched.deployment.sender_url, "ALTER TABLE app_child DROP changed CASCADE")
     assert not operation.watched.run("partial_dump").succeeded
     operation.tick()
-    operation.watch(60 * MINUTES)
+    operation.watch(35 * MINUTES)
     assert not operation.found(NO_GAP).passed
     assert "The last run of partial_dump has failed." in str(operation.found(NO_GAP).description)
     assert gaps(operation) == []
     assert [subject for subject in operation.subjects if "[ar_sync sender] Failing" in subject]
+
+
+@pytest.mark.long
+def test_gap_is_mailed_when_failed_runs_are_followed_by_silence(operation: Operation) -> None:
+    """The schedule requests nothing any more, for whatever reason: the pauses are half an hour."""
+    operation.dumped(60 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
+    operation.tick()
+    operation.watch(35 * MINUTES)
+    assert gaps(operation) == []
+    operation.watch(10 * MINUTES)
+    (subject,) = gaps(operation)
+    assert "windows have no archive" in subject
+
+
+@pytest.mark.long
+def test_gap_is_mailed_when_the_schedule_was_stopped_after_a_failed_run(
+    operation: Operation,
+) -> None:
+    operation.dumped(60 * MINUTES)
+    end_run(operation, "partial_dump", dg.DagsterRunStatus.FAILURE)
+    with operation.watched.instance() as instance:
+        stop_schedule(instance, "partial_dump_schedule")
+    operation.tick()
+    operation.watch(15 * MINUTES)
+    assert len(gaps(operation)) == 1

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.operations.alerts import finished_runs, waiting_runs
 from ar_sync_pipeline.operations.asset_keys import applied_archives_key, archive_key
 from ar_sync_pipeline_tests.alerts.watched import Watched
+from ar_sync_pipeline_tests.fix_alerts import silent_server
 
 STARTED, WORKED = dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_SUCCESS
 STEP = "partial_archive"
@@ -177,12 +183,93 @@ def test_retry_that_never_comes_is_reported(bare: Watched) -> None:
     assert len(bare.subjects) == 1
 
 
-def test_canceled_by_a_person_is_no_incident_and_by_the_monitor_is_one(bare: Watched) -> None:
+OVERRUN = "Canceling due to exceeding maximum runtime of 3600 seconds."
+
+
+def step_at_work(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """Return the run in this process when its step is at work."""
+    while not (runs := instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))):
+        time.sleep(0.01)
+    while not instance.all_logs(runs[0].run_id, of_type=STARTED):
+        time.sleep(0.01)
+    return runs[0]
+
+
+def stop(instance: dg.DagsterInstance, *, asked: bool = False, why: str | None = None) -> None:
+    """Stop the run in this process by a signal, when its step is at work.
+
+    Args:
+        instance: Dagster instance.
+        asked: Whether Dagster was asked to cancel it.
+        why: Message of the run monitor; None: a user asked.
+    """
+    run = step_at_work(instance)
+    if asked:
+        instance.report_run_canceling(run, why)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def canceled_run(bare: Watched, instance: dg.DagsterInstance, why: str | None) -> dg.DagsterRun:
+    """Run a dump whose database does not answer, until it is canceled."""
+    with ThreadPoolExecutor() as pool:
+        canceling = pool.submit(stop, instance, asked=True, why=why)
+        run_id = bare.run("partial_dump").run_id
+        canceling.result(10)
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    assert instance.all_logs(run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    return run
+
+
+@pytest.fixture
+def waiting(bare: Watched, monkeypatch: pytest.MonkeyPatch) -> Iterator[Watched]:
+    """Both sides; the sender waits for its database."""
+    with silent_server() as port:
+        url = f"postgresql://nobody@127.0.0.1:{port}/silent"
+        monkeypatch.setitem(bare.deployment.sender_changes, "AR_SYNC_SENDER_DATABASE_URL", url)
+        yield bare
+
+
+def test_run_that_a_person_cancels_is_no_incident(waiting: Watched) -> None:
+    with waiting.instance() as instance:
+        canceled_run(waiting, instance, None)
+        waiting.tick_both()
+    assert waiting.subjects == []
+
+
+def test_run_that_took_too_long_is_told_as_that(waiting: Watched) -> None:
+    with waiting.instance() as instance:
+        run = canceled_run(waiting, instance, OVERRUN)
+        instance.report_run_failed(run, "Exceeded maximum runtime of 3600 seconds.")
+        for _ in range(2):
+            waiting.tick_both()
+    (subject,) = waiting.subjects
+    assert "job partial_dump, step partial_" in subject
+    assert "the run was cut short (Canceling due to exceeding maximum runtime" in subject
+    assert "run_stuck_or_killed" in waiting.text(0)
+    assert "please report it" not in waiting.text(0)
+
+
+def test_run_that_is_canceled_before_its_first_step(bare: Watched) -> None:
     job = bare.definitions("sender").resolve_job_def("partial_dump")
     with bare.instance() as instance:
-        for reason in (None, "Canceling due to exceeding maximum runtime of 3600 seconds."):
+        for reason in (None, OVERRUN):
             run = instance.create_run_for_job(job)
             instance.report_run_canceling(run, reason)
             instance.report_run_canceled(run)
             bare.tick_both()
             assert len(bare.subjects) == (1 if reason else 0)
+
+
+def test_step_that_a_signal_interrupts_is_cut_short(waiting: Watched) -> None:
+    """Nobody asked for the end: the service or the host was stopped."""
+    with waiting.instance() as instance, ThreadPoolExecutor() as pool:
+        stopping = pool.submit(stop, instance)
+        with pytest.raises(KeyboardInterrupt):
+            waiting.run("partial_dump")
+        stopping.result(10)
+        waiting.tick_both()
+    (subject,) = waiting.subjects
+    assert "job partial_dump, step partial_archive: the run was cut short" in subject
+    assert "Execution was interrupted unexpectedly" in waiting.text(0)

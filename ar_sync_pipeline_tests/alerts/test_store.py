@@ -20,31 +20,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ar_sync_pipeline.alerts.delivery import Channel, Delivery, deliver
+from ar_sync_pipeline.alerts.delivery import deliver
 from ar_sync_pipeline.alerts.errors import AlertStoreError
-from ar_sync_pipeline.alerts.mail import MailChannel, MailServer
 from ar_sync_pipeline.alerts.outbox import Notice, Outbox
 from ar_sync_pipeline.alerts.store import IncidentStore
-from ar_sync_pipeline_tests.alerts.problems import NOON, PLACE, Recorder, at, problem, success
-from ar_sync_pipeline_tests.fix_alerts import Mailbox
-
-
-class Side:
-    """A side's store with a recorder as channel, at a time that the test sets."""
-
-    def __init__(self, folder: Path, *channels: Recorder) -> None:
-        self.path = folder / "state" / "sender" / "incidents.sqlite"
-        self.channels = channels or (Recorder(),)
-        self.store = IncidentStore(self.path, [channel.name for channel in self.channels])
-        self.outbox = Outbox(self.path)
-        self.now = NOON
-
-    def send(self, *channels: Channel) -> Delivery:
-        return deliver(self.outbox, channels or self.channels, lambda: self.now, seconds=10)
-
-    @property
-    def kinds(self) -> list[str]:
-        return self.channels[0].kinds
+from ar_sync_pipeline_tests.alerts.problems import NOON, Recorder, at, problem, success
+from ar_sync_pipeline_tests.alerts.side import Side
 
 
 @pytest.fixture
@@ -217,53 +198,6 @@ def test_failure_that_changed_nothing_is_not_remembered(side: Side) -> None:
     side.store.failed(problem(3), at(6))
     with closing(sqlite3.connect(side.path)) as db:
         assert db.execute("SELECT occurrence FROM seen").fetchall() == [("run at 0",)]
-
-
-def mail_to_two(box: Mailbox) -> MailChannel:
-    return MailChannel(
-        MailServer("127.0.0.1", box.port), "ar_sync@example.org", ["ops@x.org", "boss@x.org"], PLACE
-    )
-
-
-def test_greylisted_administrator_gets_the_mail_later_and_nobody_twice(
-    side: Side, mailbox: Mailbox
-) -> None:
-    mail = mail_to_two(mailbox)
-    mailbox.refused["boss@x.org"] = "451 greylisted"
-    side.store.failed(problem(0), at(0))
-    (said,) = side.send(mail).problems
-    assert "boss@x.org (451)" in said
-    assert [message.error for message in side.outbox.unsent()] == [said]
-    mailbox.refused.clear()
-    side.now = at(1)
-    assert side.send(mail).sent == 1
-    assert mailbox.recipients == [["ops@x.org"], ["boss@x.org"]]
-    assert len({mail["Message-ID"] for mail in mailbox.mails}) == 1
-
-
-def test_administrator_whose_mailbox_is_full_keeps_nothing_from_the_others(
-    side: Side, mailbox: Mailbox
-) -> None:
-    mail = mail_to_two(mailbox)
-    mailbox.refused["boss@x.org"] = "452 mailbox full"
-    for minutes, cause in ((0, "endpoint"), (0.1, "disk")):
-        side.store.failed(problem(minutes, cause=cause), at(minutes))
-    side.store.succeeded(success(0.2), at(0.2))
-    side.now = at(0.3)
-    side.send(mail)
-    assert mailbox.recipients == [["ops@x.org"]] * 4
-    assert len(side.outbox.unsent()) == 4
-
-
-def test_unknown_administrator_is_named_once_and_the_message_is_done(
-    side: Side, mailbox: Mailbox
-) -> None:
-    mailbox.refused["boss@x.org"] = "550 no such user"
-    side.store.failed(problem(0), at(0))
-    done = side.send(mail_to_two(mailbox))
-    assert (done.sent, len(done.problems)) == (1, 1)
-    assert "boss@x.org (550)" in done.problems[0]
-    assert side.outbox.unsent() == []
 
 
 _FIRST_VERSION = """

@@ -71,7 +71,7 @@ class Sender:
     def tick(self) -> dg.RunRequest | dg.SkipReason:
         requests = WindowRequests(JOB, self.windows(), lambda: datetime.now(UTC), ALONE)
         now = datetime.now(UTC)
-        return requests.request(self.instance, now, f"{now}", logging.getLogger())
+        return requests.request(self.instance, now, f"{now}", logging.getLogger)
 
     def dump(self) -> list[str]:
         """Return the windows that a tick requests; their archive is recorded seconds later."""

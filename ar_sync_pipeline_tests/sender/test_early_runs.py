@@ -64,7 +64,7 @@ class Sender:
 
     def schedule_tick(self) -> dg.RunRequest | dg.SkipReason:
         requests = WindowRequests("partial_dump", self._windows(), lambda: self.now, ALONE)
-        return requests.request(self.instance, self.now, f"{self.now}", logging.getLogger())
+        return requests.request(self.instance, self.now, f"{self.now}", logging.getLogger)
 
     def start(self, answer: object) -> dg.DagsterRun | None:
         """Start the requested run as the daemon does: at most one for each run key."""

@@ -12,6 +12,7 @@ from ar_sync_pipeline.operations.alerts.finished_runs import RunsSeen, finished_
 from ar_sync_pipeline.operations.alerts.run_findings import run_findings
 from ar_sync_pipeline.operations.alerts.tick_findings import tick_findings
 from ar_sync_pipeline.operations.alerts.waiting_runs import waiting_runs
+from ar_sync_pipeline.operations.repository_id import repository_of_tick
 from ar_sync_pipeline.sync.watch.alerting import Alerts
 
 # A failed step is reported at once, by a hook in its run.
@@ -77,17 +78,9 @@ def _look(
         instance, scope, EvaluationsSeen(at=seen.checks, ids=seen.check_ids)
     )
     findings += of_checks
-    findings += tick_findings(instance, scope, alerts.clock(), _repository_id(context))
+    findings += tick_findings(instance, scope, alerts.clock(), repository_of_tick(context))
     findings += waiting_runs(instance, scope, alerts.clock())
     return findings, _Seen(runs=runs_seen, checks=checks_seen.at, check_ids=checks_seen.ids)
-
-
-def _repository_id(context: dg.SensorEvaluationContext) -> str | None:
-    origin, name = context.code_location_origin, context.repository_name
-    if origin is None or name is None:
-        return None
-    selector = dg.RepositorySelector(location_name=origin.location_name, repository_name=name)
-    return str(selector.selector_id)
 
 
 def _in_words(alerts: Alerts, sent: int) -> str:

@@ -14,6 +14,7 @@ from ar_sync_pipeline.operations.alerts.check_findings import (
 )
 from ar_sync_pipeline.operations.alerts.event_sentences import Sentence, of_step_failure
 from ar_sync_pipeline.operations.check_evaluation import check_label
+from ar_sync_pipeline.operations.dagster_internals import ErrorSource
 
 CUT_SHORT_PAGE = "run_stuck_or_killed"
 _TYPES = {
@@ -26,6 +27,10 @@ _TYPES = {
     dg.DagsterEventType.RUN_CANCELING,
 }
 _RUNNING = {dg.DagsterEventType.STEP_START, dg.DagsterEventType.STEP_RESTARTED}
+# Without failures: where an interruption is reported, they are those of interrupted steps.
+_OVER = {dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_UP_FOR_RETRY}
+_CANCELING = dg.DagsterEventType.RUN_CANCELING
+_TOO_LONG = "maximum runtime"
 _BLOCKED = "DagsterAssetCheckFailedError"
 _CUT_SHORT = (
     "look at the run's log, and whether the daemon or the machine was restarted or ran out of"
@@ -37,7 +42,8 @@ def failed_steps(
     instance: dg.DagsterInstance, scope: AlertScope, run: dg.DagsterRun
 ) -> list[Problem]:
     """Return why steps of a run have failed so far."""
-    return list(_step_problems(scope, run, instance.all_logs(run.run_id, of_type=_TYPES)))
+    events = instance.all_logs(run.run_id, of_type=_TYPES)
+    return list(_step_problems(scope, run, _failures(events), events))
 
 
 def successes_of_step(instance: dg.DagsterInstance, run_id: str, step: str) -> list[Success]:
@@ -65,6 +71,7 @@ def run_findings(
         end: Event that ended it. A run that was canceled by hand is not a failure.
     """
     events = instance.all_logs(run.run_id, of_type=_TYPES)
+    failures = _failures(events)
     at = _moment(end.timestamp)
     findings: list[Problem | Success] = [
         Success(_step_source(event.step_key), _moment(event.timestamp))
@@ -75,16 +82,20 @@ def run_findings(
     ]
     if run.status is dg.DagsterRunStatus.SUCCESS:
         findings.append(Success(run_source(run), at))
-    elif not any(map(_is_step_failure, events)) and _was_cut_short(run, events):
-        findings += _cut_short(scope, run, events, _reason(instance, run, end), at)
-    return [*findings, *_step_problems(scope, run, events)]
+    elif not failures and _was_cut_short(run, events):
+        reason = _overrun(events) or _reason(instance, run, end)
+        findings += _cut_short(scope, run, events, reason, at)
+    return [*findings, *_step_problems(scope, run, failures, events)]
 
 
 def _step_problems(
-    scope: AlertScope, run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]
+    scope: AlertScope,
+    run: dg.DagsterRun,
+    failures: Sequence[dg.EventLogEntry],
+    events: Sequence[dg.EventLogEntry],
 ) -> Iterator[Problem]:
-    for event in events:
-        if not _is_step_failure(event) or not scope.has_step(run, event.step_key or ""):
+    for event in failures:
+        if not scope.has_step(run, event.step_key or ""):
             continue
         data = event.get_dagster_event().step_failure_data
         sentence = of_step_failure(data)
@@ -111,8 +122,22 @@ def _step_problems(
         )
 
 
-def _is_step_failure(event: dg.EventLogEntry) -> bool:
-    return event.dagster_event_type is dg.DagsterEventType.STEP_FAILURE and bool(event.step_key)
+def _failures(events: Sequence[dg.EventLogEntry]) -> list[dg.EventLogEntry]:
+    """Return the failures of steps by an error of their own.
+
+    Dagster records an interrupted step as failed, too: a user canceled the run, it took too long,
+    or its process got a signal. Whatever a step of a run raises that is being canceled is a
+    consequence of that.
+    """
+    found: list[dg.EventLogEntry] = []
+    for event in events:
+        if event.dagster_event_type is _CANCELING:
+            break
+        if event.dagster_event_type is dg.DagsterEventType.STEP_FAILURE and event.step_key:
+            data = event.get_dagster_event().step_failure_data
+            if data.error_source is not ErrorSource.INTERRUPT:
+                found.append(event)
+    return found
 
 
 def _explaining_checks(
@@ -145,13 +170,13 @@ def _was_cut_short(run: dg.DagsterRun, events: Sequence[dg.EventLogEntry]) -> bo
 
     A run that the monitor canceled because it took too long was not canceled by hand.
     """
-    if run.status is dg.DagsterRunStatus.FAILURE:
-        return True
-    canceling = dg.DagsterEventType.RUN_CANCELING
-    return any(
-        event.dagster_event_type is canceling and "maximum runtime" in event.message
-        for event in events
-    )
+    return run.status is dg.DagsterRunStatus.FAILURE or bool(_overrun(events))
+
+
+def _overrun(events: Sequence[dg.EventLogEntry]) -> str:
+    """Return the message with which the monitor canceled a run that took too long; empty if not."""
+    said = (event.message for event in events if event.dagster_event_type is _CANCELING)
+    return next((message for message in said if _TOO_LONG in message), "")
 
 
 def _reason(instance: dg.DagsterInstance, run: dg.DagsterRun, end: dg.EventLogEntry) -> str:
@@ -178,7 +203,7 @@ def _cut_short(
     """
     running: dict[str, bool] = {}
     for event in events:
-        if event.step_key and event.dagster_event_type in _TYPES:
+        if event.step_key and event.dagster_event_type in _RUNNING | _OVER:
             running[event.step_key] = event.dagster_event_type in _RUNNING
     at_work = [key for key, runs in running.items() if runs]
     step = next((key for key in at_work if scope.has_step(run, key)), None)

@@ -14,11 +14,16 @@ from ar_sync_pipeline.operations.dagster_internals import (
     DagsterUserCodeUnreachableError,
     InstigatorState,
     InstigatorTick,
+    InstigatorType,
     TickStatus,
 )
 
 _FINISHED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 _REMEDY = "correct it; the next tick tries again by itself, and what it missed is caught up"
+# Dagster does not repeat a failed tick, and that of a day is a day away.
+_REMEDY_OF_SCHEDULE = (
+    "correct it; the next tick tries again by itself: if it is hours away, launch the job by hand"
+)
 
 
 def tick_findings(
@@ -74,6 +79,7 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
     if tick.status is not TickStatus.FAILURE:
         return Success(source, at)
     sentence = of_error(tick.error) if tick.error else None
+    is_schedule = state.instigator_type is InstigatorType.SCHEDULE
     # Dagster stores only the class of a tick's error.
     area = scope.areas.get(code_of_class(sentence.error)) if sentence else None
     return Problem(
@@ -84,7 +90,7 @@ def _finding(scope: AlertScope, state: InstigatorState, tick: InstigatorTick) ->
         title=area.title if area else name,
         what=name,
         sentence=sentence.problem if sentence else "the tick failed without a reason",
-        remedy=_REMEDY,
+        remedy=_REMEDY_OF_SCHEDULE if is_schedule else _REMEDY,
         page="automation",
         runbook=scope.page(area.page) if area else "",
     )

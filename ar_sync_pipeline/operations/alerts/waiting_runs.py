@@ -10,8 +10,10 @@ from ar_sync_pipeline.operations.alerts.alert_scope import AlertScope
 from ar_sync_pipeline.operations.alerts.run_findings import CUT_SHORT_PAGE, run_name, run_source
 
 TOO_LONG = timedelta(hours=1)
-# A run may wait for another run of its pool until the monitor ends that one.
+# A run may wait for another run of its pool until the monitor ends that one: after six hours, or
+# after the time in its tag.
 TOO_LONG_BEHIND_ANOTHER = timedelta(hours=7)
+_MINUTE = timedelta(minutes=1)
 # The runs of all pairs of the instance are read.
 _MOST = 1000
 _NOT_STARTED = [
@@ -32,7 +34,7 @@ def waiting_runs(
     waiting = _covered(instance, scope, _NOT_STARTED, now - TOO_LONG)
     if not waiting:
         return
-    too_long = TOO_LONG_BEHIND_ANOTHER if _covered(instance, scope, _AT_WORK) else TOO_LONG
+    too_long = _behind(_covered(instance, scope, _AT_WORK))
     for run in _covered(instance, scope, _NOT_STARTED, now - too_long):
         yield Problem(
             cause=run_source(run),
@@ -41,13 +43,21 @@ def waiting_runs(
             at=now,
             title=run_name(run),
             what=run_name(run),
-            sentence=f"the run has waited for more than {too_long.seconds // 60} minutes to start",
+            sentence=f"the run has waited for more than {too_long // _MINUTE} minutes to start",
             remedy="look at the queued runs in Dagster: a run of the same pool may hold it, or"
             " the daemon launches nothing",
             run_id=run.run_id,
             page=f"runs/{run.run_id}",
             runbook=scope.page(CUT_SHORT_PAGE),
         )
+
+
+def _behind(at_work: Sequence[dg.DagsterRun]) -> timedelta:
+    """Return how long a run may wait for these runs: until the monitor ends the longest one."""
+    if not at_work:
+        return TOO_LONG
+    limits = [float(run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG) or 0) for run in at_work]
+    return max(TOO_LONG_BEHIND_ANOTHER, timedelta(seconds=max(limits)) + TOO_LONG)
 
 
 def _covered(

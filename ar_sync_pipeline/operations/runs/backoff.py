@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 _FIRST = timedelta(minutes=1)
-_LONGEST = timedelta(minutes=30)
+LONGEST_PAUSE = timedelta(minutes=30)
 
 
 def pause_after(failures: int) -> timedelta:
@@ -11,7 +11,7 @@ def pause_after(failures: int) -> timedelta:
     if failures <= 0:
         return timedelta()
     doublings = min(failures - 1, 10)
-    return min(_FIRST * (1 << doublings), _LONGEST)
+    return min(_FIRST * (1 << doublings), LONGEST_PAUSE)
 
 
 def next_try(failures: list[datetime]) -> datetime | None:

@@ -58,9 +58,17 @@ def work_under_way(
     return None
 
 
-def is_stopped(instance: dg.DagsterInstance, name: str) -> bool:
-    """Return whether a user has stopped the schedule or sensor of this name."""
-    stopped = instance.all_instigator_state(instigator_statuses={InstigatorStatus.STOPPED})
+def is_stopped(instance: dg.DagsterInstance, name: str, repository_id: str | None) -> bool:
+    """Return whether a user has stopped the schedule or sensor of this name.
+
+    Args:
+        instance: Dagster instance.
+        name: Name of the schedule or sensor.
+        repository_id: Its repository; without it those of all code locations count.
+    """
+    stopped = instance.all_instigator_state(
+        repository_selector_id=repository_id, instigator_statuses={InstigatorStatus.STOPPED}
+    )
     return any(state.instigator_name == name for state in stopped)
 
 

@@ -57,6 +57,7 @@ def publish_archive(
     clock: Clock,
     *,
     on_retry: Callable[[ArSyncError], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> PublishedArchive:
     """Send the archive of a build folder.
 
@@ -67,6 +68,7 @@ def publish_archive(
 
     Args:
         on_retry: Called with each failure that is followed by another attempt, or by the end.
+        progress: Called with the number of confirmed bytes and the total.
 
     Raises:
         TransientError: The link or the receiver failed and the retries are used up, or further
@@ -77,13 +79,13 @@ def publish_archive(
     """
     for _ in range(_RENEWALS):
         try:
-            return _publish_as_it_is(settings, build, clock, on_retry)
+            return _publish_as_it_is(settings, build, clock, on_retry, progress)
         except MemberChangedError as error:
             if on_retry is not None:
                 on_retry(error)
             if not renew_bundle(build, settings.sender_media_fldr, error.member):
                 raise
-    return _publish_as_it_is(settings, build, clock, on_retry)
+    return _publish_as_it_is(settings, build, clock, on_retry, progress)
 
 
 def _publish_as_it_is(
@@ -91,6 +93,7 @@ def _publish_as_it_is(
     build: BuildFolder,
     clock: Clock,
     on_retry: Callable[[ArSyncError], None] | None,
+    progress: Callable[[int, int], None] | None,
 ) -> PublishedArchive:
     claim_scratch(settings, endpoint(settings))
     key = settings.signing_keys.current
@@ -117,6 +120,7 @@ def _publish_as_it_is(
         plan=PLAN,
         transfer=transfer_limits(settings),
         on_retry=on_retry,
+        progress=progress,
     )
     watch.lap("upload")
     sent_at = clock()

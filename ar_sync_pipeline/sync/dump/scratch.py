@@ -18,7 +18,7 @@ from ar_sync_pipeline.sync.dump.build_folder import (
 )
 from ar_sync_pipeline.sync.errors import ScratchFullError
 
-# Longer than any run may take, so that no run still uses it.
+# Longer than any run leaves its folder unchanged, so that no run still uses it.
 _ABANDONED = timedelta(days=2)
 
 

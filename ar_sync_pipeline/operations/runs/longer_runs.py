@@ -1,0 +1,83 @@
+"""More time for a run whose work has a limit of its own: its maximum runtime is for runs that hang.
+
+Run monitoring reads the tag of a run each time, so a run may change its own limit.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import dagster as dg
+
+_SPARE_SECONDS = 3600.0
+_LOOK_EVERY_SECONDS = 300.0
+
+
+def allow_for(
+    instance: dg.DagsterInstance,
+    run_id: str,
+    seconds: float,
+    *,
+    now: float | None = None,
+    more_seconds: float = 0,
+) -> None:
+    """Extend a run's maximum runtime, if it would end work that may take this long from now.
+
+    An error of Dagster's storage is ignored: the work itself does not need it.
+
+    Args:
+        instance: Dagster instance.
+        run_id: Id of the run.
+        seconds: Time that the work may take; the run has an hour besides.
+        now: Current time in seconds since the epoch.
+        more_seconds: Further time, if the limit is changed at all.
+    """
+    with suppress(Exception):
+        record = instance.get_run_record_by_id(run_id)
+        if record is None or record.start_time is None:
+            return
+        limit = record.dagster_run.tags.get(dg.MAX_RUNTIME_SECONDS_TAG)
+        longest = float(limit or instance.run_monitoring_max_runtime_seconds)
+        elapsed = (time.time() if now is None else now) - record.start_time
+        needed = elapsed + seconds + _SPARE_SECONDS
+        # Without a limit there is nothing to extend.
+        if 0 < longest < needed:
+            tags = {dg.MAX_RUNTIME_SECONDS_TAG: f"{needed + more_seconds:.0f}"}
+            instance.add_run_tags(run_id, tags)
+
+
+class LongerRun:
+    """Extends a run's maximum runtime while the run reports progress.
+
+    After each report at least an hour is left, however long the run has taken.
+
+    Args:
+        instance: Dagster instance.
+        run_id: Id of the run.
+        clock: Returns the current time in seconds since the epoch.
+        on_look: Called a few times an hour while there is progress.
+    """
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        run_id: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_look: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._instance, self._run_id = instance, run_id
+        self._clock, self._on_look = clock, on_look
+        self._looked_at = clock()
+
+    def progress(self) -> None:
+        """Report progress, as often as there is any."""
+        now = self._clock()
+        # Also if the clock was set back: the next report would be waited for until then.
+        if abs(now - self._looked_at) < _LOOK_EVERY_SECONDS:
+            return
+        self._looked_at = now
+        with suppress(OSError):
+            self._on_look()
+        # Each change of a tag writes the whole run, so there is one an hour.
+        allow_for(self._instance, self._run_id, 0, now=now, more_seconds=_SPARE_SECONDS)

@@ -1,0 +1,105 @@
+"""The maximum runtime of a run ends runs that hang, and none that makes progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.test_utils import create_run_for_test
+
+from ar_sync_pipeline.operations.runs import longer_runs
+from ar_sync_pipeline.operations.runs.longer_runs import LongerRun, allow_for
+from ar_sync_pipeline_tests.fix_dagster import Deployment
+
+LIMIT = "dagster/max_runtime"
+HOUR = 3600
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    configuration = "run_monitoring: {enabled: true, max_runtime_seconds: 21600}\n"
+    (tmp_path / "dagster.yaml").write_text(configuration)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+
+
+def started(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
+    run = create_run_for_test(instance, job_name="complete_dump", tags=tags)
+    event = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    instance.report_dagster_event(event, run.run_id)
+    return str(run.run_id)
+
+
+def limit(instance: dg.DagsterInstance, run_id: str) -> float | None:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.STARTED
+    return float(run.tags[LIMIT]) if LIMIT in run.tags else None
+
+
+@pytest.mark.parametrize("tags", [{LIMIT: str(6 * HOUR)}, {}], ids=["of its job", "by hand"])
+def test_run_that_reports_progress_always_has_an_hour_left(
+    instance: dg.DagsterInstance, tags: dict[str, str]
+) -> None:
+    run_id, begin = started(instance, tags), time.time()
+    now = begin
+    longer = LongerRun(instance, run_id, clock=lambda: now)
+    for hour in range(1, 40):
+        now = begin + hour * HOUR
+        longer.progress()
+        left = (limit(instance, run_id) or 6 * HOUR) - hour * HOUR
+        assert left > HOUR - 60
+        assert left < 6 * HOUR
+
+
+def test_limit_that_is_far_away_stays(instance: dg.DagsterInstance) -> None:
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    now = begin
+    longer = LongerRun(instance, run_id, clock=lambda: now)
+    now = begin + 4 * HOUR
+    longer.progress()
+    assert limit(instance, run_id) == 6 * HOUR
+
+
+def test_run_without_a_limit_gets_none(tmp_path: Path) -> None:
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        run_id, now = started(instance, {}), time.time()
+        longer = LongerRun(instance, run_id, clock=lambda: now)
+        now += 9 * HOUR
+        longer.progress()
+        assert limit(instance, run_id) is None
+
+
+def test_work_with_a_limit_of_its_own_is_not_ended_before_it(instance: dg.DagsterInstance) -> None:
+    run_id, begin = started(instance, {LIMIT: str(6 * HOUR)}), time.time()
+    allow_for(instance, run_id, 24 * HOUR, now=begin + 5 * HOUR)
+    assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
+    allow_for(instance, run_id, 2 * HOUR, now=begin + 6 * HOUR)
+    assert limit(instance, run_id) == pytest.approx(30 * HOUR, abs=60)
+
+
+@pytest.mark.long
+def test_upload_of_a_dump_reports_progress(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(longer_runs, "_LOOK_EVERY_SECONDS", 0)
+    outcome = deployment.succeed("partial_dump")
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert float(run.tags[LIMIT]) > 2 * HOUR - 60
+
+
+def test_run_of_a_load_has_the_whole_time_of_its_transform(deployment: Deployment) -> None:
+    deployment.receiver_changes |= {
+        "AR_SYNC_TRANSFORM": "command:/bin/true",
+        "AR_SYNC_TRANSFORM_TIMEOUT": "1440",
+    }
+    outcome = deployment.succeed("partial_loaddata")
+    with dg.DagsterInstance.from_config(str(deployment.home)) as instance:
+        run = instance.get_run_by_id(outcome.run_id)
+    assert run is not None
+    assert float(run.tags[LIMIT]) > 25 * HOUR - 60

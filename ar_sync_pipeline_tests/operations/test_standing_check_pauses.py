@@ -1,0 +1,64 @@
+"""Which pauses between two ticks are an interruption, after which a finding has to settle again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ar_sync_pipeline.operations.check_evaluation import NO_MAIL_BEFORE
+from ar_sync_pipeline.operations.standing_check import Look, standing_check_sensor
+
+SPEC = dg.AssetCheckSpec("rows_are_transformed", asset="rows")
+SETTLES = timedelta(minutes=20)
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
+
+
+def _at(now: datetime) -> datetime:
+    return now
+
+
+def mailed_from(instance: dg.DagsterInstance, seconds: int, *ticks: datetime) -> datetime:
+    """Return from when a failure is mailed after ticks of a sensor with this interval."""
+    found = dg.AssetCheckResult(passed=False, asset_key=SPEC.asset_key, check_name=SPEC.name)
+    cursor, due = None, None
+    for now in ticks:
+        sensor = standing_check_sensor(
+            [SPEC],
+            lambda _instance, _repository: [Look(found, settles=SETTLES)],
+            partial(_at, now),
+            name="untransformed_rows",
+            description="Looks.",
+            interval_seconds=seconds,
+        )
+        with dg.build_sensor_context(instance, cursor=cursor) as context:
+            answer = sensor(context)
+        assert isinstance(answer, dg.SensorResult)
+        (event,) = answer.asset_events
+        assert isinstance(event, dg.AssetCheckEvaluation)
+        cursor, due = answer.cursor, event.metadata[NO_MAIL_BEFORE].value
+    return datetime.fromtimestamp(float(str(due)), UTC)
+
+
+def test_failed_tick_of_a_slow_sensor_is_no_interruption(instance: dg.DagsterInstance) -> None:
+    due = mailed_from(instance, 300, NOON, NOON + 11 * MINUTE, NOON + 22 * MINUTE)
+    assert due == NOON + SETTLES
+
+
+@pytest.mark.parametrize(("seconds", "pause"), [(60, 11), (300, 16)])
+def test_pause_of_several_ticks_is_an_interruption(
+    instance: dg.DagsterInstance, seconds: int, pause: int
+) -> None:
+    back = NOON + pause * MINUTE
+    assert mailed_from(instance, seconds, NOON, back) == back + SETTLES
