@@ -207,7 +207,8 @@ class ReferenceChecks:
         for table, difference in self.differences.items():
             if not difference.empty:
                 for key in self.references.of(table):
-                    self._refuse_if(self._written_orphans(difference, key), key)
+                    if not self._may_have_orphans(key):
+                        self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
@@ -217,6 +218,14 @@ class ReferenceChecks:
                         self._referring(key, left), self._has_parent(key, "c")
                     )
                     self._refuse_if(query, key)
+
+    def _may_have_orphans(self, key: ForeignKey) -> bool:
+        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
+
+        The receiver then takes them, as it took those of before.
+        """
+        known = self.to_delete.sender_references or frozenset()
+        return not key.validated and key.definition in known
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""
