@@ -11,8 +11,11 @@ from ar_sync_pipeline.archive.microseconds import EARLIEST_INSTANT, END_OF_INSTA
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=63, pattern=r"^[^\x00]+$")]
 TableName = Annotated[str, StringConstraints(min_length=1, max_length=127, pattern=r"^[^\x00]+$")]
+MOST_DEFINITION_LENGTH = 20_000
+"""Number of characters of a `Definition` that a receiver reads."""
 Definition = Annotated[
-    str, StringConstraints(min_length=1, max_length=20_000, pattern=r"^[^\x00]+$")
+    str,
+    StringConstraints(min_length=1, max_length=MOST_DEFINITION_LENGTH, pattern=r"^[^\x00]+$"),
 ]
 TypeName = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00]+$")]
 # Identifiers that are also shown: a cluster, a version, a digest.

@@ -69,7 +69,9 @@ def parse_manifest(content: bytes, limits: ReadLimits, *, archive: str = "") -> 
     try:
         manifest = Manifest.model_validate_json(content, strict=True)
     except ValidationError as error:
-        raise CorruptArchiveError(_first_error(error), archive=archive) from error
+        raise CorruptArchiveError(
+            f"the manifest is wrong{first_problem(error)}", archive=archive
+        ) from error
     for problem in (manifest_names_problem(manifest), *_beyond_limits(manifest, limits)):
         if problem is not None:
             raise CorruptArchiveError(
@@ -113,13 +115,14 @@ def _check_format(loaded: dict[str, Any], archive: str) -> None:
         raise NewerFormatError(found, NEWEST_FORMAT, archive=archive)
 
 
-def _first_error(error: ValidationError) -> str:
+def first_problem(error: ValidationError) -> str:
+    """Return where a manifest is wrong and how, without the value."""
     first, *others = error.errors(include_url=False, include_context=False, include_input=False)
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     more = f" (and {len(others)} more errors)" if others else ""
     at = f" at {printable(place)}" if place else ""
-    return f"the manifest is wrong{at}, {printable(message)}{more}"
+    return f"{at}, {printable(message)}{more}"
 
 
 def _beyond_limits(manifest: Manifest, limits: ReadLimits) -> Iterator[str]:

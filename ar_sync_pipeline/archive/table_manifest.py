@@ -29,6 +29,9 @@ from ar_sync_pipeline.archive.manifest_fields import (
     TypeName,
 )
 
+MOST_UNIQUE_KEYS = 1000
+"""Number of unique keys of a table that a receiver reads."""
+
 
 class Column(Strict):
     """A replicated column: its name, its type as PostgreSQL's ``format_type``, nullability."""
@@ -145,7 +148,7 @@ class TableManifest(Strict):
     sequences: Annotated[tuple[SequenceValue, ...], Field(max_length=1600), FailFast()] = ()
     changed_keys: Chunk | None = None
     absent_keys: Chunk | None = None
-    unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=1000)] = None
+    unique_keys: Annotated[tuple[Definition, ...] | None, Field(max_length=MOST_UNIQUE_KEYS)] = None
     whole: bool = False
     covers_since: bool = False
     column_rules: Annotated[dict[Identifier, Label], Field(max_length=1600)] = Field(

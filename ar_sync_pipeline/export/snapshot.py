@@ -111,7 +111,7 @@ def _begin(connection: Connection) -> None:
 def _one(connection: Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query.encode()).fetchone()
     if row is None:
-        raise SchemaError("the server did not describe itself", remedy="use PostgreSQL 13 or later")
+        raise SchemaError("the server did not describe itself", remedy="use PostgreSQL 14 or later")
     return row
 
 

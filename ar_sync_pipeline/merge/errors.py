@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import psycopg
 
 from ar_sync_pipeline.archive.errors import printable
+from ar_sync_pipeline.postgres.connect import names_function
 from ar_sync_pipeline.postgres.errors import LoadRefusedError
 
 _MOST_NAMES = 5
@@ -59,13 +60,16 @@ def _where(error: psycopg.Error, table: str | None) -> str:
         if name and name not in (diag.message_primary or "")
     ]
     context = (diag.context or "").partition("\n")[0]
-    if context.startswith("PL/pgSQL function"):
-        parts.append(printable(context.partition(" line")[0]))
+    if "PL/pgSQL" in context:
+        # "PL/pgSQL function f() line 1 at RAISE", in the language of the server.
+        name = re.search(r"\S+\(.*?\)", context)
+        parts.append(f"PL/pgSQL function {printable(name[0])}" if name else printable(context))
     return f"; {', '.join(parts)}" if parts else ""
 
 
 def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     name = printable(error.diag.constraint_name or "the constraint")
+    hint = error.diag.message_hint
     if isinstance(error, psycopg.errors.ForeignKeyViolation):
         action = f"make {name} DEFERRABLE or {GRANT}, or drop it at the receiver"
     elif isinstance(error, psycopg.errors.NotNullViolation):
@@ -79,9 +83,12 @@ def _remedy(error: psycopg.Error, *, fires: bool) -> str:
     elif isinstance(error, psycopg.errors.InsufficientPrivilege):
         action = (
             "GRANT SELECT on that table to the role of the receiver's URL, and UPDATE and DELETE if"
-            " its rows refer to rows that the sender deleted"
+            " its rows refer to rows that the sender deleted, or BYPASSRLS if a policy hides rows"
         )
-    elif error.diag.context and "function" in error.diag.context:
+    elif isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState) and hint:
+        # Such as a table of a publication that has no replica identity.
+        action = f"do what the server says ({printable(hint.rstrip('.'))})"
+    elif names_function(error.diag.context):
         action = f"correct the function at the receiver, or {GRANT}"
     else:
         action = "compare the table's columns and types with the sender's"

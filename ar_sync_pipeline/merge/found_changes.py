@@ -15,6 +15,7 @@ from ar_sync_pipeline.merge.differences import (
     find_differences,
     is_staged,
 )
+from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.parent_resets import ParentResets, find_parents_to_reset
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
@@ -59,10 +60,10 @@ class FoundChanges:
         return tuple(self.effects.firing_triggers(targets))
 
     def refuse_key_of_the_receiver(self, error: psycopg.Error) -> None:
-        """Raise an error that names the violated constraint if only the receiver has it.
+        """Raise an error that names the violated constraint if the sender may violate it.
 
         Raises:
-            LoadRefusedError: Only the receiver has the constraint.
+            LoadRefusedError: Only the receiver has the constraint, or it is ``NOT VALID``.
         """
         name, violated = error.diag.constraint_name, self._tables_of(error)
         for facts in violated:
@@ -73,6 +74,14 @@ class FoundChanges:
                         f" rows of {key.referenced_table} that the sender changed or deleted",
                         remedy=f"let {key.name} cascade, or change or delete these rows at the"
                         " receiver; the archive is tried again by itself",
+                    ) from error
+                if key.name == name and not key.validated:
+                    raise LoadRefusedError(
+                        f"rows of {key.table} refer to rows of {key.referenced_table} that do not"
+                        f" exist; {key.name} is NOT VALID, so it is checked for the rows that a"
+                        " load writes",
+                        remedy=f"{GRANT}, or delete these rows at the sender, or drop {key.name} at"
+                        " the receiver; the archive is tried again by itself",
                     ) from error
         for table, difference in self.differences.items():
             definitions = difference.staged.manifest.unique_keys

@@ -108,11 +108,11 @@ class PreservedRows:
         facts = self._references.tables[key.table]
         names = tuple(dict.fromkeys((*facts.key, *key.columns)))
         columns = sql.SQL(", ").join(sql.Identifier("c", name) for name in names)
-        joined = to_delete.references.joined(key, to_delete.relation(key.referenced_table))
+        joined = to_delete.losing_parents(key)
         rows = sql.SQL("SELECT {} FROM {}").format(columns, joined)
         if to_delete.identity(key.table) is PLACE:
             comes_back = self._comes_back(to_delete, key.referenced_table, later)
-            query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {})").format(joined, comes_back)
+            query = sql.SQL("SELECT EXISTS (SELECT FROM {} AND ({}))").format(joined, comes_back)
             if scalar(self._connection, query):
                 raise LoadRefusedError(
                     f"a late archive would delete and restore a row to which rows of {key.table}"

@@ -18,6 +18,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.archive.errors import printable
 from ar_sync_pipeline.merge.differences import CHANGE, REPLACE, WRITTEN, TableDifference
+from ar_sync_pipeline.merge.errors import GRANT
 from ar_sync_pipeline.merge.receiver_references import References
 from ar_sync_pipeline.merge.rows_to_delete import RowsToDelete
 from ar_sync_pipeline.merge.side_effects import SideEffects
@@ -72,6 +73,37 @@ class ReferenceChecks:
                 )
                 name = f"{self.prefix}_followers_{len(self._followers)}"
                 self._followers[key] = identity.fill(self.connection, name, query)
+
+    def refuse_actions_on_kept_references(self) -> None:
+        """Refuse to replace parents if an ``ON UPDATE`` action would change rows that keep theirs.
+
+        ``ON DELETE`` actions find no such row: a parent's values are freed before it is deleted.
+        Rows that the archive writes get its values afterwards.
+
+        Raises:
+            LoadRefusedError: Rows refer by such a key to a row that another row replaces.
+        """
+        for table in sorted(self.to_delete.tables()):
+            for key in self.references.to(table):
+                if key.on_update.writes and self._keeps_references(key):
+                    raise LoadRefusedError(
+                        f"rows of {table} have another key at the sender and the values to which"
+                        f" rows of {key.table} refer, which the action of {key.name} would change",
+                        remedy=f"{GRANT}; the archive is tried again by itself",
+                    )
+
+    def _keeps_references(self, key: ForeignKey) -> bool:
+        difference, written = self.differences.get(key.table), sql.SQL("false").format()
+        if difference is not None and difference.changed:
+            written = sql.SQL("EXISTS (SELECT FROM {} AS w WHERE {})").format(
+                difference.relation, difference.identity.matches("c", "w")
+            )
+        query = sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} AND NOT {})").format(
+            self.references.joined(key, self.to_delete.relation(key.referenced_table)),
+            self.to_delete.has_staged_parent(key),
+            written,
+        )
+        return bool(scalar(self.connection, query))
 
     def restore_followers(self) -> None:
         """Restore what ON UPDATE actions changed in rows that the merge does not write."""
@@ -176,13 +208,22 @@ class ReferenceChecks:
         for table, difference in self.differences.items():
             if not difference.empty:
                 for key in self.references.of(table):
-                    self._refuse_if(self._written_orphans(difference, key), key)
+                    if not self._may_have_orphans(key):
+                        self._refuse_if(self._written_orphans(difference, key), key)
         for key in self._mixed_keys():
             self._refuse_if(self._orphans(key), key)
         for (table, columns), left in self._left.items():
             for key in self.references.to(table):
                 if key.referenced_columns == columns:
                     self._refuse_if(self._left_orphans(key, left), key)
+
+    def _may_have_orphans(self, key: ForeignKey) -> bool:
+        """Return whether the sender may have orphans of a key, which it has: NOT VALID on purpose.
+
+        The receiver then takes them, as it took those of before.
+        """
+        known = self.to_delete.sender_references or frozenset()
+        return not key.validated and key.definition in known
 
     def _mixed_keys(self) -> list[ForeignKey]:
         """Return foreign keys to receiver-only columns of tables that the merge may write."""

@@ -140,9 +140,7 @@ class RowsToDelete:
         """Return how many references of receiver-only columns become NULL, by table."""
         counts: dict[str, int] = {}
         for key in self.cleared():
-            query = sql.SQL("SELECT count(*) FROM {}").format(
-                self.references.joined(key, self.relation(key.referenced_table))
-            )
+            query = sql.SQL("SELECT count(*) FROM {}").format(self.losing_parents(key))
             row = self.connection.execute(query).fetchone()
             if row and row[0]:
                 counts[key.table] = counts.get(key.table, 0) + row[0]
@@ -174,8 +172,7 @@ class RowsToDelete:
     def _clear(self, key: ForeignKey) -> None:
         identity = self.identity(key.table)
         rows = sql.SQL("SELECT DISTINCT {} FROM {}").format(
-            identity.values("c"),
-            self.references.joined(key, self.relation(key.referenced_table)),
+            identity.values("c"), self.losing_parents(key)
         )
         self.connection.execute(
             sql.SQL("UPDATE {} AS u SET {} FROM ({}) AS c WHERE {}").format(
@@ -187,6 +184,26 @@ class RowsToDelete:
                 rows,
                 identity.matches("u", "c"),
             )
+        )
+
+    def losing_parents(self, key: ForeignKey) -> sql.Composed:
+        """Return the child rows ``c`` of rows to delete that have no other parent afterwards."""
+        return sql.SQL("{} WHERE NOT {}").format(
+            self.references.joined(key, self.relation(key.referenced_table)),
+            self.has_staged_parent(key),
+        )
+
+    def has_staged_parent(self, key: ForeignKey) -> sql.Composed:
+        """Return the condition that the child ``c`` refers to values of a row of this archive.
+
+        A row that takes the place of a deleted one may have the same referenced values.
+        """
+        staged = self.staged.get(key.referenced_table)
+        sent = {*staged.target.shared} - {*staged.target.rewritten} if staged else set[str]()
+        if staged is None or not sent.issuperset(key.referenced_columns):
+            return sql.Composed([sql.SQL("false")])
+        return sql.SQL("EXISTS (SELECT FROM {} AS n WHERE {})").format(
+            staged.relation, key.refers("c", "n")
         )
 
     def statements(self, tables: set[str]) -> list[sql.Composed]:
@@ -228,8 +245,7 @@ class RowsToDelete:
     def _dependents(self, key: ForeignKey) -> sql.Composed:
         """Return rows that refer to rows to delete and that this archive does not write."""
         query = sql.SQL("SELECT DISTINCT {} FROM {}").format(
-            self.identity(key.table).values("c"),
-            self.references.joined(key, self.relation(key.referenced_table)),
+            self.identity(key.table).values("c"), self.losing_parents(key)
         )
         staged = self.staged.get(key.table)
         if staged is None or self.references.receiver_only_columns(key):

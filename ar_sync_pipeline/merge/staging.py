@@ -27,9 +27,13 @@ from ar_sync_pipeline.postgres.errors import LoadRefusedError, SchemaError, Sche
 from ar_sync_pipeline.postgres.exported_table import column_list
 
 # The bytes are valid, but the receiver's type has no such value: a label of an enum, a character of
-# another encoding, a longer text.
+# another encoding, a longer text, a range whose bounds have another order here, a value of a newer
+# version of PostgreSQL or of an extension.
 _UNKNOWN_HERE = (
     psycopg.errors.InvalidTextRepresentation,
+    psycopg.errors.InvalidBinaryRepresentation,
+    psycopg.errors.DataException,
+    psycopg.errors.DatetimeFieldOverflow,
     psycopg.errors.UntranslatableCharacter,
     psycopg.errors.StringDataRightTruncation,
     psycopg.errors.NumericValueOutOfRange,
@@ -328,7 +332,27 @@ def _add_key(connection: Connection, staged: StagedTable) -> None:
                 remedy="make the key unique at the sender again, or drop it at the receiver; the"
                 " archive is then loaded by itself, or superseded by a later one",
             ) from error
+        if collations := _inexact_collations(staged.target):
+            raise LoadRefusedError(
+                f"rows of {staged.target.name} have keys that are equal by the collation"
+                f" {', '.join(collations)} of the receiver's key",
+                remedy="give the key's columns the collation that they have at the sender; the"
+                " archive is then loaded by itself",
+            ) from error
         raise SchemaError(
             f"it holds rows of {staged.target.name} that have the same key, or none",
             remedy="run ar-sync verify on the archive and look at the sender's version",
         ) from error
+
+
+def _inexact_collations(target: TargetTable) -> list[str]:
+    """Return the nondeterministic collations of a key, by which different texts are equal."""
+    return sorted(
+        {
+            collation
+            for unique in target.facts.unique_keys
+            if set(unique.plain) == set(target.key)
+            for collation in unique.collations
+            if collation
+        }
+    )

@@ -16,6 +16,7 @@ from psycopg import sql
 
 from ar_sync_pipeline.merge.differences import WRITTEN, TableDifference
 from ar_sync_pipeline.merge.target_table import TargetTable
+from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import UniqueKey
 
 _MOST_COLUMNS = 4
@@ -58,7 +59,9 @@ def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
 
     It does if the sender has the same definition, or a unique key over fewer of its columns.
     """
-    if unique.definition in definitions:
+    # An older version of the sender writes texts as PostgreSQL prints them.
+    known = {comparable_text(definition) for definition in definitions}
+    if unique.definition in known:
         return True
     if not unique.plain or unique.exclusion:
         return False
@@ -71,7 +74,7 @@ def follows(unique: UniqueKey, definitions: Sequence[str]) -> bool:
             predicate=predicate,
             nulls_distinct=nulls_distinct,
         ).definition
-        in definitions
+        in known
         for size in range(1, min(len(unique.plain), _MOST_COLUMNS) + 1)
         for chosen in permutations(range(len(unique.plain)), size)
         for predicate in {unique.predicate, None}

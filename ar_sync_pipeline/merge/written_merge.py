@@ -75,10 +75,12 @@ def write_rows(planned: PlannedMerge) -> WrittenMerge:
     """Carry out a planned merge.
 
     Raises:
-        LoadRefusedError: A unique value cannot be freed.
+        LoadRefusedError: A unique value cannot be freed, or a referential action would change rows.
     """
     found, checks = planned.found, planned.checks
     connection, to_delete, effects = found.connection, found.to_delete, found.effects
+    if not effects.suppressed:
+        checks.refuse_actions_on_kept_references()
     connection.execute("SET CONSTRAINTS ALL DEFERRED")
     differences = list(found.differences.values())
     filling = found.archive.filling or fill_from_staging(

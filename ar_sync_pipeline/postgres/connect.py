@@ -64,11 +64,15 @@ _ANSWERED = re.compile(r"failed: [^\s:]+:  ")
 
 # The server runs and has no free session; its message names the limit.
 _FULL = re.compile(r"too many (connections|clients)|remaining connection slots|too many sessions")
+# "Function" in the languages of PostgreSQL's messages; names of procedural languages stay the same.
+_FUNCTION = re.compile(r"PL/|fun[ckzç]|fon[ck]|функц|ფუნქც|関数|함수|函[数數]", re.IGNORECASE)
 _NOT_YET = re.compile(
     r"the database system is (starting up|shutting down|in recovery mode|not yet)"
 )
 
 
+OLDEST_SERVER = 140000
+"""The first version with ``hash_record_extended``."""
 NAME_THE_PRIMARY = (
     "let the URL name the primary, not a standby; one with several hosts finds it by"
     " target_session_attrs=read-write"
@@ -97,7 +101,8 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
         DatabaseUnreachableError: The server cannot be reached, or the connection broke inside the
             block.
         DatabaseFailedError: The server cancelled a statement inside the block.
-        DatabaseRefusedError: The server refused the role, password or database, the role lacks a
+        DatabaseRefusedError: The server refused the role, password or database, the server is too
+            old, the role lacks a
             right for a statement inside the block, a pooler in between does not assign whole
             sessions, or the server is a standby and the block writes.
     """
@@ -105,6 +110,7 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
     connection = _open(url, application)
     with connection:
         try:
+            _refuse_old_server(connection, label)
             set_up_session(connection)
             refuse_transaction_pooling(connection, lambda: _open(url, application), label)
             connection.autocommit = autocommit
@@ -121,6 +127,16 @@ def connect(url: str, *, application: str, autocommit: bool = True) -> Iterator[
             raise _failure(error, connection, label) from error
 
 
+def _refuse_old_server(connection: Connection, label: str) -> None:
+    version = connection.info.server_version
+    if version < OLDEST_SERVER:
+        raise DatabaseRefusedError(
+            f"the database {label} is PostgreSQL {version // 10000}, which lacks functions that the"
+            " digests of rows need",
+            remedy=f"upgrade the server to PostgreSQL {OLDEST_SERVER // 10000} or later",
+        )
+
+
 def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> bool:
     """Return whether an error is a failure of the server or connection, not of the statement.
 
@@ -131,7 +147,7 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
         connection: Connection on which it was raised; None: it is already closed.
     """
     state = error.sqlstate or ""
-    if "function" in (error.diag.context or "") and not _is_closed(connection):
+    if names_function(error.diag.context) and not _is_closed(connection):
         # The receiver's own code, such as a trigger, may raise any state.
         return False
     if connection is None:
@@ -139,6 +155,16 @@ def is_of_the_server(error: psycopg.Error, connection: Connection | None) -> boo
     else:
         is_broken = _is_closed(connection)
     return is_broken or state in _SERVER_STATES or state[:2] in _SERVER_CLASSES
+
+
+def names_function(context: str | None) -> bool:
+    """Return whether an error's context says that a function of the database raised it.
+
+    The server translates the context to the language of its ``lc_messages``. A line that begins
+    with ``COPY`` names a table.
+    """
+    lines = (context or "").splitlines()
+    return any(_FUNCTION.search(line) for line in lines if not line.startswith("COPY "))
 
 
 def _is_closed(connection: Connection | None) -> bool:

@@ -5,8 +5,10 @@ the sum of them, together with the row count. The second hash is needed: a recor
 polynomial of its columns' hashes, so a plain sum would not change when two rows exchange the values
 of a column. It takes the first hash as ``float8`` because ``hashint8extended`` would fold it to 32
 bits. If equal values can differ in their bits (``-0.0``, ``1.0`` and ``1.00``, blanks at the end of
-``bpchar``), a text or wire form is hashed instead of the value. PostgreSQL does not promise that
-its hash functions agree between versions: `probe_digest` shows whether those of two servers do.
+``bpchar``), a text or wire form is hashed instead of the value. Wire forms are those that COPY
+sends: the prolog of an ``xml``, for example, is not stored by the receiver. PostgreSQL does not
+promise that its hash functions agree between versions: `probe_digest` shows whether those of two
+servers do.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _WIRE_FORMS = {
     "double precision": "float8send",
     "bpchar": "bpcharsend",
     "money": "cash_send",
+    "xml": "xml_send",
 }
 _INTEGER_TYPES = frozenset({"smallint", "integer", "bigint"})
 
@@ -107,7 +110,10 @@ def row_digest(
 
 
 def probe_digest(connection: Connection) -> str:
-    """Return the digest of one fixed row of every type that is hashed directly."""
+    """Return the digest of one fixed row of every type that is hashed directly.
+
+    It also differs from that of a product version whose expressions differ.
+    """
     encoded = _server_encoding(connection) != "UTF8"
     text = sql.SQL("{}::{}").format(
         sql.Literal(_PROBE_TEXT.encode() if encoded else _PROBE_TEXT),
@@ -136,16 +142,22 @@ def _hashable(column: Column, value: sql.Composable, *, encoded: bool) -> sql.Co
         return value
     if column.type in _WIRE_FORMS:
         return sql.SQL("{}({})").format(sql.SQL(_WIRE_FORMS[column.type]), value)
+    # Only the names of a database's own types have a schema. A cast to text may lose bytes: that of
+    # a domain over bpchar loses blanks, and a type may have a cast of its own. A row's text has the
+    # text that COPY prints.
+    own_type = "." in column.type
     # Under a nondeterministic collation, texts of different bytes hash alike.
-    text = sql.SQL('({}::text COLLATE "C")').format(value)
+    printed = sql.SQL("ROW({})::text" if own_type else "{}::text").format(value)
+    text = sql.SQL('({} COLLATE "C")').format(printed)
     return sql.SQL("convert_to({}, 'UTF8')").format(text) if encoded else text
 
 
 _PROBE_TEXT = "ñandú 🚌"
+# The last number is that of the expressions: increase it if `_hashable` returns others.
 _PROBE = """
     (-7)::smallint, 70000::integer, (-5000000000)::bigint, true, {text},
     'v'::character varying, 'c0ffee00-0000-4000-8000-000000000001'::uuid, '\\x00ff'::bytea,
     '2024-02-29'::date, '2017-05-14 03:59:59.999999+00'::timestamptz,
     '2017-05-14 03:59:59.999999'::timestamp, '23:59:59.999999'::time,
-    float8send(-33.45), float4send(0.1), NULL::integer
+    float8send(-33.45), float4send(0.1), NULL::integer, 2::smallint
 """

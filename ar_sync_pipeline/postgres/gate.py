@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ar_sync_pipeline.archive.manifest import Manifest, TableManifest, TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
+from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.visible_text import listed, visible
 
@@ -203,11 +204,12 @@ def _differences(sent: TypeDefinition, held: TypeDefinition) -> list[str]:
             if label not in held.parts
         ]
     if sent.kind == "domain":
+        checks = {comparable_text(check) for check in sent.parts}  # a sender's older version
         changed = [f"{name} is a domain over {_shown(held.base)} here"]
         return (changed if sent.base != held.base else []) + [
             f"the receiver's domain {name} has {_shown(check)}, the sender's has not"
             for check in held.parts
-            if check not in sent.parts
+            if check not in checks
         ]
     return [f"the attributes of type {name} differ"] if sent.parts != held.parts else []
 

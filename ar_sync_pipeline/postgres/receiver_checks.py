@@ -31,6 +31,15 @@ SELECT t.tgname, t.tgenabled::text
  WHERE (n.nspname, c.relname) = (%s, %s) AND NOT t.tgisinternal AND t.tgenabled <> 'D'
  ORDER BY t.tgname
 """
+_UNLOGGED = """
+SELECT n.nspname, c.relname
+  FROM pg_class c
+  JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relpersistence = 'u' AND c.relkind = 'r'
+   AND (c.oid = %(name)s::regclass
+        OR c.oid IN (SELECT p.relid FROM pg_partition_tree(%(name)s::regclass) AS p))
+ ORDER BY n.nspname, c.relname
+"""
 # A load writes to each of them, and adds what a newer version needs.
 _FOREIGN_LEDGER_TABLES = """
 SELECT c.relname
@@ -70,6 +79,7 @@ def check_receiver_tables(
     may_suppress = _may_suppress(connection)
     for table in tables.values():
         findings += _triggers(connection, catalog, table, may_suppress=may_suppress)
+        findings += _unlogged(connection, table)
         findings += column_findings(connection, catalog, table)
         findings += _key(connection, catalog, table, sent.get(table.name))
     findings += _unused_receiver_tables(connection, catalog)
@@ -147,6 +157,25 @@ def _key(
             " receiver, so archives are parked where the sender's has one",
             "give it the key that the sender's table has",
         )
+
+
+def _unlogged(connection: Connection, table: TableFacts) -> Iterator[Finding]:
+    """Yield a finding on a table, or partitions of it, that a crash of the server empties."""
+    name = table.relation.as_string(connection)
+    found = connection.execute(_UNLOGGED, {"name": name}).fetchall()
+    if not found:
+        return
+    statements = [
+        sql.SQL("ALTER TABLE {} SET LOGGED").format(sql.Identifier(*place)).as_string(connection)
+        for place in found
+    ]
+    yield Finding(
+        Level.WARNING,
+        f"table {table.name} is UNLOGGED, so a crash of the server empties it until the sender's"
+        " next complete",
+        f"{statements[0]}{'; the same for its other partitions' if statements[1:] else ''}",
+        sql="".join(f"{statement};" for statement in statements),
+    )
 
 
 def _may_suppress(connection: Connection) -> bool:

@@ -185,4 +185,5 @@ def _foreign_key(row: dict[str, Any]) -> ForeignKey:
         row["deferrable"],
         row["match_full"],
         tuple(row["cleared"] or ()),
+        row["validated"],
     )

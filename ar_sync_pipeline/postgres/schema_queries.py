@@ -192,6 +192,7 @@ SELECT k.conrelid::bigint AS table,
        k.confdeltype AS on_delete,
        k.confupdtype AS on_update,
        k.condeferrable AS deferrable,
+       k.convalidated AS validated,
        k.confmatchtype = 'f' AS match_full,
        (SELECT json_agg(a.attname ORDER BY a.attnum)
           FROM jsonb_array_elements_text(nullif(to_jsonb(k) -> 'confdelsetcols', 'null')) AS x(n)

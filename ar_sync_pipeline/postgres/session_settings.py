@@ -31,6 +31,7 @@ _ALWAYS = {
     "idle_session_timeout": "0",
     "IntervalStyle": "postgres",
     "jit": "off",
+    "lc_monetary": "C",
     "max_parallel_workers_per_gather": "0",
     "quote_all_identifiers": "off",
     "row_security": "off",

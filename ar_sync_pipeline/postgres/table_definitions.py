@@ -28,9 +28,12 @@ class TablePart(_Frozen):
 
     Attributes:
         file: Its ``relfilenode``.
+        filled: Whether it has any block, if it is ``UNLOGGED``: a crash of the server empties such
+            a table and leaves no other trace. None: it is not, or not recorded.
     """
 
     file: int
+    filled: bool | None = None
 
 
 class ColumnDefinition(_Frozen):
@@ -71,6 +74,13 @@ class TableDefinition(_Frozen):
         own = {name: column for name, column in known.items() if name not in names}
         return TableDefinition(parts=self.parts, columns=columns, own=own)
 
+    def is_emptied_since(self, before: TableDefinition) -> bool:
+        """Return whether an ``UNLOGGED`` part that had rows has none, as after a crash."""
+        return any(
+            part.filled and number in self.parts and self.parts[number].filled is False
+            for number, part in before.parts.items()
+        )
+
     def keeps_rows_of(self, before: TableDefinition) -> bool:
         """Return whether the rows are those of an earlier definition, as far as DDL shows."""
         if not before.parts.keys() <= self.parts.keys():
@@ -78,6 +88,8 @@ class TableDefinition(_Frozen):
         for name, column in self.columns.items():
             if name not in before.columns or not column.reads_like(before.columns[name]):
                 return False
+        if self.is_emptied_since(before):
+            return False
         files = [n for n, part in before.parts.items() if part.file != self.parts[n].file]
         if not files:
             return True
@@ -180,7 +192,10 @@ composite type contains.
 
 _READ = """
 SELECT p.name,
-       jsonb_object_agg(c.oid, jsonb_build_object('file', c.relfilenode)),
+       jsonb_object_agg(c.oid, jsonb_build_object(
+         'file', c.relfilenode,
+         'filled', CASE WHEN c.relpersistence = 'u' AND c.relkind = 'r'
+                        THEN pg_relation_size(c.oid) > 0 END)),
        (SELECT jsonb_object_agg(a.attname, jsonb_build_object(
                  'place', concat_ws(' ', a.attnum, a.atttypid, a.atttypmod, a.attcollation),
                  'written', a.xmin::text,

@@ -13,6 +13,8 @@ from enum import StrEnum
 
 from psycopg import sql
 
+from ar_sync_pipeline.postgres.definition_texts import comparable_text
+
 _SCHEMA = re.compile(r'("(?:[^"]|"")+"|[^".(]+)\.')
 
 
@@ -77,6 +79,7 @@ class ForeignKey:
         operators: Equality operator between parent and child for each column, as SQL.
         match_full: Whether either all columns or none must be NULL (``MATCH FULL``).
         cleared: Columns that ``ON DELETE SET NULL (...)`` or ``SET DEFAULT (...)`` names.
+        validated: Whether it holds for all rows; one that is ``NOT VALID`` may not.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ForeignKey:
     deferrable: bool = False
     match_full: bool = False
     cleared: tuple[str, ...] = ()
+    validated: bool = True
 
     @property
     def definition(self) -> str:
@@ -157,7 +161,7 @@ class UniqueKey:
         ]
         text = f"{'exclusion' if self.exclusion else 'unique'} ({', '.join(parts)})"
         text += "" if self.nulls_distinct else " nulls not distinct"
-        return text + (f" where {self.predicate}" if self.predicate else "")
+        return comparable_text(text + (f" where {self.predicate}" if self.predicate else ""))
 
 
 @dataclass(frozen=True)

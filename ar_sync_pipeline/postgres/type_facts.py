@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from ar_sync_pipeline.archive.manifest import TypeDefinition
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.connect import Connection
+from ar_sync_pipeline.postgres.definition_texts import comparable_text
 from ar_sync_pipeline.postgres.schema_queries import TYPES
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 
@@ -42,6 +43,8 @@ def read_types(
     }
     rows = connection.execute(TYPES.encode(), arguments).fetchall()
     return tuple(
-        TypeDefinition(name=name, kind=kind, parts=tuple(parts), base=base or "")
+        TypeDefinition(
+            name=name, kind=kind, parts=tuple(map(comparable_text, parts)), base=base or ""
+        )
         for name, kind, parts, base in rows
     )

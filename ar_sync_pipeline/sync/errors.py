@@ -80,6 +80,16 @@ class ManifestTooLongError(TerminalError):
         )
 
 
+class BeyondFormatError(TerminalError):
+    """The sender's database has something that the format of archives cannot describe."""
+
+    def __init__(self, what: str, problem: str) -> None:
+        super().__init__(
+            f"{what} cannot be described in an archive ({problem})",
+            remedy="shorten that definition, or leave the table out by `exclude` of both catalogs",
+        )
+
+
 class NoArchiveError(TerminalError):
     """The name given to a command is not an archive."""
 

@@ -16,7 +16,8 @@ import pytest
 
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.errors import ArSyncError, TerminalError, TransientError
-from ar_sync_pipeline.postgres.connect import connect, database_label
+from ar_sync_pipeline.postgres import connect as connect_module
+from ar_sync_pipeline.postgres.connect import connect, database_label, names_function
 from ar_sync_pipeline.postgres.errors import (
     DatabaseFailedError,
     DatabaseRefusedError,
@@ -75,6 +76,33 @@ def test_missing_database_is_refused_by_name(guarded: EmbeddedPostgres) -> None:
 def test_missing_role_is_refused(workbench: str) -> None:
     error = refusal(workbench.replace("postgres@", "nobody@").replace("//postgres", "//nobody"))
     assert isinstance(error, DatabaseRefusedError)
+
+
+def test_server_that_is_too_old_is_refused(workbench: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connect_module, "OLDEST_SERVER", 990000)
+    error = refusal(workbench)
+    assert isinstance(error, DatabaseRefusedError)
+    assert error.remedy == "upgrade the server to PostgreSQL 99 or later"
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        "PL/pgSQL function f() line 1 at RAISE",
+        "PL/pgSQL-\x46unktion f() Zeile 1 bei RAISE\nCOPY t, Zeile 1",
+        "función PL/pgSQL f() en la línea 1 en RAISE",
+        "función SQL «f» en la sentencia 1",
+        "\x66onction SQL « f », instruction 1",
+        'SQL関数"f"の行番号 1',
+    ],
+)
+def test_error_of_a_function_is_known_in_every_language(context: str) -> None:
+    assert names_function(context)
+
+
+@pytest.mark.parametrize("context", [None, "", 'COPY functions, line 1, column a: "x"'])
+def test_error_of_a_statement_is_not_of_a_function(context: str | None) -> None:
+    assert not names_function(context)
 
 
 def test_absent_server_is_unreachable_and_may_come_back() -> None:

@@ -313,6 +313,20 @@ QUIET = (
         ),
         modes=EVERY_MODE,
     ),
+    Situation(
+        "publication_of_the_receiver_without_a_replica_identity",
+        "CREATE TABLE t_a (id int, v int)",
+        rows="INSERT INTO t_a VALUES (1, 1), (2, 2)",
+        receiver="CREATE PUBLICATION of_receiver FOR TABLE t_a",
+        steps=(
+            partial(
+                "UPDATE t_a SET v = 3 WHERE id = 2",
+                deletes={"t_a": 1},
+                waits_for=["To enable deleting from the table, set REPLICA IDENTITY"],
+                then="ALTER TABLE t_a REPLICA IDENTITY FULL",
+            ),
+        ),
+    ),
 )
 
 

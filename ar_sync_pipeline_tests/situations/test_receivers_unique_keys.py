@@ -24,6 +24,48 @@ from ar_sync_pipeline_tests.situations.situation import (
     partial,
 )
 
+# What a dump and restore makes of ('a', 'b') for a varchar.
+RESTORED_LIST = "ANY (ARRAY[('a'::character varying)::text, ('b'::character varying)::text])"
+BOUND = "b" * 7_000
+OF_BOTH = (
+    Situation(
+        "receiver_made_by_a_dump_and_restore",
+        "CREATE DOMAIN kind AS varchar CHECK (VALUE IN ('a', 'b'));"
+        "CREATE TABLE t_a (id int PRIMARY KEY, k kind, c varchar, u text);"
+        "CREATE UNIQUE INDEX partly ON t_a (u) WHERE c IN ('a', 'b')",
+        rows="INSERT INTO t_a VALUES (1, 'a', 'a', 'x'), (2, 'b', 'b', 'y')",
+        receiver="ALTER DOMAIN kind DROP CONSTRAINT kind_check;"
+        f"ALTER DOMAIN kind ADD CHECK ((VALUE)::text = {RESTORED_LIST}); DROP INDEX partly;"
+        f"CREATE UNIQUE INDEX partly ON t_a (u) WHERE (c)::text = {RESTORED_LIST}",
+        steps=(
+            partial(
+                "DELETE FROM t_a WHERE id = 1; INSERT INTO t_a VALUES (3, 'b', 'a', 'x')",
+                deletes={"t_a": 1},
+            ),
+            complete("UPDATE t_a SET u = 'z' WHERE id = 3"),
+        ),
+    ),
+    Situation(
+        "default_partition_has_a_unique_index_of_its_own",
+        "CREATE DOMAIN short AS text CHECK (VALUE <> '" + "d" * 21_000 + "');"
+        "CREATE TABLE t_a (id int, area text, u short) PARTITION BY LIST (area);"
+        + "".join(
+            f"CREATE TABLE t_a_{n} PARTITION OF t_a FOR VALUES IN ('{n}{BOUND}');" for n in range(3)
+        )
+        + "CREATE TABLE t_a_others PARTITION OF t_a DEFAULT;"
+        "ALTER TABLE t_a ADD PRIMARY KEY (area, id);"
+        "CREATE UNIQUE INDEX of_others ON t_a_others (u)",
+        rows="INSERT INTO t_a VALUES (1, 'x', 'a'), (2, 'y', 'b')",
+        steps=(
+            partial(
+                "DELETE FROM t_a WHERE id = 1; INSERT INTO t_a VALUES (3, 'z', 'a')",
+                deletes={"t_a": 1},
+            ),
+            complete("DELETE FROM t_a WHERE id = 2", deletes={"t_a": 1}),
+        ),
+    ),
+)
+
 OF_THE_RECEIVER = (
     Situation(
         "unique_key_that_only_the_receiver_has",
@@ -144,6 +186,14 @@ OF_THE_RECEIVER = (
 @pytest.mark.long
 @cases(OF_THE_RECEIVER)
 def test_the_receivers_own_keys_let_values_move(
+    run_situation: RunSituation, situation: Situation, mode: Mode
+) -> None:
+    run_situation(situation, mode)
+
+
+@pytest.mark.long
+@cases(OF_BOTH)
+def test_one_definition_may_have_two_texts_and_any_length(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:
     run_situation(situation, mode)

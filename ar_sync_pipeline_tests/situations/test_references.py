@@ -278,6 +278,33 @@ CYCLES = (
         modes=TWO,
     ),
     Situation(
+        "orphan_of_a_reference_that_was_never_checked_changes",
+        "CREATE TABLE t_a (id int PRIMARY KEY);"
+        "CREATE TABLE t_b (id int PRIMARY KEY, a int, v int);"
+        "INSERT INTO t_a VALUES (1), (2); INSERT INTO t_b VALUES (1, 1), (2, 404), (3, 2);"
+        "ALTER TABLE t_b ADD FOREIGN KEY (a) REFERENCES t_a NOT VALID",
+        steps=(
+            partial("UPDATE t_b SET v = 1 WHERE id = 2"),
+            partial("UPDATE t_b SET v = 2; INSERT INTO t_b VALUES (4, 1, 1)"),
+            complete(
+                "DELETE FROM t_b WHERE id = 3; DELETE FROM t_a WHERE id = 2;"
+                "UPDATE t_b SET v = 3 WHERE id = 2",
+                deletes={"t_a": 1, "t_b": 1},
+            ),
+        ),
+        modes=EVERY_MODE,
+    ),
+    Situation(
+        "orphan_that_only_the_sender_has_had",
+        "CREATE TABLE t_a (id int PRIMARY KEY); CREATE TABLE t_b (id int PRIMARY KEY, a int);"
+        "INSERT INTO t_b VALUES (1); ALTER TABLE t_b ADD FOREIGN KEY (a) REFERENCES t_a NOT VALID",
+        rows="ALTER TABLE t_b DROP CONSTRAINT t_b_a_fkey; INSERT INTO t_b VALUES (2, 404);"
+        "ALTER TABLE t_b ADD FOREIGN KEY (a) REFERENCES t_a NOT VALID",
+        first_may_wait={Mode.LEAST: ["t_b_a_fkey is NOT VALID", "GRANT SET ON PARAMETER"]},
+        steps=(partial("INSERT INTO t_a VALUES (404)"),),
+        modes=EVERY_MODE,
+    ),
+    Situation(
         "two_references_to_one_parent",
         "CREATE TABLE t_a (id int PRIMARY KEY, u text UNIQUE);"
         "CREATE TABLE t_b (id int PRIMARY KEY, a int NOT NULL REFERENCES t_a ON DELETE CASCADE,"

@@ -267,6 +267,25 @@ WAITING = (
     ),
 )
 
+UNLIKE_VALUES = (
+    Situation(
+        "receivers_collation_calls_keys_equal",
+        "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
+        "CREATE TABLE t_a (k text PRIMARY KEY)",
+        rows="INSERT INTO t_a VALUES ('a'), ('A')",
+        receiver="ALTER TABLE t_a ALTER k TYPE text COLLATE ci",
+        first_may_wait={Mode.SUPERUSER: ["parked", "collation ci"]},
+    ),
+    Situation(
+        "labels_have_another_order_inside_a_range",
+        "CREATE TYPE mood AS ENUM ('b', 'c'); CREATE TYPE moods AS RANGE (subtype = mood);"
+        "CREATE TABLE t_a (id int PRIMARY KEY, m moods)",
+        rows="ALTER TYPE mood ADD VALUE 'a' BEFORE 'b';;INSERT INTO t_a VALUES (1, '[a,b]')",
+        receiver="ALTER TYPE mood ADD VALUE 'a' AFTER 'c'",
+        first_may_wait={Mode.SUPERUSER: ["parked", "range lower bound"]},
+    ),
+)
+
 BOTH_SIDES = (
     Situation(
         "type_changed_at_both",
@@ -390,6 +409,14 @@ MADE_BY_EACH = {
 @pytest.mark.long
 @cases(WAITING)
 def test_archive_waits_for_the_schema_and_then_loads_by_itself(
+    run_situation: RunSituation, situation: Situation, mode: Mode
+) -> None:
+    run_situation(situation, mode)
+
+
+@pytest.mark.long
+@cases(UNLIKE_VALUES)
+def test_values_that_the_receiver_cannot_tell_apart_or_order_wait(
     run_situation: RunSituation, situation: Situation, mode: Mode
 ) -> None:
     run_situation(situation, mode)

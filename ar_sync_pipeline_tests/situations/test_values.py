@@ -117,6 +117,15 @@ COLLATIONS = (
     ),
 )
 
+DECLARED = '<?xml version="1.0" encoding="UTF-8"?><a/>'
+STANDALONE = '<?xml version="1.0" standalone="yes"?><a/>'
+
+
+def quoted(value: str) -> str:
+    """A value in the text of an array or a row."""
+    return '"' + value.replace('"', '\\"') + '"'
+
+
 # A column type, a value, and one that equals it and is another, or differs barely.
 LOOKALIKES = {
     "numeric": ("numeric", "1.0", "1.00"),
@@ -134,6 +143,11 @@ LOOKALIKES = {
     "json_blanks": ("json", '{"a":1}', '{"a": 1}'),
     "json_double_key": ("json", '{"a":1,"a":2}', '{"a":2}'),
     "xml": ("xml", "<a/>", "<a></a>"),
+    "xml_declared": ("xml", DECLARED, STANDALONE),
+    "xml_in_a_domain": ("page", DECLARED, STANDALONE),
+    "xmls": ("xml[]", "{" + quoted(DECLARED) + "}", "{" + quoted(STANDALONE) + "}"),
+    "xml_in_a_row": ("sheet", f"({quoted(DECLARED)},1)", f"({quoted(STANDALONE)},1)"),
+    "blanks_in_a_domain": ("padded", "a", "a  "),
     "numerics": ("numeric[]", "{1.0,NULL}", "{1.00,NULL}"),
     "array_bounds": ("int[]", "{1,2}", "[0:1]={1,2}"),
     "empty_and_null": ("text", "", "NULL"),
@@ -182,6 +196,8 @@ def literal(value: str) -> str:
 
 TYPES = (
     "CREATE TYPE pair AS (n numeric, t text); CREATE DOMAIN amount AS numeric CHECK (VALUE > 0);"
+    "CREATE DOMAIN page AS xml; CREATE DOMAIN padded AS bpchar;"
+    "CREATE TYPE sheet AS (x xml, price money);"
 )
 COLUMNS = ", ".join(f"c_{name} {kind}" for name, (kind, _, _) in LOOKALIKES.items())
 
@@ -197,14 +213,15 @@ EXCHANGED = (
 KEYS = {
     name: kind
     for name, (kind, one, two) in LOOKALIKES.items()
-    if kind not in {"json", "xml", "point", "box", "circle", "polygon", "path", "jsonpath"}
+    if kind not in {"json", "point", "box", "circle", "polygon", "path", "jsonpath"}
     and "pg_snapshot" not in kind
+    and "xml" not in name
     and "NULL" not in {one, two}
 }
 EQUAL = (
     *("numeric", "float8_zero", "float4_zero", "interval", "interval_month", "jsonb_numbers"),
     *("numerics", "range", "multirange", "composite", "composites", "domain", "tsquery"),
-    "blanks_without_length",
+    *("blanks_without_length", "blanks_in_a_domain"),
 )
 
 TYPED = (

@@ -39,6 +39,17 @@ def partial_loads(sites: TwoSites) -> tuple[str, ...]:
 
 
 @pytest.mark.long
+def test_unlogged_table_that_a_crash_has_emptied_is_unverified(filled: TwoSites) -> None:
+    filled.at_receiver("DROP TABLE app_note", "ALTER TABLE app_child SET UNLOGGED")
+    filled.complete()
+    assert filled.load().unverified == ()
+    # The traces of a crash: no block in the same file.
+    filled.at_receiver("DELETE FROM app_child")
+    filled.at_receiver("VACUUM (TRUNCATE) app_child")
+    assert partial_loads(filled) == ("app_child",)
+
+
+@pytest.mark.long
 @pytest.mark.parametrize(
     "statements",
     [

@@ -28,6 +28,7 @@ from ar_sync_pipeline.errors import TerminalError
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
 from ar_sync_pipeline.sync.dump.bundle_files import CarriedFiles, bundle_files
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle
+from ar_sync_pipeline.sync.dump.describe import describing
 from ar_sync_pipeline.sync.dump.table_dump import TableDump
 from ar_sync_pipeline.sync.errors import ManifestTooLongError, MediaListTooLongError
 
@@ -104,33 +105,34 @@ def _describe(
 ) -> Manifest:
     mark, number = dump.watermark, _format(dump, listing)
     archive_id = archive_id_of(mark)
-    return Manifest(
-        format=number,
-        archive_id=archive_id,
-        base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
-        kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
-        sender=SenderIdentity(
-            system_identifier=mark.system_identifier,
-            database=dump.database,
-            name=sender_name,
-        ),
-        pair=pair,
-        product_version=ar_sync_pipeline.__version__,
-        window=dump.window,
-        since=dump.since,
-        watermark=mark.model_copy(update={"archive_id": archive_id}),
-        new_history=dump.new_history,
-        snapshot_at=mark.snapshot_at,
-        digest_probe=dump.digest_probe,
-        tables=dump.tables,
-        media=listing.entries,
-        media_list=listing.member,
-        media_omitted=omitted,
-        migrations=dump.migrations,
-        schema_fingerprint=dump.schema_fingerprint,
-        types=dump.types,
-        references=dump.references,
-    )
+    with describing("the archive"):
+        return Manifest(
+            format=number,
+            archive_id=archive_id,
+            base=dump.base if number == CHANGES_FORMAT or not _is_whole(dump, listing) else None,
+            kind=ArchiveKind.PARTIAL if dump.window else ArchiveKind.COMPLETE,
+            sender=SenderIdentity(
+                system_identifier=mark.system_identifier,
+                database=dump.database,
+                name=sender_name,
+            ),
+            pair=pair,
+            product_version=ar_sync_pipeline.__version__,
+            window=dump.window,
+            since=dump.since,
+            watermark=mark.model_copy(update={"archive_id": archive_id}),
+            new_history=dump.new_history,
+            snapshot_at=mark.snapshot_at,
+            digest_probe=dump.digest_probe,
+            tables=dump.tables,
+            media=listing.entries,
+            media_list=listing.member,
+            media_omitted=omitted,
+            migrations=dump.migrations,
+            schema_fingerprint=dump.schema_fingerprint,
+            types=dump.types,
+            references=dump.references,
+        )
 
 
 @dataclass(frozen=True)

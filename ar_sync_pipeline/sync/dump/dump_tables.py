@@ -21,6 +21,7 @@ from ar_sync_pipeline.postgres.schema_facts import schema_fingerprint
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
+from ar_sync_pipeline.sync.dump.describe import describing
 from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
@@ -170,20 +171,23 @@ def dump_partial(
 def _describe(reading: Reading, catalog: Catalog, manifests: Sequence[TableManifest]) -> TableDump:
     session = reading.session
     connection, tables = session.connection, session.tables
-    return TableDump(
-        window=None,
-        since=reading.since,
-        new_history=reading.new_history,
-        watermark=session.snapshot.watermark,
-        database=session.snapshot.database,
-        digest_probe=probe_digest(connection),
-        migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
-        schema_fingerprint=schema_fingerprint(tables),
-        tables=tuple(manifests),
-        types=read_types(connection, catalog, tables),
-        references=tuple(
-            sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
-        ),
-        columns={name: exported_table(catalog, facts).columns for name, facts in tables.items()},
-        references_out=references_out(catalog, tables),
-    )
+    with describing(f"database {session.snapshot.database}"):
+        return TableDump(
+            window=None,
+            since=reading.since,
+            new_history=reading.new_history,
+            watermark=session.snapshot.watermark,
+            database=session.snapshot.database,
+            digest_probe=probe_digest(connection),
+            migrations=read_migrations(connection, catalog.schema_name, catalog.django_app),
+            schema_fingerprint=schema_fingerprint(tables),
+            tables=tuple(manifests),
+            types=read_types(connection, catalog, tables),
+            references=tuple(
+                sorted({key.definition for facts in tables.values() for key in facts.foreign_keys})
+            ),
+            columns={
+                name: exported_table(catalog, facts).columns for name, facts in tables.items()
+            },
+            references_out=references_out(catalog, tables),
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ar_sync_pipeline.archive.manifest import Chunk, TableManifest, Watermark
+from ar_sync_pipeline.archive.table_manifest import MOST_UNIQUE_KEYS
 from ar_sync_pipeline.catalog.model import Catalog, TableRules
 from ar_sync_pipeline.export.dump_session import DumpSession
 from ar_sync_pipeline.export.media_references import media_references
@@ -23,6 +24,7 @@ from ar_sync_pipeline.export.table_export import (
 from ar_sync_pipeline.export.whole_tables import WholeTables
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder
+from ar_sync_pipeline.sync.dump.describe import describing
 from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
 
 
@@ -129,18 +131,19 @@ def _manifest(
 ) -> TableManifest:
     facts = session.tables[name]
     table = exported_table(catalog, facts)
-    return TableManifest(
-        name=name,
-        columns=table.columns,
-        primary_key=table.primary_key,
-        row_count=sum(chunk.row_count for chunk in chunks),
-        chunks=tuple(chunks),
-        absent_keys=absent_keys,
-        sequences=session.sequences[name],
-        whole=whole,
-        unique_keys=_unique_keys(facts, catalog.rules(name)),
-        column_rules=catalog.rules(name).column_rules,
-    )
+    with describing(f"table {name}"):
+        return TableManifest(
+            name=name,
+            columns=table.columns,
+            primary_key=table.primary_key,
+            row_count=sum(chunk.row_count for chunk in chunks),
+            chunks=tuple(chunks),
+            absent_keys=absent_keys,
+            sequences=session.sequences[name],
+            whole=whole,
+            unique_keys=_unique_keys(facts, catalog.rules(name)),
+            column_rules=catalog.rules(name).column_rules,
+        )
 
 
 def _unique_keys(facts: TableFacts, rules: TableRules) -> tuple[str, ...]:
@@ -151,4 +154,7 @@ def _unique_keys(facts: TableFacts, rules: TableRules) -> tuple[str, ...]:
     hidden = {c.name for c in facts.columns if rules.emptied(c.name)}
     hidden |= {c.name for c in facts.columns if not hidden.isdisjoint(c.computed_from)}
     shown = (u for u in facts.unique_keys if u.valid and hidden.isdisjoint(u.uses))
-    return tuple(sorted({unique.definition for unique in shown}))
+    # First those of the whole table: the others are of single partitions, of which there are many.
+    ordered = sorted(shown, key=lambda unique: (unique.predicate is not None, unique.definition))
+    definitions = dict.fromkeys(unique.definition for unique in ordered)
+    return tuple(sorted([*definitions][:MOST_UNIQUE_KEYS]))

@@ -92,8 +92,11 @@ def record_definitions(
         default = before.definition.columns if before else targets[name].shared
         replicated = applied.replicated.get(name, frozenset(default))
         after = _after(before, definition.replicating(replicated), now)
+        compared = staged_from.get(name)
+        if before and compared and compared.is_emptied_since(before.definition):
+            # The load may have written rows since.
+            after = RecordedTable(after.definition, after.unverified_since or now)
         if applied.is_verified(name):
-            compared = staged_from.get(name)
             kept = compared and after.definition.keeps_rows_of(compared.replicating(replicated))
             after = RecordedTable(after.definition, None if kept else now)
         elif before and name not in applied.replicated:
