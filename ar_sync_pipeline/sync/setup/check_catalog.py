@@ -24,7 +24,7 @@ from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
-from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
 
 
@@ -74,7 +74,7 @@ def check_catalog(
 def _read(url: str, catalog: Catalog, findings: list[Finding]) -> _Side | None:
     """Return what the gate compares of a database; None, and a finding, if it cannot be used."""
     read: list[_Side] = []
-    with database_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         types = read_types(connection, catalog, tables)
@@ -92,14 +92,14 @@ def _migrations(connection: Connection, catalog: Catalog) -> tuple[str, ...]:
 
 def _exclusions(url: str, catalog: Catalog, findings: list[Finding]) -> None:
     """Add findings on patterns of ``exclude`` without effect."""
-    with database_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += useless_exclusions(connection, catalog)
 
 
 def _values_needed(url: str, catalog: Catalog, findings: list[Finding]) -> None:
     """Add excluded columns that need a value, which the receiver's are likely to need too."""
-    with database_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
         findings += (

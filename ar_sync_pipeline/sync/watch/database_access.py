@@ -36,7 +36,7 @@ def standby_findings(connection: Connection, label: str) -> Iterator[Finding]:
 
 
 @contextmanager
-def database_findings(url: str, findings: list[Finding]) -> Iterator[None]:
+def as_findings(url: str, findings: list[Finding]) -> Iterator[None]:
     """Convert any error in the block to a finding about the database."""
     try:
         yield

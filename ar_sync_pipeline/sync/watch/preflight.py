@@ -19,7 +19,7 @@ from ar_sync_pipeline.postgres.rights import check_rights, role_script
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.sender_checks import check_sender_tables
 from ar_sync_pipeline.sync.watch.database_access import (
-    database_findings,
+    as_findings,
     limit_waits,
     standby_findings,
 )
@@ -39,7 +39,7 @@ def check_sender(url: str, catalog: Catalog) -> tuple[Finding, ...]:
         catalog: The catalog.
     """
     findings: list[Finding] = []
-    with database_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)
@@ -79,7 +79,7 @@ def check_receiver(
         newest: Manifest of the sender's newest archive in the spool.
     """
     findings: list[Finding] = []
-    with database_findings(url, findings), connect(url, application="check") as connection:
+    with as_findings(url, findings), connect(url, application="check") as connection:
         limit_waits(connection)
         findings += standby_findings(connection, database_label(url))
         tables = read_tables(connection, catalog.schema_name, catalog.replicates)

@@ -22,7 +22,7 @@ from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, side_of
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
-from ar_sync_pipeline.sync.watch.database_access import database_findings, limit_waits
+from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     scratch_findings,
@@ -153,7 +153,7 @@ def _ask(url: str, question: Callable[[Connection], Any]) -> Any:  # noqa: ANN40
     The check of the database itself reports the reason.
     """
     answers: list[Any] = []
-    with database_findings(url, []), connect(url, application="check") as connection:
+    with as_findings(url, []), connect(url, application="check") as connection:
         limit_waits(connection)
         answers.append(question(connection))
     return answers[0] if answers else None
