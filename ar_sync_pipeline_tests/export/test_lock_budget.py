@@ -12,7 +12,7 @@ from ar_sync_pipeline.export.lock_budget import sessions_that_fit
 from ar_sync_pipeline.export.source_tables import replicated_tables
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import DatabaseFailedError, DatabaseRefusedError
-from ar_sync_pipeline.sync.watch.preflight import check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, row_counts
 
 pytestmark = pytest.mark.long

@@ -11,7 +11,7 @@ from ar_sync_pipeline.export.media_references import still_named
 from ar_sync_pipeline.export.source_tables import exported_table, replicated_tables
 from ar_sync_pipeline.postgres.connect import connect
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.sync.watch.preflight import check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.export.source import Source, catalog
 
 NAMES = ("A.jpg", "a.jpg", "b.jpg", "b.jpg", "None", "none", "")

@@ -11,7 +11,7 @@ import pytest
 from ar_sync_pipeline.demo.embedded_postgres import EmbeddedPostgres
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.postgres.errors import DatabaseRefusedError
-from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_sites import (
     SMALL_SENDER,
     TwoSites,

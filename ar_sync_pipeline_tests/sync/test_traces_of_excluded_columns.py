@@ -10,7 +10,7 @@ import pytest
 from ar_sync_pipeline.archive.manifest import SequenceValue
 from ar_sync_pipeline.archive.reader import verify_archive
 from ar_sync_pipeline.catalog.model import Catalog
-from ar_sync_pipeline.sync.watch.preflight import check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_roles import RoleScript
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute, remake, rows

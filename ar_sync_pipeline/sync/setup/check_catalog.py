@@ -25,7 +25,11 @@ from ar_sync_pipeline.postgres.sender_checks import useless_exclusions
 from ar_sync_pipeline.postgres.table_facts import TableFacts
 from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
-from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
+from ar_sync_pipeline.sync.watch.database_findings import (
+    check_receiver,
+    check_sender,
+    sorted_by_level,
+)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,11 @@ from ar_sync_pipeline.settings.model import ReceiverSettings, SenderSettings, si
 from ar_sync_pipeline.sync.load.receiver_ledger import newest_in_spool
 from ar_sync_pipeline.sync.watch.alerting import incidents_file
 from ar_sync_pipeline.sync.watch.database_access import as_findings, limit_waits
+from ar_sync_pipeline.sync.watch.database_findings import (
+    check_receiver,
+    check_sender,
+    sorted_by_level,
+)
 from ar_sync_pipeline.sync.watch.folder_findings import (
     media_findings,
     scratch_findings,
@@ -38,7 +43,6 @@ from ar_sync_pipeline.sync.watch.other_side import (
 )
 from ar_sync_pipeline.sync.watch.parallel_areas import Area, examine_areas
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
-from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender, sorted_by_level
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
 

@@ -14,7 +14,7 @@ from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.postgres.table_facts import ColumnFacts, TableFacts
 from ar_sync_pipeline.sync.setup.draft_catalog import draft_catalog
 from ar_sync_pipeline.sync.setup.personal_columns import Kind, personal_columns
-from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_sites import execute
 from ar_sync_pipeline_tests.sync.setup.schemas import CHINOOK, DJANGO_SHOP, OSCAR_CUSTOMERS
 

@@ -8,7 +8,7 @@ import pytest
 
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.postgres.errors import SchemaError
-from ar_sync_pipeline.sync.watch.preflight import check_receiver, check_sender
+from ar_sync_pipeline.sync.watch.database_findings import check_receiver, check_sender
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
 from ar_sync_pipeline_tests.fix_sites import TwoSites, execute
 

@@ -1,4 +1,4 @@
-"""The preflight of a side's database: whether it fits its catalog, before a run fails."""
+"""Findings of a check about a database: whether it fits its catalog, before a run fails."""
 
 from __future__ import annotations
 
