@@ -22,7 +22,7 @@ from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.load.preview import Verdict
 from ar_sync_pipeline.sync.watch.alerting import open_alerts
-from ar_sync_pipeline.sync.watch.site_preflight import _receiver_areas, _sender_areas
+from ar_sync_pipeline.sync.watch.preflight import _receiver_areas, _sender_areas
 from ar_sync_pipeline_tests.alerts.problems import problem
 from ar_sync_pipeline_tests.alerts.test_alert_commands import shape
 from ar_sync_pipeline_tests.fix_sites import TwoSites

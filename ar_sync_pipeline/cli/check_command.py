@@ -13,8 +13,8 @@ from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
 from ar_sync_pipeline.sync.watch.check import EndpointCheck, milliseconds
+from ar_sync_pipeline.sync.watch.preflight import preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
-from ar_sync_pipeline.sync.watch.site_preflight import preflight
 
 
 @click.command()

@@ -40,8 +40,8 @@ from ar_sync_pipeline.operations.location_registry import other_locations, same_
 from ar_sync_pipeline.operations.run_metadata import markdown_table
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
+from ar_sync_pipeline.sync.watch.preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
-from ar_sync_pipeline.sync.watch.site_preflight import PATIENCE_SECONDS
 from ar_sync_pipeline.visible_text import visible
 
 _PAGE = "preflight_fails"

@@ -40,7 +40,7 @@ from ar_sync_pipeline.receiver.postprocessor import Postprocessor, choose_postpr
 from ar_sync_pipeline.receiver.site import ReceiverSite
 from ar_sync_pipeline.receiver.up_to_date_check import up_to_date_check, up_to_date_sensor
 from ar_sync_pipeline.settings.model import ReceiverSettings, load_receiver_settings
-from ar_sync_pipeline.sync.watch.site_preflight import preflight
+from ar_sync_pipeline.sync.watch.preflight import preflight
 
 
 def receiver_definitions(settings: ReceiverSettings) -> dg.Definitions:

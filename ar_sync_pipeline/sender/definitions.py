@@ -38,7 +38,7 @@ from ar_sync_pipeline.sender.schedules import checker_schedule, complete_schedul
 from ar_sync_pipeline.sender.site import SenderSite
 from ar_sync_pipeline.sender.window_check import no_gap_check, no_gap_sensor, no_gap_spec
 from ar_sync_pipeline.settings.model import SenderSettings, load_sender_settings
-from ar_sync_pipeline.sync.watch.site_preflight import preflight
+from ar_sync_pipeline.sync.watch.preflight import preflight
 
 
 def sender_definitions(settings: SenderSettings) -> dg.Definitions:

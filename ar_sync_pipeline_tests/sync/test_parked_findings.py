@@ -10,8 +10,8 @@ from ar_sync_pipeline.postgres.findings import Level
 from ar_sync_pipeline.spool.reasons import REASON_SUFFIX
 from ar_sync_pipeline.spool.states import list_parked
 from ar_sync_pipeline.sync.watch.parked_findings import parked_findings
+from ar_sync_pipeline.sync.watch.preflight import preflight
 from ar_sync_pipeline.sync.watch.receiver_status import receiver_status
-from ar_sync_pipeline.sync.watch.site_preflight import preflight
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 
 

@@ -33,7 +33,7 @@ from ar_sync_pipeline.sync.watch.folder_findings import (
     spool_findings,
 )
 from ar_sync_pipeline.sync.watch.other_side import _interval
-from ar_sync_pipeline.sync.watch.site_preflight import preflight
+from ar_sync_pipeline.sync.watch.preflight import preflight
 from ar_sync_pipeline_tests.fix_alerts import PASSWORD, Mailbox, silent_server, smtp_server
 from ar_sync_pipeline_tests.fix_dagster import SMALL_CATALOG, Deployment
 from ar_sync_pipeline_tests.fix_rights import permissions_count
