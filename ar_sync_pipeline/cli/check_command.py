@@ -12,7 +12,7 @@ from ar_sync_pipeline.cli.reporting import FOUND_WRONG, USAGE_ERROR, fail, json_
 from ar_sync_pipeline.cli.side import load_side, side_option
 from ar_sync_pipeline.cli.tables import print_table
 from ar_sync_pipeline.errors import ArSyncError
-from ar_sync_pipeline.sync.watch.check import EndpointCheck, milliseconds
+from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck, milliseconds
 from ar_sync_pipeline.sync.watch.preflight import preflight
 from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 

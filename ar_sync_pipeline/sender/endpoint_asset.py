@@ -25,7 +25,7 @@ from ar_sync_pipeline.operations.preflight_check import keep_preflight_shown
 from ar_sync_pipeline.operations.run_metadata import settings_metadata
 from ar_sync_pipeline.package_files import see
 from ar_sync_pipeline.sender.site import SenderSite
-from ar_sync_pipeline.sync.watch.check import EndpointCheck, check_endpoint, milliseconds
+from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck, check_endpoint, milliseconds
 from ar_sync_pipeline.visible_text import as_markdown, visible
 
 _PAGE = "link_down"

@@ -47,7 +47,7 @@ from ar_sync_pipeline.sync.watch.preflight_result import Preflight
 from ar_sync_pipeline.sync.watch.service_findings import mail_findings, transform_findings
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.watch.check import EndpointCheck
+    from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 PATIENCE_SECONDS = 115.0
 _CLUSTER = "SELECT system_identifier::text FROM pg_control_system()"
@@ -96,7 +96,7 @@ def _sender_areas(
 
     def link() -> Iterator[Finding]:
         # The receiver needs no SSH client, which takes a twentieth of a run's start.
-        from ar_sync_pipeline.sync.watch.check import check_endpoint  # noqa: PLC0415
+        from ar_sync_pipeline.sync.watch.endpoint_check import check_endpoint  # noqa: PLC0415
 
         checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ar_sync_pipeline.postgres.findings import Finding, Level, errors_of
 
 if TYPE_CHECKING:
-    from ar_sync_pipeline.sync.watch.check import EndpointCheck
+    from ar_sync_pipeline.sync.watch.endpoint_check import EndpointCheck
 
 
 @dataclass(frozen=True)
