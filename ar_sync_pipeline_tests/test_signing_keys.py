@@ -140,7 +140,7 @@ class TestRotation:
         deployment.succeed("complete_loaddata")
         seen = observe_receiver(load_sender_settings(deployment.sender_environment()))
         assert seen.problems == ()
-        assert seen.position is not None
+        assert seen.checkpoint is not None
         assert len(seen.receipts) == 1
 
     def test_what_was_signed_before_a_step_is_believed_after_it(
@@ -168,7 +168,7 @@ class TestRotation:
         deployment.run("complete_loaddata")
         assert len(list_quarantined(deployment.spool)) == 1
         view = observe_receiver(load_sender_settings(deployment.sender_environment()))
-        assert view.position is None
+        assert view.checkpoint is None
         assert any("not signed" in problem for problem in view.problems)
 
 

@@ -167,8 +167,8 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
     deployment.succeed("complete_loaddata")
     settings = load_sender_settings(deployment.sender_environment())
     seen = observe_receiver(settings)
-    assert seen.position is not None
-    assert seen.position.watermark is not None
+    assert seen.checkpoint is not None
+    assert seen.checkpoint.watermark is not None
     assert (len(seen.receipts), seen.waiting) == (1, frozenset())
     deployment.sender_changes["AR_SYNC_REMOTE_PORT"] = "1"
     deployment.sftp.known_hosts.write_text(
@@ -176,7 +176,7 @@ def test_with_the_link_down_the_sender_remembers_what_it_saw_last(deployment: De
         + deployment.sftp.known_hosts.read_text().replace(f":{deployment.sftp.port}", ":1")
     )
     down = observe_receiver(load_sender_settings(deployment.sender_environment()))
-    assert (down.position, down.waiting) == (seen.position, None)
+    assert (down.checkpoint, down.waiting) == (seen.checkpoint, None)
     shown = status(deployment.sender_environment())
     assert shown.exit_code == 1
     assert "cannot be reached" in shown.stdout

@@ -72,10 +72,10 @@ def load_metadata(report: LoadReport, catalog: Catalog, now: datetime) -> dict[s
     Without a loaded archive there are no figures of rows and chunks.
     """
     if not report.loaded:
-        return {**_position(report, now), "archives_applied": 0}
+        return {**_progress(report, now), "archives_applied": 0}
     plans = rows_by_table(report)
     return {
-        **_position(report, now),
+        **_progress(report, now),
         "archives_applied": len(report.loaded),
         "archives_rejected": len(report.refused),
         "archives_superseded": len(report.superseded),
@@ -103,7 +103,7 @@ def _fired(report: LoadReport) -> dict[str, str]:
     return {"triggers_fired": ", ".join(fired)} if fired else {}
 
 
-def _position(report: LoadReport, now: datetime) -> dict[str, Any]:
+def _progress(report: LoadReport, now: datetime) -> dict[str, Any]:
     if report.chain is None:
         return {"data_until": "no complete archive has been applied yet", "gaps": 0}
     return {

@@ -25,7 +25,7 @@ def acknowledgement_check_spec(names: PairNames) -> dg.AssetCheckSpec:
         description="The receiver has acknowledged every archive within"
         " AR_SYNC_ACKNOWLEDGE_WITHIN minutes. If not: look whether its Dagster daemon runs and"
         " whether its loads fail; what the archives carried is sent again until it answers. It"
-        " fails too where a receipt or the receiver's position is not believed." + see(_PAGE),
+        " fails too where a receipt or the receiver's checkpoint is not believed." + see(_PAGE),
     )
 
 

@@ -73,8 +73,8 @@ def nothing_newer_is_missing(
 ) -> None:
     """Every row that had committed at "data until" is here, in that version or a newer one."""
     chain = chain_in(ledger)
-    position = receiver.position()
-    claimed = position.watermark.snapshot_at if position and position.watermark else None
+    checkpoint = receiver.checkpoint()
+    claimed = checkpoint.watermark.snapshot_at if checkpoint and checkpoint.watermark else None
     assert claimed == (chain.until if chain else None)
     if chain is None:
         return
@@ -176,9 +176,9 @@ def receiver_equals_sender(receiver: ReceiverSide, sender: SenderSide) -> None:
     assert left_over == set()
     assert list_waiting(receiver.spool) == []
     assert list_parked(receiver.spool) == []
-    position = receiver.position()
-    assert position is not None
-    assert position.gaps == 0
+    checkpoint = receiver.checkpoint()
+    assert checkpoint is not None
+    assert checkpoint.gaps == 0
 
 
 def assert_same(found: State, expected: State) -> None:

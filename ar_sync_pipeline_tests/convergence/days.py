@@ -167,7 +167,7 @@ class Days:
         """The night after the last day."""
         while self.sender.open_transactions:
             self.sender.end(0, commit=True)
-        self.receiver.deliver(self.sender.complete(self.receiver.position()))
+        self.receiver.deliver(self.sender.complete(self.receiver.checkpoint()))
         return self._load(self.plan.end + self.plan.interval)
 
     def drift(self) -> dict[datetime, int | None]:
@@ -210,7 +210,7 @@ class Days:
     def _dump_complete(self, tick: datetime) -> None:
         view = self.receiver.seen_from_sender()
         self.sender.hear(self.receiver.spool)
-        dumped = self.sender.complete(view.position, view=view)
+        dumped = self.sender.complete(view.checkpoint, view=view)
         late = self.plan.late[0] <= tick < self.plan.late[1]
         arrives_at = tick + timedelta(hours=4 if late else 0)
         self.under_way.setdefault(arrives_at, []).append(dumped)
@@ -225,7 +225,7 @@ class Days:
             self.sender.partial(view, window=window, published=False)
             return
         view = self.receiver.seen_from_sender()
-        self._known_checkpoint = view.position
+        self._known_checkpoint = view.checkpoint
         dumped = self.sender.partial(view, window=window)
         self.under_way.setdefault(tick, []).append(dumped)
         self.schedule.note_success(window)

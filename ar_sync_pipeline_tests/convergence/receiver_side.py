@@ -156,12 +156,12 @@ class ReceiverSide:
 
     def seen_from_sender(self) -> ReceiverView:
         waiting = frozenset(archive.name.applied for archive in list_waiting(self.spool))
-        position = self.position()
+        checkpoint = self.checkpoint()
         said = read_small(self.spool, CAPABILITIES_FILE)
-        can_read = current(parse_capabilities(said), position) if said else None
-        return ReceiverView(position, waiting, capabilities=can_read)
+        can_read = current(parse_capabilities(said), checkpoint) if said else None
+        return ReceiverView(checkpoint, waiting, capabilities=can_read)
 
-    def position(self) -> Checkpoint | None:
+    def checkpoint(self) -> Checkpoint | None:
         return read_checkpoint(self.spool)
 
     def spooled(self) -> Sequence[SpooledArchive]:

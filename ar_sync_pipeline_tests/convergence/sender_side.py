@@ -254,7 +254,7 @@ class SenderSide:
 
     def complete(
         self,
-        position: Checkpoint | None,
+        checkpoint: Checkpoint | None,
         *,
         published: bool = True,
         view: ReceiverView | None = None,
@@ -266,8 +266,8 @@ class SenderSide:
             view: what the sender has seen of the receiver, for what it need not carry; None: it
                 carries everything.
         """
-        after = self._after(ReceiverView(position, None), self.clock())
-        acknowledged: Watermark | None = position.watermark if position else None
+        after = self._after(ReceiverView(checkpoint, None), self.clock())
+        acknowledged: Watermark | None = checkpoint.watermark if checkpoint else None
         build = open_build(self.scratch, uuid4().hex)
         dump = dump_complete(
             self.dump_url,

@@ -130,15 +130,15 @@ class History(RuleBasedStateMachine):
 
     def complete(self, *, published: bool = True) -> Dumped:
         view = self.look(True)
-        return self.sender.complete(view.position, published=published, view=view)
+        return self.sender.complete(view.checkpoint, published=published, view=view)
 
     def look(self, link: bool) -> ReceiverView:
-        """Into the spool; with the link down the last known position counts."""
+        """Into the spool; with the link down the last known checkpoint counts."""
         if not link:
-            return ReceiverView(self.seen.position, None)
+            return ReceiverView(self.seen.checkpoint, None)
         view = self.receiver.seen_from_sender()
         self.sender.hear(self.receiver.spool)
-        self.seen = replace(view, position=view.position or self.seen.position)
+        self.seen = replace(view, checkpoint=view.checkpoint or self.seen.checkpoint)
         return self.seen
 
     def start_of(self, dumped: Dumped) -> Dumped | None:
@@ -235,7 +235,7 @@ class History(RuleBasedStateMachine):
             archive.path.rename(archive.path.with_name(archive.name.waiting))
 
     @rule()
-    def position_file_is_lost(self) -> None:
+    def checkpoint_file_is_lost(self) -> None:
         (self.receiver.spool / "receipts" / "position.json").unlink(missing_ok=True)
 
     @rule()
@@ -305,7 +305,7 @@ class History(RuleBasedStateMachine):
             made = len(self.sender.dumped)
             with pytest.raises(DatabaseRefusedError, match=f"app_account.*{POLICY}"):
                 if complete:
-                    self.sender.complete(self.receiver.position())
+                    self.sender.complete(self.receiver.checkpoint())
                 else:
                     self.sender.partial(self.receiver.seen_from_sender())
             assert len(self.sender.dumped) == made

@@ -115,10 +115,10 @@ def test_killed_load_is_finished_by_the_next_one(
     receipt = read_receipt(line.receiver.spool, name)
     assert receipt is not None
     assert receipt.state is ReceiptState.APPLIED
-    position = read_checkpoint(line.receiver.spool)
-    assert position is not None
-    assert position.watermark is not None
-    assert position.watermark.snapshot_at == name.snapshot_at
+    checkpoint = read_checkpoint(line.receiver.spool)
+    assert checkpoint is not None
+    assert checkpoint.watermark is not None
+    assert checkpoint.watermark.snapshot_at == name.snapshot_at
     assert not [path for path in line.files() if "/." in path and "/.incoming/" not in path]
 
 

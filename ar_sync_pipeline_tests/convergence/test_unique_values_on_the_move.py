@@ -87,7 +87,7 @@ def test_children_of_a_row_that_a_late_archive_displaces_for_a_moment_stay(sites
     sites.load()
     sites.receiver.deliver(late)
     sites.load()
-    sites.receiver.deliver(sites.sender.complete(sites.receiver.position()))
+    sites.receiver.deliver(sites.sender.complete(sites.receiver.checkpoint()))
     report = sites.receiver.load()
     assert {plan.drift for plan in report.loaded[0].tables} == {0}
     assert second.since == late.name.snapshot_at

@@ -184,9 +184,9 @@ def test_new_sender_cannot_start_from_an_old_archives_watermark(
     filled_receiver: OldReceiver,
 ) -> None:
     """It belongs to no cluster, so the new sender's first partial counts by its window alone."""
-    position = read_checkpoint(filled_receiver.spool)
-    assert position is not None
-    old = position.watermark
+    checkpoint = read_checkpoint(filled_receiver.spool)
+    assert checkpoint is not None
+    old = checkpoint.watermark
     assert old is not None
     for system_identifier in ("7550000000000000000", "0"):
         now = old.model_copy(

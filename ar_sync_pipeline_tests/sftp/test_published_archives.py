@@ -151,7 +151,7 @@ def test_parked_and_quarantined_archives_and_their_reasons_are_out_of_reach(
         accounts.client.listdir(f"{accounts.server.spool}/quarantine")
 
 
-def test_receipts_and_the_position_can_be_read_and_not_changed(accounts: TwoAccounts) -> None:
+def test_receipts_and_the_checkpoint_can_be_read_and_not_changed(accounts: TwoAccounts) -> None:
     archive = accounts.applied()
     receipt = Receipt(archive=archive.name.applied, state=ReceiptState.APPLIED, at=now())
     with as_receiver(accounts.server):

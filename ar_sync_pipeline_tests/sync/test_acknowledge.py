@@ -18,7 +18,7 @@ from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
-def test_position_names_many_parked_archives_with_the_longest_reasons(filled: TwoSites) -> None:
+def test_checkpoint_names_many_parked_archives_with_the_longest_reasons(filled: TwoSites) -> None:
     filled.complete()
     filled.load()
     for number in range(MOST_PARKED + 5):
@@ -30,10 +30,10 @@ def test_position_names_many_parked_archives_with_the_longest_reasons(filled: Tw
         reason_path(archive).write_text(reason.model_dump_json())
     with connect(filled.receiver, application="test") as connection:
         acknowledge(filled.settings, connection, lambda: NOW)
-    position = read_checkpoint(filled.spool)
-    assert position is not None
-    assert len(position.parked) == MOST_PARKED
-    assert position.parked[0].reason.startswith("\x01")
+    checkpoint = read_checkpoint(filled.spool)
+    assert checkpoint is not None
+    assert len(checkpoint.parked) == MOST_PARKED
+    assert checkpoint.parked[0].reason.startswith("\x01")
 
 
 def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
@@ -55,7 +55,7 @@ def test_the_sender_hears_of_rejected_archives_that_a_person_has_moved_away(
 
 
 @pytest.mark.long
-def test_a_load_at_work_writes_the_position_itself(filled: TwoSites) -> None:
+def test_a_load_at_work_writes_the_checkpoint_itself(filled: TwoSites) -> None:
     filled.complete()
     filled.load()
     path = filled.partial(recent_window())
@@ -69,6 +69,6 @@ def test_a_load_at_work_writes_the_position_itself(filled: TwoSites) -> None:
 
 
 def quarantined(sites: TwoSites) -> int:
-    position = read_checkpoint(sites.spool)
-    assert position is not None
-    return position.quarantined
+    checkpoint = read_checkpoint(sites.spool)
+    assert checkpoint is not None
+    return checkpoint.quarantined

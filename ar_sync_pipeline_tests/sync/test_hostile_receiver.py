@@ -79,9 +79,9 @@ def checkpoint_file(sender: MediaSender) -> Path:
 
 
 def lie(sender: MediaSender, change: Callable[[Json], Json]) -> None:
-    position = json.loads(checkpoint_file(sender).read_text())
-    position["watermark"] = change(position["watermark"])
-    checkpoint_file(sender).write_text(json.dumps(position))
+    checkpoint = json.loads(checkpoint_file(sender).read_text())
+    checkpoint["watermark"] = change(checkpoint["watermark"])
+    checkpoint_file(sender).write_text(json.dumps(checkpoint))
 
 
 def look(sender: MediaSender) -> ReceiverView:
@@ -97,27 +97,27 @@ def is_dated_now(manifest: Manifest) -> bool:
 
 
 @pytest.mark.parametrize("change", LIES.values(), ids=list(LIES))
-def test_no_lie_about_the_position_leaves_out_a_row_or_dates_an_archive(
+def test_no_lie_about_the_checkpoint_leaves_out_a_row_or_dates_an_archive(
     sender: MediaSender, change: Callable[[Json], Json]
 ) -> None:
     lie(sender, change)
     (problem,) = look(sender).problems
-    assert "position" in problem
+    assert "checkpoint" in problem
     assert "delete" in problem
     partial = sender.partial()
     assert rows_of_children(partial) >= 1
     assert is_dated_now(partial)
 
 
-def test_after_a_lie_the_position_that_was_believed_last_counts(sender: MediaSender) -> None:
-    honest = look(sender).position
+def test_after_a_lie_the_checkpoint_that_was_believed_last_counts(sender: MediaSender) -> None:
+    honest = look(sender).checkpoint
     assert honest is not None
     lie(sender, LIES["a later snapshot, with its id"])
-    assert look(sender).position == honest
+    assert look(sender).checkpoint == honest
     assert rows_of_children(sender.partial()) == 1
 
 
-def test_without_any_position_to_believe_everything_that_is_remembered_is_carried(
+def test_without_any_checkpoint_to_believe_everything_that_is_remembered_is_carried(
     sender: MediaSender,
 ) -> None:
     first = read_sent(sender.scratch)[0].watermark
@@ -125,15 +125,15 @@ def test_without_any_position_to_believe_everything_that_is_remembered_is_carrie
     assert starting_point(sender.settings, datetime.now(UTC)).since == first
 
 
-def test_position_that_says_nothing_any_more_leaves_out_no_row(sender: MediaSender) -> None:
+def test_checkpoint_that_says_nothing_any_more_leaves_out_no_row(sender: MediaSender) -> None:
     look(sender)
-    position = json.loads(checkpoint_file(sender).read_text())
-    checkpoint_file(sender).write_text(json.dumps(position | {"watermark": None}))
+    checkpoint = json.loads(checkpoint_file(sender).read_text())
+    checkpoint_file(sender).write_text(json.dumps(checkpoint | {"watermark": None}))
     for _ in range(2):
         assert rows_of_children(sender.partial()) == 1
 
 
-def test_replayed_older_position_makes_the_partial_larger(sender: MediaSender) -> None:
+def test_replayed_older_checkpoint_makes_the_partial_larger(sender: MediaSender) -> None:
     old = checkpoint_file(sender).read_bytes()
     sender.partial()
     sender.sites.load()
@@ -151,13 +151,13 @@ class TestWithoutTheJournal:
         (sender.scratch / SENT_FILE).unlink()
         return sender
 
-    def test_honest_position_counts(self, renewed: MediaSender) -> None:
+    def test_honest_checkpoint_counts(self, renewed: MediaSender) -> None:
         partial = renewed.partial()
         assert partial.since is not None
         # All of them: which tables the archives before had is forgotten too.
         assert rows_of_children(partial) == len(rows(renewed.sites.sender, CHILDREN)) > 1
 
-    def test_honest_position_goes_on_to_count_while_the_first_partial_waits(
+    def test_honest_checkpoint_goes_on_to_count_while_the_first_partial_waits(
         self, renewed: MediaSender
     ) -> None:
         renewed.partial()
@@ -166,15 +166,15 @@ class TestWithoutTheJournal:
     @pytest.mark.parametrize(
         "name", [name for name in LIES if not name.endswith("with its id") and "deploy" not in name]
     )
-    def test_position_that_does_not_agree_with_itself_is_not_believed(
+    def test_checkpoint_that_does_not_agree_with_itself_is_not_believed(
         self, renewed: MediaSender, name: str
     ) -> None:
         lie(renewed, LIES[name])
-        assert look(renewed).position is None
+        assert look(renewed).checkpoint is None
         assert len(look(renewed).problems) == 1
 
     @pytest.mark.parametrize("name", ["a later snapshot, with its id", "another deployment"])
-    def test_position_beyond_the_database_or_of_another_one_starts_nothing(
+    def test_checkpoint_beyond_the_database_or_of_another_one_starts_nothing(
         self, renewed: MediaSender, name: str
     ) -> None:
         lie(renewed, LIES[name])
@@ -182,7 +182,7 @@ class TestWithoutTheJournal:
         assert partial.since is None
         assert is_dated_now(partial)
 
-    def test_position_of_another_deployment_is_not_believed_once_an_archive_was_sent(
+    def test_checkpoint_of_another_deployment_is_not_believed_once_an_archive_was_sent(
         self, renewed: MediaSender
     ) -> None:
         renewed.complete()
@@ -319,7 +319,7 @@ class TestReceipts:
             # What one reply holds is listed whole.
             assert len(list_names(session, settings.remote_bkp_fldr / "receipts")) < 300
 
-    def test_position_is_not_read_beyond_its_limit(self, sender: MediaSender) -> None:
+    def test_checkpoint_is_not_read_beyond_its_limit(self, sender: MediaSender) -> None:
         checkpoint_file(sender).write_bytes(b" " * 5_000_000)
         (problem,) = look(sender).problems
         assert "larger than" in problem

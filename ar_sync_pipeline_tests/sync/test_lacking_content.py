@@ -192,9 +192,9 @@ class TestWhatTheReceiverLacks:
         lost = pair.complete()
         pair.waiting(lost).unlink()
         path = pair.sites.spool / "receipts" / "position.json"
-        position = json.loads(path.read_bytes())
-        position["watermark"] = lost.watermark.model_dump(mode="json")
-        path.write_text(json.dumps(position))
+        checkpoint = json.loads(path.read_bytes())
+        checkpoint["watermark"] = lost.watermark.model_dump(mode="json")
+        path.write_text(json.dumps(checkpoint))
         forged = Receipt(
             archive=lost.name.applied,
             archive_id=lost.archive_id,

@@ -133,13 +133,13 @@ def test_lost_journal_makes_a_partial_larger_never_smaller(
 def test_receiver_that_was_set_back_gets_the_files_of_later_archives_again(
     sender: MediaSender,
 ) -> None:
-    position = sender.sites.spool / "receipts" / "position.json"
-    before = position.read_bytes()
+    checkpoint = sender.sites.spool / "receipts" / "position.json"
+    before = checkpoint.read_bytes()
     put(sender, "1.jpeg", "changed")
     touch_rows(sender.sites)
     sender.partial()
     sender.sites.load()
-    position.write_bytes(before)
+    checkpoint.write_bytes(before)
     touch_rows(sender.sites)
     assert names(sender.partial()) == ["1.jpeg"]
 

@@ -24,7 +24,7 @@ from ar_sync_pipeline_tests.fix_sites import (
 )
 
 
-def position(sites: TwoSites) -> Checkpoint:
+def checkpoint(sites: TwoSites) -> Checkpoint:
     found = read_checkpoint(sites.spool)
     assert found is not None
     return found
@@ -171,14 +171,14 @@ class TestLateComplete:
 class TestHoles:
     """A lost archive is a gap: known, named, reported to the sender, closed by a later archive."""
 
-    def test_lost_archive_is_named_and_the_next_one_from_the_position_closes_it(
+    def test_lost_archive_is_named_and_the_next_one_from_the_checkpoint_closes_it(
         self, filled: TwoSites
     ) -> None:
         base = filled.complete()
         filled.load()
-        assert position(filled).watermark == watermark_of(applied(base))
+        assert checkpoint(filled).watermark == watermark_of(applied(base))
         filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
-        lost = filled.partial(recent_window(), since=position(filled).watermark)
+        lost = filled.partial(recent_window(), since=checkpoint(filled).watermark)
         lost_mark = watermark_of(lost)
         lost.unlink()
         filled.at_sender("UPDATE app_child SET amount = 2 WHERE id = 2")
@@ -187,10 +187,10 @@ class TestHoles:
         assert report.chain is not None
         assert [gap.end for gap in report.chain.gaps] == [lost_mark.snapshot_at]
         assert "may be missing" in str(report.chain.gaps[0])
-        assert position(filled).watermark == watermark_of(applied(base))
-        assert position(filled).gaps == 1
+        assert checkpoint(filled).watermark == watermark_of(applied(base))
+        assert checkpoint(filled).gaps == 1
         assert not equal(filled)
-        filled.partial(recent_window(), since=position(filled).watermark)
+        filled.partial(recent_window(), since=checkpoint(filled).watermark)
         report = filled.load()
         assert report.chain is not None
         assert report.chain.gaps == ()
@@ -245,7 +245,7 @@ class TestReceipts:
         assert refused.reason
         assert refused.remedy
 
-    def test_missing_receipts_and_position_are_written_by_the_next_run(
+    def test_missing_receipts_and_checkpoint_are_written_by_the_next_run(
         self, filled: TwoSites
     ) -> None:
         """As after a kill between renaming and receipt."""
@@ -255,7 +255,7 @@ class TestReceipts:
             path.unlink()
         filled.load()
         assert receipt(filled, base).state is ReceiptState.APPLIED
-        assert position(filled).watermark == watermark_of(applied(base))
+        assert checkpoint(filled).watermark == watermark_of(applied(base))
 
     def test_archive_that_was_parked_and_applied_later_is_acknowledged_as_applied(
         self, filled: TwoSites
@@ -274,11 +274,11 @@ class TestReceipts:
 def test_drift_is_what_partials_should_have_brought(filled: TwoSites) -> None:
     filled.complete()
     filled.load()
-    start = position(filled).watermark
+    start = checkpoint(filled).watermark
     filled.at_sender("UPDATE app_child SET amount = 1 WHERE id = 1")
     filled.partial(recent_window(), since=start)
     filled.load()
-    acknowledged = position(filled).watermark
+    acknowledged = checkpoint(filled).watermark
     filled.at_sender("UPDATE app_child SET amount = 2 WHERE id IN (2, 3)")
     filled.at_receiver("UPDATE app_child SET amount = 4 WHERE id = 4")
     filled.complete(since=acknowledged)

@@ -66,10 +66,10 @@ def databases(pair: MediaSender) -> Iterator[Databases]:
 
 
 def data_until(pair: MediaSender) -> object:
-    position = read_checkpoint(pair.sites.spool)
-    assert position is not None
-    assert position.watermark is not None
-    return position.watermark.snapshot_at
+    checkpoint = read_checkpoint(pair.sites.spool)
+    assert checkpoint is not None
+    assert checkpoint.watermark is not None
+    return checkpoint.watermark.snapshot_at
 
 
 def status(pair: MediaSender) -> str:

@@ -144,21 +144,21 @@ def test_archives_of_the_new_history_are_loaded_however_far_the_old_one_had_come
     restored.restore()
     sites.clock = lambda: datetime.now(UTC)
     restored.transactions(first=95, count=2, value=2)
-    complete = sites.complete(since=position_of(sites))
+    complete = sites.complete(since=acknowledged_by(sites))
     assert len(sites.load().loaded) == 1
     for value in (3, 4):
         restored.transactions(first=96, count=2, value=value)
-        partial = sites.partial(recent_window(), since=position_of(sites))
+        partial = sites.partial(recent_window(), since=acknowledged_by(sites))
         assert [a.manifest.name.waiting for a in sites.load().loaded] == [partial.name]
         assert rows(sites.receiver, ROWS) == rows(sites.sender, ROWS)
     assert not complete.exists()
 
 
-def position_of(sites: TwoSites) -> Watermark:
-    position = read_checkpoint(sites.spool)
-    assert position is not None
-    assert position.watermark is not None
-    return position.watermark
+def acknowledged_by(sites: TwoSites) -> Watermark:
+    checkpoint = read_checkpoint(sites.spool)
+    assert checkpoint is not None
+    assert checkpoint.watermark is not None
+    return checkpoint.watermark
 
 
 @pytest.mark.long
@@ -168,14 +168,14 @@ def test_operator_is_told_that_the_sender_was_restored(restored: Restored) -> No
     sites.load()
     restored.copy()
     restored.transactions(first=98, count=20, value=1)
-    sites.partial(recent_window(), since=position_of(sites))
+    sites.partial(recent_window(), since=acknowledged_by(sites))
     sites.load()
     restored.restore()
-    sites.partial(recent_window(), since=position_of(sites))
+    sites.partial(recent_window(), since=acknowledged_by(sites))
     sites.load()
     said = str(receiver_status(sites.settings, sites.catalog, datetime.now(UTC)).lag)
     assert "the sender's database was restored, failed over or replaced" in said
-    sites.complete(since=position_of(sites))
+    sites.complete(since=acknowledged_by(sites))
     sites.load()
     said = str(receiver_status(sites.settings, sites.catalog, datetime.now(UTC)).lag)
     assert "all is well" in said

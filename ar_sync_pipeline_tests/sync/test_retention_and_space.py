@@ -210,10 +210,10 @@ class TestFullSpool:
         assert [archive.manifest.name.applied for archive in report.loaded] == [newest]
         assert names(list_applied(sites.spool)) == [newest]
         assert (sites.spool / "receipts" / f"{newest}.json").exists()
-        position = read_checkpoint(sites.spool)
-        assert position is not None
-        assert position.watermark is not None
-        assert position.watermark.snapshot_at == report.loaded[0].manifest.snapshot_at
+        checkpoint = read_checkpoint(sites.spool)
+        assert checkpoint is not None
+        assert checkpoint.watermark is not None
+        assert checkpoint.watermark.snapshot_at == report.loaded[0].manifest.snapshot_at
 
     def test_damaged_archive_waits_for_its_reason_file(self, small_spool: TwoSites) -> None:
         sites = small_spool

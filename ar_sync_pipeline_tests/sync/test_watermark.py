@@ -44,7 +44,7 @@ def view(position: int | None, *waiting: SentArchive) -> ReceiverView:
     return ReceiverView(said, frozenset(archive.name for archive in waiting))
 
 
-def test_everything_since_the_receivers_position_is_carried() -> None:
+def test_everything_since_the_receivers_checkpoint_is_carried() -> None:
     assert newest_joined(view(10), [sent(5, 0), sent(10, 5)]) == mark(10)
 
 
@@ -76,7 +76,7 @@ def test_partial_without_a_base_joins_nothing() -> None:
     assert newest_joined(view(None, waiting), [waiting]) is None
 
 
-def test_with_the_link_down_the_last_position_that_was_seen_counts() -> None:
+def test_with_the_link_down_the_last_checkpoint_that_was_seen_counts() -> None:
     seen = Checkpoint(at=START, watermark=mark(10))
     assert newest_joined(ReceiverView(seen, None), [sent(15, 10)]) == mark(10)
 

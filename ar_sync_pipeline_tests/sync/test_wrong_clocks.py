@@ -71,15 +71,15 @@ class WrongClocks:
         return [archive.name.waiting for archive in list_parked(self.sites.spool)]
 
     def gaps(self) -> int:
-        position = read_checkpoint(self.sites.spool)
-        assert position is not None
-        return position.gaps
+        checkpoint = read_checkpoint(self.sites.spool)
+        assert checkpoint is not None
+        return checkpoint.gaps
 
-    def position(self) -> Watermark:
-        position = read_checkpoint(self.sites.spool)
-        assert position is not None
-        assert position.watermark is not None
-        return position.watermark
+    def watermark(self) -> Watermark:
+        checkpoint = read_checkpoint(self.sites.spool)
+        assert checkpoint is not None
+        assert checkpoint.watermark is not None
+        return checkpoint.watermark
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_archives_of_a_clock_that_was_ahead_wait_and_take_nobody_back(
     clocks.complete(timedelta(0))
     clocks.load()
     clocks.sites.at_sender(CHANGE)
-    complete = clocks.complete(ahead, clocks.position())
+    complete = clocks.complete(ahead, clocks.watermark())
     partial = clocks.partial(ahead, watermark_of(complete))
     assert clocks.load() == []
     assert clocks.parked() == [complete.name, partial.name]
@@ -104,8 +104,8 @@ def test_archives_of_a_clock_that_was_ahead_wait_and_take_nobody_back(
     assert "is dated" in reason.reason
     assert "set the clock that is wrong" in reason.remedy
     clocks.sites.at_sender(CHANGE, DELETION)
-    ordinary = [clocks.partial(timedelta(0), clocks.position())]
-    ordinary.append(clocks.complete(timedelta(0), clocks.position()))
+    ordinary = [clocks.partial(timedelta(0), clocks.watermark())]
+    ordinary.append(clocks.complete(timedelta(0), clocks.watermark()))
     assert clocks.load() == [ordinary[1].name]
     assert equal(clocks.sites)
     # An overtaken archive no longer waits; it brings nothing, also when its time has come.
@@ -121,7 +121,7 @@ def test_archives_that_nothing_has_overtaken_load_when_their_time_has_come(
     clocks.complete(timedelta(0))
     clocks.load()
     clocks.sites.at_sender(CHANGE)
-    partial = clocks.partial(HOUR, clocks.position())
+    partial = clocks.partial(HOUR, clocks.watermark())
     assert clocks.load() == []
     assert clocks.load(HOUR) == [partial.name]
     assert equal(clocks.sites)
@@ -140,7 +140,7 @@ def test_receiver_that_looks_late_orders_archives_by_their_snapshots(clocks: Wro
     """It was down while the sender's clock was ahead, so no date is in the future any more."""
     clocks.complete(timedelta(0))
     clocks.load()
-    before = clocks.position()
+    before = clocks.watermark()
     clocks.sites.at_sender(CHANGE)
     wrong = clocks.complete(HOUR, before)
     clocks.sites.at_sender(CHANGE, DELETION)
@@ -154,17 +154,17 @@ def test_both_clocks_were_ahead_and_are_set_right(clocks: WrongClocks) -> None:
     """The next archive is dated just after the newest one, and is loaded at once."""
     clocks.complete(DAY)
     clocks.load(DAY)
-    position = clocks.position()
+    reached = clocks.watermark()
     clocks.sites.at_sender(CHANGE)
     build = open_build(clocks.sites.folder / "scratch", "next")
     now = datetime.now(UTC)
     window = Window(start=now - HOUR, end=now)
-    seen = ReceiverView(Checkpoint(at=now, watermark=position), frozenset())
+    seen = ReceiverView(Checkpoint(at=now, watermark=reached), frozenset())
     after = newest_snapshot(seen, (), now)
-    request = PartialRequest(window, 2 * HOUR, position, after)
+    request = PartialRequest(window, 2 * HOUR, reached, after)
     dump_partial(clocks.sites.sender, clocks.sites.catalog, build, datetime_now, request)
     path = clocks.sites.seal(build)
-    assert watermark_of(path).snapshot_at == position.snapshot_at + timedelta(microseconds=1)
+    assert watermark_of(path).snapshot_at == reached.snapshot_at + timedelta(microseconds=1)
     assert clocks.load() == [path.name]
     assert equal(clocks.sites)
 
@@ -206,7 +206,7 @@ def test_data_from_the_future_is_no_good_state(clocks: WrongClocks) -> None:
 def test_window_in_the_future_waits_as_well(clocks: WrongClocks, tmp_path: Path) -> None:
     clocks.complete(timedelta(0))
     clocks.load()
-    partial = clocks.partial(timedelta(0), clocks.position())
+    partial = clocks.partial(timedelta(0), clocks.watermark())
     ahead = Window(start=datetime_now() + HOUR, end=datetime_now() + 2 * HOUR)
     remake(partial, tmp_path / "remade", window=ahead)
     assert clocks.load() == []
@@ -221,7 +221,7 @@ def test_archive_that_claims_the_end_of_all_ids_overtakes_nothing(
 ) -> None:
     clocks.complete(-HOUR)
     clocks.load()
-    since = clocks.position()
+    since = clocks.watermark()
     path = clocks.partial(-HOUR / 2, since) if kind == "partial" else clocks.complete(-HOUR / 2)
     mark = watermark_of(path)
     oldest = mark.snapshot.partition(":")[0]
@@ -256,7 +256,7 @@ class TestClocksSetBackAfterALoad:
     def base_and_partial_after_a_gap(self, clocks: WrongClocks) -> tuple[Watermark, Path]:
         clocks.complete(timedelta(0))
         clocks.load()
-        base = clocks.position()
+        base = clocks.watermark()
         early = self.partial_after_a_gap(clocks, base, self.AHEAD)
         assert clocks.load(self.AHEAD) == [early.name]
         assert clocks.gaps() == 1
@@ -288,7 +288,7 @@ class TestClocksSetBackAfterALoad:
         assert clocks.load() == [later.name]
         assert equal(clocks.sites)
         assert clocks.gaps() == 0
-        assert clocks.position() == mark
+        assert clocks.watermark() == mark
         # It brings nothing either when it arrives again.
         early.write_bytes(content)
         assert clocks.load(self.AHEAD) == []
@@ -324,13 +324,13 @@ class TestClocksSetBackAfterALoad:
         clocks.complete(timedelta(0))
         clocks.load()
         clocks.sites.at_sender(CHANGE)
-        early = clocks.partial(self.AHEAD, clocks.position())
+        early = clocks.partial(self.AHEAD, clocks.watermark())
         assert clocks.load(self.AHEAD) == [early.name]
         clocks.sites.at_sender(CHANGE, DELETION)
         complete = clocks.complete(timedelta(0))
         assert clocks.load() == [complete.name]
         assert equal(clocks.sites)
-        assert clocks.position().snapshot_at < clocks.clock()
+        assert clocks.watermark().snapshot_at < clocks.clock()
 
     def test_complete_replaces_a_complete(self, clocks: WrongClocks) -> None:
         clocks.complete(DAY)
@@ -339,7 +339,7 @@ class TestClocksSetBackAfterALoad:
         complete = clocks.complete(timedelta(0))
         assert clocks.load() == [complete.name]
         clocks.sites.at_sender(CHANGE)
-        partial = clocks.partial(timedelta(0), clocks.position())
+        partial = clocks.partial(timedelta(0), clocks.watermark())
         assert clocks.load() == [partial.name]
         assert equal(clocks.sites)
 
@@ -349,7 +349,7 @@ class TestClocksSetBackAfterALoad:
         later = self.partial_after_a_gap(clocks, base, timedelta(0))
         assert clocks.load() == [later.name, early.name]
         assert clocks.gaps() == 2
-        assert clocks.position() == base
+        assert clocks.watermark() == base
         closing = clocks.partial(timedelta(0), base)
         assert clocks.load() == [closing.name]
         assert clocks.gaps() == 0
@@ -366,7 +366,7 @@ class TestClocksSetBackAfterALoad:
         assert clocks.load() == []
         assert clocks.parked() == [complete.name]
         assert clocks.gaps() == 2
-        assert clocks.position() == base
+        assert clocks.watermark() == base
 
 
 def applied_file(path: Path) -> Path:
@@ -385,7 +385,7 @@ class TestDatesOfTheNextArchive:
         seen = view(10)
         assert believable(archives, seen, START + timedelta(minutes=15)) == (archives[0],)
 
-    def test_position_in_the_future_dates_the_next(self) -> None:
+    def test_checkpoint_in_the_future_dates_the_next(self) -> None:
         now = START + timedelta(minutes=15)
         waiting = sent(70, 10)
         assert newest_snapshot(view(70), (), now) == mark(70).snapshot_at

@@ -25,12 +25,12 @@ _MOST_ROUNDS = 2
 
 def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
     """Return the base of the next complete; None: it carries everything."""
-    said, position = view.capabilities, view.position
+    said, checkpoint = view.capabilities, view.checkpoint
     if said is None or DIFFERENTIAL_FORMAT not in said.archive_formats:
         return None
-    if position is None or position.watermark is None:
+    if checkpoint is None or checkpoint.watermark is None:
         return None
-    reached = position.watermark
+    reached = checkpoint.watermark
     completes = _completes(scratch)
     applied = [place for place, one in enumerate(completes) if _is_applied(one, reached)]
     if not applied:
@@ -45,7 +45,7 @@ def choose_base(scratch: Path, view: ReceiverView) -> Base | None:
         said.digest_probe,
         lacking[0] if lacking else Lacking(),
         takes_changes=CHANGES_FORMAT in said.archive_formats,
-        unverified=frozenset(position.unverified),
+        unverified=frozenset(checkpoint.unverified),
     )
 
 

@@ -13,7 +13,7 @@ from ar_sync_pipeline.spool.errors import ReceiptError
 from ar_sync_pipeline.sync.dump.believed_checkpoint import checkpoint_problem
 from ar_sync_pipeline.sync.dump.sent_archives import read_points
 
-CACHED_POSITION = "ar_sync_position.json"
+CACHED_CHECKPOINT = "ar_sync_position.json"
 CACHED_CAPABILITIES = "ar_sync_capabilities.json"
 
 
@@ -24,22 +24,22 @@ def receiver_formats(scratch: Path, now: datetime) -> tuple[int, ...] | None:
     writes with its first load.
     """
     # The reverse of the order in which another dump may be writing them now.
-    position = last_checkpoint(scratch, now)
+    checkpoint = last_checkpoint(scratch, now)
     said = capabilities_before(scratch)
-    if position is None:
+    if checkpoint is None:
         return said.archive_formats if said is not None else None
-    said = current(said, position)
+    said = current(said, checkpoint)
     return said.archive_formats if said is not None else (WHOLE_FORMAT,)
 
 
 def last_checkpoint(scratch: Path, now: datetime) -> Checkpoint | None:
     """Return the checkpoint that the last dump accepted; None without one, or if it is outdated."""
-    return believed_before(scratch / CACHED_POSITION, read_points(scratch), now)
+    return believed_before(scratch / CACHED_CHECKPOINT, read_points(scratch), now)
 
 
-def current(said: Capabilities | None, position: Checkpoint | None) -> Capabilities | None:
+def current(said: Capabilities | None, checkpoint: Checkpoint | None) -> Capabilities | None:
     """Return the capabilities unless an earlier version wrote the newest checkpoint."""
-    if said is None or position is None or said.at < position.at:
+    if said is None or checkpoint is None or said.at < checkpoint.at:
         return None
     return said
 
@@ -55,9 +55,9 @@ def capabilities_before(scratch: Path) -> Capabilities | None:
 def believed_before(cache: Path, known: Sequence[Watermark], now: datetime) -> Checkpoint | None:
     """Return the checkpoint that was accepted last, whatever key signed it, if still possible."""
     try:
-        position = parse_checkpoint(cache.read_bytes())
+        checkpoint = parse_checkpoint(cache.read_bytes())
     except (FileNotFoundError, ReceiptError):
         return None
-    point = position.watermark
+    point = checkpoint.watermark
     wrong = point is not None and checkpoint_problem(point, known, now) is not None
-    return None if wrong else position
+    return None if wrong else checkpoint

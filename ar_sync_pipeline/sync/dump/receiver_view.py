@@ -47,7 +47,7 @@ from ar_sync_pipeline.sync.dump.believed_checkpoint import (
 )
 from ar_sync_pipeline.sync.dump.last_view import (
     CACHED_CAPABILITIES,
-    CACHED_POSITION,
+    CACHED_CHECKPOINT,
     believed_before,
     capabilities_before,
     current,
@@ -80,7 +80,7 @@ class ReceiverView:
     """The receiver as the sender sees it.
 
     Attributes:
-        position: Checkpoint of the receiver; None: it never wrote one.
+        checkpoint: Checkpoint of the receiver; None: it never wrote one.
         waiting: Applied-form names of the archives that wait in the spool; None: the link is down
             and the checkpoint is the last one that was read.
         receipts: Applied-form names of the archives with a receipt.
@@ -91,7 +91,7 @@ class ReceiverView:
         capabilities: What it can read; None: it is of an earlier version, or unknown.
     """
 
-    position: Checkpoint | None
+    checkpoint: Checkpoint | None
     waiting: frozenset[str] | None
     receipts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def observe_receiver(
             to another receiver; publishing would fail too.
     """
     scratch = settings.tmp_bkp_fldr
-    cache = scratch / CACHED_POSITION
+    cache = scratch / CACHED_CHECKPOINT
     known, sent = read_points(scratch), read_sent(scratch)
     heard = frozenset(archive.name for archive in sent if archive.heard)
     look = _Look(settings, clock())
@@ -125,8 +125,8 @@ def observe_receiver(
             content = look.checkpoint_file(session)
             # After the checkpoint, before which the receiver writes it.
             can_read = look.capabilities(session)
-            position = look.believed(content, known, clock()) if content is not None else None
-            new = look.receipts(session, unsettled(sent, position))
+            checkpoint = look.believed(content, known, clock()) if content is not None else None
+            new = look.receipts(session, unsettled(sent, checkpoint))
     except TransientError:
         before = believed_before(cache, known, clock())
         return ReceiverView(
@@ -139,16 +139,16 @@ def observe_receiver(
         # In this order: a checkpoint newer than what can be read is of an earlier version.
         if can_read is not None:
             write_atomically(scratch / CACHED_CAPABILITIES, can_read.to_bytes())
-        if position is not None and position.watermark is not None:
-            write_atomically(cache, position.to_bytes())
+        if checkpoint is not None and checkpoint.watermark is not None:
+            write_atomically(cache, checkpoint.to_bytes())
     return ReceiverView(
-        position or before,
+        checkpoint or before,
         waiting,
         heard | new.keys(),
         tuple(look.problems),
         held_before=before.watermark if before else None,
         claimed=look.claimed,
-        capabilities=current(can_read, position or before),
+        capabilities=current(can_read, checkpoint or before),
     )
 
 
@@ -162,12 +162,12 @@ def _where_the_disk_allows() -> Iterator[None]:
             raise
 
 
-def unsettled(sent: Sequence[SentArchive], position: Checkpoint | None) -> list[SentArchive]:
+def unsettled(sent: Sequence[SentArchive], checkpoint: Checkpoint | None) -> list[SentArchive]:
     """Return archives whose receipts are read: unheard ones, and completes that may change.
 
     An applied complete after the checkpoint is one of a receiver that was restored from a backup.
     """
-    reached = position.watermark.snapshot_at if position and position.watermark else None
+    reached = checkpoint.watermark.snapshot_at if checkpoint and checkpoint.watermark else None
     return [
         archive
         for archive in sent
@@ -202,21 +202,21 @@ class _Look:
     ) -> Checkpoint | None:
         """Return the checkpoint if it is the receiver's and possible."""
         try:
-            position = parse_checkpoint(content, signing_keys=self._keys)
+            checkpoint = parse_checkpoint(content, signing_keys=self._keys)
         except ReceiptError as error:
             self.problems.append(f"{error}")
             return None
-        point = position.watermark
+        point = checkpoint.watermark
         if point is None:
-            return position
+            return checkpoint
         if is_of_old_system(point):
-            return position.model_copy(update={"watermark": None})
+            return checkpoint.model_copy(update={"watermark": None})
         problem = checkpoint_problem(point, known, now)
         if problem is None:
-            return position
+            return checkpoint
         self.claimed = point
         self.problems.append(
-            f"the receiver's position is not believed, because it {problem}: delete"
+            f"the receiver's checkpoint is not believed, because it {problem}: delete"
             f" {RECEIPTS}/{CHECKPOINT_FILE} at the receiver, whose next run writes it again, and"
             " start a complete_dump"
         )

@@ -48,7 +48,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         TerminalError: The receiver cannot be read, and a retry does not help.
     """
     view = observe_receiver(settings, lambda: now)
-    position = view.position
+    checkpoint = view.checkpoint
     sent = believable(read_sent(settings.tmp_bkp_fldr), view, now)
     since = newest_joined(view, sent) or view.held_before
     if since is None and view.problems:
@@ -57,7 +57,7 @@ def starting_point(settings: SenderSettings, now: datetime) -> StartingPoint:
         since = min(known, key=lambda point: point.snapshot_at, default=None)
     return StartingPoint(
         since=since,
-        acknowledged=position.watermark if position else None,
+        acknowledged=checkpoint.watermark if checkpoint else None,
         after=newest_snapshot(view, sent, now),
         unacknowledged=tuple(
             unacknowledged(view, sent, now, timedelta(minutes=settings.acknowledge_within))
@@ -93,8 +93,8 @@ def newest_snapshot(
         sent: Archives in the sender's journal, as far as they are believable.
     """
     dated = [archive.watermark.snapshot_at for archive in sent]
-    if view.position and view.position.watermark:
-        dated.append(view.position.watermark.snapshot_at)
+    if view.checkpoint and view.checkpoint.watermark:
+        dated.append(view.checkpoint.watermark.snapshot_at)
     names = map(ArchiveName.parse, view.waiting or ())
     waiting = [name.snapshot_at for name in names if name is not None]
     limit = _latest_date(view, now)
@@ -106,9 +106,9 @@ def _latest_date(view: ReceiverView, now: datetime) -> datetime:
 
     It loads an archive that is dated shortly after its own checkpoint.
     """
-    position = view.position.watermark if view.position else None
+    reached = view.checkpoint.watermark if view.checkpoint else None
     latest = now + CLOCK_TOLERANCE
-    return max(latest, position.snapshot_at + _TICKS) if position else latest
+    return max(latest, reached.snapshot_at + _TICKS) if reached else latest
 
 
 def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark | None:
@@ -122,10 +122,10 @@ def newest_joined(view: ReceiverView, sent: Sequence[SentArchive]) -> Watermark 
     Args:
         sent: Archives in the sender's journal, in any order.
     """
-    position = view.position
-    end = position.watermark if position else None
+    checkpoint = view.checkpoint
+    end = checkpoint.watermark if checkpoint else None
     for archive in sorted(sent, key=lambda archive: archive.watermark.snapshot_at):
-        arrives = archive.name in view.waiting if view.waiting is not None else position is None
+        arrives = archive.name in view.waiting if view.waiting is not None else checkpoint is None
         if not arrives or (end is not None and archive.watermark.snapshot_at <= end.snapshot_at):
             continue
         whole = archive.kind is ArchiveKind.COMPLETE and not archive.differential
@@ -142,8 +142,8 @@ def unacknowledged(
     Archives before the receiver's checkpoint count as acknowledged: a later complete made them
     superfluous, or their receipts were deleted long ago.
     """
-    position = view.position
-    reached = position.watermark.snapshot_at if position and position.watermark else None
+    checkpoint = view.checkpoint
+    reached = checkpoint.watermark.snapshot_at if checkpoint and checkpoint.watermark else None
     return [
         archive
         for archive in sent

@@ -80,7 +80,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
     promised = promised_chain(ledger, waiting)
     at = clock()
     write_capabilities(spool, _capabilities(settings, connection, at), signing_keys=keys)
-    position = Checkpoint(
+    checkpoint = Checkpoint(
         at=at,
         watermark=read_watermark(connection, chain.end) if chain else None,
         gaps=len(promised.gaps) if promised else 0,
@@ -89,7 +89,7 @@ def acknowledge(settings: ReceiverSettings, connection: Connection, clock: Clock
         quarantined=len(lost_in_quarantine(spool, ledger)),
         unverified=read_unverified(connection)[:MOST_UNVERIFIED],
     )
-    write_checkpoint(spool, position, signing_keys=keys)
+    write_checkpoint(spool, checkpoint, signing_keys=keys)
     agreed = AgreedSettings(
         pair=settings.pair,
         sender_name=settings.sender_name,

@@ -28,12 +28,12 @@ class EndpointCheck:
 
     Attributes:
         steps: All steps in order; steps after a failed one were not tried.
-        position: Checkpoint of the receiver, read over the link.
+        checkpoint: Checkpoint of the receiver, read over the link.
         agreed: Receiver settings that must be equal at the sender, read over the link.
     """
 
     steps: tuple[ProbeStep, ...]
-    position: Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     agreed: AgreedSettings | None = None
 
     @property
@@ -86,13 +86,13 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
     It ends within two minutes even if a server hangs. A problem is a failed step, not an error.
     """
     keys = settings.signing_keys.accepted(clock())
-    position: Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     agreed: AgreedSettings | None = None
 
     def judge(name: str, content: bytes) -> None:
-        nonlocal position, agreed
+        nonlocal checkpoint, agreed
         if name == CHECKPOINT_FILE:
-            position = parse_checkpoint(content, signing_keys=keys)
+            checkpoint = parse_checkpoint(content, signing_keys=keys)
         elif name == AGREED_SETTINGS_FILE:
             agreed = parse_agreed_settings(content, signing_keys=keys)
         elif ArchiveName.parse(name.removesuffix(RECEIPT_SUFFIX)) is not None:
@@ -106,7 +106,7 @@ def check_endpoint(settings: SenderSettings, clock: Callable[[], datetime]) -> E
         free_floor_percent=settings.free_space_floor,
         read_also=(AGREED_SETTINGS_FILE, CHECKPOINT_FILE),
     )
-    return EndpointCheck(tuple(steps), position, agreed)
+    return EndpointCheck(tuple(steps), checkpoint, agreed)
 
 
 def milliseconds(step: ProbeStep) -> str:

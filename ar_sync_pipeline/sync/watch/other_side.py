@@ -50,7 +50,7 @@ def clock_findings(connection: Connection, clock: Clock) -> Iterator[Finding]:
 
 def receiver_as_written(
     settings: SenderSettings,
-    position: Checkpoint | None,
+    checkpoint: Checkpoint | None,
     agreed: AgreedSettings | None,
     own_cluster: str | None,
 ) -> Iterator[Finding]:
@@ -58,14 +58,14 @@ def receiver_as_written(
 
     Args:
         settings: The sender's settings.
-        position: Checkpoint of the receiver; None if it could not be read.
+        checkpoint: Checkpoint of the receiver; None if it could not be read.
         agreed: Settings of the receiver; None if they could not be read.
         own_cluster: System identifier of the sender's database; None if it could not be read.
     """
     if agreed is not None:
         yield from _agreement(settings, agreed)
     if settings.signing_keys.current is None and any(
-        file is not None and file.hmac is not None for file in (position, agreed)
+        file is not None and file.hmac is not None for file in (checkpoint, agreed)
     ):
         yield Finding(
             Level.ERROR,
@@ -73,7 +73,7 @@ def receiver_as_written(
             " and AR_SYNC_SIGNING_KEY is not set here",
             "set the same AR_SYNC_SIGNING_KEY on both sides",
         )
-    point = position.watermark if position else None
+    point = checkpoint.watermark if checkpoint else None
     if point is None or own_cluster is None or point.system_identifier == own_cluster:
         return
     if point.system_identifier == OLD_SYSTEM.system_identifier:

@@ -100,7 +100,7 @@ def _sender_areas(
 
         checked.append(check_endpoint(settings, clock))
         own = _ask(url, lambda connection: _one(connection, _CLUSTER))
-        yield from receiver_as_written(settings, checked[0].position, checked[0].agreed, own)
+        yield from receiver_as_written(settings, checked[0].checkpoint, checked[0].agreed, own)
 
     return {
         "database": partial(check_sender, url, catalog),

@@ -66,7 +66,7 @@ def sender_status(settings: SenderSettings, now: datetime) -> Status:
         is_late=until is None or now - until > within + interval,
         newest=newest_of_each_kind(arrived),
         overdue_complete=overdue,
-        known_at=view.position.at if view.position else None,
+        known_at=view.checkpoint.at if view.checkpoint else None,
         incidents=incidents,
     )
 
@@ -78,7 +78,7 @@ def _arrived(sent: SentArchive) -> Arrived:
 
 def _reported(view: ReceiverView, now: datetime) -> Checkpoint:
     """Return the receiver's checkpoint; one without findings if it never wrote one."""
-    return view.position or Checkpoint(at=now)
+    return view.checkpoint or Checkpoint(at=now)
 
 
 def _backlog(

@@ -120,8 +120,8 @@ def _candidates(positions: _Floats, stops: _Floats) -> tuple[_Indices, _Indices]
     boxed = np.flatnonzero(is_boxed)
     boxes = shapely.box(west[boxed], south[boxed], east[boxed], north[boxed])
     box, stop = tree.query(boxes)
-    far_checkpoint, far_stop = _candidates_of_far(positions, np.flatnonzero(~is_boxed), stops)
-    return np.concatenate((boxed[box], far_checkpoint)), np.concatenate((stop, far_stop))
+    far_position, far_stop = _candidates_of_far(positions, np.flatnonzero(~is_boxed), stops)
+    return np.concatenate((boxed[box], far_position)), np.concatenate((stop, far_stop))
 
 
 def _candidates_of_far(
