@@ -21,7 +21,7 @@ from ar_sync_pipeline.sync.dump.assemble import assemble
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.load.admit import Admission, admit_archives
 from ar_sync_pipeline.sync.load.load_archives import LoadReport, load_archives
 from ar_sync_pipeline_tests.fix_postgres import DatabaseFactory
@@ -76,8 +76,9 @@ class TwoSites:
     def complete(self, since: Watermark | None = None) -> Path:
         """Dump a complete directly into the spool; return the waiting file."""
         build = open_build(self.folder / "scratch", uuid4().hex)
+        request = CompleteRequest(since)
         key = self.pseudonym_key
-        dump_complete(self.sender, self.catalog, build, self.clock, since=since, pseudonym_key=key)
+        dump_complete(self.sender, self.catalog, build, self.clock, request, pseudonym_key=key)
         return self.seal(build)
 
     def partial(self, window: Window, *, minutes: int = 15, since: Watermark | None = None) -> Path:

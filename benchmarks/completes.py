@@ -31,6 +31,7 @@ from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.choose_base import complete_to_repeat
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.publish import PublishedArchive, publish_archive
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_sites import TwoSites
 from benchmarks.load_rows import change_sender, fill_sender, make_receiver
@@ -82,9 +83,7 @@ class Pair:
             sites.catalog,
             build,
             sites.clock,
-            since=start.acknowledged,
-            base=start.base,
-            after=start.after,
+            CompleteRequest(start.acknowledged, start.base, start.after),
         )
         bundle_media(build, sites.catalog, sites.sender, sites.sender_media, ["*.jpeg"])
         published = publish_archive(self.settings, build, sites.clock)

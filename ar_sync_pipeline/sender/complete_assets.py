@@ -38,7 +38,7 @@ from ar_sync_pipeline.sender.unchanged_chunks_check import (
 )
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete
 from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
-from ar_sync_pipeline.sync.dump.table_dump import TableDump
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, TableDump
 from ar_sync_pipeline.sync.dump.watermark import StartingPoint, starting_point
 from ar_sync_pipeline.visible_text import visible
 
@@ -133,16 +133,15 @@ def _dump_tables(site: SenderSite, context: dg.AssetExecutionContext) -> Results
         with record_failed_link(context, site):
             start = starting_point(site.settings, site.clock())
         context.log.info("%s", _carries(start))
+        verify_after = timedelta(days=site.settings.complete_verify_days)
         dump = dump_complete(
             site.url,
             site.catalog,
             site.build(context),
             site.clock,
-            since=start.acknowledged,
-            base=start.base,
-            after=start.after,
-            claimed=start.claimed,
-            verify_after=timedelta(days=site.settings.complete_verify_days),
+            CompleteRequest(
+                start.acknowledged, start.base, start.after, start.claimed, verify_after
+            ),
             max_blocking_seconds=site.settings.max_blocking_seconds,
             pseudonym_key=site.settings.pseudonym_secret,
         )

@@ -25,7 +25,7 @@ from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.bundle_media import bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline.sync.load.admit import admit_archives
 from ar_sync_pipeline.sync.load.load_archives import load_archives
@@ -54,9 +54,7 @@ def dump(order: Order, catalog: Catalog, now: datetime) -> None:
             catalog,
             build,
             lambda: now,
-            since=start.acknowledged,
-            base=start.base,
-            after=start.after,
+            CompleteRequest(start.acknowledged, start.base, start.after),
         )
     else:
         window = Window(start=now - timedelta(minutes=5), end=now)

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import psycopg
 
-from ar_sync_pipeline.archive.manifest import Watermark, Window
+from ar_sync_pipeline.archive.manifest import Window
 from ar_sync_pipeline.archive.names import ArchiveName
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.spool.checkpoint import Checkpoint, read_checkpoint
@@ -32,7 +32,7 @@ from ar_sync_pipeline.sync.dump.sent_archives import (
     remember_receipts,
     remember_sent,
 )
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import believable, newest_joined, newest_snapshot
 from ar_sync_pipeline_tests.convergence.application import CATALOG, TABLES
 from ar_sync_pipeline_tests.convergence.model import Shipment
@@ -266,17 +266,18 @@ class SenderSide:
             view: what the sender has seen of the receiver, for what it need not carry; None: it
                 carries everything.
         """
-        after = self._after(ReceiverView(checkpoint, None), self.clock())
-        acknowledged: Watermark | None = checkpoint.watermark if checkpoint else None
+        request = CompleteRequest(
+            since=checkpoint.watermark if checkpoint else None,
+            base=choose_base(self.scratch, view) if view is not None else None,
+            after=self._after(ReceiverView(checkpoint, None), self.clock()),
+        )
         build = open_build(self.scratch, uuid4().hex)
         dump = dump_complete(
             self.dump_url,
             self.catalog,
             build,
             self.clock,
-            since=acknowledged,
-            base=choose_base(self.scratch, view) if view is not None else None,
-            after=after,
+            request,
             pseudonym_key=self.pseudonym_key,
         )
         assert_digests_are_true(dump, self.dump_url, self.catalog, self.pseudonym_key)

@@ -13,7 +13,7 @@ from ar_sync_pipeline.archive.manifest import TableManifest, Watermark, Window
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.sync.dump.build_folder import open_build
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, TableDump
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline_tests.fix_sites import execute
 
 
@@ -46,7 +46,7 @@ class Source:
             self.catalog,
             build,
             now,
-            since=since,
+            CompleteRequest(since),
             max_blocking_seconds=self.limit_seconds,
             pseudonym_key=self.pseudonym_key,
         )

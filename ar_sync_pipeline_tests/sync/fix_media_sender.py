@@ -19,7 +19,7 @@ from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, open_build
 from ar_sync_pipeline.sync.dump.bundle_media import MediaBundle, bundle_media
 from ar_sync_pipeline.sync.dump.dump_tables import dump_complete, dump_partial
 from ar_sync_pipeline.sync.dump.publish import publish_archive
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest
 from ar_sync_pipeline.sync.dump.watermark import starting_point
 from ar_sync_pipeline_tests.fix_rights import permissions_count
 from ar_sync_pipeline_tests.fix_sites import TwoSites, recent_window
@@ -62,11 +62,13 @@ class MediaSender:
             sites.catalog,
             build,
             sites.clock,
-            since=start.acknowledged,
-            base=start.base,
-            after=start.after,
-            claimed=start.claimed,
-            verify_after=timedelta(days=self.settings.complete_verify_days),
+            CompleteRequest(
+                start.acknowledged,
+                start.base,
+                start.after,
+                start.claimed,
+                timedelta(days=self.settings.complete_verify_days),
+            ),
         )
         return self._bundled(build)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 
-from ar_sync_pipeline.archive.manifest import TableManifest, Watermark
+from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.export.dump_session import DumpStart
@@ -22,28 +21,24 @@ from ar_sync_pipeline.postgres.type_facts import read_types
 from ar_sync_pipeline.sync.dump.build_folder import BuildFolder, clean_members
 from ar_sync_pipeline.sync.dump.compare_base import Comparison
 from ar_sync_pipeline.sync.dump.describe import describing
-from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.reading import Reading
 from ar_sync_pipeline.sync.dump.scratch import space_for
 from ar_sync_pipeline.sync.dump.sent_archives import remember_digests
-from ar_sync_pipeline.sync.dump.table_dump import PartialRequest, TableDump
+from ar_sync_pipeline.sync.dump.table_dump import CompleteRequest, PartialRequest, TableDump
 from ar_sync_pipeline.sync.dump.table_manifests import PartialRows, whole_tables
 from ar_sync_pipeline.sync.stopwatch import Stopwatch
 
 _WORK = "the dump"
+_EVERYTHING = CompleteRequest()
 
 
-def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
+def dump_complete(
     url: str,
     catalog: Catalog,
     build: BuildFolder,
     clock: Clock,
+    request: CompleteRequest = _EVERYTHING,
     *,
-    since: Watermark | None = None,
-    base: Base | None = None,
-    after: datetime | None = None,
-    claimed: Watermark | None = None,
-    verify_after: timedelta = timedelta(days=7),
     max_blocking_seconds: float = DEFAULT_LIMIT_SECONDS,
     pseudonym_key: str | None = None,
 ) -> TableDump:
@@ -52,12 +47,6 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     Two connections read the same snapshot in parallel, the largest tables first.
 
     Args:
-        since: Point that the receiver is known to have; the keys of rows that were written since
-            then are exported too, so that the receiver can detect what partials missed.
-        base: Complete to compare with: chunks that are equal in it are not written; None: all are.
-        after: Time of the newest snapshot that was taken before this one.
-        claimed: Point that the receiver claims to have.
-        verify_after: Age of digests from which those of unchanged chunks are computed again.
         max_blocking_seconds: How long another session may wait for the dump before the dump is
             terminated.
         pseudonym_key: Secret of the catalog's pseudonyms.
@@ -75,13 +64,21 @@ def dump_complete(  # noqa: PLR0913  each is one fact of where a dump starts
     clean_members(build)
     with space_for(build), end_when_blocking(url, max_blocking_seconds, work=_WORK) as watch:
         start = DumpStart(
-            url, catalog, clock, watch, after=after, workers=1, pseudonym_key=pseudonym_key
+            url,
+            catalog,
+            clock,
+            watch,
+            after=request.after,
+            workers=1,
+            pseudonym_key=pseudonym_key,
         )
         with start.begin() as session:
             stopwatch.lap("snapshot")
             rules = rule_digests(catalog, session.tables, pseudonym_key)
-            reading = Reading.begin(session, build.path.parent, rules, since, claimed)
-            compared = Comparison.of(reading, catalog, base, verify_after)
+            reading = Reading.begin(
+                session, build.path.parent, rules, request.since, request.claimed
+            )
+            compared = Comparison.of(reading, catalog, request.base, request.verify_after)
             writer = WholeTables(
                 session.connections,
                 build.members,

@@ -1,4 +1,4 @@
-"""Request for a partial, and the result of the first step of a dump."""
+"""Requests for a complete and a partial, and the result of the first step of a dump."""
 
 from __future__ import annotations
 
@@ -16,7 +16,28 @@ from ar_sync_pipeline.archive.manifest import (
     Window,
 )
 from ar_sync_pipeline.spool.lacking import Lacking
+from ar_sync_pipeline.sync.dump.kept_manifests import Base
 from ar_sync_pipeline.sync.dump.sent_archives import DigestsOf
+
+
+@dataclass(frozen=True)
+class CompleteRequest:
+    """Request for a complete; by default it carries everything.
+
+    Attributes:
+        since: Point that the receiver is known to have; the keys of rows that were written since
+            then are exported too, so that the receiver can detect what partials missed.
+        base: Complete to compare with: chunks that are equal in it are not written; None: all are.
+        after: Time of the newest snapshot that was taken before this one.
+        claimed: Point that the receiver claims to have.
+        verify_after: Age of digests from which those of unchanged chunks are computed again.
+    """
+
+    since: Watermark | None = None
+    base: Base | None = None
+    after: datetime | None = None
+    claimed: Watermark | None = None
+    verify_after: timedelta = timedelta(days=7)
 
 
 @dataclass(frozen=True)
