@@ -102,7 +102,7 @@ def test_no_lie_about_the_checkpoint_leaves_out_a_row_or_dates_an_archive(
 ) -> None:
     lie(sender, change)
     (problem,) = look(sender).problems
-    assert "checkpoint" in problem
+    assert "position.json" in problem
     assert "delete" in problem
     partial = sender.partial()
     assert rows_of_children(partial) >= 1
