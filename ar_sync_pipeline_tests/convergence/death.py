@@ -20,6 +20,7 @@ from ar_sync_pipeline.postgres.copy_stream import ByteSink
 from ar_sync_pipeline.sync.dump import publish
 from ar_sync_pipeline.sync.load import (
     load_archives,
+    load_record,
     load_session,
     media_of_load,
     stage_archives,
@@ -86,7 +87,7 @@ def _before_the_commit() -> None:
 
         return statement
 
-    _patch(load_session, "record", last_statement)
+    _patch(load_record, "record", last_statement)
 
 
 def _between_commit_and_renaming() -> None:

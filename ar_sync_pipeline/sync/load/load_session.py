@@ -9,18 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg
 
 from ar_sync_pipeline.archive.converted import has_truncated_times
-from ar_sync_pipeline.archive.manifest import Manifest, TableManifest
+from ar_sync_pipeline.archive.manifest import TableManifest
 from ar_sync_pipeline.archive.names import ArchiveKind
 from ar_sync_pipeline.catalog.model import Catalog
 from ar_sync_pipeline.clock import Clock
 from ar_sync_pipeline.errors import ArSyncError, TerminalError
-from ar_sync_pipeline.media.held import is_left_out
 from ar_sync_pipeline.media.install import rename_into_place
 from ar_sync_pipeline.merge.apply import ArchiveRows, MergeResult, apply
 from ar_sync_pipeline.merge.filling import Filling, fill_directly, tables_to_fill
@@ -36,8 +34,6 @@ from ar_sync_pipeline.merge.truncated_times import give_back_microseconds
 from ar_sync_pipeline.postgres.connect import Connection, is_of_the_server
 from ar_sync_pipeline.postgres.digest import probe_digest
 from ar_sync_pipeline.postgres.errors import DigestMismatchError, LoadRefusedError
-from ar_sync_pipeline.postgres.ledger import record, supersede
-from ar_sync_pipeline.postgres.media_files import remember_media
 from ar_sync_pipeline.postgres.schema_facts import read_tables
 from ar_sync_pipeline.postgres.session_settings import default_search_path
 from ar_sync_pipeline.postgres.table_definitions import TableDefinition
@@ -47,6 +43,7 @@ from ar_sync_pipeline.sync.errors import ArchiveRefusedError, ContentLackingErro
 from ar_sync_pipeline.sync.load.counted_deletions import CountedDeletions, archive_to_approve
 from ar_sync_pipeline.sync.load.load_outcome import LoadedArchive, LoadOutcome
 from ar_sync_pipeline.sync.load.load_plan import ArchivesAtHand
+from ar_sync_pipeline.sync.load.load_record import LoadRecord
 from ar_sync_pipeline.sync.load.net_rows import RowsBefore, planned_rows
 from ar_sync_pipeline.sync.load.stage_archives import (
     ArchiveStager,
@@ -144,7 +141,8 @@ class LoadSession:
                 with self._blaming(archive.manifest.archive_id):
                     for table in archive.tables:
                         advance_sequences(self._connection, table.manifest, table.target)
-            self._record_all(outcome, clock, remembers_media=remembers_media)
+            written = LoadRecord(self._connection, self._at_hand, self._media, self._blaming)
+            written.record_all(outcome, clock, remembers_media=remembers_media)
             self._record_definitions(staged, outcome, clock())
             if self._media.stage is not None:
                 # The files get their names before the rows that name them are committed. Only the
@@ -327,43 +325,6 @@ class LoadSession:
             later=later,
             lap=self._watch.lap,
         )
-
-    def _record_all(self, outcome: LoadOutcome, clock: Clock, *, remembers_media: bool) -> None:
-        """Record the applied archives and those that need not be applied any more."""
-        for loaded in outcome.loaded:
-            with self._blaming(loaded.manifest.archive_id):
-                plan = [table.as_dict() for table in loaded.tables]
-                self._record(loaded.manifest, clock(), plan)
-                if remembers_media:
-                    self._remember_media(loaded.manifest)
-        for candidate in self._at_hand.plan.superseded:
-            manifest = self._at_hand.manifests[candidate.archive_id]
-            with self._blaming(candidate.archive_id):
-                self._record(manifest, clock(), superseded=True)
-        supersede(self._connection, self._at_hand.replaced)
-
-    def _record(
-        self,
-        manifest: Manifest,
-        at: datetime,
-        plan: Sequence[dict[str, Any]] = (),
-        *,
-        superseded: bool = False,
-    ) -> None:
-        record(
-            self._connection,
-            manifest,
-            at,
-            superseded=superseded,
-            plan=plan,
-            manifest_sha256=self._at_hand.manifest_sha256[manifest.archive_id],
-            history=self._at_hand.histories.of(manifest),
-        )
-
-    def _remember_media(self, manifest: Manifest) -> None:
-        media = self._at_hand.media(manifest.archive_id)
-        allowed = self._media.allowed
-        remember_media(self._connection, manifest, media, lambda entry: is_left_out(entry, allowed))
 
     def _record_definitions(
         self, staged: Sequence[StagedArchive], outcome: LoadOutcome, now: datetime
